@@ -1,0 +1,69 @@
+"""The seam to a server: what a rebuild asks of any mailbox, in our own words.
+
+`Mailbox` is the protocol of verbs; `KerioMailbox` (below, on `rpc.py` and `wire.py`) its implementation for the Kerio
+Connect API. A second one (JMAP, RFC 8620 and 8621) needs nothing outside `server/`. Every verb paces itself, retries
+what may be retried, and raises only errors of `kerio_resync.errors`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from typing import Protocol
+
+from kerio_resync.model import Attachment, Changes, Details, Folder, Identity, Item, Kind, Outcome, Page, Piece, Quota
+
+
+class Mailbox(Protocol):
+    async def open(self) -> Identity:
+        """Logs in. BadCredentials, Unreachable, ServerNonsense."""
+        ...
+
+    async def close(self) -> None:
+        """Logs out as far as that goes, and frees the connections."""
+        ...
+
+    async def quota(self) -> Quota: ...
+
+    async def folders(self, *, shared: bool = False, public: bool = False) -> tuple[Folder, ...]:
+        """The own mailbox's folders, and if asked those of others; a folder that can't be read has `readable` False."""
+        ...
+
+    async def page(self, folder: Folder, start: int, limit: int, *, whole: bool = False) -> Page:
+        """One page of a folder, mails newest first, other kinds in a steady order. `whole`: with the items themselves."""
+        ...
+
+    async def by_ids(self, kind: Kind, ids: Sequence[str]) -> Details:
+        """The items themselves. Those that are gone are named, not raised. TooLarge: ask for fewer."""
+        ...
+
+    async def key(self) -> str:
+        """The sync key of now, opaque."""
+        ...
+
+    async def changes(self, key: str) -> Changes:
+        """What changed since `key`, at once. KeyExpired: start over."""
+        ...
+
+    def download(self, attachment: Attachment, *, offset: int = 0, etag: str = "") -> AsyncIterator[Piece]:
+        """An attachment's bytes, from `offset` if the server honours it; goes on by itself after a cut. ItemGone."""
+        ...
+
+    async def create(self, kind: Kind, folder_id: str, structs: Sequence[bytes]) -> tuple[Outcome, ...]:
+        """Creates items from documented structs (JSON). Not idempotent: Interrupted reaches the caller."""
+        ...
+
+    async def change(self, kind: Kind, structs: Sequence[bytes]) -> tuple[Outcome, ...]:
+        """Sets the members given; each struct has its `id`."""
+        ...
+
+    async def move(self, kind: Kind, ids: Sequence[str], folder_id: str) -> tuple[Outcome, ...]: ...
+
+    async def remove(self, kind: Kind, ids: Sequence[str]) -> tuple[Outcome, ...]: ...
+
+    async def upload(self, name: str, content_type: str, chunks: AsyncIterator[bytes], size: int) -> str:
+        """Puts a file on the server for the next create; returns the id to name in the struct's `attachments`."""
+        ...
+
+    async def find(self, item: Item) -> tuple[str, ...]:
+        """Ids of items in `item.folder_id` that look created from it (Message-ID or content)."""
+        ...
