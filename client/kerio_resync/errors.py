@@ -28,6 +28,7 @@ class Exit(IntEnum):
     """Exit codes; scripts depend on them."""
 
     DONE = 0
+    BUG = 1  # an exception that nobody foresaw; written to crash.log
     USAGE = 2
     POSTPONED = 3
     UNFINISHED = 4
@@ -68,7 +69,7 @@ class Interrupted(ServerTrouble):
 
 
 class Overloaded(ServerTrouble):
-    """Surely not processed, and everyone is asked to wait. `retry_after` in seconds, None if the server named no time."""
+    """Surely not processed, and everyone is asked to wait. `retry_after` in seconds, None if it named no time."""
 
     def __init__(self, detail: str = "", *, retry_after: float | None = None) -> None:
         super().__init__(detail)
@@ -76,7 +77,7 @@ class Overloaded(ServerTrouble):
 
 
 class ServerRefused(ResyncError):
-    """A documented error reply. `code` is the JSON-RPC or application error code (or the HTTP status), `method` the call."""
+    """A documented error reply. `code`: of JSON-RPC, of the application, or the HTTP status; `method`: the call."""
 
     def __init__(self, detail: str = "", *, code: int = 0, method: str = "", scope: Scope | None = None) -> None:
         super().__init__(detail, scope=scope)
@@ -156,34 +157,51 @@ class BadSettings(LocalTrouble):
     """A setting, an argument, or the profile folder itself is unusable."""
 
 
+# The first that fits; {what} is the call, if there is one.
+_SENTENCES: tuple[tuple[type[ResyncError], str], ...] = (
+    (BadCredentials, "The server refused the user name or password ({detail}); check both and run again."),
+    (Unreachable, "The server can't be reached: {detail}. Check the address and the network, then run again."),
+    (Overloaded, "The server is too busy: {detail}. What was fetched is kept; run again later to go on."),
+    (ServerTrouble, "The connection to the server broke: {detail}. What was fetched is kept; run again to go on."),
+    (
+        ServerRefused,
+        "The server refused a request ({what}{detail}, code {code})."
+        " Run again; if it stays, tell the server's administrator.",
+    ),
+    (
+        ServerNonsense,
+        "The server's answers make no sense: {detail}. Check that the address is that of a Kerio Connect server.",
+    ),
+    (VerificationFailed, "Verification failed: {detail}. Run `kerio-resync verify --repair`."),
+    (CacheInUse, "The cache is in use: {detail}. Close the mail program (or wait for the other run) and run again."),
+    (CacheDamaged, "The local cache is damaged: {detail}. Run `kerio-resync rebuild`."),
+)
+
+
 def explain(error: BaseException) -> tuple[str, Exit]:
     """One sentence for a person, saying what to do, and the exit code for a script."""
     match error:
-        case BadCredentials():
-            return f"The server refused the user name or password ({error.detail}); check both and run again.", error.exit
-        case Unreachable():
-            return f"The server can't be reached: {error.detail}. Check the address and the network, then run again.", error.exit
-        case Overloaded():
-            return f"The server is too busy: {error.detail}. What was fetched is kept; run again later to go on.", error.exit
-        case ServerTrouble():
-            return f"The connection to the server broke: {error.detail}. What was fetched is kept; run again to go on.", error.exit
-        case ServerRefused():
-            what = f"{error.method}: " if error.method else ""
-            return f"The server refused a request ({what}{error.detail}, code {error.code}). Run again; if it stays, tell the server's administrator.", Exit.NONSENSE
-        case ServerNonsense():
-            return f"The server's answers make no sense: {error.detail}. Check that the address is that of a Kerio Connect server.", error.exit
-        case VerificationFailed():
-            return f"Verification failed: {error.detail}. Run `kerio-resync verify --repair`.", error.exit
         case NotEnoughSpace():
             return _explain_space(error), error.exit
-        case CacheInUse():
-            return f"The cache is in use: {error.detail}. Close the mail program (or wait for the other run) and run again.", error.exit
-        case CacheDamaged():
-            return f"The local cache is damaged: {error.detail}. Run `kerio-resync rebuild`.", error.exit
         case ResyncError():
-            return f"{error.detail}.", error.exit
-        case _:
+            return _explain_by_table(error), error.exit
+        case BaseExceptionGroup():
+            return explain(_weightiest(error))
+        case Exception():
+            kind = type(error).__name__
+            return f"Something unforeseen went wrong ({kind}); this is an error in kerio-resync itself.", Exit.BUG
+        case _:  # CancelledError, KeyboardInterrupt
             return "Interrupted; run again to go on.", Exit.INTERRUPTED
+
+
+def _explain_by_table(error: ResyncError) -> str:
+    detail = error.detail.rstrip(".")
+    for kind, sentence in _SENTENCES:
+        if isinstance(error, kind):
+            method = getattr(error, "method", "")
+            what = f"{method}: " if method else ""
+            return sentence.format(detail=detail, code=getattr(error, "code", 0), what=what)
+    return f"{detail[:1].upper()}{detail[1:]}."
 
 
 def _explain_space(error: NotEnoughSpace) -> str:
@@ -192,3 +210,9 @@ def _explain_space(error: NotEnoughSpace) -> str:
         f"There is not enough room on the disk: {needed}{error.available:,} are free at {error.where or 'the profile'}."
         " Make room and run again, or use `rebuild --drop-first`."
     )
+
+
+def _weightiest(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The one to tell of: an unforeseen error before a foreseen one, that before an interruption."""
+    leaves = [_weightiest(each) if isinstance(each, BaseExceptionGroup) else each for each in group.exceptions]
+    return min(leaves, key=lambda each: (not isinstance(each, Exception), isinstance(each, ResyncError)))

@@ -1,19 +1,36 @@
 """What a run is told to do: one immutable value, read from `profile.toml`, the command line, or made by a caller.
 
-The password is never in the file: it comes from KERIO_RESYNC_PASSWORD, the keyring, or the caller.
+Promises: what the command line says wins over the file, the file over the defaults; the file is written once, on first
+use, readable by its owner only; a setting that makes no sense is a BadSettings that names it. Refuses a password in the
+file or on the command line: it comes from KERIO_RESYNC_PASSWORD, the keyring, or a prompt, and lives in memory only.
 """
 
 from __future__ import annotations
 
+import os
+import re
+import tomllib
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+
+from kerio_resync.errors import BadSettings
+
+PASSWORD_VARIABLE = "KERIO_RESYNC_PASSWORD"
+_ONE_RUN = frozenset({"profile", "password", "folders", "fresh", "drop_first"})  # never in the file
+_UNITS = {"": 1, "b": 1, "k": 2**10, "m": 2**20, "g": 2**30, "kb": 10**3, "mb": 10**6, "gb": 10**9}
+_UNITS |= {f"{unit}{end}": 2**power for unit, power in (("k", 10), ("m", 20), ("g", 30)) for end in ("i", "ib")}
+_HOST = re.compile(r"[\w.~-]+|[0-9a-fA-F:.]+(%[\w.~-]+)?")
 
 
 class Settings(BaseModel):
-    """`profile` is the folder of `profile.toml` and `cache.db`. Rates are bytes a second, times seconds, sizes bytes."""
+    """`profile` is the folder of `profile.toml` and `cache.db`. Rates are bytes a second, times seconds, sizes bytes.
+
+    ValueError (pydantic's) if a member makes no sense.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -39,14 +56,24 @@ class Settings(BaseModel):
     @classmethod
     def _origin(cls, value: str) -> str:
         """Keeps the origin (scheme, host, port); a bare host means https."""
+        value = value.strip()
         if not value:
             return value
         parts = urlsplit(value if "://" in value else f"https://{value}")
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ValueError("must be an address such as https://mail.example.com")
         if parts.username or parts.password:
             raise ValueError("must not hold a user name or password")
-        return f"{parts.scheme}://{parts.netloc}"
+        if (
+            parts.scheme not in ("http", "https")
+            or not _HOST.fullmatch(parts.hostname or "")
+            or not _has_good_port(parts.netloc)
+        ):
+            raise ValueError("must be an address such as https://mail.example.com")
+        return f"{parts.scheme}://{parts.netloc.lower()}"
+
+    @field_validator("bwlimit", mode="before")
+    @classmethod
+    def _rate(cls, value: object) -> object:
+        return byte_rate(value) if isinstance(value, str) else value
 
     @property
     def cache(self) -> Path:
@@ -55,3 +82,182 @@ class Settings(BaseModel):
     @property
     def next_cache(self) -> Path:
         return self.profile / "cache.db.next"
+
+    @property
+    def sends_in_clear(self) -> bool:
+        """Whether the password would cross a network unencrypted."""
+        parts = urlsplit(self.server)
+        return parts.scheme == "http" and parts.hostname not in ("localhost", "127.0.0.1", "::1")
+
+
+def _has_good_port(netloc: str) -> bool:
+    port = netloc.rpartition("]")[2].partition(":")
+    return not port[1] or (port[2].isascii() and port[2].isdigit() and 0 < int(port[2]) < 65536)
+
+
+def byte_rate(text: str) -> float:
+    """Bytes a second. `k`, `M`, `G` mean 1024 times as rclone has it (`10M` = `10MiB`); `kB`, `MB`, `GB` 1000 times.
+
+    ValueError if it is no positive number with such a unit.
+    """
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([a-z]*?)(?:/s)?", text.strip().lower(), re.ASCII)
+    if match is None or match[2] not in _UNITS or float(match[1]) == 0:
+        raise ValueError("must be a rate in bytes a second such as 500k, 10M or 1.5MiB")
+    return float(match[1]) * _UNITS[match[2]]
+
+
+def default_profile() -> Path:
+    """Where the profile is if nobody says: the user's data folder of this system."""
+    from platformdirs import user_data_path
+
+    return user_data_path("kerio-resync", appauthor=False)
+
+
+def load(profile: Path, given: Mapping[str, Any]) -> Settings:
+    """The settings of one run: `given` (None: not given) over `profile.toml` over the defaults. BadSettings."""
+    kept = _read(profile / "profile.toml")
+    chosen = {name: value for name, value in given.items() if value is not None}
+    merged = {**kept, **chosen, "profile": profile}
+    try:
+        settings = Settings.model_validate(merged)
+    except ValidationError as error:
+        raise BadSettings(_first_complaint(error, profile, chosen)) from None  # pydantic's own text repeats the input
+    if settings.ca_file is None:
+        return settings
+    base = Path.cwd() if "ca_file" in chosen else profile.absolute()
+    ca_file = base / settings.ca_file
+    if not ca_file.is_file():
+        raise BadSettings(f"ca_file: there is no file {ca_file}")
+    return settings.model_copy(update={"ca_file": ca_file})
+
+
+def remember(settings: Settings, given: Mapping[str, Any]) -> None:
+    """Makes the profile's folder and, if missing, its `profile.toml` with what was `given`; BadSettings if that fails.
+
+    While the profile has no cache yet, a server or user given anew replaces the one in the file: nothing is bound to
+    the old one, and whoever mistyped it must not have to find the file first.
+    """
+    path = settings.profile / "profile.toml"
+    try:
+        settings.profile.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not os.access(settings.profile, os.W_OK | os.X_OK):
+            raise BadSettings(f"the profile folder {settings.profile} can't be written to")
+        if not path.exists():
+            _write(path, _first_text(settings, given))
+        elif not settings.cache.exists() and not settings.next_cache.exists():
+            _correct(path, settings)
+    except OSError as error:
+        raise BadSettings(f"the profile folder {settings.profile} can't be used: {error.strerror or error}") from error
+
+
+def with_password(settings: Settings, ask: Callable[[str], str] | None) -> Settings:
+    """The same settings with the password found; `ask` prompts for it, None where nobody can be asked. BadSettings."""
+    password = os.environ.get(PASSWORD_VARIABLE) or _from_keyring(settings)
+    if not password and ask is not None:
+        password = ask(f"Password of {settings.user} at {settings.server}: ")
+    if not password:
+        raise BadSettings(
+            f"no password: set {PASSWORD_VARIABLE}, or store it with"
+            f" `keyring set {keyring_name(settings)} {settings.user}`"
+        )
+    return settings.model_copy(update={"password": SecretStr(password)})
+
+
+def keyring_name(settings: Settings) -> str:
+    """The name under which the keyring has the password: one for each server."""
+    return f"kerio-resync:{settings.server}"
+
+
+def _from_keyring(settings: Settings) -> str | None:
+    try:
+        import keyring
+
+        return keyring.get_password(keyring_name(settings), settings.user)
+    except Exception:  # a keyring that is missing, locked or broken in any way only means: ask elsewhere
+        return None
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        kept = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        raise BadSettings(f"{path} can't be read: {error.strerror or error}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise BadSettings(f"{path} is no TOML: {error}") from error
+    if "password" in kept:
+        raise BadSettings(
+            f"{path} holds a password, which must not be in a file:"
+            f" take it out and use {PASSWORD_VARIABLE} or the keyring"
+        )
+    for name in kept:
+        if name not in Settings.model_fields or name in _ONE_RUN:
+            raise BadSettings(f"{path}: there is no setting {name!r} here")
+    return kept
+
+
+def _first_complaint(error: ValidationError, profile: Path, chosen: Mapping[str, Any]) -> str:
+    first = error.errors(include_input=False, include_url=False)[0]
+    name = str(first["loc"][0]) if first["loc"] else "settings"
+    place = (
+        f"--{name.rstrip('s') if name == 'folders' else name}".replace("_", "-")
+        if name in chosen
+        else f"{profile / 'profile.toml'}: {name}"
+    )
+    return f"{place}: {first['msg'].removeprefix('Value error, ')}"
+
+
+def _first_text(settings: Settings, given: Mapping[str, Any]) -> str:
+    import tomlkit
+
+    said = {name for name, value in given.items() if value is not None}
+    document = tomlkit.document()
+    document.add(
+        tomlkit.comment("Settings of this kerio-resync profile. What the command line says wins for that run.")
+    )
+    document.add(
+        tomlkit.comment(f"The password is never here: it comes from {PASSWORD_VARIABLE}, the keyring, or a prompt.")
+    )
+    document.add("server", tomlkit.item(settings.server))
+    document.add("user", tomlkit.item(settings.user))
+    for name, about, example in _OPTIONS:
+        document.add(tomlkit.nl())
+        document.add(tomlkit.comment(about))
+        if name in said:
+            value = given[name] if name == "bwlimit" else getattr(settings, name)
+            document.add(name, tomlkit.item(str(value) if isinstance(value, Path) else value))
+        else:
+            document.add(tomlkit.comment(f"{name} = {tomlkit.item(example).as_string()}"))
+    return tomlkit.dumps(document)
+
+
+_OPTIONS: tuple[tuple[str, str, Any], ...] = (
+    ("ca_file", "a certificate authority of your own (PEM); if not set: the system's", "/path/to/ca.pem"),
+    ("attachments", "whose attachments to fetch: all, inbox or none", "all"),
+    ("shared", "also the mailboxes that others share with you", False),
+    ("public", "also the public folders", False),
+    ("bwlimit", "at most so many bytes a second, such as 500k or 10M; if not set: no limit", "10M"),
+    ("max_in_flight", "at most so many requests at once", 64),
+    ("patience", "seconds that one call may go on being tried again", 600.0),
+)
+
+
+def _correct(path: Path, settings: Settings) -> None:
+    import tomlkit
+
+    document = tomlkit.parse(path.read_text(encoding="utf-8"))
+    wanted = {"server": settings.server, "user": settings.user}
+    if any(document.get(name) != value for name, value in wanted.items()):
+        document.update(wanted)
+        _write(path, tomlkit.dumps(document))
+
+
+def _write(path: Path, text: str) -> None:
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_NOFOLLOW", 0), 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8", newline="\n") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(descriptor)
+    part.replace(path)

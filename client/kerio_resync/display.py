@@ -1,0 +1,343 @@
+"""What a person or a script sees of a run: listeners of events.
+
+Promises: a live view on a terminal (drawn at most four times a second, from counters only), a plain line now and then
+without one, or one JSON object a line and nothing else; in every view the summary comes last. A listener never raises
+and never blocks the run: a reader who goes away only ends the showing. Refuses to pass on control characters and
+markup: names and reasons come from the server. Mail text is in no event and so in no view.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, Protocol
+
+from kerio_resync.errors import BadSettings
+from kerio_resync.events import (
+    Event,
+    Notice,
+    Paused,
+    Phase,
+    PhaseChanged,
+    Progress,
+    Retrying,
+    RunFinished,
+    RunStarted,
+    Skipped,
+)
+from kerio_resync.process import silence
+from kerio_resync.words import many, printable, rate, size, span
+
+if TYPE_CHECKING:
+    from rich.console import Group
+
+Summarise = Callable[[Mapping[str, Any]], Sequence[str]]
+Clock = Callable[[], float]
+
+PHASES: dict[Phase, str] = {
+    "session": "Logging in",
+    "rescue": "Setting local changes aside",
+    "folders": "Reading the folders",
+    "fetch": "Fetching",
+    "catch-up": "Catching up with changes",
+    "verify": "Verifying",
+    "swap": "Putting the new cache in place",
+    "replay": "Sending local changes",
+    "upgrade": "Upgrading",
+}
+_PLAIN_EVERY = 5.0  # seconds between two plain lines of progress
+
+
+class Display(Protocol):
+    def __call__(self, event: Event) -> None: ...
+
+    def close(self) -> None:
+        """Ends the showing and leaves the terminal as it was; may be called twice."""
+        ...
+
+
+@dataclass(slots=True)
+class Seen:
+    """What the events have told so far."""
+
+    profile: str = ""
+    server: str = ""
+    user: str = ""
+    resumed: bool = False
+    phase: Phase | None = None
+    progress: Progress = Progress()  # noqa: RUF009 - a frozen value
+    retries: int = 0
+    retry: Retrying | None = None
+    retry_at: float = 0.0
+    paused_until: float = 0.0
+    paused_why: str = ""
+    skipped: int = 0
+
+    def take(self, event: Event, now: float) -> None:
+        match event:
+            case RunStarted():
+                self.profile, self.server, self.user, self.resumed = (
+                    event.profile,
+                    event.server,
+                    event.user,
+                    event.resumed,
+                )
+            case PhaseChanged():
+                self.phase = event.phase
+            case Progress():
+                self.progress = event
+            case Retrying():
+                self.retries += 1
+                self.retry, self.retry_at = event, now
+            case Paused():
+                self.paused_until, self.paused_why = now + event.seconds, event.reason
+            case Skipped():
+                self.skipped += 1
+
+
+def headline(seen: Seen) -> str:
+    return printable(
+        f"{seen.user} at {seen.server}" + (", going on with what an earlier run fetched" if seen.resumed else "")
+    )
+
+
+def counts(progress: Progress) -> str:
+    """Folders, items and attachments, each as far as it is known."""
+    pairs = (
+        ("folders", progress.folders_done, progress.folders_total),
+        ("items", progress.items_done, progress.items_total),
+        ("attachments", progress.attachments_done, progress.attachments_total),
+    )
+    return " · ".join(f"{name} {done:,}/{total:,}" for name, done, total in pairs if total)
+
+
+def pace(progress: Progress) -> str:
+    """Bytes, rate and time left."""
+    parts = [f"{size(progress.bytes_done)} of {size(progress.bytes_total)}"] if progress.bytes_total else []
+    if progress.rate:
+        parts.append(rate(progress.rate))
+    if progress.in_flight:
+        parts.append(many(progress.in_flight, "request"))
+    if progress.seconds_left is not None:
+        parts.append(f"about {span(progress.seconds_left)} left")
+    return " · ".join(parts)
+
+
+def troubles(seen: Seen, now: float) -> list[str]:
+    """The pause that lasts, the retries and why, how much was skipped."""
+    lines = []
+    if now < seen.paused_until:
+        lines.append(f"waiting {span(seen.paused_until - now)}: {seen.paused_why}")
+    if seen.retry is not None:
+        lines.append(retried(seen))
+    if seen.skipped:
+        lines.append(f"{seen.skipped:,} skipped, named at the end")
+    return [printable(line) for line in lines]
+
+
+def retried(seen: Seen) -> str:
+    """How many retries there were, and what the last was for."""
+    last = seen.retry
+    if last is None:
+        return ""
+    again = f"{last.method} again in {span(last.wait)} (attempt {last.attempt + 1}): {last.reason}"
+    return f"{many(seen.retries, 'retry', 'retries')}, the last: {again}"
+
+
+class JsonLines:
+    """One event a line on `out`; nothing else is written there."""
+
+    def __init__(self, out: IO[str], stamp: Callable[[], str] | None = None) -> None:
+        self._out: IO[str] | None = out
+        self._stamp = stamp
+
+    def __call__(self, event: Event) -> None:
+        if self._out is None:
+            return
+        fields = event.as_json()
+        if self._stamp is not None:
+            fields = {"time": self._stamp(), **fields}
+        try:
+            self._out.write(json.dumps(fields, default=str) + "\n")
+            self._out.flush()
+        except BrokenPipeError:
+            silence(self._out.fileno())
+            self._out = None
+        except OSError:
+            self._out = None  # a full disk under the log must not end the run
+
+    def close(self) -> None:
+        if self._stamp is not None and self._out is not None:
+            with suppress(OSError):
+                self._out.close()
+
+
+class PlainLines:
+    """Lines for a file or a pipe: each phase, progress every few seconds, what went wrong, the summary."""
+
+    def __init__(self, out: IO[str], summarise: Summarise, clock: Clock = time.monotonic) -> None:
+        self._out, self._summarise, self._clock = out, summarise, clock
+        self._seen = Seen()
+        self._next = clock() + _PLAIN_EVERY
+        self._next_retry = clock()
+
+    def __call__(self, event: Event) -> None:
+        now = self._clock()
+        self._seen.take(event, now)
+        match event:
+            case RunStarted():
+                self._say(headline(self._seen))
+            case PhaseChanged():
+                self._say(PHASES[event.phase])
+            case Progress() if now >= self._next:
+                self._next = now + _PLAIN_EVERY
+                self._say(" · ".join(filter(None, (counts(event), pace(event)))))
+            case Retrying() if now >= self._next_retry:
+                self._next_retry = now + _PLAIN_EVERY
+                self._say(retried(self._seen))
+            case Paused():
+                self._say(f"waiting {span(event.seconds)}: {event.reason}")
+            case Notice():
+                self._say(event.text)
+            case RunFinished():
+                show_summary(event, self._summarise)
+
+    def _say(self, *lines: str) -> None:
+        with suppress(OSError):
+            for line in filter(None, lines):
+                print(printable(line), file=self._out, flush=True)
+
+    def close(self) -> None:
+        pass
+
+
+class LiveView:
+    """A few lines that redraw themselves on the terminal `out`, and go when the run ends."""
+
+    def __init__(self, out: IO[str], summarise: Summarise, clock: Clock = time.monotonic) -> None:
+        from rich.console import Console
+        from rich.live import Live
+
+        self._summarise, self._clock = summarise, clock
+        self._seen = Seen()
+        self._began = clock()
+        self._live = Live(
+            get_renderable=self.render,
+            console=Console(file=out),
+            refresh_per_second=4,
+            transient=True,
+            redirect_stdout=False,
+            redirect_stderr=False,
+        )
+        self._live.start()
+
+    def __call__(self, event: Event) -> None:
+        self._seen.take(event, self._clock())
+        if isinstance(event, Notice):
+            from rich.text import Text
+
+            self._live.console.print(Text(printable(event.text)))
+        elif isinstance(event, RunFinished):
+            self.close()
+            show_summary(event, self._summarise)
+
+    def render(self) -> Group:
+        from rich.console import Group
+        from rich.progress_bar import ProgressBar
+        from rich.text import Text
+
+        seen, now = self._seen, self._clock()
+        phase = PHASES[seen.phase] if seen.phase else "Starting"
+        progress = seen.progress
+        lines: list[Any] = [
+            Text.assemble(
+                (phase, "bold"),
+                f"  {headline(seen)}  " if seen.server else "  ",
+                (span(now - self._began), "dim"),
+                no_wrap=True,
+                overflow="ellipsis",
+            ),
+        ]
+        if progress.bytes_total:
+            lines.append(
+                ProgressBar(
+                    total=progress.bytes_total, completed=min(progress.bytes_done, progress.bytes_total), width=60
+                )
+            )
+        lines += [Text(line) for line in (counts(progress), pace(progress)) if line]
+        lines += [Text(line, style="yellow", no_wrap=True, overflow="ellipsis") for line in troubles(seen, now)]
+        return Group(*lines)
+
+    def close(self) -> None:
+        with suppress(OSError):
+            self._live.stop()
+
+
+class OnlySummary:
+    """For `--quiet`: the events are nobody's business, and neither is a summary of what went well."""
+
+    def __call__(self, event: Event) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
+def show_summary(event: RunFinished, summarise: Summarise) -> None:
+    """On standard output: it is the result. A run that failed has its one line on standard error instead."""
+    if "error" in event.summary:
+        return
+    for line in summarise(event.summary):
+        print(printable(line))
+
+
+@contextmanager
+def opened(*, as_json: bool, quiet: bool, log_file: Path | None, summarise: Summarise) -> Iterator[Display]:
+    """The view that fits, and the log beside it if one is asked for; BadSettings if that can't be written."""
+    with ExitStack() as stack:
+        views: list[Display] = [_view(as_json, quiet, summarise)]
+        if log_file is not None:
+            views.append(JsonLines(_log(log_file), lambda: f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S.%fZ}"))
+        for view in views:
+            stack.callback(view.close)
+        yield Both(tuple(views))
+
+
+@dataclass(frozen=True, slots=True)
+class Both:
+    """Several listeners as one."""
+
+    views: tuple[Display, ...]
+
+    def __call__(self, event: Event) -> None:
+        for view in self.views:
+            view(event)
+
+    def close(self) -> None:
+        for view in self.views:
+            view.close()
+
+
+def _view(as_json: bool, quiet: bool, summarise: Summarise) -> Display:
+    if as_json:
+        return JsonLines(sys.stdout)
+    if quiet:
+        return OnlySummary()
+    if sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
+        return LiveView(sys.stderr, summarise)
+    return PlainLines(sys.stderr, summarise)
+
+
+def _log(path: Path) -> IO[str]:
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    except OSError as error:
+        raise BadSettings(f"--log-file: {path} can't be written: {error.strerror}") from error
+    return os.fdopen(descriptor, "a", encoding="utf-8")

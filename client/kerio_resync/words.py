@@ -1,0 +1,87 @@
+"""The words for sizes, rates, times and results: pure functions from values to text.
+
+Promises: one style everywhere (sizes are powers of 1024: KiB, MiB; rates the same a second), every skip named or
+counted, and lines that can't command a terminal. Mail text is not among what comes in here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+_NAMED = 10  # how many of what was left out are named
+
+
+def printable(text: str) -> str:
+    """One line that can't command the terminal, whatever a server put into it."""
+    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
+
+
+def size(count: float) -> str:
+    """`0 B`, `1.5 KiB`, `12.3 MiB`, `123 GiB`."""
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if count < 999.5 or unit == "GiB":
+            break
+        count /= 1024
+    return f"{count:,.0f} {unit}" if unit == "B" or count >= 99.95 else f"{count:.1f} {unit}"
+
+
+def rate(per_second: float) -> str:
+    return f"{size(per_second)}/s"
+
+
+def span(seconds: float) -> str:
+    """`0.4 s`, `12 s`, `3 min 05 s`, `2 h 07 min`."""
+    if seconds < 9.95:
+        return f"{max(seconds, 0):.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02} min"
+
+
+def many(count: int, noun: str, plural: str = "") -> str:
+    """`1 mail`, `6,046 mails`."""
+    return f"{count:,} {noun if count == 1 else plural or noun + 's'}"
+
+
+def summary_of_rebuild(report: Mapping[str, Any]) -> list[str]:
+    """The Report in sentences."""
+    items = ", ".join(many(count, kind) for kind, count in report["items"].items() if count) or "no items"
+    folders, attachments = many(report["folders"], "folder"), many(report["attachments"], "attachment")
+    lines = [f"Rebuilt in {span(report['seconds'])}: {items} in {folders}, {attachments}.", _fetched(report)]
+    sent, pending, conflicts = report["outbox_sent"], report["outbox_pending"], report["conflicts"]
+    if sent or pending or conflicts:
+        lines.append(f"Local changes: {sent:,} sent, {pending:,} pending, {many(conflicts, 'conflict')}.")
+    lines += _named("Problems", [str(problem) for problem in report["problems"]])
+    lines += _named("Skipped", [f"{scope} {item}: {reason}" for scope, item, reason in report["skipped"]])
+    return [*lines, f"Database: {report['cache']}"]
+
+
+def _fetched(report: Mapping[str, Any]) -> str:
+    seconds, plain, wire = report["seconds"], report["plain_bytes"], report["wire_bytes"]
+    parts = [f"Fetched {size(plain)} ({size(wire)} on the wire)", rate(plain / seconds if seconds else 0)]
+    if report["resumed"]:
+        parts.append("going on with an earlier run")
+    if report["retries"]:
+        parts.append(many(report["retries"], "retry", "retries"))
+    if report["salvaged"]:
+        parts.append(f"{many(report['salvaged'], 'item')} taken over from the old cache")
+    return ", ".join(parts) + "."
+
+
+def summary_of_verify(verdict: Mapping[str, Any]) -> list[str]:
+    """The Verdict in sentences."""
+    differences = [str(line) for line in verdict["differences"]]
+    found = many(len(differences), "difference") if differences else "no difference"
+    compared = many(verdict["checked"], "item")
+    return [f"Compared {compared} with the server: {found}.", *_named("Differences", differences)]
+
+
+def _named(title: str, rows: Sequence[str]) -> list[str]:
+    if not rows:
+        return []
+    more = [f"  and {len(rows) - _NAMED:,} more"] if len(rows) > _NAMED else []
+    return [f"{title} ({len(rows):,}):", *(f"  {row}" for row in rows[:_NAMED]), *more]
