@@ -1,0 +1,39 @@
+"""kerio-resync: rebuilds the local cache of a groupware client from its server.
+
+    from kerio_resync import Settings, rebuild
+
+    report = await rebuild(Settings(profile=Path("profile"), server="https://mail.example.com", user="jane", password="…"))
+
+Everything is imported on first use, so that the command line starts quickly.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from kerio_resync.resync.inspect import Status, digest, status, verify
+    from kerio_resync.resync.rebuild import rebuild
+    from kerio_resync.resync.report import Report
+    from kerio_resync.resync.verify import Verdict
+    from kerio_resync.settings import Settings
+
+__all__ = ["Report", "Settings", "Status", "Verdict", "digest", "rebuild", "status", "verify"]
+
+_HOME = {
+    "Report": "resync.report",
+    "Settings": "settings",
+    "Status": "resync.inspect",
+    "Verdict": "resync.verify",
+    "digest": "resync.inspect",
+    "rebuild": "resync.rebuild",
+    "status": "resync.inspect",
+    "verify": "resync.inspect",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)

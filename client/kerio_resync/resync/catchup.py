@@ -1,0 +1,116 @@
+"""Brings the database from its sync key to the server's present: changes since the key, applied with the next key.
+
+The plan for a list of changes is a pure function. Applying it and advancing the key is one transaction: deletions and
+moves are done in it, and what has to be fetched is recorded as wanted in it, so that a kill between any two steps loses
+nothing. Rounds go on until the server has nothing more to tell.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from kerio_resync.cache.facts import Apply
+from kerio_resync.errors import KeyExpired, ServerNonsense
+from kerio_resync.model import Change, Folder, Kind, Listed
+from kerio_resync.resync.attachments import fetch_contents
+from kerio_resync.resync.details import fetch_details
+from kerio_resync.resync.folders import list_into, refresh_folders
+from kerio_resync.resync.listing import Position
+from kerio_resync.resync.run import Run
+
+SYNC_KEY = "sync_key"
+ROUNDS = 200  # a mailbox that changes faster than it can be followed is handed over to the mail program after these
+WORKERS = 16  # details and as many attachments; the limiter decides how many of them have a request in flight
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a list of changes comes to. `moved`: (old id, new id, folder id); a moved item is wanted under its new id."""
+
+    forget: tuple[str, ...] = ()
+    moved: tuple[tuple[str, str, str], ...] = ()
+    want: tuple[tuple[str, Kind, Listed], ...] = ()
+
+
+def names_unknown_folder(changes: Sequence[Change], folders: Mapping[str, Folder]) -> bool:
+    """Whether the folders must be asked for again before the changes can be applied."""
+    return any(each.is_folder or (each.type != "deleted" and each.parent_id not in folders) for each in changes)
+
+
+def plan(changes: Sequence[Change], folders: Mapping[str, Folder]) -> Plan:
+    """Folds changes, in their order, into what is to be done. Items of folders that are not mirrored are let go."""
+    forget: dict[str, None] = {}
+    origin: dict[str, str] = {}  # new id → the id under which the database may have it
+    want: dict[str, tuple[str, Kind, Listed]] = {}
+    for change in changes:
+        if change.is_folder:
+            continue
+        folder = folders.get(change.parent_id)
+        if change.type == "moved" and change.old_id and change.old_id != change.id:
+            origin[change.id] = origin.pop(change.old_id, change.old_id)
+            want.pop(change.old_id, None)
+        if change.type == "deleted" or folder is None or not folder.kind or not folder.readable:
+            want.pop(change.id, None)
+            forget[change.id] = None
+            if old := origin.pop(change.id, ""):
+                forget[old] = None
+            continue
+        want[change.id] = (change.parent_id, change.kind or folder.kind, Listed(change.id, change.watermark))
+    moved = tuple((old, new, want[new][0]) for new, old in origin.items() if new in want)
+    return Plan(tuple(forget), moved, tuple(want.values()))
+
+
+async def drain(run: Run) -> None:
+    """Fetches all that is wanted now, items and attachments."""
+    run.details.announce()
+    run.contents.announce()
+    async with asyncio.TaskGroup() as group:
+        for _ in range(WORKERS):
+            group.create_task(fetch_details(run))
+            group.create_task(fetch_contents(run))
+
+
+async def catch_up(run: Run) -> int:
+    """Applies changes until there are none; returns how many there were. KeyExpired: the key has to be renewed."""
+    total = 0
+    for _ in range(ROUNDS):
+        key = await run.store.meta(SYNC_KEY)
+        if key is None:
+            raise KeyExpired("there is no sync key")
+        told = await run.mailbox.changes(key)
+        if not told.changes:
+            if told.key != key:
+                await run.store.put(Apply(told.key))
+            return total
+        total += len(told.changes)
+        await _apply(run, told.changes, told.key)
+        await drain(run)
+    run.notice("The mailbox changes faster than it can be followed; the mail program goes on from the last sync key.")
+    return total
+
+
+async def _apply(run: Run, changes: Sequence[Change], key: str) -> None:
+    if names_unknown_folder(changes, run.folders):
+        for folder in await refresh_folders(run):
+            await list_into(run, folder, Position())
+    todo = plan(changes, run.folders)
+    stored = await run.store.watermarks([row.id for _, _, row in todo.want])
+    arrived = {new for _, new, _ in todo.moved}
+    want = tuple(
+        (folder, kind, row)
+        for folder, kind, row in todo.want
+        if row.id in arrived or not row.watermark or stored.get(row.id, -1) < row.watermark
+    )
+    run.meter.wanted(len(want))
+    await run.store.put(Apply(key, forget=todo.forget, want=want, moved=todo.moved))
+
+
+async def renew_key(run: Run) -> None:
+    """Takes a new key in place of one the server refuses; the verification's listing then finds what changed unseen."""
+    key = await run.mailbox.key()
+    if not key:
+        raise ServerNonsense("the server gave an empty sync key")
+    await run.store.put(Apply(key))
+    await run.store.flush()

@@ -1,0 +1,117 @@
+"""Which folders are mirrored, in what order, and how they are listed into the database.
+
+Inbox and calendars first, then drafts, contacts, tasks and notes, then other mail, deleted and junk mail last: what a
+person opens first is there first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from kerio_resync.cache.facts import PutPage, SetFolders
+from kerio_resync.errors import FolderDenied, ItemGone, ServerNonsense
+from kerio_resync.model import Folder
+from kerio_resync.resync.details import put_items
+from kerio_resync.resync.listing import Position, list_folder
+from kerio_resync.resync.run import Run
+
+WHOLE_SHARE = 5  # a page of whole items asks for this much fewer than a page of ids
+
+
+def rank(folder: Folder) -> int:
+    """0 is fetched first."""
+    if folder.role == "inbox":
+        return 0
+    if folder.place != "own":
+        return 6
+    match folder.kind:
+        case "event":
+            return 0
+        case "contact" | "task" | "note":
+            return 1
+    return {"drafts": 1, "sent": 3, "trash": 4, "junk": 5}.get(folder.role, 2)
+
+
+def mirrored(folders: Iterable[Folder]) -> list[Folder]:
+    """Those that can hold items and may be read, in the order of their rank (steady within it)."""
+    return sorted((each for each in folders if each.kind and each.readable), key=rank)
+
+
+def without_loops(folders: Iterable[Folder]) -> tuple[list[Folder], list[Folder]]:
+    """(sound, looping): a folder that is among its own ancestors, or shares an id with another, is set apart."""
+    by_id: dict[str, Folder] = {}
+    bad: list[Folder] = []
+    for each in folders:
+        if each.id in by_id:
+            bad.append(each)
+        else:
+            by_id[each.id] = each
+    sound = []
+    for each in by_id.values():
+        seen, parent = {each.id}, each.parent_id
+        while parent in by_id and parent not in seen:
+            seen.add(parent)
+            parent = by_id[parent].parent_id
+        (bad if parent in seen else sound).append(each)
+    return sound, bad
+
+
+async def refresh_folders(run: Run) -> list[Folder]:
+    """Asks for the folders, stores them, drops those that went; returns those that are new and must be listed."""
+    settings = run.settings
+    told = await run.mailbox.folders(shared=settings.shared, public=settings.public)
+    sound, looping = without_loops(told)
+    for each in looping:
+        await run.skip("folder", each.id, "it is inside itself, or its id is used twice")
+    for each in sound:
+        if each.kind and not each.readable:
+            await run.skip("folder", each.id, "the server does not let you read it")
+    run.folders = {each.id: each for each in sound}
+    await run.store.put(SetFolders(tuple(sound), {each.id: rank(each) for each in sound}))
+    listed = {row.folder.id for row in await run.store.folders() if row.listed}
+    return [each for each in mirrored(sound) if each.id not in listed]
+
+
+async def list_into(run: Run, folder: Folder, position: Position) -> None:
+    """Lists a folder to its end, each page stored with the position after it. Mails become wanted, the rest comes whole.
+
+    A folder that goes or is closed to us meanwhile is left out by name; the catch-up removes it if it is gone.
+    """
+    whole = folder.kind != "mail"
+    size = run.settings.page_size
+    limit = max(2, size // WHOLE_SHARE) if whole else size
+    if not folder.count and not position.pages:
+        await run.store.put(PutPage(folder.id, (), position=Position(done=True).to_bytes(), done=True))
+    else:
+        try:
+            await _list(run, folder, position, limit=limit, whole=whole)
+        except (FolderDenied, ItemGone, ServerNonsense) as error:
+            if isinstance(error, ServerNonsense) and error.scope != "folder":
+                raise
+            await run.skip("folder", folder.id, str(error) or type(error).__name__)
+    run.meter.listed(folder.id, (), done=True)
+    run.meter.tally.folders_done += 1
+
+
+async def _list(run: Run, folder: Folder, position: Position, *, limit: int, whole: bool) -> None:
+    overlap = run.settings.overlap
+    before = set(position.tail)
+    async for page, after in list_folder(
+        run.mailbox, folder, position, limit=limit, overlap=overlap, whole=whole
+    ):
+        fresh = [row for row in page.rows if row.id not in before]
+        before = set(after.tail)
+        for broken in page.malformed:
+            await run.skip("item", broken.id, broken.reason)
+        run.meter.listed(folder.id, fresh, done=False)
+        if whole:
+            came = {item.id for item in page.items}
+            await put_items(run, list(page.items))
+            for row, item in zip(fresh, page.items, strict=False):
+                run.meter.stored(item, row.size, row.has_attachment, fetch_attachments=True)
+            rows = tuple(row for row in page.rows if row.id not in came)
+        else:
+            rows = page.rows
+        await run.store.put(PutPage(folder.id, rows, position=after.to_bytes(), done=after.done))
+        run.details.announce()
+        run.contents.announce()

@@ -1,0 +1,109 @@
+"""Lists a folder that changes while it is being listed, without a gap.
+
+Offset pages over a living list lose items: an item deleted before the offset shifts an unchanged one onto a page that
+has passed, and no change ever names it. So each page reaches back into the one before (`overlap` rows) and must contain
+a row that was taken before (an anchor); if it does not, rows have shifted by more than that, and the listing steps back
+until it finds one. What is met twice is harmless, because storing is idempotent.
+
+`begin`, `ask` and `advance` are pure; `list_folder` is the shell around them. A server whose list never ends, repeats
+for ever, or never shows an anchor again ends in ServerNonsense with scope "folder": the number of pages is bounded by
+what the server itself says the folder holds.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from dataclasses import asdict, dataclass, replace
+
+from kerio_resync.errors import ServerNonsense
+from kerio_resync.model import Folder, Page
+from kerio_resync.server.mailbox import Mailbox
+
+TAIL = 64  # ids kept as anchors: all of them would have to go between two pages before the listing starts over
+SPARE = 32  # pages beyond what the totals explain, before a listing is called endless
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """Where a listing stands, between two pages.
+
+    `seen`: offset just after the last row taken. `tail`: ids of the last rows taken, newest last. `back`: how many rows
+    before `seen` the next page starts beyond the overlap (0 unless stepping back). `pages`: requests made so far.
+    `width`: rows of the last page; a server may give fewer than it is asked for.
+    """
+
+    seen: int = 0
+    tail: tuple[str, ...] = ()
+    back: int = 0
+    pages: int = 0
+    width: int = 1_000_000
+    done: bool = False
+
+    def to_bytes(self) -> bytes:
+        return json.dumps(asdict(self), separators=(",", ":")).encode()
+
+    @classmethod
+    def from_bytes(cls, data: bytes | None) -> Position:
+        """The position as it was stored; the beginning if there is none or it can't be read."""
+        try:
+            members = json.loads(data or b"{}")
+            return cls(**{**members, "tail": tuple(members.get("tail", ()))})
+        except (ValueError, TypeError):
+            return cls()
+
+
+def reach(position: Position, overlap: int) -> int:
+    """How many rows the next page reaches back: never more than half a page, so that every page goes forward."""
+    return min(overlap, position.width // 2)
+
+
+def ask(position: Position, overlap: int) -> int:
+    """The offset to ask for next."""
+    return max(0, position.seen - reach(position, overlap) - position.back)
+
+
+def advance(position: Position, page: Page, *, start: int, limit: int, overlap: int) -> Position:
+    """The position after `page`, which was asked for at offset `start` with at most `limit` rows.
+
+    With `overlap` 0 no anchor is looked for: plain offset pages, which lose items of a changing folder; for comparison.
+    """
+    ids = [row.id for row in page.rows]
+    pages = position.pages + 1
+    anchored = not reach(position, overlap) or start == 0 or not position.tail or not set(position.tail).isdisjoint(ids)
+    if not anchored:
+        return replace(position, back=max(TAIL, position.back * 4), pages=pages)
+    end = start + len(ids)
+    known = set(position.tail)
+    fresh = [each for each in ids if each not in known]
+    tail = (*position.tail, *fresh)[-TAIL:]
+    # Nothing new where there should be: the total promises more than there is (but stepping back meets what is known).
+    stuck = end <= position.seen and not fresh and not position.back
+    exhausted = not ids or stuck or end == page.total or (end > page.total and len(ids) < limit)
+    return Position(seen=end, tail=tail, pages=pages, width=len(ids) or limit, done=exhausted)
+
+
+def bound(folder: Folder, page: Page, position: Position, overlap: int) -> int:
+    """How many pages a listing may take before it is called endless, from what the server says the folder holds."""
+    rows = max(folder.count, page.total if page.total < 2 * folder.count + 100_000 else folder.count)
+    return SPARE + 4 * (rows // max(1, position.width - reach(position, overlap)) + 1)
+
+
+async def list_folder(
+    mailbox: Mailbox, folder: Folder, position: Position, *, limit: int, overlap: int, whole: bool = False
+) -> AsyncIterator[tuple[Page, Position]]:
+    """Pages from `position` on, each with the position to store together with its rows; the last one is `done`.
+
+    Raises what `Mailbox.page` raises, and ServerNonsense (scope folder) for a list without end.
+    """
+    position = replace(position, width=min(position.width, limit))
+    allowed = 0
+    first = position.pages
+    while not position.done:
+        start = ask(position, overlap)
+        page = await mailbox.page(folder, start, limit, whole=whole)
+        position = advance(position, page, start=start, limit=limit, overlap=overlap)
+        allowed = max(allowed, bound(folder, page, position, overlap))
+        if position.pages - first > allowed:
+            raise ServerNonsense(f"the list of folder {folder.id} does not end", scope="folder")
+        yield page, position

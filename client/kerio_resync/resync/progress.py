@@ -1,0 +1,199 @@
+"""How far a run has got and how long it will take: counters, and an estimate that is honest from the first seconds.
+
+A listing tells what a mail weighs as MIME, which is neither what its text weighs as JSON nor what its attachments weigh;
+so the estimate learns, from what has been fetched, how many text bytes and attachment bytes a listed byte stands for,
+and how many bytes on the wire a text byte costs (replies may be compressed). Time left is the wire bytes still to come
+over the rate of the last seconds. Pure: every method takes the time; `Meter` sends the events.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from kerio_resync.events import Listener, Progress
+from kerio_resync.model import Item, Listed
+
+INTERVAL = 0.25  # seconds between two events
+WINDOW = 20.0  # seconds the rate looks back
+
+
+@dataclass(slots=True)
+class Share:
+    """What listed bytes turned out to hold, for mails with or without attachments."""
+
+    listed: float = 0.0
+    text: float = 0.0
+    attached: float = 0.0
+
+    def expect(self, listed: float, *, text: float, attached: float) -> tuple[float, float]:
+        """(text, attachment) bytes behind `listed` bytes; the given ratios until enough was seen."""
+        if self.listed < 1:
+            return listed * text, listed * attached
+        return listed * self.text / self.listed, listed * self.attached / self.listed
+
+
+@dataclass(slots=True)
+class Tally:
+    """What is known of the work. All sizes in bytes; `pending_*` are listed sizes of what is wanted and not here."""
+
+    folders_total: int = 0
+    folders_done: int = 0
+    items_total: int = 0
+    items_done: int = 0
+    attachments_total: int = 0
+    attachments_done: int = 0
+    bytes_done: int = 0
+    wire_done: float = 0.0
+    attached_wanted: float = 0.0
+    pending_plain: float = 0.0
+    pending_attached: float = 0.0
+    unlisted: float = 0.0
+    plain: Share = field(default_factory=Share)
+    rich: Share = field(default_factory=Share)
+    text_plain: float = 0.0
+    text_wire: float = 0.0
+
+    def ahead(self) -> tuple[float, float]:
+        """(text, attachment) bytes still to fetch."""
+        plain_text, _ = self.plain.expect(self.pending_plain, text=1.2, attached=0.0)
+        rich_text, rich_attached = self.rich.expect(self.pending_attached, text=0.2, attached=0.6)
+        listed = self.plain.listed + self.rich.listed
+        if listed >= 1:
+            text = self.unlisted * (self.plain.text + self.rich.text) / listed
+            attached = self.unlisted * self.rich.attached / listed
+        else:
+            text, attached = self.unlisted * 0.5, self.unlisted * 0.4
+        return plain_text + rich_text + text, rich_attached + attached + self.attached_wanted
+
+    def wire_ahead(self) -> float:
+        text, attached = self.ahead()
+        ratio = self.text_wire / self.text_plain if self.text_plain else 1.0
+        return text * ratio + attached
+
+
+def is_rich(size: int, has_attachment: bool) -> bool:
+    return has_attachment and size > 0
+
+
+class Meter:
+    """Counts, and tells the listener a few times a second. `clock` in seconds; `in_flight` is asked when telling."""
+
+    def __init__(self, listen: Listener, clock: Callable[[], float], in_flight: Callable[[], int] = lambda: 0) -> None:
+        self.tally = Tally()
+        self._listen = listen
+        self._clock = clock
+        self._in_flight = in_flight
+        self._started = clock()
+        self._told = -INTERVAL
+        self._marks: deque[tuple[float, float, int]] = deque()
+        self._unlisted: dict[str, tuple[int, int]] = {}
+
+    def expect(self, folder_id: str, count: int, size: int) -> None:
+        """A folder is going to be listed; the server says that it holds `count` items of `size` bytes in all."""
+        self._unlisted[folder_id] = (count, size)
+        self.tally.items_total += count
+        self.tally.unlisted += size
+
+    def listed(self, folder_id: str, rows: Sequence[Listed], *, done: bool) -> None:
+        """Rows of a folder's listing came, and became wanted; what was expected of it shrinks by them."""
+        count, size = self._unlisted.pop(folder_id, (0, 0))
+        known = sum(row.size for row in rows)
+        left = (0, 0) if done else (max(0, count - len(rows)), max(0, size - known))
+        if not done:
+            self._unlisted[folder_id] = left
+        self.tally.items_total += len(rows) - (count - left[0])
+        self.tally.unlisted -= size - left[1]
+        for row in rows:
+            self._pend(row.size, row.has_attachment, +1)
+        self.tell()
+
+    def wanted(self, count: int) -> None:
+        """Items became wanted outside a listing; their sizes are not known."""
+        self.tally.items_total += count
+
+    def resume(self, *, items: int, attachments: int, attachments_wanted: int, stored: int, wanted: int, wanted_bytes: int,
+               attached_wanted: int) -> None:  # fmt: skip
+        """What an earlier run left: items and bytes stored, and still wanted."""
+        tally = self.tally
+        tally.items_done, tally.items_total = items, items + wanted
+        tally.attachments_done, tally.attachments_total = attachments, attachments + attachments_wanted
+        tally.bytes_done, tally.pending_plain, tally.attached_wanted = stored, wanted_bytes, attached_wanted
+
+    def _pend(self, size: int, has_attachment: bool, sign: int) -> None:
+        if is_rich(size, has_attachment):
+            self.tally.pending_attached += sign * size
+        else:
+            self.tally.pending_plain += sign * size
+
+    def stored(self, item: Item, size: int, has_attachment: bool, *, fetch_attachments: bool) -> None:
+        """A wanted item is here; its attachments are still to come if they are fetched at all."""
+        tally = self.tally
+        self._pend(size, has_attachment, -1)
+        text = len(item.payload) + len(item.extra or b"")
+        attached = sum(each.size or 0 for each in item.attachments) if fetch_attachments else 0
+        share = tally.rich if is_rich(size, has_attachment) else tally.plain
+        share.listed += size
+        share.text += text
+        share.attached += attached
+        tally.items_done += 1
+        tally.bytes_done += text
+        if fetch_attachments:
+            tally.attachments_total += len(item.attachments)
+            tally.attached_wanted += attached
+        self.tell()
+
+    def dropped(self, size: int, has_attachment: bool) -> None:
+        """A wanted item went away or was left out."""
+        self._pend(size, has_attachment, -1)
+        self.tally.items_total -= 1
+
+    def reply(self, plain: int, wire: int) -> None:
+        """A reply of details came: `plain` bytes of JSON that took `wire` bytes."""
+        self.tally.text_plain += plain
+        self.tally.text_wire += wire
+        self.tally.wire_done += wire
+
+    def piece(self, size: int) -> None:
+        """Bytes of an attachment came."""
+        self.tally.bytes_done += size
+        self.tally.wire_done += size
+        self.tally.attached_wanted = max(0.0, self.tally.attached_wanted - size)
+        self.tell()
+
+    def attachment_done(self) -> None:
+        self.tally.attachments_done += 1
+        self.tell()
+
+    def tell(self, *, now: bool = False) -> None:
+        moment = self._clock()
+        if not now and moment - self._told < INTERVAL:
+            return
+        self._told = moment
+        self._marks.append((moment, self.tally.wire_done, self.tally.bytes_done))
+        while len(self._marks) > 2 and moment - self._marks[0][0] > WINDOW:
+            self._marks.popleft()
+        self._listen(self.snapshot(moment))
+
+    def snapshot(self, moment: float) -> Progress:
+        tally = self.tally
+        text, attached = tally.ahead()
+        before, wire, plain = self._marks[0] if self._marks else (moment, tally.wire_done, tally.bytes_done)
+        span = moment - before
+        rate = (tally.bytes_done - plain) / span if span > 0 else 0.0
+        wire_rate = (tally.wire_done - wire) / span if span > 0 else 0.0
+        return Progress(
+            folders_done=tally.folders_done,
+            folders_total=tally.folders_total,
+            items_done=tally.items_done,
+            items_total=max(tally.items_total, tally.items_done),
+            attachments_done=tally.attachments_done,
+            attachments_total=tally.attachments_total,
+            bytes_done=tally.bytes_done,
+            bytes_total=int(tally.bytes_done + text + attached),
+            rate=rate,
+            seconds_left=tally.wire_ahead() / wire_rate if wire_rate > 0 else None,
+            in_flight=self._in_flight(),
+            elapsed=moment - self._started,
+        )

@@ -1,0 +1,267 @@
+"""The rebuild: from a mailbox on a server to a cache that equals it, in steps that a kill may end anywhere.
+
+    lock → log in → open or start cache.db.next → rescue pending changes → sync key → folders → room
+    → list, fetch → catch up → list again and settle what disagrees → catch up → check → swap
+
+The old cache is not touched before the new one is whole (but with `drop_first`, once its pending changes are safe in
+the new file). No step after an unresolved error: an exception leaves the half-built file for the next run.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from kerio_resync.cache.lock import ProfileLock
+from kerio_resync.cache.rescue import rescue
+from kerio_resync.cache.salvage import Old
+from kerio_resync.cache.store import Store
+from kerio_resync.cache.swap import drop, swap
+from kerio_resync.errors import (
+    BadSettings,
+    CacheDamaged,
+    KeyExpired,
+    NotEnoughSpace,
+    ResyncError,
+    ServerNonsense,
+    VerificationFailed,
+)
+from kerio_resync.events import Listener, Notice, PhaseChanged, RunStarted, nobody
+from kerio_resync.model import Identity, Quota
+from kerio_resync.resync.attachments import fetch_contents
+from kerio_resync.resync.catchup import SYNC_KEY, WORKERS, catch_up, drain, renew_key
+from kerio_resync.resync.details import fetch_details
+from kerio_resync.resync.folders import list_into, mirrored, refresh_folders
+from kerio_resync.resync.listing import Position
+from kerio_resync.resync.progress import Meter
+from kerio_resync.resync.report import Report
+from kerio_resync.resync.run import Run
+from kerio_resync.resync.verify import relist
+from kerio_resync.server.kerio import KerioMailbox
+from kerio_resync.server.mailbox import Mailbox
+from kerio_resync.settings import Settings
+
+LISTERS = 8  # folders listed at once; each one in order
+CHECKS = 3  # times the whole list is compared again before a disagreement is called one
+RENEWALS = 5  # sync keys that may expire under one run
+RESERVE = 64 * 1024 * 1024  # bytes to leave free
+OVERHEAD = 1.15  # a database's size over what it holds
+
+
+async def rebuild(
+    settings: Settings,
+    listen: Listener = nobody,
+    *,
+    mailbox: Mailbox | None = None,
+    clock: Callable[[], float] = time.monotonic,
+) -> Report:
+    """Rebuilds `settings.cache` from the server and returns what came of it. `mailbox`: instead of the Kerio server's.
+
+    Cancelling it stops the intake, keeps what is whole, and raises CancelledError; run again, it goes on from there.
+    Raises the errors of `kerio_resync.errors`: BadCredentials, Unreachable, ServerNonsense, NotEnoughSpace, CacheInUse …
+    """
+    started = clock()
+    prepare(settings)
+    mailbox = mailbox or KerioMailbox(settings, listen)
+    try:
+        with ProfileLock(settings.profile):
+            listen(PhaseChanged("session"))
+            identity = await mailbox.open()
+            async with _opened(settings, identity, listen) as (store, resumed):
+                listen(RunStarted(str(settings.profile), identity.server, identity.user, resumed))
+                run = Run(settings, listen, mailbox, store, Meter(listen, clock, lambda: mailbox.in_flight), clock)
+                await _build(run)
+                return await _finish(run, started, resumed)
+    except* ResyncError as group:
+        raise single_error(group) from None
+    finally:
+        await mailbox.close()
+
+
+def single_error(group: BaseExceptionGroup[ResyncError]) -> ResyncError:
+    """Of the errors that ended several tasks at once, the first that is not merely trouble."""
+    errors: list[ResyncError] = []
+
+    def collect(each: BaseException) -> None:
+        if isinstance(each, BaseExceptionGroup):
+            for inner in each.exceptions:
+                collect(inner)
+        elif isinstance(each, ResyncError):
+            errors.append(each)
+
+    collect(group)
+    return min(errors, key=lambda each: each.retryable)
+
+
+def prepare(settings: Settings) -> None:
+    if not settings.server or not settings.user:
+        raise BadSettings("no server and user are set: give --server URL and --user NAME")
+    try:
+        settings.profile.mkdir(parents=True, exist_ok=True, mode=0o700)
+        probe = settings.profile / ".writable"
+        probe.touch(mode=0o600)
+        probe.unlink()
+    except OSError as error:
+        raise BadSettings(f"the profile folder {settings.profile} can't be written: {error.strerror}") from error
+
+
+@asynccontextmanager
+async def _opened(settings: Settings, identity: Identity, listen: Listener) -> AsyncIterator[tuple[Store, bool]]:
+    """The half-built file if it fits, else a new one; (store, whether it is an earlier run's)."""
+    path = settings.next_cache
+    store = None
+    if settings.fresh:
+        drop(path)
+    elif path.exists():
+        try:
+            store = await Store.open(path)
+            if store.identity.server != identity.server or store.identity.account != identity.account:
+                await store.close()
+                store = None
+                listen(Notice(f"The half-built cache belongs to another account; it was set aside as {_aside(path)}."))
+        except CacheDamaged as error:
+            listen(Notice(f"The half-built cache can't be gone on with ({error}); it was set aside as {_aside(path)}."))
+    resumed = store is not None
+    if store is None:
+        store = await Store.create(path, identity)
+    try:
+        yield store, resumed
+    finally:
+        await store.close()
+
+
+def _aside(path: Path) -> str:
+    """Renames a file that no longer fits, so that nothing in it is lost; its new name."""
+    number = 1
+    while (target := path.with_name(f"{path.name}.aside-{number}")).exists():
+        number += 1
+    for suffix in ("", "-wal", "-journal", "-shm"):
+        source = path.with_name(path.name + suffix)
+        if source.exists():
+            source.rename(target.with_name(target.name + suffix))
+    return target.name
+
+
+async def _build(run: Run) -> None:
+    settings, listen = run.settings, run.listen
+    listen(PhaseChanged("rescue"))
+    await _rescue(run)
+    await _resume(run)
+    if await run.store.meta(SYNC_KEY) is None:
+        await renew_key(run)  # before the first page, and committed
+    listen(PhaseChanged("folders"))
+    todo = await refresh_folders(run)
+    quota = await run.mailbox.quota()
+    await _check_room(run, quota)
+    run.old = Old.open(settings.cache) if not settings.fresh and not settings.drop_first else None
+    try:
+        listen(PhaseChanged("fetch"))
+        await _fetch(run, [each.id for each in todo])
+        await _settle(run)
+    finally:
+        if run.old is not None:
+            run.old.close()
+
+
+async def _rescue(run: Run) -> None:
+    if not run.settings.cache.exists():
+        return
+    rescued = await rescue(run.settings.cache, run.store)
+    await run.store.flush()
+    for sentence in rescued.sentences():
+        run.notice(sentence)
+    if run.settings.drop_first:
+        drop(run.settings.cache)
+
+
+async def _resume(run: Run) -> None:
+    held = await run.store.totals()
+    run.meter.resume(
+        items=sum(held.items.values()), attachments=held.attachments, attachments_wanted=held.attachments_wanted,
+        stored=held.item_bytes + held.attachment_bytes, wanted=held.wanted, wanted_bytes=held.wanted_bytes,
+        attached_wanted=held.attachment_bytes_wanted,
+    )  # fmt: skip
+
+
+async def _check_room(run: Run, quota: Quota) -> None:
+    """NotEnoughSpace if what the server holds would not fit; what is already here counts."""
+    told = max(sum(each.size for each in mirrored(run.folders.values())), 0) or quota.bytes
+    held = await run.store.totals()
+    needed = int(max(0, told * OVERHEAD - held.item_bytes - held.attachment_bytes)) + RESERVE
+    free = shutil.disk_usage(run.settings.profile).free
+    if needed > free:
+        raise NotEnoughSpace(needed=needed, available=free, where=str(run.settings.profile))
+
+
+async def _fetch(run: Run, todo: list[str]) -> None:
+    """Lists the folders named, in order of rank, and fetches what becomes wanted, all at once."""
+    positions = {row.folder.id: Position.from_bytes(row.position) for row in await run.store.folders()}
+    run.meter.tally.folders_total = len(mirrored(run.folders.values()))
+    run.meter.tally.folders_done = run.meter.tally.folders_total - len(todo)
+    for each in todo:
+        folder = run.folders[each]
+        share = max(0.0, 1 - positions[each].seen / folder.count) if folder.count else 0.0
+        run.meter.expect(each, int(folder.count * share), int(folder.size * share))
+    queue = list(todo)
+
+    async def list_folders() -> None:
+        with run.details.source(), run.contents.source():
+            while queue:
+                each = queue.pop(0)
+                await list_into(run, run.folders[each], positions[each])
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(LISTERS):
+            group.create_task(list_folders())
+        for _ in range(WORKERS):
+            group.create_task(fetch_details(run))
+            group.create_task(fetch_contents(run))
+    run.meter.tell(now=True)
+
+
+async def _settle(run: Run) -> None:
+    """Catches up, and lists again until the lists agree. KeyExpired on the way: a new key, and once more."""
+    renewals = 0
+    for check in range(1, CHECKS + RENEWALS):
+        try:
+            run.listen(PhaseChanged("catch-up"))
+            await catch_up(run)
+            run.listen(PhaseChanged("verify"))
+            found = await relist(run, check)
+            changed = await catch_up(run)
+            await drain(run)
+        except KeyExpired:
+            renewals += 1
+            if renewals > RENEWALS:
+                raise ServerNonsense("the server refuses every sync key it gives") from None
+            run.notice("The server refused the sync key; a new one was taken and everything is compared again.")
+            await renew_key(run)
+            continue
+        run.repaired += found
+        if not found:
+            return
+        if check >= CHECKS and not changed:
+            raise VerificationFailed(f"{found} items still differ from the server's lists", differences=found)
+
+
+async def _finish(run: Run, started: float, resumed: bool) -> Report:
+    run.meter.tell(now=True)
+    damage = await run.store.check()
+    if damage:
+        raise CacheDamaged(f"the new database failed its own check ({damage[0]})")
+    held = await run.store.totals()
+    skipped = tuple((row.scope, row.id, row.reason) for row in await run.store.skipped())
+    run.listen(PhaseChanged("swap"))
+    await run.store.finish()
+    await swap(run.store, run.settings.cache)
+    traffic = run.mailbox.traffic
+    return Report(
+        cache=run.settings.cache, folders=held.folders, items=held.items, attachments=held.attachments,
+        plain_bytes=run.meter.tally.bytes_done, wire_bytes=traffic.wire_bytes, seconds=run.clock() - started,
+        resumed=resumed, salvaged=run.salvaged, repaired=run.repaired, retries=traffic.retries, skipped=skipped,
+        problems=tuple(run.problems),
+    )  # fmt: skip

@@ -1,0 +1,60 @@
+"""What the steps of one rebuild share: the settings, both ends, the counters, and who is told."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from kerio_resync.cache.facts import Skip
+from kerio_resync.cache.reading import Wanted, WantedAttachment
+from kerio_resync.cache.salvage import Old
+from kerio_resync.cache.store import Store
+from kerio_resync.events import Listener, Notice, Skipped
+from kerio_resync.model import Folder
+from kerio_resync.resync.batch import BatchSize
+from kerio_resync.resync.feed import Feed
+from kerio_resync.resync.progress import Meter
+from kerio_resync.server.mailbox import Mailbox
+from kerio_resync.settings import Settings
+
+
+@dataclass(slots=True)
+class Run:
+    """One rebuild under way. `folders` by id, as the server last told; `old` the cache to salvage from, if readable."""
+
+    settings: Settings
+    listen: Listener
+    mailbox: Mailbox
+    store: Store
+    meter: Meter
+    clock: Callable[[], float]
+    folders: dict[str, Folder] = field(default_factory=dict)
+    old: Old | None = None
+    batch: BatchSize = field(default_factory=BatchSize)
+    salvaged: int = 0
+    repaired: int = 0
+    nonsense: int = 0  # items in a row that could not be had, each asked for alone
+    problems: list[str] = field(default_factory=list)
+    details: Feed[Wanted, object] = field(init=False)
+    contents: Feed[WantedAttachment, int] = field(init=False)
+
+    def __post_init__(self) -> None:
+        store = self.store
+        self.details = Feed(store.wanted, lambda row: row.id, lambda row: row.cursor)
+        self.contents = Feed(store.wanted_attachments, lambda row: row.key, lambda row: row.key)
+
+    def omits_attachments(self, folder_id: str) -> bool:
+        """Whether the settings leave out the attachments of this folder's mails (photos of contacts always come)."""
+        folder = self.folders.get(folder_id)
+        if folder is None or folder.kind != "mail" or self.settings.attachments == "all":
+            return False
+        return self.settings.attachments == "none" or folder.role != "inbox"
+
+    async def skip(self, scope: str, each: str, reason: str) -> None:
+        """Leaves something out: counted and named in the database, told to the listener."""
+        await self.store.put(Skip(scope, each, reason))
+        self.listen(Skipped(scope, each, reason))
+
+    def notice(self, text: str) -> None:
+        self.problems.append(text)
+        self.listen(Notice(text))
