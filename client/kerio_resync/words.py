@@ -74,14 +74,53 @@ def _fetched(report: Mapping[str, Any]) -> str:
 
 def summary_of_verify(verdict: Mapping[str, Any]) -> list[str]:
     """The Verdict in sentences."""
-    differences = [str(line) for line in verdict["differences"]]
-    found = many(len(differences), "difference") if differences else "no difference"
+    count, repaired = verdict["count"], verdict["repaired"]
+    found = many(count, "difference") if count else "no difference"
+    mended = f", {repaired:,} repaired" if repaired else ""
     compared = many(verdict["checked"], "item")
-    return [f"Compared {compared} with the server: {found}.", *_named("Differences", differences)]
+    return [
+        f"Compared {compared} with the server: {found}{mended}.",
+        *_named("Differences", [str(line) for line in verdict["differences"]], count),
+    ]
 
 
-def _named(title: str, rows: Sequence[str]) -> list[str]:
-    if not rows:
+def lines_of_status(state: Mapping[str, Any]) -> list[str]:
+    """The Status in lines: what is where, in which state."""
+    lines = [f"Profile: {state['profile']}"]
+    lines += _file("Cache", state["cache"]) + _file("Half-built cache", state["building"])
+    changes = [" ".join(str(value) for value in row.values() if value not in ("", None)) for row in state["outbox"]]
+    lines += _named("Local changes", changes) or ["Local changes: none"]
+    lines.append(f"In use by: {state['holder'] or 'nobody'}")
+    return [*lines, f"Free on the disk: {size(state['free_bytes'])}"]
+
+
+def _file(title: str, file: Mapping[str, Any]) -> list[str]:
+    if file["state"] == "absent":
+        return [f"{title}: none"]
+    if file["problem"]:
+        return [f"{title}: {file['state']}, {size(file['bytes'])}: {file['problem']}"]
+    items = ", ".join(many(count, kind) for kind, count in file["items"].items() if count) or "no items"
+    folders = many(file["folders"], "folder")
+    finished = f", finished {file['finished_at']}" if file["finished_at"] else ""
+    lines = [
+        f"{title}: {file['state']}, {size(file['bytes'])}{finished}",
+        f"  {file['account']} at {file['server']}",
+        f"  {items} in {folders}, {many(file['attachments'], 'attachment')}",
+    ]
+    if file["wanted"] or file["attachments_wanted"] or file["folders_listed"] < file["folders"]:
+        lines.append(
+            f"  still to fetch: {many(file['wanted'], 'item')}, {many(file['attachments_wanted'], 'attachment')};"
+            f" {file['folders_listed']:,} of {folders} listed"
+        )
+    if file["skipped"]:
+        lines.append(f"  {file['skipped']:,} skipped")
+    return lines
+
+
+def _named(title: str, rows: Sequence[str], count: int = 0) -> list[str]:
+    """The first rows under a title that counts all of them; `count` if there are more than `rows` has."""
+    count = max(count, len(rows))
+    if not count:
         return []
-    more = [f"  and {len(rows) - _NAMED:,} more"] if len(rows) > _NAMED else []
-    return [f"{title} ({len(rows):,}):", *(f"  {row}" for row in rows[:_NAMED]), *more]
+    more = [f"  and {count - _NAMED:,} more"] if count > _NAMED else []
+    return [f"{title} ({count:,}):", *(f"  {row}" for row in rows[:_NAMED]), *more]

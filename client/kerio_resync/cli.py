@@ -1,0 +1,213 @@
+"""The command line: options into Settings, a command into one call of the library, its outcome into an exit code.
+
+Promises: `--help` answers at once (what is heavy is imported inside the commands), every error is one line on standard
+error, and the exit codes are those of `errors.Exit`. Refuses a password as an argument: it would stand in the shell's
+history and in the list of processes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from tempfile import mkdtemp
+from typing import Annotated, Any, NoReturn
+
+import typer
+
+from kerio_resync import commands
+from kerio_resync.commands import View
+from kerio_resync.errors import Exit
+from kerio_resync.process import conduct
+
+app = typer.Typer(
+    name="kerio-resync",
+    help="Rebuilds the local cache of a mailbox from its server.",
+    epilog=(
+        "Exit codes: 0 done, 1 error in kerio-resync itself, 2 usage or settings, 3 postponed, 4 server unreachable or"
+        " overloaded (run again to go on), 5 credentials refused, 6 cache in use, 7 not enough room, 8 the server's"
+        " answers make no sense, 9 verification failed, 130 interrupted (run again to go on)."
+    ),
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+
+class Whose(StrEnum):
+    """Whose attachments to fetch."""
+
+    ALL = "all"
+    INBOX = "inbox"
+    NONE = "none"
+
+
+Profile = Annotated[
+    Path | None,
+    typer.Option("--profile", metavar="DIR", help="The profile: the folder of profile.toml and cache.db."),
+]
+Json = Annotated[bool, typer.Option("--json", help="JSON on standard output, one object a line, and nothing else.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show errors only.")]
+LogFile = Annotated[Path | None, typer.Option("--log-file", metavar="PATH", help="Append every event to this file.")]
+CaFile = Annotated[
+    Path | None, typer.Option("--ca-file", metavar="PATH", help="Trust this certificate authority (PEM) only.")
+]
+BwLimit = Annotated[
+    str | None, typer.Option("--bwlimit", metavar="RATE", help="At most so many bytes a second: 500k, 10M, 1.5MiB.")
+]
+InFlight = Annotated[int | None, typer.Option("--max-in-flight", metavar="N", help="At most so many requests at once.")]
+
+
+@dataclass(slots=True)
+class Chosen:
+    """What stood before the command."""
+
+    profile: Path | None = None
+
+    def folder(self, after: Path | None) -> Path:
+        """The profile: as named after the command, before it, or the system's default."""
+        named = after or self.profile
+        if named is None:
+            from kerio_resync.settings import default_profile
+
+            named = default_profile()
+        return named.expanduser().absolute()
+
+
+_before = Chosen()
+
+
+def _say_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"kerio-resync {version('kerio-resync')}")
+        raise typer.Exit
+
+
+@app.callback()
+def before(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_say_version, is_eager=True, help="Say the version and leave.")
+    ] = False,
+    profile: Annotated[
+        Path | None,
+        typer.Option(
+            "--profile",
+            metavar="DIR",
+            envvar="KERIO_RESYNC_PROFILE",
+            help="The profile: the folder of profile.toml and cache.db. It may stand after the command too.",
+        ),
+    ] = None,
+) -> None:
+    _before.profile = profile
+
+
+@app.command()
+def rebuild(
+    server: Annotated[
+        str | None, typer.Option(metavar="URL", help="The server, such as https://mail.example.com.")
+    ] = None,
+    user: Annotated[str | None, typer.Option(metavar="NAME", help="The name to log in with.")] = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Start over: take nothing from earlier runs.")] = False,
+    drop_first: Annotated[
+        bool, typer.Option("--drop-first", help="Drop the old cache first, when there is no room for two.")
+    ] = False,
+    folder: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="Rebuild this folder only (repeatable).")
+    ] = None,
+    attachments: Annotated[Whose | None, typer.Option(help="Whose attachments to fetch.")] = None,
+    shared: Annotated[
+        bool | None, typer.Option("--shared/--no-shared", help="Also what others share with you.")
+    ] = None,
+    public: Annotated[bool | None, typer.Option("--public/--no-public", help="Also the public folders.")] = None,
+    bwlimit: BwLimit = None,
+    max_in_flight: InFlight = None,
+    ca_file: CaFile = None,
+    json: Json = False,
+    quiet: Quiet = False,
+    log_file: LogFile = None,
+    profile: Profile = None,
+) -> None:
+    """Rebuild the cache from the server; what an interrupted run fetched is gone on with."""
+    given = _lasting(ca_file, bwlimit, max_in_flight) | {
+        "server": server,
+        "user": user,
+        "attachments": attachments.value if attachments else None,
+        "shared": shared,
+        "public": public,
+        "folders": tuple(folder) if folder else None,
+        "fresh": fresh or None,
+        "drop_first": drop_first or None,
+    }
+    view = View(json, quiet, log_file)
+    place = _before.folder(profile)
+    _end(lambda: commands.rebuild(place, given, view), place)
+
+
+@app.command()
+def verify(
+    deep: Annotated[bool, typer.Option("--deep", help="Compare the contents too, not only ids and versions.")] = False,
+    repair: Annotated[bool, typer.Option("--repair", help="Fetch again what differs.")] = False,
+    bwlimit: BwLimit = None,
+    max_in_flight: InFlight = None,
+    ca_file: CaFile = None,
+    json: Json = False,
+    quiet: Quiet = False,
+    log_file: LogFile = None,
+    profile: Profile = None,
+) -> None:
+    """Compare the cache with the server, item by item."""
+    view = View(json, quiet, log_file)
+    place = _before.folder(profile)
+    given = _lasting(ca_file, bwlimit, max_in_flight)
+    _end(lambda: commands.verify(place, given, view, deep=deep, repair=repair), place)
+
+
+@app.command()
+def status(json: Json = False, profile: Profile = None) -> None:
+    """Say what state the cache, a half-built one and the changes not yet sent are in; asks no server."""
+    place = _before.folder(profile)
+    _end(lambda: commands.status(place, as_json=json), place)
+
+
+@app.command()
+def digest(profile: Profile = None) -> None:
+    """Print one line an item, sorted: kind, id, watermark, sha256; asks no server."""
+    place = _before.folder(profile)
+    _end(lambda: commands.digest(place), place)
+
+
+@app.command()
+def demo(
+    imports: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--import",
+            metavar="PATH",
+            help="Serve this mail instead: mbox, Maildir, .eml, .ics, .vcf, a folder or an archive (repeatable).",
+        ),
+    ] = None,
+    keep: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Build in this folder, not in a temporary one.")
+    ] = None,
+) -> None:
+    """Start a mock server with real mail, rebuild from it, verify, and say what happened."""
+    place = keep.expanduser().absolute() if keep else Path(mkdtemp(prefix="kerio-resync-demo-"))
+    paths = [path.expanduser().absolute() for path in imports or ()]
+    _end(lambda: commands.demo(place, paths), place)
+
+
+def _lasting(ca_file: Path | None, bwlimit: str | None, max_in_flight: int | None) -> dict[str, Any]:
+    return {"ca_file": ca_file, "bwlimit": bwlimit, "max_in_flight": max_in_flight}
+
+
+def _end(command: Callable[[], Exit], profile: Path) -> NoReturn:
+    raise typer.Exit(conduct(command, profile))
+
+
+def main() -> None:
+    """The entry point: leaves the process with one of `Exit`."""
+    app()

@@ -1,0 +1,157 @@
+"""What each command does, from where its profile is to its exit code; nothing here knows how options are spelled.
+
+Promises: a run is shown from its first event to its summary, `--json` keeps standard output to JSON whatever happens,
+and the last event of every run is `run-finished` with the exit code. Refuses to start a run without a server, a user
+and a password (BadSettings).
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from kerio_resync import display, words
+from kerio_resync.errors import BadSettings, Exit, explain
+from kerio_resync.events import Event, Listener, Notice, RunFinished
+from kerio_resync.process import run
+
+if TYPE_CHECKING:
+    from kerio_resync.settings import Settings
+
+T = TypeVar("T")
+Summary = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """How a run is shown."""
+
+    as_json: bool = False
+    quiet: bool = False
+    log_file: Path | None = None
+
+
+def rebuild(profile: Path, given: Mapping[str, Any], view: View) -> Exit:
+    return watch_rebuild(_online(profile, given), view)
+
+
+def verify(profile: Path, given: Mapping[str, Any], view: View, *, deep: bool, repair: bool) -> Exit:
+    return watch_verify(_online(profile, given), view, deep=deep, repair=repair)
+
+
+def watch_rebuild(settings: Settings, view: View) -> Exit:
+    import kerio_resync
+
+    return watch(
+        view,
+        settings,
+        lambda listen: kerio_resync.rebuild(settings, listen),
+        lambda report: (Exit.DONE, report.as_json()),
+        words.summary_of_rebuild,
+    )
+
+
+def watch_verify(settings: Settings, view: View, *, deep: bool = False, repair: bool = False) -> Exit:
+    import kerio_resync
+
+    return watch(
+        view,
+        settings,
+        lambda listen: kerio_resync.verify(settings, listen, deep=deep, repair=repair),
+        lambda verdict: (Exit.DONE if verdict.ok else Exit.UNVERIFIED, verdict.as_json()),
+        words.summary_of_verify,
+    )
+
+
+def status(profile: Path, *, as_json: bool) -> Exit:
+    import kerio_resync
+    from kerio_resync.settings import load
+
+    settings = load(profile, {})
+    state = run(lambda: kerio_resync.status(settings)).as_json()
+    for line in [json.dumps(state, default=str)] if as_json else map(words.printable, words.lines_of_status(state)):
+        print(line)
+    return Exit.DONE
+
+
+def digest(profile: Path) -> Exit:
+    from kerio_resync.settings import load
+
+    settings = load(profile, {})
+    run(lambda: _print_digest(settings))
+    return Exit.DONE
+
+
+async def _print_digest(settings: Settings) -> None:
+    import kerio_resync
+
+    async for line in kerio_resync.digest(settings):
+        sys.stdout.write(line.rstrip("\n") + "\n")
+
+
+async def digest_lines(settings: Settings) -> list[str]:
+    """The digest as a list, without line ends."""
+    import kerio_resync
+
+    return [line.rstrip("\n") async for line in kerio_resync.digest(settings)]
+
+
+def demo(place: Path, paths: Sequence[Path]) -> Exit:
+    from kerio_resync.demo import show
+
+    return show(place, paths)
+
+
+def watch(
+    view: View,
+    settings: Settings,
+    work: Callable[[Listener], Coroutine[Any, Any, T]],
+    judge: Callable[[T], tuple[Exit, Summary]],
+    summarise: Callable[[Mapping[str, Any]], Sequence[str]],
+) -> Exit:
+    """Runs `work` while showing its events; the exit code is what `judge` makes of its result."""
+    with display.opened(as_json=view.as_json, quiet=view.quiet, log_file=view.log_file, summarise=summarise) as shown:
+
+        def listen(event: Event) -> None:
+            if not isinstance(event, RunFinished):  # that one is said here, where the exit code is known
+                shown(event)
+
+        if settings.sends_in_clear:
+            listen(Notice(f"{settings.server} is not encrypted: the password and the mail can be read on the way."))
+        try:
+            result = run(lambda: work(listen), shown.close)
+        except BaseException as error:
+            sentence, code = explain(error)
+            shown.close()
+            shown(RunFinished(ok=False, exit_code=code, summary={"error": sentence}))
+            raise
+        code, summary = judge(result)
+        shown(RunFinished(ok=code is Exit.DONE, exit_code=code, summary=summary))
+        return code
+
+
+def _online(profile: Path, given: Mapping[str, Any]) -> Settings:
+    """Settings with everything that a run against a server needs; what the profile is to keep is written down."""
+    from kerio_resync.settings import load, remember, with_password
+
+    settings = load(profile, given)
+    for name, value in (("server", settings.server), ("user", settings.user)):
+        if not value:
+            option = "--server URL" if name == "server" else "--user NAME"
+            raise BadSettings(f"no {name} is named: use `rebuild {option}`, or set it in {profile / 'profile.toml'}")
+    settings = with_password(settings, _ask if sys.stdin is not None and sys.stdin.isatty() else None)
+    remember(settings, given)
+    return settings
+
+
+def _ask(prompt: str) -> str:
+    from getpass import getpass
+
+    try:
+        return getpass(prompt)
+    except EOFError:
+        return ""

@@ -1,0 +1,143 @@
+"""The demonstration: a mock server with real mail, a rebuild from it, the proof that both hold the same, and queries.
+
+Promises: the server is a process of its own that ends with this one, however this one ends; what is shown is what a
+rebuild from any server shows; the proof compares two digests that client and server work out apart. The mock server is
+started, never imported. Refuses to call anything done that the digests do not confirm (VerificationFailed).
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+import urllib.request
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+
+from kerio_resync import words
+from kerio_resync.commands import View, digest_lines, watch_rebuild, watch_verify
+from kerio_resync.errors import BadSettings, Exit, Unreachable, VerificationFailed
+from kerio_resync.process import run
+
+if TYPE_CHECKING:
+    from kerio_resync.settings import Settings
+
+QUERIES = {
+    "The fullest folders": "SELECT path, kind, items, unread FROM folder_tree ORDER BY items DESC LIMIT 5",
+    "The newest mails with attachments": (
+        "SELECT date, sender, subject FROM mail WHERE has_attachment ORDER BY date DESC LIMIT 5"
+    ),
+    "The last entries of the calendar": "SELECT starts, summary, location FROM event ORDER BY starts DESC LIMIT 5",
+}
+
+
+def show(place: Path, paths: Sequence[Path]) -> Exit:
+    """Demonstrates in the folder `place` with the mail at `paths`, or the sample's if there are none."""
+    from pydantic import SecretStr
+
+    from kerio_resync.settings import Settings
+
+    paths = paths or sample()
+    say(f"Starting a mock server with {words.many(len(paths), 'file')} of {paths[0].parent} …")
+    with served(paths) as server:
+        say(f"It answers at {server['url']}; rebuilding its mailbox into {place} …")
+        settings = Settings(
+            profile=place,
+            server=server["url"],
+            user=server["user"],
+            password=SecretStr(server["password"]),
+            fresh=True,
+        )
+        watch_rebuild(settings, View())
+        code = watch_verify(settings, View())
+        if code is not Exit.DONE:
+            return code
+        say(f"The digests of cache and server agree: {words.many(agreement(settings, server['control_url']), 'item')}.")
+    _suggest(settings.cache)
+    return Exit.DONE
+
+
+def say(text: str = "") -> None:
+    print(words.printable(text), flush=True)
+
+
+def sample() -> list[Path]:
+    """The files of the sample mailbox: beside the installed mock server, or in a checkout's tests. BadSettings."""
+    found = find_spec("kerio_mockserver")
+    if found is None or found.origin is None:
+        raise BadSettings("the mock server is not installed here")
+    package = Path(found.origin).parent
+    for folder in (package / "sample", package.parent.parent / "tests" / "data" / "sample"):
+        files = sorted(path for path in folder.glob("*") if path.name.endswith((".tar.xz", ".vcf", ".ics")))
+        if files:
+            return files
+    raise BadSettings("the sample mailbox is not installed here: name your own mail with --import PATH")
+
+
+@contextmanager
+def served(paths: Sequence[Path]) -> Iterator[dict[str, str]]:
+    """A mock server that holds the mail at `paths`: what it says of itself (url, control_url, user, password)."""
+    for path in paths:
+        if not path.exists():
+            raise BadSettings(f"--import: there is no {path}")
+    command = [sys.executable, "-m", "kerio_mockserver", "serve", "--exit-with-parent"]
+    for path in paths:
+        command += ["--import", str(path)]
+    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as complaints:
+        # A session of its own: Ctrl-C is meant for the rebuild, which needs its server to end in good order.
+        server = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=complaints, text=True, start_new_session=True
+        )
+        with server:
+            try:
+                yield _introduction(server, complaints)
+            finally:
+                server.terminate()
+                try:
+                    server.wait(5)
+                except subprocess.TimeoutExpired:
+                    server.kill()
+
+
+def _introduction(server: subprocess.Popen[str], complaints: IO[str]) -> dict[str, str]:
+    assert server.stdout is not None
+    line = server.stdout.readline()
+    if not line:
+        server.wait()
+        complaints.seek(0)
+        last = complaints.read().strip().splitlines()[-1:]
+        raise Unreachable(f"the mock server did not start ({last[0] if last else f'exit code {server.returncode}'})")
+    told: dict[str, str] = json.loads(line)
+    return told
+
+
+def agreement(settings: Settings, control_url: str) -> int:
+    """How many items both digests name; VerificationFailed if they differ in any line."""
+    ours = run(lambda: digest_lines(settings))
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # a proxy has no business on this machine
+    with opener.open(f"{control_url.rstrip('/')}/digest", timeout=600) as answer:
+        theirs = answer.read().decode().splitlines()
+    if ours != theirs:
+        odd = sorted(set(ours) ^ set(theirs))
+        example = odd[0].rsplit(" ", 1)[0] if odd else "their order"
+        raise VerificationFailed(f"the digests differ, first in {example}", differences=len(odd))
+    return len(ours)
+
+
+def _suggest(cache: Path) -> None:
+    from kerio_resync.cache.look import rows
+
+    say()
+    say(f"The database is {cache}. Try:")
+    for title, query in QUERIES.items():
+        say()
+        say(f"{title}:")
+        say(f'  sqlite3 {cache} "{query}"')
+        for row in rows(cache, query):
+            say("    " + " | ".join("" if value is None else str(value)[:60] for value in row))
+    say()
+    say(f"When you have seen enough: rm -r {cache.parent}")
