@@ -1,0 +1,132 @@
+"""Header values as people read them: RFC 2047 words, raw 8-bit bytes, addresses, dates, each tolerant of what is sent.
+
+Values come from `email` (policy compat32) as text in which raw bytes are surrogate escapes; nothing here raises for any
+value. What could not be read cleanly is counted in the `Troubles` given.
+"""
+
+from __future__ import annotations
+
+import binascii
+import re
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from email.utils import getaddresses, parsedate_tz
+from typing import Any
+
+from kerio_mockserver.mailbox.charsets import Troubles, decode, known_charset
+
+Struct = dict[str, Any]
+
+BAD_WORD = "encoded word broken"
+BAD_DATE = "date unreadable"
+BAD_ADDRESS = "address unreadable"
+
+_WORD = re.compile(r"=\?([^?\s]{1,60})\?([bBqQ])\?((?:(?!\?=|=\?[^?\s]{1,60}\?[bBqQ]\?).)*)\?=")
+_BETWEEN = re.compile(r"\s*\Z")
+_FOLD = re.compile(r"[\r\n]+[ \t]*")
+_BASE64 = re.compile(r"[^A-Za-z0-9+/]")
+# Python releases since 2024 answer nothing at all for a line with one odd address unless told to be lenient
+_LENIENT: dict[str, Any] = {}
+try:
+    getaddresses([], strict=False)  # type: ignore[call-arg, unused-ignore]
+    _LENIENT["strict"] = False
+except TypeError:
+    pass
+
+
+def header_text(value: str, hints: Sequence[str], troubles: Troubles) -> str:
+    """A header value on one line, its encoded words decoded.
+
+    Neighbouring words in one charset are joined before they are decoded: senders cut them within a character.
+    """
+    value = _FOLD.sub(" ", value).strip()
+    if "=?" not in value:
+        return decode(raw_bytes(value), None, hints, troubles)
+    out: list[str] = []
+    pending: list[tuple[str, bytes]] = []
+    end = 0
+    for match in _WORD.finditer(value):
+        gap = value[end : match.start()]
+        charset = match[1].partition("*")[0].lower()
+        if not (pending and _BETWEEN.match(gap) and pending[-1][0] == charset):
+            _flush(out, pending, hints, troubles)
+            if not (out and end and _BETWEEN.match(gap)):
+                out.append(decode(raw_bytes(gap), None, hints, troubles))
+        pending.append((charset, _word_bytes(match[2], match[3], troubles)))
+        end = match.end()
+    _flush(out, pending, hints, troubles)
+    rest = value[end:]
+    if "=?" in rest:
+        troubles[BAD_WORD] += 1
+    out.append(decode(raw_bytes(rest), None, hints, troubles))
+    return _FOLD.sub(" ", "".join(out)).strip()
+
+
+def raw_bytes(value: str) -> bytes:
+    """The bytes of a header value as they were in the mail."""
+    return value.encode("utf-8", "surrogateescape")
+
+
+def word_charsets(value: str) -> list[str]:
+    """The known charsets that the encoded words of a header name."""
+    return [name for match in _WORD.finditer(value) if (name := known_charset(match[1])) is not None]
+
+
+def addresses(values: Sequence[str], hints: Sequence[str], troubles: Troubles) -> list[Struct]:
+    """EMail structs of address headers. What has no address in it stays readable, as a name without an address."""
+    found: list[Struct] = []
+    for value in values:
+        flat = _FOLD.sub(" ", value)
+        try:
+            pairs = getaddresses([flat], **_LENIENT)
+        except (RecursionError, ValueError, IndexError, TypeError):  # hostile nesting, bugs of some releases
+            troubles[BAD_ADDRESS] += 1
+            pairs = [(flat, "")]
+        if flat.strip() and not any(name or address for name, address in pairs):
+            pairs = [(flat, "")]
+        for name, address in pairs:
+            if name or address:
+                found.append(email(header_text(name, hints, troubles), header_text(address, hints, troubles)))
+    return found
+
+
+def email(name: str = "", address: str = "") -> Struct:
+    """An EMail struct."""
+    return {"name": name, "address": address, "contactId": ""}
+
+
+def utc(value: str) -> str:
+    """A mail's date as UtcDateTime (`20251210T110355Z`), or "" if it is none."""
+    try:
+        parts = parsedate_tz(value)
+        if parts is None:
+            return ""
+        # mailers of the turn of the century wrote the years since 1900: 102 is 2002
+        year = parts[0] + 1900 if 100 <= parts[0] < 200 else parts[0]
+        stamp = datetime(year, *parts[1:6], tzinfo=UTC).timestamp() - (parts[9] or 0)
+        return stamped(stamp)
+    except (ValueError, OverflowError, IndexError, TypeError, OSError):
+        return ""
+
+
+def stamped(seconds: float) -> str:
+    """A time in seconds since 1970 as UtcDateTime, or "" if it is before 1970 or after 2099: no mail was sent then."""
+    if not 0 < seconds < 4102444800:
+        return ""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y%m%dT%H%M%SZ")
+
+
+def _flush(out: list[str], pending: list[tuple[str, bytes]], hints: Sequence[str], troubles: Troubles) -> None:
+    if pending:
+        out.append(decode(b"".join(data for _, data in pending), pending[0][0], hints, troubles))
+        pending.clear()
+
+
+def _word_bytes(encoding: str, content: str, troubles: Troubles) -> bytes:
+    if encoding in "qQ":
+        return binascii.a2b_qp(raw_bytes(content.replace("_", " ")), header=False)
+    letters = _BASE64.sub("", content)
+    if len(letters) % 4 == 1:  # a letter too many or too few: the whole bytes before it are good
+        troubles[BAD_WORD] += 1
+        letters = letters[:-1]
+    return binascii.a2b_base64(letters + "=" * (-len(letters) % 4))
