@@ -197,7 +197,13 @@ def demo(
     """Start a mock server with real mail, rebuild from it, verify, and say what happened."""
     place = keep.expanduser().absolute() if keep else Path(mkdtemp(prefix="kerio-resync-demo-"))
     paths = [path.expanduser().absolute() for path in imports or ()]
-    _end(lambda: commands.demo(place, paths), place)
+    _end(lambda: _demo(place, paths), place)
+
+
+def _demo(place: Path, paths: list[Path]) -> Exit:
+    from kerio_resync.demo import show
+
+    return show(place, paths)
 
 
 def _lasting(ca_file: Path | None, bwlimit: str | None, max_in_flight: int | None) -> dict[str, Any]:

@@ -100,12 +100,6 @@ async def digest_lines(settings: Settings) -> list[str]:
     return [line.rstrip("\n") async for line in kerio_resync.digest(settings)]
 
 
-def demo(place: Path, paths: Sequence[Path]) -> Exit:
-    from kerio_resync.demo import show
-
-    return show(place, paths)
-
-
 def watch(
     view: View,
     settings: Settings,

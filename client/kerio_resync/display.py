@@ -52,6 +52,7 @@ PHASES: dict[Phase, str] = {
     "replay": "Sending local changes",
     "upgrade": "Upgrading",
 }
+_BAR = 50  # characters
 _PLAIN_EVERY = 5.0  # seconds between two plain lines of progress
 
 
@@ -170,8 +171,9 @@ class JsonLines:
         except BrokenPipeError:
             silence(self._out.fileno())
             self._out = None
-        except OSError:
-            self._out = None  # a full disk under the log must not end the run
+        except OSError:  # a full disk under the log must not end the run
+            self.close()
+            self._out = None
 
     def close(self) -> None:
         if self._stamp is not None and self._out is not None:
@@ -250,7 +252,6 @@ class LiveView:
 
     def render(self) -> Group:
         from rich.console import Group
-        from rich.progress_bar import ProgressBar
         from rich.text import Text
 
         seen, now = self._seen, self._clock()
@@ -266,11 +267,9 @@ class LiveView:
             ),
         ]
         if progress.bytes_total:
-            lines.append(
-                ProgressBar(
-                    total=progress.bytes_total, completed=min(progress.bytes_done, progress.bytes_total), width=60
-                )
-            )
+            share = min(progress.bytes_done / progress.bytes_total, 1.0)
+            done = int(share * _BAR)
+            lines.append(Text.assemble(("━" * done, "green"), ("━" * (_BAR - done), "bright_black"), f" {share:4.0%}"))
         lines += [Text(line) for line in (counts(progress), pace(progress)) if line]
         lines += [Text(line, style="yellow", no_wrap=True, overflow="ellipsis") for line in troubles(seen, now)]
         return Group(*lines)
@@ -280,7 +279,7 @@ class LiveView:
             self._live.stop()
 
 
-class OnlySummary:
+class OnlyErrors:
     """For `--quiet`: the events are nobody's business, and neither is a summary of what went well."""
 
     def __call__(self, event: Event) -> None:
@@ -329,7 +328,7 @@ def _view(as_json: bool, quiet: bool, summarise: Summarise) -> Display:
     if as_json:
         return JsonLines(sys.stdout)
     if quiet:
-        return OnlySummary()
+        return OnlyErrors()
     if sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
         return LiveView(sys.stderr, summarise)
     return PlainLines(sys.stderr, summarise)

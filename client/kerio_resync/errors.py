@@ -79,6 +79,8 @@ class Overloaded(ServerTrouble):
 class ServerRefused(ResyncError):
     """A documented error reply. `code`: of JSON-RPC, of the application, or the HTTP status; `method`: the call."""
 
+    exit = Exit.NONSENSE
+
     def __init__(self, detail: str = "", *, code: int = 0, method: str = "", scope: Scope | None = None) -> None:
         super().__init__(detail, scope=scope)
         self.code = code

@@ -1,0 +1,236 @@
+from __future__ import annotations
+
+import io
+import json
+import os
+import pty
+import re
+import stat
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from kerio_resync import display, events
+from kerio_resync.display import JsonLines, LiveView, PlainLines, Seen, opened
+from kerio_resync.errors import BadSettings
+from rich.console import Console
+
+FETCHING = events.Progress(
+    folders_done=1, folders_total=2, items_done=30, items_total=1200, attachments_done=3, attachments_total=40,
+    bytes_done=2**20, bytes_total=10 * 2**20, rate=2.0 * 2**20, seconds_left=4.5, in_flight=8, elapsed=1.0,
+)  # fmt: skip
+RUN: list[events.Event] = [
+    events.PhaseChanged("session"),
+    events.RunStarted("/p", "https://x", "jane", resumed=True),
+    events.PhaseChanged("fetch"),
+    events.FolderDone("Inbox", 3),
+    FETCHING,
+    events.Retrying("Mails.getById", 1, 0.5, "connection reset"),
+    events.Retrying("Mails.getById", 2, 1.0, "503"),
+    events.Paused(30.0, "the server asked for it"),
+    events.Skipped("item", "keriostorage://mail/x", "no such item"),
+    events.Notice("The key expired."),
+    events.RunFinished(ok=True, exit_code=0, summary={"words": "all is well"}),
+]
+SUMMARY = ["all is well"]
+
+
+def summarise(summary: Mapping[str, Any]) -> list[str]:
+    return [str(summary["words"])]
+
+
+class Clock:
+    now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class GoneReader(io.StringIO):
+    """A pipe whose reader has left."""
+
+    def __init__(self, file: io.TextIOWrapper) -> None:
+        super().__init__()
+        self.tries, self._file = 0, file
+
+    def write(self, text: str) -> int:
+        self.tries += 1
+        raise BrokenPipeError
+
+    def fileno(self) -> int:
+        return self._file.fileno()
+
+
+def test_json_is_one_event_a_line_and_nothing_else() -> None:
+    out = io.StringIO()
+    view = JsonLines(out)
+    for event in RUN:
+        view(event)
+    lines = out.getvalue().splitlines()
+    assert [json.loads(line) for line in lines] == [event.as_json() for event in RUN]
+    view.close()
+    assert not out.closed
+
+
+def test_a_reader_of_json_who_leaves_does_not_end_the_run(tmp_path: Path) -> None:
+    with (tmp_path / "x").open("w") as file:
+        out = GoneReader(file)
+        view = JsonLines(out)
+        for event in RUN:
+            view(event)
+        assert out.tries == 1
+        file.write("into nowhere")
+        file.flush()
+    assert (tmp_path / "x").read_text() == ""
+
+
+def test_plain_lines_tell_phases_progress_now_and_then_and_the_summary(capsys: pytest.CaptureFixture[str]) -> None:
+    out, clock = io.StringIO(), Clock()
+    view = PlainLines(out, summarise, clock)
+    for event in RUN[:4]:
+        view(event)
+    for _ in range(100):
+        view(FETCHING)
+        clock.now += 0.1
+    for event in RUN[5:]:
+        view(event)
+    view.close()
+    lines = out.getvalue().splitlines()
+    told = (
+        "folders 1/2 · items 30/1,200 · attachments 3/40 · 1.0 MiB of 10.0 MiB · 2.0 MiB/s · 8 requests"
+        " · about 4.5 s left"
+    )
+    assert lines == [
+        "Logging in",
+        "jane at https://x, going on with what an earlier run fetched",
+        "Fetching",
+        told,
+        "1 retry, the last: Mails.getById again in 0.5 s (attempt 2): connection reset",
+        "waiting 30 s: the server asked for it",
+        "The key expired.",
+    ]
+    assert capsys.readouterr().out.splitlines() == SUMMARY
+
+
+def test_a_run_that_failed_has_no_summary(capsys: pytest.CaptureFixture[str]) -> None:
+    out = io.StringIO()
+    PlainLines(out, summarise, Clock())(events.RunFinished(ok=False, exit_code=4, summary={"error": "x"}))
+    assert (out.getvalue(), capsys.readouterr().out) == ("", "")
+
+
+def rendered(view: LiveView) -> str:
+    console = Console(file=io.StringIO(), width=100, color_system=None)
+    with console.capture() as capture:
+        console.print(view.render())
+    return capture.get()
+
+
+def test_the_live_view_tells_where_the_run_stands() -> None:
+    clock = Clock()
+    view = LiveView(io.StringIO(), summarise, clock)
+    assert "Starting" in rendered(view)
+    for event in RUN[:-1]:
+        view(event)
+    clock.now += 10
+    lines = [line.rstrip() for line in rendered(view).splitlines()]
+    assert lines[0] == "Fetching  jane at https://x, going on with what an earlier run fetched  10 s"
+    assert re.fullmatch("━{50}  10%", lines[1])
+    assert lines[2:] == [
+        "folders 1/2 · items 30/1,200 · attachments 3/40",
+        "1.0 MiB of 10.0 MiB · 2.0 MiB/s · 8 requests · about 4.5 s left",
+        "waiting 20 s: the server asked for it",
+        "2 retries, the last: Mails.getById again in 1.0 s (attempt 3): 503",
+        "1 skipped, named at the end",
+    ]
+    clock.now += 30
+    assert "waiting" not in rendered(view)
+    view.close()
+    view.close()
+
+
+def test_the_live_view_gives_the_terminal_back(capsys: pytest.CaptureFixture[str]) -> None:
+    main, secondary = pty.openpty()
+    with os.fdopen(secondary, "w") as terminal:
+        view = LiveView(terminal, summarise)
+        for event in RUN:
+            view(event)
+        view.close()
+    seen = os.read(main, 1 << 16).decode()
+    os.close(main)
+    assert seen.rindex("\x1b[?25h") > seen.rindex("\x1b[?25l")  # the cursor is back
+    assert "The key expired." in seen
+    assert capsys.readouterr().out.splitlines() == SUMMARY
+
+
+@pytest.mark.parametrize("hostile", ["\x1b[2J\x1b]0;owned\x07", "[red]a[/nonsense]", "a\r\nb", "\u202egnp.exe"])
+def test_what_a_server_named_can_not_command_the_terminal(hostile: str) -> None:
+    out, clock = io.StringIO(), Clock()
+    views = [LiveView(out, summarise, clock), PlainLines(out, summarise, clock)]
+    for view in views:
+        view(events.RunStarted("/p", hostile, hostile))
+        view(events.Retrying(hostile, 1, 1.0, hostile))
+        view(events.Paused(9.0, hostile))
+        view(events.Notice(hostile))
+    shown = out.getvalue() + rendered(views[0])  # type: ignore[arg-type]
+    for view in views:
+        view.close()
+    assert not re.search("[\x00-\x09\x0b-\x1f\u202e]", shown)
+
+
+def test_troubles_are_none_at_first() -> None:
+    assert display.troubles(Seen(), 0.0) == []
+    assert display.counts(events.Progress()) == ""
+    assert display.pace(events.Progress()) == ""
+    assert display.retried(Seen()) == ""
+
+
+def test_the_log_has_every_event_with_its_time_for_its_owner_only(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    for _ in range(2):
+        with opened(as_json=False, quiet=True, log_file=log, summarise=summarise) as shown:
+            for event in RUN:
+                shown(event)
+    rows = [json.loads(line) for line in log.read_text().splitlines()]
+    assert [row["event"] for row in rows] == [event.name for event in RUN] * 2
+    assert all(re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", row["time"]) for row in rows)
+    assert stat.S_IMODE(log.stat().st_mode) == 0o600
+
+
+def test_a_log_that_can_not_be_written_is_a_bad_setting(tmp_path: Path) -> None:
+    with (
+        pytest.raises(BadSettings, match="--log-file"),
+        opened(as_json=True, quiet=False, log_file=tmp_path, summarise=summarise),
+    ):
+        pass
+
+
+def test_a_log_on_a_full_disk_does_not_end_the_run(capsys: pytest.CaptureFixture[str]) -> None:
+    full = Path("/dev/full")
+    if not full.exists():
+        pytest.skip("this system has no /dev/full")
+    with opened(as_json=True, quiet=False, log_file=full, summarise=summarise) as shown:
+        for event in RUN:
+            shown(event)
+    assert len(capsys.readouterr().out.splitlines()) == len(RUN)
+
+
+@pytest.mark.parametrize(
+    ("as_json", "quiet", "terminal", "term", "kind"),
+    [
+        (True, True, True, "xterm", "JsonLines"),
+        (False, True, True, "xterm", "OnlyErrors"),
+        (False, False, True, "xterm", "LiveView"),
+        (False, False, True, "dumb", "PlainLines"),
+        (False, False, False, "xterm", "PlainLines"),
+    ],
+)
+def test_the_view_that_fits(
+    monkeypatch: pytest.MonkeyPatch, as_json: bool, quiet: bool, terminal: bool, term: str, kind: str
+) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal)
+    monkeypatch.setenv("TERM", term)
+    with opened(as_json=as_json, quiet=quiet, log_file=None, summarise=summarise) as shown:
+        assert [type(view).__name__ for view in shown.views] == [kind]  # type: ignore[attr-defined]
+        shown.close()

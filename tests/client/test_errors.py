@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+import asyncio
+import inspect
+
+import pytest
+from kerio_resync import errors
+from kerio_resync.errors import Exit, ResyncError, explain
+
+TABLE: list[tuple[BaseException, Exit, str]] = [
+    (
+        errors.BadCredentials("no such user", code=1000),
+        Exit.CREDENTIALS,
+        "refused the user name or password (no such user)",
+    ),
+    (errors.Unreachable("connection refused"), Exit.UNFINISHED, "can't be reached: connection refused."),
+    (errors.Interrupted("reset"), Exit.UNFINISHED, "connection to the server broke: reset."),
+    (errors.Overloaded("503", retry_after=3), Exit.UNFINISHED, "too busy: 503."),
+    (errors.ServerTrouble("x"), Exit.UNFINISHED, "connection to the server broke: x."),
+    (errors.ServerRefused("no", code=7, method="A.b"), Exit.NONSENSE, "(A.b: no, code 7)"),
+    (errors.ServerRefused("no {detail}", code=7), Exit.NONSENSE, "(no {detail}, code 7)"),
+    (errors.SessionExpired("s"), Exit.NONSENSE, "refused a request (s"),
+    (errors.KeyExpired("k"), Exit.NONSENSE, "refused a request (k"),
+    (errors.ItemGone("i"), Exit.NONSENSE, "refused a request (i"),
+    (errors.FolderDenied("f"), Exit.NONSENSE, "refused a request (f"),
+    (errors.TooLarge("t"), Exit.NONSENSE, "refused a request (t"),
+    (errors.ServerNonsense("no JSON"), Exit.NONSENSE, "make no sense: no JSON."),
+    (errors.VerificationFailed("2 items differ", differences=2), Exit.UNVERIFIED, "failed: 2 items differ."),
+    (
+        errors.NotEnoughSpace(needed=2048, available=1024, where="/p"),
+        Exit.NO_ROOM,
+        "2,048 bytes are needed and 1,024 are free at /p",
+    ),
+    (errors.NotEnoughSpace(available=0), Exit.NO_ROOM, "disk: 0 are free at the profile"),
+    (errors.CacheInUse("by pid 7"), Exit.IN_USE, "in use: by pid 7."),
+    (errors.CacheDamaged("page 1"), Exit.USAGE, "damaged: page 1. Run `kerio-resync rebuild`."),
+    (errors.BadSettings("no user is named."), Exit.USAGE, "No user is named."),
+    (errors.LocalTrouble("x"), Exit.USAGE, "X."),
+    (errors.ResyncError("something"), Exit.UNFINISHED, "Something."),
+    (KeyboardInterrupt(), Exit.INTERRUPTED, "Interrupted; run again to go on."),
+    (asyncio.CancelledError(), Exit.INTERRUPTED, "Interrupted; run again to go on."),
+    (ValueError("a mail's text"), Exit.BUG, "(ValueError)"),
+]
+
+
+@pytest.mark.parametrize(("error", "code", "says"), TABLE, ids=lambda value: type(value).__name__)
+def test_each_error_has_one_sentence_and_one_code(error: BaseException, code: Exit, says: str) -> None:
+    sentence, found = explain(error)
+    assert found is code
+    assert says in sentence
+    assert "\n" not in sentence
+    assert ".." not in sentence
+
+
+def test_every_error_of_the_tree_is_in_the_table() -> None:
+    tree = {each for each in vars(errors).values() if inspect.isclass(each) and issubclass(each, ResyncError)}
+    assert {type(error) for error, _, _ in TABLE} >= tree
+
+
+def test_an_unforeseen_error_is_named_but_not_quoted() -> None:
+    assert "text" not in explain(ValueError("a mail's text"))[0]
+
+
+@pytest.mark.parametrize(
+    ("group", "code"),
+    [
+        ([errors.Unreachable("x")], Exit.UNFINISHED),
+        ([asyncio.CancelledError(), errors.NotEnoughSpace(needed=1)], Exit.NO_ROOM),
+        ([errors.Unreachable("x"), ValueError()], Exit.BUG),
+        ([ExceptionGroup("inner", [errors.CacheInUse("x")])], Exit.IN_USE),
+        ([KeyboardInterrupt()], Exit.INTERRUPTED),
+    ],
+)
+def test_of_several_errors_the_weightiest_is_told(group: list[BaseException], code: Exit) -> None:
+    assert explain(BaseExceptionGroup("several", group))[1] is code
+
+
+@pytest.mark.parametrize(
+    ("kind", "scope", "retryable"),
+    [
+        (errors.ServerTrouble, "run", True),
+        (errors.Unreachable, "run", True),
+        (errors.Overloaded, "run", True),
+        (errors.ItemGone, "item", False),
+        (errors.TooLarge, "item", False),
+        (errors.FolderDenied, "folder", False),
+        (errors.ServerNonsense, "run", False),
+        (errors.CacheInUse, "run", False),
+    ],
+)
+def test_scope_and_whether_to_try_again(kind: type[ResyncError], scope: str, retryable: bool) -> None:
+    assert (kind("x").scope, kind.retryable) == (scope, retryable)
+    assert errors.ServerRefused("x", scope="item").scope == "item"
+
+
+def test_the_codes_are_those_that_scripts_know() -> None:
+    assert [code.value for code in Exit] == [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 130]

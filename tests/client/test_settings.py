@@ -1,0 +1,295 @@
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+import keyring
+import pytest
+from kerio_resync.errors import BadSettings
+from kerio_resync.settings import PASSWORD_VARIABLE, Settings, byte_rate, default_profile, load, remember, with_password
+from keyring.backend import KeyringBackend
+from keyring.errors import KeyringLocked
+from pydantic import SecretStr, ValidationError
+
+GIVEN = {"server": "mail.example.com", "user": "jane"}
+
+
+@pytest.fixture(autouse=True)
+def no_password(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(PASSWORD_VARIABLE, raising=False)
+
+
+@pytest.mark.parametrize(
+    ("text", "rate"),
+    [
+        ("500", 500),
+        ("500B", 500),
+        ("500k", 500 * 1024),
+        ("10M", 10 * 2**20),
+        ("10MiB", 10 * 2**20),
+        ("10Mi", 10 * 2**20),
+        ("1.5MiB", 1.5 * 2**20),
+        ("1.5 MiB/s", 1.5 * 2**20),
+        ("10MB", 10_000_000),
+        ("64kB", 64_000),
+        ("1g", 2**30),
+    ],
+)
+def test_rates_are_read(text: str, rate: float) -> None:
+    assert byte_rate(text) == rate
+    assert Settings(profile=Path("p"), bwlimit=text).bwlimit == rate  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("text", ["", "M", "-1M", "0", "0M", "10 M B", "1e3", "10Mbit", "ten", "1.2.3k", "١k", "nan"])
+def test_rates_that_make_no_sense_are_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="rate in bytes a second"):
+        byte_rate(text)
+
+
+@pytest.mark.parametrize(
+    ("written", "origin"),
+    [
+        ("mail.example.com", "https://mail.example.com"),
+        ("mail.example.com:8443", "https://mail.example.com:8443"),
+        ("https://Mail.Example.com/webmail/#x", "https://mail.example.com"),
+        ("http://127.0.0.1:8000/", "http://127.0.0.1:8000"),
+        ("https://[::1]:8443", "https://[::1]:8443"),
+        (" https://bücher.example\n", "https://bücher.example"),
+        ("", ""),
+    ],
+)
+def test_a_server_is_kept_as_its_origin(written: str, origin: str) -> None:
+    assert Settings(profile=Path("p"), server=written).server == origin
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "ftp://x", "https://", "https://a b", "https://jane:secret@x", "https://x:99999", "https://x:port", "https://[::1",
+        "file:///etc/passwd", "https://x:0", "https://a\\b", "https://x:",
+    ],
+)  # fmt: skip
+def test_a_server_that_is_none_is_refused(written: str) -> None:
+    with pytest.raises(ValidationError) as caught:
+        Settings(profile=Path("p"), server=written)
+    assert "secret" not in str(caught.value.errors(include_input=False))
+
+
+@pytest.mark.parametrize(
+    ("server", "clear"),
+    [
+        ("https://mail.example.com", False),
+        ("http://mail.example.com", True),
+        ("http://127.0.0.1:1", False),
+        ("http://[::1]:1", False),
+        ("http://localhost", False),
+    ],
+)
+def test_a_password_in_clear_is_noticed(server: str, clear: bool) -> None:
+    assert Settings(profile=Path("p"), server=server).sends_in_clear is clear
+
+
+def test_the_command_line_wins_over_the_file_and_the_file_over_the_defaults(tmp_path: Path) -> None:
+    (tmp_path / "profile.toml").write_text('server = "https://a"\nuser = "jane"\nmax_in_flight = 7\nbwlimit = "1M"\n')
+    settings = load(tmp_path, {"server": "https://b", "user": None, "bwlimit": None, "attachments": None})
+    assert (settings.server, settings.user, settings.max_in_flight) == ("https://b", "jane", 7)
+    assert settings.bwlimit == 2**20
+    assert settings.attachments == "all"
+    assert load(tmp_path, {"bwlimit": "2M"}).bwlimit == 2 * 2**20
+
+
+def test_a_profile_without_a_file_has_the_defaults(tmp_path: Path) -> None:
+    assert load(tmp_path / "none", {}) == Settings(profile=tmp_path / "none")
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("server = ", "is no TOML"),
+        ("serfer = 'x'", "no setting 'serfer'"),
+        ("fresh = true", "no setting 'fresh'"),
+        ("profile = '/x'", "no setting 'profile'"),
+        ("password = 'hunter2'", "must not be in a file"),
+        ("max_in_flight = 0", "profile.toml: max_in_flight: Input should be greater than or equal to 1"),
+        ("bwlimit = 'fast'", "profile.toml: bwlimit: must be a rate"),
+        ("attachments = 'some'", "profile.toml: attachments: Input should be 'all', 'inbox' or 'none'"),
+        ("ca_file = 'none.pem'", "ca_file: there is no file"),
+        ("user = 1", "profile.toml: user: Input should be a valid string"),
+    ],
+)
+def test_a_bad_file_is_named_in_one_line(tmp_path: Path, text: str, says: str) -> None:
+    (tmp_path / "profile.toml").write_text(text)
+    with pytest.raises(BadSettings) as caught:
+        load(tmp_path, {})
+    assert says in caught.value.detail
+    assert "hunter2" not in caught.value.detail
+    assert "\n" not in caught.value.detail
+
+
+def test_a_file_that_is_no_text_is_named(tmp_path: Path) -> None:
+    (tmp_path / "profile.toml").write_bytes(b"\xff\xfe")
+    with pytest.raises(BadSettings, match="is no TOML"):
+        load(tmp_path, {})
+
+
+def test_a_bad_option_is_named_as_it_is_spelled(tmp_path: Path) -> None:
+    with pytest.raises(BadSettings, match=r"^--max-in-flight: "):
+        load(tmp_path, {"max_in_flight": 0})
+    with pytest.raises(BadSettings, match=r"^--server: must not hold a user name or password$"):
+        load(tmp_path, {"server": "https://a:b@c"})
+
+
+def test_a_ca_file_is_relative_to_where_it_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    profile, here = tmp_path / "profile", tmp_path / "here"
+    for folder in (profile, here):
+        folder.mkdir()
+        (folder / "ca.pem").write_text("x")
+    (profile / "profile.toml").write_text("ca_file = 'ca.pem'")
+    monkeypatch.chdir(here)
+    assert load(profile, {}).ca_file == profile / "ca.pem"
+    assert load(profile, {"ca_file": Path("ca.pem")}).ca_file == here / "ca.pem"
+
+
+def test_first_use_writes_the_file_for_its_owner_only_and_it_reads_back(tmp_path: Path) -> None:
+    profile = tmp_path / "new" / "profile"
+    given = {**GIVEN, "bwlimit": "10M", "attachments": "inbox", "shared": True, "fresh": True, "folders": ("A",)}
+    settings = load(profile, given).model_copy(update={"password": SecretStr("hunter2")})
+    remember(settings, given)
+    file = profile / "profile.toml"
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert stat.S_IMODE(profile.stat().st_mode) == 0o700
+    text = file.read_text()
+    assert "hunter2" not in text
+    assert 'bwlimit = "10M"' in text
+    assert "# max_in_flight = 64" in text
+    again = load(profile, {})
+    one_run = {"fresh": False, "folders": (), "password": SecretStr("")}
+    assert again == settings.model_copy(update=one_run)
+
+
+def test_every_option_in_the_file_is_a_setting_with_its_default(tmp_path: Path) -> None:
+    remember(load(tmp_path, GIVEN), GIVEN)
+    file = tmp_path / "profile.toml"
+    switched_on = "\n".join(
+        line.removeprefix("# ") if line.startswith("# ") and " = " in line else line
+        for line in file.read_text().splitlines()
+    )
+    file.write_text(switched_on.replace('"/path/to/ca.pem"', f'"{file}"'))
+    settings = load(tmp_path, {})
+    assert settings.model_copy(update={"ca_file": None, "bwlimit": None}) == load(tmp_path / "x", GIVEN).model_copy(
+        update={"profile": tmp_path}
+    )
+
+
+def test_a_second_run_leaves_the_file_alone_once_there_is_a_cache(tmp_path: Path) -> None:
+    remember(load(tmp_path, GIVEN), GIVEN)
+    (tmp_path / "cache.db").touch()
+    before = (tmp_path / "profile.toml").read_text()
+    other = {"server": "other.example.com", "user": "joe", "max_in_flight": 3}
+    remember(load(tmp_path, other), other)
+    assert (tmp_path / "profile.toml").read_text() == before
+
+
+def test_without_a_cache_a_mistyped_server_is_corrected_and_comments_stay(tmp_path: Path) -> None:
+    remember(load(tmp_path, GIVEN), GIVEN)
+    file = tmp_path / "profile.toml"
+    file.write_text(file.read_text() + "# mine\npatience = 5.0\n")
+    other = {"server": "other.example.com"}
+    remember(load(tmp_path, other), other)
+    assert 'server = "https://other.example.com"' in file.read_text()
+    assert "# mine" in file.read_text()
+    assert load(tmp_path, {}).patience == 5
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize("where", ["file", "file/below"])
+def test_a_profile_that_can_not_be_a_folder_is_refused(tmp_path: Path, where: str) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(BadSettings, match="can't be"):
+        remember(load(tmp_path / where, GIVEN), GIVEN)
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_without_write_permission_is_refused(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    with pytest.raises(BadSettings, match="can't be written"):
+        remember(load(tmp_path, GIVEN), GIVEN)
+    tmp_path.chmod(0o700)
+
+
+def test_a_folder_that_the_system_calls_unwritable_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    with pytest.raises(BadSettings, match="can't be written"):
+        remember(load(tmp_path, GIVEN), GIVEN)
+
+
+class Ring(KeyringBackend):
+    priority = 1
+
+    def __init__(self, entries: dict[tuple[str, str], str] | Exception) -> None:
+        super().__init__()
+        self.entries = entries
+
+    def get_password(self, service: str, username: str) -> str | None:
+        if isinstance(self.entries, Exception):
+            raise self.entries
+        return self.entries.get((service, username))
+
+    def set_password(self, service: str, username: str, password: str) -> None:
+        raise NotImplementedError
+
+    def delete_password(self, service: str, username: str) -> None:
+        raise NotImplementedError
+
+
+@pytest.fixture
+def ring() -> object:
+    former = keyring.get_keyring()
+    yield lambda entries: keyring.set_keyring(Ring(entries))
+    keyring.set_keyring(former)
+
+
+def no_prompt(_: str) -> str:
+    raise AssertionError("nobody should have been asked")
+
+
+def test_the_password_comes_from_the_variable_then_the_keyring_then_a_prompt(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ring
+) -> None:  # type: ignore[no-untyped-def]
+    settings = load(tmp_path, GIVEN)
+    ring({("kerio-resync:https://mail.example.com", "jane"): "from the keyring"})
+    monkeypatch.setenv(PASSWORD_VARIABLE, "from the variable")
+    assert with_password(settings, no_prompt).password.get_secret_value() == "from the variable"
+    monkeypatch.setenv(PASSWORD_VARIABLE, "")
+    assert with_password(settings, no_prompt).password.get_secret_value() == "from the keyring"
+    ring({})
+    asked: list[str] = []
+    assert with_password(settings, lambda text: asked.append(text) or "typed").password.get_secret_value() == "typed"
+    assert asked == ["Password of jane at https://mail.example.com: "]
+
+
+@pytest.mark.parametrize("trouble", [KeyringLocked("locked"), RuntimeError("no bus"), OSError()])
+def test_a_keyring_in_trouble_is_never_fatal(tmp_path: Path, ring, trouble: Exception) -> None:  # type: ignore[no-untyped-def]
+    ring(trouble)
+    assert with_password(load(tmp_path, GIVEN), lambda _: "typed").password.get_secret_value() == "typed"
+
+
+def test_no_password_anywhere_says_where_it_could_be(tmp_path: Path, ring) -> None:  # type: ignore[no-untyped-def]
+    ring({})
+    for ask in (None, lambda _: ""):
+        with pytest.raises(BadSettings, match=PASSWORD_VARIABLE):
+            with_password(load(tmp_path, GIVEN), ask)
+
+
+def test_a_password_is_not_shown_by_accident(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(PASSWORD_VARIABLE, "hunter2")
+    settings = with_password(load(tmp_path, GIVEN), None)
+    assert "hunter2" not in f"{settings!r}{settings}{settings.model_dump()}{settings.model_dump_json()}"
+
+
+def test_the_default_profile_is_the_users_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert default_profile().name == "kerio-resync"
+    assert default_profile().is_absolute()
