@@ -1,0 +1,252 @@
+"""One way of a line at work: takes the bytes of many connections and hands each over when it is due.
+
+Connections that have something to send take turns of some packets each, so that they share the rate evenly and a small
+reply is not stuck behind a large one. What was put on the line comes out in order, when `Link.due` and the jitter say.
+Bytes are committed to the line only shortly before it is their turn, so that a change of the conditions acts at once on
+all that still waits. Wake-ups are at least `GRAIN` apart: at 100 Mbit/s each hands over some 12 kB. Alarms ring late, by
+how much is learnt (0.2 ms is usual, 2 % of a round trip of 10 ms), and they are set as much earlier.
+
+No sockets here: a connection is a `Flow`, the clock and the alarm are given.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import math
+from collections import deque
+from collections.abc import Callable
+from enum import Enum
+from typing import Protocol
+
+from kerio_mockserver.conditions.line import Break, Link, Way
+
+GRAIN = 0.001
+_AHEAD = 2 * GRAIN
+_LATEST = GRAIN / 2  # lateness beyond this is a busy process, not a slow alarm
+_LEARN = 0.1
+
+
+class Mark(Enum):
+    """What can come out of a line that is not a byte."""
+
+    END = "end"
+    RESET = "reset"
+    TRUNCATED = "truncated"
+
+
+class Sink(Protocol):
+    """Where a flow comes out, and how its sender is made to wait."""
+
+    def deliver(self, data: bytes | memoryview | Mark) -> None: ...
+
+    def hold_sender(self, hold: bool) -> None: ...
+
+
+class Flow:
+    """One way of one connection. `begins`: the instant before which nothing of it may enter the line."""
+
+    def __init__(self, line: Line, sink: Sink, begins: float, breaks: list[tuple[int, Break]]) -> None:
+        self.line = line
+        self.sink = sink
+        self.held_until = begins
+        self.breaks = breaks
+        self.pending: deque[tuple[float, memoryview | Mark]] = deque()
+        self.waiting = 0
+        self.flying = 0
+        self.sent = 0
+        self.blocked = False
+        self.queued = False
+        self.ended = False
+        self.over = False
+        self.sender_held = False
+
+    def offer(self, data: bytes | Mark) -> None:
+        """Takes what the sender sent."""
+        if self.over or self.ended:
+            return
+        if isinstance(data, Mark):
+            self.ended = True
+            self.pending.append((self.line.clock(), data))
+        elif data:
+            self.pending.append((self.line.clock(), memoryview(data)))
+            self.waiting += len(data)
+        self.balance()
+        self.line.ready(self)
+
+    def reset(self) -> None:
+        """The sender broke off: what has not left it yet never will; what is on its way still arrives."""
+        self.pending.clear()
+        self.waiting = 0
+        self.ended = False
+        self.offer(Mark.RESET)
+
+    def abandon(self) -> None:
+        """The receiver is gone."""
+        self.over = True
+        self.pending.clear()
+        self.waiting = 0
+
+    def block(self, blocked: bool) -> None:
+        """The receiver takes no more for now, or does again."""
+        self.blocked = blocked
+        if not blocked:
+            self.line.ready(self)
+
+    def balance(self) -> None:
+        """Makes the sender wait while the line holds as much of it as it should."""
+        held = self.waiting + self.flying >= self.line.room
+        if held != self.sender_held and not self.over:
+            self.sender_held = held
+            self.sink.hold_sender(held)
+
+    def take(self, most: int) -> tuple[float, memoryview | Mark] | None:
+        """The next thing to put on the line, at most so many bytes, and when it came; None: it stands still."""
+        came, first = self.pending[0]
+        if self.breaks and self.sent >= self.breaks[0][0] and not isinstance(first, Mark):
+            return self._break(came)
+        if isinstance(first, Mark):
+            self.pending.popleft()
+            return came, first
+        if self.breaks:
+            most = min(most, self.breaks[0][0] - self.sent)
+        piece, rest = first[:most], first[most:]
+        if rest:
+            self.pending[0] = (came, rest)
+        else:
+            self.pending.popleft()
+        self.waiting -= len(piece)
+        self.flying += len(piece)
+        self.sent += len(piece)
+        return came, piece
+
+    def _break(self, came: float) -> tuple[float, Mark] | None:
+        _, what = self.breaks.pop(0)
+        self.line.breaks[what.kind] = self.line.breaks.get(what.kind, 0) + 1
+        if what.kind == "stall":
+            self.held_until = self.line.clock() + what.seconds if what.seconds else math.inf
+            return None
+        self.pending.clear()
+        self.waiting = 0
+        self.ended = True
+        return came, Mark.RESET if what.kind == "reset" else Mark.TRUNCATED
+
+
+class Line:
+    """One way, shared by all flows. `set_alarm(at)`: `wake` shall be called at `at` (replacing what was set before).
+
+    `handling_s`: what reading and writing a piece costs whoever carries the bytes; it counts as part of the way.
+    """
+
+    def __init__(
+        self,
+        link: Link,
+        way: Way,
+        *,
+        seed: int | str,
+        clock: Callable[[], float],
+        set_alarm: Callable[[float], None],
+        handling_s: float = 0.0,
+    ) -> None:
+        self.link = link
+        self.way = way
+        self.clock = clock
+        self.bytes = 0
+        self.wire_bytes = 0
+        self.breaks: dict[str, int] = {}
+        self.room = link.room(way)
+        self._seed = seed
+        self._set_alarm = set_alarm
+        self._born = clock()
+        self._free_at = -math.inf
+        self._landed = -math.inf
+        self._woken = -math.inf
+        self._alarm_at = math.inf
+        self._late = 0.0
+        self._handling = handling_s
+        self._turns: deque[Flow] = deque()
+        self._flying: deque[tuple[float, Flow, memoryview | Mark]] = deque()
+        self._held: list[tuple[float, int, Flow]] = []
+        self._order = itertools.count()
+
+    def change(self, link: Link) -> None:
+        """Another link from now on; what is on its way arrives as it was to."""
+        self.link = link
+        self.room = link.room(self.way)
+        self._work()
+
+    def ready(self, flow: Flow) -> None:
+        """The flow may have something to send."""
+        if flow.queued or flow.blocked or flow.over or not flow.pending:
+            return
+        flow.queued = True
+        if flow.held_until > self.clock():
+            heapq.heappush(self._held, (flow.held_until, next(self._order), flow))
+        else:
+            self._turns.append(flow)
+        self._work()
+
+    def wake(self) -> None:
+        """Does what is due by now, and sets the alarm for what comes next."""
+        self._woken = self.clock()
+        late = min(max(0.0, self._woken - self._alarm_at), _LATEST)
+        self._late += _LEARN * (late - self._late)
+        self._work()
+
+    def _work(self) -> None:
+        now = self.clock()
+        while self._held and self._held[0][0] <= now:
+            self._turns.append(heapq.heappop(self._held)[2])
+        self._commit(now)
+        lead = self._late + self._handling
+        self._hand_over(now + lead)
+        self._alarm_at = max(self._next() - lead, self._woken + GRAIN)
+        self._set_alarm(self._alarm_at)
+
+    def _next(self) -> float:
+        instants = [self._held[0][0] if self._held else math.inf]
+        if self._flying:
+            instants.append(self._flying[0][0])
+        if self._turns:
+            instants.append(self._free_at - self.link.delay - GRAIN)
+        return min(instants)
+
+    def _commit(self, now: float) -> None:
+        """Puts on the line what leaves its sender until a moment from now, in turns."""
+        portion = self.link.portion(self.way, GRAIN)
+        while self._turns and self._free_at - self.link.delay < now + _AHEAD:
+            flow = self._turns.popleft()
+            flow.queued = False
+            if flow.over or flow.blocked or not flow.pending:
+                continue
+            taken = flow.take(portion)
+            if taken is not None:
+                self._put(flow, *taken)
+            self._requeue(flow, now)
+
+    def _put(self, flow: Flow, came: float, what: memoryview | Mark) -> None:
+        size = 0 if isinstance(what, Mark) else len(what)
+        self._free_at = self.link.due(self._free_at, max(came, flow.held_until), size, self.way)
+        shift = self.link.shift(self._seed, self.way, self._free_at - self._born)
+        self._landed = max(self._landed, self._free_at + shift)
+        self._flying.append((self._landed, flow, what))
+
+    def _requeue(self, flow: Flow, now: float) -> None:
+        if not flow.pending:
+            return
+        flow.queued = True
+        if flow.held_until > now:
+            heapq.heappush(self._held, (flow.held_until, next(self._order), flow))
+        else:
+            self._turns.append(flow)
+
+    def _hand_over(self, now: float) -> None:
+        while self._flying and self._flying[0][0] <= now:
+            _, flow, what = self._flying.popleft()
+            if not isinstance(what, Mark):
+                flow.flying -= len(what)
+                self.bytes += len(what)
+                self.wire_bytes += self.link.on_wire(len(what))
+            if not flow.over:
+                flow.sink.deliver(what)
+                flow.balance()

@@ -1,0 +1,55 @@
+"""Figures as people write them, and refusals as people read them.
+
+Inside the mock a rate is bytes a second and a time seconds; a person may write "20 Mbit/s" or "2.5 MB/s". Bits are
+decimal (1 Mbit = 1,000,000 bits), as link rates are sold; so are kB and MB.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+_RATE = re.compile(r"\s*(?P<figure>\d+(?:\.\d+)?)\s*(?P<scale>[kKMG]?)(?P<unit>bit|B)(?:/s|ps)?\s*")
+_SCALES = {"": 1, "k": 1_000, "K": 1_000, "M": 1_000_000, "G": 1_000_000_000}
+
+
+class ConditionsError(ValueError):
+    """The conditions asked for make no sense; the text says which member and why, one line for each."""
+
+
+def parse_rate(value: Any) -> Any:
+    """Bytes a second from "10 Mbit/s", "1.25 MB/s" and the like; anything but text is left as it is."""
+    if not isinstance(value, str):
+        return value
+    found = _RATE.fullmatch(value)
+    if found is None:
+        raise ValueError('a rate is bytes a second, or text such as "20 Mbit/s" or "2.5 MB/s"')
+    return float(found["figure"]) * _SCALES[found["scale"]] / (8 if found["unit"] == "bit" else 1)
+
+
+def explain(error: ValidationError) -> str:
+    """What is wrong with a value, one line for each member: `link.rtt_s: must be at least 0 (got -1)`."""
+    lines = []
+    for trouble in error.errors(include_url=False):
+        where = ".".join(str(part) for part in trouble["loc"]) or "conditions"
+        text = trouble["msg"].removeprefix("Value error, ")
+        if trouble["type"] == "extra_forbidden":
+            text = "there is no such member"
+        got = trouble["input"]
+        shown = f" (got {got!r})" if isinstance(got, str | int | float | bool) or got is None else ""
+        lines.append(f"{where}: {text[:1].lower()}{text[1:]}{shown}")
+    return "\n".join(lines)
+
+
+class Value(BaseModel):
+    """An immutable value from outside: unknown members, NaN and infinity are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+Rate = Annotated[float, BeforeValidator(parse_rate), Field(gt=0, le=1e12)]
+Seconds = Annotated[float, Field(ge=0, le=86_400)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=1)]
