@@ -77,7 +77,7 @@ def _raw(data: bytes, origin: Origin) -> ReadMail:
     struct["size"] = len(data)
     struct["receiveDate"] = struct["modifiedDate"] = stamped(origin.modified)
     struct["isSeen"] = "S" in (origin.flags or "")
-    struct["displayableParts"] = [_displayable("1", "text/plain", decode(data, None, (), troubles))]
+    struct["displayableParts"] = [_displayable("text/plain", decode(data, None, (), troubles))]
     return ReadMail(struct, [], troubles)
 
 
@@ -155,19 +155,15 @@ def _flags(head: Head, data: bytes, origin: Origin) -> str:
 
 def _put_contents(struct: Struct, found: Sequence[Leaf], hints: Sequence[str], troubles: Troubles) -> list[NewBlob]:
     blobs: list[NewBlob] = []
-    loose = False
     for number, leaf in enumerate(found, 1):
         name = _name(leaf, hints, troubles)
         if _is_text(leaf, name, bool(struct["displayableParts"])):
             text = _text(leaf, hints, troubles)
-            struct["displayableParts"].append(_displayable(str(number), leaf.content_type, text))
+            struct["displayableParts"].append(_displayable(leaf.content_type, text))
             continue
         content_id = header_text(leaf.head.get("content-id", ""), hints, troubles).strip("<> ")
-        inline = bool(content_id) and "multipart/related" in leaf.within
-        loose = loose or not (inline or leaf.content_type == "application/pgp-signature")
         blobs.append(NewBlob(leaf.data, name or _invented(leaf, number, troubles), leaf.content_type, content_id))
         _put_security(struct, leaf)
-    struct["hasAttachment"] = loose
     return blobs
 
 
@@ -188,8 +184,8 @@ def _meta(html: bytes) -> str | None:
     return found[1].decode("ascii") if found else None
 
 
-def _displayable(number: str, content_type: str, content: str) -> Struct:
-    return {"id": number, "contentType": _TEXTS[content_type], "content": content}
+def _displayable(content_type: str, content: str) -> Struct:
+    return {"id": "", "contentType": _TEXTS[content_type], "content": content}
 
 
 def _name(leaf: Leaf, hints: Sequence[str], troubles: Troubles) -> str:
