@@ -117,13 +117,11 @@ def watch(
         if settings.sends_in_clear:
             listen(Notice(f"{settings.server} is not encrypted: the password and the mail can be read on the way."))
         try:
-            result = run(lambda: work(listen), shown.close)
+            code, summary = judge(run(lambda: work(listen), shown.close))
         except BaseException as error:
             sentence, code = explain(error)
-            shown.close()
             shown(RunFinished(ok=False, exit_code=code, summary={"error": sentence}))
             raise
-        code, summary = judge(result)
         shown(RunFinished(ok=code is Exit.DONE, exit_code=code, summary=summary))
         return code
 
