@@ -45,7 +45,10 @@ class Mishap:
 
 @dataclass(slots=True)
 class Reply:
-    """`rpc` names the method it answers ("GET attachment" for downloads): what faults and statistics go by."""
+    """`rpc` names the method it answers ("GET attachment" for downloads): what faults and statistics go by.
+
+    `headers` have each name once; several `Set-Cookie` stand in one value, a line each.
+    """
 
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)

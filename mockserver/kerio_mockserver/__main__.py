@@ -1,0 +1,8 @@
+"""`python -m kerio_mockserver`."""
+
+from __future__ import annotations
+
+from kerio_mockserver.cli import main
+
+if __name__ == "__main__":
+    main()

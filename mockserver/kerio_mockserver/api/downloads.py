@@ -1,0 +1,234 @@
+"""Attachments by GET, archives of them, and uploads.
+
+A download needs the session's cookies; `X-Token` may come along and must then be right. It answers with
+`Content-Length`, a name that no header or path can be broken with, and (unless switched off, for the real server's
+manners are not documented) `ETag` and ranges: one range gives 206, none that fits 416, several or a stale `If-Range`
+the whole.
+
+Open (chosen here): without a session a download answers 401 with a JSON-RPC error -32001 as its body. The upload
+address: `POST /webmail/api/upload` (or `/webmail/api/jsonrpc/attachment-upload`), as multipart/form-data with one
+file or as a raw body whose name is in `X-Filename` or in the query's `name`; it answers `{"fileUpload": {"id",
+"name"}}`, an id to be named in the `attachments` of a later create or set.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import re
+import zipfile
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from email import message_from_bytes, policy
+from email.message import EmailMessage
+from hashlib import sha256
+from typing import Any
+from urllib.parse import parse_qs, quote, unquote
+
+import orjson
+
+from kerio_mockserver.api.call import Call, Server, method
+from kerio_mockserver.api.errors import INVALID_PARAMS, Refusal, no_such_item
+from kerio_mockserver.mailbox.blobs import Bytes
+from kerio_mockserver.mailbox.model import NoSuchFolder, NoSuchItem
+from kerio_mockserver.wire import Blob, Reply, Request
+
+ATTACHMENT = "/webmail/api/download/attachment/"
+ARCHIVE = "/webmail/api/download/archive/"
+UPLOADS = frozenset({"/webmail/api/upload", "/webmail/api/upload/", "/webmail/api/jsonrpc/attachment-upload"})
+_TYPE = re.compile(r"[\w!#$&^.+-]+/[\w!#$&^.+-]+\Z", re.ASCII)
+_RANGE = re.compile(r"bytes=(\d*)-(\d*)\Z", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """A part of another blob."""
+
+    whole: Blob
+    start: int
+    stop: int
+
+    def __len__(self) -> int:
+        return self.stop - self.start
+
+    def read(self, start: int, stop: int) -> bytes:
+        return self.whole.read(self.start + start, min(self.start + stop, self.stop))
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """What a download answers with; `etag` with its quotes."""
+
+    blob: Blob
+    name: str
+    content_type: str
+    etag: str
+
+
+class Archives:
+    """Archives that wait to be fetched: the newest eight, each under an address that can't be guessed."""
+
+    def __init__(self, limit: int = 8) -> None:
+        self._limit = limit
+        self._kept: OrderedDict[str, bytes] = OrderedDict()
+
+    def put(self, data: bytes) -> str:
+        key = sha256(data).hexdigest()[:32]
+        self._kept[key] = data
+        while len(self._kept) > self._limit:
+            self._kept.popitem(last=False)
+        return key
+
+    def get(self, key: str) -> bytes:
+        """KeyError if it went."""
+        return self._kept[key]
+
+
+def download(server: Server, request: Request, now: float) -> Reply:
+    """GET or HEAD of an attachment or an archive."""
+    rpc = rpc_of(request.path)
+    try:
+        server.sessions.find(request.headers, request.peer, now, header_needed=False)
+        file = _find(server, request.path)
+    except Refusal as refusal:
+        body = orjson.dumps({"jsonrpc": "2.0", "id": None, "error": refusal.as_error()})
+        return Reply(401, {"Content-Type": "application/json; charset=UTF-8"}, body, rpc)
+    except (LookupError, ValueError):
+        return Reply(404, {"Content-Type": "text/html; charset=UTF-8"}, b"<html><body>Not found</body></html>", rpc)
+    return served(file, request, rpc, ranges=server.manners.ranges, etags=server.manners.etags)
+
+
+def rpc_of(path: str) -> str:
+    """What a download is called in statistics and conditions."""
+    return "GET attachment" if path.startswith(ATTACHMENT) else "GET archive"
+
+
+def _find(server: Server, path: str) -> File:
+    if path.startswith(ATTACHMENT):
+        guid, number, part, _name = path[len(ATTACHMENT) :].split("/", 3)
+        found = server.store.blob_at(guid, number, part)
+        return File(found.blob, found.name, found.content_type, found.etag)
+    key, name = path[len(ARCHIVE) :].split("/", 1)
+    return File(Bytes(server.archives.get(key)), name, "application/zip", f'"{key}"')
+
+
+def served(file: File, request: Request, rpc: str, *, ranges: bool = True, etags: bool = True) -> Reply:
+    """The reply to a GET of `file`, conditions and ranges considered."""
+    total = len(file.blob)
+    headers = {
+        "Content-Type": file.content_type if _TYPE.match(file.content_type) else "application/octet-stream",
+        "Content-Disposition": disposition(file.name),
+        "X-Content-Type-Options": "nosniff",
+        "Cache-Control": "private",
+    }
+    if etags:
+        headers["ETag"] = file.etag
+        if file.etag in [one.strip() for one in request.headers.get("if-none-match", "").split(",")]:
+            return Reply(304, headers, b"", rpc)
+    wanted = None
+    if ranges:
+        headers["Accept-Ranges"] = "bytes"
+        if request.headers.get("if-range", file.etag) == file.etag:
+            wanted = span(request.headers.get("range", ""), total)
+    if wanted is None:
+        return Reply(200, headers, file.blob, rpc)
+    start, stop = wanted
+    if start >= stop:
+        return Reply(416, {"Content-Range": f"bytes */{total}", "Accept-Ranges": "bytes"}, b"", rpc)
+    headers["Content-Range"] = f"bytes {start}-{stop - 1}/{total}"
+    return Reply(206, headers, Slice(file.blob, start, stop), rpc)
+
+
+def span(header: str, total: int) -> tuple[int, int] | None:
+    """The (start, stop) that a `Range` header asks for; None: the whole; an empty span: nothing there (416)."""
+    match = _RANGE.match(header.strip())
+    if match is None or not any(match.groups()):
+        return None
+    first, last = match.groups()
+    if not first:
+        return (max(total - int(last), 0), total) if int(last) else (0, 0)
+    start = int(first)
+    if last and int(last) < start:
+        return None
+    stop = min(int(last) + 1, total) if last else total
+    return (start, stop) if start < total else (0, 0)
+
+
+def disposition(name: str) -> str:
+    """A `Content-Disposition` that keeps the name (RFC 6266) and can't be broken by it."""
+    clean = safe_name(name)
+    plain = re.sub(r"[^ !#-\[\]-~]", "_", clean)
+    return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(clean, safe='')}"
+
+
+def safe_name(name: str) -> str:
+    """A file name without folders, control characters or lone surrogates, never empty, `.` or `..`."""
+    clean = "".join(
+        "_" if ch in "/\\" or ord(ch) < 32 or 0x7F <= ord(ch) < 0xA0 or 0xD800 <= ord(ch) < 0xE000 else ch
+        for ch in name
+    )
+    return clean if clean.strip(". ") else "attachment"
+
+
+@method("Mails.exportAttachments")
+async def export_attachments(call: Call) -> dict[str, Any]:
+    """All of them in one zip; 1002 if one of them does not exist."""
+    server = call.server
+    files: list[tuple[str, Blob]] = []
+    for attachment_id in call.params["attachmentIds"]:
+        try:
+            found = server.store.blob(attachment_id)
+        except (NoSuchItem, NoSuchFolder):
+            raise no_such_item(attachment_id) from None
+        files.append((found.name, found.blob))
+    data = await asyncio.to_thread(zipped, files)
+    key = server.archives.put(data)
+    return {"fileDownload": {"url": f"{ARCHIVE}{key}/attachments.zip", "name": "attachments.zip", "length": len(data)}}
+
+
+def zipped(files: Iterable[tuple[str, Blob]]) -> bytes:
+    """A zip of the files, whose names are made safe and told apart."""
+    out = io.BytesIO()
+    taken: set[str] = set()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+        for name, blob in files:
+            free = unique(safe_name(name), taken)
+            taken.add(free)
+            archive.writestr(zipfile.ZipInfo(free), blob.read(0, len(blob)), zipfile.ZIP_DEFLATED, 1)
+    return out.getvalue()
+
+
+def unique(name: str, taken: set[str]) -> str:
+    """`name`, or `name (2)` and so on, whichever is not taken."""
+    stem, dot, suffix = name.rpartition(".")
+    number = 1
+    free = name
+    while free in taken:
+        number += 1
+        free = f"{stem} ({number}).{suffix}" if dot and stem else f"{name} ({number})"
+    return free
+
+
+def upload(server: Server, request: Request, now: float) -> dict[str, Any]:
+    """Keeps a file for a later create or set. Refusal -32001, or -32602 for a body without a file."""
+    server.sessions.find(request.headers, request.peer, now)
+    name, content_type, data = uploaded(request.headers, request.query, request.body)
+    return {"fileUpload": {"id": server.store.upload(name, content_type, data), "name": name}}
+
+
+def uploaded(headers: Mapping[str, str], query: str, body: bytes) -> tuple[str, str, bytes]:
+    """The (name, content type, bytes) of an upload's body."""
+    content_type = headers.get("content-type", "application/octet-stream")
+    if not content_type.casefold().startswith("multipart/form-data"):
+        name = unquote(headers.get("x-filename", "")) or parse_qs(query).get("name", ["attachment"])[0]
+        return name, content_type, body
+    head = f"Content-Type: {content_type}\r\nMIME-Version: 1.0\r\n\r\n".encode("utf-8", "replace")
+    message = message_from_bytes(head + body, policy=policy.HTTP)
+    assert isinstance(message, EmailMessage)
+    for part in message.iter_parts():
+        name = part.get_filename() or ""
+        if name:
+            data = part.get_payload(decode=True)
+            return name, part.get_content_type(), data if isinstance(data, bytes) else b""
+    raise Refusal(INVALID_PARAMS, "Invalid params: %1 is missing.", "file")

@@ -1,0 +1,87 @@
+"""Refusals in the documented shape.
+
+`Refusal` is raised anywhere below the dispatcher and becomes `{"error": {code, message, data}}`; for calls that take
+many items it becomes one line of `errors` instead. Messages keep their `%1` placeholders, as the real server's do.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+PARSE, INVALID_REQUEST, NO_SUCH_METHOD, INVALID_PARAMS, INTERNAL, EXPIRED = (
+    -32700,
+    -32600,
+    -32601,
+    -32602,
+    -32603,
+    -32001,
+)
+FAILED, NO_SUCH_ITEM, NOT_PERMITTED, ACCESS_DENIED = 1000, 1002, 1003, 1004
+REINDEXING, BLOCKED, QUOTA, NO_SUCH_FOLDER = 4100, 4101, 4102, 4104
+TOO_LARGE = 413
+
+_STATUS = {
+    PARSE: 500,
+    INVALID_REQUEST: 500,
+    INVALID_PARAMS: 500,
+    INTERNAL: 500,
+    EXPIRED: 500,
+    NO_SUCH_METHOD: 404,
+    TOO_LARGE: 413,
+}
+
+
+class Refusal(Exception):
+    """An error reply: `code` as documented, `message` with placeholders, `parameters` for them."""
+
+    def __init__(self, code: int, message: str, *parameters: str, plurality: int = 1) -> None:
+        super().__init__(code, message, *parameters)
+        self.code = code
+        self.message = message
+        self.parameters = list(parameters)
+        self.plurality = plurality
+
+    def as_error(self) -> dict[str, Any]:
+        """The `error` member of a reply."""
+        return {"code": self.code, "message": self.message, "data": {"messageParameters": self._details()}}
+
+    def as_item_error(self, index: int) -> dict[str, Any]:
+        """One line of `errors` in a reply about many items: the reference's struct `Error`."""
+        return {
+            "inputIndex": index,
+            "code": self.code,
+            "message": self.message,
+            "messageParameters": self._details(),
+        }
+
+    def _details(self) -> dict[str, Any]:
+        return {"positionalParameters": self.parameters, "plurality": self.plurality}
+
+
+def http_status(code: int, style: str) -> int:
+    """The status of an error reply. `documented`: 500 or 404 for protocol errors; `always_200`: 200 whatever it is."""
+    if style == "always_200" and code != TOO_LARGE:
+        return 200
+    return _STATUS.get(code, 200)
+
+
+def expired() -> Refusal:
+    return Refusal(EXPIRED, "Session expired.")
+
+
+def no_such_item(item_id: str) -> Refusal:
+    return Refusal(NO_SUCH_ITEM, "Item %1 does not exist.", item_id)
+
+
+def no_such_folder(folder_id: str) -> Refusal:
+    return Refusal(NO_SUCH_FOLDER, "Folder %1 does not exist.", folder_id)
+
+
+def busy(code: int) -> Refusal:
+    """4100 while a folder is reindexed, 4101 while a long operation holds the mailbox."""
+    texts = {REINDEXING: "The folder is being reindexed.", BLOCKED: "A long operation holds the mailbox."}
+    return Refusal(code, texts.get(code, "The mailbox is busy."))
+
+
+def unsupported(method: str) -> Refusal:
+    return Refusal(NOT_PERMITTED, "The operation %1 is not permitted on this server.", method)

@@ -1,0 +1,256 @@
+"""Mails, contacts, events, tasks and notes: the same verbs for each.
+
+`get` with all members and `getById` join what the store has encoded already, so that a large page costs no parsing;
+`get` with cheap members only never builds a body. Calls about many items succeed as a whole and name each item that
+failed. `Contacts.getFromCache` knows few members, as the real one does.
+
+Open (chosen here): a folder that holds another kind answers 1000, a root folder an empty list; no `orderBy` means by
+id.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+import orjson
+
+from kerio_mockserver.api.call import Call, Encoded, Method, method
+from kerio_mockserver.api.errors import INVALID_PARAMS, NOT_PERMITTED, QUOTA, Refusal, no_such_folder, no_such_item
+from kerio_mockserver.api.query import Query, read
+from kerio_mockserver.api.select import select
+from kerio_mockserver.mailbox.model import (
+    BadStruct,
+    Kind,
+    NoSuchFolder,
+    NoSuchItem,
+    NotPermitted,
+    QuotaReached,
+    Store,
+)
+
+SERVICES: dict[Kind, tuple[str, str, str]] = {
+    "mail": ("Mails", "Mail", "mails"),
+    "contact": ("Contacts", "Contact", "contacts"),
+    "event": ("Events", "Event", "events"),
+    "task": ("Tasks", "Task", "tasks"),
+    "note": ("Notes", "Note", "notes"),
+}
+"""Kind: (service, struct, parameter of `create` and `set`)."""
+
+_CACHED_CONTACT = ("id", "folderId", "watermark", "type", "commonName", "firstName", "surName", "emailAddresses")
+STORE_REFUSALS = (BadStruct, NoSuchFolder, NoSuchItem, NotPermitted, QuotaReached)
+_BREATH = 50  # items between two pauses in which other calls are served
+
+
+def folder_ids(call: Call) -> list[str]:
+    ids: list[str] = call.params["folderIds"] if "folderIds" in call.params else call.params["ids"]
+    return ids
+
+
+def is_id(item_id: str, kind: str) -> bool:
+    return item_id.startswith(f"keriostorage://{kind}/")
+
+
+async def rows(store: Store, ids: Sequence[str], query: Query) -> bytes:
+    """The items as the inside of a JSON list, with the members asked for; those that went meanwhile are left out."""
+    one = _row_of(store, query.fields, ids[0] if ids else "")
+    parts: list[bytes] = []
+    for number, item_id in enumerate(ids, 1):
+        try:
+            parts.append(one(item_id))
+        except NoSuchItem:
+            continue
+        if number % _BREATH == 0 and query.fields is None:
+            await asyncio.sleep(0)
+    return b",".join(parts)
+
+
+def _row_of(store: Store, fields: tuple[str, ...] | None, sample: str) -> Callable[[str], bytes]:
+    if fields is None or not sample:
+        return store.encoded
+    struct_of = store.light if set(fields) <= store.light(sample).keys() else store.item
+
+    def row(item_id: str) -> bytes:
+        struct = struct_of(item_id)
+        return orjson.dumps({field: struct[field] for field in fields})
+
+    return row
+
+
+def _get(kind: str, struct: str) -> Method:
+    async def get(call: Call) -> Encoded:
+        server = call.server
+        query = read(call.params["query"], struct, server.manners.page_limit)
+        chosen = select(server.store, kind, folder_ids(call), query)
+        inside = await rows(server.store, chosen[query.start : query.start + query.limit], query)
+        return Encoded(b'{"list":[%b],"totalItems":%d}' % (inside, len(chosen)))
+
+    return get
+
+
+def _get_by_id(kind: str) -> Method:
+    async def get_by_id(call: Call) -> Encoded:
+        store = call.server.store
+        errors: list[dict[str, Any]] = []
+        parts: list[bytes] = []
+        for index, item_id in enumerate(call.params["ids"]):
+            try:
+                if not is_id(item_id, kind):
+                    raise NoSuchItem(item_id)
+                parts.append(store.encoded(item_id))
+            except NoSuchItem:
+                errors.append(no_such_item(item_id).as_item_error(index))
+            if index % _BREATH == _BREATH - 1:
+                await asyncio.sleep(0)
+        return Encoded(b'{"errors":%b,"result":[%b]}' % (orjson.dumps(errors), b",".join(parts)))
+
+    return get_by_id
+
+
+def each(inputs: Sequence[Any], act: Callable[[Any], tuple[str, int]]) -> dict[str, Any]:
+    """Does one thing to each input; the answer names by index what succeeded and what failed."""
+    errors: list[dict[str, Any]] = []
+    result: list[dict[str, Any]] = []
+    for index, one in enumerate(inputs):
+        try:
+            item_id, watermark = act(one)
+        except (Refusal, *STORE_REFUSALS) as error:
+            errors.append(refusal_of(error).as_item_error(index))
+        else:
+            result.append({"inputIndex": index, "id": item_id, "watermark": watermark})
+    return {"errors": errors, "result": result}
+
+
+def refusal_of(error: Exception) -> Refusal:
+    """The documented error for what the store refuses."""
+    match error:
+        case Refusal():
+            return error
+        case NoSuchFolder():
+            return no_such_folder(str(error.args[0]) if error.args else "")
+        case NoSuchItem():
+            return no_such_item(str(error.args[0]) if error.args else "")
+        case BadStruct():
+            return Refusal(INVALID_PARAMS, "Invalid params: %1", str(error))
+        case QuotaReached():
+            return Refusal(QUOTA, "The quota of the mailbox has been reached.")
+        case _:
+            return Refusal(NOT_PERMITTED, "You do not have permission to do this.")
+
+
+def _create(kind: Kind, parameter: str) -> Method:
+    def create(call: Call) -> dict[str, Any]:
+        return each(call.params[parameter], lambda given: call.server.store.create(kind, given))
+
+    return create
+
+
+def _set(kind: Kind, parameter: str) -> Method:
+    def set_(call: Call) -> dict[str, Any]:
+        return each(call.params[parameter], lambda given: call.server.store.set(kind, given))
+
+    return set_
+
+
+def _to_folder(kind: str, verb: Literal["move", "copy"]) -> Method:
+    def to_folder(call: Call) -> dict[str, Any]:
+        store, target = call.server.store, call.params["folder"]
+
+        def one(item_id: str) -> tuple[str, int]:
+            if not is_id(item_id, kind):
+                raise NoSuchItem(item_id)
+            return store.move(item_id, target) if verb == "move" else store.copy(item_id, target)
+
+        return each(call.params["ids"], one)
+
+    return to_folder
+
+
+def _remove(kind: str) -> Method:
+    def remove(call: Call) -> dict[str, Any]:
+        def one(item_id: str) -> tuple[str, int]:
+            if not is_id(item_id, kind):
+                raise NoSuchItem(item_id)
+            return call.server.store.remove(item_id)
+
+        return {"errors": each(call.params["ids"], one)["errors"]}
+
+    return remove
+
+
+for _kind, (_service, _struct, _parameter) in SERVICES.items():
+    method(f"{_service}.get")(_get(_kind, _struct))
+    if _kind != "event":
+        method(f"{_service}.getById")(_get_by_id(_kind))
+    method(f"{_service}.create")(_create(_kind, _parameter))
+    method(f"{_service}.set")(_set(_kind, _parameter))
+    method(f"{_service}.move")(_to_folder(_kind, "move"))
+    method(f"{_service}.copy")(_to_folder(_kind, "copy"))
+    method(f"{_service}.remove")(_remove(_kind))
+
+
+@method("Events.getById")
+async def event_by_id(call: Call) -> Encoded:
+    """One `id` as documented; with `ids`, the shape that the other services answer with."""
+    if "ids" in call.params:
+        answer: Encoded = await _get_by_id("event")(call)  # type: ignore[misc]
+        return answer
+    item_id = call.params["id"]
+    if not is_id(item_id, "event"):
+        raise no_such_item(item_id)
+    return Encoded(b'{"result":%b}' % call.server.store.encoded(item_id))
+
+
+@method("Mails.getPageWithId")
+async def page_with_id(call: Call) -> Encoded:
+    """The page of `query.limit` rows that holds `id`; 1002 if no page does."""
+    server = call.server
+    query = read(call.params["query"], "Mail", server.manners.page_limit)
+    chosen = select(server.store, "mail", folder_ids(call), query)
+    try:
+        place = chosen.index(call.params["id"])
+    except ValueError:
+        raise no_such_item(call.params["id"]) from None
+    start = place - place % query.limit if query.limit else place
+    inside = await rows(server.store, chosen[start : start + query.limit], query)
+    return Encoded(b'{"list":[%b],"start":%d,"totalItems":%d}' % (inside, start, len(chosen)))
+
+
+@method("Mails.setAllSeen")
+def set_all_seen(call: Call) -> dict[str, Any]:
+    call.server.store.set_all_seen(call.params["folderId"])
+    return {}
+
+
+def _cached(contact: dict[str, Any]) -> dict[str, Any]:
+    return {name: contact[name] for name in _CACHED_CONTACT}
+
+
+@method("Contacts.getFromCache")
+def contacts_from_cache(call: Call) -> dict[str, Any]:
+    server = call.server
+    query = read(call.params["query"], "Contact", server.manners.page_limit)
+    chosen = select(server.store, "contact", folder_ids(call), query)
+    page = chosen[query.start : query.start + query.limit]
+    return {"list": [_cached(server.store.item(one)) for one in page], "totalItems": len(chosen)}
+
+
+@method("Contacts.getByIdFromCache")
+def contacts_by_id_from_cache(call: Call) -> dict[str, Any]:
+    errors: list[dict[str, Any]] = []
+    result: list[dict[str, Any]] = []
+    for index, item_id in enumerate(call.params["ids"]):
+        try:
+            if not is_id(item_id, "contact"):
+                raise NoSuchItem(item_id)
+            result.append(_cached(call.server.store.item(item_id)))
+        except NoSuchItem:
+            errors.append(no_such_item(item_id).as_item_error(index))
+    return {"errors": errors, "result": result}
+
+
+@method("Contacts.getResources")
+def resources(call: Call) -> dict[str, Any]:
+    return {"list": [], "totalItems": 0}

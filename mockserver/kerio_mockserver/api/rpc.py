@@ -1,0 +1,112 @@
+"""JSON-RPC 2.0: from a request's bytes to a reply's, whatever the bytes are.
+
+Promises a documented answer to every body: no JSON -32700; no call (a batch, another `jsonrpc`, no method name)
+-32600; a method that the reference does not name -32601; parameters missing or of another type -32602; no session
+-32001; a method that the reference names but that no mailbox client needs 1003. Media types are not looked at.
+
+Open (chosen here): unknown methods are refused before the session is looked at, parameters after; a call without `id`
+is answered too, with `"id": null`.
+"""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from kerio_mockserver.api import changes, downloads, folders, items, occurrences, session
+from kerio_mockserver.api.call import METHODS, Call, Encoded, Server
+from kerio_mockserver.api.errors import (
+    INVALID_PARAMS,
+    INVALID_REQUEST,
+    NO_SUCH_METHOD,
+    PARSE,
+    Refusal,
+    http_status,
+    unsupported,
+)
+from kerio_mockserver.api.reference import METHODS as DOCUMENTED
+from kerio_mockserver.api.reference import check_params
+from kerio_mockserver.wire import Reply, Request
+
+JSON = {"Content-Type": "application/json; charset=UTF-8", "Cache-Control": "no-store"}
+_MODULES = (changes, downloads, folders, items, occurrences, session)  # importing them registers their methods
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """A call as it stands in the body, its parameters not yet checked."""
+
+    method: str
+    params: dict[str, Any]
+    id: Any
+
+
+def opened(body: bytes) -> Envelope:
+    """The call in `body`. Refusal -32700, -32600, -32601 or -32602."""
+    try:
+        message = orjson.loads(body)
+    except (orjson.JSONDecodeError, RecursionError) as error:
+        raise Refusal(PARSE, "Parse error.") from error
+    if not isinstance(message, dict) or message.get("jsonrpc") != "2.0":
+        raise Refusal(INVALID_REQUEST, "Invalid request.")
+    name = message.get("method")
+    if not isinstance(name, str) or not name:
+        raise Refusal(INVALID_REQUEST, "Invalid request.")
+    if name not in DOCUMENTED:
+        raise Known(Refusal(NO_SUCH_METHOD, "Method %1 not found.", name), message.get("id"))
+    params = message.get("params")
+    if params is None:
+        params = {}
+    if not isinstance(params, dict):
+        raise Known(Refusal(INVALID_PARAMS, "Invalid params: a named object is needed."), message.get("id"))
+    return Envelope(name, params, message.get("id"))
+
+
+class Known(Exception):
+    """A refusal of a message whose `id` could be read, so that the answer can bear it."""
+
+    def __init__(self, refusal: Refusal, message_id: Any) -> None:
+        super().__init__(refusal)
+        self.refusal = refusal
+        self.id = message_id
+
+
+async def linger(server: Server, request: Request, envelope: Envelope, now: float) -> None:
+    """What a long poll waits before it is a call like others. What is wrong with it, `answer` will say."""
+    if envelope.method != "Changes.get":
+        return
+    try:
+        server.sessions.find(request.headers, request.peer, now)
+        check_params(envelope.method, envelope.params)
+    except Refusal:
+        return
+    await changes.linger(server, envelope.params)
+
+
+async def answer(server: Server, request: Request, envelope: Envelope, now: float) -> Reply:
+    """The reply to a call that succeeds. Refusal, or what the store refuses with, for one that does not."""
+    entry = METHODS.get(envelope.method)
+    call = Call(server, request, envelope.method, envelope.params, now)
+    if entry is None or entry.session:
+        call.session = server.sessions.find(request.headers, request.peer, now)
+    check_params(envelope.method, envelope.params)
+    if entry is None:
+        raise unsupported(envelope.method)
+    result = entry.run(call)
+    if inspect.isawaitable(result):
+        result = await result
+    data = result.data if isinstance(result, Encoded) else orjson.dumps(result)
+    body = b'{"jsonrpc":"2.0","id":%b,"result":%b}' % (orjson.dumps(envelope.id), data)
+    reply = Reply(headers=dict(JSON), body=body, rpc=envelope.method)
+    if call.set_cookies:
+        reply.headers["Set-Cookie"] = "\n".join(call.set_cookies)
+    return reply
+
+
+def refuse(refusal: Refusal, style: str, *, rpc: str = "", message_id: Any = None) -> Reply:
+    """An error, in the style asked for."""
+    body = orjson.dumps({"jsonrpc": "2.0", "id": message_id, "error": refusal.as_error()})
+    return Reply(status=http_status(refusal.code, style), headers=dict(JSON), body=body, rpc=rpc)

@@ -1,0 +1,84 @@
+"""Which items a query finds in which folders: ids in order, without building more of an item than the query needs.
+
+A folder in one of its native orders is sliced, not sorted. Anything else is selected and sorted once for each state of
+the mailbox, and the next pages are cut from the same list until something changes.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from kerio_mockserver.api.errors import ACCESS_DENIED, FAILED, Refusal
+from kerio_mockserver.api.query import Query, Struct, arranged, test_of
+from kerio_mockserver.mailbox.model import Shelf, Store
+
+NATIVE = frozenset({"id", "receiveDate", "watermark"})
+_KEPT = 8
+
+
+_recent: WeakKeyDictionary[Store, OrderedDict[Any, Sequence[str]]] = WeakKeyDictionary()
+
+
+def select(store: Store, kind: str, folder_ids: Sequence[str], query: Query) -> Sequence[str]:
+    """The ids of all items that match, in order; their number is `totalItems`.
+
+    NoSuchFolder; Refusal 1000 for a folder of another kind, 1004 for one that this user may not read.
+    """
+    shelves = [shelf for shelf in (_shelf(store, kind, folder_id) for folder_id in dict.fromkeys(folder_ids)) if shelf]
+    native = _native(query)
+    if native is not None and len(shelves) <= 1:
+        column, descending = native
+        return shelves[0].ordered(column, descending) if shelves else ()
+    key = (
+        kind,
+        tuple(shelf.id for shelf in shelves),
+        sum(map(len, shelves)),
+        query.conditions,
+        query.any_of,
+        query.order,
+    )
+    stamp = (store.journal.watermark, key)
+    kept = _recent.setdefault(store, OrderedDict())
+    found = kept.get(stamp)
+    if found is None:
+        test = test_of(query)
+        known = ((item_id, item) for item_id, item in _known(store, shelves, query) if test(item))
+        found = kept[stamp] = tuple(arranged(known, query))
+        while len(kept) > _KEPT:
+            kept.popitem(last=False)
+    return found
+
+
+def _shelf(store: Store, kind: str, folder_id: str) -> Shelf | None:
+    shelf = store.folder(folder_id)
+    if shelf.kind is None:
+        return None
+    if not shelf.readable:
+        raise Refusal(ACCESS_DENIED, "Access to folder %1 is denied.", folder_id)
+    if shelf.kind != kind:
+        raise Refusal(FAILED, "Folder %1 does not hold items of this kind.", folder_id)
+    return shelf
+
+
+def _native(query: Query) -> tuple[str, bool] | None:
+    """The order that a folder has by itself, ties by id in the same direction; None if the query wants another."""
+    if query.conditions:
+        return None
+    if not query.order:
+        return "id", False
+    first, *others = query.order
+    steady = all(one.column == "id" and one.descending == first.descending for one in others)
+    return (first.column, first.descending) if first.column in NATIVE and steady else None
+
+
+def _known(store: Store, shelves: Sequence[Shelf], query: Query) -> Iterator[tuple[str, Struct]]:
+    """Each item with at least the members that the query looks at."""
+    look = None
+    for shelf in shelves:
+        for item_id in shelf.ordered("id"):
+            if look is None:
+                look = store.light if query.needs <= store.light(item_id).keys() else store.item
+            yield item_id, look(item_id)

@@ -1,0 +1,146 @@
+"""The control server: what a test or a benchmark asks of the mock, on a port of its own that no link or load slows.
+
+    GET  /digest       one line an item, `kind id watermark sha256`, sorted as bytes; breaks off if the mailbox changes
+    GET  /stats        requests by method, bytes, errors, sessions, what is in flight, waits under load, faults
+    POST /reset        statistics start again; with {"mailbox": true} the mailbox too
+    GET  /conditions   the conditions as JSON; PUT replaces them, PATCH lays a JSON merge patch over them (RFC 7396)
+    POST /churn        changes the mailbox now, as the body says
+    GET  /journal      every change there was, for comparing two runs
+
+Bad requests answer 400 with `{"error": text}`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any, Protocol
+
+import orjson
+from aiohttp import web
+
+from kerio_mockserver.conditions.model import Conditions
+from kerio_mockserver.conditions.units import ConditionsError
+from kerio_mockserver.core import Core
+
+_LINES = 50  # of a digest between two pauses in which the server serves others
+_MAX_BODY = 16 << 20
+
+
+class Served(Protocol):
+    """What the control server is about."""
+
+    @property
+    def core(self) -> Core: ...
+
+    async def change(self, conditions: Conditions) -> None: ...
+
+    def link_stats(self) -> dict[str, Any] | None: ...
+
+
+def application(served: Served) -> web.Application:
+    """The application of the control server of `served`."""
+    control = Control(served)
+    app = web.Application(middlewares=[_explained], client_max_size=_MAX_BODY)
+    app.router.add_get("/digest", control.digest)
+    app.router.add_get("/stats", control.stats)
+    app.router.add_get("/journal", control.journal)
+    app.router.add_post("/reset", control.reset)
+    app.router.add_get("/conditions", control.conditions)
+    app.router.add_put("/conditions", control.replace)
+    app.router.add_patch("/conditions", control.patch)
+    app.router.add_post("/churn", control.churn)
+    return app
+
+
+class Control:
+    """The handlers, one an address."""
+
+    def __init__(self, served: Served) -> None:
+        self._served = served
+        self._core = served.core
+
+    async def digest(self, request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Type": "text/plain; charset=UTF-8"})
+        await response.prepare(request)
+        lines: list[str] = []
+        store, watermark = self._core.store, self._core.store.journal.watermark
+        for line in store.digest():
+            lines.append(line)
+            if len(lines) == _LINES:
+                await response.write("".join(lines).encode())
+                lines.clear()
+                await asyncio.sleep(0)
+                if store.journal.watermark != watermark:  # half of two states would prove nothing
+                    _break_off(request)
+                    return response
+        await response.write("".join(lines).encode())
+        return response
+
+    async def stats(self, request: web.Request) -> web.Response:
+        core = self._core
+        figures = core.stats.as_json() | {
+            "sessions": len(core.sessions),
+            "logins": core.sessions.opened,
+            "polls": len(core.polls),
+            "watermark": core.store.journal.watermark,
+            "link": self._served.link_stats(),
+            "load": core.load.tally.as_json(),
+            "faults": [hit._asdict() for hit in core.faults.history()],
+        }
+        return _json(figures)
+
+    async def journal(self, request: web.Request) -> web.Response:
+        return _json(self._core.store.journal.history())
+
+    async def reset(self, request: web.Request) -> web.Response:
+        wish = await _object(request)
+        self._core.reset(mailbox=wish.get("mailbox") is True)
+        return _json({})
+
+    async def conditions(self, request: web.Request) -> web.Response:
+        return _json(self._core.conditions.as_json())
+
+    async def replace(self, request: web.Request) -> web.Response:
+        await self._served.change(Conditions.parse(await _object(request)))
+        return await self.conditions(request)
+
+    async def patch(self, request: web.Request) -> web.Response:
+        await self._served.change(self._core.conditions.patched(await _object(request)))
+        return await self.conditions(request)
+
+    async def churn(self, request: web.Request) -> web.Response:
+        return _json({"error": "not there yet"}, 501)
+
+
+@web.middleware
+async def _explained(
+    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+) -> web.StreamResponse:
+    try:
+        return await handler(request)
+    except (ConditionsError, ValueError) as error:
+        return _json({"error": str(error)}, 400)
+
+
+def _break_off(request: web.Request) -> None:
+    if request.transport is not None:
+        request.transport.abort()
+
+
+async def _object(request: web.Request) -> dict[str, Any]:
+    """The body as a JSON object; an empty body is an empty one. ValueError."""
+    body = await request.read()
+    if not body:
+        return {}
+    try:
+        value = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise ValueError(f"the body is no JSON ({error})") from None
+    if not isinstance(value, dict):
+        raise ValueError("the body must be a JSON object")
+    return value
+
+
+def _json(value: Any, status: int = 200) -> web.Response:
+    return web.Response(status=status, body=orjson.dumps(value) + b"\n", content_type="application/json")

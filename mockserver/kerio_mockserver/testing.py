@@ -1,0 +1,76 @@
+"""A running mock server inside a program, for tests and measurements.
+
+    async with running(seed=7, mails=1000) as server:
+        ...  # server.url, .control_url, .user, .password, .store, .core
+
+It listens on free ports of 127.0.0.1 and is gone when the block ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from kerio_mockserver.app import Running, serve
+from kerio_mockserver.conditions.model import Conditions
+from kerio_mockserver.core import Core
+from kerio_mockserver.mailbox.model import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A server that runs: where it is, who may log in, and its insides."""
+
+    url: str
+    control_url: str
+    user: str
+    password: str
+    core: Core
+    running: Running
+
+    @property
+    def store(self) -> Store:
+        return self.core.store
+
+
+@asynccontextmanager
+async def running(
+    store: Store | None = None,
+    *,
+    seed: int = 1,
+    mails: int = 100,
+    mailbox: Mapping[str, Any] | None = None,
+    conditions: Conditions | Mapping[str, Any] | None = None,
+    ssl_context: ssl.SSLContext | None = None,
+    port: int = 0,
+    **options: Any,
+) -> AsyncIterator[Server]:
+    """A server with `store`, or with `mails` mails made from `seed`; `mailbox`: more arguments for `seed.seeded`.
+
+    `conditions`: a value, or what `Conditions.parse` reads. `options`: those of `Core`.
+    """
+    if store is None:
+        from kerio_mockserver.mailbox.seed import seeded
+
+        store = seeded(seed, mails, **(mailbox or {}))
+    if conditions is not None and not isinstance(conditions, Conditions):
+        conditions = Conditions.parse(conditions)
+    core = Core(store, conditions=conditions, seed=seed, **options)
+    served = await serve(core, port=port, ssl=ssl_context)
+    try:
+        yield Server(served.url, served.control_url, core.user, core.password, core, served)
+    finally:
+        await served.aclose()
+
+
+def new_loop() -> asyncio.AbstractEventLoop:
+    """An event loop for a server: uvloop's where there is one."""
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.new_event_loop()
+    return uvloop.new_event_loop()
