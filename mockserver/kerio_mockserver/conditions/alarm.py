@@ -1,8 +1,8 @@
 """A timer finer than the event loop's.
 
-The loop's timers are rounded up to the millisecond (epoll counts in them), which is 3 % of a link of 30 ms and the whole of
-a local network. Linux has timers that are file descriptors and count nanoseconds; where there are none, the loop's
-own timer has to do. The clock is `time.monotonic`, so this is not for virtual time.
+The loop's timers are rounded up to the millisecond (epoll counts in them), which is 3 % of a link of 30 ms and the
+whole of a local network. Linux has timers that are file descriptors and count nanoseconds; where there are none, the
+loop's own timer has to do. The clock is `time.monotonic`, so this is not for virtual time.
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
 """What goes wrong with replies: pure functions from a reply and a fault to the reply that is sent instead.
 
 Faults of the content (garbled, html, missing, …) change the reply itself and belong before compression; faults of the
-way (reset, cut, stall, …) are said in `Reply.mishap` and acted out by whoever sends it. A fault that has no meaning for a
-reply (a missing item where there is no list, garbled JSON in a download) leaves it as it is and is not in the history.
-Which replies are hit is a function of the seed, the method and the number of the reply to that method, of nothing else.
+way (reset, cut, stall, …) are said in `Reply.mishap` and acted out by whoever sends it. A fault that has no meaning for
+a reply (a missing item where there is no list, garbled JSON in a download) leaves it as it is and is not in the
+history. Which replies are hit is a function of the seed, the method and the number of the reply to that method, of
+nothing else.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""When the server says no: spells in which it refuses everything, folders that reindex, operations that hold the mailbox.
+"""When the server says no: spells in which it refuses everything, folders that reindex, operations that hold the
+mailbox.
 
 What begins by a count of calls or by the first call to a folder begins there whatever the timing; it ends on the clock.
 """

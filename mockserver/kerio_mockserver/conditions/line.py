@@ -2,8 +2,8 @@
 
 A line is a delay line: bytes leave one after the other at the line's rate and arrive a fixed time later, so that a
 long way does not make it narrow. All connections share it, each way by itself. What is not modelled: the slow start
-of TCP (a relay has the bytes at once, a sender on a real line needs about log2(rate * rtt / 15 kB) round trips to fill it),
-loss below TCP (its effect on a rate belongs into the rate), and the acknowledgements' share of the other way.
+of TCP (a relay has the bytes at once, a sender on a real line needs about log2(rate * rtt / 15 kB) round trips to fill
+it), loss below TCP (its effect on a rate belongs into the rate), and the acknowledgements' share of the other way.
 
 `header_bytes` 0 (the default) means that a rate is what TCP delivers, as a speed test shows it, and not the rate of the
 wire below it; 52 (IPv4, TCP with time stamps) makes it the rate of IP packets, of which 1,448 bytes in 1,500 are data.
@@ -30,8 +30,9 @@ OPEN_ROOM = 16 * 1024 * 1024  # bytes of a connection that an unlimited line hol
 class Break(Value):
     """What befalls a share of the connections at byte `at` of one way, or after `mean_bytes` on average.
 
-    `reset`: both sides get a TCP reset. `truncate`: both sides get an orderly end in the middle of things. `stall`: that
-    way of that connection stands still for `seconds` (0: for ever). `limit`: at most so many connections are befallen.
+    `reset`: both sides get a TCP reset. `truncate`: both sides get an orderly end in the middle of things. `stall`:
+    that way of that connection stands still for `seconds` (0: for ever). `limit`: at most so many connections are
+    befallen.
     """
 
     kind: Literal["reset", "truncate", "stall"]

@@ -4,7 +4,8 @@ It stands before the server's socket, so that TLS, keep-alive and pipelining are
 rate (shared by all connections, evenly), a delay, and breaks; see `line.py` for the arithmetic and for what is not
 modelled. A new connection is accepted at once, as the kernel does it, and its first byte waits for the round trip that
 the handshake would have taken. The kernel's buffers around the relay are kept small, so that a sender is held back
-when the line is full and not megabytes later. Which connection breaks where is a function of the seed and of its number.
+when the line is full and not megabytes later. Which connection breaks where is a function of the seed and of its
+number.
 """
 
 from __future__ import annotations

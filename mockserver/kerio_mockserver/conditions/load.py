@@ -1,7 +1,7 @@
 """The server's usage: calls and webmail users wait in one queue for the same workers, first come, first served.
 
-A call takes a turn: it is let in (or refused), waits for a worker, does its work, holds the worker for its service time,
-and gives it back, also when it is cancelled. Time is the event loop's, so that all of it runs in virtual time.
+A call takes a turn: it is let in (or refused), waits for a worker, does its work, holds the worker for its service
+time, and gives it back, also when it is cancelled. Time is the event loop's, so that all of it runs in virtual time.
 
 Not modelled: processor sharing (a worker does one thing at a time) and users who give up.
 """

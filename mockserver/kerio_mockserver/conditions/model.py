@@ -65,8 +65,8 @@ class Hold(Value):
 class Load(Value):
     """The server's usage: `workers` that serve first come, first served; a queue of `places` before them, then refusal.
 
-    A call holds its worker for `call_s` and `kb_s` for each 1,000 bytes of its reply (drawn around that mean if the spread
-    is exponential). `places` None: the queue has no end and nobody is ever refused.
+    A call holds its worker for `call_s` and `kb_s` for each 1,000 bytes of its reply (drawn around that mean if the
+    spread is exponential). `places` None: the queue has no end and nobody is ever refused.
     """
 
     workers: Count = 8
@@ -94,8 +94,8 @@ class Fault(Value):
     """What goes wrong with the reply to a method, or to each that matches a pattern ("*", "Mails.*", "GET attachment").
 
     The replies to each method are counted by themselves, so that which of them are hit does not hang on how calls
-    interleave. `nth`: only that one. `every`: each so-manieth. Neither: each, with `chance`. `limit`: at most so many in
-    all. `at`: the body byte where it happens, drawn if None; for wrong-length the length that is claimed.
+    interleave. `nth`: only that one. `every`: each so-manieth. Neither: each, with `chance`. `limit`: at most so many
+    in all. `at`: the body byte where it happens, drawn if None; for wrong-length the length that is claimed.
     """
 
     kind: FaultKind

@@ -3,8 +3,8 @@
 Connections that have something to send take turns of some packets each, so that they share the rate evenly and a small
 reply is not stuck behind a large one. What was put on the line comes out in order, when `Link.due` and the jitter say.
 Bytes are committed to the line only shortly before it is their turn, so that a change of the conditions acts at once on
-all that still waits. Wake-ups are at least `GRAIN` apart: at 100 Mbit/s each hands over some 12 kB. Alarms ring late, by
-how much is learnt (0.2 ms is usual, 2 % of a round trip of 10 ms), and they are set as much earlier.
+all that still waits. Wake-ups are at least `GRAIN` apart: at 100 Mbit/s each hands over some 12 kB. Alarms ring late,
+by how much is learnt (0.2 ms is usual, 2 % of a round trip of 10 ms), and they are set as much earlier.
 
 No sockets here: a connection is a `Flow`, the clock and the alarm are given.
 """
