@@ -1,0 +1,129 @@
+"""What the README says, held against the program: commands, options, exit codes, the example, the queries."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from kerio_resync.errors import Exit
+
+README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+COMMANDS = ("rebuild", "verify", "status", "digest", "demo")
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
+
+
+def table_after(heading: str) -> list[list[str]]:
+    rows = README[README.index(heading) :].split("|---|", 1)[1].split("\n\n", 1)[0].splitlines()[1:]
+    return [[cell.strip() for cell in re.split(r"(?<!\\)\|", row)[1:-1]] for row in rows]
+
+
+def help_of(program: str, *command: str) -> set[str]:
+    """The long options that `--help` lists."""
+    module = {"kerio-resync": "kerio_resync", "kerio-mockserver": "kerio_mockserver"}[program]
+    done = subprocess.run(
+        [sys.executable, "-m", module, *command, "--help"],
+        env={**os.environ, "COLUMNS": "200"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    listed = [re.match(r"\s+((-\w, )?--.*?)(  |$)", line) for line in done.stdout.splitlines()]
+    return {name for match in listed if match for name in re.findall(r"--[a-z-]+", match[1])} - {"--help"}
+
+
+@pytest.fixture(scope="module")
+def options() -> dict[str, set[str]]:
+    return {command: help_of("kerio-resync", command) for command in COMMANDS}
+
+
+def test_the_option_table_is_what_help_says(options: dict[str, set[str]]) -> None:
+    told: dict[str, set[str]] = {command: set() for command in COMMANDS}
+    for names, of, _ in table_after("| option | of |"):
+        for command in of.split(", "):
+            told[command] |= set(re.findall(r"--[a-z-]+", names))
+    assert told == options
+
+
+def test_the_command_table_is_what_there_is() -> None:
+    listed = [re.findall("`([a-z]+)`", row[0])[0] for row in table_after("### Commands")]
+    assert tuple(listed) == COMMANDS
+    assert help_of("kerio-resync") == {"--profile", "--version"}
+    done = subprocess.run([sys.executable, "-m", "kerio_resync", "--help"], capture_output=True, text=True, check=True)
+    assert re.findall(r"^  ([a-z]+)  ", done.stdout.split("Commands:")[1], re.MULTILINE) == list(COMMANDS)
+
+
+def test_every_command_shown_exists_with_its_options(options: dict[str, set[str]]) -> None:
+    shown = [line[2:] for block in blocks("console") for line in block.splitlines() if line.startswith("$ ")]
+    makefile = (Path(__file__).parents[1] / "Makefile").read_text()
+    assert shown
+    for line in shown:
+        program, command, *rest = shlex.split(line, comments=True)
+        if program == "make":
+            assert re.search(rf"^{command}:", makefile, re.MULTILINE), line
+            continue
+        known = options[command] if program == "kerio-resync" else help_of(program, command)
+        assert {word for word in rest if word.startswith("--")} <= known, line
+
+
+def test_the_exit_codes_are_all_there() -> None:
+    assert [int(row[0]) for row in table_after("### Exit codes")] == [code.value for code in Exit]
+
+
+@pytest.fixture(scope="module")
+def mock() -> Iterator[dict[str, str]]:
+    command = [sys.executable, "-m", "kerio_mockserver", "serve", "--exit-with-parent", "--seed", "7", "--mails", "20"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout is not None
+        try:
+            yield json.loads(server.stdout.readline())
+        finally:
+            server.terminate()
+
+
+@pytest.fixture(scope="module")
+def example(mock: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """The example as it stands, but for whose mailbox it is; its folder and what it printed."""
+    [code] = blocks("python")
+    for written, real in (
+        ("https://mail.example.com", mock["url"]),
+        ("jane", mock["user"]),
+        ("secret", mock["password"]),
+    ):
+        assert f'"{written}"' in code
+        code = code.replace(f'"{written}"', f'"{real}"')
+    folder = tmp_path_factory.mktemp("example")
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code], cwd=folder, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    return folder, done.stdout
+
+
+def test_the_example_runs(example: tuple[Path, str]) -> None:
+    folder, printed = example
+    assert re.search(r"^20 mails in profile/cache\.db after [\d.]+ s$", printed, re.MULTILINE)
+    assert re.search(r"^\d+ of \d+ items$", printed, re.MULTILINE)
+    assert (folder / "profile" / "cache.db").is_file()
+
+
+def test_the_queries_run_and_the_views_have_the_columns_named(example: tuple[Path, str]) -> None:
+    [queries] = blocks("sql")
+    with closing(sqlite3.connect(example[0] / "profile" / "cache.db")) as db:
+        for query in filter(str.strip, queries.split(";")):
+            db.execute(query).fetchall()
+        for view, about in table_after("| view | a row is |"):
+            columns = {row[1] for row in db.execute(f"PRAGMA table_info({view.strip('`')})")}
+            named = set(re.findall(r"[a-z_0-9]+", about.partition(":")[2].partition(", and ")[0]))
+            assert named <= columns, view
