@@ -40,7 +40,7 @@ class Running:
         self._control = web.AppRunner(application(self), access_log=None, shutdown_timeout=_PATIENCE)
         await self._control.setup()
         await web.SockSite(self._control, control_listener).start()
-        self.core.load.start()
+        self.core.start()
 
     async def change(self, conditions: Conditions) -> None:
         """Replaces the conditions, the link's included."""
@@ -56,7 +56,7 @@ class Running:
         await self._front.aclose()
         if self._control is not None:
             await self._control.cleanup()
-        self.core.load.stop()
+        self.core.stop()
 
 
 class Front:

@@ -4,7 +4,8 @@
     GET  /stats        requests by method, bytes, errors, sessions, what is in flight, waits under load, faults
     POST /reset        statistics start again; with {"mailbox": true} the mailbox too
     GET  /conditions   the conditions as JSON; PUT replaces them, PATCH lays a JSON merge patch over them (RFC 7396)
-    POST /churn        changes the mailbox now, as the body says
+    POST /churn        changes the mailbox now: {"steps": [{"action", "times", "folder"}, ...]}; answers what happened
+    GET  /churn        what churn has changed so far
     GET  /journal      every change there was, for comparing two runs
 
 Bad requests answer 400 with `{"error": text}`.
@@ -18,9 +19,10 @@ from typing import Any, Protocol
 
 import orjson
 from aiohttp import web
+from pydantic import ValidationError
 
-from kerio_mockserver.conditions.model import Conditions
-from kerio_mockserver.conditions.units import ConditionsError
+from kerio_mockserver.conditions.model import Churn, Conditions
+from kerio_mockserver.conditions.units import ConditionsError, explain
 from kerio_mockserver.core import Core
 
 _LINES = 50  # of a digest between two pauses in which the server serves others
@@ -50,6 +52,7 @@ def application(served: Served) -> web.Application:
     app.router.add_put("/conditions", control.replace)
     app.router.add_patch("/conditions", control.patch)
     app.router.add_post("/churn", control.churn)
+    app.router.add_get("/churn", control.churned)
     return app
 
 
@@ -110,7 +113,15 @@ class Control:
         return await self.conditions(request)
 
     async def churn(self, request: web.Request) -> web.Response:
-        return _json({"error": "not there yet"}, 501)
+        wish = await _object(request)
+        try:
+            churn = Churn.model_validate({"script": wish.get("steps", [])})
+        except ValidationError as error:
+            raise ConditionsError(explain(error)) from None
+        return _json([one._asdict() for one in self._core.churning.do(churn.script)])
+
+    async def churned(self, request: web.Request) -> web.Response:
+        return _json([one._asdict() for one in self._core.churning.history()])
 
 
 @web.middleware

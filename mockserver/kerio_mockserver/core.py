@@ -24,6 +24,7 @@ from kerio_mockserver.compression import compressed
 from kerio_mockserver.conditions.faults import Faults
 from kerio_mockserver.conditions.load import Workers
 from kerio_mockserver.conditions.model import Conditions, Manners
+from kerio_mockserver.mailbox.churn import Churning
 from kerio_mockserver.mailbox.model import Store
 from kerio_mockserver.stats import Stats
 from kerio_mockserver.wire import Reply, Request
@@ -66,11 +67,21 @@ class Core:
         self.stats = Stats()
         self.faults = Faults(self.conditions.faults, seed=seed, end_sessions=self.sessions.close_all)
         self.load = Workers(self.conditions.load, seed=seed)
+        self.churning = Churning(lambda: self.store, self.conditions.churn, seed=seed)
         self._fresh = fresh
 
     @property
     def manners(self) -> Manners:
         return self.conditions.manners
+
+    def start(self) -> None:
+        """Webmail users and churn begin, as the conditions say (needs a running loop)."""
+        self.load.start()
+        self.churning.start()
+
+    def stop(self) -> None:
+        self.load.stop()
+        self.churning.stop()
 
     def change(self, conditions: Conditions) -> None:
         """Replaces the conditions; what stays the same goes on undisturbed. The link is the listener's to change."""
@@ -80,6 +91,8 @@ class Core:
             self.faults.change(conditions.faults)
         if conditions.load != before.load:
             self.load.change(conditions.load)
+        if conditions.churn != before.churn:
+            self.churning.change(conditions.churn)
 
     def reset(self, *, mailbox: bool = False) -> None:
         """Statistics start again; `mailbox`: the mailbox too, and keys and sessions of before are good no more."""
@@ -175,7 +188,9 @@ class Core:
             except Exception as mistake:
                 reply = self._mistaken(mistake, method, message_id)
             await turn.serve(len(reply.body))
-        return self.faults.apply(method, reply)
+        reply = self.faults.apply(method, reply)
+        self.churning.replied(method)
+        return reply
 
     def _refused(self, refusal: Refusal, method: str = "invalid", message_id: object = None) -> Reply:
         self._count(str(refusal.code))

@@ -19,6 +19,7 @@ from kerio_mockserver.app import Running, serve
 from kerio_mockserver.conditions.model import Conditions
 from kerio_mockserver.core import Core
 from kerio_mockserver.mailbox.model import Store
+from kerio_mockserver.mailbox.seed import seeded
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +55,6 @@ async def running(
     `conditions`: a value, or what `Conditions.parse` reads. `options`: those of `Core`.
     """
     if store is None:
-        from kerio_mockserver.mailbox.seed import seeded
-
         store = seeded(seed, mails, **(mailbox or {}))
     if conditions is not None and not isinstance(conditions, Conditions):
         conditions = Conditions.parse(conditions)

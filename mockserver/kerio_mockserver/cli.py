@@ -1,0 +1,236 @@
+"""`kerio-mockserver serve`: a mock server on this machine, until it is told to end.
+
+Prints exactly one line on standard output, once it answers: a JSON object with `url`, `control_url`, `user`,
+`password`, and with `--tls` `ca_file`. What there is to say to a person goes to standard error. Ends with 0 on
+SIGTERM or SIGINT (and with `--exit-with-parent` when its standard input ends); with 2 and one clear line for
+arguments, files or ports that can't be used. It listens on 127.0.0.1 unless another address is named.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import re
+import signal
+import sys
+import tempfile
+import threading
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any, NoReturn
+
+from kerio_mockserver.app import serve
+from kerio_mockserver.conditions.model import Conditions
+from kerio_mockserver.conditions.presets import PRESETS
+from kerio_mockserver.conditions.units import ConditionsError
+from kerio_mockserver.core import Core
+from kerio_mockserver.mailbox.importer import CannotImport, load
+from kerio_mockserver.mailbox.model import Store
+from kerio_mockserver.mailbox.seed import seeded
+from kerio_mockserver.testing import new_loop
+
+_UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9}
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """The program; ends the process."""
+    options = parser().parse_args(arguments)
+    try:
+        conditions = conditions_of(options)
+        store = store_of(options)
+    except (CannotImport, ConditionsError, OSError, ValueError) as error:
+        fail(str(error))
+    try:
+        with asyncio.Runner(loop_factory=new_loop) as runner:
+            runner.run(run(options, store, conditions))
+    except OSError as error:
+        fail(explain(error, options))
+    sys.exit(0)
+
+
+class Parser(argparse.ArgumentParser):
+    """Says in one line what is wrong with the arguments."""
+
+    def error(self, message: str) -> NoReturn:
+        fail(f"{message}; see --help")
+
+
+def parser() -> argparse.ArgumentParser:
+    top = Parser(prog="kerio-mockserver", description="A mock of a Kerio Connect server's client API.")
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    command = commands.add_parser("serve", help="serve a mailbox until told to end")
+    _add_listening(command)
+    _add_mailbox(command)
+    _add_manners(command)
+    return top
+
+
+def _add_listening(command: argparse.ArgumentParser) -> None:
+    group = command.add_argument_group("where")
+    group.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
+    group.add_argument("--port", type=_port, default=0, help="0: any free one (default)")
+    group.add_argument("--control-port", type=_port, default=0, help="0: any free one (default)")
+    group.add_argument("--tls", action="store_true", help="https, with a certificate made for this run")
+    group.add_argument(
+        "--tls-dir", type=Path, metavar="DIR", help="where to put the certificate (default: a temporary folder)"
+    )
+    group.add_argument("--exit-with-parent", action="store_true", help="end when standard input ends")
+
+
+def _add_mailbox(command: argparse.ArgumentParser) -> None:
+    group = command.add_argument_group("the mailbox", "from files, or from a seed, or from both (the files are added)")
+    group.add_argument("--import", dest="paths", type=Path, action="append", default=[], metavar="PATH",
+                       help=".eml, mbox, Maildir, .ics, .vcf, a folder or archive of them; repeatable")  # fmt: skip
+    group.add_argument("--seed", type=int, default=None, help="the same seed gives the same mailbox, faults and load")
+    group.add_argument("--mails", type=_count, default=None, metavar="N", help="mails made from the seed")
+    for name in ("folders", "contacts", "events", "tasks", "notes"):
+        group.add_argument(f"--{name}", type=_count, default=None, metavar="N")
+    group.add_argument("--attachments", type=_share, default=None, metavar="SHARE", help="of the mails, 0 to 1")
+    group.add_argument(
+        "--total-bytes", type=_size, default=None, metavar="N", help="of all mails together, such as 250M"
+    )
+    group.add_argument("--user", type=_user, help="login name (default: that of the mailbox)")
+    group.add_argument("--password", default="secret", help="(default: %(default)s)")
+
+
+def _add_manners(command: argparse.ArgumentParser) -> None:
+    group = command.add_argument_group("manners and circumstances")
+    group.add_argument(
+        "--preset", choices=sorted(PRESETS), metavar="NAME", help=f"one of: {', '.join(sorted(PRESETS))}"
+    )
+    group.add_argument("--conditions", type=Path, metavar="FILE", help="a JSON merge patch over the preset")
+    group.add_argument("--http-errors", choices=("documented", "always_200"), help="statuses of error replies")
+    group.add_argument(
+        "--compression", type=int, choices=range(1, 10), default=6, metavar="LEVEL", help="gzip's, 1 to 9"
+    )
+
+
+def conditions_of(options: argparse.Namespace) -> Conditions:
+    """The conditions asked for. ConditionsError, OSError."""
+    conditions = PRESETS[options.preset] if options.preset else Conditions()
+    if options.conditions is not None:
+        try:
+            patch = json.loads(options.conditions.read_bytes())
+        except ValueError as error:
+            raise ConditionsError(f"{options.conditions}: that is no JSON ({error})") from None
+        conditions = conditions.patched(patch)
+    if options.http_errors:
+        conditions = conditions.patched({"manners": {"http_errors": options.http_errors}})
+    return conditions
+
+
+def store_of(options: argparse.Namespace) -> Store:
+    """The mailbox asked for. CannotImport, ValueError."""
+    local, _, domain = (options.user or "anna@example.com").partition("@")
+    whose = {"user": local, "domain": domain or "example.com"}
+    names = ("mails", "folders", "contacts", "events", "tasks", "notes", "attachments", "total_bytes", "seed")
+    asked: dict[str, Any] = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
+    if options.paths and not asked.keys() - {"seed"}:
+        store = Store(whose["domain"], whose["user"], seed=options.seed or 0)
+    else:
+        store = seeded(**(asked | whose))
+    if options.paths:
+        report = load(store, options.paths)
+        told = {name: value for name, value in report.as_json().items() if value and name != "names"}
+        print("imported:", json.dumps(told, ensure_ascii=False), file=sys.stderr, flush=True)
+    return store
+
+
+async def run(options: argparse.Namespace, store: Store, conditions: Conditions) -> None:
+    """Serves until a signal or the parent's end. OSError if a port or a file can't be had."""
+    core = Core(
+        store,
+        user=options.user or "",
+        password=options.password,
+        conditions=conditions,
+        seed=options.seed or 0,
+        compression=options.compression,
+        fresh=lambda: store_of(options),
+    )
+    async with AsyncExitStack() as stack:
+        context = None
+        told: dict[str, str] = {}
+        if options.tls:
+            from kerio_mockserver.tls import certificate  # takes a while, and most runs do without
+
+            folder = options.tls_dir or Path(
+                stack.enter_context(tempfile.TemporaryDirectory(prefix="kerio-mockserver-"))
+            )
+            made = certificate(folder)
+            context, told = made.context(), {"ca_file": str(made.certificate.absolute())}
+        server = await serve(core, options.host, options.port, control_port=options.control_port, ssl=context)
+        stack.push_async_callback(server.aclose)
+        end = _until_told(exit_with_parent=options.exit_with_parent)
+        line = {"url": server.url, "control_url": server.control_url, "user": core.user, "password": core.password}
+        print(json.dumps(line | told), flush=True)
+        await end.wait()
+
+
+def _until_told(*, exit_with_parent: bool) -> asyncio.Event:
+    loop = asyncio.get_running_loop()
+    end = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, end.set)
+    if exit_with_parent:
+
+        def watch() -> None:
+            while sys.stdin.buffer.read(4096):
+                pass
+            loop.call_soon_threadsafe(end.set)
+
+        threading.Thread(target=watch, daemon=True, name="parent").start()
+    return end
+
+
+def fail(text: str) -> NoReturn:
+    """One line on standard error, exit code 2."""
+    print(f"kerio-mockserver: {' '.join(text.split())}", file=sys.stderr)
+    sys.exit(2)
+
+
+def explain(error: OSError, options: argparse.Namespace) -> str:
+    reason = error.strerror or str(error)
+    if error.filename:
+        return f"{error.filename}: {reason}"
+    ports = " and ".join(str(port) for port in (options.port, options.control_port) if port)
+    return f"can't listen on {options.host}{f' port {ports}' if ports else ''}: {reason}"
+
+
+def _user(text: str) -> str:
+    if not re.fullmatch(r"[^@/\s\x00-\x1f]+(@[^@/\s\x00-\x1f]+)?", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a user name, such as anna@example.com")
+    return text
+
+
+def _port(text: str) -> int:
+    return _whole(text, 0, 65535, "a port, 0 to 65535")
+
+
+def _count(text: str) -> int:
+    return _whole(text, 0, 100_000_000, "a number, 0 or more")
+
+
+def _whole(text: str, low: int, high: int, what: str) -> int:
+    if not (text.isascii() and text.isdigit() and low <= int(text) <= high):
+        raise argparse.ArgumentTypeError(f"{text!r} is not {what}")
+    return int(text)
+
+
+def _share(text: str) -> float:
+    try:
+        share = float(text)
+    except ValueError:
+        share = -1.0
+    if not 0 <= share <= 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a share, 0 to 1")
+    return share
+
+
+def _size(text: str) -> int:
+    digits = text.rstrip("kKMGB").strip()
+    unit = text[len(digits) :].strip().upper().removesuffix("B")
+    if not digits.isdigit() or unit not in _UNITS:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of bytes, such as 250M")
+    return int(digits) * _UNITS[unit]
