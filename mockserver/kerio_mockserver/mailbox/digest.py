@@ -1,0 +1,42 @@
+"""One line an item: what a client's copy is held against.
+
+    kind id watermark sha256
+
+sha256 is over the item's struct as JSON with sorted keys, no spaces, in UTF-8; in each attachment and photo `url` is
+left out, and if it was not empty, `sha256` of the content is put in. Lines come sorted as bytes, one at a time, so that
+a caller can pause between them and a million items need no memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from hashlib import sha256
+from typing import Any
+
+import orjson
+
+from kerio_mockserver.mailbox.blobs import Attached, hash_of
+from kerio_mockserver.mailbox.shelf import Shelf
+
+
+def lines(shelves: Iterable[Shelf]) -> Iterator[str]:
+    """Lines with their line ends, of all items in these folders. The mailbox must not change meanwhile."""
+    for shelf in sorted((one for one in shelves if one.kind), key=lambda one: one.home.item):
+        for number in sorted(shelf.numbers(), key=str):
+            yield _line(shelf, number)
+
+
+def _line(shelf: Shelf, number: int) -> str:
+    struct = shelf.item(number)
+    references = struct["attachments"] if shelf.kind == "mail" else [struct["photo"]] if shelf.kind == "contact" else []
+    contents = shelf.contents(number) if references else {}
+    for reference in references:
+        _resolve(reference, contents)
+    body = orjson.dumps(struct, option=orjson.OPT_SORT_KEYS)
+    return f"{shelf.kind} {struct['id']} {struct['watermark']} {sha256(body).hexdigest()}\n"
+
+
+def _resolve(reference: dict[str, Any], contents: Mapping[str, Attached]) -> None:
+    """Puts the content's hash in the place of its address."""
+    if reference.pop("url"):
+        reference["sha256"] = hash_of(contents[reference["id"].rpartition("/")[2]].blob)

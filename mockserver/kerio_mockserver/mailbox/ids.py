@@ -1,0 +1,80 @@
+"""How ids and download addresses look, and how they are read back. Pure functions of values.
+
+    keriostorage://folder/<domain>/<user>/<guid>
+    keriostorage://mail/<domain>/<user>/<guid>/<number>              (contact, event, task, note likewise)
+    keriostorage://attachment/<domain>/<user>/<guid>/<number>/<part>
+    /webmail/api/download/attachment/<guid>/<number>/<part>/<name, percent-encoded>
+
+`<guid>` is the folder's. A number is written in one way only, so that an item has one id.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+from urllib.parse import quote
+
+Kind = Literal["mail", "contact", "event", "task", "note"]
+KINDS: tuple[Kind, ...] = ("mail", "contact", "event", "task", "note")
+
+SCHEME = "keriostorage://"
+DOWNLOADS = "/webmail/api/download/attachment"
+
+
+class Home:
+    """Where items live: the prefix of all ids and addresses in one folder. `kind` None: the folder holds no items."""
+
+    __slots__ = ("domain", "folder_id", "guid", "item", "kind", "part", "piece", "user")
+
+    def __init__(self, domain: str, user: str, guid: str, kind: Kind | None) -> None:
+        self.domain, self.user, self.guid, self.kind = domain, user, guid, kind
+        self.folder_id = f"{SCHEME}folder/{domain}/{user}/{guid}"
+        self.item = f"{SCHEME}{kind}/{domain}/{user}/{guid}/"
+        self.piece = f"{SCHEME}attachment/{domain}/{user}/{guid}/"
+        self.part = f"{SCHEME}part/{domain}/{user}/{guid}/"
+
+    def attachment_id(self, number: int, part: str) -> str:
+        return f"{self.piece}{number}/{part}"
+
+    def url(self, number: int, part: str, name: str) -> str:
+        """The download address. A nameless attachment gets a word for a name, lest the address end in a slash."""
+        return f"{DOWNLOADS}/{self.guid}/{number}/{part}/{quote(name, safe='') or 'attachment'}"
+
+
+class Parsed(NamedTuple):
+    """An id taken apart. `number` 0: the id of a folder. `part` empty: not of an attachment."""
+
+    kind: str
+    owner: str
+    guid: str
+    number: int
+    part: str
+
+
+_LENGTHS: dict[str, int] = {"folder": 4, "attachment": 6, "mail": 5, "contact": 5, "event": 5, "task": 5, "note": 5}
+
+
+def parse(text: str) -> Parsed | None:
+    """The parts of an id, or None if it is none."""
+    if not text.startswith(SCHEME):
+        return None
+    pieces = text[len(SCHEME) :].split("/")
+    if _LENGTHS.get(pieces[0]) != len(pieces):
+        return None
+    kind, domain, user, guid = pieces[:4]
+    number = whole(pieces[4]) if len(pieces) > 4 else 0
+    if number is None:
+        return None
+    return Parsed(kind, f"{domain}/{user}", guid, number, pieces[5] if len(pieces) > 5 else "")
+
+
+def whole(text: str) -> int | None:
+    """A positive number in plain decimal digits without leading zeros, or None."""
+    if text.isascii() and text.isdigit() and text[0] != "0" and len(text) < 16:
+        return int(text)
+    return None
+
+
+def owner(text: str) -> str:
+    """`<domain>/<user>` of any id; empty for what is no id."""
+    pieces = text.removeprefix(SCHEME).split("/", 3)
+    return f"{pieces[1]}/{pieces[2]}" if len(pieces) == 4 else ""

@@ -1,0 +1,41 @@
+"""Names of folders: nested, in several scripts, with what breaks paths and sorting."""
+
+from __future__ import annotations
+
+# (path of names under the mailbox; the slash inside a name is a character of it), share of the mails; 0: empty
+NESTED: tuple[tuple[tuple[str, ...], int], ...] = (
+    (("Archive",), 0),
+    (("Archive", "2023"), 3),
+    (("Archive", "2024"), 5),
+    (("Archive", "2024", "Q1/Q2"), 2),
+    (("Archive", "2025"), 8),
+    (("Projects",), 1),
+    (("Projects", "Müller Bau – Umbau"), 3),
+    (("Projects", "日本語"), 2),
+    (("Projects", "日本語", "請求書"), 2),
+    (("Русский",), 2),
+    (("Русский", "Счета"), 1),
+    (("العربية",), 1),
+    (("עברית",), 1),
+    (("Příliš žluťoučký kůň",), 1),
+    (("🎉 Party 👩‍👩‍👧‍👦",), 1),
+    (("A/B testing",), 1),
+    (("Rechnungen",), 2),
+    (("Rechnungen ",), 1),
+    ((".hidden",), 1),
+    (("..",), 1),
+    (("INBOX.old",), 1),
+    (("inbox",), 1),
+    (("empty",), 0),
+    (("empty", "empty below"), 0),
+    (("con",), 1),
+    (("%41 & <b> \"quoted\" 'n' \\ back",), 1),
+    (("a very long name " * 14,), 1),
+    (("cafe\u0301",), 1),
+    (("café",), 1),
+    (("\u202ereversed",), 1),
+    (("Lists",), 1),
+    (("Lists", "python-dev"), 6),
+    (("Lists", "linux-kernel"), 9),
+    (("Newsletters",), 5),
+)

@@ -1,0 +1,149 @@
+"""What can be read of a mailbox, without changing it: folders, items, contents, quota, digest."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from kerio_mockserver.mailbox import digest
+from kerio_mockserver.mailbox.blobs import Attached
+from kerio_mockserver.mailbox.cache import Encoded
+from kerio_mockserver.mailbox.errors import NoSuchFolder, NoSuchItem
+from kerio_mockserver.mailbox.ids import SCHEME, Kind, parse, whole
+from kerio_mockserver.mailbox.journal import Journal
+from kerio_mockserver.mailbox.shelf import Shelf
+from kerio_mockserver.mailbox.structs import Struct
+from kerio_mockserver.mailbox.tree import Owner, Tree
+
+PUBLIC = "~public"
+_PLACES = ("own", "public")
+
+
+class View:
+    """The reading half of `model.Store`, and what both halves stand on."""
+
+    def __init__(
+        self,
+        domain: str = "example.com",
+        user: str = "anna",
+        *,
+        name: str = "Anna Müller",
+        seed: int = 0,
+        cache_bytes: int = 512 << 20,
+        quota_bytes: int = 0,
+        quota_items: int = 0,
+    ) -> None:
+        self.domain, self.user, self.name = domain, user, name
+        self.address = f"{user}@{domain}"
+        self.quota_bytes, self.quota_items = quota_bytes, quota_items
+        self.journal = Journal()
+        self.tree = Tree(domain, seed, self.journal)
+        self._owners = {"own": Owner(user, name, self.address), "public": Owner(PUBLIC, "Public folders")}
+        self._encoded = Encoded(cache_bytes)
+        self._uploads: dict[str, Attached] = {}
+
+    def folders(self, place: str = "own") -> list[Struct]:
+        """Folder structs with live counts and sizes. `place`: own, public."""
+        return [self.tree.struct(shelf) for shelf in self.tree.of(place)]
+
+    def shared_mailboxes(self) -> list[Struct]:
+        """SharedMailbox structs, folders included."""
+        return [self._shared(mailbox) for mailbox in self._owners if mailbox not in _PLACES]
+
+    def shared_folders(self, mailbox_id: str) -> list[Struct]:
+        """Folder structs of a shared mailbox; NoSuchFolder if there is none of that id."""
+        if mailbox_id not in self._owners or mailbox_id in _PLACES:
+            raise NoSuchFolder(mailbox_id)
+        return self.folders(mailbox_id)
+
+    def folder(self, folder_id: str) -> Shelf:
+        """The items of a folder; NoSuchFolder."""
+        return self.tree.folder(folder_id)
+
+    def item(self, item_id: str) -> Struct:
+        """A fresh complete struct; NoSuchItem."""
+        shelf, number = self._find(item_id)
+        return shelf.item(number)
+
+    def encoded(self, item_id: str) -> bytes:
+        """The same as JSON; NoSuchItem."""
+        hit = self._encoded.get(item_id)
+        if hit is not None:
+            return hit
+        shelf, number = self._find(item_id)
+        raw = shelf.stored(number)
+        if raw is None:
+            raw = shelf.computed(number)
+            self._encoded.put(item_id, raw)
+        return raw
+
+    def light(self, item_id: str) -> Struct:
+        """The struct without a mail's texts, attachments, headers, signature (see `light_members`); NoSuchItem."""
+        shelf, number = self._find(item_id)
+        return shelf.light(number)
+
+    def watermark_of(self, item_id: str) -> int:
+        """NoSuchItem."""
+        shelf, number = self._find(item_id)
+        return shelf.watermark_of(number)
+
+    def blob(self, attachment_id: str) -> Attached:
+        """The content of an attachment, a photo or an upload; NoSuchItem."""
+        if attachment_id in self._uploads:
+            return self._uploads[attachment_id]
+        parsed = parse(attachment_id)
+        shelf = self.tree.by_guid(parsed.guid) if parsed else None
+        if parsed is None or shelf is None or shelf.home.attachment_id(parsed.number, parsed.part) != attachment_id:
+            raise NoSuchItem(attachment_id)
+        return self.blob_at(parsed.guid, parsed.number, parsed.part)
+
+    def blob_at(self, guid: str, number: int | str, part: str) -> Attached:
+        """The same by the parts of the download address: the folder's guid, the message number, the part."""
+        shelf = self.tree.by_guid(guid)
+        at = whole(str(number))
+        if shelf is None or at is None or not shelf.has(at):
+            raise NoSuchItem(f"{guid}/{number}/{part}")
+        try:
+            return shelf.contents(at)[part]
+        except KeyError:
+            raise NoSuchItem(f"{guid}/{number}/{part}") from None
+
+    def quota(self) -> Struct:
+        """QuotaInfo of the own mailbox; limits are 0 where there are none."""
+        items, size = self._used()
+        return {
+            "messagesLimit": self.quota_items,
+            "messagesUsed": items,
+            "spaceLimit": self.quota_bytes,
+            "spaceUsed": size,
+            "percentLimitForWarning": 90,
+        }
+
+    def digest(self) -> Iterator[str]:
+        """Sorted lines `kind id watermark sha256` with their line ends, of the own mailbox; see `digest.py`."""
+        return digest.lines(self.tree.of("own"))
+
+    def _used(self) -> tuple[int, int]:
+        """Items and bytes in the own mailbox."""
+        own = self.tree.of("own")
+        return sum(map(len, own)), sum(shelf.size for shelf in own)
+
+    def _find(self, item_id: str, kind: Kind | None = None) -> tuple[Shelf, int]:
+        found = self.tree.locate(item_id)
+        if found is None or not found[0].has(found[1]) or (kind is not None and found[0].kind != kind):
+            raise NoSuchItem(item_id)
+        return found
+
+    def _shared(self, mailbox_id: str) -> Struct:
+        owner = self._owners[mailbox_id]
+        return {
+            "principal": {
+                "id": f"{SCHEME}user/{self.domain}/{owner.user}",
+                "type": "ptUser",
+                "displayName": owner.name,
+                "mailAddress": owner.address,
+            },
+            "mailboxId": mailbox_id,
+            "isLoaded": True,
+            "folders": self.folders(mailbox_id),
+            "subscribedFolderIds": [],
+        }
