@@ -2,16 +2,18 @@
 
 Nothing is kept per mail. Dates rise with k, strictly. Threads stay within eight neighbours, so that a reply knows the
 mail it answers without a search. What a listing needs is computed without the text; sizes come from a table
-(`sizes.py`), so that a folder's count, unread mails and bytes are known at once.
+(`sizes.py`), so that a folder's count, unread mails and bytes are known at once. A mail is written as JSON straight
+away, its texts copied from pools that are JSON already: a server that is slower than the client it measures is no use.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 from hashlib import blake2b
 from random import Random
 from struct import Struct as Layout
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import orjson
 
@@ -21,7 +23,7 @@ from kerio_mockserver.mailbox.files import file_named
 from kerio_mockserver.mailbox.ids import Home
 from kerio_mockserver.mailbox.people import Person, people
 from kerio_mockserver.mailbox.sizes import CYCLE, MASK, Line, Sizes, line_at
-from kerio_mockserver.mailbox.text import Pool, as_json, html_pool, pool
+from kerio_mockserver.mailbox.text import as_json, html_pool, pool
 from kerio_mockserver.mailbox.words import ODD_SUBJECTS, SUBJECTS
 
 Struct = dict[str, Any]
@@ -32,34 +34,25 @@ _ROLLS = Layout("<16I")
 _YEARS = 10 * 365 * 86_400
 _LONGEST_STEP = 6 * 3600
 _UNREAD = {"received": 246, "sent": 0, "draft": 0, "junk": 1024}  # of a cycle of 4096
-_REPLY = {"de": "AW: ", "zh": "回复: ", "cs": "Re: "}
+_REPLY = {"de": "AW: ", "zh": "回复: "}
 _FORMS = ((True, False),) * 4 + ((False, True),) * 2 + ((True, True),) * 10  # plain, HTML
-_HTML_HEAD = (
-    '<html xmlns:o="urn:schemas-microsoft-com:office:office"><head><meta http-equiv="Content-Type" content="text/html; '
-    'charset=utf-8"><style>p.MsoNormal{margin:0cm;font-size:11.0pt;font-family:"Calibri",sans-serif}</style></head><body>\n'
+_BOOL = ("false", "true")
+_NOBODY = '{"name":"","address":"","contactId":""}'
+_NOTHING = '{"message":"","positionalParameters":[],"plurality":0}'
+_UNSIGNED = (
+    f'"signInfo":{{"isSigned":false,"isValid":false,"error":{_NOTHING},"cert":{{}}}},'
+    f'"encryptInfo":{{"isEncrypted":false,"result":"DecryptSuccesful","error":{_NOTHING}}}'
+)
+_HTML_HEAD = as_json(
+    '<html xmlns:o="urn:schemas-microsoft-com:office:office"><head><meta http-equiv="Content-Type" '
+    'content="text/html; charset=utf-8"><style>p.MsoNormal{margin:0cm;font-size:11.0pt;font-family:"Calibri"}</style>'
+    "</head><body>\n"
 )
 
 
 def phase_of(seed: int, guid: str) -> int:
     """Where in the table of sizes a folder starts."""
     return Random(f"{seed}/phase/{guid}").randrange(CYCLE)
-
-
-class _Text(NamedTuple):
-    """One text of a mail: paragraphs `first` and on of a pool, `size` bytes of them, between a head and a tail."""
-
-    type: str
-    head: str
-    pool: Pool
-    first: int
-    size: int
-    tail: str
-
-    def body(self) -> str:
-        return self.pool.cut(self.first, self.size)
-
-    def body_json(self) -> bytes:
-        return self.pool.cut_json(self.first, self.size)
 
 
 class Mails:
@@ -70,13 +63,18 @@ class Mails:
     ) -> None:
         self.home, self.count, self.first = home, count, first
         self._salt = f"{seed}/mail/{home.guid}/".encode()
-        self._people = people(seed)
-        self._me = me
+        self._people, self._cards = people(seed), _cards(seed)
+        self._my_card = _card(me)
         self._style = style
         self._lines = sizes.lines
         self._phase = phase_of(seed, home.guid)
         self._step = max(min(_YEARS // max(count, 1), _LONGEST_STEP), 1)
         self._unread = _UNREAD[style]
+        self._same = (
+            f'{{"folderId":"{home.folder_id}","sender":{_NOBODY},"bcc":[],"replyTo":[],"notificationTo":{_NOBODY},'
+            f'"isJunk":{_BOOL[style == "junk"]},"isDraft":{_BOOL[style == "draft"]},"isMDNSent":false,'
+            f'"requestDSN":false,"isReadOnly":false,"id":"{home.item}'
+        )
         self.size = sizes.total(self._phase, count)
         laps, rest = divmod(count, CYCLE)
         self.unread = laps * self._unread + sum(not self.seen(k) for k in range(rest))
@@ -91,31 +89,42 @@ class Mails:
         """receiveDate of mail k."""
         return utc(self._received(k))
 
+    def brief(self, k: int) -> Struct:
+        """What a listing asks for most, without a roll of the dice."""
+        line = self._line(k)
+        return {
+            "id": f"{self.home.item}{k + 1}",
+            "folderId": self.home.folder_id,
+            "watermark": self.first + k + 1,
+            "size": line.size,
+            "receiveDate": utc(self._received(k)),
+            "hasAttachment": bool(line.parts),
+            "isSeen": self.seen(k),
+        }
+
     def light(self, k: int) -> Struct:
         """All that is known of mail k without making its text, headers or attachments."""
         rolls = self._rolls(k)
         root = self._root(k)
-        return self._cheap(k, rolls, rolls if root == k else self._rolls(root), root != k)
+        origin = rolls if root == k else self._rolls(root)
+        return dict(orjson.loads(self._head(k, rolls, origin, self._line(k), root != k) + "}"))
 
     def item(self, k: int) -> Struct:
         """Mail k, whole."""
-        struct, texts = self._whole(k)
-        part = f"{self.home.part}{k + 1}/1."
-        struct["displayableParts"] = [
-            {"id": f"{part}{at}", "contentType": text.type, "content": f"{text.head}{text.body()}{text.tail}"}
-            for at, text in enumerate(texts, 1)
-        ]
-        return struct
+        return dict(orjson.loads(self.raw(k)))
 
     def raw(self, k: int) -> bytes:
         """The same as JSON, at the cost of a copy of its texts."""
-        struct, texts = self._whole(k)
-        part = f"{self.home.part}{k + 1}/1."
-        pieces = [orjson.dumps(struct)[:-1], b',"displayableParts":[']
-        for at, text in enumerate(texts, 1):
-            head = f'{"," if at > 1 else ""}{{"id":"{part}{at}","contentType":"{text.type}","content":"'
-            pieces += (head.encode(), as_json(text.head), text.body_json(), as_json(text.tail), b'"}')
-        pieces.append(b"]}")
+        rolls = self._rolls(k)
+        root = self._root(k)
+        origin = rolls if root == k else self._rolls(root)
+        line = self._line(k)
+        head = self._head(k, rolls, origin, line, root != k)
+        headers = self._headers(k, rolls, root)
+        pieces = [f'{head},{_UNSIGNED},"headers":[{headers}],"attachments":'.encode()]
+        pieces.append(orjson.dumps(self._attachments(k, rolls, line)) if line.parts else b"[]")
+        pieces.append(b',"displayableParts":[')
+        pieces += self._texts(k, rolls, origin, line)
         return b"".join(pieces)
 
     def contents(self, k: int) -> dict[str, Attached]:
@@ -127,9 +136,8 @@ class Mails:
             offset = rolls[(at + 7) % 16]
             blob = Slice(mark, offset, part.size, compressible=file.compressible)
             etag = f'"{offset:08x}{rolls[(at + 8) % 16]:08x}-{part.size:x}"'
-            found[str(at + 2)] = Attached(
-                blob, file.name, file.content_type, etag, self._content_id(k, at, part.inline)
-            )
+            content_id = self._content_id(k, at, part.inline)
+            found[str(at + 2)] = Attached(blob, file.name, file.content_type, etag, content_id)
         return found
 
     def unseen(self) -> Iterator[int]:
@@ -154,53 +162,32 @@ class Mails:
     def _threaded(self, k: int) -> bool:
         return (((k >> 3) * 0x9E3779B1 + self._phase) >> 5) % 20 < 11
 
-    def _cheap(self, k: int, rolls: Rolls, origin: Rolls, reply: bool) -> Struct:
+    def _head(self, k: int, rolls: Rolls, origin: Rolls, line: Line, reply: bool) -> str:
+        """Mail k as JSON without its texts, headers and attachments, and without the closing brace."""
         received = self._received(k)
         sent = received - rolls[1] % 120
-        zone = rolls[1] >> 8 & 31  # four mails in ten were sent from a zone between -11 and +12
-        when = utc(received)
-        line = self._line(k)
+        zone = rolls[1] >> 8 & 31  # four mails in ten were sent from a zone between -10 and +12
+        sent_date = with_offset(sent, zone - 11) if zone < 24 and zone & 1 else utc(sent)
         flags = rolls[2]
-        sender, to, cc = self._who(rolls)
-        home = self.home
-        return {
-            "id": f"{home.item}{k + 1}",
-            "folderId": home.folder_id,
-            "watermark": self.first + k + 1,
-            "from": {"name": sender.name, "address": sender.address, "contactId": ""},
-            "sender": {"name": "", "address": "", "contactId": ""},
-            "to": [{"name": one.name, "address": one.address, "contactId": ""} for one in to],
-            "cc": [{"name": one.name, "address": one.address, "contactId": ""} for one in cc],
-            "bcc": [],
-            "sendDate": with_offset(sent, zone - 11) if zone < 24 and zone & 1 else utc(sent),
-            "receiveDate": when,
-            "modifiedDate": when,
-            "replyTo": [],
-            "notificationTo": {"name": "", "address": "", "contactId": ""},
-            "subject": self._subject(origin, reply),
-            "priority": "Normal" if flags & 0xF0 else ("High", "Low")[flags >> 8 & 1],
-            "size": line.size,
-            "isSeen": self.seen(k),
-            "isAnswered": flags & 0x700 == 0,
-            "isFlagged": flags & 0x1F000 == 0,
-            "isForwarded": flags & 0x3E0000 == 0,
-            "isJunk": self._style == "junk",
-            "isMDNSent": False,
-            "showExternal": flags & 0xF000000 == 0,
-            "requestDSN": False,
-            "hasAttachment": bool(line.parts),
-            "isDraft": self._style == "draft",
-            "isReadOnly": False,
-        }
+        other = self._cards[rolls[0] % len(self._cards)]
+        sender, to = (other, self._my_card) if self._style in ("received", "junk") else (self._my_card, other)
+        when = utc(received)
+        subject = orjson.dumps(self._subject(origin, reply)).decode()
+        priority = "Normal" if flags & 0xF0 else ("High", "Low")[flags >> 8 & 1]
+        return (
+            f'{self._same}{k + 1}","watermark":{self.first + k + 1},"from":{sender},"to":[{to}]'
+            f',"cc":[{self._cc(rolls)}],"subject":{subject},"sendDate":"{sent_date}","receiveDate":"{when}","modifiedDate":"{when}"'
+            f',"size":{line.size},"hasAttachment":{_BOOL[bool(line.parts)]},"priority":"{priority}"'
+            f',"isSeen":{_BOOL[self.seen(k)]},"isAnswered":{_BOOL[flags & 0x700 == 0]}'
+            f',"isFlagged":{_BOOL[flags & 0x1F000 == 0]},"isForwarded":{_BOOL[flags & 0x3E0000 == 0]}'
+            f',"showExternal":{_BOOL[flags & 0xF000000 == 0]}'
+        )
 
-    def _who(self, rolls: Rolls) -> tuple[Person, tuple[Person, ...], tuple[Person, ...]]:
-        known = self._people
-        other = known[rolls[0] % len(known)]
-        more = rolls[6]
-        cc = tuple(known[(more >> 3 * n) % len(known)] for n in range(more % 5)) if more & 0x700 == 0 else ()
-        if self._style in ("sent", "draft"):
-            return self._me, (other,), cc
-        return other, (self._me,), cc
+    def _cc(self, rolls: Rolls) -> str:
+        roll = rolls[6]
+        if roll & 0x700:
+            return ""
+        return ",".join(self._cards[(roll >> 3 * n) % len(self._cards)] for n in range(roll % 5))
 
     def _subject(self, origin: Rolls, reply: bool) -> str:
         language = self._people[origin[0] % len(self._people)].language
@@ -214,37 +201,25 @@ class Mails:
                 subject = f"{subject} {origin[4] % 100_000}"
         return f"{_REPLY.get(language, 'Re: ')}{subject}" if reply else subject
 
-    def _whole(self, k: int) -> tuple[Struct, list[_Text]]:
-        """Mail k but for its texts, and these."""
-        rolls = self._rolls(k)
-        root = self._root(k)
-        origin = rolls if root == k else self._rolls(root)
-        line = self._lines[line_at(k, self._phase)]
-        struct = self._cheap(k, rolls, origin, root != k)
-        nothing = {"message": "", "positionalParameters": [], "plurality": 0}
-        struct["signInfo"] = {"isSigned": False, "isValid": False, "error": nothing, "cert": {}}
-        struct["encryptInfo"] = {"isEncrypted": False, "result": "DecryptSuccesful", "error": dict(nothing)}
-        struct["attachments"] = self._attachments(k, rolls, line) if line.parts else []
-        struct["headers"] = self._headers(k, rolls, root)
-        return struct, self._texts(k, rolls, origin, line)
-
-    def _texts(self, k: int, rolls: Rolls, origin: Rolls, line: Line) -> list[_Text]:
+    def _texts(self, k: int, rolls: Rolls, origin: Rolls, line: Line) -> Iterator[bytes]:
+        """The texts as JSON from the first brace to the end of the mail. Inline images are shown by the HTML."""
         language = self._people[origin[0] % len(self._people)].language
         plain, rich = _FORMS[rolls[5] & 15]
         inline = [at for at, part in enumerate(line.parts) if part.inline]
         rich = rich or bool(inline)
         share = line.body // (plain + rich)
-        made: list[_Text] = []
+        part = f'{{"id":"{self.home.part}{k + 1}/1.'
         if plain:
-            name = self._people[rolls[0] % len(self._people)].name
-            made.append(_Text("ctTextPlain", "", pool(language), rolls[9], share, f"-- \n{name} ({k + 1})\n"))
+            yield f'{part}1","contentType":"ctTextPlain","content":"'.encode()
+            yield pool(language).cut_json(rolls[9], share)
+            yield b'-- \\n(%d)"}%s' % (k + 1, b"," if rich else b"]}")
         if rich:
-            images = "".join(f'<img src="cid:{self._content_id(k, at, True)}" alt="">\n' for at in inline)
-            tail = f"<p>({k + 1})</p></body></html>"
-            made.append(
-                _Text("ctTextHtml", _HTML_HEAD + images, html_pool(language), rolls[9], max(share - 300, 1), tail)
-            )
-        return made
+            yield f'{part}{1 + plain}","contentType":"ctTextHtml","content":"'.encode()
+            yield _HTML_HEAD
+            for at in inline:
+                yield as_json(f'<img src="cid:{self._content_id(k, at, True)}" alt="">\n')
+            yield html_pool(language).cut_json(rolls[9], max(share - 300, 1))
+            yield b'<p>(%d)</p></body></html>"}]}' % (k + 1)
 
     def _attachments(self, k: int, rolls: Rolls, line: Line) -> list[Struct]:
         home, made = self.home, []
@@ -266,15 +241,26 @@ class Mails:
     def _content_id(self, k: int, at: int, inline: bool) -> str:
         return f"image{at:03}.{k + 1}@{self.home.guid[:8]}" if inline else ""
 
-    def _message_id(self, k: int) -> str:
-        return f"<{self.home.guid[:13]}.{k + 1}@{self.home.domain}>"
-
-    def _headers(self, k: int, rolls: Rolls, root: int) -> list[Struct]:
-        if rolls[10] & 0xFF == 0 and not self._threaded(k):
-            return []  # as some real mail has no Message-ID; nothing replies to it
-        made = [{"type": "mhMessageID", "value": self._message_id(k)}]
+    def _headers(self, k: int, rolls: Rolls, root: int) -> str:
+        """The headers as JSON, without the brackets."""
+        roll = rolls[10]
+        if roll & 0xFF == 0 and not self._threaded(k):
+            return ""  # as some real mail has no Message-ID; nothing replies to it
+        domain = self.home.domain
+        message = f"{self.home.guid[:13]}."
+        made = f'{{"type":"mhMessageID","value":"<{message}{k + 1}@{domain}>"}}'
         if root != k:
-            made.append({"type": "mhInReplayTo", "value": self._message_id(k - 2)})
-        if rolls[10] & 0x3F00 == 0:
-            made.append({"type": "mhResentMessageID", "value": f"<resent.{rolls[11]:x}@{self.home.domain}>"})
+            made += f',{{"type":"mhInReplayTo","value":"<{message}{k - 1}@{domain}>"}}'
+        if roll & 0x3F00 == 0:
+            made += f',{{"type":"mhResentMessageID","value":"<resent.{rolls[11]:x}@{domain}>"}}'
         return made
+
+
+def _card(person: Person) -> str:
+    return orjson.dumps({"name": person.name, "address": person.address, "contactId": ""}).decode()
+
+
+@lru_cache(maxsize=8)
+def _cards(seed: int) -> tuple[str, ...]:
+    """The people of a seed as they stand in a mail, as JSON."""
+    return tuple(map(_card, people(seed)))

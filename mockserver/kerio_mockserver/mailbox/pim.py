@@ -56,6 +56,13 @@ class Computed(ABC):
     def light(self, k: int) -> Struct:
         return self.item(k)
 
+    def brief(self, k: int) -> Struct:
+        return {
+            "id": f"{self.home.item}{k + 1}",
+            "folderId": self.home.folder_id,
+            "watermark": self.first + k + 1,
+        }
+
     def contents(self, k: int) -> dict[str, Attached]:
         return {}
 

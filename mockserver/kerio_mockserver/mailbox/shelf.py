@@ -8,7 +8,7 @@ mails and bytes at any time. It writes no journal: `model.Store` does, and tells
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -22,6 +22,8 @@ from kerio_mockserver.mailbox.structs import ITEM_STRUCTS, members
 
 Struct = dict[str, Any]
 HEAVY = frozenset({"displayableParts", "attachments", "headers", "signInfo", "encryptInfo"})
+_IDENTITY = frozenset({"id", "folderId", "watermark"})
+_BRIEF = (_IDENTITY, _IDENTITY | {"size", "receiveDate", "hasAttachment", "isSeen"})  # of other items, of mails
 _DATES = frozenset({"receiveDate", "sendDate", "modifiedDate", "start", "end", "due", "createDate", "modifyDate"})
 
 
@@ -41,6 +43,7 @@ class Source(Protocol):
 
     def item(self, k: int) -> Struct: ...
     def raw(self, k: int) -> bytes: ...
+    def brief(self, k: int) -> Struct: ...
     def light(self, k: int) -> Struct: ...
     def contents(self, k: int) -> dict[str, Attached]: ...
     def seen(self, k: int) -> bool: ...
@@ -113,6 +116,14 @@ class Shelf:
         light = self._computed().light(number - 1)
         delta = self._deltas.get(number)
         return light | delta if delta else light
+
+    def some(self, number: int, names: Set[str]) -> Struct:
+        """These members only, as cheaply as they come."""
+        if number in self._kept or not names <= _BRIEF[self.kind == "mail"]:
+            struct = self.item(number) if names & HEAVY else self.light(number)
+        else:
+            struct = self._computed().brief(number - 1) | self._deltas.get(number, {})
+        return {name: value for name, value in struct.items() if name in names}
 
     def stored(self, number: int) -> bytes | None:
         """The JSON of a stored item; None for a computed one."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 
 from kerio_mockserver.mailbox import digest
 from kerio_mockserver.mailbox.blobs import Attached
@@ -80,6 +80,11 @@ class View:
         """The struct without a mail's texts, attachments, headers, signature (see `light_members`); NoSuchItem."""
         shelf, number = self._find(item_id)
         return shelf.light(number)
+
+    def some(self, item_id: str, names: Set[str]) -> Struct:
+        """Only the members of these names, as cheaply as they come; NoSuchItem."""
+        shelf, number = self._find(item_id)
+        return shelf.some(number, names)
 
     def watermark_of(self, item_id: str) -> int:
         """NoSuchItem."""
