@@ -33,7 +33,7 @@ from kerio_resync.events import (
     Skipped,
 )
 from kerio_resync.process import silence
-from kerio_resync.words import many, printable, rate, size, span
+from kerio_resync.words import about, many, printable, rate, size, span
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -127,7 +127,7 @@ def pace(progress: Progress) -> str:
     if progress.in_flight:
         parts.append(many(progress.in_flight, "request"))
     if progress.seconds_left is not None:
-        parts.append(f"about {span(progress.seconds_left)} left")
+        parts.append(f"{about(progress.seconds_left)} left")
     return " · ".join(parts)
 
 

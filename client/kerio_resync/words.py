@@ -42,6 +42,11 @@ def span(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60:02} min"
 
 
+def about(seconds: float) -> str:
+    """A time that is a guess: `about 7 s`."""
+    return f"about {span(seconds) if seconds >= 9.95 else f'{max(1, round(seconds))} s'}"
+
+
 def many(count: int, noun: str, plural: str = "") -> str:
     """`1 mail`, `6,046 mails`."""
     return f"{count:,} {noun if count == 1 else plural or noun + 's'}"

@@ -35,6 +35,13 @@ def test_times(seconds: float, text: str) -> None:
     assert words.span(seconds) == text
 
 
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0.0, "about 1 s"), (7.4, "about 7 s"), (12.0, "about 12 s"), (185.0, "about 3 min 05 s")]
+)
+def test_guesses(seconds: float, text: str) -> None:
+    assert words.about(seconds) == text
+
+
 def test_counts() -> None:
     assert words.many(1, "mail") == "1 mail"
     assert words.many(6046, "mail") == "6,046 mails"

@@ -1,0 +1,231 @@
+"""The command as a person runs it, against the mock server: what it prints, leaves behind, and exits with."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import stat
+import sys
+import time
+import urllib.request
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from kerio_mockserver.conditions.model import Conditions
+from kerio_mockserver.testing import Server, running
+
+PASSWORD = "correct horse battery staple"
+SLOW = {"load": {"workers": 2, "call_s": 0.2, "spread": "fixed"}}
+ENVIRONMENT = {
+    name: value for name, value in os.environ.items() if not name.startswith(("KERIO_RESYNC", "FORCE_COLOR"))
+} | {"PYTHON_KEYRING_BACKEND": "keyring.backends.null.Keyring", "PYTHONWARNINGS": "error"}
+
+
+@dataclass(frozen=True)
+class Done:
+    code: int
+    out: str
+    err: str
+
+    @property
+    def events(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self.out.splitlines()]
+
+
+async def start(*arguments: str | Path, password: str | None = PASSWORD) -> asyncio.subprocess.Process:
+    secret = {} if password is None else {"KERIO_RESYNC_PASSWORD": password}
+    return await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "kerio_resync", *map(str, arguments), env=ENVIRONMENT | secret,
+        stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+
+
+async def finish(process: asyncio.subprocess.Process) -> Done:
+    out, err = await asyncio.wait_for(process.communicate(), 50)
+    assert process.returncode is not None
+    return Done(process.returncode, out.decode(), err.decode())
+
+
+async def kerio_resync(*arguments: str | Path, password: str | None = PASSWORD) -> Done:
+    done = await finish(await start(*arguments, password=password))
+    assert "Traceback" not in done.err
+    return done
+
+
+@asynccontextmanager
+async def mock(**options: Any) -> AsyncIterator[tuple[Server, tuple[str, ...]]]:
+    """A mock server, and the options that name it to a rebuild."""
+    async with running(password=PASSWORD, **options) as server:
+        yield server, ("--server", server.url, "--user", server.user)
+
+
+def files_below(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.is_file()]
+
+
+async def digest_of(server: Server) -> str:
+    def get() -> str:
+        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(
+            f"{server.control_url}/digest"
+        ) as answer:
+            return str(answer.read().decode())
+
+    return await asyncio.to_thread(get)
+
+
+async def test_a_mailbox_is_rebuilt_and_proven_equal(tmp_path: Path) -> None:
+    profile = tmp_path / "profile"
+    async with mock(seed=7, mails=60) as (server, named):
+        built = await kerio_resync("--profile", profile, "rebuild", *named)
+        assert (built.code, built.out.splitlines()[0].startswith("Rebuilt in ")) == (0, True), built
+        assert f"Database: {profile / 'cache.db'}" in built.out.splitlines()
+        digest = await kerio_resync("--profile", profile, "digest", password=None)
+        assert (digest.code, digest.err) == (0, "")
+        assert digest.out == await digest_of(server)
+        assert digest.out.count("\n") >= 60
+        for options in ((), ("--deep",)):
+            verified = await kerio_resync("--profile", profile, "verify", *options)
+            assert (verified.code, "no difference." in verified.out) == (0, True), verified
+        again = await kerio_resync("--profile", profile, "rebuild", "--fresh", "--json")
+        assert again.code == 0, again
+        assert again.events[-1]["event"] == "run-finished"
+        assert again.events[-1]["summary"]["items"]["mail"] == 60
+        assert (await kerio_resync("--profile", profile, "digest")).out == digest.out
+    status = await kerio_resync("--profile", profile, "status", "--json", password=None)
+    assert (status.code, json.loads(status.out)["cache"]["state"]) == (0, "ready")
+
+
+async def test_nothing_secret_is_printed_logged_or_written_and_files_are_the_owners(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    profile, log = tmp_path / "profile", tmp_path / "log"
+    async with mock(seed=7, mails=20) as (server, named):
+        secrets = [PASSWORD]
+        opened = server.core.sessions.open
+
+        def remember(*arguments: Any) -> Any:
+            session = opened(*arguments)
+            secrets.extend((session.token, session.cookie))
+            return session
+
+        monkeypatch.setattr(server.core.sessions, "open", remember)
+        plain = await kerio_resync("--profile", profile, "rebuild", *named, "--log-file", log)
+        machine = await kerio_resync("--profile", profile, "rebuild", "--json")
+        wrong = await kerio_resync("--profile", profile, "rebuild", "--log-file", log, password="an0ther s3cret")
+        assert (plain.code, machine.code, wrong.code) == (0, 0, 5)
+        secrets.append("an0ther s3cret")
+    assert len(secrets) >= 6
+    files = files_below(tmp_path)
+    said = [text.encode() for done in (plain, machine, wrong) for text in (done.out, done.err)]
+    for text in [*said, *(path.read_bytes() for path in files)]:
+        assert not any(secret.encode() in text for secret in secrets)
+    assert {profile / "cache.db", profile / "profile.toml", log} <= set(files)
+    assert {stat.S_IMODE(path.stat().st_mode) for path in files} == {0o600}
+    assert stat.S_IMODE(profile.stat().st_mode) == 0o700
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+async def test_interrupted_it_leaves_in_time_and_the_next_run_goes_on(tmp_path: Path, number: signal.Signals) -> None:
+    async with mock(seed=7, mails=3000, conditions=SLOW) as (server, named):
+        process = await start("--profile", tmp_path, "rebuild", *named, "--json", "--max-in-flight", "1")
+        assert process.stdout is not None
+        while json.loads(await asyncio.wait_for(process.stdout.readline(), 30)).get("items_done", 0) < 5:
+            pass
+        started = time.monotonic()
+        process.send_signal(number)
+        done = await finish(process)
+        assert (done.code, time.monotonic() - started < 2) == (130, True)
+        assert done.err == "kerio-resync: Interrupted; run again to go on.\n"
+        assert done.events[-1]["exit_code"] == 130
+        assert not (tmp_path / "cache.db").exists()
+        status = json.loads((await kerio_resync("--profile", tmp_path, "status", "--json")).out)
+        assert status["building"]["items"].get("mail", 0) >= 1
+        server.core.change(Conditions())
+        again = await kerio_resync("--profile", tmp_path, "rebuild", "--json")
+        assert again.code == 0, again.err
+        assert again.events[-1]["summary"]["resumed"] is True
+        assert (await kerio_resync("--profile", tmp_path, "digest")).out == await digest_of(server)
+
+
+async def html(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    body = b"<html>Welcome to nginx!</html>"
+    await reader.readuntil(b"\r\n\r\n")
+    head = f"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+    writer.write(head.encode() + body)
+    await writer.drain()
+    writer.close()
+
+
+async def test_no_server_no_json_no_password_no_folder(tmp_path: Path) -> None:
+    async with await asyncio.start_server(html, "127.0.0.1", 0) as pages:
+        port = pages.sockets[0].getsockname()[1]
+        named = ("--server", f"http://127.0.0.1:{port}", "--user", "jane")
+        done = await kerio_resync("--profile", tmp_path / "html", "rebuild", *named)
+        assert (done.code, done.err.count("\n")) == (8, 2), done
+        done = await kerio_resync("--profile", tmp_path / "none", "rebuild", *named, password=None)
+        assert (done.code, done.err.count("\n")) == (2, 1), done
+        (tmp_path / "file").touch()
+        done = await kerio_resync("--profile", tmp_path / "file" / "profile", "rebuild", *named)
+        assert (done.code, done.err.count("\n")) == (2, 1), done
+    done = await kerio_resync("--profile", tmp_path / "gone", "rebuild", *named)
+    assert (done.code, done.err.splitlines()[-1].startswith("kerio-resync: The server can't be reached")) == (
+        4,
+        True,
+    ), done
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become nobody")
+async def test_a_folder_that_may_not_be_written_is_exit_2(tmp_path: Path) -> None:
+    """As another user, for whom the permissions count."""
+    command = (
+        "import os, sys; os.setuid(65534); from kerio_resync.cli import main;"
+        " rebuild = ['rebuild', '--server', 'http://127.0.0.1:9', '--user', 'x'];"
+        " sys.argv = ['kerio-resync', '--profile', sys.argv[1], *rebuild]; main()"
+    )
+    profile = tmp_path / "profile"
+    profile.mkdir(mode=0o755)
+    for parent in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
+        parent.chmod(0o755)
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", command, str(profile), env=ENVIRONMENT | {"KERIO_RESYNC_PASSWORD": "x", "HOME": "/"},
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    done = await finish(process)
+    assert (done.code, done.out, done.err.count("\n")) == (2, "", 1), done
+    assert "can't be written" in done.err
+
+
+async def test_the_digest_may_be_read_by_halves(tmp_path: Path) -> None:
+    async with mock(seed=7, mails=3000) as (_, named):
+        assert (await kerio_resync("--profile", tmp_path, "rebuild", *named)).code == 0
+    process = await asyncio.create_subprocess_shell(
+        f"{sys.executable} -m kerio_resync --profile {tmp_path} digest | head -n 1; exit ${{PIPESTATUS[0]}}",
+        executable="/bin/bash", env=ENVIRONMENT, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    done = await finish(process)
+    assert (done.code, done.out.count("\n"), done.err) == (0, 1, "")
+
+
+async def test_the_demo_shows_and_proves_it(tmp_path: Path) -> None:
+    done = await kerio_resync("demo", "--keep", tmp_path / "kept", password=None)
+    assert done.code == 0, done
+    assert "The digests of cache and server agree" in done.out
+    assert done.out.count("sqlite3 ") == 3
+    assert (tmp_path / "kept" / "cache.db").is_file()
+
+
+async def test_the_demo_takes_ones_own_mail_and_says_what_it_can_not_read(tmp_path: Path) -> None:
+    (tmp_path / "one.eml").write_bytes(
+        b"From: a@example.com\r\nSubject: My own\r\nDate: Mon, 2 Mar 2026 10:00:00 +0000\r\n\r\nHello\r\n"
+    )
+    done = await kerio_resync("demo", "--import", tmp_path / "one.eml", "--keep", tmp_path / "kept", password=None)
+    assert done.code == 0, done
+    assert "1 mail " in done.out
+    missing = await kerio_resync("demo", "--import", tmp_path / "none", "--keep", tmp_path / "other", password=None)
+    assert (missing.code, missing.err.count("\n")) == (2, 1), missing
