@@ -51,7 +51,7 @@ class Entry:
 
 def read_calendar(data: bytes, troubles: Troubles) -> Iterator[Entry]:
     """The entries of an .ics file, in its order."""
-    text = decode(data, None, (), troubles).removeprefix("\ufeff")
+    text = decode(data, "utf-8", (), troubles).removeprefix("\ufeff")
     for component in _components(text, troubles):
         kind = _KINDS[component.name]
         try:

@@ -22,6 +22,8 @@ BAD_CARD = "card unreadable"
 
 _CARD = re.compile(r"^BEGIN:VCARD[ \t]*\r?\n.*?^END:VCARD[ \t]*\r?$", re.MULTILINE | re.DOTALL | re.IGNORECASE)
 _NAME = re.compile(r"^(?:[\w-]+\.)?FN(?:;[^:\n]*)?:([^\r\n]*)", re.MULTILINE | re.IGNORECASE)
+_INLINE = re.compile(r"(data:[\w/+.-]+;base64),")
+"""What vobject takes for the end of a value unless the comma is escaped."""
 _DATA = re.compile(r"data:([\w/+.-]*)(?:;[^,;]*)*;base64,(.*)", re.DOTALL)
 _DAY = re.compile(r"(\d{4})-?(\d\d)-?(\d\d)")
 _IMAGES = {b"\x89PNG": "png", b"\xff\xd8\xff": "jpeg", b"GIF8": "gif", b"RIFF": "webp"}
@@ -47,12 +49,12 @@ class Card:
 
 def read_cards(data: bytes, troubles: Troubles) -> Iterator[Card]:
     """The contacts of a .vcf file, in its order."""
-    text = decode(data, None, (), troubles).removeprefix("\ufeff").replace("\r\n", "\n")
+    text = decode(data, "utf-8", (), troubles).removeprefix("\ufeff").replace("\r\n", "\n")
     found = False
     for match in _CARD.finditer(text):
         found = True
         try:
-            card = next(vobject.readComponents(match[0], ignoreUnreadable=True, allowQP=True))
+            card = next(vobject.readComponents(_INLINE.sub(r"\1\,", match[0]), ignoreUnreadable=True, allowQP=True))
             yield _contact(card.contents, troubles)
         except Exception:  # vobject fails in many ways
             yield _remains(match[0], troubles)

@@ -126,7 +126,7 @@ def _guess(data: bytes, claim: str | None, charset: str | None, hints: Sequence[
         troubles[WRONG] += 1
     elif charset is not None:
         for candidate in _order(data, charset):
-            text = _strict(data, candidate)
+            text = strict(data, candidate)
             if text is not None:
                 if candidate != charset and not data.isascii():
                     troubles[WRONG] += 1
@@ -136,7 +136,7 @@ def _guess(data: bytes, claim: str | None, charset: str | None, hints: Sequence[
     else:
         troubles[UNKNOWN if claim else MISSING] += 1
     for candidate in ("utf-8", *hints):
-        text = _strict(data, candidate)
+        text = strict(data, candidate)
         if text is not None:
             return text
     return _western(data)
@@ -154,7 +154,8 @@ def _order(data: bytes, charset: str) -> tuple[str, ...]:
     return ("utf-8", charset)
 
 
-def _strict(data: bytes, charset: str) -> str | None:
+def strict(data: bytes, charset: str) -> str | None:
+    """The text of `data` in a codec from `known_charset`, or None if a byte of it is not."""
     if charset == "cp1252":
         return _western(data)
     try:

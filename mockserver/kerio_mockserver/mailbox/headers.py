@@ -11,9 +11,9 @@ import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from email.utils import getaddresses, parsedate_tz
-from typing import Any
+from typing import Any, NamedTuple
 
-from kerio_mockserver.mailbox.charsets import Troubles, decode, known_charset
+from kerio_mockserver.mailbox.charsets import Troubles, decode, known_charset, strict
 
 Struct = dict[str, Any]
 
@@ -43,16 +43,16 @@ def header_text(value: str, hints: Sequence[str], troubles: Troubles) -> str:
     if "=?" not in value:
         return decode(raw_bytes(value), None, hints, troubles)
     out: list[str] = []
-    pending: list[tuple[str, bytes]] = []
+    pending: list[_Word] = []
     end = 0
     for match in _WORD.finditer(value):
         gap = value[end : match.start()]
         charset = match[1].partition("*")[0].lower()
-        if not (pending and _BETWEEN.match(gap) and pending[-1][0] == charset):
+        if not (pending and _BETWEEN.match(gap) and pending[-1].charset == charset):
             _flush(out, pending, hints, troubles)
             if not (out and end and _BETWEEN.match(gap)):
                 out.append(decode(raw_bytes(gap), None, hints, troubles))
-        pending.append((charset, _word_bytes(match[2], match[3], troubles)))
+        pending.append(_word(charset, match[2], match[3], troubles))
         end = match.end()
     _flush(out, pending, hints, troubles)
     rest = value[end:]
@@ -116,17 +116,32 @@ def stamped(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y%m%dT%H%M%SZ")
 
 
-def _flush(out: list[str], pending: list[tuple[str, bytes]], hints: Sequence[str], troubles: Troubles) -> None:
-    if pending:
-        out.append(decode(b"".join(data for _, data in pending), pending[0][0], hints, troubles))
-        pending.clear()
+class _Word(NamedTuple):
+    """`literal`: the bytes if "_" was meant as itself instead of a space: a mistake made with two-byte charsets."""
+
+    charset: str
+    data: bytes
+    literal: bytes
 
 
-def _word_bytes(encoding: str, content: str, troubles: Troubles) -> bytes:
+def _flush(out: list[str], pending: list[_Word], hints: Sequence[str], troubles: Troubles) -> None:
+    if not pending:
+        return
+    data, literal = b"".join(word.data for word in pending), b"".join(word.literal for word in pending)
+    charset = known_charset(pending[0].charset)
+    if data != literal and charset and strict(data, charset) is None and strict(literal, charset) is not None:
+        troubles[BAD_WORD] += 1
+        data = literal
+    out.append(decode(data, pending[0].charset, hints, troubles))
+    pending.clear()
+
+
+def _word(charset: str, encoding: str, content: str, troubles: Troubles) -> _Word:
     if encoding in "qQ":
-        return binascii.a2b_qp(raw_bytes(content.replace("_", " ")), header=False)
+        return _Word(charset, *(binascii.a2b_qp(raw_bytes(text)) for text in (content.replace("_", " "), content)))
     letters = _BASE64.sub("", content)
     if len(letters) % 4 == 1:  # a letter too many or too few: the whole bytes before it are good
         troubles[BAD_WORD] += 1
         letters = letters[:-1]
-    return binascii.a2b_base64(letters + "=" * (-len(letters) % 4))
+    data = binascii.a2b_base64(letters + "=" * (-len(letters) % 4))
+    return _Word(charset, data, data)

@@ -56,11 +56,11 @@ class Imported:
 
 @dataclass(slots=True)
 class _Tally:
-    """`held`: mails by (date, place in the sequence), until all are read."""
+    """`held`: (date, place in the sequence, folder id, mail), until all are read."""
 
     report: Imported = field(default_factory=Imported)
     troubles: Troubles = field(default_factory=Counter)
-    held: list[tuple[str, int, tuple[str, ...], ReadMail]] = field(default_factory=list)
+    held: list[tuple[str, int, str, ReadMail]] = field(default_factory=list)
 
 
 def load(store: Store, paths: Sequence[Path], limits: Limits = _DEFAULT) -> Imported:
@@ -74,8 +74,8 @@ def load(store: Store, paths: Sequence[Path], limits: Limits = _DEFAULT) -> Impo
     for path in paths:
         for found in pieces(path, limits):
             _take(store, folders, found, tally)
-    for _, _, names, mail in sorted(tally.held, key=lambda held: held[:2]):
-        store.add("mail", folders.mail(names), mail.struct, mail.blobs)
+    for _, _, folder_id, mail in sorted(tally.held, key=lambda held: held[:2]):
+        store.add("mail", folder_id, mail.struct, mail.blobs)
     report = tally.report
     report.mails = len(tally.held)
     report.folders = len(store.folders()) - before
@@ -96,7 +96,7 @@ def _take(store: Store, folders: Folders, found: Piece | Skipped | File, tally: 
             mail = read_mail(found.data, Origin(found.flags, found.modified))
             tally.troubles.update(mail.troubles)
             report.attachments += len(mail.blobs)
-            tally.held.append((mail.struct["receiveDate"], len(tally.held), found.folder, mail))
+            tally.held.append((mail.struct["receiveDate"], len(tally.held), folders.mail(found.folder), mail))
         case Piece(kind="calendar"):
             for entry in read_calendar(found.data, tally.troubles):
                 store.add(entry.kind, folders.default(entry.kind), entry.struct)

@@ -29,6 +29,13 @@ _PRIORITIES = {"1": "High", "2": "High", "4": "Low", "5": "Low", "high": "High",
 _PRIORITIES["non-urgent"] = "Low"
 # without the machine's own tables, so that names are the same everywhere
 _TYPES = MimeTypes()
+_EXTENSIONS = {
+    "application/pgp-signature": ".asc",
+    "application/pgp-encrypted": ".asc",
+    "application/ms-tnef": ".dat",
+    "image/jpeg": ".jpg",
+    "text/calendar": ".ics",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,7 +208,9 @@ def _invented(leaf: Leaf, number: int, troubles: Troubles) -> str:
         subject = header_text(head.get("subject", ""), (), Troubles()).replace("/", "_")
         subject = "".join(letter for letter in cleaned(subject, troubles) if letter.isprintable())
         return f"{subject[:_LONGEST_NAME] or 'message'}.eml"
-    return f"part-{number}{_TYPES.guess_extension(leaf.content_type) or '.bin'}"
+    extension = _EXTENSIONS.get(leaf.content_type) or _TYPES.guess_extension(leaf.content_type)
+    textual = leaf.content_type.startswith(("text/", "message/"))
+    return f"part-{number}{extension or ('.txt' if textual else '.bin')}"
 
 
 def _put_security(struct: Struct, leaf: Leaf) -> None:
