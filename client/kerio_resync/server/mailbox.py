@@ -14,6 +14,21 @@ from kerio_resync.model import Attachment, Changes, Details, Folder, Identity, I
 
 
 class Mailbox(Protocol):
+    @property
+    def in_flight(self) -> int:
+        """Requests under way now."""
+        ...
+
+    @property
+    def wire_bytes(self) -> int:
+        """Body bytes of all replies so far, as they travelled."""
+        ...
+
+    @property
+    def retries(self) -> int:
+        """Calls made again so far."""
+        ...
+
     async def open(self) -> Identity:
         """Logs in. BadCredentials, Unreachable, ServerNonsense."""
         ...
@@ -29,7 +44,7 @@ class Mailbox(Protocol):
         ...
 
     async def page(self, folder: Folder, start: int, limit: int, *, whole: bool = False) -> Page:
-        """One page of a folder, mails newest first, other kinds in a steady order. `whole`: with the items themselves."""
+        """One page, mails newest first, other kinds in a steady order. `whole`: with the items themselves."""
         ...
 
     async def by_ids(self, kind: Kind, ids: Sequence[str]) -> Details:

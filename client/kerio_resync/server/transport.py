@@ -1,14 +1,41 @@
 """HTTP as the rest of the client sees it: one method, one request, one streamed response.
 
-`Transport` is the seam that tests replace. `AioTransport` (aiohttp) is the real one; the only module that imports aiohttp.
+`Transport` is the seam that tests replace. `AioTransport` (aiohttp) is the real one: only this module imports aiohttp.
+
+Promises: every foreign exception becomes `Unreachable` (surely not processed), `Interrupted` (unknown) or
+`ServerNonsense` here, with `from`; bodies are decoded within bounds; certificates are verified. Refuses to follow
+redirects, and to keep cookies: a jar would hand them to whom it sees fit.
 """
 
 from __future__ import annotations
 
+import asyncio
+import ssl
+import time
 from collections.abc import AsyncIterator, Mapping
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Protocol
+from urllib.parse import urljoin, urlsplit
+
+import aiohttp
+from kerio_resync.errors import BadSettings, Interrupted, ResyncError, ServerNonsense, Unreachable
+from kerio_resync.server.inflate import TooLong, decoder
+from kerio_resync.server.meter import Meter
+from kerio_resync.server.throttle import Throttle
+from yarl import URL
+
+__all__ = ["AioTransport", "Request", "Response", "Silence", "TooLong", "Transport", "refuse_redirect"]
+
+CONNECT = 30.0  # seconds for name, TCP and TLS
+TRICKLE = 64.0  # bytes/s below which a body counts as silent
+BUFFER = 1 << 20  # bytes of a body that may wait for us
+KEEP_ALIVE = 60.0  # seconds
+
+
+class Silence(Interrupted):
+    """No byte came for as long as the request allows, or hardly any."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,14 +50,17 @@ class Request:
 
 
 class Response(Protocol):
-    """An answer whose head has arrived. `headers` has lower-case names. `wire_bytes`: body bytes as they travelled, so far."""
+    """An answer whose head has arrived. `wire_bytes`: body bytes as they travelled, so far.
+
+    `headers` has lower-case names; what comes several times is joined by ", ", but `set-cookie` by newlines.
+    """
 
     status: int
     headers: Mapping[str, str]
     wire_bytes: int
 
     async def read(self, limit: int) -> bytes:
-        """The whole body, decoded; ServerNonsense once it is longer than `limit` bytes, Interrupted if it is cut short."""
+        """The whole body, decoded; TooLong once it is longer than `limit` bytes, Interrupted if it is cut short."""
         ...
 
     def chunks(self) -> AsyncIterator[bytes]:
@@ -40,7 +70,206 @@ class Response(Protocol):
 
 class Transport(Protocol):
     def send(self, request: Request) -> AbstractAsyncContextManager[Response]:
-        """Sends once. Raises Unreachable if surely nothing was processed, Interrupted if that is unknown. No redirects."""
+        """Sends once. Unreachable: surely nothing was processed; Interrupted: unknown. No redirects."""
         ...
 
     async def aclose(self) -> None: ...
+
+
+def refuse_redirect(url: str, status: int, location: str) -> None:
+    """ServerNonsense if the reply sends us elsewhere: the session's token must not travel."""
+    if status not in (301, 302, 303, 307, 308):
+        return
+    try:
+        there = urlsplit(urljoin(url, location))
+        host = there.netloc.rpartition("@")[2]
+        elsewhere = (there.scheme, host) != urlsplit(url)[:2]
+    except ValueError:
+        host, elsewhere = "an address that is none", True
+    if elsewhere:
+        raise ServerNonsense(f"a redirect to another place ({host[:100]}, status {status}), which is not followed")
+    raise ServerNonsense(f"a redirect (status {status}) where an answer was expected; perhaps the address is wrong")
+
+
+class AioTransport:
+    """`connections` at most at once; `ca_file` in PEM is trusted beside the system's authorities. `meter` is told of
+    each piece of a body, `throttle` is paid for it. Must be used in one event loop, and closed there."""
+
+    def __init__(
+        self,
+        *,
+        connections: int = 64,
+        ca_file: Path | None = None,
+        connect: float = CONNECT,
+        meter: Meter | None = None,
+        throttle: Throttle | None = None,
+    ) -> None:
+        self._connections = connections
+        self._ca_file = ca_file
+        self._connect = connect
+        self._meter = meter or Meter()
+        self._throttle = throttle
+        self._session: aiohttp.ClientSession | None = None
+
+    @asynccontextmanager
+    async def send(self, request: Request) -> AsyncIterator[Response]:
+        session = self._session or self._opened(request.url)
+        try:
+            async with asyncio.timeout(self._connect + request.timeout):
+                raw = await session.request(
+                    request.method,
+                    URL(request.url, encoded=True),
+                    headers=request.headers,
+                    data=request.body,
+                    allow_redirects=False,
+                    timeout=aiohttp.ClientTimeout(total=None, sock_connect=self._connect, sock_read=request.timeout),
+                )
+        except _FOREIGN as error:
+            raise translated(error, request) from error
+        try:
+            refuse_redirect(request.url, raw.status, raw.headers.get("location", ""))
+            yield _AioResponse(raw, request, self._meter, self._throttle)
+        finally:
+            raw.release()
+
+    async def aclose(self) -> None:
+        if self._session:
+            await self._session.close()
+            self._session = None
+
+    def _opened(self, url: str) -> aiohttp.ClientSession:
+        trust: ssl.SSLContext | bool = _trust(self._ca_file) if url.startswith("https:") else True
+        connector = aiohttp.TCPConnector(limit=self._connections, ssl=trust, keepalive_timeout=KEEP_ALIVE)
+        self._session = aiohttp.ClientSession(
+            connector=connector,
+            auto_decompress=False,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            read_bufsize=self._throttle.most if self._throttle else BUFFER,
+            skip_auto_headers=("User-Agent", "Accept-Encoding"),
+        )
+        return self._session
+
+
+class _AioResponse:
+    __slots__ = (
+        "_clock",
+        "_due",
+        "_mark",
+        "_meter",
+        "_raw",
+        "_request",
+        "_throttle",
+        "headers",
+        "status",
+        "wire_bytes",
+    )
+
+    def __init__(self, raw: aiohttp.ClientResponse, request: Request, meter: Meter, throttle: Throttle | None) -> None:
+        self._raw = raw
+        self._request = request
+        self._meter = meter
+        self._throttle = throttle
+        self._clock = asyncio.get_running_loop().time
+        self._mark = self._clock()
+        self._due = TRICKLE * request.timeout
+        self.status = raw.status
+        self.wire_bytes = 0
+        headers: dict[str, str] = {}
+        for spelt, value in raw.headers.items():
+            name = spelt.lower()
+            known = headers.get(name)
+            headers[name] = value if known is None else known + ("\n" if name == "set-cookie" else ", ") + value
+        self.headers: Mapping[str, str] = headers
+
+    async def read(self, limit: int) -> bytes:
+        encoding = self.headers.get("content-encoding", "")
+        if not encoding and (self._raw.content_length or 0) > limit:
+            raise TooLong(f"a reply of more than {limit:,} bytes")
+        decode = decoder(encoding, limit)
+        parts: list[bytes] = []
+        spent = 0.0
+        while piece := await self._piece():
+            start = time.perf_counter()
+            parts.extend(decode.feed(piece))
+            spent += time.perf_counter() - start
+        decode.end()
+        body = parts[0] if len(parts) == 1 else b"".join(parts)
+        if encoding:
+            self._meter.decoded(self.wire_bytes, len(body), spent)
+        return body
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        decode = decoder(self.headers.get("content-encoding", ""))
+        while piece := await self._piece():
+            for chunk in decode.feed(piece):
+                yield chunk
+        decode.end()
+
+    async def _piece(self) -> bytes:
+        """What has come of the body, as it travels; empty at its end. A trickle is as good as silence."""
+        content, throttle = self._raw.content, self._throttle
+        try:
+            piece = await (content.read(throttle.most) if throttle else content.readany())
+        except _FOREIGN as error:
+            raise translated(error, self._request) from error
+        if not piece:
+            return piece
+        now = self._clock()
+        self.wire_bytes += len(piece)
+        self._meter.add(len(piece), now)
+        if now - self._mark > self._request.timeout:
+            if self.wire_bytes < self._due and not throttle:
+                raise Silence(f"hardly a byte in {self._request.timeout:.0f} s")
+            self._mark, self._due = now, self.wire_bytes + TRICKLE * self._request.timeout
+        if throttle:
+            await throttle.pay(len(piece))
+        return piece
+
+
+_FOREIGN = (aiohttp.ClientError, OSError, TimeoutError, ValueError, EOFError)
+
+
+def _trust(ca_file: Path | None) -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    if ca_file is not None:
+        try:
+            context.load_verify_locations(cafile=ca_file)
+        except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
+            raise BadSettings(f"ca_file {ca_file} can't be used: {_words(error)}") from error
+    return context
+
+
+def translated(error: BaseException, request: Request) -> ResyncError:
+    """A foreign exception in our own words. The order matters: aiohttp's classes inherit from several sides."""
+    host = urlsplit(request.url).netloc
+    match error:
+        case aiohttp.ClientConnectorCertificateError():
+            why = getattr(error.certificate_error, "verify_message", "") or "it can't be verified"
+            return Unreachable(
+                f"the certificate of {host} is not trusted ({why}); if it is the server's own, name its file as ca_file"
+            )
+        case aiohttp.ClientConnectorSSLError():
+            return Unreachable(f"{host} does not speak TLS as it should ({_words(error.os_error)})")
+        case aiohttp.ClientConnectorDNSError():
+            return Unreachable(f"there is no server of the name {host}")
+        case aiohttp.ConnectionTimeoutError():
+            return Unreachable(f"no connection to {host} in time")
+        case aiohttp.ClientConnectorError():
+            return Unreachable(f"no connection to {host} ({_words(error.os_error)})")
+        case aiohttp.InvalidURL() | aiohttp.NonHttpUrlClientError():
+            return ServerNonsense("an address that is none")
+        case TimeoutError():
+            return Silence(f"{host} said nothing for {request.timeout:.0f} s")
+        case aiohttp.ClientResponseError():
+            return ServerNonsense(f"{host} does not answer in HTTP")
+        case aiohttp.ClientPayloadError():
+            return Interrupted("a reply was cut short")
+        case aiohttp.ClientError() | OSError() | EOFError():
+            return Interrupted(f"the connection to {host} broke")
+        case _:
+            return ServerNonsense("a reply that is not HTTP")
+
+
+def _words(error: BaseException) -> str:
+    reason = getattr(error, "reason", None) or getattr(error, "strerror", None) or type(error).__name__
+    return str(reason).lower().replace("_", " ")[:120]

@@ -1,0 +1,235 @@
+"""Attachments' contents, streamed: cut short they go on where they were, or begin again where the server wants that.
+
+Promises: a piece at offset 0 after others means that all begins again; bytes of two versions of a file are never mixed
+(`If-Range`, and the total must stay the same); what ends too early is not taken for whole; patience is counted from the
+last time that the transfer got further than ever. Refuses addresses of other servers before anything is sent, and
+streams that never end. All errors but those of the session concern the one item.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+
+from kerio_resync.errors import Interrupted, ItemGone, ResyncError, ServerNonsense, ServerRefused, SessionExpired
+from kerio_resync.model import Attachment, Piece
+from kerio_resync.server import refusals
+from kerio_resync.server.retry import History
+from kerio_resync.server.rpc import Caller, judged
+from kerio_resync.server.session import resolved
+from kerio_resync.server.transport import Request, Response
+
+NAME = "GET attachment"
+PIECE = 256 * 1024  # bytes that are worth handing on
+BEYOND = 64 << 20  # bytes by which an attachment of unknown length may exceed four times what its struct says
+ENDLESS = 4 << 30  # bytes of an attachment of which nothing is known
+ERROR_BODY = 64 * 1024
+
+_RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18}|\*)", re.ASCII)
+_UNSATISFIED = re.compile(r"bytes \*/(\d{1,18})", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """What is known of a transfer: `received` bytes of the version `etag`, which has `total` bytes."""
+
+    received: int = 0
+    etag: str = ""
+    total: int | None = None
+
+
+def wanted(state: State) -> dict[str, str]:
+    """The headers that ask for the rest. A weak ETag proves nothing about bytes (RFC 9110, 13.1.5)."""
+    headers = {"Accept-Encoding": "identity"}
+    if state.received:
+        headers["Range"] = f"bytes={state.received}-"
+        if state.etag and not state.etag.startswith("W/"):
+            headers["If-Range"] = state.etag
+    return headers
+
+
+def begun(state: State, status: int, headers: Mapping[str, str]) -> State | None:
+    """The state as a reply's head leaves it: going on, or beginning again at 0. None: ask again, from the start.
+
+    ServerNonsense if the head makes no sense.
+    """
+    etag = headers.get("etag", "")
+    if status == 200:
+        length = headers.get("content-length", "")
+        packed = headers.get("content-encoding", "identity") != "identity"
+        return State(0, "" if packed else etag, int(length) if length.isdecimal() and not packed else None)
+    if status == 416:
+        found = _UNSATISFIED.fullmatch(headers.get("content-range", ""))
+        if found and state.received and int(found[1]) == state.received and state.total in (None, state.received):
+            return State(state.received, state.etag, state.received)
+        if state.received:
+            return None
+        raise ServerNonsense("an attachment whose beginning the server can't give", scope="item")
+    found = _RANGE.fullmatch(headers.get("content-range", ""))
+    if not found or int(found[1]) > int(found[2]):
+        raise ServerNonsense("a part of an attachment without saying which", scope="item")
+    total = None if found[3] == "*" else int(found[3])
+    other = (state.etag and etag and etag != state.etag) or (None not in (total, state.total) and total != state.total)
+    if other or int(found[1]) != state.received:
+        return None if state.received else State()
+    return State(state.received, etag or state.etag, total if total is not None else state.total)
+
+
+def longest(attachment: Attachment, total: int | None) -> int:
+    """How many bytes may come before the stream counts as endless. A struct's size may be that of its encoded form."""
+    if total is not None:
+        return total
+    return 4 * attachment.size + BEYOND if attachment.size is not None else ENDLESS
+
+
+class Download:
+    """One attachment on its way. `next_piece` gives the pieces in turn, None at the end; `close` lets go of it."""
+
+    def __init__(self, caller: Caller, attachment: Attachment, offset: int, etag: str) -> None:
+        self._caller = caller
+        self._attachment = attachment
+        self._url = resolved(caller.session.origin, attachment.url)
+        self._state = State(offset, etag)
+        self._furthest = offset
+        self._history = History()
+        self._open: AsyncExitStack | None = None
+        self._chunks: AsyncIterator[bytes] | None = None
+        self._response: Response | None = None
+        self._counted = 0
+        self._told = False
+        self._done = False
+
+    async def next_piece(self) -> Piece | None:
+        try:
+            piece = await self._caller.persist(self._attempt, NAME, history=self._history)
+        except ServerRefused as error:
+            if not isinstance(error, SessionExpired):
+                error.scope = "item"
+            raise
+        except ServerNonsense as error:
+            error.scope = "item"
+            raise
+        if self._state.received > self._furthest:
+            self._furthest = self._state.received
+            self._history.clear()
+        return piece
+
+    async def close(self, error: BaseException | None = None) -> None:
+        stack, chunks, self._open, self._chunks = self._open, self._chunks, None, None
+        if isinstance(chunks, AsyncGenerator):
+            await chunks.aclose()
+        if stack:
+            self._count()
+            await stack.__aexit__(type(error) if error else None, error, None)
+
+    async def _attempt(self) -> Piece | None:
+        if self._done:
+            return None
+        try:
+            if self._chunks is None:
+                await self._begin()
+            return await self._read()
+        except BaseException as error:
+            await self.close(error)
+            raise
+
+    async def _begin(self) -> None:
+        """Sends the request and judges the head of the reply; the slot is held until the body has ended."""
+        stack = AsyncExitStack()
+        try:
+            slot = await stack.enter_async_context(self._caller.limiter.slot(NAME))
+            headers = {**self._caller.session.headers(self._url), **wanted(self._state)}
+            request = Request("GET", self._url, headers, timeout=self._caller.timeout)
+            response = await stack.enter_async_context(self._caller.transport.send(request))
+            slot.answered()
+            if response.status not in (200, 206, 416):
+                raise await self._refusal(response)
+            state = begun(self._state, response.status, response.headers)
+        except BaseException as error:
+            await stack.__aexit__(type(error), error, None)
+            raise
+        slot.size = (state.total or 0) - state.received if state else 0
+        self._open, self._response, self._counted = stack, response, 0
+        if state is None:
+            self._state = State()
+            raise Interrupted("the server can't go on with an attachment; it begins again")
+        self._told = self._told and state.received > 0
+        self._state = state
+        self._chunks = _nothing() if response.status == 416 else response.chunks()
+
+    async def _read(self) -> Piece | None:
+        """The next piece: what comes until there is enough of it, or what is left at the end."""
+        assert self._chunks is not None
+        start, parts, size = self._state.received, [], 0
+        most = longest(self._attachment, self._state.total)
+        try:
+            async for chunk in self._chunks:
+                parts.append(chunk)
+                size += len(chunk)
+                if start + size > most:
+                    raise ServerNonsense("an attachment that is longer than it can be", scope="item")
+                if size >= PIECE:
+                    return self._piece(start, parts)
+        except Interrupted as cut:
+            # what has come is good: hand it on first, and find the connection gone with the next piece
+            if not parts:
+                raise
+            await self.close(cut)
+            return self._piece(start, parts)
+        end, total = start + size, self._state.total
+        if total is not None and end < total:
+            if not parts:
+                raise Interrupted("an attachment ended early")
+            await self.close()
+            return self._piece(start, parts)
+        await self.close()
+        self._done = True
+        self._state = State(end, self._state.etag, end)
+        return self._piece(start, parts) if parts or not self._told else None
+
+    def _piece(self, start: int, parts: list[bytes]) -> Piece:
+        data = parts[0] if len(parts) == 1 else b"".join(parts)
+        state = self._state
+        self._state = State(start + len(data), state.etag, state.total)
+        self._told = True
+        self._count()
+        return Piece(start, data, state.total, state.etag)
+
+    def _count(self) -> None:
+        if self._response is not None:
+            self._caller.wire_bytes += self._response.wire_bytes - self._counted
+            self._counted = self._response.wire_bytes
+
+    async def _refusal(self, response: Response) -> ResyncError:
+        """The error of a reply that has no content for us."""
+        status = response.status
+        if status in (404, 410):
+            return ItemGone("the attachment is gone", code=status, method=NAME)
+        after = refusals.retry_after(response.headers.get("retry-after"))
+        if "json" in response.headers.get("content-type", ""):
+            try:
+                with self._caller.hushed():
+                    judged(NAME, status, response.headers, await response.read(ERROR_BODY))
+            except ServerNonsense:
+                pass
+            except ResyncError as error:
+                return error
+        return refusals.of_status(NAME, status, after=after)
+
+
+async def _nothing() -> AsyncIterator[bytes]:
+    nothing: tuple[bytes, ...] = ()
+    for chunk in nothing:
+        yield chunk
+
+
+async def download(caller: Caller, attachment: Attachment, offset: int = 0, etag: str = "") -> AsyncIterator[Piece]:
+    """The bytes of an attachment, as `Mailbox.download` promises."""
+    transfer = Download(caller, attachment, offset, etag)
+    try:
+        while (piece := await transfer.next_piece()) is not None:
+            yield piece
+    finally:
+        await transfer.close()

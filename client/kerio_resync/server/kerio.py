@@ -1,0 +1,373 @@
+"""`KerioMailbox`: the mailbox of a Kerio Connect user, over its JSON-RPC API.
+
+Promises what `mailbox.Mailbox` promises; this module only says which call answers which question. A batch that holds
+one item which spoils the whole reply is halved until that item is found and named. Refuses to trust: rows without an
+id, items that were not asked for and folders told twice are left out, and what is left out is counted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import replace
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from kerio_resync.errors import (
+    BadSettings,
+    FolderDenied,
+    ItemGone,
+    KeyExpired,
+    Overloaded,
+    ResyncError,
+    ServerNonsense,
+    ServerRefused,
+    ServerTrouble,
+)
+from kerio_resync.events import Listener, Skipped, nobody
+from kerio_resync.model import (
+    Attachment,
+    Changes,
+    Details,
+    Folder,
+    Identity,
+    Item,
+    Kind,
+    Malformed,
+    Outcome,
+    Page,
+    Piece,
+    Place,
+    Quota,
+)
+from kerio_resync.server import downloads, items, refusals, wire, writes
+from kerio_resync.server.limit import Limit
+from kerio_resync.server.limiter import Limiter
+from kerio_resync.server.meter import Meter
+from kerio_resync.server.retry import Persistence
+from kerio_resync.server.rpc import LARGE, TIMEOUT, Answer, Caller, Garbled, gathered
+from kerio_resync.server.session import Session
+from kerio_resync.server.throttle import Throttle
+from kerio_resync.server.transport import AioTransport, Transport
+from kerio_resync.settings import Settings
+
+FIRST_PATIENCE = 15.0  # seconds for the first contact: a wrong address should be told soon
+AGAIN = 2  # times that items are asked for again which a reply left out
+SIFTING = 64  # calls that may be spent on finding what spoils a batch
+GOODBYE = 5.0  # seconds for the logout
+
+
+class KerioMailbox:
+    """A `Mailbox`. `timeout` in seconds of silence; `clock`, `sleep` and `chance` stand in for time and dice in tests.
+
+    `in_flight`, `limit`, `wire_bytes`, `retries` and `link_rate` (bytes/s, 0 unknown) are for displays and reports.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        listen: Listener = nobody,
+        *,
+        transport: Transport | None = None,
+        clock: Callable[[], float] | None = None,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        chance: Callable[[], float] = random.random,
+        timeout: float = TIMEOUT,
+    ) -> None:
+        if not settings.server or not settings.user:
+            raise BadSettings("a server and a user name are needed")
+        self._settings = settings
+        self._listen = listen
+        self._meter = Meter()
+        self._limiter = Limiter(Limit(most=settings.max_in_flight), meter=self._meter, clock=clock)
+        self._session = Session(settings.server)
+        self._session.keep_secret(settings.password.get_secret_value())
+        throttle = Throttle(settings.bwlimit, clock=clock, sleep=sleep) if settings.bwlimit else None
+        self._transport = transport or AioTransport(
+            connections=settings.max_in_flight, ca_file=settings.ca_file, meter=self._meter, throttle=throttle
+        )
+        self._persistence = Persistence(
+            patience=settings.patience,
+            listen=listen,
+            overloaded=self._overloaded,
+            clock=clock,
+            sleep=sleep,
+            chance=chance,
+        )
+        self._caller = Caller(
+            self._transport, self._session, self._limiter, self._persistence, listen, self._login, timeout=timeout
+        )
+
+    def __repr__(self) -> str:
+        return f"KerioMailbox({self._settings.server!r}, {self._settings.user!r})"
+
+    @property
+    def in_flight(self) -> int:
+        return self._limiter.in_flight
+
+    @property
+    def limit(self) -> int:
+        return self._limiter.limit.slots
+
+    @property
+    def wire_bytes(self) -> int:
+        return self._caller.wire_bytes
+
+    @property
+    def retries(self) -> int:
+        return self._persistence.retries
+
+    @property
+    def link_rate(self) -> float:
+        return self._meter.rate
+
+    # the session
+
+    async def open(self) -> Identity:
+        try:
+            await self._login(min(self._settings.patience, FIRST_PATIENCE))
+        except Overloaded:
+            # it is there, and the address is right
+            await self._login()
+        method = "Session.whoAmI"
+        answer = await self._caller.call(method)
+        account, address = wire.account_of(wire.member(method, answer.result, "userDetails"))
+        settings = self._settings
+        return Identity(settings.server, account or settings.user, settings.user, address or settings.user)
+
+    async def close(self) -> None:
+        try:
+            if self._session.generation:
+                async with asyncio.timeout(GOODBYE):
+                    await self._caller.call("Session.logout", patience=0, renewing=False)
+        except (ResyncError, TimeoutError):
+            pass  # the server forgets the session by itself
+        finally:
+            await self._session.close()
+            self._limiter.close()
+            await self._transport.aclose()
+
+    async def _login(self, patience: float | None = None) -> None:
+        settings = self._settings
+        answer = await self._caller.call(
+            refusals.LOGIN,
+            {
+                "userName": settings.user,
+                "password": settings.password.get_secret_value(),
+                "application": {"name": "kerio-resync", "vendor": "kerio-resync", "version": _version()},
+            },
+            patience=patience,
+            renewing=False,
+        )
+        token = answer.result.get("token")
+        if not isinstance(token, str) or not token or not token.isprintable() or not token.isascii():
+            raise ServerNonsense(f"{refusals.LOGIN} is answered without a token")
+        self._session.begin(token, answer.set_cookie)
+
+    def _overloaded(self, error: Overloaded) -> None:
+        self._caller.overloaded(error)
+
+    # what there is
+
+    async def quota(self) -> Quota:
+        method = "Session.getQuotaInformation"
+        answer = await self._caller.call(method)
+        return wire.quota_of(wire.member(method, answer.result, "quotaInfo"))
+
+    async def folders(self, *, shared: bool = False, public: bool = False) -> tuple[Folder, ...]:
+        found = {folder.id: folder for folder in await self._folders("Folders.get", "own")}
+        if public:
+            for folder in await self._others("Folders.getPublic", "public"):
+                found.setdefault(folder.id, folder)
+        if shared:
+            method = "Folders.getSharedMailboxList"
+            answer = await self._caller.call(method)
+            for mailbox_id, owner in wire.shared_mailboxes(method, answer.result):
+                for folder in await self._others("Folders.getShared", "shared", mailbox_id):
+                    named = folder if folder.owner else replace(folder, owner=owner)
+                    found.setdefault(folder.id, named)
+        return tuple(found.values())
+
+    async def _folders(self, method: str, place: Place, mailbox_id: str = "") -> list[Folder]:
+        answer = await self._caller.call(method, {"mailboxId": mailbox_id} if mailbox_id else {}, limit=LARGE)
+        folders = []
+        for value in wire.list_of(method, answer.result):
+            try:
+                folder = wire.folder_of(value, place, answer.canonical)
+            except ValueError:
+                folder = None
+            if folder is None:
+                self._listen(Skipped("folder", "", "a folder that can't be one"))
+            else:
+                folders.append(folder)
+        return folders
+
+    async def _others(self, method: str, place: Place, mailbox_id: str = "") -> list[Folder]:
+        """Folders of others: one who took a permission back must not end the run."""
+        try:
+            return await self._folders(method, place, mailbox_id)
+        except (FolderDenied, ItemGone) as error:
+            self._listen(Skipped("folder", mailbox_id, error.detail))
+            return []
+
+    async def page(self, folder: Folder, start: int, limit: int, *, whole: bool = False) -> Page:
+        kind = folder.kind
+        if kind is None:
+            return Page((), start, 0)
+        method = f"{wire.SERVICES[kind]}.get"
+        # by id where nothing else stays as it is while a mailbox is in use
+        order, descending = ("receiveDate", True) if kind == "mail" else ("id", False)
+        query = wire.query(() if whole else items.LIGHT[kind], start, limit, order, descending=descending)
+        answer = await self._caller.call(
+            method, {wire.FOLDERS_PARAMETER[kind]: [folder.id], "query": query}, limit=LARGE
+        )
+        values = wire.list_of(method, answer.result)
+        total = wire.int_of(answer.result.get("totalItems"))
+        if not whole:
+            rows, malformed = items.rows_of(values)
+            return Page(rows, start, total, malformed=malformed)
+        found, malformed = items.items_of(kind, values, answer.canonical)
+        found = tuple(_at_home(item, folder.id) for item in found)
+        return Page(tuple(items.row_of(item) for item in found), start, total, found, malformed)
+
+    async def by_ids(self, kind: Kind, ids: Sequence[str]) -> Details:
+        if kind == "event":
+            return joined(await gathered([self._event(one) for one in ids]))
+        if not ids:
+            return Details(())
+        details = await self._sifted(kind, ids, [SIFTING])
+        for _ in range(AGAIN):
+            missing = unanswered(ids, details)
+            if not missing:
+                return details
+            details = joined([details, await self._sifted(kind, missing, [SIFTING])])
+        silent = tuple(Malformed(one, "the server did not answer for it") for one in unanswered(ids, details))
+        return replace(details, malformed=details.malformed + silent)
+
+    async def _sifted(self, kind: Kind, ids: Sequence[str], calls: list[int]) -> Details:
+        """The batch, or its halves if one item that no parser takes spoils all. `calls` that may be made."""
+        calls[0] -= 1
+        try:
+            return await self._batch(kind, ids)
+        except Garbled as error:
+            if len(ids) == 1:
+                return Details((), malformed=(Malformed(ids[0], error.detail),))
+            if calls[0] < 2:
+                raise
+        middle = len(ids) // 2
+        return joined([await self._sifted(kind, half, calls) for half in (ids[:middle], ids[middle:])])
+
+    async def _batch(self, kind: Kind, ids: Sequence[str]) -> Details:
+        method = f"{wire.SERVICES[kind]}.getById"
+        answer = await self._caller.call(method, {"ids": list(ids)}, limit=LARGE)
+        found, malformed = items.items_of(kind, wire.list_of(method, answer.result, "result"), answer.canonical)
+        asked = set(ids)
+        by_id = {item.id: item for item in found if item.id in asked}
+        gone, refused = _refused(ids, wire.item_errors(method, answer.result))
+        return _details(answer, tuple(by_id.values()), gone, refused + malformed)
+
+    async def _event(self, event_id: str) -> Details:
+        method = "Events.getById"
+        try:
+            answer = await self._caller.call(method, {"id": event_id}, limit=LARGE)
+        except ItemGone:
+            return Details((), gone=(event_id,))
+        except Garbled as error:
+            return Details((), malformed=(Malformed(event_id, error.detail),))
+        found, malformed = items.items_of("event", [answer.result.get("result")], answer.canonical)
+        if found and found[0].id != event_id:
+            found, malformed = (), (Malformed(event_id, "another event than was asked for"),)
+        return _details(answer, found, (), tuple(Malformed(event_id, one.reason) for one in malformed))
+
+    # what changes
+
+    async def key(self) -> str:
+        method = "Changes.getSyncKey"
+        answer = await self._caller.call(method)
+        return wire.key_of(method, answer.result, answer.canonical)
+
+    async def changes(self, key: str) -> Changes:
+        method = "Changes.get"
+        try:
+            struct = wire.key_struct(key)
+        except ValueError as error:
+            raise KeyExpired("not a key of this server", method=method) from error
+        answer = await self._caller.call(method, {"lastSyncKey": struct, "timeout": 0}, limit=LARGE)
+        return wire.changes_of(method, answer.result, answer.canonical)
+
+    # contents
+
+    def download(self, attachment: Attachment, *, offset: int = 0, etag: str = "") -> AsyncIterator[Piece]:
+        return downloads.download(self._caller, attachment, offset, etag)
+
+    # changes of our own
+
+    async def create(self, kind: Kind, folder_id: str, structs: Sequence[bytes]) -> tuple[Outcome, ...]:
+        return await writes.create(self._caller, kind, folder_id, structs)
+
+    async def change(self, kind: Kind, structs: Sequence[bytes]) -> tuple[Outcome, ...]:
+        return await writes.change(self._caller, kind, structs)
+
+    async def move(self, kind: Kind, ids: Sequence[str], folder_id: str) -> tuple[Outcome, ...]:
+        return await writes.move(self._caller, kind, ids, folder_id)
+
+    async def remove(self, kind: Kind, ids: Sequence[str]) -> tuple[Outcome, ...]:
+        return await writes.remove(self._caller, kind, ids)
+
+    async def upload(self, name: str, content_type: str, chunks: AsyncIterator[bytes], size: int) -> str:
+        return await writes.upload(self._caller, name, content_type, chunks, size)
+
+    async def find(self, item: Item) -> tuple[str, ...]:
+        return await writes.find(self._caller, item)
+
+
+def _version() -> str:
+    try:
+        return version("kerio-resync")
+    except PackageNotFoundError:  # pragma: no cover - run from a tree that was not installed
+        return "0"
+
+
+def _at_home(item: Item, folder_id: str) -> Item:
+    return item if item.folder_id else replace(item, folder_id=folder_id)
+
+
+def _details(
+    answer: Answer, found: tuple[Item, ...], gone: tuple[str, ...], malformed: tuple[Malformed, ...]
+) -> Details:
+    return Details(found, gone, malformed, answer.plain_bytes, answer.wire_bytes, answer.seconds)
+
+
+def _refused(ids: Sequence[str], errors: Sequence[tuple[int, Any]]) -> tuple[tuple[str, ...], tuple[Malformed, ...]]:
+    """The ids that are gone, and those refused for another reason. A refusal for now is raised: the batch waits."""
+    gone: list[str] = []
+    refused: list[Malformed] = []
+    for index, error in errors:
+        if isinstance(error, ServerTrouble) or (isinstance(error, ServerRefused) and error.code == refusals.EXPIRED):
+            raise error
+        if not 0 <= index < len(ids):
+            raise ServerNonsense("an error about an item that was not asked for")
+        if isinstance(error, ItemGone):
+            gone.append(ids[index])
+        else:
+            refused.append(Malformed(ids[index], error.detail))
+    return tuple(gone), tuple(refused)
+
+
+def unanswered(ids: Sequence[str], details: Details) -> list[str]:
+    """The ids that a reply says nothing about."""
+    answered = {item.id for item in details.items}.union(details.gone, (one.id for one in details.malformed))
+    return [one for one in ids if one not in answered]
+
+
+def joined(parts: Sequence[Details]) -> Details:
+    """Several answers as one: bytes add up, and so do seconds, which is what the trips cost."""
+    return Details(
+        tuple(item for part in parts for item in part.items),
+        tuple(one for part in parts for one in part.gone),
+        tuple(one for part in parts for one in part.malformed),
+        sum(part.plain_bytes for part in parts),
+        sum(part.wire_bytes for part in parts),
+        sum(part.seconds for part in parts),
+    )

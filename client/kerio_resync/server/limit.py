@@ -1,0 +1,165 @@
+"""How many requests may be in flight: a pure value that learns from each reply.
+
+Promises: a refusal cuts once an episode, however many requests it hits; delay counts too, so that a server that queues
+instead of refusing is spared as well; nothing grows that isn't used. It refuses to read much into few replies: delay is
+judged in windows of at least `WINDOW` replies sent after the last change, because service times scatter.
+
+Why so. What a reply waits for has three parts: the way and the service themselves, a queue in the server, and our own
+bytes that are before it on the link. Only the second one hurts the people in front of the server. The third is taken
+off (`Sample.link`: the bytes that came in meanwhile, at the link's rate) and judged apart, mildly: a slow link wants
+its round trip times rate in flight, and no more. The first differs by call and size, so each class of replies has its
+own unit, learnt once, and a window's index is its waits in such units. What the index was is remembered for each level
+of the limit; the least of the levels up to the present one is the floor. A floor of an hour ago says little about a
+server's afternoon, so once it is `STALE` the limit dips for one window to look at it afresh.
+Ideas: TCP Vegas; Netflix's concurrency-limits (Vegas, Gradient2); BBR for the link's rate and the dips.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from math import log2
+from typing import Literal
+
+Outcome = Literal["ok", "ignored", "dropped"]
+Class = tuple[str, int]
+
+WINDOW = 40  # replies; the mean of 40 exponential times still scatters by a sixth
+HIGH = 1.6  # a window this many times the floor is a queue
+AIM = 1.4  # what a cut aims at
+LOW = 1.3  # a window below this may be grown upon
+DROP = 0.7  # what a refusal leaves of the limit
+DIP = 0.25  # what a look at the floor leaves of it
+STALE = 40.0  # seconds after which the floor is looked at afresh
+LINK_FULL = 1.0  # seconds of our own bytes before a reply: the link has enough to do
+LINK_LONG = 3.0  # and this is too much: a lost reply would cost much, and memory
+LEARNT = 64  # replies that make a class's unit
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One attempt. `started` and `now` in the clock's seconds; `wait` until the reply's head; `link` the part of `wait`
+    that our own bytes on the link explain; `used` requests in flight when it started, itself among them; `size` of the
+    reply in bytes; `kind` names the call."""
+
+    outcome: Outcome
+    started: float = 0.0
+    now: float = 0.0
+    wait: float = 0.0
+    link: float = 0.0
+    used: int = 1
+    size: int = 0
+    kind: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """What the replies since the last judgement add up to."""
+
+    replies: int = 0
+    wait: float = 0.0
+    units: float = 0.0
+    link: float = 0.0
+    used: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """The index at one level of the limit: the mean of `replies`, last seen at `time`."""
+
+    index: float
+    replies: int
+    time: float
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """`value` requests may be in flight, between `least` and `most`; `after` gives the limit that a reply leaves."""
+
+    value: float = 4.0
+    most: int = 64
+    least: int = 1
+    starting: bool = True  # doubling until the first sign of a limit
+    back: float = 0.0  # what a dip returns to; 0: none is under way
+    changed: float = float("-inf")  # replies to what was sent before say nothing about this value
+    pressure: float = 1.0  # the last window's index over the floor
+    window: Window = Window()
+    records: Mapping[int, Record] = field(default_factory=dict)
+    units: Mapping[Class, tuple[int, float]] = field(default_factory=dict)
+
+    @property
+    def slots(self) -> int:
+        return max(self.least, min(self.most, int(self.value)))
+
+    def after(self, sample: Sample) -> Limit:
+        """The limit after one attempt. An attempt sent before the last change can't cut again, nor be grown upon."""
+        if sample.outcome == "ignored" or sample.started < self.changed:
+            return self
+        if sample.outcome == "dropped":
+            return self._cut(DROP, sample.now)
+        return self._counted(sample)._judged(sample.now)
+
+    def _counted(self, sample: Sample) -> Limit:
+        wait = max(sample.wait - sample.link, 1e-4)
+        key = (sample.kind, sample.size.bit_length() // 2)
+        seen, unit = self.units.get(key, (0, 0.0))
+        units = self.units
+        if seen < LEARNT:
+            unit += (wait / self.pressure - unit) / (seen + 1)
+            units = {**units, key: (seen + 1, unit)}
+        window = Window(
+            replies=self.window.replies + 1,
+            wait=self.window.wait + wait,
+            units=self.window.units + unit,
+            link=self.window.link + sample.link,
+            used=max(self.window.used, sample.used),
+        )
+        return replace(self, window=window, units=units)
+
+    def _judged(self, now: float) -> Limit:
+        window = self.window
+        if window.replies < (max(8, self.slots) if self.starting else max(WINDOW, self.slots)):
+            return self
+        level = round(2 * log2(self.slots))
+        records = {**self.records, level: _merged(self.records.get(level), window, now)}
+        floor = min((record for at, record in records.items() if at <= level), key=lambda record: record.index)
+        pressure = window.wait / window.units / floor.index
+        link = window.link / window.replies
+        kept = replace(self, window=Window(), records=records, pressure=max(pressure, 1.0))
+        if self.back:
+            return replace(kept, value=self.back, back=0.0, changed=now)
+        if pressure > HIGH:
+            return kept._cut(max(AIM / pressure, 0.5), now)
+        if link > LINK_LONG:
+            return kept._cut(DROP, now)
+        easy = pressure < LOW and link < LINK_FULL
+        if not self.starting and self.slots > 1 and now - floor.time > STALE:
+            return kept._dipped(now)
+        if easy and window.used >= self.slots:
+            return kept._grown(now)
+        return replace(kept, starting=self.starting and easy)
+
+    def _dipped(self, now: float) -> Limit:
+        """Looks at the floor afresh; what was known of lower levels is out of date."""
+        value = max(float(self.least), self.value * DIP)
+        return replace(self, value=value, back=self.value, changed=now, records={})
+
+    def _grown(self, now: float) -> Limit:
+        value = self.value * 2 if self.starting else max(self.value + 1, self.value * 1.1)
+        if min(value, self.most) == self.value:
+            return self
+        return replace(self, value=min(value, float(self.most)), changed=now)
+
+    def _cut(self, factor: float, now: float) -> Limit:
+        value = max(float(self.least), self.value * factor)
+        return replace(self, value=value, starting=False, back=0.0, changed=now, window=Window())
+
+
+def _merged(record: Record | None, window: Window, now: float) -> Record:
+    """A level's record with one more window; a window weighs at least a fifth, so that a level can change its mind."""
+    index = window.wait / window.units
+    if record is None:
+        return Record(index, window.replies, now)
+    known = min(record.replies, 4 * WINDOW)
+    total = known + window.replies
+    return Record(record.index + (index - record.index) * window.replies / total, total, now)

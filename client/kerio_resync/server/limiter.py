@@ -1,0 +1,164 @@
+"""Gives each attempt a slot, in the order of asking, and tells the limit what came of it.
+
+Promises: never more attempts in flight than the limit says (`limit.py`); first come, first served; a pause holds
+everyone; a task cancelled while it waits, or just after it was served, loses no slot. Refuses to know why a limit
+changes: that is the pure value's business.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from types import TracebackType
+
+from kerio_resync.errors import Overloaded, ResyncError
+from kerio_resync.server.limit import Limit, Outcome, Sample
+from kerio_resync.server.meter import Meter
+from kerio_resync.server.transport import Silence
+
+
+def outcome_of(error: BaseException | None) -> Outcome:
+    """A refusal for load and a silence say that there was too much; a lost connection says nothing about that."""
+    match error:
+        case None:
+            return "ok"
+        case Overloaded() | Silence():
+            return "dropped"
+        case ResyncError() if not error.retryable:
+            return "ok"
+        case _:
+            return "ignored"
+
+
+class Limiter:
+    """`in_flight` attempts are under way. `clock` in seconds, the event loop's if none is given."""
+
+    def __init__(self, limit: Limit, *, meter: Meter | None = None, clock: Callable[[], float] | None = None) -> None:
+        self.limit = limit
+        self.meter = meter or Meter()
+        self.in_flight = 0
+        self._clock = clock
+        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._paused_until = float("-inf")
+        self._timer: asyncio.TimerHandle | None = None
+
+    def now(self) -> float:
+        return self._clock() if self._clock else asyncio.get_running_loop().time()
+
+    @property
+    def paused(self) -> float:
+        """For how many seconds more nobody may start."""
+        return max(0.0, self._paused_until - self.now())
+
+    def slot(self, kind: str = "") -> Slot:
+        """An asynchronous context in which one attempt may be made."""
+        return Slot(self, kind)
+
+    def pause_until(self, when: float) -> None:
+        """Nobody starts before `when`, in the clock's seconds; an earlier end than the present one changes nothing."""
+        if when > self._paused_until:
+            self._paused_until = when
+            self._set_timer()
+
+    def close(self) -> None:
+        if self._timer:
+            self._timer.cancel()
+            self._timer = None
+
+    async def acquire(self) -> None:
+        first = False
+        if not self._waiting and self.in_flight < self.limit.slots and self.paused <= 0:
+            self.in_flight += 1
+            return
+        while True:
+            turn = asyncio.get_running_loop().create_future()
+            (self._waiting.appendleft if first else self._waiting.append)(turn)
+            try:
+                await turn
+            except asyncio.CancelledError:
+                self._leave(turn)
+                raise
+            if self.paused <= 0:
+                return
+            # a pause began between being served and getting the word: give the slot back, but keep the place
+            self.in_flight -= 1
+            first = True
+
+    def release(self, sample: Sample) -> None:
+        self.in_flight -= 1
+        self.limit = self.limit.after(sample)
+        self._serve()
+
+    def _leave(self, turn: asyncio.Future[None]) -> None:
+        if turn.done() and not turn.cancelled():
+            self.in_flight -= 1
+            self._serve()
+        else:
+            self._waiting.remove(turn)
+
+    def _serve(self) -> None:
+        if not self._waiting or self.paused > 0:
+            return
+        while self._waiting and self.in_flight < self.limit.slots:
+            turn = self._waiting.popleft()
+            self.in_flight += 1
+            turn.set_result(None)
+
+    def _set_timer(self) -> None:
+        if self._timer:
+            self._timer.cancel()
+        self._timer = asyncio.get_running_loop().call_later(self.paused, self._pause_over)
+
+    def _pause_over(self) -> None:
+        self._timer = None
+        if self.paused > 0:  # a timer may fire a clock's tick early
+            self._set_timer()
+        else:
+            self._serve()
+
+
+class Slot:
+    """One attempt. Call `answered` when the reply's head is there, and set `size` once its body is."""
+
+    __slots__ = ("_before", "_limiter", "_link", "_started", "_used", "_wait", "kind", "size")
+
+    def __init__(self, limiter: Limiter, kind: str) -> None:
+        self._limiter = limiter
+        self.kind = kind
+        self.size = 0
+        self._wait: float | None = None
+        self._link = 0.0
+
+    async def __aenter__(self) -> Slot:
+        limiter = self._limiter
+        await limiter.acquire()
+        self._started = limiter.now()
+        self._used = limiter.in_flight
+        self._before = limiter.meter.total
+        return self
+
+    def answered(self) -> None:
+        limiter = self._limiter
+        self._wait = limiter.now() - self._started
+        self._link = limiter.meter.link_share(self._before, self._wait)
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        outcome = outcome_of(error)
+        if outcome == "ok" and self._wait is None:
+            outcome = "ignored"
+        limiter = self._limiter
+        limiter.release(
+            Sample(
+                outcome,
+                started=self._started,
+                now=limiter.now(),
+                wait=self._wait or 0.0,
+                link=self._link,
+                used=self._used,
+                size=self.size,
+                kind=self.kind,
+            )
+        )

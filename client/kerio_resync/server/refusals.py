@@ -1,0 +1,129 @@
+"""What the server's refusals mean to us: codes and statuses on one side, our errors on the other.
+
+Promises: each documented code, and each that is not, becomes exactly one of our errors. What the reply leaves open
+(a proxy's 502, an internal error) counts as unknown for calls that must not happen twice. Refuses to pass on a message
+of more than a line.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+
+from kerio_resync.errors import (
+    BadCredentials,
+    FolderDenied,
+    Interrupted,
+    ItemGone,
+    KeyExpired,
+    Overloaded,
+    ResyncError,
+    ServerNonsense,
+    ServerRefused,
+    SessionExpired,
+    TooLarge,
+    Unreachable,
+)
+
+LOGIN = "Session.login"
+KEYED = ("Changes.get", "Changes.getFolder", "Changes.getAccount")
+
+PARSE, INTERNAL, EXPIRED = -32700, -32603, -32001
+NO_SUCH_ITEM, NOT_PERMITTED, ACCESS_DENIED = 1002, 1003, 1004
+REINDEXING, BLOCKED, QUOTA, NO_SUCH_FOLDER = 4100, 4101, 4102, 4104
+LONGEST_WAIT = 24 * 3600.0  # seconds; a `Retry-After` beyond that is taken for this
+
+_PLACEHOLDER = re.compile(r"%([1-9][0-9]?)")
+
+
+def sentence(message: object, parameters: Sequence[object] = (), limit: int = 200) -> str:
+    """A server's message on one line, its `%1` filled in from the parameters where there are any."""
+
+    def fill(found: re.Match[str]) -> str:
+        index = int(found[1]) - 1
+        return str(parameters[index]) if index < len(parameters) else found[0]
+
+    text = _PLACEHOLDER.sub(fill, message) if isinstance(message, str) else ""
+    text = "".join(c if c.isprintable() else " " for c in " ".join(text[: 4 * limit].split()))
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def of_code(
+    method: str, code: int, message: str, *, idempotent: bool = True, after: float | None = None
+) -> ResyncError:
+    """The error for a JSON-RPC or application error of a whole call; `after`: what `Retry-After` said, in seconds."""
+    detail = message or "no reason given"
+    match code:
+        case _ if method == LOGIN and code > 0 and code not in (REINDEXING, BLOCKED, 413):
+            return BadCredentials(detail, code=code, method=method)
+        case -32001:
+            return SessionExpired(detail, code=code, method=method)
+        case 4100 | 4101 | 429 | 503:
+            return Overloaded(f"{method}: {detail}", retry_after=after)
+        case -32700:
+            return Unreachable(f"{method}: the request arrived garbled ({detail})")
+        case -32603:
+            return Interrupted(f"{method}: an internal error of the server ({detail})")
+        case 413:
+            return TooLarge(detail, code=code, method=method)
+        case _ if method in KEYED and code != -32601:
+            return KeyExpired(detail, code=code, method=method)
+        case 1002:
+            return ItemGone(detail, code=code, method=method)
+        case 4104:
+            return ItemGone(detail, code=code, method=method, scope="folder")
+        case 1003 | 1004:
+            return FolderDenied(detail, code=code, method=method)
+        case 4102:
+            return ServerRefused(detail, code=code, method=method, scope="item")
+        case _:
+            return ServerRefused(detail, code=code, method=method)
+
+
+def of_item(method: str, code: int, message: str) -> ResyncError:
+    """The error for one line of `errors` in a reply about many items."""
+    error = of_code(method, code, message)
+    if isinstance(error, ServerRefused) and not isinstance(error, SessionExpired):
+        error.scope = "item"
+    return error
+
+
+def of_status(
+    method: str, status: int, *, idempotent: bool = True, after: float | None = None, html: bool = False
+) -> ResyncError:
+    """The error for a reply that holds no JSON-RPC answer."""
+    match status:
+        case 429 | 503:
+            return Overloaded(f"{method}: status {status}", retry_after=after)
+        case 502 | 504:
+            # a gateway lost the reply: whether the server did it, nobody knows
+            if idempotent:
+                return Overloaded(f"{method}: status {status} from a gateway", retry_after=after)
+            return Interrupted(f"{method}: status {status} from a gateway")
+        case 413:
+            return TooLarge("too large for the server", code=status, method=method)
+        case 401:
+            return SessionExpired("the server wants a login", code=status, method=method)
+        case 403:
+            return ServerRefused("access denied", code=status, method=method)
+        case _:
+            what = "a web page" if html else "something that is not JSON"
+            return ServerNonsense(f"{method} is answered with {what} (status {status})")
+
+
+def retry_after(value: str | None, now: datetime | None = None) -> float | None:
+    """`Retry-After` in seconds, from both of its forms (RFC 9110, 10.2.3); None if absent or neither."""
+    if not value:
+        return None
+    value = value.strip()
+    if value.isascii() and value.isdigit():
+        return min(float(value[:12]), LONGEST_WAIT)
+    try:
+        when = parsedate_to_datetime(value)
+    except (ValueError, TypeError, IndexError, OverflowError):
+        return None
+    if when.tzinfo is None:
+        when = when.replace(tzinfo=UTC)
+    return min(max(0.0, (when - (now or datetime.now(UTC))).total_seconds()), LONGEST_WAIT)

@@ -1,0 +1,199 @@
+"""When a call is made again, and after how long.
+
+Promises: what was surely not processed may always be repeated; what may have been, only if it is idempotent; a server
+that asks for time gets it; nonsense is heard a few times, not for ever; all of it ends when `patience` runs out, and
+then the last error comes out as it is. Each repetition is told as an event with its reason. Refuses to sleep or to roll
+dice by itself: both are given. The decision is `verdict`, a function of values; tenacity carries it out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from kerio_resync.errors import Interrupted, Overloaded, ResyncError, ServerNonsense, SessionExpired, Unreachable
+from kerio_resync.events import Listener, Retrying, nobody
+from kerio_resync.server.inflate import TooLong
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
+
+T = TypeVar("T")
+
+NONSENSE = 4  # times that nonsense is heard
+SESSIONS = 5  # sessions that may die under one call
+
+
+@dataclass(frozen=True, slots=True)
+class Backoff:
+    """Full jitter: anything up to `base` doubled `n` times, but `cap` at most (seconds)."""
+
+    base: float
+    cap: float
+
+    def after(self, n: int, chance: float) -> float:
+        return chance * min(self.cap, self.base * 2.0 ** min(n, 30))
+
+
+UNREACHABLE = Backoff(0.5, 30.0)
+INTERRUPTED = Backoff(0.25, 15.0)
+OVERLOADED = Backoff(1.0, 30.0)
+GARBLED = Backoff(0.5, 5.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Situation:
+    """`seen`: how often this kind of trouble came before in this call; `elapsed` and `patience` in seconds; `chance` in
+    [0, 1)."""
+
+    seen: int = 0
+    idempotent: bool = True
+    elapsed: float = 0.0
+    patience: float = 600.0
+    chance: float = 0.5
+
+
+def kind_of(error: BaseException) -> type[BaseException]:
+    """The kind of trouble that counts together."""
+    for kind in (Unreachable, Interrupted, Overloaded, ServerNonsense, SessionExpired):
+        if isinstance(error, kind):
+            return kind
+    return type(error)
+
+
+def verdict(error: BaseException, at: Situation) -> float | None:
+    """Seconds to wait before the call is made again; None: the error is the result."""
+    wait: float
+    match error:
+        case SessionExpired():
+            return 0.0 if at.seen < SESSIONS else None
+        case Unreachable():
+            wait = UNREACHABLE.after(at.seen, at.chance)
+        case Interrupted() if at.idempotent:
+            wait = INTERRUPTED.after(at.seen, at.chance)
+        case Overloaded() if error.retry_after is not None:
+            return error.retry_after if at.elapsed + error.retry_after <= at.patience else None
+        case Overloaded():
+            wait = OVERLOADED.after(at.seen, at.chance)
+        case ServerNonsense() if at.idempotent and at.seen < NONSENSE - 1 and not isinstance(error, TooLong):
+            wait = GARBLED.after(at.seen, at.chance)
+        case _:
+            return None
+    left = at.patience - at.elapsed
+    return min(wait, left) if left > 0 else None
+
+
+@dataclass(slots=True)
+class History:
+    """What has happened to one call so far. A long transfer clears it whenever it has got further than ever before."""
+
+    since: float | None = None
+    attempts: int = 0
+    seen: dict[type[BaseException], int] = field(default_factory=dict)
+
+    def clear(self) -> None:
+        self.since, self.attempts = None, 0
+        self.seen.clear()
+
+
+async def never() -> None:
+    """The renewal of what has no session."""
+
+
+@dataclass(frozen=True, slots=True)
+class Persistence:
+    """Makes calls until they succeed or `verdict` gives them up. `overloaded` is told of each refusal for load, and
+    `patience` is in seconds; `chance` rolls a number in [0, 1). `retries` counts all repetitions."""
+
+    patience: float = 600.0
+    listen: Listener = nobody
+    overloaded: Callable[[Overloaded], None] | None = None
+    clock: Callable[[], float] | None = None
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+    chance: Callable[[], float] = random.random
+    counts: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def retries(self) -> int:
+        return sum(self.counts.values())
+
+    async def call(
+        self,
+        attempt: Callable[[], Awaitable[T]],
+        name: str,
+        *,
+        idempotent: bool = True,
+        renew: Callable[[], Awaitable[None]] = never,
+        history: History | None = None,
+        patience: float | None = None,
+    ) -> T:
+        """What `attempt` returns in the end, or its last error. `renew` logs in again; its errors come out at once."""
+        run = _Run(self, name, idempotent, renew, history or History(), self.patience if patience is None else patience)
+        if run.history.since is None:
+            run.history.since = self._now()
+        # one object a call: tenacity keeps the state of an iteration on the object
+        retrying = AsyncRetrying(
+            sleep=self.sleep,
+            wait=run.wait,
+            stop=run.stop,
+            retry=retry_if_exception_type(ResyncError),
+            before_sleep=run.prepare,
+            reraise=True,
+        )
+        return await retrying(attempt)
+
+    def _now(self) -> float:
+        return self.clock() if self.clock else asyncio.get_running_loop().time()
+
+
+@dataclass(slots=True)
+class _Run:
+    """tenacity's questions, answered for one call."""
+
+    by: Persistence
+    name: str
+    idempotent: bool
+    renew: Callable[[], Awaitable[None]]
+    history: History
+    patience: float
+    seconds: float | None = None
+
+    def wait(self, state: RetryCallState) -> float:
+        error = _error(state)
+        history = self.history
+        kind = kind_of(error)
+        at = Situation(
+            seen=history.seen.get(kind, 0),
+            idempotent=self.idempotent,
+            elapsed=self.by._now() - (history.since or 0.0),
+            patience=self.patience,
+            chance=self.by.chance(),
+        )
+        if isinstance(error, Overloaded) and self.by.overloaded:
+            self.by.overloaded(error)
+        self.seconds = verdict(error, at)
+        history.seen[kind] = at.seen + 1
+        history.attempts += 1
+        return self.seconds or 0.0
+
+    def stop(self, state: RetryCallState) -> bool:
+        return self.seconds is None
+
+    async def prepare(self, state: RetryCallState) -> None:
+        error = _error(state)
+        self.by.counts[self.name] = self.by.counts.get(self.name, 0) + 1
+        self.by.listen(Retrying(self.name, self.history.attempts, self.seconds or 0.0, reason(error)))
+        if isinstance(error, SessionExpired):
+            await self.renew()
+
+
+def reason(error: BaseException) -> str:
+    """One line for people, without mail text."""
+    detail = error.detail if isinstance(error, ResyncError) else ""
+    return f"{type(error).__name__}: {detail}" if detail else type(error).__name__
+
+
+def _error(state: RetryCallState) -> BaseException:
+    error = state.outcome.exception() if state.outcome else None
+    return error or ResyncError()

@@ -1,0 +1,363 @@
+"""The vendor's spellings, and JSON: what the server's words become in ours, but for the items (`items.py`).
+
+Promises: a reply is parsed once, and whatever it holds ends in a value or in one of our errors; members that are
+unknown or missing do no harm; canonical JSON has its keys sorted at every level, no spaces, UTF-8. Refuses to guess
+where guessing could lose mail: a change feed with a line that can't be read is nonsense.
+
+Why two parsers: orjson reads and writes fastest (measured: 220 to 250 MB/s both ways, pydantic's own 90 to 185), but
+knows neither lone surrogates nor numbers that are none, which one sloppy item may bring into a reply. Then the whole
+reply is read by the slower one of the standard library, which does. pydantic checks what we use, on what was parsed.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Annotated, Any, Literal, Required
+
+import orjson
+from kerio_resync.errors import ResyncError, ServerNonsense
+from kerio_resync.model import Change, Changes, ChangeType, Folder, Kind, Outcome, Place, Quota, Role
+from kerio_resync.server import refusals
+from pydantic import Field, TypeAdapter, ValidationError
+from typing_extensions import TypedDict
+
+Canonical = Callable[[Any], bytes]
+Int64 = Annotated[int, Field(ge=-(2**63), le=2**63 - 1)]
+Id = Annotated[str, Field(min_length=1, pattern=r"^[^\x00-\x1f]+$")]
+
+SERVICES: Mapping[Kind, str] = {
+    "mail": "Mails",
+    "contact": "Contacts",
+    "event": "Events",
+    "task": "Tasks",
+    "note": "Notes",
+}
+# Events.get names its first parameter differently from its siblings
+FOLDERS_PARAMETER: Mapping[Kind, str] = {
+    "mail": "folderIds",
+    "contact": "folderIds",
+    "event": "ids",
+    "task": "folderIds",
+    "note": "folderIds",
+}
+
+
+# JSON
+
+
+def parsed(data: bytes) -> tuple[Any, Canonical]:
+    """A reply's value, and the function that writes parts of it as canonical JSON. ValueError says what is wrong."""
+    try:
+        return orjson.loads(data), canonical
+    except orjson.JSONDecodeError as error:
+        if "limit exceeded" in error.msg:
+            raise ValueError("nested too deeply") from None
+    try:
+        return json.loads(data.decode("utf-8")), exact
+    except UnicodeDecodeError:
+        raise ValueError("not UTF-8") from None
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    except json.JSONDecodeError as error:
+        # the message quotes nothing of the text
+        raise ValueError(f"{error.msg[:80]} at byte {error.pos:,} of {len(data):,}") from None
+
+
+def canonical(value: Any) -> bytes:
+    """Canonical JSON. ValueError if the value can't be written."""
+    try:
+        return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
+    except TypeError:
+        return exact(value)
+
+
+def exact(value: Any) -> bytes:
+    """The same for values that orjson can't write, or would change: lone surrogates, numbers that are none."""
+    try:
+        text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    # for a lone surrogate, which UTF-8 can't hold, this writes just JSON's escape
+    return text.encode("utf-8", "backslashreplace")
+
+
+def looks_like_html(data: bytes) -> bool:
+    return data[:512].lstrip()[:1] == b"<"
+
+
+# Calls
+
+
+def request(number: int, method: str, params: Mapping[str, Any]) -> bytes:
+    return canonical({"jsonrpc": "2.0", "id": number, "method": method, "params": params})
+
+
+class _Parameters(TypedDict, total=False):
+    positionalParameters: list[Any]
+
+
+class _ErrorData(TypedDict, total=False):
+    messageParameters: _Parameters
+
+
+class _Error(TypedDict, total=False):
+    inputIndex: int
+    code: Required[int]
+    message: str
+    data: _ErrorData
+    messageParameters: _Parameters
+
+
+_ERROR: TypeAdapter[Any] = TypeAdapter(_Error)
+
+
+def error_of(value: Any) -> tuple[int, str]:
+    """The (code, message) of an `error` member or of a line of `errors`; code 0 if it is none."""
+    try:
+        error = _ERROR.validate_python(value)
+    except ValidationError:
+        code = value.get("code") if isinstance(value, dict) else None
+        return (code, "") if isinstance(code, int) else (0, "an error without a code")
+    parameters = error.get("messageParameters") or error.get("data", {}).get("messageParameters", {})
+    message = refusals.sentence(error.get("message", ""), parameters.get("positionalParameters", ()))
+    return error["code"], message
+
+
+def query(
+    fields: Sequence[str], start: int, limit: int, order: str = "", *, descending: bool = False, like: Any = None
+) -> dict[str, Any]:
+    """A SearchQuery; no fields: all of them; `like`: pairs of member and value that must be equal."""
+    return {
+        "fields": list(fields),
+        "conditions": [{"fieldName": name, "comparator": "Eq", "value": value} for name, value in like or ()],
+        "combining": "And",
+        "start": start,
+        "limit": limit,
+        "orderBy": [{"columnName": order, "direction": "Desc" if descending else "Asc", "caseSensitive": False}]
+        if order
+        else [],
+    }
+
+
+def list_of(method: str, result: Mapping[str, Any], name: str = "list") -> list[Any]:
+    """A member that must be a list; one that is missing or null is empty only where the reply may leave it out."""
+    value = result.get(name)
+    if isinstance(value, list):
+        return value
+    if value is None and name == "errors":
+        return []
+    raise ServerNonsense(f"{method} is answered without its {name}")
+
+
+def member(method: str, result: Mapping[str, Any], name: str) -> dict[str, Any]:
+    value = result.get(name)
+    if isinstance(value, dict):
+        return value
+    raise ServerNonsense(f"{method} is answered without its {name}")
+
+
+def int_of(value: Any) -> int:
+    """A count or size; 0 for what is none."""
+    return value if type(value) is int and 0 <= value < 2**63 else 0
+
+
+def text_of(value: Any) -> str:
+    """A string that a database can hold: empty for what is none, without NULs and lone surrogates."""
+    if not isinstance(value, str):
+        return ""
+    text: str = value if value.isascii() else value.encode("utf-8", "replace").decode("utf-8")
+    return text.replace("\0", "")
+
+
+def item_errors(method: str, result: Mapping[str, Any]) -> list[tuple[int, ResyncError]]:
+    """The (index of the input, error) of each item that a call about many refused."""
+    errors: list[tuple[int, ResyncError]] = []
+    for line in list_of(method, result, "errors"):
+        code, message = error_of(line)
+        index = line.get("inputIndex") if isinstance(line, dict) else None
+        errors.append((index if type(index) is int else -1, refusals.of_item(method, code, message)))
+    return errors
+
+
+def outcomes(method: str, result: Mapping[str, Any], count: int, *, told: bool) -> tuple[Outcome, ...]:
+    """What became of each of `count` items; `told`: the reply must name those that succeeded."""
+    found: dict[int, Outcome] = {}
+    for line in list_of(method, result, "result") if told else ():
+        if isinstance(line, dict) and 0 <= (index := int_of(line.get("inputIndex"))) < count:
+            found[index] = Outcome(index, text_of(line.get("id")), int_of(line.get("watermark")))
+    for index, error in item_errors(method, result):
+        found[index] = Outcome(index, error=error)
+    unsaid = ServerNonsense(f"{method} does not say what became of an item", scope="item") if told else None
+    return tuple(found.get(index, Outcome(index, error=unsaid)) for index in range(count))
+
+
+# Session
+
+
+def account_of(details: Mapping[str, Any]) -> tuple[str, str]:
+    """The (account id, address) of a UserInfo."""
+    emails = details.get("emails")
+    first = text_of(emails[0]) if isinstance(emails, list) and emails else ""
+    return text_of(details.get("id")), text_of(details.get("preferredAddress")) or first
+
+
+def quota_of(info: Mapping[str, Any]) -> Quota:
+    return Quota(items=int_of(info.get("messagesUsed")), bytes=int_of(info.get("spaceUsed")))
+
+
+# Folders
+
+_KIND: Mapping[str, Kind] = {
+    "FMail": "mail",
+    "FContact": "contact",
+    "FCalendar": "event",
+    "FTask": "task",
+    "FNote": "note",
+}
+_ROLE: Mapping[str, Role] = {
+    "FSubInbox": "inbox",
+    "FSubDrafts": "drafts",
+    "FSubSentItems": "sent",
+    "FSubDeletedItems": "trash",
+    "FSubJunkEmail": "junk",
+    "FSubDefault": "default",
+    "FSubGalResources": "resources",
+    "FSubGalContacts": "people",
+}
+_FOLDER_MEMBERS = (
+    "id parentId name ownerName emailAddress type subType placeType access isShared isDelegated nestingLevel"
+    " messageCount messageUnread messageSize checked color published"
+)
+_FOLDER = frozenset(_FOLDER_MEMBERS.split())
+
+
+def folder_of(value: Any, place: Place, canonical: Canonical) -> Folder | None:
+    """A Folder struct in our words; None if it has no id."""
+    if not isinstance(value, dict) or not (folder_id := _id_of(value.get("id"))):
+        return None
+    get = value.get
+    payload, extra = divided(value, _FOLDER, canonical)
+    return Folder(
+        id=folder_id,
+        parent_id=text_of(get("parentId")),
+        name=text_of(get("name")),
+        kind=_KIND.get(text_of(get("type"))),
+        role=_ROLE.get(text_of(get("subType")), "none"),
+        place="public" if get("placeType") == "FPlacePublic" else place,
+        owner=text_of(get("ownerName")) or text_of(get("emailAddress")),
+        readable=get("access") != "FAccessListingOnly",
+        count=int_of(get("messageCount")),
+        unread=int_of(get("messageUnread")),
+        size=int_of(get("messageSize")),
+        payload=payload,
+        extra=extra,
+    )
+
+
+def divided(value: dict[str, Any], known: frozenset[str], canonical: Canonical) -> tuple[bytes, bytes | None]:
+    """A struct's known members and, if there are any, the others, both as canonical JSON. ValueError."""
+    if value.keys() <= known:
+        return canonical(value), None
+    extra = {name: value[name] for name in value if name not in known}
+    return canonical({name: value[name] for name in value if name in known}), canonical(extra)
+
+
+def shared_mailboxes(method: str, result: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
+    """The (mailbox id, owner's name) of each shared mailbox."""
+    for mailbox in list_of(method, result, "mailboxes"):
+        if isinstance(mailbox, dict) and (mailbox_id := _id_of(mailbox.get("mailboxId"))):
+            principal = mailbox.get("principal")
+            name = text_of(principal.get("displayName")) if isinstance(principal, dict) else ""
+            yield mailbox_id, name
+
+
+def _id_of(value: Any) -> str:
+    text = text_of(value)
+    return text if text == value and text.isprintable() else ""
+
+
+# Changes
+
+_ChangeWord = Literal[
+    "chtCreated",
+    "chtCopied",
+    "chtDeleted",
+    "chtModified",
+    "chtMoved",
+    "chtNewMail",
+    "chtStatus",
+    "chtReadFlagChanged",
+    "chtModifiedMetadata",
+    "chtModifiedContent",
+]
+_CHANGE: Mapping[str, ChangeType] = {
+    "chtCreated": "created",
+    "chtCopied": "created",
+    "chtNewMail": "created",
+    "chtDeleted": "deleted",
+    "chtModified": "modified",
+    "chtModifiedMetadata": "modified",
+    "chtModifiedContent": "modified",
+    "chtStatus": "flags",
+    "chtReadFlagChanged": "flags",
+    "chtMoved": "moved",
+}
+_ITEM: Mapping[str, Kind] = {
+    "itMail": "mail",
+    "itCalendar": "event",
+    "itContact": "contact",
+    "itTask": "task",
+    "itNote": "note",
+}
+
+
+class _Change(TypedDict, total=False):
+    isFolder: bool
+    type: Required[_ChangeWord]
+    itemType: str | None
+    itemId: Required[Id]
+    parentId: str | None
+    origId: str | None
+    origParentId: str | None
+    watermark: Int64
+
+
+_CHANGES: TypeAdapter[Any] = TypeAdapter(list[_Change])
+
+
+def key_of(method: str, result: Mapping[str, Any], canonical: Canonical) -> str:
+    """A sync key as opaque text."""
+    return canonical(member(method, result, "syncKey")).decode("utf-8")
+
+
+def key_struct(key: str) -> Any:
+    """What the server calls the key. ValueError if it is none of ours."""
+    value = orjson.loads(key)
+    if not isinstance(value, dict):
+        raise ValueError("not a sync key")
+    return value
+
+
+def changes_of(method: str, result: Mapping[str, Any], canonical: Canonical) -> Changes:
+    """The feed, in the order it was told. ServerNonsense if a line of it can't be understood."""
+    try:
+        lines = _CHANGES.validate_python(list_of(method, result))
+    except ValidationError as error:
+        where = ".".join(str(part) for part in error.errors()[0]["loc"][:2])
+        raise ServerNonsense(f"{method} tells a change that can't be understood ({where})") from None
+    return Changes(tuple(_change(line) for line in lines), key_of(method, result, canonical))
+
+
+def _change(line: Mapping[str, Any]) -> Change:
+    get = line.get
+    return Change(
+        type=_CHANGE[line["type"]],
+        id=line["itemId"],
+        parent_id=get("parentId") or "",
+        is_folder=get("isFolder", False),
+        kind=_ITEM.get(get("itemType") or ""),
+        watermark=get("watermark", 0),
+        old_id=get("origId") or "",
+        old_parent_id=get("origParentId") or "",
+    )

@@ -1,0 +1,126 @@
+"""Changes to the server's mailbox: what a replay of local changes needs.
+
+Promises: each item of a call has its own outcome, in the order given; what must not happen twice is not repeated when
+the reply got lost (`Interrupted` comes out); no mail is sent by creating it (`send` is taken out). Refuses to guess: an
+item whose outcome the reply leaves out counts as failed with `ServerNonsense`.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+from urllib.parse import quote
+
+from kerio_resync.errors import Interrupted, ItemGone, ServerNonsense
+from kerio_resync.model import Item, Kind, Outcome
+from kerio_resync.server import items, wire
+from kerio_resync.server.rpc import LARGE, SMALL, Answer, Caller, judged
+from kerio_resync.server.transport import Request
+
+UPLOAD = "/webmail/api/upload"
+UPLOAD_NAME = "POST upload"
+CANDIDATES = 100  # items alike that a search looks at
+
+
+async def create(caller: Caller, kind: Kind, folder_id: str, structs: Sequence[bytes]) -> tuple[Outcome, ...]:
+    method = f"{wire.SERVICES[kind]}.create"
+    values = [items.for_create(kind, folder_id, struct) for struct in structs]
+    for value in values:
+        value.pop("send", None)
+    answer = await caller.call(method, {wire.SERVICES[kind].lower(): values}, idempotent=False)
+    return wire.outcomes(method, answer.result, len(values), told=True)
+
+
+async def change(caller: Caller, kind: Kind, structs: Sequence[bytes]) -> tuple[Outcome, ...]:
+    """Setting the same members again does no harm, so a lost reply is asked for again."""
+    method = f"{wire.SERVICES[kind]}.set"
+    values = [items.for_change(kind, struct) for struct in structs]
+    for value in values:
+        value.pop("send", None)
+    answer = await caller.call(method, {wire.SERVICES[kind].lower(): values})
+    return wire.outcomes(method, answer.result, len(values), told=True)
+
+
+async def move(caller: Caller, kind: Kind, ids: Sequence[str], folder_id: str) -> tuple[Outcome, ...]:
+    """A move changes the id, so that a second one would not find the item: not repeated."""
+    method = f"{wire.SERVICES[kind]}.move"
+    answer = await caller.call(method, {"ids": list(ids), "folder": folder_id}, idempotent=False)
+    return wire.outcomes(method, answer.result, len(ids), told=True)
+
+
+async def remove(caller: Caller, kind: Kind, ids: Sequence[str]) -> tuple[Outcome, ...]:
+    """What is gone already counts as removed: that is how a repeated call finds it."""
+    method = f"{wire.SERVICES[kind]}.remove"
+    answer = await caller.call(method, {"ids": list(ids)})
+    found = wire.outcomes(method, answer.result, len(ids), told=False)
+    return tuple(Outcome(one.index) if isinstance(one.error, ItemGone) else one for one in found)
+
+
+async def upload(caller: Caller, name: str, content_type: str, chunks: AsyncIterator[bytes], size: int) -> str:
+    """Sends a file as multipart/form-data. Only a temporary file comes of it, so it may be repeated."""
+    parts = [chunk async for chunk in chunks]
+    if sum(map(len, parts)) != size:
+        raise ServerNonsense(f"a file of {size:,} bytes that has another length", scope="item")
+    url = caller.session.origin + UPLOAD
+    boundary = secrets.token_hex(16)
+    head = (
+        f"--{boundary}\r\n"
+        f'Content-Disposition: form-data; name="file"; filename="{_quoted(name)}"\r\n'
+        f"Content-Type: {_header(content_type)}\r\n\r\n"
+    )
+    body = b"".join([head.encode(), *parts, f"\r\n--{boundary}--\r\n".encode()])
+
+    async def attempt() -> str:
+        async with caller.limiter.slot(UPLOAD_NAME) as slot:
+            headers = {
+                "Content-Type": f"multipart/form-data; boundary={boundary}",
+                "Accept-Encoding": "identity",
+                **caller.session.headers(url),
+            }
+            request = Request("POST", url, headers, body, caller.timeout)
+            async with caller.transport.send(request) as response:
+                slot.answered()
+                data = await response.read(SMALL)
+                caller.wire_bytes += response.wire_bytes
+            return _uploaded(response.status, response.headers, data)
+
+    return await caller.persist(attempt, UPLOAD_NAME)
+
+
+def _uploaded(status: int, headers: Any, data: bytes) -> str:
+    """The id in an upload's reply, which stands in a JSON-RPC `result` or alone."""
+    try:
+        value, _ = wire.parsed(data)
+    except ValueError:
+        value = None
+    if not isinstance(value, dict) or "fileUpload" not in value:
+        value, _ = judged(UPLOAD_NAME, status, headers, data)
+    file = value.get("fileUpload")
+    if isinstance(file, dict) and (file_id := wire.text_of(file.get("id"))):
+        return file_id
+    raise ServerNonsense(f"{UPLOAD_NAME} is answered without an id", scope="item")
+
+
+async def find(caller: Caller, item: Item) -> tuple[str, ...]:
+    """Ids of the items in the item's folder that look created from it."""
+    service = wire.SERVICES[item.kind]
+    query = wire.query((), 0, CANDIDATES, like=items.looked_up(item))
+    answer: Answer = await caller.call(
+        f"{service}.get", {wire.FOLDERS_PARAMETER[item.kind]: [item.folder_id], "query": query}, limit=LARGE
+    )
+    found, _ = items.items_of(item.kind, wire.list_of(f"{service}.get", answer.result), answer.canonical)
+    return tuple(one.id for one in found if items.alike(item, one))
+
+
+def _quoted(name: str) -> str:
+    """A file name in a form's header: what could end the quotes or the line is percent-encoded, as browsers do."""
+    return "".join(quote(c) if c in '"\\\r\n\0%' else c for c in wire.text_of(name))
+
+
+def _header(content_type: str) -> str:
+    clean = "".join(c for c in content_type if c.isascii() and c.isprintable())
+    return clean if "/" in clean else "application/octet-stream"
+
+
+__all__ = ["Interrupted", "change", "create", "find", "move", "remove", "upload"]
