@@ -11,7 +11,7 @@ from typing import Any
 from kerio_mockserver.api.call import Call, method
 from kerio_mockserver.api.errors import no_such_item
 from kerio_mockserver.api.items import is_id
-from kerio_mockserver.api.query import Query, arranged, read, test_of
+from kerio_mockserver.api.query import Query, arranged, matcher, read
 from kerio_mockserver.api.reference import readable
 from kerio_mockserver.api.select import select
 from kerio_mockserver.mailbox.model import NoSuchItem
@@ -41,7 +41,7 @@ def get(call: Call) -> dict[str, Any]:
     query = read(call.params["query"], "Occurrence", server.manners.page_limit)
     events = select(server.store, "event", call.params["folderIds"], _EVERYTHING)
     every = {one["id"]: one for one in (occurrence(server.store.item(event_id)) for event_id in events)}
-    test = test_of(query)
+    test = matcher(query)
     ids = arranged(((key, one) for key, one in every.items() if test(one)), query)
     page = [every[one] for one in ids[query.start : query.start + query.limit]]
     if query.fields is not None:

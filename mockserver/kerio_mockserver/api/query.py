@@ -3,7 +3,7 @@
 A condition compares one member with a text: numbers as numbers, booleans as `true`/`false`/`1`/`0`, times as instants
 (a whole day is its midnight UTC), enumerations by their place in the reference, texts without regard to case; `Like`
 finds the text anywhere in the member, nested members included. `QUICKSEARCH`, which real clients use, is `Like` over
-the whole item. An order is steady: ties fall back to the item's id.
+the whole item. An order is steady: ties fall back to the item's id, whose last part counts as a number.
 
 Open (chosen here): members that the reference does not name are refused with -32602, in `fields`, `conditions` and
 `orderBy` alike; no `combining` means `And`; a limit under -1 and a negative start are refused with -32602.
@@ -20,7 +20,7 @@ from kerio_mockserver.api.errors import INVALID_PARAMS, Refusal
 from kerio_mockserver.api.reference import ENUMS, readable
 
 Struct = Mapping[str, Any]
-Test = Callable[[Struct], bool]
+Matcher = Callable[[Struct], bool]
 QUICKSEARCH = "QUICKSEARCH"
 
 _DEFAULTS = {"fields": [], "conditions": [], "combining": "And", "start": 0, "limit": -1, "orderBy": []}
@@ -85,7 +85,7 @@ def _known(field: str, members: Mapping[str, str]) -> None:
         raise Refusal(INVALID_PARAMS, "Invalid params: %1 is no member of the item.", field)
 
 
-def test_of(query: Query) -> Test:
+def matcher(query: Query) -> Matcher:
     """Whether an item is among those asked for. Refusal -32602 for a value that its member can't have."""
     tests = [_condition(query.struct, *condition) for condition in query.conditions]
     if not tests:
@@ -127,7 +127,7 @@ def flat(value: Any) -> str:
     return str(value).casefold()
 
 
-def _condition(struct: str, field: str, comparator: str, value: str) -> Test:
+def _condition(struct: str, field: str, comparator: str, value: str) -> Matcher:
     if field == QUICKSEARCH:
         wanted = value.casefold()
         return lambda item: wanted in flat(item)
@@ -143,7 +143,7 @@ def _condition(struct: str, field: str, comparator: str, value: str) -> Test:
     return lambda item: compare(key(item.get(field)), right)
 
 
-def _any_text(field: str, comparator: str, wanted: str) -> Test:
+def _any_text(field: str, comparator: str, wanted: str) -> Matcher:
     """Lists and structures have no order: `Eq` if any text in them is equal; the others as texts go."""
     if comparator == "Eq":
         return lambda item: wanted in flat(item.get(field, "")).split("\n")
@@ -194,6 +194,14 @@ def _sort_key(kind: str, case_sensitive: bool) -> Callable[[Any], Any]:
     if kind in ENUMS:
         places = {name: place for place, name in enumerate(ENUMS[kind])}
         return lambda value: places.get(value, -1)
+    if kind == "KId":
+        return lambda value: _by_number(value or "")
     if kind in _TEXTS:
         return (lambda value: value or "") if case_sensitive else (lambda value: (value or "").casefold())
     return lambda value: flat(value if value is not None else "")
+
+
+def _by_number(item_id: str) -> tuple[str, int, str]:
+    """Ids sort by their folder, then by number as numbers do."""
+    head, _, last = item_id.rpartition("/")
+    return (head, int(last), "") if last.isdecimal() else (head, 0, last)

@@ -12,7 +12,7 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from kerio_mockserver.api.errors import ACCESS_DENIED, FAILED, Refusal
-from kerio_mockserver.api.query import Query, Struct, arranged, test_of
+from kerio_mockserver.api.query import Query, Struct, arranged, matcher
 from kerio_mockserver.mailbox.model import Shelf, Store
 
 NATIVE = frozenset({"id", "receiveDate", "watermark"})
@@ -44,7 +44,7 @@ def select(store: Store, kind: str, folder_ids: Sequence[str], query: Query) -> 
     kept = _recent.setdefault(store, OrderedDict())
     found = kept.get(stamp)
     if found is None:
-        test = test_of(query)
+        test = matcher(query)
         known = ((item_id, item) for item_id, item in _known(store, shelves, query) if test(item))
         found = kept[stamp] = tuple(arranged(known, query))
         while len(kept) > _KEPT:

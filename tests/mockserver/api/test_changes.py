@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from kerio_mockserver.conditions.model import Conditions
+
+from tests.mockserver.caller import Caller, Mailbox, Refused, conforms, logged_in
+
+
+async def key_of(caller: Caller) -> Any:
+    return (await caller.call("Changes.getSyncKey"))["syncKey"]
+
+
+def touch(box: Mailbox, number: int = 0) -> str:
+    item_id = box.store.folder(box.inbox).ordered("id")[number]
+    box.store.set("mail", {"id": item_id, "isFlagged": True})
+    return item_id
+
+
+async def polling(caller: Caller, key: Any, timeout: int = 60) -> asyncio.Task[Any]:
+    """A long poll that has begun to wait."""
+    before = len(caller.core.store.journal.waiters)
+    task = asyncio.ensure_future(caller.call("Changes.get", lastSyncKey=key, timeout=timeout))
+    while len(caller.core.store.journal.waiters) == before:  # noqa: ASYNC110  # the server has no event for it
+        await asyncio.sleep(0)
+    return task
+
+
+async def test_nothing_changed_then_something() -> None:
+    caller, box = await logged_in()
+    key = await key_of(caller)
+    assert await caller.call("Changes.get", lastSyncKey=key, timeout=0) == {"list": [], "syncKey": key}
+    item_id = touch(box)
+    answer = await caller.call("Changes.get", lastSyncKey=key, timeout=60)
+    (change,) = answer["list"]
+    assert conforms(change, "Change") == []
+    assert (change["itemId"], change["watermark"]) == (item_id, answer["syncKey"]["watermark"])
+    assert (await caller.call("Changes.get", lastSyncKey=answer["syncKey"], timeout=0))["list"] == []
+
+
+@pytest.mark.parametrize("code", [1000, 1002])
+async def test_keys_that_cannot_be_answered(code: int) -> None:
+    caller, box = await logged_in(conditions=Conditions.parse({"manners": {"refused_key_code": code}}))
+    key = await key_of(caller)
+    touch(box)
+    box.store.journal.expire(box.store.journal.watermark)
+    bad = [key, key | {"id": 99}, key | {"version": 2}, key | {"watermark": 10**9}, key | {"watermark": -1}, {}]
+    for one in bad:
+        with pytest.raises(Refused) as refused:
+            await caller.call("Changes.get", lastSyncKey=one, timeout=5)
+        assert (refused.value.code, refused.value.status) == (code, 200)
+
+
+async def test_a_long_poll_ends_with_the_change() -> None:
+    caller, box = await logged_in()
+    poll = await polling(caller, await key_of(caller))
+    item_id = touch(box)
+    assert [one["itemId"] for one in (await poll)["list"]] == [item_id]
+    assert len(caller.core.polls) == 0
+
+
+async def test_a_long_poll_ends_when_killed() -> None:
+    caller, _ = await logged_in()
+    key = await key_of(caller)
+    poll = await polling(caller, key)
+    assert await caller.call("Changes.killRequest", lastSyncKey=key) == {}
+    assert (await poll) == {"list": [], "syncKey": key}
+
+
+async def test_a_second_poll_with_the_key_ends_the_first() -> None:
+    caller, _ = await logged_in()
+    key = await key_of(caller)
+    first = await polling(caller, key)
+    second = await polling(caller, key)
+    assert (await first)["list"] == []
+    await caller.call("Changes.killRequest", lastSyncKey=key)
+    assert (await second)["list"] == []
+
+
+async def test_a_waiting_poll_holds_no_worker() -> None:
+    caller, _ = await logged_in(conditions=Conditions.parse({"load": {"workers": 1}}))
+    key = await key_of(caller)
+    poll = await polling(caller, key)
+    assert await caller.call("Folders.get")
+    await caller.call("Changes.killRequest", lastSyncKey=key)
+    await poll
+
+
+async def test_one_folder() -> None:
+    caller, box = await logged_in()
+    key = (await caller.call("Changes.getFolderSyncKey", folderId=box.inbox))["syncKey"]
+    item_id = touch(box)
+    box.store.create("note", {"folderId": box.notes, "text": "x"})
+    answer = await caller.call("Changes.getFolder", folderId=box.inbox, lastSyncKey=key)
+    assert [one["itemId"] for one in answer["list"]] == [item_id]
+    assert answer["syncKey"] == box.store.journal.watermark
+    for params in ({"folderId": "no", "lastSyncKey": key}, {"folderId": box.inbox, "lastSyncKey": 10**9}):
+        with pytest.raises(Refused):
+            await caller.call("Changes.getFolder", **params)
+
+
+async def test_accounts() -> None:
+    caller, box = await logged_in()
+    key = (await caller.call("Changes.getAccountSyncKey", mailboxId=box.shared))["asyncKey"]
+    assert (await key_of(caller))["accountSyncKey"] == [key]
+    touch(box)
+    answer = await caller.call("Changes.getAccount", lastAsyncKey=key, folderIds=[box.shared_inbox])
+    assert answer["list"] == []
+    own = await caller.call("Changes.getAccount", lastAsyncKey=key, folderIds=[box.inbox])
+    assert len(own["list"]) == 1
+    with pytest.raises(Refused):
+        await caller.call("Changes.getAccount", lastAsyncKey={}, folderIds=[box.inbox])

@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+import orjson
+import pytest
+from kerio_mockserver.api.call import METHODS as SERVED
+from kerio_mockserver.api.reference import METHODS
+from kerio_mockserver.core import Core
+
+from tests.mockserver.caller import Caller, Refused, envelope, logged_in, small
+
+BAD = [
+    (b"", -32700, 500),
+    (b"{", -32700, 500),
+    (b"\xff", -32700, 500),
+    (b'{"a":' * 2000, -32700, 500),
+    (b"[]", -32600, 500),
+    (b'[{"jsonrpc":"2.0","id":1,"method":"Folders.get"}]', -32600, 500),
+    (b"1", -32600, 500),
+    (b'{"id":1,"method":"Folders.get"}', -32600, 500),
+    (b'{"jsonrpc":"1.0","id":1,"method":"Folders.get"}', -32600, 500),
+    (b'{"jsonrpc":"2.0","id":1}', -32600, 500),
+    (b'{"jsonrpc":"2.0","id":1,"method":7}', -32600, 500),
+    (b'{"jsonrpc":"2.0","id":1,"method":"Nonsense.get"}', -32601, 404),
+    (b'{"jsonrpc":"2.0","id":1,"method":"Folders.get","params":[]}', -32602, 500),
+    (b'{"jsonrpc":"2.0","id":1,"method":"Mails.get","params":{}}', -32602, 500),
+]
+
+
+@pytest.mark.parametrize("style", ["documented", "always_200"])
+@pytest.mark.parametrize(("body", "code", "status"), BAD)
+async def test_bad_calls(body: bytes, code: int, status: int, style: str) -> None:
+    from kerio_mockserver.conditions.model import Conditions
+
+    caller, _ = await logged_in(conditions=Conditions.parse({"manners": {"http_errors": style}}))
+    reply = await caller.send(body)
+    assert isinstance(reply.body, bytes)
+    said = orjson.loads(reply.body)
+    assert said["error"]["code"] == code
+    assert said["error"]["data"]["messageParameters"].keys() == {"positionalParameters", "plurality"}
+    assert reply.status == (status if style == "documented" else 200)
+    assert reply.headers["Content-Type"].startswith("application/json")
+    assert caller.core.stats.mistakes == []
+
+
+@pytest.mark.parametrize("path", ["/webmail/api/jsonrpc", "/webmail/api/jsonrpc/"])
+@pytest.mark.parametrize(
+    "media", ["application/json", "application/json-rpc; charset=UTF-8", "ApiApplication/json-rpc"]
+)
+async def test_paths_and_media_types(path: str, media: str) -> None:
+    caller, _ = await logged_in()
+    assert (await caller.send(envelope("Folders.get"), path, **{"content-type": media})).status == 200
+
+
+@pytest.mark.parametrize("params", [None, {}, {"token": "x"}])
+async def test_params_may_be_absent_and_token_is_tolerated(params: object) -> None:
+    caller, _ = await logged_in()
+    body = {"jsonrpc": "2.0", "id": "seven", "method": "Session.whoAmI", "token": "x"}
+    reply = await caller.send(orjson.dumps(body if params is None else body | {"params": params}))
+    assert isinstance(reply.body, bytes)
+    said = orjson.loads(reply.body)
+    assert said["id"] == "seven"
+    assert said["result"]["userDetails"]["loginName"] == "jane"
+
+
+async def test_documented_methods_that_are_not_served_are_not_permitted() -> None:
+    caller, _ = await logged_in()
+    params = {"SearchQuery": {}, "boolean": False, "long": 0, "PersonalContact": {}, "UserInfo": {}}
+    for name in METHODS.keys() - SERVED.keys():
+        given = {
+            key: [] if kind.endswith("[]") else params.get(kind, {} if kind[0].isupper() and kind != "KId" else "")
+            for key, kind in METHODS[name]["params"].items()
+        }
+        with pytest.raises(Refused) as refused:
+            await caller.call(name, **given)
+        assert refused.value.code == 1003, name
+
+
+async def test_a_mistake_of_the_server_is_an_internal_error_and_counted() -> None:
+    box = small()
+    caller, _ = await logged_in(box)
+    box.store.quota = lambda: 1 / 0  # type: ignore[method-assign, assignment, return-value]
+    with pytest.raises(Refused) as refused:
+        await caller.call("Session.getQuotaInformation")
+    assert (refused.value.code, refused.value.status) == (-32603, 500)
+    assert [one.split(" at ")[0] for one in caller.core.stats.mistakes] == ["ZeroDivisionError"]
+    assert caller.core.stats.in_flight == 0
+
+
+async def test_every_method_without_a_session_is_refused() -> None:
+    caller = Caller(Core(small().store))
+    for name in METHODS.keys() - {"Session.login"}:
+        with pytest.raises(Refused) as refused:
+            await caller.call(name)
+        assert (refused.value.code, refused.value.status) == (-32001, 500)
+
+
+async def test_other_paths_and_verbs() -> None:
+    caller, _ = await logged_in()
+    assert (await caller.get("/")).status == 404
+    assert (await caller.get("/webmail/api/jsonrpc/")).status == 405
+    assert (await caller.send(b"", "/webmail/api/download/attachment/a/1/1/x")).status == 405
+
+
+async def test_a_request_that_is_too_large() -> None:
+    caller, _ = await logged_in(max_request=1000)
+    reply = await caller.send(b" " * 1001)
+    assert isinstance(reply.body, bytes)
+    assert (reply.status, orjson.loads(reply.body)["error"]["code"]) == (413, 413)

@@ -1,0 +1,118 @@
+from __future__ import annotations
+
+import pytest
+from kerio_mockserver.api.errors import Refusal
+from kerio_mockserver.api.session import Session, Sessions, cookies, set_cookies
+from kerio_mockserver.conditions.model import Manners
+from kerio_mockserver.core import Core
+
+from tests.mockserver.caller import Caller, Refused, envelope, logged_in, small
+
+
+def headers(session: Session, **changes: str) -> dict[str, str]:
+    return {"cookie": f"SESSION_CONNECT_WEBMAIL={session.cookie}", "x-token": session.token} | changes
+
+
+def test_idle_and_maximum_age() -> None:
+    sessions = Sessions(Manners())
+    session = sessions.open("a", 0.0)
+    now = 0.0
+    while now + 7000 < 312 * 3600:
+        now += 7000
+        assert sessions.find(headers(session), "a", now) is session
+    with pytest.raises(Refusal) as refused:
+        sessions.find(headers(session), "a", 312 * 3600 + 1)
+    assert refused.value.code == -32001
+    idle = sessions.open("a", now)
+    sessions.find(headers(idle), "a", now + 7200)
+    with pytest.raises(Refusal):
+        sessions.find(headers(idle), "a", now + 7200 + 7201)
+    with pytest.raises(Refusal):
+        sessions.find(headers(idle), "a", now)  # what has ended, has ended
+    assert len(sessions) == 0
+
+
+@pytest.mark.parametrize("bound", [True, False])
+def test_change_of_address(bound: bool) -> None:
+    sessions = Sessions(Manners(session_bound_to_address=bound))
+    session = sessions.open("a", 0.0)
+    if bound:
+        with pytest.raises(Refusal):
+            sessions.find(headers(session), "b", 1.0)
+    else:
+        assert sessions.find(headers(session), "b", 1.0) is session
+
+
+@pytest.mark.parametrize(
+    "changes", [{"x-token": "wrong"}, {"x-token": "č"}, {"cookie": ""}, {"cookie": "nonsense;;=\x01"}]
+)
+def test_cookie_and_header_are_both_needed(changes: dict[str, str]) -> None:
+    sessions = Sessions(Manners())
+    session = sessions.open("a", 0.0)
+    with pytest.raises(Refusal):
+        sessions.find(headers(session, **changes), "a", 1.0)
+
+
+def test_a_download_needs_the_cookie_only_but_no_wrong_header() -> None:
+    sessions = Sessions(Manners())
+    session = sessions.open("a", 0.0)
+    bare = {"cookie": headers(session)["cookie"]}
+    assert sessions.find(bare, "a", 1.0, header_needed=False) is session
+    with pytest.raises(Refusal):
+        sessions.find(bare, "a", 1.0)
+    with pytest.raises(Refusal):
+        sessions.find(bare | {"x-token": "wrong"}, "a", 1.0, header_needed=False)
+
+
+def test_cookies_as_documented() -> None:
+    session = Sessions(Manners()).open("a", 0.0)
+    first, second = set_cookies(session, secure=True)
+    assert first == f"SESSION_CONNECT_WEBMAIL={session.cookie}; Path=/webmail/; Secure; HttpOnly"
+    assert second == f"TOKEN_CONNECT_WEBMAIL={session.token}; Path=/webmail/; Secure"
+    assert "Secure" not in set_cookies(session, secure=False)[0]
+    assert cookies({"cookie": "a=1; b=2"}) == {"a": "1", "b": "2"}
+
+
+def test_the_same_seed_gives_the_same_tokens() -> None:
+    assert Sessions(Manners(), seed=3).open("a", 0.0) == Sessions(Manners(), seed=3).open("a", 0.0)
+    assert Sessions(Manners(), seed=3).open("a", 0.0) != Sessions(Manners(), seed=4).open("a", 0.0)
+
+
+async def test_login_logout() -> None:
+    caller, _ = await logged_in()
+    assert (await caller.call("Session.whoAmI"))["userDetails"]["emails"] == ["jane@example.com"]
+    assert (await caller.call("Session.logout")) == {}
+    with pytest.raises(Refused) as refused:
+        await caller.call("Session.whoAmI")
+    assert refused.value.code == -32001
+
+
+@pytest.mark.parametrize(("user", "password"), [("jane", "wrong"), ("bob", "secret"), ("", "")])
+async def test_wrong_credentials(user: str, password: str) -> None:
+    caller = Caller(Core(small().store))
+    with pytest.raises(Refused) as refused:
+        await caller.call("Session.login", userName=user, password=password, application={})
+    assert (refused.value.code, refused.value.status) == (1000, 200)
+    assert password not in refused.value.error["message"] or not password
+
+
+@pytest.mark.parametrize("user", ["jane", "JANE@example.com"])
+async def test_login_by_name_or_address(user: str) -> None:
+    caller = Caller(Core(small().store))
+    assert await caller.call("Session.login", userName=user, password="secret", application={})
+
+
+async def test_two_sessions_live_side_by_side() -> None:
+    caller, _ = await logged_in()
+    other = Caller(caller.core)
+    await other.login()
+    assert other.token != caller.token
+    await caller.call("Session.logout")
+    assert await other.call("Session.whoAmI")
+    mixed = await other.send(envelope("Session.whoAmI"), **{"x-token": caller.token})
+    assert mixed.status == 500
+
+
+async def test_quota() -> None:
+    caller, box = await logged_in()
+    assert (await caller.call("Session.getQuotaInformation"))["quotaInfo"] == box.store.quota()
