@@ -102,6 +102,19 @@ def spoil(fault: Fault, reply: Reply, rng: Random) -> Reply | None:
     return _CHANGES[fault.kind](fault, reply, rng)
 
 
+def scaled(reply: Reply, plain: int) -> Reply:
+    """The reply after compression: what was to happen in its `plain` bytes happens as far into what is left."""
+    mishap, size = reply.mishap, len(reply.body)
+    if mishap is None or not plain or size == plain:
+        return reply
+    at = mishap.at * size // plain
+    if mishap.kind == "cut":
+        at = min(at, size - 1)
+    if mishap.kind == "wrong-length" and mishap.at > plain:
+        at = size + mishap.at - plain
+    return replace(reply, mishap=replace(mishap, at=at))
+
+
 def _on_its_way(fault: Fault, reply: Reply, rng: Random) -> Reply | None:
     size = len(reply.body)
     if fault.kind in ("cut", "wrong-length") and not size:

@@ -91,11 +91,11 @@ class Link(Value):
         return size + self.header_bytes * -(-size // (PACKET - self.header_bytes))
 
     def due(self, free_at: float, arrival: float, size: int, way: Way = "down") -> float:
-        """When the last of `size` bytes comes out, that went in at `arrival` into a line whose last byte came out at `free_at`."""
+        """When the last of `size` bytes comes out that went in at `arrival`; what was before is out at `free_at`."""
         return max(free_at, arrival + self.delay) + self.on_wire(size) / self.rate(way)
 
     def shift(self, seed: int | str, way: Way, age: float) -> float:
-        """By how much the jitter makes a byte late (or early, below 0) that is due `age` seconds after the line began."""
+        """How late (early, below 0) the jitter makes a byte that is due `age` seconds after the line began."""
         if not self.jitter_s:
             return 0.0
         drawn = Random(f"{seed}/jitter-{way}/{int(age / JITTER_SLOT)}").uniform(-0.5, 0.5)
@@ -109,7 +109,7 @@ class Link(Value):
         return max(MIN_ROOM, int(rate * (self.rtt_s + self.jitter_s + SLACK)))
 
     def portion(self, way: Way, grain: float) -> int:
-        """How many bytes one connection sends before it is the next one's turn: whole packets, about `grain` seconds."""
+        """How many bytes a connection sends before it is the next one's turn: whole packets, about `grain` seconds."""
         packet = PACKET - max(self.header_bytes, 40)
         rate = self.rate(way)
         if math.isinf(rate):

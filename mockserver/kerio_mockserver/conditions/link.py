@@ -135,7 +135,7 @@ class Relay:
             )
             alarm.ring = line.wake
         self._listener: asyncio.Server | None = None
-        self._ends: set[End] = set()
+        self._clients: set[End] = set()
         self._dialling: set[asyncio.Task[None]] = set()
         self._spent: Counter[int] = Counter()
         self.connections = 0
@@ -180,14 +180,15 @@ class Relay:
             "up_wire_bytes": up.wire_bytes,
             "connections": self.connections,
             "most_connections": self.most_connections,
-            "open_connections": len(self._open()) // 2,
+            "open_connections": len(self._open()),
             "breaks": {
                 kind: down.breaks.get(kind, 0) + up.breaks.get(kind, 0) for kind in ("reset", "truncate", "stall")
             },
         }
 
     def _open(self) -> list[End]:
-        return [end for end in self._ends if end.transport is not None]
+        """The ends at clients of the connections that are open at either side."""
+        return [end for end in self._clients if end.transport is not None or end.other.transport is not None]
 
     async def aclose(self) -> None:
         """Stops listening and breaks off what is open."""
@@ -196,8 +197,9 @@ class Relay:
         for task in self._dialling:
             task.cancel()
         await asyncio.gather(*self._dialling, return_exceptions=True)
-        for end in tuple(self._ends):
-            end.break_off()
+        for client in self._open():
+            client.break_off()
+            client.other.break_off()
         for _ in range(3):  # until the transports have told that they are lost
             await asyncio.sleep(0)
         for alarm in self._alarms.values():
@@ -219,8 +221,8 @@ class Relay:
         client.out = server.into = up
         server.out = client.into = down
         up.block(True)
-        self._ends = {end for end in self._ends if end.transport is not None} | {client, server}
-        self.most_connections = max(self.most_connections, len(self._open()) // 2)
+        self._clients = {client, *self._open()}
+        self.most_connections = max(self.most_connections, len(self._clients))
         task = self._loop.create_task(self._dial(client, server))
         self._dialling.add(task)
         task.add_done_callback(self._dialling.discard)

@@ -77,7 +77,7 @@ class Workers:
         self._crowd = self._next_user = None
 
     def change(self, load: Load | None) -> None:
-        """Replaces the load: counts begin anew, users come as the new one says, calls in the queue keep their places."""
+        """Replaces the load: counts begin anew, users come as it says, calls in the queue keep their places."""
         running = self._started
         self.stop()
         self._set(load)

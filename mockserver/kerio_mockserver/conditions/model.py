@@ -47,7 +47,7 @@ class Spell(Value):
 
 
 class Reindexing(Value):
-    """`share` of the folders (or the one with the id or uuid `folder`) answer 4100 for `seconds` from their first call."""
+    """A `share` of the folders (or the one with the id or uuid `folder`) answers 4100 a while from its first call."""
 
     seconds: Seconds
     share: Share = 1.0
@@ -55,7 +55,7 @@ class Reindexing(Value):
 
 
 class Hold(Value):
-    """A long operation: from the `first` mailbox call on, and every `every` further ones, all answer 4101 for `seconds`."""
+    """A long operation: from the `first` mailbox call on, and every `every` further ones, all answer 4101 a while."""
 
     seconds: Seconds
     first: Count = 1
@@ -94,7 +94,7 @@ class Fault(Value):
     """What goes wrong with the reply to a method, or to each that matches a pattern ("*", "Mails.*", "GET attachment").
 
     The replies to each method are counted by themselves, so that which of them are hit does not hang on how calls
-    interleave. `nth`: only that one. `every`: each so-manieth. Neither: each, with `chance`. `limit`: at most so many
+    interleave. `nth`: only that one. `every`: each n-th. Neither: each, with `chance`. `limit`: at most so many
     in all. `at`: the body byte where it happens, drawn if None; for wrong-length the length that is claimed.
     """
 
@@ -124,12 +124,13 @@ Action = Literal[
 ]  # fmt: skip
 USUAL_WEIGHTS: dict[Action, float] = {
     "arrive": 30, "read": 25, "unread": 2, "flag": 5, "move": 12, "delete": 12, "edit-draft": 3, "all-seen": 0.5,
-    "new-folder": 1, "rename-folder": 1, "move-folder": 0.5, "remove-folder": 0.5, "contact": 2, "event": 3, "task": 1, "note": 1,
+    "new-folder": 1, "rename-folder": 1, "move-folder": 0.5, "remove-folder": 0.5, "contact": 2, "event": 3, "task": 1,
+    "note": 1,
 }  # fmt: skip
 
 
 class Step(Value):
-    """One change, done `times` times after the `nth` (and every `every` further) reply to `method`; `folder` by name."""
+    """A change, done `times` times after the `nth` (and every `every` further) reply to `method`; `folder` by name."""
 
     action: Action
     method: str = "*"

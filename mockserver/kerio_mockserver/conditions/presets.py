@@ -21,8 +21,8 @@ def _link(down: str, up: str, rtt_ms: float, jitter_ms: float = 0, *breaks: Brea
     )
 
 
-# 1 GB took about 5 minutes through the vendor's own connector: 0.3 ms of server work for 1,000 bytes, one call at a
-time._KB_S = 0.0003
+# 1 GB took about 5 minutes through the vendor's own connector, one call at a time: 0.3 ms for 1,000 bytes.
+_KB_S = 0.0003
 _CALL_S = 0.015
 _OFFICE = Users(per_second=40, service_s=0.12)
 
@@ -31,7 +31,7 @@ _NOTHING = Conditions()
 _CHOICES: dict[str, tuple[str, Conditions]] = {
     "none": ("A perfect line and an idle server: what the two programs alone can do.", _NOTHING),
     "lan": (
-        "Gigabit Ethernet in one building: 940 Mbit/s is what TCP gets of 1,000; half a millisecond is a switch or two.",
+        "Gigabit Ethernet in one building: TCP gets 940 Mbit/s of 1,000; half a millisecond is a switch or two.",
         Conditions(link=_link("940 Mbit/s", "940 Mbit/s", 0.5)),
     ),
     "office-dsl": (
@@ -55,7 +55,7 @@ _CHOICES: dict[str, tuple[str, Conditions]] = {
         Conditions(link=_link("20 Mbit/s", "3 Mbit/s", 600, 20)),
     ),
     "hotel-wifi": (
-        "A shared and tired access point: 4/1 Mbit/s, 60 ms; connections stall for seconds and some are reset (guessed).",
+        "A shared and tired access point: 4/1 Mbit/s, 60 ms; connections stall for seconds, some break (guessed).",
         Conditions(
             link=_link(
                 "4 Mbit/s",
@@ -120,7 +120,7 @@ _CHOICES: dict[str, tuple[str, Conditions]] = {
         ),
     ),
     "reindexing": (
-        "After a crash: a third of the folders rebuild their index for 4 s when first touched, the mailbox is held twice.",
+        "After a crash: a third of the folders rebuild their index for 4 s when first touched, the mailbox is held.",
         Conditions(
             load=Load(
                 workers=8,

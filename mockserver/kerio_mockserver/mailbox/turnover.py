@@ -12,7 +12,7 @@ from random import Random
 
 from kerio_mockserver.conditions.model import Action
 from kerio_mockserver.mailbox.blobs import NewBlob
-from kerio_mockserver.mailbox.model import KIND_OF, Kind, Store, Struct
+from kerio_mockserver.mailbox.model import KIND_OF, Kind, NoSuchFolder, Store, Struct
 from kerio_mockserver.mailbox.words import SUBJECTS, WORDS
 
 Act = Callable[[Store, Random, str | None], str]
@@ -69,16 +69,15 @@ def edit_draft(store: Store, rng: Random, folder: str | None) -> str:
 
 
 def all_seen(store: Store, rng: Random, folder: str | None) -> str:
-    """A folder is marked read; the smaller half of the folders is drawn from, as people do it."""
-    folders = sorted(_folders(store, "mail"), key=lambda one: (one["messageCount"], one["id"]))
-    chosen = _named(store, folder) if folder else rng.choice(folders[: max(1, len(folders) // 2)])
+    """A folder is marked read."""
+    chosen = _named(store, folder) if folder else _one(_folders(store, "mail"), rng)
     return store.set_all_seen(chosen["id"])[0]
 
 
 def new_folder(store: Store, rng: Random, folder: str | None) -> str:
     """A folder is made, in the one that is named or in one of the mail folders."""
     folders = _folders(store, "mail")
-    parent = _named(store, folder) if folder else rng.choice(folders)
+    parent = _named(store, folder) if folder else _one(folders, rng)
     name = f"{_word(rng).title()} {rng.randrange(1_000_000)}"
     return store.create_folder({"parentId": parent["id"], "name": name, "type": "FMail"})[0]
 
@@ -171,6 +170,13 @@ def _folders(store: Store, kind: Kind) -> list[Struct]:
 def _named(store: Store, name: str) -> Struct:
     """The first mail folder of that name; an empty id, which the mailbox refuses, if there is none."""
     return next((one for one in _folders(store, "mail") if one["name"] == name), {"id": name})
+
+
+def _one(folders: Sequence[Struct], rng: Random) -> Struct:
+    """One of the folders; NoSuchFolder if there are none."""
+    if not folders:
+        raise NoSuchFolder("there is no mail folder")
+    return rng.choice(folders)
 
 
 def _all_movable(store: Store, folder: str | None) -> list[Struct]:
