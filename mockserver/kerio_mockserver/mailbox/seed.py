@@ -118,7 +118,8 @@ def counted(plans: Sequence[Plan], mails: int, biggest: int | None) -> list[Plan
     """The same folders with `mails` mails in all, by their weights; `biggest` of them (default 12,000, or a share if
     there are fewer) in the last folder that is not special.
     """
-    last = max(at for at, plan in enumerate(plans) if plan.sub_type == "FSubNone" and plan.weight)
+    ordinary = [at for at, plan in enumerate(plans) if plan.sub_type == "FSubNone"]
+    last = max(ordinary, key=lambda at: (plans[at].weight > 0, at))
     if biggest is None:
         biggest = min(BIGGEST, mails // 4)
     if not 0 <= biggest <= mails:

@@ -1,0 +1,43 @@
+"""The digest, written once more from its definition with the standard library alone."""
+
+from __future__ import annotations
+
+import json
+from hashlib import sha256
+from typing import Any
+
+from kerio_mockserver.mailbox.model import Store
+from kerio_mockserver.mailbox.seed import seeded
+
+
+def line(store: Store, kind: str, struct: dict[str, Any]) -> str:
+    photo = [struct["photo"]] if kind == "contact" else []
+    for reference in struct.get("attachments", photo):
+        if reference.pop("url"):
+            blob = store.blob(reference["id"]).blob
+            reference["sha256"] = sha256(blob.read(0, len(blob))).hexdigest()
+    text = json.dumps(struct, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return f"{kind} {struct['id']} {struct['watermark']} {sha256(text.encode()).hexdigest()}\n"
+
+
+def test_it_is_what_it_says() -> None:
+    store = seeded(7, 250, contacts=40, events=30)
+    inbox = next(one["id"] for one in store.folders() if one["subType"] == "FSubInbox")
+    store.set_all_seen(inbox)
+    store.create(
+        "mail", {"subject": '\x00\x1f\x7f"\\/ \u2028 é 👍', "attachments": [{"id": store.upload("n", "t", b"x")}]}
+    )
+    wanted = []
+    for folder in store.folders():
+        shelf = store.folder(folder["id"])
+        wanted += [line(store, str(shelf.kind), store.item(one)) for one in shelf.ordered("id")]
+    found = list(store.digest())
+    assert len(found) == 250 + 40 + 30 + 40 + 20 + 1
+    assert found == sorted(wanted, key=str.encode)
+
+
+def test_any_change_shows() -> None:
+    store, other = seeded(7, 30), seeded(7, 30)
+    mail = next(one for one in store.digest() if one.startswith("mail ")).split()[1]
+    store.set("mail", {"id": mail, "isFlagged": not store.light(mail)["isFlagged"]})
+    assert sum(a != b for a, b in zip(store.digest(), other.digest(), strict=True)) == 1

@@ -1,0 +1,43 @@
+from __future__ import annotations
+
+import pytest
+from kerio_mockserver.mailbox.ids import Home, Parsed, owner, parse, whole
+
+HOME = Home("example.com", "anna", "guid-1", "mail")
+
+
+def test_ids_are_read_back() -> None:
+    assert parse(HOME.folder_id) == Parsed("folder", "example.com/anna", "guid-1", 0, "")
+    assert parse(f"{HOME.item}17") == Parsed("mail", "example.com/anna", "guid-1", 17, "")
+    assert parse(HOME.attachment_id(17, "2")) == Parsed("attachment", "example.com/anna", "guid-1", 17, "2")
+    assert owner(f"{HOME.item}17") == owner(HOME.folder_id) == "example.com/anna"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "x",
+        "keriostorage://",
+        "keriostorage://mail/d/u/g",
+        "keriostorage://mail/d/u/g/0",
+        "keriostorage://mail/d/u/g/01",
+        "keriostorage://mail/d/u/g/-1",
+        "keriostorage://mail/d/u/g/٣",
+        "keriostorage://cat/d/u/g/1",
+        "http://mail/d/u/g/1",
+        "keriostorage://mail/d/u/g/1/2",
+        "keriostorage://mail/d/u/g/" + "9" * 5000,
+    ],
+)
+def test_what_is_no_id(text: str) -> None:
+    assert parse(text) is None
+
+
+def test_one_number_has_one_spelling() -> None:
+    assert [whole(text) for text in ("1", "10", "", "0", "01", "1 ", "+1", "²")] == [1, 10, *[None] * 6]
+
+
+def test_names_in_addresses_are_encoded() -> None:
+    assert HOME.url(3, "2", "a/b ü?.pdf").endswith("/guid-1/3/2/a%2Fb%20%C3%BC%3F.pdf")
+    assert HOME.url(3, "2", "").endswith("/attachment")
