@@ -14,10 +14,11 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
+
 from kerio_resync.errors import Interrupted, Overloaded, ResyncError, ServerNonsense, SessionExpired, Unreachable
 from kerio_resync.events import Listener, Retrying, nobody
 from kerio_resync.server.inflate import TooLong
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
 
 T = TypeVar("T")
 
@@ -132,6 +133,18 @@ class Persistence:
         run = _Run(self, name, idempotent, renew, history or History(), self.patience if patience is None else patience)
         if run.history.since is None:
             run.history.since = self._now()
+        try:
+            return await attempt()
+        except ResyncError as error:
+            run.first = error
+
+        async def again() -> T:
+            # most calls succeed at once, and need none of what follows
+            first, run.first = run.first, None
+            if first is not None:
+                raise first
+            return await attempt()
+
         # one object a call: tenacity keeps the state of an iteration on the object
         retrying = AsyncRetrying(
             sleep=self.sleep,
@@ -141,7 +154,7 @@ class Persistence:
             before_sleep=run.prepare,
             reraise=True,
         )
-        return await retrying(attempt)
+        return await retrying(again)
 
     def _now(self) -> float:
         return self.clock() if self.clock else asyncio.get_running_loop().time()
@@ -158,6 +171,7 @@ class _Run:
     history: History
     patience: float
     seconds: float | None = None
+    first: ResyncError | None = None
 
     def wait(self, state: RetryCallState) -> float:
         error = _error(state)

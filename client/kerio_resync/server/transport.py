@@ -20,11 +20,12 @@ from typing import Protocol
 from urllib.parse import urljoin, urlsplit
 
 import aiohttp
+from yarl import URL
+
 from kerio_resync.errors import BadSettings, Interrupted, ResyncError, ServerNonsense, Unreachable
 from kerio_resync.server.inflate import TooLong, decoder
 from kerio_resync.server.meter import Meter
 from kerio_resync.server.throttle import Throttle
-from yarl import URL
 
 __all__ = ["AioTransport", "Request", "Response", "Silence", "TooLong", "Transport", "refuse_redirect"]
 

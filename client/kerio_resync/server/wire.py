@@ -16,11 +16,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Annotated, Any, Literal, Required
 
 import orjson
+from pydantic import Field, TypeAdapter, ValidationError
+from typing_extensions import TypedDict
+
 from kerio_resync.errors import ResyncError, ServerNonsense
 from kerio_resync.model import Change, Changes, ChangeType, Folder, Kind, Outcome, Place, Quota, Role
 from kerio_resync.server import refusals
-from pydantic import Field, TypeAdapter, ValidationError
-from typing_extensions import TypedDict
 
 Canonical = Callable[[Any], bytes]
 Int64 = Annotated[int, Field(ge=-(2**63), le=2**63 - 1)]

@@ -12,9 +12,9 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Any
 from urllib.parse import quote
 
-from kerio_resync.errors import Interrupted, ItemGone, ServerNonsense
+from kerio_resync.errors import ItemGone, ServerNonsense
 from kerio_resync.model import Item, Kind, Outcome
-from kerio_resync.server import items, wire
+from kerio_resync.server import items, sending, wire
 from kerio_resync.server.rpc import LARGE, SMALL, Answer, Caller, judged
 from kerio_resync.server.transport import Request
 
@@ -25,7 +25,7 @@ CANDIDATES = 100  # items alike that a search looks at
 
 async def create(caller: Caller, kind: Kind, folder_id: str, structs: Sequence[bytes]) -> tuple[Outcome, ...]:
     method = f"{wire.SERVICES[kind]}.create"
-    values = [items.for_create(kind, folder_id, struct) for struct in structs]
+    values = [sending.for_create(kind, folder_id, struct) for struct in structs]
     for value in values:
         value.pop("send", None)
     answer = await caller.call(method, {wire.SERVICES[kind].lower(): values}, idempotent=False)
@@ -35,7 +35,7 @@ async def create(caller: Caller, kind: Kind, folder_id: str, structs: Sequence[b
 async def change(caller: Caller, kind: Kind, structs: Sequence[bytes]) -> tuple[Outcome, ...]:
     """Setting the same members again does no harm, so a lost reply is asked for again."""
     method = f"{wire.SERVICES[kind]}.set"
-    values = [items.for_change(kind, struct) for struct in structs]
+    values = [sending.for_change(kind, struct) for struct in structs]
     for value in values:
         value.pop("send", None)
     answer = await caller.call(method, {wire.SERVICES[kind].lower(): values})
@@ -105,12 +105,12 @@ def _uploaded(status: int, headers: Any, data: bytes) -> str:
 async def find(caller: Caller, item: Item) -> tuple[str, ...]:
     """Ids of the items in the item's folder that look created from it."""
     service = wire.SERVICES[item.kind]
-    query = wire.query((), 0, CANDIDATES, like=items.looked_up(item))
+    query = wire.query((), 0, CANDIDATES, like=sending.looked_up(item))
     answer: Answer = await caller.call(
         f"{service}.get", {wire.FOLDERS_PARAMETER[item.kind]: [item.folder_id], "query": query}, limit=LARGE
     )
     found, _ = items.items_of(item.kind, wire.list_of(f"{service}.get", answer.result), answer.canonical)
-    return tuple(one.id for one in found if items.alike(item, one))
+    return tuple(one.id for one in found if sending.alike(item, one))
 
 
 def _quoted(name: str) -> str:
@@ -121,6 +121,3 @@ def _quoted(name: str) -> str:
 def _header(content_type: str) -> str:
     clean = "".join(c for c in content_type if c.isascii() and c.isprintable())
     return clean if "/" in clean else "application/octet-stream"
-
-
-__all__ = ["Interrupted", "change", "create", "find", "move", "remove", "upload"]

@@ -1,0 +1,102 @@
+"""Items on their way to the server: structs as a create or a set takes them, and how to know again what they became.
+
+Promises: what only the server may say is left out, and nothing else; two items count as the same only by what a person
+wrote in them. Refuses payloads that are no JSON objects, with ValueError.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from kerio_resync.model import Item, Kind
+from kerio_resync.server.items import iso
+from kerio_resync.server.wire import parsed
+
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+# what a create may not name; `attachments` keep their ids, which name what was uploaded
+_READ_ONLY: Mapping[Kind, frozenset[str]] = {
+    "mail": _words("id watermark hasAttachment isDraft isReadOnly signInfo encryptInfo"),
+    "contact": _words("id watermark isGalContact"),
+    "event": _words("id watermark access isCancelled"),
+    "task": _words("id watermark access end isCancelled"),
+    "note": _words("id watermark createDate modifyDate"),
+}
+
+
+def for_create(kind: Kind, folder_id: str, payload: bytes) -> dict[str, Any]:
+    """A struct as a create takes it: without what only the server may say. ValueError if it is no JSON object."""
+    value = _object(payload)
+    struct = {name: value[name] for name in value if name not in _READ_ONLY[kind]}
+    for reference in struct.get("attachments") or ():
+        if isinstance(reference, dict):
+            for name in ("url", "size"):
+                reference.pop(name, None)
+    struct["folderId"] = folder_id
+    return struct
+
+
+def for_change(kind: Kind, payload: bytes) -> dict[str, Any]:
+    """A struct as a set takes it: its id and the members to be set. ValueError if it has no id."""
+    value = _object(payload)
+    if not isinstance(value.get("id"), str):
+        raise ValueError("a change without an id")
+    drop = _READ_ONLY[kind] - {"id"}
+    return {name: value[name] for name in value if name not in drop}
+
+
+def _object(payload: bytes) -> dict[str, Any]:
+    value, _ = parsed(payload)
+    if not isinstance(value, dict):
+        raise ValueError("not an object")
+    return value
+
+
+_LOOKED_UP: Mapping[Kind, str] = {
+    "mail": "subject",
+    "contact": "commonName",
+    "event": "summary",
+    "task": "summary",
+    "note": "text",
+}
+_ALIKE: Mapping[Kind, tuple[str, ...]] = {
+    "mail": ("subject", "to", "cc", "bcc", "displayableParts"),
+    "contact": ("commonName", "firstName", "surName", "emailAddresses", "phoneNumbers", "comment"),
+    "event": ("summary", "location", "description", "start", "end", "isAllDay"),
+    "task": ("summary", "description", "start", "due"),
+    "note": ("text",),
+}
+_TELLING = ("address", "name", "number", "content")
+
+
+def looked_up(item: Item) -> tuple[tuple[str, str], ...]:
+    """The conditions (member, value) of a search for what may have been created from the item."""
+    name = _LOOKED_UP[item.kind]
+    value = _object(item.payload).get(name)
+    return ((name, value),) if isinstance(value, str) else ()
+
+
+def alike(item: Item, found: Item) -> bool:
+    """Whether `found`, the server's, looks created from `item`, ours: by Message-ID if both have one, else by content.
+
+    A server may add members, fill in defaults and rewrite what is not content, so only what a person wrote counts.
+    """
+    if item.message_id and found.message_id:
+        return item.message_id == found.message_id
+    ours, theirs = _object(item.payload), _object(found.payload)
+    return all(_essence(ours[name]) == _essence(theirs.get(name)) for name in _ALIKE[item.kind] if ours.get(name))
+
+
+def _essence(value: Any) -> Any:
+    """What a person wrote, of a value: texts as they are, structs by their telling members."""
+    if isinstance(value, list):
+        return [_essence(one) for one in value]
+    if isinstance(value, dict):
+        return {name: value[name] for name in _TELLING if value.get(name)}
+    if isinstance(value, str):
+        return iso(value) or value.strip().replace("\r\n", "\n")
+    return value
