@@ -100,9 +100,9 @@ async def take_over(run: Run, batch: list[Wanted]) -> list[Wanted]:
     assert run.old is not None
     found = await run.old.take(batch)
     rows = {row.id: row for row in batch}
-    for salvaged in found:
-        row = rows.pop(salvaged.item.id)
-        await run.store.put(PutSalvaged(salvaged, omit_attachments=run.omits_attachments(row.folder_id)))
-        run.meter.stored(salvaged.item, row.size, row.has_attachment, fetch_attachments=False)
+    for each in found:
+        row = rows.pop(each.item.id)
+        await run.store.put(PutSalvaged(each, omit_attachments=run.omits_attachments(row.folder_id)))
+        run.meter.stored(each.item, row.size, row.has_attachment, fetch_attachments=False)
         run.salvaged += 1
     return list(rows.values())

@@ -46,7 +46,7 @@ def without_loops(folders: Iterable[Folder]) -> tuple[list[Folder], list[Folder]
             bad.append(each)
         else:
             by_id[each.id] = each
-    sound = []
+    sound: list[Folder] = []
     for each in by_id.values():
         seen, parent = {each.id}, each.parent_id
         while parent in by_id and parent not in seen:

@@ -18,13 +18,14 @@ from kerio_resync.cache.reading import StoredItem
 from kerio_resync.cache.store import Store
 from kerio_resync.errors import BadSettings, CacheDamaged, ResyncError
 from kerio_resync.events import Listener, PhaseChanged, nobody
-from kerio_resync.model import Attachment, Folder, Listed
+from kerio_resync.model import Attachment, Folder, Kind, Listed
 from kerio_resync.resync.catchup import catch_up, drain
 from kerio_resync.resync.folders import mirrored, without_loops
 from kerio_resync.resync.progress import Meter
 from kerio_resync.resync.rebuild import prepare, single_error
 from kerio_resync.resync.run import Run
 from kerio_resync.resync.verify import NAMED, Difference, Verdict, compare_folder, explained, item_digests
+from kerio_resync.server.items import digest as digest_struct
 from kerio_resync.server.kerio import KerioMailbox
 from kerio_resync.server.mailbox import Mailbox
 from kerio_resync.settings import Settings
@@ -41,7 +42,7 @@ class FileStatus:
     server: str = ""
     folders: int = 0
     folders_listed: int = 0
-    items: dict[str, int] = field(default_factory=dict)
+    items: dict[Kind, int] = field(default_factory=dict)
     wanted: int = 0
     attachments: int = 0
     attachments_wanted: int = 0
@@ -181,12 +182,12 @@ class Check:
         known = {row.folder.id for row in await run.store.folders()}
         await self._compare([each for each in mirrored(told) if each.id in known])
         changed, _ = await explained(run.mailbox, run.store)
-        for each in mirrored(told):
-            if each.id not in known and each.id not in changed:
-                self._name(f"missing folder {each.id} {each.name!r}")
-        differing = [each for each in self.found if each.row.id not in changed]
-        for each in differing:
-            self._name(f"{each.what} {each.folder.kind} {each.row.id}")
+        for folder in mirrored(told):
+            if folder.id not in known and folder.id not in changed:
+                self._name(f"missing folder {folder.id} {folder.name!r}")
+        self.found = [each for each in self.found if each.row.id not in changed]
+        for odd in self.found:
+            self._name(f"{odd.what} {odd.folder.kind} {odd.row.id}")
         if self.deep:
             await self._compare_contents(changed)
         repaired = await self._mend() if self.repair and self.count else 0

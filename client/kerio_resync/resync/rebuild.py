@@ -164,7 +164,7 @@ async def _build(run: Run) -> None:
         await _settle(run)
     finally:
         if run.old is not None:
-            run.old.close()
+            await run.old.close()
 
 
 async def _rescue(run: Run) -> None:
@@ -258,10 +258,9 @@ async def _finish(run: Run, started: float, resumed: bool) -> Report:
     run.listen(PhaseChanged("swap"))
     await run.store.finish()
     await swap(run.store, run.settings.cache)
-    traffic = run.mailbox.traffic
     return Report(
         cache=run.settings.cache, folders=held.folders, items=held.items, attachments=held.attachments,
-        plain_bytes=run.meter.tally.bytes_done, wire_bytes=traffic.wire_bytes, seconds=run.clock() - started,
-        resumed=resumed, salvaged=run.salvaged, repaired=run.repaired, retries=traffic.retries, skipped=skipped,
+        plain_bytes=run.meter.tally.bytes_done, wire_bytes=run.mailbox.wire_bytes, seconds=run.clock() - started,
+        resumed=resumed, salvaged=run.salvaged, repaired=run.repaired, retries=run.mailbox.retries, skipped=skipped,
         problems=tuple(run.problems),
     )  # fmt: skip

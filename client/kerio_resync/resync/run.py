@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from kerio_resync.cache.facts import Skip
-from kerio_resync.cache.reading import Wanted, WantedAttachment
+from kerio_resync.cache.reading import Cursor, Wanted, WantedAttachment
 from kerio_resync.cache.salvage import Old
 from kerio_resync.cache.store import Store
 from kerio_resync.events import Listener, Notice, Skipped
@@ -35,7 +35,7 @@ class Run:
     repaired: int = 0
     nonsense: int = 0  # items in a row that could not be had, each asked for alone
     problems: list[str] = field(default_factory=list)
-    details: Feed[Wanted, object] = field(init=False)
+    details: Feed[Wanted, Cursor] = field(init=False)
     contents: Feed[WantedAttachment, int] = field(init=False)
 
     def __post_init__(self) -> None:

@@ -20,7 +20,7 @@ from kerio_resync.resync.folders import mirrored
 from kerio_resync.resync.listing import Position, list_folder
 from kerio_resync.resync.run import Run
 from kerio_resync.server.mailbox import Mailbox
-from kerio_resync.server.wire import digest as digest_struct
+from kerio_resync.server.items import digest as digest_struct
 
 WORKERS = 8
 NAMED = 1000  # differences named one by one; beyond that they are only counted

@@ -1,0 +1,99 @@
+"""The real client against the real mock server without sockets: a transport that calls the server as a function.
+
+With the virtual clock of `benchmarks.virtual_time` a run of minutes takes milliseconds and always goes the same way. What
+a fault does to a reply on its way is acted out here as the client's transport would report it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from urllib.parse import unquote, urlsplit
+
+from kerio_mockserver.app import Core
+from kerio_mockserver.wire import Reply
+from kerio_mockserver.wire import Request as ServerRequest
+
+from kerio_resync.errors import Interrupted, ServerNonsense
+from kerio_resync.server.transport import Request, Response
+
+ORIGIN = "http://mail.test"
+
+
+async def nothing(request: Request) -> None:
+    """The hook that lets every request through."""
+
+
+@dataclass(slots=True)
+class CoreResponse:
+    status: int
+    headers: dict[str, str]
+    body: bytes
+    cut: int | None = None
+    wire_bytes: int = 0
+
+    async def read(self, limit: int) -> bytes:
+        parts = [each async for each in self.chunks()]
+        body = b"".join(parts)
+        if len(body) > limit:
+            raise ServerNonsense(f"a reply of more than {limit} bytes")
+        return body
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        end = len(self.body) if self.cut is None else min(self.cut, len(self.body))
+        for start in range(0, end, 65536):
+            data = self.body[start : min(start + 65536, end)]
+            self.wire_bytes += len(data)
+            yield data
+        if self.cut is not None:
+            raise Interrupted("the reply was cut short")
+
+
+@dataclass
+class CoreTransport:
+    """`before` is awaited ahead of each request: tests change the mailbox, pause, or end the run there."""
+
+    core: Core
+    before: Callable[[Request], Awaitable[None]] = nothing
+    requests: list[str] = field(default_factory=list)
+
+    @asynccontextmanager
+    async def send(self, request: Request) -> AsyncIterator[Response]:
+        await self.before(request)
+        parts = urlsplit(request.url)
+        headers = {name.lower(): value for name, value in request.headers.items()}
+        headers.pop("accept-encoding", None)
+        reply = await self.core.answer(
+            ServerRequest(request.method, unquote(parts.path), headers, request.body or b"", parts.query, "10.0.0.1")
+        )
+        self.requests.append(reply.rpc)
+        yield await act_out(reply)
+
+    async def aclose(self) -> None:
+        return None
+
+
+async def act_out(reply: Reply) -> CoreResponse:
+    """The reply as it would reach the client, with its mishap."""
+    body = reply.body if isinstance(reply.body, bytes) else reply.body.read(0, len(reply.body))
+    headers = {name.lower(): value for name, value in reply.headers.items()}
+    response = CoreResponse(reply.status, headers, body)
+    mishap = reply.mishap
+    if mishap is None:
+        return response
+    match mishap.kind:
+        case "reset-before-head":
+            raise Interrupted("the connection was reset")
+        case "reset-after-head":
+            response.cut = 0
+        case "cut":
+            response.cut = mishap.at
+        case "stall":
+            await asyncio.sleep(mishap.seconds)
+        case "drip":
+            await asyncio.sleep(min(len(body) / max(mishap.rate, 1.0), 3600))
+        case "wrong-length":
+            response.body = body[: mishap.at]
+    return response

@@ -1,0 +1,118 @@
+"""A mailbox and a profile that meet in virtual time: the real client, the real server, and what comes between them."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from kerio_mockserver.conditions.model import Action, Churn, Conditions, Fault, Step
+from kerio_mockserver.core import Core
+from kerio_mockserver.mailbox.model import Store
+from kerio_mockserver.mailbox.seed import seeded
+
+from benchmarks import virtual_time
+from kerio_resync import Report, Settings, digest, rebuild
+from kerio_resync.errors import ResyncError
+from kerio_resync.events import Listener, nobody
+from kerio_resync.server.kerio import KerioMailbox
+from kerio_resync.server.transport import Request
+from tests.simulation import ORIGIN, CoreTransport
+
+PASSWORD = "a secret of the simulation"
+Ending = Literal["done", "killed"] | ResyncError
+
+
+class Kill(BaseException):
+    """The end of the process, as far as the client can tell."""
+
+
+@dataclass
+class World:
+    """`at[n]`: what happens before the n-th request of the next run. `now`: seconds of virtual time, all runs together."""
+
+    profile: Path
+    seed: int = 1
+    mails: int = 60
+    page_size: int = 12
+    overlap: int = 3
+    at: dict[int, list[Callable[[], None]]] = field(default_factory=dict)
+    now: float = 0.0
+    requests: int = 0
+    report: Report | None = None
+
+    def __post_init__(self) -> None:
+        self.store: Store = seeded(
+            self.seed, self.mails, contacts=9, events=7, tasks=3, notes=3, total_bytes=self.mails * 3000
+        )
+        self.core = Core(self.store, password=PASSWORD, seed=self.seed, conditions=Conditions(churn=Churn()))
+
+    def settings(self, **more: object) -> Settings:
+        values = {
+            "profile": self.profile, "server": ORIGIN, "user": self.core.user, "password": PASSWORD,
+            "page_size": self.page_size, "overlap": self.overlap, "max_in_flight": 6,
+        }  # fmt: skip
+        return Settings.model_validate({**values, **more})
+
+    def mutate(self, action: Action, times: int = 1) -> None:
+        self.core.churning.do((Step(action=action, times=times),))
+
+    def fault(self, kind: str, method: str, nth: int) -> None:
+        faults = (*self.core.conditions.faults, Fault.model_validate({"kind": kind, "method": method, "nth": nth}))
+        self.core.set_conditions(self.core.conditions.model_copy(update={"faults": faults}))
+
+    def heal(self) -> None:
+        """No more faults, and nothing more will happen."""
+        self.at.clear()
+        self.core.set_conditions(self.core.conditions.model_copy(update={"faults": ()}))
+
+    def expire_keys(self) -> None:
+        self.store.journal.expire(self.store.journal.watermark)
+
+    def run(self, listen: Listener = nobody, **settings: object) -> Ending:
+        """One run of the program, to its end or its death."""
+        return virtual_time.run(self._run(listen, self.settings(**settings)), start=self.now)
+
+    async def _run(self, listen: Listener, settings: Settings) -> Ending:
+        self.requests = 0
+        task: asyncio.Task[Report] | None = None
+
+        async def before(request: Request) -> None:
+            self.requests += 1
+            for happening in self.at.pop(self.requests, ()):
+                try:
+                    happening()
+                except Kill:
+                    assert task is not None
+                    task.cancel()
+                    await asyncio.sleep(3600)
+
+        rng = random.Random(f"{self.seed}/{self.now}")
+        mailbox = KerioMailbox(settings, listen, transport=CoreTransport(self.core, before), chance=rng.random)
+        loop = asyncio.get_running_loop()
+        try:
+            task = asyncio.ensure_future(rebuild(settings, listen, mailbox=mailbox, clock=loop.time))
+            self.report = await task
+        except asyncio.CancelledError:
+            return "killed"
+        except ResyncError as error:
+            return error
+        finally:
+            self.now = loop.time() + 1
+        return "done"
+
+    def differences(self) -> list[str]:
+        """Lines of the two digests that are not in both; [] if cache and server hold the same."""
+
+        async def ours() -> list[str]:
+            return [line async for line in digest(self.settings())]
+
+        mine, theirs = set(asyncio.run(ours())), {line.rstrip("\n") for line in self.store.digest()}
+        return sorted(f"here  {line}" for line in mine - theirs) + sorted(f"there {line}" for line in theirs - mine)
+
+
+def kill() -> None:
+    raise Kill
