@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import ssl as tls
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from kerio_mockserver.shell import Shell
 __all__ = ["Core", "Front", "Running", "serve"]
 
 _PATIENCE = 0.2  # seconds for which an ending server waits for replies under way
+_LONGEST_REPLY = 3600.0
 
 
 @dataclass(slots=True)
@@ -73,6 +75,7 @@ class Front:
         self._seed = core.seed
         self._runner = Shell(core).runner(_PATIENCE)
         self._direct: web.SockSite | None = None
+        self._leaving: set[asyncio.Future[None]] = set()
         self.relay: Relay | None = None
 
     async def start(self, link: Link | None) -> None:
@@ -90,6 +93,8 @@ class Front:
 
     async def aclose(self) -> None:
         self._listener.close()
+        for leaving in tuple(self._leaving):
+            leaving.cancel()
         if self.relay is not None:
             await self.relay.aclose()
         await self._runner.cleanup()
@@ -99,12 +104,21 @@ class Front:
         if self._direct is not None:
             await self._direct.stop()
             self._direct = None
-            if self._runner.server is not None:
-                self._runner.server.pre_shutdown()
+            self._see_off()
         inner = bound("127.0.0.1", 0)
         address = inner.getsockname()[:2]
         await self._site(inner)
         self.relay = await Relay.start(link, address, seed=self._seed, listener=self._listener.dup())
+
+    def _see_off(self) -> None:
+        """Closes the connections that there are, each after the reply that it is at."""
+        server = self._runner.server
+        if server is not None:
+            server.pre_shutdown()
+            for connection in server.connections:
+                leaving = asyncio.ensure_future(connection.shutdown(_LONGEST_REPLY))
+                self._leaving.add(leaving)
+                leaving.add_done_callback(self._leaving.discard)
 
     async def _site(self, listener: socket.socket) -> web.SockSite:
         site = web.SockSite(self._runner, listener, ssl_context=self._ssl)

@@ -147,7 +147,7 @@ async def logged_in(box: Mailbox | None = None, **options: Any) -> tuple[Caller,
 
 
 def conforms(value: Any, kind: str, where: str = "result", *, partial: bool = False) -> list[str]:
-    """What is wrong with `value` as a documented type: missing, unknown, or of another type; `partial`: may lack members."""
+    """What is wrong with `value` as a documented type: missing, unknown, mistyped. `partial`: may lack members."""
     if kind.endswith("[]"):
         if not isinstance(value, list):
             return [f"{where} is no list"]
