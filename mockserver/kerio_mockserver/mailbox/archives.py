@@ -67,7 +67,9 @@ class Skipped:
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """One file. `path`: its folders and name, as they are called; `open` is good until the next member is asked for."""
+    """One file. `path`: its folders and name, as they are called. `open` is good until the next member is asked for; it
+    and what it gives raise nothing but `Broken`.
+    """
 
     path: tuple[str, ...]
     name: str
@@ -75,8 +77,12 @@ class Member:
     open: Callable[[], IO[bytes]]
 
 
-class Exhausted(OSError):
-    """More bytes were asked for than the archive may unpack to."""
+class Broken(Exception):
+    """A file can't be read any further. `reason`: as in `Skipped`."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
 
 
 class _Budget:
@@ -90,7 +96,7 @@ class _Budget:
         self.total -= count
         self.step -= count
         if self.total < 0 or self.step < 0:
-            raise Exhausted
+            raise Broken(TOO_MUCH)
 
 
 class _Readable(Protocol):
@@ -98,7 +104,9 @@ class _Readable(Protocol):
 
 
 class _Metered(io.RawIOBase):
-    def __init__(self, inner: _Readable, budget: _Budget) -> None:
+    """A stream that raises nothing but `Broken`, and that if the budget is spent."""
+
+    def __init__(self, inner: _Readable, budget: _Budget | None = None) -> None:
         super().__init__()
         self._inner = inner
         self._budget = budget
@@ -107,8 +115,12 @@ class _Metered(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any) -> int:
-        data = self._inner.read(len(buffer))
-        self._budget.spend(len(data))
+        try:
+            data = self._inner.read(len(buffer))
+        except _FAULTS as exc:
+            raise Broken(DAMAGED) from exc
+        if self._budget is not None:
+            self._budget.spend(len(data))
         buffer[: len(data)] = data
         return len(data)
 
@@ -131,8 +143,8 @@ def members(path: Path, limits: Limits) -> Iterator[Member | Skipped]:
                     yield Skipped(path.name, TOO_MUCH)
                     return
                 yield member
-    except Exhausted:
-        yield Skipped(path.name, TOO_MUCH)
+    except Broken as broken:
+        yield Skipped(path.name, broken.reason)
     except _FAULTS:
         yield Skipped(path.name, DAMAGED)
 
@@ -160,7 +172,12 @@ def _tarred(file: IO[bytes], start: bytes, budget: _Budget) -> Iterator[Member |
             if content is None:
                 yield Skipped(info.name, NO_FILE)
             else:
-                yield Member(_steps(info.name), info.name, float(info.mtime), partial(_same, content))
+                yield Member(
+                    _steps(info.name),
+                    info.name,
+                    float(info.mtime),
+                    partial(_same, io.BufferedReader(_Metered(content))),
+                )
 
 
 def _same(content: IO[bytes]) -> IO[bytes]:
@@ -170,6 +187,8 @@ def _same(content: IO[bytes]) -> IO[bytes]:
 def _zipped(file: IO[bytes], budget: _Budget) -> Iterator[Member | Skipped]:
     with zipfile.ZipFile(file) as archive:
         for info in archive.infolist():
+            if budget.total < 0:
+                raise Broken(TOO_MUCH)
             if info.is_dir():
                 continue
             if info.flag_bits & 1:
@@ -177,11 +196,15 @@ def _zipped(file: IO[bytes], budget: _Budget) -> Iterator[Member | Skipped]:
             elif stat.S_ISLNK(info.external_attr >> 16):
                 yield Skipped(info.filename, NO_FILE)
             else:
-                yield Member(_steps(info.filename), info.filename, _time(info), _opening(archive, info, budget))
+                yield Member(_steps(info.filename), info.filename, _time(info), partial(_opened, archive, info, budget))
 
 
-def _opening(archive: zipfile.ZipFile, info: zipfile.ZipInfo, budget: _Budget) -> Callable[[], IO[bytes]]:
-    return lambda: io.BufferedReader(_Metered(archive.open(info), budget), 1 << 16)
+def _opened(archive: zipfile.ZipFile, info: zipfile.ZipInfo, budget: _Budget) -> IO[bytes]:
+    try:
+        content = archive.open(info)
+    except _FAULTS as exc:
+        raise Broken(DAMAGED) from exc
+    return io.BufferedReader(_Metered(content, budget), 1 << 16)
 
 
 def _time(info: zipfile.ZipInfo) -> float:

@@ -250,5 +250,8 @@ def _number(component: Component, name: str) -> int:
 def _time(component: Component, name: str) -> Any:
     """A date, a time or a span, or None."""
     value = _one(component, name)
-    found = getattr(value, "dt", getattr(value, "td", None))
+    try:
+        found = getattr(value, "dt", None)
+    except ValueError:  # icalendar's word for what it could not parse
+        found = None
     return found if isinstance(found, date | timedelta) else None

@@ -133,8 +133,10 @@ def _guess(data: bytes, claim: str | None, charset: str | None, hints: Sequence[
                 return text
         troubles[WRONG] += 1
         return _damaged(data, charset) or _western(data)
-    else:
-        troubles[UNKNOWN if claim else MISSING] += 1
+    elif claim:
+        troubles[UNKNOWN] += 1
+    elif strict(data, "utf-8") is None:  # that it is UTF-8 need not be said
+        troubles[MISSING] += 1
     for candidate in ("utf-8", *hints):
         text = strict(data, candidate)
         if text is not None:

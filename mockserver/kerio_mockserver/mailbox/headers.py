@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from email.utils import getaddresses, parsedate_tz
 from typing import Any, NamedTuple
 
-from kerio_mockserver.mailbox.charsets import Troubles, decode, known_charset, strict
+from kerio_mockserver.mailbox.charsets import Troubles, cleaned, decode, known_charset, strict
 
 Struct = dict[str, Any]
 
@@ -23,6 +23,7 @@ BAD_ADDRESS = "address unreadable"
 
 _WORD = re.compile(r"=\?([^?\s]{1,60})\?([bBqQ])\?((?:(?!\?=|=\?[^?\s]{1,60}\?[bBqQ]\?).)*)\?=")
 _BETWEEN = re.compile(r"\s*\Z")
+_LOCAL = re.compile(r"[\w.+-]+")
 _FOLD = re.compile(r"[\r\n]+[ \t]*")
 _BASE64 = re.compile(r"[^A-Za-z0-9+/]")
 # Python releases since 2024 answer nothing at all for a line with one odd address unless told to be lenient
@@ -41,7 +42,7 @@ def header_text(value: str, hints: Sequence[str], troubles: Troubles) -> str:
     """
     value = _FOLD.sub(" ", value).strip()
     if "=?" not in value:
-        return decode(raw_bytes(value), None, hints, troubles)
+        return _plain(value, hints, troubles)
     out: list[str] = []
     pending: list[_Word] = []
     end = 0
@@ -51,18 +52,27 @@ def header_text(value: str, hints: Sequence[str], troubles: Troubles) -> str:
         if not (pending and _BETWEEN.match(gap) and pending[-1].charset == charset):
             _flush(out, pending, hints, troubles)
             if not (out and end and _BETWEEN.match(gap)):
-                out.append(decode(raw_bytes(gap), None, hints, troubles))
+                out.append(_plain(gap, hints, troubles))
         pending.append(_word(charset, match[2], match[3], troubles))
         end = match.end()
     _flush(out, pending, hints, troubles)
     rest = value[end:]
     if "=?" in rest:
         troubles[BAD_WORD] += 1
-    out.append(decode(raw_bytes(rest), None, hints, troubles))
+    out.append(_plain(rest, hints, troubles))
     return _FOLD.sub(" ", "".join(out)).strip()
 
 
-def raw_bytes(value: str) -> bytes:
+def _plain(value: str, hints: Sequence[str], troubles: Troubles) -> str:
+    """What stands between encoded words: as it is if it is text already (RFC 2231), else by its bytes."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return decode(_raw_bytes(value), None, hints, troubles)
+    return cleaned(value, troubles)
+
+
+def _raw_bytes(value: str) -> bytes:
     """The bytes of a header value as they were in the mail."""
     return value.encode("utf-8", "surrogateescape")
 
@@ -82,8 +92,8 @@ def addresses(values: Sequence[str], hints: Sequence[str], troubles: Troubles) -
         except (RecursionError, ValueError, IndexError, TypeError):  # hostile nesting, bugs of some releases
             troubles[BAD_ADDRESS] += 1
             pairs = [(flat, "")]
-        if flat.strip() and not any(name or address for name, address in pairs):
-            pairs = [(flat, "")]
+        if not any(name or "@" in address for name, address in pairs) and flat.strip() not in ("", "<>"):
+            pairs = [("", flat) if _LOCAL.fullmatch(flat.strip()) else (flat, "")]
         for name, address in pairs:
             if name or address:
                 found.append(email(header_text(name, hints, troubles), header_text(address, hints, troubles)))
@@ -138,7 +148,7 @@ def _flush(out: list[str], pending: list[_Word], hints: Sequence[str], troubles:
 
 def _word(charset: str, encoding: str, content: str, troubles: Troubles) -> _Word:
     if encoding in "qQ":
-        return _Word(charset, *(binascii.a2b_qp(raw_bytes(text)) for text in (content.replace("_", " "), content)))
+        return _Word(charset, *(binascii.a2b_qp(_raw_bytes(text)) for text in (content.replace("_", " "), content)))
     letters = _BASE64.sub("", content)
     if len(letters) % 4 == 1:  # a letter too many or too few: the whole bytes before it are good
         troubles[BAD_WORD] += 1

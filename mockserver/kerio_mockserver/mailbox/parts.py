@@ -16,7 +16,7 @@ from email import message_from_bytes
 from email.message import Message
 from email.policy import Compat32
 
-from kerio_mockserver.mailbox.charsets import Troubles
+from kerio_mockserver.mailbox.charsets import Troubles, known_charset, strict
 
 DEEPEST = 32
 MOST = 1000
@@ -39,6 +39,7 @@ _WELL_KNOWN = re.compile(
     re.MULTILINE | re.IGNORECASE,
 )
 _CODED_LINES = re.compile(rb"\s*(?:[A-Za-z0-9+/]+=*[ \t]*(?:\r?\n|\Z))*")
+_AFTER_MARK = re.compile(rb"(--)?[ \t]*(?:\r?\n|\r?\Z)")
 _BOUNDARY = re.compile(rb"^--([^\r\n]{1,100}?)[ \t]*\r?\nContent-[A-Za-z-]{1,40}:", re.MULTILINE | re.IGNORECASE)
 META_CHARSET = re.compile(rb"<meta\s[^<>]{0,200}?charset\s*=\s*[\"']?([\w:.-]{2,40})", re.IGNORECASE)
 _NOT_BASE64 = re.compile(rb"[^A-Za-z0-9+/=]+")
@@ -106,10 +107,10 @@ def _collapsed(value: str | tuple[str | None, str | None, str]) -> str:
     if isinstance(value, str):
         return value
     charset, _, text = value
-    try:
-        return text.encode("latin-1", "surrogateescape").decode(charset or "ascii", "surrogateescape")
-    except (UnicodeError, LookupError):
-        return text
+    raw = text.encode("latin-1", "surrogateescape")
+    known = known_charset(charset or "")
+    found = strict(raw, known) if known else None
+    return raw.decode("ascii", "surrogateescape") if found is None else found
 
 
 def _part(data: bytes, troubles: Troubles) -> tuple[Head, bytes]:
@@ -171,16 +172,19 @@ def _split(body: bytes, boundary: bytes) -> Iterator[bytes]:
     """The parts between the delimiter lines; the line end before one belongs to it. There need be no last one."""
     if not boundary:
         return
-    delimiter = re.compile(rb"(?:\r?\n|\A)--" + re.escape(boundary) + rb"(--)?[ \t]*(?:\r?\n|\r?\Z)")
+    mark = b"--" + boundary
     start = -1
-    position = 0
-    while (match := delimiter.search(body, position)) is not None:
-        if start >= 0:
-            yield body[start : match.start()]
-        if match[1]:
-            return
-        start = match.end()
-        position = max(start - 1, match.start() + 1)  # two delimiters in a row share the line end between them
+    at = body.find(mark)
+    while at >= 0:
+        rest = _AFTER_MARK.match(body, at + len(mark)) if at == 0 or body[at - 1] == 0x0A else None
+        if rest is not None:
+            if start >= 0:
+                # two delimiters in a row share the line end between them
+                yield body[start : max(start, at - 2 if body[at - 2 : at] == b"\r\n" else at - 1)]
+            if rest[1]:
+                return
+            start = rest.end()
+        at = body.find(mark, at + len(mark))
     if start >= 0:
         yield body[start:]
 

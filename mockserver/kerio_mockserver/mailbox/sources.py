@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Literal
 
-from kerio_mockserver.mailbox.archives import TOO_LARGE, Limits, Member, Skipped, is_archive, members
+from kerio_mockserver.mailbox.archives import TOO_LARGE, Broken, Limits, Member, Skipped, is_archive, members
 
 UNKNOWN = "no mail, calendar or card"
 UNREADABLE = "can't be read"
@@ -107,8 +107,11 @@ def _file(path: Path, steps: tuple[str, ...], limits: Limits) -> Iterator[Found]
 
 
 def _member(member: Member, steps: tuple[str, ...], limits: Limits) -> Iterator[Found]:
-    with member.open() as file:
-        yield from _content(file, (*steps, *member.path), member.name, member.modified, limits)
+    try:
+        with member.open() as file:
+            yield from _content(file, (*steps, *member.path), member.name, member.modified, limits)
+    except Broken as broken:
+        yield Skipped(member.name, broken.reason)
 
 
 def _content(file: IO[bytes], steps: tuple[str, ...], name: str, modified: float, limits: Limits) -> Iterator[Found]:
