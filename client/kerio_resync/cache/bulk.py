@@ -1,0 +1,38 @@
+"""Many rows in one step: what keeps SQLite busy and Python's threads out of each other's way.
+
+Each step of a statement lets the other threads run, and coming back can cost 5 ms while the event loop is computing.
+So rows go in by statements of up to 128 rows, and sets of ids go in as one JSON array that SQLite takes apart
+(`json_each`).
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Final, TypeVar
+
+T = TypeVar("T")
+_ROWS: Final = 128
+_VARIABLES: Final = 30_000  # SQLite allows 32,766 in one statement
+
+
+def insert(db: sqlite3.Connection, head: str, row: str, rows: Sequence[Sequence[Any]], tail: str = "") -> None:
+    """Runs `head VALUES row, row, … tail`; `row` is such as `(?, ?)`, each of `rows` the values of one."""
+    start, count = 0, _ROWS
+    while start < len(rows):
+        while start + count > len(rows) or count * len(rows[start]) > _VARIABLES:
+            count //= 2
+        values = [value for each in rows[start : start + count] for value in each]
+        db.execute(f"{head} VALUES {', '.join([row] * count)} {tail}", values)
+        start += count
+
+
+def array(values: Iterable[Any]) -> str:
+    """The JSON array that `json_each(?)` takes."""
+    return json.dumps(list(values))
+
+
+def record(kind: Callable[..., T], *values: Any) -> T:
+    """A value from a row's columns; STRICT tables have seen to their types."""
+    return kind(*values)

@@ -1,0 +1,85 @@
+"""Whether a cache file is sound: SQLite's own check, and every checksum computed again. What is wrong, in lines."""
+
+from __future__ import annotations
+
+import hashlib
+import sqlite3
+from typing import Final, get_args
+
+from kerio_resync.cache import outbox
+from kerio_resync.cache.facts import ChangeState
+from kerio_resync.cache.items import read
+from kerio_resync.cache.sums import crc32, item_sum
+
+MOST: Final = 1000  # lines; beyond that nobody reads
+_SLICE: Final = 200
+STATES: Final[tuple[ChangeState, ...]] = get_args(ChangeState)
+
+
+def structure(db: sqlite3.Connection) -> list[str]:
+    try:
+        found = [str(row[0]) for row in db.execute(f"PRAGMA integrity_check({MOST})")]
+        orphans = [f"{row[0]} {row[1]} has no {row[2]}" for row in db.execute("PRAGMA foreign_key_check")]
+    except sqlite3.Error as error:
+        return [f"the file can't be checked: {error}"]
+    return (found if found != ["ok"] else []) + orphans
+
+
+def items(db: sqlite3.Connection, after: int) -> tuple[list[str], int | None]:
+    """Checks the next items by number, contents included: (what is wrong, where to go on or None at the end)."""
+    lines: list[str] = []
+    try:
+        numbers = [
+            row[0]
+            for row in db.execute("SELECT number FROM item WHERE number > ? ORDER BY number LIMIT ?", (after, _SLICE))
+        ]
+    except sqlite3.Error as error:
+        return [f"items after number {after} can't be read: {error}"], None
+    for number in numbers:
+        try:
+            ((_, item, told),) = read(db, "item.number = ?", (number,))
+            if item_sum(item) != told:
+                lines.append(f"{item.kind} {item.id}: its checksum does not hold")
+            lines += [f"{item.kind} {item.id}: {each}" for each in _contents(db, number)]
+        except (sqlite3.Error, ValueError, TypeError) as error:
+            lines.append(f"item number {number} can't be read: {error}")
+    return lines, numbers[-1] if len(numbers) == _SLICE else None
+
+
+def changes(db: sqlite3.Connection) -> list[str]:
+    try:
+        found = outbox.changes(db, STATES)
+        broken = [each.uuid for each in found if not change_holds(db, each)]
+    except (sqlite3.Error, ValueError, TypeError) as error:
+        return [f"the local changes can't be read: {error}"]
+    return [f"local change {each}: its checksum does not hold" for each in broken]
+
+
+def change_holds(db: sqlite3.Connection, change: outbox.Change) -> bool:
+    """Whether a local change is as it was recorded, with every file whole."""
+    return outbox.holds(db, change) and all(
+        holds(db, "outbox_chunk", each.key, each.size, each.sha256) for each in change.files
+    )
+
+
+def holds(db: sqlite3.Connection, table: str, attachment: int, size: int, told: bytes | None) -> bool:
+    """Whether the stored chunks are whole, without a gap, and together what the checksum says."""
+    digest, offset = hashlib.sha256(), 0
+    sql = f'SELECT "offset", crc32, data FROM {table} WHERE attachment = ? ORDER BY "offset"'
+    for start, crc, data in db.execute(sql, (attachment,)):
+        if start != offset or crc32(data) != crc:
+            return False
+        digest.update(data)
+        offset += len(data)
+    return offset == size and (told is None or digest.digest() == told)
+
+
+def _contents(db: sqlite3.Connection, item: int) -> list[str]:
+    rows = db.execute(
+        "SELECT number, ordinal, received, sha256, state FROM attachment WHERE item = ?", (item,)
+    ).fetchall()
+    return [
+        f"attachment {ordinal} does not hold its checksum"
+        for number, ordinal, received, told, state in rows
+        if (state == "done" and told is None) or not holds(db, "chunk", number, received, told)
+    ]

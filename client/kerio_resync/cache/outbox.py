@@ -1,0 +1,198 @@
+"""The outbox: changes made offline, from the day they are made until the server has them or a person decides.
+
+A change is named by its uuid for ever, also when it is carried to another file. Its states:
+
+    pending → sending → sent                     the server has it
+                      → conflict                 the server's item stays, the local one is in "Conflicts"
+                      → refused (reason)         stays, named; `again` makes it pending
+    pending → withdrawn                          by who made it
+
+`sending` is recorded, with a token, and on the disk, before the call is made: a run that finds it does not know whether
+the call was processed, and looks on the server before it creates anything. Every call returns when its word is durable.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import uuid
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final
+
+from kerio_resync.cache.bulk import array, record
+from kerio_resync.cache.changes import change_sum
+from kerio_resync.cache.facts import Action, AddChange, ChangeState, LocalChange, LocalFile, MarkChange, PutLocal
+from kerio_resync.model import Item, Kind
+
+if TYPE_CHECKING:
+    from kerio_resync.cache.store import Store
+
+OPEN: Final[tuple[ChangeState, ...]] = ("pending", "sending", "conflict", "refused")
+TO_SEND: Final[tuple[ChangeState, ...]] = ("pending", "sending")
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeFile:
+    """A file of a change; `key` is its number, for `Outbox.file`."""
+
+    key: int
+    name: str
+    content_type: str
+    content_id: str
+    size: int
+    sha256: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A change in the outbox; see `facts.LocalChange` for the first members. `attempt`: the last attempt's token."""
+
+    number: int
+    uuid: str
+    action: Action
+    kind: Kind
+    item_id: str
+    folder_id: str
+    target_id: str
+    watermark: int
+    made: str
+    struct: bytes
+    state: ChangeState
+    attempt: str
+    attempts: int
+    reason: str
+    new_id: str
+    files: tuple[ChangeFile, ...] = ()
+
+    def as_json(self) -> dict[str, Any]:
+        """For people and scripts: what it is and how it stands, without its content."""
+        return {
+            "id": self.uuid,
+            "action": self.action,
+            "kind": self.kind,
+            "item": self.item_id,
+            "folder": self.folder_id,
+            "made": self.made,
+            "state": self.state,
+            "attempts": self.attempts,
+            "reason": self.reason,
+            "files": len(self.files),
+        }
+
+
+class Outbox:
+    """The outbox of an open cache."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    async def add(
+        self,
+        action: Action,
+        kind: Kind,
+        *,
+        item_id: str = "",
+        folder_id: str = "",
+        target_id: str = "",
+        watermark: int = 0,
+        struct: bytes = b"{}",
+        files: Sequence[LocalFile] = (),
+    ) -> str:
+        """Records a change; its uuid. `struct`: the members to create or set, JSON."""
+        name = str(uuid.uuid4())
+        made = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        change = LocalChange(
+            name, action, kind, item_id, folder_id, target_id, watermark, made, struct, tuple(files)
+        )  # fmt: skip
+        await self._tell(AddChange(change))
+        return name
+
+    async def list(self, states: Sequence[ChangeState] = OPEN) -> tuple[Change, ...]:
+        """Oldest first."""
+        return await self._store.outbox(states)
+
+    def file(self, key: int) -> AsyncIterator[bytes]:
+        """A file's content, in chunks of at most 256 KiB."""
+        return self._store.change_file(key)
+
+    async def sending(self, change: str) -> str:
+        """An attempt begins; its token, recorded before it is returned."""
+        token = str(uuid.uuid4())
+        await self._tell(MarkChange(change, "sending", attempt=token))
+        return token
+
+    async def sent(self, change: str, new_id: str = "") -> None:
+        await self._tell(MarkChange(change, "sent", new_id=new_id))
+
+    async def refused(self, change: str, reason: str) -> None:
+        await self._tell(MarkChange(change, "refused", reason=reason))
+
+    async def again(self, change: str) -> None:
+        """It is surely not processed, or a person wants it tried again."""
+        await self._tell(MarkChange(change, "pending"))
+
+    async def withdraw(self, change: str) -> None:
+        await self._tell(MarkChange(change, "withdrawn"))
+
+    async def conflict(self, change: str, item: Item, reason: str, files: Sequence[LocalFile] = ()) -> None:
+        """The server's item stays; the local one, as `item`, goes into the local folder "Conflicts" in the same breath.
+
+        Its id there is made of the change's uuid, so that told twice it is there once."""
+        fields = {name: getattr(item, name) for name in Item.__slots__} | {"id": f"local:{change}"}
+        await self._tell(PutLocal(Item(**fields), tuple(files), change, reason))
+
+    async def _tell(self, fact: AddChange | MarkChange | PutLocal) -> None:
+        await self._store.put(fact)
+        await self._store.flush()
+
+
+_READ: Final = (
+    "SELECT number, uuid, action, kind, item_id, folder_id, target_id, watermark, made, CAST(struct AS BLOB), state,"
+    " attempt, attempts, reason, new_id FROM outbox WHERE "
+)
+
+
+def changes(db: sqlite3.Connection, states: Sequence[str]) -> tuple[Change, ...]:
+    """Oldest first, without the files' contents."""
+    rows = db.execute(_READ + "state IN (SELECT value FROM json_each(?)) ORDER BY number", (array(states),)).fetchall()
+    return tuple(record(Change, *row, files(db, row[0])) for row in rows)
+
+
+def change(db: sqlite3.Connection, number: int) -> Change | None:
+    row = db.execute(_READ + "number = ?", (number,)).fetchone()
+    return record(Change, *row, files(db, number)) if row else None
+
+
+def state(db: sqlite3.Connection, name: str) -> ChangeState | None:
+    row = db.execute("SELECT state FROM outbox WHERE uuid = ?", (name,)).fetchone()
+    found: ChangeState | None = row[0] if row else None
+    return found
+
+
+def holds(db: sqlite3.Connection, change: Change) -> bool:
+    """Whether it is as it was recorded, and has all its files; their contents have sums of their own."""
+    told, count = db.execute("SELECT checksum, files FROM outbox WHERE number = ?", (change.number,)).fetchone()
+    return bool(count == len(change.files) and told == checksum(change))
+
+
+def checksum(change: Change) -> bytes:
+    """What its row's checksum must be."""
+    described = [(each.name, each.content_type, each.content_id, each.size, each.sha256.hex()) for each in change.files]
+    return change_sum(local(change), described)
+
+
+def local(change: Change, files: tuple[LocalFile, ...] = ()) -> LocalChange:
+    return LocalChange(
+        change.uuid, change.action, change.kind, change.item_id, change.folder_id, change.target_id, change.watermark,
+        change.made, change.struct, files,
+    )  # fmt: skip
+
+
+def files(db: sqlite3.Connection, change: int) -> tuple[ChangeFile, ...]:
+    rows = db.execute(
+        "SELECT number, name, content_type, content_id, size, sha256 FROM outbox_attachment"
+        " WHERE change = ? ORDER BY ordinal",
+        (change,),
+    )
+    return tuple(ChangeFile(*row) for row in rows)

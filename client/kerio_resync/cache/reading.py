@@ -1,0 +1,261 @@
+"""What a cache tells: rows as values, and the queries behind them. Nothing here holds more than one page of rows.
+
+Each function takes the open connection and is run by the file's one owner (`store.py`).
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple
+
+from kerio_resync.cache.bulk import array, record
+from kerio_resync.cache.facts import AttachmentState
+from kerio_resync.model import KINDS, Attachment, Folder, Kind
+
+PAGE_BYTES: Final = 8 * 1024 * 1024
+
+
+class Cursor(NamedTuple):
+    """Where a walk over the wanted items stands: its last row. `date` is '' if it had none."""
+
+    rank: int
+    date: str
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
+class FolderRow:
+    """`rank`: lower is fetched earlier. `position`: where its listing goes on. `listed`: its listing is complete."""
+
+    folder: Folder
+    path: str
+    rank: int
+    position: bytes | None
+    listed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """An item to fetch. `keep_contents`: it was moved, and its contents are here."""
+
+    id: str
+    folder_id: str
+    kind: Kind
+    watermark: int
+    size: int = 0
+    date: str | None = None
+    has_attachment: bool = False
+    rank: int = 0
+    keep_contents: bool = False
+
+    @property
+    def cursor(self) -> Cursor:
+        return Cursor(self.rank, self.date or "", self.id)
+
+
+@dataclass(frozen=True, slots=True)
+class WantedAttachment:
+    """A content to fetch. `key` is the attachment's number, `received` how many bytes from its start are here."""
+
+    key: int
+    item_id: str
+    folder_id: str
+    attachment: Attachment
+    received: int
+    etag: str
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """Counts, and bytes: `item_bytes` and `wanted_bytes` as the server told the sizes, `attachment_bytes` as stored."""
+
+    folders: int
+    folders_listed: int
+    items: dict[Kind, int]
+    item_bytes: int
+    wanted: int
+    wanted_bytes: int
+    attachments: int
+    attachment_bytes: int
+    attachments_wanted: int
+    attachment_bytes_wanted: int
+    skipped: int
+
+
+@dataclass(frozen=True, slots=True)
+class StoredAttachment:
+    """`sha256` of the whole content if it is here; `key` is its number, for `Store.content`."""
+
+    key: int
+    id: str
+    role: str
+    url: str
+    sha256: bytes | None
+    state: AttachmentState
+
+
+@dataclass(frozen=True, slots=True)
+class StoredItem:
+    id: str
+    kind: Kind
+    folder_id: str
+    watermark: int
+    payload: bytes
+    extra: bytes | None
+    attachments: tuple[StoredAttachment, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SkippedRow:
+    scope: str
+    id: str
+    reason: str
+
+
+def meta(db: sqlite3.Connection, key: str) -> str | None:
+    row = db.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
+    return str(row[0]) if row else None
+
+
+def folders(db: sqlite3.Connection) -> tuple[FolderRow, ...]:
+    """The server's folders by rank and path."""
+    rows = db.execute(
+        "SELECT id, parent_id, name, kind, role, place, owner, readable, count, unread, size, CAST(payload AS BLOB),"
+        " CAST(extra AS BLOB), path, rank, position, listed"
+        " FROM folder WHERE standing = 'server' ORDER BY rank, path, id"
+    )
+    return tuple(
+        FolderRow(record(Folder, *row[:7], bool(row[7]), *row[8:13]), row[13], row[14], row[15], bool(row[16]))
+        for row in rows
+    )
+
+
+def wanted(db: sqlite3.Connection, limit: int, after: Cursor | None) -> tuple[Wanted, ...]:
+    """The next rows by rank, newest first, id. Three seeks, because no index serves `<` and `>` in one condition."""
+    rows: list[tuple[Any, ...]] = []
+    for condition, values in _beyond(after):
+        if len(rows) < limit:
+            sql = (
+                "SELECT wanted.id, folder.id, wanted.kind, watermark, wanted.size, date, has_attachment, wanted.rank,"
+                " keep"
+                f" FROM wanted JOIN folder ON folder.number = wanted.folder WHERE {condition}"
+                " ORDER BY wanted.rank, date DESC, wanted.id LIMIT ?"
+            )
+            rows += db.execute(sql, (*values, limit - len(rows)))
+    return tuple(record(Wanted, *row[:5], row[5] or None, bool(row[6]), row[7], bool(row[8])) for row in rows)
+
+
+def _beyond(after: Cursor | None) -> tuple[tuple[str, tuple[Any, ...]], ...]:
+    if after is None:
+        return (("TRUE", ()),)
+    return (
+        ("wanted.rank = ? AND date = ? AND wanted.id > ?", (after.rank, after.date, after.id)),
+        ("wanted.rank = ? AND date < ?", (after.rank, after.date)),
+        ("wanted.rank > ?", (after.rank,)),
+    )
+
+
+def wanted_attachments(db: sqlite3.Connection, limit: int, after: int) -> tuple[WantedAttachment, ...]:
+    rows = db.execute(
+        "SELECT attachment.number, item.id, folder.id, attachment.id, url, attachment.name, content_type, content_id,"
+        " attachment.size, attachment.role, received, etag FROM attachment"
+        " JOIN item ON item.number = attachment.item JOIN folder ON folder.number = item.folder"
+        " WHERE attachment.state = 'wanted' AND attachment.number > ? ORDER BY attachment.number LIMIT ?",
+        (after, limit),
+    )
+    return tuple(record(WantedAttachment, *row[:3], record(Attachment, *row[3:10]), *row[10:]) for row in rows)
+
+
+def totals(db: sqlite3.Connection) -> Totals:
+    """Reads indexes throughout: at a million items about a second, so not for every tick of a display."""
+
+    def one(sql: str) -> tuple[int, ...]:
+        found: tuple[int, ...] = db.execute(sql).fetchone()
+        return found
+
+    local = "(SELECT number FROM folder WHERE standing = 'local')"
+    items: dict[Kind, int] = dict.fromkeys(KINDS, 0)
+    item_bytes = 0
+    for kind, count, size in db.execute("SELECT kind, count(*), sum(size) FROM item GROUP BY kind"):
+        items[kind] = count
+        item_bytes += size
+    for kind, count, size in db.execute(
+        f"SELECT kind, count(*), sum(size) FROM item WHERE folder IN {local} GROUP BY kind"
+    ):
+        items[kind] -= count
+        item_bytes -= size
+    here = f"FROM attachment JOIN item ON item.number = attachment.item WHERE item.folder IN {local}"
+    done = one("SELECT count(*), coalesce(sum(received), 0) FROM attachment")
+    less = one(f"SELECT count(*), coalesce(sum(received), 0) {here}")
+    return record(
+        Totals,
+        *one("SELECT count(*), coalesce(sum(listed), 0) FROM folder WHERE standing = 'server'"),
+        items,
+        item_bytes,
+        *one("SELECT count(*), coalesce(sum(size), 0) FROM wanted"),
+        *(all_ - some for all_, some in zip(done, less, strict=True)),
+        *one("SELECT count(*), coalesce(sum(size), 0) FROM attachment WHERE state = 'wanted'"),
+        *one("SELECT count(*) FROM skipped"),
+    )
+
+
+def watermarks(db: sqlite3.Connection, ids: Sequence[str]) -> dict[str, int]:
+    """Of those stored: id → version."""
+    return dict(
+        db.execute("SELECT id, watermark FROM item WHERE id IN (SELECT value FROM json_each(?))", (array(ids),))
+    )
+
+
+def unseen(db: sqlite3.Connection, folder_id: str, round_: int, limit: int) -> tuple[str, ...]:
+    """Ids of the folder's stored items that `compare` did not meet in `round_`."""
+    rows = db.execute(
+        "SELECT item.id FROM item WHERE folder = (SELECT number FROM folder WHERE id = ?)"
+        " AND NOT EXISTS (SELECT 1 FROM seen WHERE seen.item = item.number AND round = ?) LIMIT ?",
+        (folder_id, round_, limit),
+    )
+    return tuple(row[0] for row in rows)
+
+
+def items(db: sqlite3.Connection, after: tuple[str, str], limit: int) -> tuple[StoredItem, ...]:
+    """Server items by (kind, id), at most 8 MiB or so of them at once; () at the end."""
+    rows = db.execute(
+        "SELECT item.number, item.id, item.kind, folder.id, watermark,"
+        " CAST(item.payload AS BLOB), CAST(item.extra AS BLOB)"
+        " FROM item JOIN folder ON folder.number = item.folder"
+        " WHERE (item.kind, item.id) > (?, ?) AND standing <> 'local' ORDER BY item.kind, item.id LIMIT ?",
+        (*after, limit),
+    )
+    found: list[tuple[Any, ...]] = []
+    weight = 0
+    for row in rows:
+        found.append(row)
+        weight += len(row[5])
+        if weight >= PAGE_BYTES:
+            break
+    attached = _attachments(db, [row[0] for row in found])
+    return tuple(record(StoredItem, *row[1:], attached.get(row[0], ())) for row in found)
+
+
+def _attachments(db: sqlite3.Connection, numbers: Sequence[int]) -> dict[int, tuple[StoredAttachment, ...]]:
+    rows = db.execute(
+        "SELECT item, number, id, role, url, sha256, state FROM attachment"
+        " WHERE item IN (SELECT value FROM json_each(?)) ORDER BY item, ordinal",
+        (array(numbers),),
+    )
+    found: dict[int, tuple[StoredAttachment, ...]] = {}
+    for item, *rest in rows:
+        found[item] = (*found.get(item, ()), StoredAttachment(*rest))
+    return found
+
+
+def skipped(db: sqlite3.Connection) -> tuple[SkippedRow, ...]:
+    return tuple(SkippedRow(*row) for row in db.execute("SELECT scope, id, reason FROM skipped ORDER BY scope, id"))
+
+
+def chunk(db: sqlite3.Connection, table: str, attachment: int, offset: int) -> bytes:
+    """The piece of a content that begins at `offset`; b"" where there is none. `table`: chunk or outbox_chunk."""
+    sql = f'SELECT data FROM {table} WHERE attachment = ? AND "offset" = ?'
+    row = db.execute(sql, (attachment, offset)).fetchone()
+    return row[0] if row else b""

@@ -1,0 +1,255 @@
+"""Carries what exists nowhere else out of an old cache, damaged or not: pending local changes, and local items.
+
+Each change is named by its uuid, so that rescuing twice never doubles it; a change whose checksum does not hold is not
+sent to anybody, but counted. Of a damaged file all that can be read is read: by ranges of row numbers, halved around
+errors until a single row is left. Rows of the outbox never go, so a number without a row is a row that can't be read.
+If anything could not be read, the raw file is kept aside under a name of its own. No damage raises an error.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+from kerio_resync.cache import checking, items, outbox
+from kerio_resync.cache.checking import STATES
+from kerio_resync.cache.facts import AddChange, LocalFile, MarkChange, PutLocal
+from kerio_resync.cache.files import exists, keep_aside
+from kerio_resync.cache.line import Line
+from kerio_resync.cache.outbox import Change
+from kerio_resync.cache.reading import chunk
+from kerio_resync.cache.schema import check_header
+from kerio_resync.cache.store import Store
+from kerio_resync.cache.sums import item_sum
+from kerio_resync.cache.trouble import translated
+from kerio_resync.errors import BadSettings, CacheDamaged
+from kerio_resync.model import Item
+
+BROKEN: Final = (sqlite3.DatabaseError, ValueError, TypeError, OverflowError)
+HIGHEST: Final = 1_000_000  # a row number above it is itself a sign of damage
+DONE: Final = ("sent", "withdrawn")
+
+
+@dataclass(frozen=True, slots=True)
+class Rescued:
+    """What a rescue came to. `changes`: carried over now; `known`: had been before; `unreadable`: rows known to have
+    been there that can't be read or don't hold their checksum; `uncounted`: there may be more that can't be counted."""
+
+    changes: int = 0
+    known: int = 0
+    items: int = 0
+    unreadable: int = 0
+    uncounted: bool = False
+    aside: Path | None = None
+    reasons: tuple[str, ...] = field(default=())
+
+    def sentences(self) -> tuple[str, ...]:
+        """For people; () if there is nothing to say."""
+        found = []
+        if self.changes:
+            found.append(f"{self.changes} local changes that were not sent yet were taken over.")
+        if self.items:
+            found.append(f"{self.items} items of the local folder Conflicts were taken over.")
+        if self.unreadable:
+            found.append(f"{self.unreadable} local changes or items of the old cache can't be read any more.")
+        if self.uncounted:
+            found.append(f"The old cache is damaged; how many local changes were in it can't be told ({self.why}).")
+        if self.aside:
+            found.append(f"What is left of the old cache was kept as {self.aside.name}.")
+        return tuple(found)
+
+    @property
+    def why(self) -> str:
+        return self.reasons[0] if self.reasons else "unreadable"
+
+
+@dataclass(slots=True)
+class Tally:
+    """What was met in an old file while it was read."""
+
+    changes: int = 0
+    known: int = 0
+    items: int = 0
+    unreadable: int = 0
+    uncounted: bool = False
+    reasons: list[str] = field(default_factory=list)
+
+    def lost(self, error: Exception) -> None:
+        self.uncounted = True
+        self.reasons.append(str(error) or type(error).__name__)
+
+    def rescued(self) -> Rescued:
+        return Rescued(self.changes, self.known, self.items, self.unreadable, self.uncounted, None, tuple(self.reasons))
+
+
+async def rescue(path: Path, store: Store) -> Rescued:
+    """Carries the pending changes and local items of the cache at `path` into `store`, durably.
+
+    Damage is counted, never raised; CacheInUse, and errors of the new file, are. No file: nothing is rescued."""
+    if not exists(path):
+        return Rescued()
+    try:
+        line = await _open(path)
+    except (CacheDamaged, BadSettings) as error:
+        return Rescued(uncounted=True, aside=keep_aside(path), reasons=(str(error),))
+    try:
+        found = await carry_over(line, store)
+    finally:
+        await line.close()
+    return replace(found, aside=keep_aside(path)) if found.unreadable or found.uncounted else found
+
+
+async def carry_over(line: Line, store: Store) -> Rescued:
+    """The same from a file that is open already."""
+    tally = Tally()
+    try:
+        await line.run(check_header)
+    except (CacheDamaged, *BROKEN) as error:
+        tally.lost(error)
+        return tally.rescued()
+    await _carry_changes(line, store, tally)
+    await _carry_items(line, store, tally)
+    await store.flush()
+    return tally.rescued()
+
+
+async def _open(path: Path) -> Line:
+    """A way to read the file; a lock that another program holds is CacheInUse, what else fails is damage."""
+    line = await Line.open(path, readonly=True)
+    try:
+        with translated(path):
+            await line.run(lambda db: db.execute("SELECT count(*) FROM sqlite_master").fetchone())
+    except BaseException:
+        await line.close()
+        raise
+    return line
+
+
+async def _carry_changes(line: Line, store: Store, tally: Tally) -> None:
+    numbers, missing = await line.run(lambda db: _numbers(db, tally))
+    tally.unreadable += missing
+    for number in numbers:
+        try:
+            change = await line.run(partial(_change, number=number))
+        except BROKEN:
+            tally.unreadable += 1
+        else:
+            await _carry_change(line, store, change, tally)
+
+
+async def _carry_change(line: Line, store: Store, change: Change, tally: Tally) -> None:
+    """A change that is not known yet goes over if it is still to be settled; one that is known takes the old state."""
+    held = await store.change_state(change.uuid)
+    if held is not None:
+        tally.known += 1
+        if held != change.state:
+            await store.put(MarkChange(change.uuid, change.state, reason=change.reason, new_id=change.new_id))
+        return
+    if change.state in DONE:
+        return
+    try:
+        files = await line.run(lambda db: _files(db, change))
+    except BROKEN:
+        tally.unreadable += 1
+        return
+    state = change.state if change.state in STATES else "sending"  # unknown: then it has to be looked for first
+    await store.put(AddChange(outbox.local(change, files), state, change.attempt, change.attempts, change.reason))
+    tally.changes += 1
+
+
+async def _carry_items(line: Line, store: Store, tally: Tally) -> None:
+    try:
+        numbers = await line.run(_local_items)
+    except BROKEN as error:
+        tally.lost(error)
+        return
+    for number in numbers:
+        try:
+            item, files = await line.run(partial(_local_item, number=number))
+        except BROKEN:
+            tally.unreadable += 1
+            continue
+        if not await store.watermarks([item.id]):
+            tally.items += 1
+            await store.put(PutLocal(item, files))
+
+
+def _numbers(db: sqlite3.Connection, tally: Tally) -> tuple[list[int], int]:
+    """(the numbers of the outbox's rows that can be read, how many more there must be)."""
+    found = [_ask(db, sql, tally) for sql in _HIGHEST]
+    if found[0] is None and found[1] is None:
+        tally.lost(CacheDamaged("the end of the outbox can't be found"))
+    highest = max((each for each in found if each is not None and 0 <= each <= HIGHEST), default=0)
+    numbers = _readable(db, 1, highest) if highest else []
+    return numbers, highest - len(numbers)
+
+
+_HIGHEST: Final = (
+    "SELECT coalesce(max(number), 0) FROM outbox",
+    "SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'outbox'",
+    "SELECT coalesce(max(number), 0) FROM outbox INDEXED BY outbox_by_state WHERE state >= ''",
+)
+
+
+def _ask(db: sqlite3.Connection, sql: str, tally: Tally) -> int | None:
+    try:
+        return int(db.execute(sql).fetchone()[0])
+    except BROKEN as error:
+        tally.reasons.append(str(error))
+        return None
+
+
+def _readable(db: sqlite3.Connection, low: int, high: int) -> list[int]:
+    """The row numbers from `low` to `high` whose rows can be read: the range is halved around what can't."""
+    try:
+        return [row[0] for row in db.execute("SELECT number FROM outbox WHERE number BETWEEN ? AND ?", (low, high))]
+    except BROKEN:
+        if low == high:
+            return []
+    middle = (low + high) // 2
+    return _readable(db, low, middle) + _readable(db, middle + 1, high)
+
+
+def _change(db: sqlite3.Connection, number: int) -> Change:
+    """ValueError if it does not hold its checksum, but for the files' contents."""
+    change = outbox.change(db, number)
+    if change is None or not outbox.holds(db, change):
+        raise ValueError(f"local change {number} does not hold its checksum")
+    return change
+
+
+def _files(db: sqlite3.Connection, change: Change) -> tuple[LocalFile, ...]:
+    found = []
+    for each in change.files:
+        if not checking.holds(db, "outbox_chunk", each.key, each.size, each.sha256):
+            raise ValueError(f"a file of local change {change.number} does not hold its checksum")
+        found.append(LocalFile(each.name, each.content_type, _content(db, "outbox_chunk", each.key), each.content_id))
+    return tuple(found)
+
+
+def _local_items(db: sqlite3.Connection) -> list[int]:
+    rows = db.execute("SELECT number FROM item WHERE folder IN (SELECT number FROM folder WHERE standing = 'local')")
+    return [row[0] for row in rows]
+
+
+def _local_item(db: sqlite3.Connection, number: int) -> tuple[Item, tuple[LocalFile, ...]]:
+    ((_, item, told),) = items.read(db, "item.number = ?", (number,))
+    if item_sum(item) != told:
+        raise ValueError(f"local item {number} does not hold its checksum")
+    files = []
+    rows = db.execute("SELECT number, received, sha256 FROM attachment WHERE item = ? ORDER BY ordinal", (number,))
+    for each, (key, received, content) in zip(item.attachments, rows.fetchall(), strict=True):
+        if not checking.holds(db, "chunk", key, received, content):
+            raise ValueError(f"a file of local item {number} does not hold its checksum")
+        files.append(LocalFile(each.name, each.content_type, _content(db, "chunk", key), each.content_id))
+    return item, tuple(files)
+
+
+def _content(db: sqlite3.Connection, table: str, attachment: int) -> bytes:
+    found = bytearray()
+    while data := chunk(db, table, attachment, len(found)):
+        found += data
+    return bytes(found)

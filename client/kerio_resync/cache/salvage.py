@@ -1,0 +1,106 @@
+"""Reads an old cache of this format for what can be taken over instead of being fetched again.
+
+Only what is proven is given: id, version, kind and folder are those asked for, and the item's checksum holds; contents
+are proven while they are copied (`contents.py`). Whatever can't be read is not there, and is counted; no damage raises.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Awaitable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Self
+
+from kerio_resync.cache.bulk import array
+from kerio_resync.cache.facts import OldContent, Salvaged
+from kerio_resync.cache.items import read
+from kerio_resync.cache.line import Line
+from kerio_resync.cache.reading import Wanted
+from kerio_resync.cache.schema import check_header
+from kerio_resync.cache.sums import item_sum
+from kerio_resync.errors import ResyncError
+from kerio_resync.model import Item
+
+BROKEN = (sqlite3.Error, ValueError, TypeError, OverflowError)
+Found = tuple[int, Item, bytes]
+
+
+class Old:
+    """An old cache to take from. `unreadable` counts items that are there and can't be read or don't hold."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.unreadable = 0
+        self._line: Line | None = None
+        self._useless = False
+        self._opening = asyncio.Lock()
+
+    @classmethod
+    def open(cls, path: Path) -> Self | None:
+        """None if there is no file. Whether it is of any use shows when it is read."""
+        return cls(path) if path.is_file() else None
+
+    def close(self) -> Awaitable[None]:
+        """Lets go of the file; may be awaited, and need not be."""
+        line, self._line, self._useless = self._line, None, True
+        if line is None:
+            done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            done.set_result(None)
+            return done
+        return line.end()
+
+    async def take(self, rows: Sequence[Wanted]) -> tuple[Salvaged, ...]:
+        """What the old cache holds of these rows in just the version that is wanted; the contents are only named."""
+        asked = {row.id: row for row in rows if row.watermark}
+        line = await self._opened()
+        if line is None or not asked:
+            return ()
+        found: list[Salvaged] = []
+        for number, item, told in await line.run(lambda db: self._read(db, list(asked))):
+            row = asked.pop(item.id, None)
+            if row is None or (item.watermark, item.kind, item.folder_id) != (row.watermark, row.kind, row.folder_id):
+                continue
+            contents = await line.run(partial(self._contents, item=number)) if told == item_sum(item) else None
+            if contents is None:
+                self.unreadable += 1
+            else:
+                found.append(Salvaged(item, self.path, contents))
+        return tuple(found)
+
+    async def _opened(self) -> Line | None:
+        async with self._opening:
+            if self._line is None and not self._useless:
+                self._useless = True
+                try:
+                    self._line = await Line.open(self.path, readonly=True)
+                    await self._line.run(check_header)
+                    self._useless = False
+                except (ResyncError, *BROKEN):
+                    if self._line is not None:
+                        await self._line.close()
+                        self._line = None
+        return self._line
+
+    def _read(self, db: sqlite3.Connection, ids: list[str]) -> list[Found]:
+        """All at once, or, if that fails, halved around what can't be read."""
+        try:
+            return read(db, "item.id IN (SELECT value FROM json_each(?))", (array(ids),))
+        except BROKEN:
+            if len(ids) == 1:
+                self.unreadable += 1
+                return []
+        middle = len(ids) // 2
+        return self._read(db, ids[:middle]) + self._read(db, ids[middle:])
+
+    def _contents(self, db: sqlite3.Connection, item: int) -> tuple[OldContent, ...] | None:
+        try:
+            rows = db.execute(
+                "SELECT ordinal, number, sha256, received FROM attachment"
+                " WHERE item = ? AND state = 'done' AND sha256 IS NOT NULL ORDER BY ordinal",
+                (item,),
+            ).fetchall()
+        except BROKEN:
+            return None
+        return tuple(OldContent(*row) for row in rows)

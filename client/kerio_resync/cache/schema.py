@@ -1,0 +1,303 @@
+"""The cache file's format 7.2.0: which tables there are, what each column means, how a file is known to be one.
+
+One SQLite file holds the mailbox, the record of what is still to be fetched, and the changes made offline. It is marked
+by `PRAGMA application_id` (`APPLICATION_ID`) and `PRAGMA user_version` (`USER_VERSION`), and names its format in
+`meta`. Tables are STRICT, so that a wrong type is an error on the day it is written. Everything stored carries a
+checksum: an item's covers all of its columns and the list of its attachments, a chunk has its CRC, a whole content its
+SHA-256.
+
+The views (`mail`, `mail_attachment`, `contact`, `event`, `task`, `note`, `folder_tree`) are for people with `sqlite3`:
+
+    SELECT date, sender, subject FROM mail WHERE date LIKE '2026-03%' AND has_attachment;
+
+Times are ISO 8601 text in UTC, sizes bytes, truth is 0 or 1. Ids are the server's; those of things that exist here
+alone begin with `local:`. What SQLite older than 3.37 can't do (STRICT) is refused when the package's cache is used.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import Final
+
+from kerio_resync.errors import BadSettings, CacheDamaged
+from kerio_resync.model import Identity
+
+FORMAT: Final = "7.2.0"
+APPLICATION_ID: Final = 0x4B525343  # "KRSC"
+USER_VERSION: Final = 70200
+OLDEST_SQLITE: Final = (3, 37, 0)
+PAGE_SIZE: Final = 16384
+CHUNK: Final = 256 * 1024
+CONFLICTS: Final = "local:conflicts"
+
+TABLES: Final = """
+CREATE TABLE meta (              -- what the file is: format, server, account, user, address, sync_key, ...
+  key   TEXT PRIMARY KEY,
+  value TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE folder (
+  number    INTEGER PRIMARY KEY, -- what items refer to
+  id        TEXT NOT NULL UNIQUE,
+  parent_id TEXT NOT NULL,
+  name      TEXT NOT NULL,
+  path      TEXT NOT NULL,       -- names from the top, joined by '/'; a '/' within a name is written '\\/'
+  kind      TEXT CHECK (kind IN ('mail', 'contact', 'event', 'task', 'note')),  -- NULL: holds no items
+  role      TEXT NOT NULL,       -- none, inbox, drafts, sent, trash, junk, default, resources, people
+  place     TEXT NOT NULL,       -- own, shared, public
+  owner     TEXT NOT NULL,
+  readable  INTEGER NOT NULL,
+  count     INTEGER NOT NULL,    -- the server's figures when the folders were listed
+  unread    INTEGER NOT NULL,
+  size      INTEGER NOT NULL,
+  payload   TEXT NOT NULL,       -- the server's struct, canonical JSON
+  extra     TEXT,                -- members that the vendor's reference does not know
+  rank      INTEGER NOT NULL,    -- lower is fetched earlier
+  position  BLOB,                -- where the listing of its items stands; NULL: at the start
+  listed    INTEGER NOT NULL DEFAULT 0,  -- 1: the listing is complete
+  standing  TEXT NOT NULL CHECK (standing IN ('server', 'local', 'unknown'))
+                                 -- local: exists here alone; unknown: named by an item, not yet by the server's list
+) STRICT;
+
+CREATE TABLE item (
+  number     INTEGER PRIMARY KEY,
+  id         TEXT NOT NULL UNIQUE,
+  folder     INTEGER NOT NULL REFERENCES folder (number) ON DELETE CASCADE,
+  kind       TEXT NOT NULL CHECK (kind IN ('mail', 'contact', 'event', 'task', 'note')),
+  watermark  INTEGER NOT NULL,   -- the item's version on the server
+  date       TEXT,               -- received, starts, due, modified
+  "end"      TEXT,
+  seen       INTEGER NOT NULL,
+  flagged    INTEGER NOT NULL,
+  answered   INTEGER NOT NULL,
+  draft      INTEGER NOT NULL,
+  size       INTEGER NOT NULL,
+  title      TEXT NOT NULL,      -- subject, summary, name, a note's first line
+  who        TEXT NOT NULL,      -- sender, organiser, a contact's first address
+  recipients TEXT NOT NULL,
+  message_id TEXT NOT NULL,
+  checksum   BLOB NOT NULL,      -- SHA-256 over all of this and the list of attachments (sums.py)
+  extra      TEXT,               -- members that the vendor's reference does not know
+  payload    TEXT NOT NULL       -- the server's struct, canonical JSON
+) STRICT;
+CREATE INDEX item_by_kind ON item (kind, id, size);
+CREATE INDEX item_by_folder ON item (folder, seen);
+CREATE INDEX item_by_date ON item (kind, date);
+
+CREATE TABLE attachment (
+  number       INTEGER PRIMARY KEY,
+  item         INTEGER NOT NULL REFERENCES item (number) ON DELETE CASCADE,
+  ordinal      INTEGER NOT NULL, -- its place in the item, from 0
+  role         TEXT NOT NULL,    -- attachment (of a mail), photo (of a contact)
+  id           TEXT NOT NULL,
+  url          TEXT NOT NULL,
+  name         TEXT NOT NULL,
+  content_type TEXT NOT NULL,
+  content_id   TEXT NOT NULL,
+  size         INTEGER,          -- as the server told it; NULL: not told
+  state        TEXT NOT NULL CHECK (state IN ('wanted', 'done', 'omitted', 'failed')),
+  reason       TEXT NOT NULL DEFAULT '',  -- why it is omitted or failed
+  etag         TEXT NOT NULL DEFAULT '',
+  received     INTEGER NOT NULL DEFAULT 0,  -- bytes stored, without a gap, from the start
+  sha256       BLOB,             -- of the whole content once it is done
+  UNIQUE (item, ordinal)
+) STRICT;
+CREATE INDEX attachment_wanted ON attachment (state, number, size) WHERE state = 'wanted';
+
+CREATE TABLE chunk (             -- an attachment's content, in pieces of at most 256 KiB
+  attachment INTEGER NOT NULL REFERENCES attachment (number) ON DELETE CASCADE,
+  "offset"   INTEGER NOT NULL,
+  crc32      INTEGER NOT NULL,
+  data       BLOB NOT NULL,
+  UNIQUE (attachment, "offset")
+) STRICT;
+
+CREATE TABLE wanted (            -- items that are on the server and not (or no longer rightly) here
+  id             TEXT PRIMARY KEY,
+  folder         INTEGER NOT NULL REFERENCES folder (number) ON DELETE CASCADE,
+  kind           TEXT NOT NULL,
+  watermark      INTEGER NOT NULL,
+  size           INTEGER NOT NULL,
+  date           TEXT NOT NULL,  -- '' if not told
+  has_attachment INTEGER NOT NULL,
+  rank           INTEGER NOT NULL,
+  keep           INTEGER NOT NULL DEFAULT 0,  -- 1: it was moved; its contents are here and stay
+  late           INTEGER NOT NULL DEFAULT 0   -- 1: was answered once with an older version than this
+) STRICT, WITHOUT ROWID;
+CREATE INDEX wanted_in_order ON wanted (rank, date DESC, id);
+CREATE INDEX wanted_by_folder ON wanted (folder);
+
+CREATE TABLE seen (              -- which stored items the last comparison with the server's list met
+  item  INTEGER PRIMARY KEY REFERENCES item (number) ON DELETE CASCADE,
+  round INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE skipped (           -- what was left out, and why
+  scope  TEXT NOT NULL,
+  id     TEXT NOT NULL,
+  reason TEXT NOT NULL,
+  PRIMARY KEY (scope, id)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE outbox (            -- changes made offline, in the order they were made; rows never go
+  number    INTEGER PRIMARY KEY AUTOINCREMENT,
+  uuid      TEXT NOT NULL UNIQUE,  -- stays the same when the change is carried to another file
+  action    TEXT NOT NULL CHECK (action IN ('create', 'edit', 'flags', 'move', 'delete')),
+  kind      TEXT NOT NULL,
+  item_id   TEXT NOT NULL,       -- '' for a creation
+  folder_id TEXT NOT NULL,       -- where it is, or is to be created
+  target_id TEXT NOT NULL,       -- where it is to be moved to, else ''
+  watermark INTEGER NOT NULL,    -- the version that was changed; 0 for a creation
+  made      TEXT NOT NULL,
+  files     INTEGER NOT NULL,    -- how many rows of outbox_attachment belong to it
+  checksum  BLOB NOT NULL,       -- SHA-256 over what is above (but number), the struct, and the files
+  state     TEXT NOT NULL CHECK (state IN ('pending', 'sending', 'sent', 'conflict', 'refused', 'withdrawn')),
+  attempt   TEXT NOT NULL DEFAULT '',  -- the token of the last attempt, recorded before the call
+  attempts  INTEGER NOT NULL DEFAULT 0,
+  reason    TEXT NOT NULL DEFAULT '',
+  new_id    TEXT NOT NULL DEFAULT '',  -- the server's id of what was created or moved
+  struct    TEXT NOT NULL        -- the members to create or set, JSON
+) STRICT;
+CREATE INDEX outbox_by_state ON outbox (state, number);
+
+CREATE TABLE outbox_attachment (
+  number       INTEGER PRIMARY KEY,
+  change       INTEGER NOT NULL REFERENCES outbox (number) ON DELETE CASCADE,
+  ordinal      INTEGER NOT NULL,
+  name         TEXT NOT NULL,
+  content_type TEXT NOT NULL,
+  content_id   TEXT NOT NULL,
+  size         INTEGER NOT NULL,
+  sha256       BLOB NOT NULL,
+  UNIQUE (change, ordinal)
+) STRICT;
+
+CREATE TABLE outbox_chunk (
+  attachment INTEGER NOT NULL REFERENCES outbox_attachment (number) ON DELETE CASCADE,
+  "offset"   INTEGER NOT NULL,
+  crc32      INTEGER NOT NULL,
+  data       BLOB NOT NULL,
+  UNIQUE (attachment, "offset")
+) STRICT;
+"""
+
+VIEWS: Final = """
+CREATE VIEW folder_tree AS
+SELECT path, kind, role, place,
+  (SELECT count(*) FROM item WHERE item.folder = folder.number) AS items,
+  (SELECT count(*) FROM item WHERE item.folder = folder.number AND item.seen = 0) AS unread,
+  (SELECT count(*) FROM wanted WHERE wanted.folder = folder.number) AS missing,
+  listed, id, number
+FROM folder ORDER BY path;
+
+CREATE VIEW mail AS
+SELECT item.date, folder.path AS folder, item.who AS sender, item.recipients, item.title AS subject, item.size,
+  EXISTS (SELECT 1 FROM attachment WHERE attachment.item = item.number) AS has_attachment,
+  item.seen, item.flagged, item.answered, item.draft,
+  coalesce(
+    (SELECT json_extract(part.value, '$.content') FROM json_each(item.payload, '$.displayableParts') AS part
+      WHERE json_extract(part.value, '$.contentType') = 'ctTextPlain' LIMIT 1),
+    json_extract(item.payload, '$.displayableParts[0].content')) AS text,
+  (SELECT json_extract(part.value, '$.content') FROM json_each(item.payload, '$.displayableParts') AS part
+    WHERE json_extract(part.value, '$.contentType') = 'ctTextHtml' LIMIT 1) AS html,
+  item.message_id, item.id, item.number
+FROM item JOIN folder ON folder.number = item.folder WHERE item.kind = 'mail';
+
+CREATE VIEW mail_attachment AS
+SELECT item.date, folder.path AS folder, item.who AS sender, item.title AS subject,
+  attachment.name, attachment.content_type, coalesce(attachment.size, attachment.received) AS size,
+  attachment.state, attachment.received, attachment.reason, lower(hex(attachment.sha256)) AS sha256,
+  attachment.number, item.number AS mail
+FROM attachment JOIN item ON item.number = attachment.item JOIN folder ON folder.number = item.folder
+WHERE item.kind = 'mail';
+
+CREATE VIEW contact AS
+SELECT item.title AS name, json_extract(item.payload, '$.firstName') AS first_name,
+  json_extract(item.payload, '$.surName') AS last_name, json_extract(item.payload, '$.companyName') AS company,
+  item.who AS address,
+  (SELECT group_concat(json_extract(one.value, '$.address'), ', ')
+    FROM json_each(item.payload, '$.emailAddresses') AS one) AS addresses,
+  (SELECT group_concat(json_extract(one.value, '$.number'), ', ')
+    FROM json_each(item.payload, '$.phoneNumbers') AS one) AS phones,
+  json_extract(item.payload, '$.birthDay') AS birthday, json_extract(item.payload, '$.comment') AS comment,
+  EXISTS (SELECT 1 FROM attachment WHERE attachment.item = item.number) AS has_photo,
+  folder.path AS folder, item.id, item.number
+FROM item JOIN folder ON folder.number = item.folder WHERE item.kind = 'contact';
+
+CREATE VIEW event AS
+SELECT item.date AS starts, item."end" AS ends, item.title AS summary,
+  json_extract(item.payload, '$.location') AS location, item.who AS organiser, item.recipients AS attendees,
+  json_extract(item.payload, '$.isAllDay') AS all_day, json_extract(item.payload, '$.rule.isSet') AS recurring,
+  json_extract(item.payload, '$.description') AS description, folder.path AS folder, item.id, item.number
+FROM item JOIN folder ON folder.number = item.folder WHERE item.kind = 'event';
+
+CREATE VIEW task AS
+SELECT item.date AS due, item.title AS summary, json_extract(item.payload, '$.status') AS status,
+  json_extract(item.payload, '$.done') AS done, json_extract(item.payload, '$.priority') AS priority,
+  json_extract(item.payload, '$.description') AS description, folder.path AS folder, item.id, item.number
+FROM item JOIN folder ON folder.number = item.folder WHERE item.kind = 'task';
+
+CREATE VIEW note AS
+SELECT item.date AS modified, item.title, json_extract(item.payload, '$.text') AS text,
+  json_extract(item.payload, '$.color') AS color, folder.path AS folder, item.id, item.number
+FROM item JOIN folder ON folder.number = item.folder WHERE item.kind = 'note';
+"""
+
+
+def require_sqlite(version: tuple[int, ...] = sqlite3.sqlite_version_info) -> None:
+    """Refuses an SQLite that does not know STRICT tables. BadSettings."""
+    if version < OLDEST_SQLITE:
+        have, need = (".".join(map(str, each)) for each in (version, OLDEST_SQLITE))
+        raise BadSettings(f"this Python's SQLite is {have}, but {need} or newer is needed")
+
+
+def lay_out(db: sqlite3.Connection, identity: Identity) -> None:
+    """Makes an empty file (its page size already set) a cache of `identity`, in one transaction."""
+    facts = {"format": FORMAT, **identity_rows(identity)}
+    db.execute("BEGIN EXCLUSIVE")
+    try:
+        for statement in _statements(TABLES + VIEWS):
+            db.execute(statement)
+        db.executemany("INSERT INTO meta VALUES (?, ?)", sorted(facts.items()))
+        db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        db.execute(f"PRAGMA user_version = {USER_VERSION}")
+        db.execute("COMMIT")
+    except BaseException:
+        if db.in_transaction:
+            db.execute("ROLLBACK")
+        raise
+
+
+def check_header(db: sqlite3.Connection) -> Identity:
+    """Whose cache an open file is. CacheDamaged if it is none, or one of another format."""
+    mark = db.execute("PRAGMA application_id").fetchone()[0]
+    version = db.execute("PRAGMA user_version").fetchone()[0]
+    if mark != APPLICATION_ID:
+        raise CacheDamaged("the file is no cache of this program")
+    found = dict(db.execute("SELECT key, value FROM meta"))
+    if version != USER_VERSION or found.get("format") != FORMAT:
+        raise CacheDamaged(f"its format is {found.get('format', '?')} ({version}), this program's is {FORMAT}")
+    try:
+        return Identity(**{name: found[name] for name in ("server", "account", "user", "address")})
+    except KeyError as missing:
+        raise CacheDamaged(f"it does not say its {missing.args[0]}") from missing
+
+
+def identity_rows(identity: Identity) -> dict[str, str]:
+    return {
+        "server": identity.server,
+        "account": identity.account,
+        "user": identity.user,
+        "address": identity.address,
+    }
+
+
+def _statements(script: str) -> list[str]:
+    """The statements of a script, comments kept: SQLite stores them, and `.schema` shows them to people."""
+    found, rest = [], ""
+    for piece in script.split(";"):
+        rest += piece + ";"
+        if sqlite3.complete_statement(rest):
+            found.append(rest.strip().rstrip(";"))
+            rest = ""
+    return found

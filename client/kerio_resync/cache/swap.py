@@ -1,0 +1,107 @@
+"""Puts the new cache in the old one's place, in one instant, so that nothing of the old one can come back.
+
+A SQLite file renamed beside a live `-wal` or `-journal` of another has that one's pages played into it, and
+`integrity_check` finds nothing. So the old file is locked first (whoever has it open is the answer, CacheInUse, and no
+thing to retry), what was changed in it since the rescue is carried over, both files are sealed - no sidecar left - and
+only then renamed, the lock still held, and the folder synced. At every instant `current` is one of the two, whole.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from pathlib import Path
+
+from kerio_resync.cache.files import beside, clear, exists, holders, keep_aside, sidecars, sync_file, sync_folder
+from kerio_resync.cache.line import Line
+from kerio_resync.cache.rescue import carry_over
+from kerio_resync.cache.store import Store
+from kerio_resync.cache.trouble import translated
+from kerio_resync.errors import CacheDamaged, CacheInUse
+
+
+async def seal(path: Path) -> None:
+    """Folds journal or log into the file, and syncs it. CacheInUse if somebody has it open; CacheDamaged."""
+    line = await Line.open(path, patience=0)
+    try:
+        await line.run(lambda db: _fold(db, path))
+    finally:
+        await line.close()
+    if left := sidecars(path):
+        raise CacheInUse(f"{left[0].name} does not go: somebody has {path} open")
+    with translated(path):
+        sync_file(path)
+        sync_folder(path.parent)
+
+
+async def swap(new: Store | Path, current: Path) -> None:
+    """Closes and seals `new`, and gives it the name `current`; what `current` was before is gone.
+
+    Pending local changes made in `current` meanwhile are carried into `new`, if it is a Store, under the lock.
+    A damaged `current` is kept aside. CacheInUse: nothing has happened, `new` is as whole as before.
+    """
+    store, path = (new, new.path) if isinstance(new, Store) else (None, new)
+    old = await _lock(current) if exists(current) else None
+    try:
+        if store is not None:
+            if old is not None:
+                await carry_over(old, store)
+            await store.close()
+        await seal(path)
+        with translated(current):
+            if old is None:
+                _set_aside(current)
+            os.replace(path, current)
+            sync_folder(current.parent)
+    finally:
+        if old is not None:
+            await old.close()
+
+
+def drop(path: Path) -> None:
+    """Removes a cache file with its sidecars; nothing if there is none. CacheInUse if somebody has it open."""
+    if by := holders(path):
+        raise CacheInUse(f"{path} is open in {by[0]}")
+    with translated(path):
+        path.unlink(missing_ok=True)  # first: a file without its journal could not be trusted
+        clear(path)
+        if path.parent.is_dir():
+            sync_folder(path.parent)
+
+
+async def _lock(path: Path) -> Line | None:
+    """The old file, locked against everybody and sealed; None if it is too damaged to be locked."""
+    line = await Line.open(path, patience=0)
+    try:
+        await line.run(lambda db: _fold(db, path))
+        with translated(path):
+            await line.run(lambda db: db.execute("BEGIN EXCLUSIVE"))
+        if by := holders(path, own=1):
+            raise CacheInUse(f"{path} is open in {by[0]}")
+    except CacheDamaged:
+        await line.close()
+        if by := holders(path):
+            raise CacheInUse(f"{path} is open in {by[0]}") from None
+        return None
+    except BaseException:
+        await line.close()
+        raise
+    return line
+
+
+def _fold(db: sqlite3.Connection, path: Path) -> None:
+    with translated(path):
+        db.execute("SELECT count(*) FROM sqlite_master").fetchone()  # takes up a log or a journal that a kill left
+        db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        mode = db.execute("PRAGMA journal_mode = DELETE").fetchone()[0]
+    if mode != "delete":
+        raise CacheInUse(f"{path} is open in another program")
+
+
+def _set_aside(current: Path) -> None:
+    """Of a file too damaged to be locked: a name of its own, and no sidecar left to the new one."""
+    if current.exists():
+        keep_aside(current)
+    for each in sidecars(current):
+        each.unlink(missing_ok=True)
+    assert not any(beside(current, suffix).exists() for suffix in ("-journal", "-wal"))

@@ -1,0 +1,88 @@
+"""What the functions that write share: the connection, the next free numbers, and the folders' numbers.
+
+Numbers are counted here instead of being asked for, so that an item and its attachments go in without a question in
+between. They are read again when a transaction begins after another program has written.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import suppress
+from pathlib import Path
+
+from kerio_resync.model import Kind
+
+
+class Tables:
+    """One open file, from the writer's side. Used in the connection's thread only."""
+
+    def __init__(self, db: sqlite3.Connection) -> None:
+        self.db = db
+        self._version: int | None = None
+        self._items = 0
+        self._attachments = 0
+        self._folders: dict[str, int] = {}
+        self._old: dict[Path, sqlite3.Connection] = {}
+
+    def begin(self) -> None:
+        self.db.execute("BEGIN IMMEDIATE")
+        version = self.db.execute("PRAGMA data_version").fetchone()[0]
+        if version != self._version:
+            self._version = version
+            self._items = self.db.execute("SELECT coalesce(max(number), 0) FROM item").fetchone()[0]
+            self._attachments = self.db.execute("SELECT coalesce(max(number), 0) FROM attachment").fetchone()[0]
+            self.forget_folders()
+
+    def commit(self) -> None:
+        self.db.execute("COMMIT")
+
+    def rollback(self) -> None:
+        """What failed is undone; if even that fails, the next one to open the file does it from the journal."""
+        if self.db.in_transaction:
+            with suppress(sqlite3.Error):
+                self.db.execute("ROLLBACK")
+
+    def new_item(self) -> int:
+        self._items += 1
+        return self._items
+
+    def new_attachment(self) -> int:
+        self._attachments += 1
+        return self._attachments
+
+    def forget_folders(self) -> None:
+        self._folders.clear()
+
+    def folder(self, folder_id: str) -> int:
+        """The folder's number. One that nobody has named yet gets a row that waits for `SetFolders`."""
+        number = self._folders.get(folder_id)
+        if number is None:
+            row = self.db.execute("SELECT number FROM folder WHERE id = ?", (folder_id,)).fetchone()
+            number = self._folders[folder_id] = row[0] if row else self._stand_in(folder_id)
+        return number
+
+    def kind(self, folder_id: str) -> Kind | None:
+        row = self.db.execute("SELECT kind FROM folder WHERE id = ?", (folder_id,)).fetchone()
+        kind: Kind | None = row and row[0]
+        return kind
+
+    def old(self, path: Path) -> sqlite3.Connection:
+        """A way to read an old cache; sqlite3.Error if there is none."""
+        if path not in self._old:
+            uri = f"{path.absolute().as_uri()}?mode=ro"
+            self._old[path] = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=0)
+        return self._old[path]
+
+    def close(self) -> None:
+        for db in self._old.values():
+            with suppress(sqlite3.Error):
+                db.close()
+        self._old.clear()
+
+    def _stand_in(self, folder_id: str) -> int:
+        values = (folder_id, folder_id)
+        sql = (
+            "INSERT INTO folder (id, parent_id, name, path, role, place, owner, readable, count, unread, size, payload,"
+            " rank, standing) VALUES (?, '', '', '? ' || ?, 'none', 'own', '', 1, 0, 0, 0, '{}', 100, 'unknown')"
+        )
+        return self.db.execute(sql, values).lastrowid or 0

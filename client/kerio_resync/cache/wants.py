@@ -1,0 +1,132 @@
+"""Writing what is to be fetched: pages of a listing, changes since a key, and what is no longer there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from kerio_resync.cache import items
+from kerio_resync.cache.bulk import array, insert
+from kerio_resync.cache.facts import Apply, Forget, PutItems, PutPage, Skip, Unskip, Want
+from kerio_resync.cache.tables import Tables
+from kerio_resync.model import Kind, Listed
+
+_GIVEN: Final = "WITH given (id, folder, kind, watermark, size, date, has_attachment, keep) AS ("
+_ROW: Final = "(?, ?, ?, ?, ?, ?, ?, ?)"
+_COLUMNS: Final = (
+    "INSERT INTO wanted (id, folder, kind, watermark, size, date, has_attachment, keep, rank)"
+    " SELECT given.*, (SELECT rank FROM folder WHERE number = given.folder) FROM given"
+)
+_UNLESS_STORED: Final = (
+    f") {_COLUMNS} WHERE NOT EXISTS (SELECT 1 FROM item WHERE item.id = given.id AND item.watermark >= given.watermark)"
+    " ON CONFLICT (id) DO NOTHING"
+)
+_IN_ANY_CASE: Final = (
+    f") {_COLUMNS} WHERE TRUE ON CONFLICT (id) DO UPDATE SET folder = excluded.folder, kind = excluded.kind,"
+    " watermark = max(watermark, excluded.watermark), size = max(size, excluded.size),"
+    " date = CASE excluded.date WHEN '' THEN date ELSE excluded.date END,"
+    " has_attachment = max(has_attachment, excluded.has_attachment), keep = max(keep, excluded.keep),"
+    " rank = excluded.rank, late = 0"
+)
+Row = tuple[str, int, str, int, int, str, int, int]
+
+
+def put_page(tables: Tables, fact: PutPage) -> None:
+    if fact.items:
+        items.put_items(tables, PutItems(fact.items, fact.omit_attachments))
+    folder = tables.folder(fact.folder_id)
+    if fact.rows:
+        kind = tables.kind(fact.folder_id) or "mail"
+        _want(tables, [_row(folder, kind, each) for each in fact.rows], _UNLESS_STORED)
+    tables.db.execute(
+        "UPDATE folder SET position = coalesce(?, position), listed = max(listed, ?) WHERE number = ?",
+        (fact.position, int(fact.done), folder),
+    )
+
+
+def want(tables: Tables, fact: Want) -> None:
+    folder = tables.folder(fact.folder_id)
+    _want(tables, [_row(folder, fact.kind, each) for each in fact.rows], _IN_ANY_CASE)
+
+
+def forget(tables: Tables, fact: Forget) -> None:
+    _forget(tables, fact.ids)
+
+
+def apply(tables: Tables, fact: Apply) -> None:
+    _forget(tables, fact.forget)
+    for old, new, folder_id in fact.moved:
+        _move(tables, old, new, folder_id)
+    rows = [_row(tables.folder(folder_id), kind, listed) for folder_id, kind, listed in fact.want]
+    _want(tables, rows, _IN_ANY_CASE)
+    tables.db.execute("INSERT OR REPLACE INTO meta VALUES ('sync_key', ?)", (fact.key,))
+
+
+def skip(tables: Tables, fact: Skip) -> None:
+    tables.db.execute("INSERT OR REPLACE INTO skipped VALUES (?, ?, ?)", (fact.scope, fact.id, fact.reason))
+    if fact.scope == "item":
+        tables.db.execute("DELETE FROM wanted WHERE id = ?", (fact.id,))
+
+
+def unskip(tables: Tables, fact: Unskip) -> None:
+    tables.db.execute("DELETE FROM skipped WHERE scope = ? AND id = ?", (fact.scope, fact.id))
+
+
+def compare(tables: Tables, folder_id: str, rows: Sequence[Listed], round_: int) -> tuple[Listed, ...]:
+    """Marks the stored ones among `rows` as met in `round_`; returns those not stored so and not wanted either."""
+    db = tables.db
+    ids = array(each.id for each in rows)
+    db.execute(
+        "INSERT OR REPLACE INTO seen SELECT number, ? FROM item"
+        " WHERE id IN (SELECT value FROM json_each(?)) AND folder = (SELECT number FROM folder WHERE id = ?)",
+        (round_, ids, folder_id),
+    )
+    held = dict(
+        db.execute(
+            "SELECT item.id, watermark FROM item JOIN folder ON folder.number = item.folder"
+            " WHERE item.id IN (SELECT value FROM json_each(?)) AND folder.id = ?",
+            (ids, folder_id),
+        )
+    )
+    coming = {
+        row[0] for row in db.execute("SELECT id FROM wanted WHERE id IN (SELECT value FROM json_each(?))", (ids,))
+    }
+    return tuple(each for each in rows if held.get(each.id) != each.watermark and each.id not in coming)
+
+
+def _row(folder: int, kind: Kind, listed: Listed, keep: bool = False) -> Row:
+    date = listed.date or ""
+    return (
+        listed.id, folder, kind, listed.watermark, listed.size, date, int(listed.has_attachment), int(keep)
+    )  # fmt: skip
+
+
+def _want(tables: Tables, rows: Sequence[Row], tail: str) -> None:
+    """`rows` may name an id twice: the one with the newest version counts."""
+    newest: dict[str, Row] = {}
+    for row in rows:
+        if row[0] not in newest or newest[row[0]][3] <= row[3]:
+            newest[row[0]] = row
+    insert(tables.db, _GIVEN, _ROW, list(newest.values()), tail)
+
+
+def _forget(tables: Tables, ids: Iterable[str]) -> None:
+    gone = array(ids)
+    tables.db.execute("DELETE FROM item WHERE id IN (SELECT value FROM json_each(?))", (gone,))
+    tables.db.execute("DELETE FROM wanted WHERE id IN (SELECT value FROM json_each(?))", (gone,))
+
+
+def _move(tables: Tables, old: str, new: str, folder_id: str) -> None:
+    """What is stored or wanted under the old id becomes wanted under the new one; what is stored keeps its contents."""
+    db = tables.db
+    folder = tables.folder(folder_id)
+    fresh = db.execute("SELECT 1 FROM item WHERE id = ?", (new,)).fetchone()
+    stored = items.rename(tables, old, new, folder)
+    row = db.execute("SELECT kind, watermark, size, date, has_attachment FROM wanted WHERE id = ?", (old,)).fetchone()
+    db.execute("DELETE FROM wanted WHERE id = ?", (old,))
+    if stored is not None:
+        _want(tables, [_row(folder, stored[0], stored[1], keep=True)], _IN_ANY_CASE)
+    elif row:
+        _want(tables, [(new, folder, *row, 0)], _IN_ANY_CASE)
+    elif not fresh and (kind := tables.kind(folder_id)):
+        _want(tables, [_row(folder, kind, Listed(new, 0))], _IN_ANY_CASE)
