@@ -21,7 +21,7 @@ from kerio_mockserver.api.errors import INTERNAL, TOO_LARGE, Refusal, busy
 from kerio_mockserver.api.items import STORE_REFUSALS, refusal_of
 from kerio_mockserver.api.session import Sessions
 from kerio_mockserver.compression import compressed
-from kerio_mockserver.conditions.faults import Faults
+from kerio_mockserver.conditions.faults import Faults, scaled
 from kerio_mockserver.conditions.load import Workers
 from kerio_mockserver.conditions.model import Conditions, Manners
 from kerio_mockserver.mailbox.churn import Churning
@@ -113,7 +113,7 @@ class Core:
             reply = await self._answer(request)
             plain = len(reply.body)
             wanted = request.headers.get("accept-encoding", "")
-            reply = await compressed(reply, wanted, self.manners.compression, self.compression)
+            reply = scaled(await compressed(reply, wanted, self.manners.compression, self.compression), plain)
         except Exception as mistake:
             reply = self._mistaken(mistake)
         finally:

@@ -138,7 +138,7 @@ async def test_a_body_that_is_too_large_is_refused() -> None:
         assert reply.status == 413
 
 
-@pytest.mark.parametrize("coding", ["gzip", "deflate", "zstd"])
+@pytest.mark.parametrize("coding", ["gzip", "deflate", "zstd", "br"])
 async def test_compression_as_asked_for(coding: str) -> None:
     async with running(small().store) as server, aiohttp.ClientSession(auto_decompress=False) as client:
         headers = await login(client, server)

@@ -12,7 +12,7 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from kerio_mockserver.api.errors import ACCESS_DENIED, FAILED, Refusal
-from kerio_mockserver.api.query import Query, Struct, arranged, matcher
+from kerio_mockserver.api.query import QUICKSEARCH, Query, Struct, arranged, matcher
 from kerio_mockserver.mailbox.model import Shelf, Store
 
 NATIVE = frozenset({"id", "receiveDate", "watermark"})
@@ -76,9 +76,8 @@ def _native(query: Query) -> tuple[str, bool] | None:
 
 def _known(store: Store, shelves: Sequence[Shelf], query: Query) -> Iterator[tuple[str, Struct]]:
     """Each item with at least the members that the query looks at."""
-    look = None
+    names = query.needs
+    whole = QUICKSEARCH in names
     for shelf in shelves:
         for item_id in shelf.ordered("id"):
-            if look is None:
-                look = store.light if query.needs <= store.light(item_id).keys() else store.item
-            yield item_id, look(item_id)
+            yield item_id, store.item(item_id) if whole else store.some(item_id, names)

@@ -166,7 +166,7 @@ class Manners(Value):
     page_limit: Count = 50_000
     ranges: bool = True
     etags: bool = True
-    compression: tuple[Literal["gzip", "zstd", "deflate", "br"], ...] = ("zstd", "gzip", "deflate")
+    compression: tuple[Literal["gzip", "zstd", "deflate", "br"], ...] = ("zstd", "gzip", "deflate", "br")
     session_idle_s: Annotated[float, Field(gt=0)] = 7_200.0
     session_s: Annotated[float, Field(gt=0)] = 312 * 3_600.0
     session_bound_to_address: bool = False
