@@ -116,11 +116,19 @@ def watch(
 
         if settings.sends_in_clear:
             listen(Notice(f"{settings.server} is not encrypted: the password and the mail can be read on the way."))
-        try:
-            code, summary = judge(run(lambda: work(listen), shown.close))
-        except BaseException as error:
+
+        def fail(error: BaseException) -> None:
             sentence, code = explain(error)
             shown(RunFinished(ok=False, exit_code=code, summary={"error": sentence}))
+
+        def leave() -> None:
+            fail(KeyboardInterrupt())
+            shown.close()
+
+        try:
+            code, summary = judge(run(lambda: work(listen), leave))
+        except BaseException as error:
+            fail(error)
             raise
         shown(RunFinished(ok=code is Exit.DONE, exit_code=code, summary=summary))
         return code

@@ -116,12 +116,14 @@ def counts(progress: Progress) -> str:
         ("items", progress.items_done, progress.items_total),
         ("attachments", progress.attachments_done, progress.attachments_total),
     )
-    return " · ".join(f"{name} {done:,}/{total:,}" for name, done, total in pairs if total)
+    return " · ".join(f"{name} {done:,}/{max(total, done):,}" for name, done, total in pairs if total or done)
 
 
 def pace(progress: Progress) -> str:
     """Bytes, rate and time left."""
-    parts = [f"{size(progress.bytes_done)} of {size(progress.bytes_total)}"] if progress.bytes_total else []
+    parts = []
+    if progress.bytes_total:  # an estimate, which what has come can outgrow
+        parts.append(f"{size(progress.bytes_done)} of {size(max(progress.bytes_total, progress.bytes_done))}")
     if progress.rate:
         parts.append(rate(progress.rate))
     if progress.in_flight:

@@ -112,7 +112,7 @@ def _file(title: str, file: Mapping[str, Any]) -> list[str]:
         f"  {file['account']} at {file['server']}",
         f"  {items} in {folders}, {many(file['attachments'], 'attachment')}",
     ]
-    if file["wanted"] or file["attachments_wanted"] or file["folders_listed"] < file["folders"]:
+    if file["wanted"] or file["attachments_wanted"] or file["state"] == "building":
         lines.append(
             f"  still to fetch: {many(file['wanted'], 'item')}, {many(file['attachments_wanted'], 'attachment')};"
             f" {file['folders_listed']:,} of {folders} listed"

@@ -304,12 +304,14 @@ def test_help_answers_quickly_because_nothing_heavy_is_imported() -> None:
     assert done.stdout.strip() == "[]"
 
 
-def test_ctrl_c_in_a_run_is_130_and_the_log_says_so(tmp_path: Path) -> None:
+@pytest.mark.parametrize("then", ["raise", "import time; time.sleep(60)"], ids=["at-once", "stuck"])
+def test_ctrl_c_in_a_run_is_130_and_the_log_says_so(tmp_path: Path, then: str) -> None:
     script = (
         "import asyncio, kerio_resync\n"
         "async def rebuild(settings, listen):\n"
         "    print('ready', flush=True)\n"
-        "    await asyncio.sleep(60)\n"
+        "    try: await asyncio.sleep(60)\n"
+        f"    except BaseException: {then}\n"
         "kerio_resync.rebuild = rebuild\n"
         "from kerio_resync.cli import main; main()\n"
     )

@@ -188,6 +188,11 @@ def test_what_a_server_named_can_not_command_the_terminal(hostile: str) -> None:
     assert not re.search("[\x00-\x09\x0b-\x1f\u202e]", shown)
 
 
+def test_an_estimate_that_was_too_low_is_not_shown_as_less_than_what_came() -> None:
+    odd = events.Progress(attachments_done=19, attachments_total=18, bytes_done=2048, bytes_total=1024, seconds_left=-5)
+    assert (display.counts(odd), display.pace(odd)) == ("attachments 19/19", "2.0 KiB of 2.0 KiB · about 1 s left")
+
+
 def test_troubles_are_none_at_first() -> None:
     assert display.troubles(Seen(), 0.0) == []
     assert display.counts(events.Progress()) == ""

@@ -65,6 +65,10 @@ async def mock(**options: Any) -> AsyncIterator[tuple[Server, tuple[str, ...]]]:
         yield server, ("--server", server.url, "--user", server.user)
 
 
+def complaints(done: Done) -> int:
+    return sum(line.startswith("kerio-resync: ") for line in done.err.splitlines())
+
+
 def files_below(folder: Path) -> list[Path]:
     return [path for path in folder.rglob("*") if path.is_file()]
 
@@ -145,7 +149,7 @@ async def test_interrupted_it_leaves_in_time_and_the_next_run_goes_on(tmp_path: 
         assert done.events[-1]["exit_code"] == 130
         assert not (tmp_path / "cache.db").exists()
         status = json.loads((await kerio_resync("--profile", tmp_path, "status", "--json")).out)
-        assert status["building"]["items"].get("mail", 0) >= 1
+        assert sum(status["building"]["items"].values()) >= 1
         server.core.change(Conditions())
         again = await kerio_resync("--profile", tmp_path, "rebuild", "--json")
         assert again.code == 0, again.err
@@ -167,7 +171,7 @@ async def test_no_server_no_json_no_password_no_folder(tmp_path: Path) -> None:
         port = pages.sockets[0].getsockname()[1]
         named = ("--server", f"http://127.0.0.1:{port}", "--user", "jane")
         done = await kerio_resync("--profile", tmp_path / "html", "rebuild", *named)
-        assert (done.code, done.err.count("\n")) == (8, 2), done
+        assert (done.code, complaints(done)) == (8, 1), done
         done = await kerio_resync("--profile", tmp_path / "none", "rebuild", *named, password=None)
         assert (done.code, done.err.count("\n")) == (2, 1), done
         (tmp_path / "file").touch()
@@ -184,7 +188,7 @@ async def test_no_server_no_json_no_password_no_folder(tmp_path: Path) -> None:
 async def test_a_folder_that_may_not_be_written_is_exit_2(tmp_path: Path) -> None:
     """As another user, for whom the permissions count."""
     command = (
-        "import os, sys; os.setuid(65534); from kerio_resync.cli import main;"
+        "import os, sys, tomlkit, kerio_resync.settings; from kerio_resync.cli import main; os.setuid(65534);"
         " rebuild = ['rebuild', '--server', 'http://127.0.0.1:9', '--user', 'x'];"
         " sys.argv = ['kerio-resync', '--profile', sys.argv[1], *rebuild]; main()"
     )
