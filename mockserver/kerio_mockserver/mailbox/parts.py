@@ -26,6 +26,8 @@ LARGEST_VALUE = 4096
 COPIED = 256 << 20
 """Bytes that the levels of one mail's nesting may hold together."""
 
+_LONGEST_FOOTER = 4096
+
 BAD_MIME = "MIME structure broken"
 BAD_BASE64 = "base64 broken"
 BAD_HEAD = "header block broken"
@@ -199,11 +201,12 @@ def _transfer_decoded(head: Head, kind: str, body: bytes, troubles: Troubles) ->
 
 
 def _unbase64(body: bytes, kind: str, troubles: Troubles) -> bytes:
-    """The bytes of base64. Plain text that a mailing list put after the end of a text part stays, as text."""
+    """The bytes of base64. What a mailing list put after its end stays, as text, if the part is text."""
     lines = _CODED_LINES.match(body)
     end = lines.end() if lines else 0
     rest = body[end:].strip()
-    footer = kind.startswith("text/") and b" " in rest
+    text = kind.startswith("text/")
+    footer = b" " in rest and (text or len(rest) < _LONGEST_FOOTER)
     coded = _NOT_BASE64.sub(b"", body[:end] if footer else body)
     out = []
     for block in coded.split(b"="):
@@ -214,4 +217,4 @@ def _unbase64(body: bytes, kind: str, troubles: Troubles) -> bytes:
             out.append(binascii.a2b_base64(block + b"=" * (-len(block) % 4)))
     if rest:
         troubles[BAD_BASE64] += 1
-    return b"".join(out) + (body[end:] if footer else b"")
+    return b"".join(out) + (body[end:] if footer and text else b"")
