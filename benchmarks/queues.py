@@ -1,0 +1,124 @@
+"""The mock's queue held against theory: mean waits of M/M/c beside Erlang's formula C (A. K. Erlang, 1917).
+
+Most arrivals are webmail users, one in ten is a call of a client; both streams are Poisson and so is their sum, service
+times are exponential, so both must wait what the formula says. It runs in virtual time: hours of a busy server take
+seconds. The waits in one busy queue hang together for a long time, so that a mean needs very many arrivals near
+saturation: with one worker at load 0.95 its relative error is about sqrt(1700 / arrivals), 3 % of 1,500,000.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import ProcessPoolExecutor
+from itertools import islice
+from math import factorial
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+from kerio_mockserver.conditions.load import Workers
+from kerio_mockserver.conditions.model import Load, Users
+from kerio_mockserver.conditions.users import arrivals
+
+from benchmarks.virtual_time import run
+
+SERVICE_S = 0.1
+TOLERANCE = 0.10
+_WORKERS = (1, 4, 8)
+_ARRIVALS = {0.5: 200_000, 0.8: 400_000, 0.95: 1_500_000}
+_QUICK = {0.5: 60_000, 0.8: 120_000}
+_CALLS = 0.1  # of the arrivals
+
+
+def erlang_c(workers: int, offered: float) -> float:
+    """The share of arrivals that have to wait; `offered`: arrivals in the time of a service, below `workers`."""
+    busy = offered**workers / factorial(workers) * workers / (workers - offered)
+    return busy / (sum(offered**n / factorial(n) for n in range(workers)) + busy)
+
+
+def mean_wait(workers: int, load: float) -> float:
+    """Seconds, over all arrivals, at `load` (0 to 1) of each worker."""
+    return erlang_c(workers, load * workers) * SERVICE_S / (workers * (1 - load))
+
+
+async def measure(quick: bool) -> dict[str, Any]:
+    """Waits for each number of workers and load; `quick`: fewer arrivals, and not near saturation."""
+    wanted = [(workers, load, n) for load, n in (_QUICK if quick else _ARRIVALS).items() for workers in _WORKERS]
+    loop = asyncio.get_running_loop()
+    with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
+        cells = await asyncio.gather(*(loop.run_in_executor(pool, cell, *one) for one in wanted))
+    return {"cells": cells, "ok": all(_off(one) <= TOLERANCE for one in cells)}
+
+
+def cell(workers: int, load: float, number: int) -> dict[str, Any]:
+    """The mean waits of one queue, in seconds, beside what is expected."""
+    users, calls = run(_simulate(workers, load, number))
+    return {
+        "workers": workers,
+        "load": load,
+        "arrivals": number,
+        "expected": mean_wait(workers, load),
+        "users": users,
+        "calls": calls,
+    }
+
+
+async def _simulate(workers: int, load: float, number: int) -> tuple[float, float]:
+    """The mean waits of users and of calls."""
+    rate = load * workers / SERVICE_S
+    people = Users(per_second=rate * (1 - _CALLS), service_s=SERVICE_S)
+    calls = Users(per_second=rate * _CALLS, service_s=SERVICE_S)
+    queue = Workers(Load(workers=workers, call_s=SERVICE_S, users=people), seed=f"queues-{workers}-{load}")
+    loop = asyncio.get_running_loop()
+    queue.start()
+    async with asyncio.TaskGroup() as group:
+        for arrival in islice(arrivals(calls, f"calls-{workers}-{load}"), int(number * _CALLS)):
+            await asyncio.sleep(arrival.at - loop.time())
+            group.create_task(_call(queue))
+    queue.stop()
+    return queue.tally.users.mean, queue.tally.calls.mean
+
+
+async def _call(queue: Workers) -> None:
+    async with queue.turn("call") as turn:
+        await turn.serve(0)
+
+
+def _off(one: dict[str, Any]) -> float:
+    """By how much the mean over all arrivals is off, relative to theory."""
+    mean = one["users"] * (1 - _CALLS) + one["calls"] * _CALLS
+    return abs(float(mean / one["expected"]) - 1)
+
+
+def report(results: dict[str, Any]) -> str:
+    """A table in Markdown."""
+    lines = [
+        "## Queues",
+        "",
+        f"Mean waits in ms beside Erlang C; within {TOLERANCE:.0%}: {'yes' if results['ok'] else 'NO'}.",
+        "",
+        "| workers | load | arrivals | Erlang C | users | calls | off |",
+        "|---:|---:|---:|---:|---:|---:|---:|",
+    ]
+    for one in results["cells"]:
+        waits = " | ".join(f"{one[name] * 1000:.2f}" for name in ("expected", "users", "calls"))
+        lines.append(f"| {one['workers']} | {one['load']} | {one['arrivals']:,} | {waits} | {_off(one):.1%} |")
+    return "\n".join(lines) + "\n"
+
+
+def picture(results: dict[str, Any], path: Path) -> None:
+    """Theory as lines, measurements as dots, into an image file."""
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(6, 4))
+    loads = [0.3 + n * 0.01 for n in range(67)]
+    for workers in _WORKERS:
+        (line,) = axes.plot(loads, [mean_wait(workers, load) * 1000 for load in loads], label=f"{workers} workers")
+        cells = [one for one in results["cells"] if one["workers"] == workers]
+        for name, marker in (("users", "o"), ("calls", "x")):
+            waits = [one[name] * 1000 for one in cells]
+            axes.plot([one["load"] for one in cells], waits, marker, color=line.get_color())
+    axes.set(xlabel="load", ylabel="mean wait, ms", yscale="log", title="M/M/c: Erlang C (lines), users (o), calls (x)")
+    axes.legend()
+    figure.savefig(path, dpi=120, bbox_inches="tight")
+    pyplot.close(figure)
