@@ -18,6 +18,7 @@ from kerio_resync.cache import checking, items, outbox
 from kerio_resync.cache.checking import STATES
 from kerio_resync.cache.facts import AddChange, LocalFile, MarkChange, PutLocal
 from kerio_resync.cache.files import exists, keep_aside
+from kerio_resync.cache.legacy import rescuing
 from kerio_resync.cache.line import Line
 from kerio_resync.cache.outbox import Change
 from kerio_resync.cache.reading import chunk
@@ -106,6 +107,8 @@ async def carry_over(line: Line, store: Store) -> Rescued:
     """The same from a file that is open already."""
     tally = Tally()
     try:
+        if await line.run(rescuing.is_old):
+            return await _carry_from_old_format(line, store, tally)
         await line.run(check_header)
     except (CacheDamaged, *BROKEN) as error:
         tally.lost(error)
@@ -113,6 +116,15 @@ async def carry_over(line: Line, store: Store) -> Rescued:
     await _carry_changes(line, store, tally)
     await _carry_items(line, store, tally)
     await store.flush()
+    return tally.rescued()
+
+
+async def _carry_from_old_format(line: Line, store: Store, tally: Tally) -> Rescued:
+    carried = await rescuing.carry(line, store)
+    await store.flush()
+    tally.changes, tally.known, tally.unreadable = carried.changes, carried.known, carried.unreadable
+    for reason in carried.reasons:
+        tally.lost(CacheDamaged(reason))
     return tally.rescued()
 
 

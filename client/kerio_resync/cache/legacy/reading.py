@@ -95,6 +95,13 @@ class Old:
             self._db.close()
             raise
 
+    @classmethod
+    def over(cls, db: sqlite3.Connection, path: Path) -> Self:
+        """Reads through a connection that is open already, and is not closed."""
+        old = cls.__new__(cls)
+        old._db, old._path, old.info, old._folders = db, path, {}, {}
+        return old
+
     def __enter__(self) -> Self:
         return self
 
@@ -235,13 +242,20 @@ class Old:
 
     def pending(self) -> Iterator[LocalChange]:
         """The changes not yet sent, in their order. CacheDamaged at the first that is not whole."""
-        rows = self._all(
-            "SELECT ID, GUID, ACTION, KIND, KID, FOLDER, TARGET, WATERMARK, MADE, FILES, CHARS, STRUCT FROM PENDING ORDER BY ID"
+        numbers = [row[0] for row in self._all("SELECT ID FROM PENDING ORDER BY ID")]
+        self._expect("PENDING", len(numbers))
+        for number in numbers:
+            yield self.change(number)
+
+    def change(self, number: int) -> LocalChange:
+        """One of them. CacheDamaged if it is not whole."""
+        (row,) = self._all(
+            "SELECT ID, GUID, ACTION, KIND, KID, FOLDER, TARGET, WATERMARK, MADE, FILES, CHARS, STRUCT"
+            " FROM PENDING WHERE ID = ?",
+            (number,),
         )
-        self._expect("PENDING", len(rows))
-        for row in rows:
-            with self._read():
-                yield self._change(row)
+        with self._read():
+            return self._change(row)
 
     def _change(self, row: tuple[Any, ...]) -> LocalChange:
         files = []
