@@ -115,9 +115,6 @@ def rebuild(
     drop_first: Annotated[
         bool, typer.Option("--drop-first", help="Drop the old cache first, when there is no room for two.")
     ] = False,
-    folder: Annotated[
-        list[str] | None, typer.Option(metavar="NAME", help="Rebuild this folder only (repeatable).")
-    ] = None,
     attachments: Annotated[Whose | None, typer.Option(help="Whose attachments to fetch.")] = None,
     shared: Annotated[
         bool | None, typer.Option("--shared/--no-shared", help="Also what others share with you.")
@@ -138,7 +135,6 @@ def rebuild(
         "attachments": attachments.value if attachments else None,
         "shared": shared,
         "public": public,
-        "folders": tuple(folder) if folder else None,
         "fresh": fresh or None,
         "drop_first": drop_first or None,
     }
@@ -196,7 +192,7 @@ def demo(
 ) -> None:
     """Start a mock server with real mail, rebuild from it, verify, and say what happened."""
     place = keep.expanduser().absolute() if keep else Path(mkdtemp(prefix="kerio-resync-demo-"))
-    paths = [path.expanduser().absolute() for path in imports or ()]
+    paths = [path.expanduser().resolve() for path in imports or ()]
     _end(lambda: _demo(place, paths), place)
 
 

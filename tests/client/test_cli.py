@@ -122,7 +122,7 @@ def test_options_become_settings_and_the_next_run_remembers_what_lasts(
 ) -> None:
     (tmp_path / "ca.pem").touch()
     options = [
-        "--fresh", "--drop-first", "--folder", "A", "--folder", "B", "--attachments", "inbox", "--bwlimit", "10M",
+        "--fresh", "--drop-first", "--attachments", "inbox", "--bwlimit", "10M",
         "--max-in-flight", "5", "--shared", "--public", "--ca-file", tmp_path / "ca.pem",
     ]  # fmt: skip
     assert call("rebuild", *SERVER, *options, "--profile", tmp_path / "p")[0] == 0
@@ -132,8 +132,8 @@ def test_options_become_settings_and_the_next_run_remembers_what_lasts(
     lasting = {"attachments": "inbox", "bwlimit": 10 * 2**20, "max_in_flight": 5, "shared": True, "public": True}
     assert first.model_dump(include=set(lasting)) == second.model_dump(include=set(lasting)) == lasting
     assert first.ca_file == second.ca_file == tmp_path / "ca.pem"
-    assert (first.fresh, first.drop_first, first.folders) == (True, True, ("A", "B"))
-    assert (second.fresh, second.drop_first, second.folders) == (False, False, ())
+    assert (first.fresh, first.drop_first) == (True, True)
+    assert (second.fresh, second.drop_first) == (False, False)
     assert (third.shared, third.bwlimit, third.max_in_flight) == (False, 1024, 5)
 
 
