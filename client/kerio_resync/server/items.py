@@ -19,7 +19,7 @@ from pydantic import BeforeValidator, TypeAdapter, ValidationError
 from typing_extensions import TypedDict
 
 from kerio_resync.model import Attachment, Item, Kind, Listed, Malformed
-from kerio_resync.server.wire import Canonical, Id, Int64, divided, int_of, parsed, text_of
+from kerio_resync.server.wire import Canonical, Id, Int64, divided, exact, int_of, parsed, text_of
 
 
 def _words(text: str) -> frozenset[str]:
@@ -172,10 +172,8 @@ def iso(text: str) -> str | None:
 # Items
 
 
-# What pydantic has let through as a string has no lone surrogates; a NUL would end a text early in other programs.
-
-
 def _clean(text: str) -> str:
+    """Without NULs, which end a text early in other programs."""
     return text.replace("\0", "") if "\0" in text else text
 
 
@@ -318,7 +316,8 @@ def items_of(kind: Kind, values: Sequence[Any], write: Canonical) -> tuple[tuple
     except ValidationError:
         checked = [_checked(single, value) for value in values]
     known = _KNOWN[kind]
-    for value, struct in zip(values, checked, strict=True):
+    for value, columned in zip(values, checked, strict=True):
+        struct = columned
         if isinstance(struct, Malformed):
             malformed.append(struct)
             continue
@@ -327,8 +326,19 @@ def items_of(kind: Kind, values: Sequence[Any], write: Canonical) -> tuple[tuple
         except ValueError as error:
             malformed.append(Malformed(struct["id"], str(error)[:100]))
             continue
+        if write is exact:
+            struct = _scrubbed(struct)
         items.append(columns(struct, payload, extra))
     return tuple(items), tuple(malformed)
+
+
+def _scrubbed(value: Any) -> Any:
+    """Columns without lone surrogates, which no database takes; the payload keeps them."""
+    if isinstance(value, dict):
+        return {name: _scrubbed(each) for name, each in value.items()}
+    if isinstance(value, list):
+        return [_scrubbed(each) for each in value]
+    return text_of(value) if isinstance(value, str) else value
 
 
 def rows_of(values: Sequence[Any]) -> tuple[tuple[Listed, ...], tuple[Malformed, ...]]:

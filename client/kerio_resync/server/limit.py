@@ -33,7 +33,7 @@ DIP = 0.25  # what a look at the floor leaves of it
 STALE = 40.0  # seconds after which the floor is looked at afresh
 LINK_FULL = 1.0  # seconds of our own bytes before a reply: the link has enough to do
 LINK_LONG = 3.0  # and this is too much: a lost reply would cost much, and memory
-LEARNT = 64  # replies that make a class's unit
+LEARNT = 32  # replies that make a class's unit
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,9 +121,12 @@ class Limit:
         if window.replies < (max(8, self.slots) if self.starting else max(WINDOW, self.slots)):
             return self
         level = round(2 * log2(self.slots))
-        records = {**self.records, level: _merged(self.records.get(level), window, now)}
-        floor = min((record for at, record in records.items() if at <= level), key=lambda record: record.index)
+        latest = _merged(self.records.get(level), window, now)
+        # what this window is held against is what was known before it
+        known = [record for at, record in self.records.items() if at <= level] or [latest]
+        floor = min(known, key=lambda record: record.index)
         pressure = window.wait / window.units / floor.index
+        records = {**self.records, level: latest}
         link = window.link / window.replies
         kept = replace(self, window=Window(), records=records, pressure=max(pressure, 1.0))
         if self.back:

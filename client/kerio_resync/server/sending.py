@@ -96,7 +96,7 @@ def _essence(value: Any) -> Any:
     if isinstance(value, list):
         return [_essence(one) for one in value]
     if isinstance(value, dict):
-        return {name: value[name] for name in _TELLING if value.get(name)}
+        return {name: _essence(value[name]) for name in _TELLING if value.get(name)}
     if isinstance(value, str):
         return iso(value) or value.strip().replace("\r\n", "\n")
     return value

@@ -25,7 +25,9 @@ from kerio_resync.server import refusals
 
 Canonical = Callable[[Any], bytes]
 Int64 = Annotated[int, Field(ge=-(2**63), le=2**63 - 1)]
+# the pattern also refuses lone surrogates, which a database can't hold
 Id = Annotated[str, Field(min_length=1, pattern=r"^[^\x00-\x1f]+$")]
+MaybeId = Annotated[str, Field(pattern=r"^[^\x00-\x1f]*$")]
 
 SERVICES: Mapping[Kind, str] = {
     "mail": "Mails",
@@ -318,9 +320,9 @@ class _Change(TypedDict, total=False):
     type: Required[_ChangeWord]
     itemType: str | None
     itemId: Required[Id]
-    parentId: str | None
-    origId: str | None
-    origParentId: str | None
+    parentId: MaybeId | None
+    origId: MaybeId | None
+    origParentId: MaybeId | None
     watermark: Int64
 
 

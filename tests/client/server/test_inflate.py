@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+import gzip
+import tracemalloc
+import zlib
+
+import pytest
+import zstandard
+from kerio_resync.errors import Interrupted, ServerNonsense
+from kerio_resync.server.inflate import TooLong, decoder
+
+TEXT = "".join(f"line {n}: grüße\n" for n in range(5000)).encode()
+RAW = zlib.compressobj(9, zlib.DEFLATED, -15)
+PACKED = {
+    "": TEXT,
+    "identity": TEXT,
+    "gzip": gzip.compress(TEXT),
+    "x-gzip": gzip.compress(TEXT[:100]) + gzip.compress(TEXT[100:]),
+    "deflate": zlib.compress(TEXT),
+    " Deflate ": RAW.compress(TEXT) + RAW.flush(),
+    "zstd": zstandard.ZstdCompressor().compress(TEXT),
+}
+
+
+def unpacked(encoding: str, data: bytes, step: int, limit: int | None = None) -> bytes:
+    decode = decoder(encoding, limit)
+    out = [piece for at in range(0, len(data), step) for piece in decode.feed(data[at : at + step])]
+    decode.end()
+    assert all(out)
+    return b"".join(out)
+
+
+@pytest.mark.parametrize("step", [1, 7, 1000, 1 << 20])
+@pytest.mark.parametrize("encoding", PACKED)
+def test_what_was_packed_comes_out(encoding: str, step: int) -> None:
+    assert unpacked(encoding, PACKED[encoding], step) == TEXT
+
+
+@pytest.mark.parametrize("encoding", PACKED)
+def test_the_limit_counts_decoded_bytes(encoding: str) -> None:
+    assert unpacked(encoding, PACKED[encoding], 64, limit=len(TEXT)) == TEXT
+    with pytest.raises(TooLong, match="more than"):
+        unpacked(encoding, PACKED[encoding], 64, limit=len(TEXT) - 1)
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "deflate", "zstd"])
+def test_a_stream_that_is_cut_is_not_whole(encoding: str) -> None:
+    with pytest.raises(Interrupted):
+        unpacked(encoding, PACKED[encoding][:-9], 512)
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "deflate", "zstd"])
+def test_garbage_is_nonsense(encoding: str) -> None:
+    with pytest.raises(ServerNonsense, match="decompressed"):
+        unpacked(encoding, b"\x78" + b"this is no compressed stream" * 9, 512)
+
+
+@pytest.mark.parametrize("encoding", ["br", "compress", "gzip, gzip", "\x00"])
+def test_encodings_nobody_asked_for_are_refused(encoding: str) -> None:
+    with pytest.raises(ServerNonsense, match="not asked for"):
+        decoder(encoding)
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "deflate", "zstd"])
+def test_an_empty_body_needs_no_stream(encoding: str) -> None:
+    assert unpacked(encoding, b"", 1) == b""
+
+
+@pytest.mark.parametrize(
+    ("encoding", "bomb", "room"),
+    [
+        ("gzip", gzip.compress(bytes(200_000_000)), 4 << 20),
+        ("zstd", zstandard.ZstdCompressor().compress(bytes(200_000_000)), 80 << 20),
+    ],
+)
+def test_a_bomb_ends_soon_and_in_little_memory(encoding: str, bomb: bytes, room: int) -> None:
+    assert len(bomb) < 200_000
+    decode = decoder(encoding, 1 << 20)
+    tracemalloc.start()
+    try:
+        with pytest.raises(TooLong):
+            for _ in decode.feed(bomb):
+                pass
+        assert tracemalloc.get_traced_memory()[1] < room
+    finally:
+        tracemalloc.stop()

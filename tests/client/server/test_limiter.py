@@ -1,0 +1,152 @@
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from kerio_resync.errors import Interrupted, ItemGone, Overloaded, ServerNonsense, SessionExpired, Unreachable
+from kerio_resync.server.limit import Limit, Outcome
+from kerio_resync.server.limiter import Limiter, outcome_of
+from kerio_resync.server.transport import Silence
+
+from tests.virtual_time import run
+
+
+def fixed(n: int) -> Limiter:
+    return Limiter(Limit(value=float(n), most=n, least=n))
+
+
+@pytest.mark.parametrize(
+    ("error", "outcome"),
+    [
+        (None, "ok"),
+        (Overloaded("x"), "dropped"),
+        (Silence("x"), "dropped"),
+        (Interrupted("x"), "ignored"),
+        (Unreachable("x"), "ignored"),
+        (ItemGone("x"), "ok"),
+        (SessionExpired("x"), "ok"),
+        (ServerNonsense("x"), "ok"),
+        (asyncio.CancelledError(), "ignored"),
+        (KeyError("x"), "ignored"),
+    ],
+)
+def test_outcomes(error: BaseException | None, outcome: Outcome) -> None:
+    assert outcome_of(error) == outcome
+
+
+def test_never_more_than_the_limit_and_in_the_order_of_asking() -> None:
+    async def main() -> tuple[list[int], int]:
+        limiter, order, most = fixed(3), [], 0
+
+        async def work(n: int) -> None:
+            nonlocal most
+            async with limiter.slot():
+                order.append(n)
+                most = max(most, limiter.in_flight)
+                await asyncio.sleep(1)
+
+        await asyncio.gather(*(work(n) for n in range(20)))
+        assert limiter.in_flight == 0
+        return order, most
+
+    order, most = run(main())
+    assert order == list(range(20))
+    assert most == 3
+
+
+def test_a_pause_holds_everyone_and_then_nobody() -> None:
+    async def main() -> list[float]:
+        limiter, loop, began = fixed(2), asyncio.get_running_loop(), []
+
+        async def work() -> None:
+            async with limiter.slot():
+                began.append(loop.time())
+                await asyncio.sleep(1)
+
+        first = [asyncio.create_task(work()) for _ in range(4)]
+        await asyncio.sleep(0.5)
+        limiter.pause_until(10.0)
+        limiter.pause_until(5.0)  # an earlier end changes nothing
+        late = [asyncio.create_task(work()) for _ in range(2)]
+        await asyncio.gather(*first, *late)
+        assert limiter.paused == 0
+        limiter.close()
+        return began
+
+    assert run(main()) == [0.0, 0.0, 10.0, 10.0, 11.0, 11.0]
+
+
+def test_a_pause_that_begins_while_a_slot_is_handed_over_still_holds() -> None:
+    async def main() -> list[tuple[str, float]]:
+        limiter, loop, began = fixed(1), asyncio.get_running_loop(), []
+
+        async def work(name: str) -> None:
+            async with limiter.slot():
+                began.append((name, loop.time()))
+
+        async def holder() -> None:
+            async with limiter.slot():
+                await asyncio.sleep(1)
+            limiter.pause_until(loop.time() + 7)  # the next one has the slot, but has not run yet
+
+        tasks = [asyncio.create_task(one) for one in (holder(), work("a"), work("b"))]
+        await asyncio.gather(*tasks)
+        assert limiter.in_flight == 0
+        return began
+
+    assert run(main()) == [("a", 8.0), ("b", 8.0)]
+
+
+@pytest.mark.parametrize("just_served", [False, True])
+def test_who_is_cancelled_loses_no_slot(just_served: bool) -> None:
+    async def main() -> None:
+        limiter = fixed(1)
+
+        async def work() -> None:
+            async with limiter.slot():
+                await asyncio.sleep(1)
+
+        tasks = [asyncio.create_task(work()) for _ in range(5)]
+        await asyncio.sleep(0.5)
+        if just_served:
+            tasks[0].cancel()
+            await asyncio.sleep(0)  # the slot goes to the next one, who has not heard of it yet
+        tasks[1].cancel()
+        tasks[3].cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        assert limiter.in_flight == 0
+        async with asyncio.timeout(0.1), limiter.slot():
+            assert limiter.in_flight == 1
+
+    run(main())
+
+
+def test_a_lower_limit_lets_those_in_flight_finish() -> None:
+    async def main() -> list[float]:
+        limiter, loop, began = Limiter(Limit(value=8.0)), asyncio.get_running_loop(), []
+
+        async def work(n: int) -> None:
+            async with limiter.slot() as slot:
+                began.append(loop.time())
+                await asyncio.sleep(1)
+                slot.answered()
+                if n < 8:
+                    raise Overloaded("busy")
+
+        await asyncio.gather(*(work(n) for n in range(16)), return_exceptions=True)
+        return began
+
+    began = run(main())
+    assert began[:8] == [0.0] * 8
+    assert began[8:] == [1.0] * 5 + [2.0] * 3  # 8 * 0.7 = 5, once
+
+
+def test_an_attempt_without_an_answer_says_nothing() -> None:
+    async def main() -> None:
+        limiter = Limiter(Limit())
+        for _ in range(100):
+            async with limiter.slot():
+                pass
+        assert limiter.limit == Limit()
+
+    run(main())

@@ -1,0 +1,134 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+from kerio_resync.errors import (
+    BadCredentials,
+    FolderDenied,
+    Interrupted,
+    ItemGone,
+    KeyExpired,
+    Overloaded,
+    ResyncError,
+    ServerNonsense,
+    ServerRefused,
+    SessionExpired,
+    TooLarge,
+    Unreachable,
+)
+from kerio_resync.server import refusals
+from kerio_resync.server.refusals import of_code, of_item, of_status, retry_after, sentence
+
+
+@pytest.mark.parametrize(
+    ("method", "code", "kind", "scope"),
+    [
+        ("Session.login", 1000, BadCredentials, "run"),
+        ("Session.login", 1004, BadCredentials, "run"),
+        ("Session.login", 4101, Overloaded, "run"),
+        ("Mails.get", -32001, SessionExpired, "run"),
+        ("Mails.get", 4100, Overloaded, "run"),
+        ("Mails.get", 4101, Overloaded, "run"),
+        ("Mails.get", 503, Overloaded, "run"),
+        ("Mails.get", -32700, Unreachable, "run"),
+        ("Mails.get", -32603, Interrupted, "run"),
+        ("Mails.get", 413, TooLarge, "item"),
+        ("Mails.getById", 1002, ItemGone, "item"),
+        ("Mails.get", 4104, ItemGone, "folder"),
+        ("Mails.get", 1003, FolderDenied, "folder"),
+        ("Mails.get", 1004, FolderDenied, "folder"),
+        ("Mails.create", 4102, ServerRefused, "item"),
+        ("Mails.get", 1000, ServerRefused, "run"),
+        ("Mails.get", -32601, ServerRefused, "run"),
+        ("Mails.get", -32602, ServerRefused, "run"),
+        ("Mails.get", -32600, ServerRefused, "run"),
+        ("Mails.get", 77777, ServerRefused, "run"),
+        ("Changes.get", 1000, KeyExpired, "run"),
+        ("Changes.get", 1002, KeyExpired, "run"),
+        ("Changes.get", -32602, KeyExpired, "run"),
+        ("Changes.get", -32601, ServerRefused, "run"),
+        ("Changes.get", -32001, SessionExpired, "run"),
+        ("Changes.get", 4100, Overloaded, "run"),
+    ],
+)
+def test_codes(method: str, code: int, kind: type[ResyncError], scope: str) -> None:
+    error = of_code(method, code, "words")
+    assert type(error) is kind
+    assert error.scope == scope
+    assert "words" in error.detail
+    if isinstance(error, ServerRefused):
+        assert (error.code, error.method) == (code, method)
+
+
+def test_a_refusal_of_one_item_concerns_the_item() -> None:
+    assert of_item("Mails.getById", 1003, "x").scope == "item"
+    assert of_item("Mails.getById", 4104, "x").scope == "item"
+
+
+@pytest.mark.parametrize(
+    ("status", "idempotent", "kind"),
+    [
+        (429, False, Overloaded),
+        (503, False, Overloaded),
+        (502, True, Overloaded),
+        (504, True, Overloaded),
+        (502, False, Interrupted),  # a gateway may have lost the reply of what was done
+        (504, False, Interrupted),
+        (413, True, TooLarge),
+        (401, True, SessionExpired),
+        (403, True, ServerRefused),
+        (200, True, ServerNonsense),
+        (404, True, ServerNonsense),
+        (500, True, ServerNonsense),
+    ],
+)
+def test_statuses(status: int, idempotent: bool, kind: type[ResyncError]) -> None:
+    error = of_status("Mails.get", status, idempotent=idempotent, after=3.0)
+    assert type(error) is kind
+    if isinstance(error, Overloaded):
+        assert error.retry_after == 3.0
+
+
+NOW = datetime(2026, 3, 1, 9, 30, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [
+        (None, None),
+        ("", None),
+        ("7", 7.0),
+        (" 7 ", 7.0),
+        ("0", 0.0),
+        ("99999999999999999999", refusals.LONGEST_WAIT),
+        ("Sun, 01 Mar 2026 09:30:12 GMT", 12.0),
+        ("Sun, 01 Mar 2026 09:29:00 GMT", 0.0),
+        ("Sun, 01 Mar 2026 09:30:12", 12.0),
+        ("soon", None),
+        ("-3", None),
+        ("1.5", None),
+        ("٣", None),
+        ("Sun, 99 Mar 2026 09:30:12 GMT", None),
+    ],
+)
+def test_retry_after(value: str | None, seconds: float | None) -> None:
+    assert retry_after(value, NOW) == seconds
+
+
+@pytest.mark.parametrize(
+    ("message", "parameters", "text"),
+    [
+        ("Item %1 of %2.", ["a", "b"], "Item a of b."),
+        ("Item %1 of %2.", ["a"], "Item a of %2."),
+        ("Item %1.", [], "Item %1."),
+        ("100 %", ["a"], "100 %"),
+        ("%10", list("abcdefghij"), "j"),
+        ("two\nlines\x1b[31m", [], "two lines [31m"),
+        (None, [], ""),
+        ("x" * 999, [], "x" * 199 + "…"),
+        ("%1", ["y" * 999], "y" * 199 + "…"),
+    ],
+)
+def test_sentences(message: object, parameters: list[object], text: str) -> None:
+    assert sentence(message, parameters) == text

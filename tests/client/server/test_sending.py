@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from kerio_resync.model import Item, Kind
+from kerio_resync.server.items import items_of
+from kerio_resync.server.sending import alike, for_change, for_create, looked_up
+from kerio_resync.server.wire import canonical
+
+
+def item(kind: Kind, **members: Any) -> Item:
+    items, malformed = items_of(kind, [{"id": "i", "watermark": 1, **members}], canonical)
+    assert not malformed
+    return items[0]
+
+
+def test_a_create_says_only_what_we_may_say() -> None:
+    payload = canonical(
+        {
+            "id": "x",
+            "watermark": 3,
+            "subject": "s",
+            "hasAttachment": True,
+            "isDraft": True,
+            "attachments": [{"id": "u1", "name": "n", "url": "/x", "size": 3}],
+        }
+    )
+    assert for_create("mail", "f9", payload) == {
+        "folderId": "f9",
+        "subject": "s",
+        "attachments": [{"id": "u1", "name": "n"}],
+    }
+
+
+def test_a_change_keeps_its_id() -> None:
+    assert for_change("mail", b'{"id":"x","watermark":3,"isSeen":true,"isReadOnly":false}') == {
+        "id": "x",
+        "isSeen": True,
+    }
+    with pytest.raises(ValueError, match="id"):
+        for_change("mail", b'{"isSeen":true}')
+
+
+@pytest.mark.parametrize("payload", [b"", b"[]", b"3", b"{"])
+def test_what_is_no_struct_is_refused(payload: bytes) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        for_create("mail", "f", payload)
+
+
+@pytest.mark.parametrize(
+    ("kind", "ours", "theirs", "same"),
+    [
+        ("mail", {"subject": "a"}, {"subject": "a", "size": 9}, True),
+        ("mail", {"subject": "a"}, {"subject": "b"}, False),
+        (
+            "mail",
+            {"subject": "a", "to": [{"address": "x", "name": ""}]},
+            {"subject": "a", "to": [{"address": "x", "contactId": "7"}]},
+            True,
+        ),
+        ("mail", {"subject": "a", "to": [{"address": "x"}]}, {"subject": "a", "to": []}, False),
+        (
+            "mail",
+            {"displayableParts": [{"content": "x\r\ny"}]},
+            {"displayableParts": [{"id": "p", "content": "x\ny "}]},
+            True,
+        ),
+        (
+            "event",
+            {"summary": "s", "start": "20200806T180000-0700"},
+            {"summary": "s", "start": "20200807T010000Z"},
+            True,
+        ),
+        ("event", {"summary": "s", "start": "20200806"}, {"summary": "s", "start": "20200807"}, False),
+        ("note", {"text": "t"}, {"text": "t", "color": "Blue"}, True),
+        (
+            "contact",
+            {"commonName": "A", "emailAddresses": [{"address": "a@x"}]},
+            {"commonName": "A", "emailAddresses": [{"address": "b@x"}]},
+            False,
+        ),
+        ("task", {"summary": "s", "due": "20200806"}, {"summary": "s", "due": "20200806"}, True),
+    ],
+)
+def test_alike(kind: Kind, ours: dict[str, Any], theirs: dict[str, Any], same: bool) -> None:
+    assert alike(item(kind, **ours), item(kind, **theirs)) is same
+
+
+def test_message_ids_decide_where_both_have_one() -> None:
+    ours, theirs = item("mail", subject="a"), item("mail", subject="b")
+    assert alike(replace(ours, message_id="<1>"), replace(theirs, message_id="<1>"))
+    assert not alike(replace(ours, message_id="<1>"), replace(ours, message_id="<2>"))
+    assert alike(replace(ours, message_id="<1>"), ours)
+
+
+def test_what_is_searched_for() -> None:
+    assert looked_up(item("mail", subject="s")) == (("subject", "s"),)
+    assert looked_up(item("mail")) == ()
+    assert json.loads(item("note", text="x").payload)["text"] == "x"
