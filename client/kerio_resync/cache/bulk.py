@@ -1,8 +1,9 @@
 """Many rows in one step: what keeps SQLite busy and Python's threads out of each other's way.
 
 Each step of a statement lets the other threads run, and coming back can cost 5 ms while the event loop is computing.
-So rows go in by statements of up to 128 rows, and sets of ids go in as one JSON array that SQLite takes apart
-(`json_each`).
+So rows go in by statements of up to 128 rows, and questions about many ids go in by statements of up to 512. Numbers go
+in as one JSON array that SQLite takes apart (`json_each`); ids do not, because it cuts text at a NUL, and a server may
+send one: then `a\\0b` would be taken for `a`.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any, Final, TypeVar
 
 T = TypeVar("T")
 _ROWS: Final = 128
+_MANY: Final = 512
 _VARIABLES: Final = 30_000  # SQLite allows 32,766 in one statement
 
 
@@ -28,8 +30,23 @@ def insert(db: sqlite3.Connection, head: str, row: str, rows: Sequence[Sequence[
         start += count
 
 
+def among(
+    db: sqlite3.Connection, sql: str, values: Iterable[str], *, before: Sequence[Any] = (), after: Sequence[Any] = ()
+) -> list[Any]:
+    """Runs `sql`, in which `(...)` stands for the values, as often as it takes; all the rows. `before`, `after`: what
+    is bound on either side of them."""
+    rest, found = list(values), []
+    count = _MANY
+    while rest:
+        while count > len(rest):
+            count //= 2
+        some, rest = rest[:count], rest[count:]
+        found += db.execute(sql.replace("(...)", f"({', '.join('?' * count)})"), (*before, *some, *after)).fetchall()
+    return found
+
+
 def array(values: Iterable[Any]) -> str:
-    """The JSON array that `json_each(?)` takes."""
+    """The JSON array of numbers that `json_each(?)` takes."""
     return json.dumps(list(values))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-from kerio_resync.cache.bulk import array
+from kerio_resync.cache.bulk import among
 from kerio_resync.cache.facts import Relist, SetFolders
 from kerio_resync.cache.schema import CONFLICTS
 from kerio_resync.cache.tables import Tables
@@ -56,17 +56,13 @@ def set_folders(tables: Tables, fact: SetFolders) -> None:
             _skip_folder(tables, local, "its id is that of a local folder")
     path = paths(told.values())
     db.executemany(_UPSERT, [_row(each, path[each.id], fact.ranks.get(each.id, RANK)) for each in told.values()])
-    known = array(told)
-    strays = db.execute(
-        "SELECT id FROM folder WHERE standing = 'unknown' AND id NOT IN (SELECT value FROM json_each(?))", (known,)
-    )
-    for (stray,) in strays.fetchall():
-        _skip_folder(tables, stray, UNKNOWN)
-    db.execute(
-        "DELETE FROM skipped WHERE scope = 'folder' AND reason = ? AND id IN (SELECT value FROM json_each(?))",
-        (UNKNOWN, known),
-    )
-    db.execute("DELETE FROM folder WHERE standing <> 'local' AND id NOT IN (SELECT value FROM json_each(?))", (known,))
+    among(db, "DELETE FROM skipped WHERE scope = 'folder' AND reason = ? AND id IN (...)", told, before=(UNKNOWN,))
+    here = db.execute("SELECT number, id, standing FROM folder WHERE standing <> 'local'").fetchall()
+    for number, folder_id, standing in here:
+        if folder_id not in told:
+            db.execute("DELETE FROM folder WHERE number = ?", (number,))
+            if standing == "unknown":
+                _skip_folder(tables, folder_id, UNKNOWN)
     db.execute(
         "UPDATE wanted SET rank = folder.rank FROM folder"
         " WHERE folder.number = wanted.folder AND wanted.rank <> folder.rank"

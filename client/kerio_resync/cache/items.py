@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any, Final
 
-from kerio_resync.cache.bulk import array, insert, record
+from kerio_resync.cache.bulk import among, array, insert, record
 from kerio_resync.cache.facts import POLICY, PutItems
 from kerio_resync.cache.sums import item_sum
 from kerio_resync.cache.tables import Tables
@@ -31,19 +30,11 @@ _READ: Final = (
 
 def put_items(tables: Tables, fact: PutItems) -> None:
     newest = _newest(fact.items)
-    ids = array(newest)
     stored = {
         row[0]: (row[1], row[2])
-        for row in tables.db.execute(
-            "SELECT id, number, watermark FROM item WHERE id IN (SELECT value FROM json_each(?))", (ids,)
-        )
+        for row in among(tables.db, "SELECT id, number, watermark FROM item WHERE id IN (...)", newest)
     }
-    moved = {
-        row[0]
-        for row in tables.db.execute(
-            "SELECT id FROM wanted WHERE keep = 1 AND id IN (SELECT value FROM json_each(?))", (ids,)
-        )
-    }
+    moved = {row[0] for row in among(tables.db, "SELECT id FROM wanted WHERE keep = 1 AND id IN (...)", newest)}
     rows, attached = [], []
     for each in newest.values():
         number, watermark = stored.get(each.id, (0, 0))
@@ -174,16 +165,16 @@ def _keep(tables: Tables, number: int, item: Item, *, by_id: bool, by_place: boo
     return set(places)
 
 
-def _settle(tables: Tables, items: Iterable[Item]) -> None:
+def _settle(tables: Tables, items: Collection[Item]) -> None:
     """They came: no longer wanted, unless a newer version is (once), and no longer skipped."""
-    given = json.dumps([[each.id, each.watermark] for each in items])
-    came = (
-        "(SELECT json_extract(value, '$[0]') AS id, json_extract(value, '$[1]') AS watermark FROM json_each(?)) AS came"
-    )
-    tables.db.execute(
-        f"DELETE FROM wanted WHERE id IN (SELECT wanted.id FROM {came} JOIN wanted ON wanted.id = came.id"
+    insert(
+        tables.db,
+        "WITH came (id, watermark) AS (",
+        "(?, ?)",
+        [(each.id, each.watermark) for each in items],
+        ") DELETE FROM wanted WHERE id IN (SELECT wanted.id FROM came JOIN wanted ON wanted.id = came.id"
         " WHERE wanted.watermark <= came.watermark OR wanted.late = 1)",
-        (given,),
     )
-    tables.db.execute(f"UPDATE wanted SET late = 1 WHERE id IN (SELECT came.id FROM {came})", (given,))
-    tables.db.execute(f"DELETE FROM skipped WHERE scope = 'item' AND id IN (SELECT came.id FROM {came})", (given,))
+    ids = [each.id for each in items]
+    among(tables.db, "UPDATE wanted SET late = 1 WHERE id IN (...)", ids)
+    among(tables.db, "DELETE FROM skipped WHERE scope = 'item' AND id IN (...)", ids)

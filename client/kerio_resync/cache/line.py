@@ -33,11 +33,13 @@ class Line(aiosqlite.Connection):
     readonly: bool
 
     @classmethod
-    async def open(cls, path: Path, *, readonly: bool = False, patience: float = PATIENCE) -> Line:
+    async def open(cls, path: Path, *, readonly: bool = False, patience: float | None = None) -> Line:
         """Errors of SQLite come out as ours: BadSettings if it can't be opened; the header is not looked at."""
         require_sqlite()
         with translated(path):
-            line = cls(partial(_connect, path, readonly, patience), iter_chunk_size=64)
+            line = cls(
+                partial(_connect, path, readonly, PATIENCE if patience is None else patience), iter_chunk_size=64
+            )
             await line
         line.path, line.readonly = path, readonly
         return line

@@ -31,11 +31,11 @@ class ProfileLock:
         self._profile = profile
 
     def __enter__(self) -> Self:
-        try:
-            with translated(self._profile):
+        with translated(self._profile):
+            try:
                 self._lock.acquire(timeout=PATIENCE, poll_interval=0.02)
-        except Timeout:
-            raise CacheInUse(f"{self._profile} is held by {self._read() or 'another run'}") from None
+            except Timeout:
+                raise CacheInUse(f"{self._profile} is held by {self._read() or 'another run'}") from None
         told = json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "command": _command()})
         with suppress(OSError):  # it only serves a message
             handle = os.open(self._holder, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)

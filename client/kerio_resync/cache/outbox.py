@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
-from kerio_resync.cache.bulk import array, record
+from kerio_resync.cache.bulk import record
 from kerio_resync.cache.changes import change_sum
 from kerio_resync.cache.facts import Action, AddChange, ChangeState, LocalChange, LocalFile, MarkChange, PutLocal
 from kerio_resync.model import Item, Kind
@@ -155,7 +155,7 @@ _READ: Final = (
 
 def changes(db: sqlite3.Connection, states: Sequence[str]) -> tuple[Change, ...]:
     """Oldest first, without the files' contents."""
-    rows = db.execute(_READ + "state IN (SELECT value FROM json_each(?)) ORDER BY number", (array(states),)).fetchall()
+    rows = db.execute(_READ + f"state IN ({', '.join('?' * len(states))}) ORDER BY number", tuple(states)).fetchall()
     return tuple(record(Change, *row, files(db, row[0])) for row in rows)
 
 

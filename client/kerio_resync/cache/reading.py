@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
-from kerio_resync.cache.bulk import array, record
+from kerio_resync.cache.bulk import among, array, record
 from kerio_resync.cache.facts import AttachmentState
 from kerio_resync.model import KINDS, Attachment, Folder, Kind
 
@@ -203,9 +203,7 @@ def totals(db: sqlite3.Connection) -> Totals:
 
 def watermarks(db: sqlite3.Connection, ids: Sequence[str]) -> dict[str, int]:
     """Of those stored: id → version."""
-    return dict(
-        db.execute("SELECT id, watermark FROM item WHERE id IN (SELECT value FROM json_each(?))", (array(ids),))
-    )
+    return dict(among(db, "SELECT id, watermark FROM item WHERE id IN (...)", ids))
 
 
 def unseen(db: sqlite3.Connection, folder_id: str, round_: int, limit: int) -> tuple[str, ...]:

@@ -11,9 +11,8 @@ import sqlite3
 from collections.abc import Awaitable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Self
+from typing import Final, Self
 
-from kerio_resync.cache.bulk import array
 from kerio_resync.cache.facts import OldContent, Salvaged
 from kerio_resync.cache.items import read
 from kerio_resync.cache.line import Line
@@ -25,6 +24,7 @@ from kerio_resync.model import Item
 
 BROKEN = (sqlite3.Error, ValueError, TypeError, OverflowError)
 Found = tuple[int, Item, bytes]
+MANY: Final = 512  # ids asked for at once
 
 
 class Old:
@@ -58,7 +58,7 @@ class Old:
         if line is None or not asked:
             return ()
         found: list[Salvaged] = []
-        for number, item, told in await line.run(lambda db: self._read(db, list(asked))):
+        for number, item, told in await line.run(lambda db: self._read_all(db, list(asked))):
             row = asked.pop(item.id, None)
             if row is None or (item.watermark, item.kind, item.folder_id) != (row.watermark, row.kind, row.folder_id):
                 continue
@@ -83,10 +83,13 @@ class Old:
                         self._line = None
         return self._line
 
+    def _read_all(self, db: sqlite3.Connection, ids: list[str]) -> list[Found]:
+        return [found for start in range(0, len(ids), MANY) for found in self._read(db, ids[start : start + MANY])]
+
     def _read(self, db: sqlite3.Connection, ids: list[str]) -> list[Found]:
         """All at once, or, if that fails, halved around what can't be read."""
         try:
-            return read(db, "item.id IN (SELECT value FROM json_each(?))", (array(ids),))
+            return read(db, f"item.id IN ({', '.join('?' * len(ids))})", ids)
         except BROKEN:
             if len(ids) == 1:
                 self.unreadable += 1

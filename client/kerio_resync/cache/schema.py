@@ -206,7 +206,8 @@ FROM item JOIN folder ON folder.number = item.folder WHERE item.kind = 'mail';
 CREATE VIEW mail_attachment AS
 SELECT item.date, folder.path AS folder, item.who AS sender, item.title AS subject,
   attachment.name, attachment.content_type, coalesce(attachment.size, attachment.received) AS size,
-  attachment.state, attachment.received, attachment.reason, lower(hex(attachment.sha256)) AS sha256,
+  attachment.state, attachment.received, attachment.reason,
+  CASE WHEN attachment.sha256 IS NOT NULL THEN lower(hex(attachment.sha256)) END AS sha256,
   attachment.number, item.number AS mail
 FROM attachment JOIN item ON item.number = attachment.item JOIN folder ON folder.number = item.folder
 WHERE item.kind = 'mail';

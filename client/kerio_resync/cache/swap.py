@@ -60,8 +60,7 @@ async def swap(new: Store | Path, current: Path) -> None:
 
 def drop(path: Path) -> None:
     """Removes a cache file with its sidecars; nothing if there is none. CacheInUse if somebody has it open."""
-    if by := holders(path):
-        raise CacheInUse(f"{path} is open in {by[0]}")
+    _refuse_if_open(path)
     with translated(path):
         path.unlink(missing_ok=True)  # first: a file without its journal could not be trusted
         clear(path)
@@ -71,22 +70,25 @@ def drop(path: Path) -> None:
 
 async def _lock(path: Path) -> Line | None:
     """The old file, locked against everybody and sealed; None if it is too damaged to be locked."""
-    line = await Line.open(path, patience=0)
     try:
-        await line.run(lambda db: _fold(db, path))
-        with translated(path):
-            await line.run(lambda db: db.execute("BEGIN EXCLUSIVE"))
-        if by := holders(path, own=1):
-            raise CacheInUse(f"{path} is open in {by[0]}")
+        line = await Line.open(path, patience=0)
+        try:
+            await line.run(lambda db: _fold(db, path))
+            with translated(path):
+                await line.run(lambda db: db.execute("BEGIN EXCLUSIVE"))
+            _refuse_if_open(path, own=1)
+        except BaseException:
+            await line.close()
+            raise
     except CacheDamaged:
-        await line.close()
-        if by := holders(path):
-            raise CacheInUse(f"{path} is open in {by[0]}") from None
+        _refuse_if_open(path)
         return None
-    except BaseException:
-        await line.close()
-        raise
     return line
+
+
+def _refuse_if_open(path: Path, *, own: int = 0) -> None:
+    if by := holders(path, own=own):
+        raise CacheInUse(f"{path} is open in {by[0]}")
 
 
 def _fold(db: sqlite3.Connection, path: Path) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from kerio_resync.cache import items
-from kerio_resync.cache.bulk import array, insert
+from kerio_resync.cache.bulk import among, insert
 from kerio_resync.cache.facts import Apply, Forget, PutItems, PutPage, Skip, Unskip, Want
 from kerio_resync.cache.tables import Tables
 from kerio_resync.model import Kind, Listed
@@ -75,22 +75,14 @@ def unskip(tables: Tables, fact: Unskip) -> None:
 def compare(tables: Tables, folder_id: str, rows: Sequence[Listed], round_: int) -> tuple[Listed, ...]:
     """Marks the stored ones among `rows` as met in `round_`; returns those not stored so and not wanted either."""
     db = tables.db
-    ids = array(each.id for each in rows)
-    db.execute(
-        "INSERT OR REPLACE INTO seen SELECT number, ? FROM item"
-        " WHERE id IN (SELECT value FROM json_each(?)) AND folder = (SELECT number FROM folder WHERE id = ?)",
-        (round_, ids, folder_id),
+    ids = [each.id for each in rows]
+    sql = (
+        "SELECT number, id, watermark FROM item WHERE id IN (...) AND folder = (SELECT number FROM folder WHERE id = ?)"
     )
-    held = dict(
-        db.execute(
-            "SELECT item.id, watermark FROM item JOIN folder ON folder.number = item.folder"
-            " WHERE item.id IN (SELECT value FROM json_each(?)) AND folder.id = ?",
-            (ids, folder_id),
-        )
-    )
-    coming = {
-        row[0] for row in db.execute("SELECT id FROM wanted WHERE id IN (SELECT value FROM json_each(?))", (ids,))
-    }
+    here = among(db, sql, ids, after=(folder_id,))
+    insert(db, "INSERT OR REPLACE INTO seen", "(?, ?)", [(row[0], round_) for row in here])
+    held = {row[1]: row[2] for row in here}
+    coming = {row[0] for row in among(db, "SELECT id FROM wanted WHERE id IN (...)", ids)}
     return tuple(each for each in rows if held.get(each.id) != each.watermark and each.id not in coming)
 
 
@@ -111,9 +103,9 @@ def _want(tables: Tables, rows: Sequence[Row], tail: str) -> None:
 
 
 def _forget(tables: Tables, ids: Iterable[str]) -> None:
-    gone = array(ids)
-    tables.db.execute("DELETE FROM item WHERE id IN (SELECT value FROM json_each(?))", (gone,))
-    tables.db.execute("DELETE FROM wanted WHERE id IN (SELECT value FROM json_each(?))", (gone,))
+    gone = list(ids)
+    among(tables.db, "DELETE FROM item WHERE id IN (...)", gone)
+    among(tables.db, "DELETE FROM wanted WHERE id IN (...)", gone)
 
 
 def _move(tables: Tables, old: str, new: str, folder_id: str) -> None:
