@@ -68,7 +68,7 @@ class Old:
 
     def __init__(self, path: Path, *, exclusive: bool = True) -> None:
         """CacheDamaged, CacheInUse, BadSettings. `exclusive` False: others may read it meanwhile."""
-        self._path = path
+        self._path, self._open = path, set[sqlite3.Cursor]()
         try:
             self._db = sqlite3.connect(
                 f"{path.absolute().as_uri()}?mode={'rw' if exclusive else 'ro'}", uri=True, isolation_level=None,
@@ -99,7 +99,7 @@ class Old:
     def over(cls, db: sqlite3.Connection, path: Path) -> Self:
         """Reads through a connection that is open already, and is not closed."""
         old = cls.__new__(cls)
-        old._db, old._path, old.info, old._folders = db, path, {}, {}
+        old._db, old._path, old.info, old._folders, old._open = db, path, {}, {}, set()
         return old
 
     def __enter__(self) -> Self:
@@ -109,7 +109,15 @@ class Old:
         self.close()
 
     def close(self) -> None:
+        for each in self._open:  # a statement that is under way keeps the lock, even beyond the end of the connection
+            each.close()
         self._db.close()
+
+    def _stream(self, sql: str, values: tuple[Any, ...]) -> sqlite3.Cursor:
+        """Rows to be read one by one; `close` ends it too."""
+        rows = self._db.execute(sql, values)
+        self._open.add(rows)
+        return rows
 
     @property
     def identity(self) -> Identity:
@@ -180,7 +188,7 @@ class Old:
         end = 6 + len(columns)
         with self._read():
             below = self._below(kind, slots(after)[1])
-            for row in self._db.execute(
+            for row in self._stream(
                 f"SELECT ID, KID, FOLDER, WATERMARK, PROPS, EXTRA, {', '.join(column.name for column in columns)}{counts}"
                 f" FROM {HOMES[kind]} WHERE ID > ? ORDER BY ID",
                 (after,),
@@ -203,16 +211,16 @@ class Old:
     def _below(self, kind: Kind, after: int) -> _Below:
         match kind:
             case "mail":
-                parts = self._db.execute(
+                parts = self._stream(
                     "SELECT ID, PART, TYPE, CHARS, TEXT FROM MAIL_BODIES WHERE ID > ? ORDER BY ID", (after,)
                 )
-                files = self._db.execute(
+                files = self._stream(
                     "SELECT ID, KID, URL, NAME, TYPE, CID, SIZE, BYTES, FIRST_LINE, LINES FROM ATTACHMENTS"
                     " WHERE ID > ? ORDER BY ID", (after,),
                 )  # fmt: skip
                 return _BelowMail(parts, files)
             case "contact":
-                return _BelowContact(self._db.execute(
+                return _BelowContact(self._stream(
                     "SELECT ID, BYTES, FIRST_LINE, LINES FROM CONTACT_PHOTOS WHERE ID > ? ORDER BY ID", (after,)
                 ))  # fmt: skip
         return _Below()
@@ -220,25 +228,22 @@ class Old:
     def content(self, run: Run) -> Iterator[bytes]:
         """The bytes of a content, at most 65,536 at a time."""
         size, expected = 0, run.first
-        if not 0 <= run.lines <= _MOST:
-            raise CacheDamaged(f"{self._path}: a content is of no length")
         with self._read():
-            rows = self._db.execute(
+            if not 0 <= run.lines <= _MOST:
+                raise ValueError("a content is of no length")
+            rows = self._stream(
                 "SELECT ID, CAST(DATA AS BLOB) FROM CONTENT_LINES WHERE ID >= ? AND ID < ? ORDER BY ID",
                 (run.first, run.first + run.lines),
             )
-        while True:
-            with self._read():
-                row = rows.fetchone()
-                if row is None:
-                    break
-                line = pybase64.b64decode(row[1], validate=True)
-                if row[0] != expected or len(line) > LINE:
+            for number, text in rows:
+                line = pybase64.b64decode(text, validate=True)
+                if number != expected or len(line) > LINE:
                     raise ValueError("lines of a content are missing")
-            expected, size = expected + 1, size + len(line)
-            yield line
-        if expected != run.first + run.lines or size != run.bytes:
-            raise CacheDamaged(f"{self._path}: a content is {size} bytes long, not {run.bytes}")
+                expected, size = expected + 1, size + len(line)
+                yield line
+            self._open.discard(rows)
+            if expected != run.first + run.lines or size != run.bytes:
+                raise ValueError(f"a content is {size} bytes long, not {run.bytes}")
 
     def pending(self) -> Iterator[LocalChange]:
         """The changes not yet sent, in their order. CacheDamaged at the first that is not whole."""

@@ -1,0 +1,83 @@
+"""The decision, over every combination of what can be known."""
+
+from __future__ import annotations
+
+import itertools
+from typing import get_args
+
+import pytest
+
+from kerio_resync.errors import Exit
+from kerio_resync.upgrade.decide import Facts, Step, decide
+from kerio_resync.upgrade.look import State
+
+
+def oracle(state: State, room: bool, failed: bool, begun: bool, at_once: bool) -> str:
+    """The vendor's procedure, said once more in its own words."""
+    if state == "current":
+        return "nothing"
+    can_be_upgraded = state == "old" and not failed and not begun
+    if can_be_upgraded:
+        return "migrate" if room else "postpone"
+    return "rebuild" if at_once else "offer"
+
+
+@pytest.mark.parametrize("state", get_args(State))
+def test_every_combination(state: State) -> None:
+    for room, failed, begun, at_once, attempts in itertools.product(*[(False, True)] * 4, range(3)):
+        facts = Facts(
+            state, "7.1.0", "7.2.0", needed=100, free=100 if room else 99, where="/profile", attempts=attempts,
+            failure="a mail is none" if failed else "", begun=begun, at_once=at_once,
+        )  # fmt: skip
+        step = decide(facts)
+        assert step.action == oracle(state, room, failed, begun, at_once)
+        assert step.facts is facts
+        assert not step.done
+        assert step.ready == (step.action == "nothing")
+        assert bool(step.reason) == (step.action in ("offer", "rebuild"))
+        assert step.sentences(str)
+
+
+@pytest.mark.parametrize(
+    ("action", "done", "code"),
+    [
+        ("nothing", False, Exit.DONE),
+        ("migrate", True, Exit.DONE),
+        ("rebuild", True, Exit.DONE),
+        ("postpone", False, Exit.POSTPONED),
+        ("offer", False, Exit.USAGE),
+    ],
+)
+def test_exit_codes(action: str, done: bool, code: Exit) -> None:
+    step = Step(action, Facts("old"), done=done)  # type: ignore[arg-type]
+    assert step.exit is code
+    assert step.as_json()["ready"] is (code is Exit.DONE)
+
+
+@pytest.mark.parametrize("attempts", [0, 1, 7])
+def test_the_warning_says_what_how_much_where_and_how_often(attempts: int) -> None:
+    facts = Facts("old", "7.1.0", "7.2.0", needed=5000, free=4000, where="/home/jane/profile", attempts=attempts)
+    text = " ".join(decide(facts).sentences(lambda size: f"{size} B"))
+    for part in (
+        "was not enough disk space to proceed with the upgrade of the database",
+        "5,000 bytes", "4,000 bytes", "/home/jane/profile", "next start",
+    ):  # fmt: skip
+        assert part in text
+    assert ("--drop-first" in text) == (attempts > 0)
+    assert ("--attachments inbox" in text) == (attempts > 0)
+    assert (f"attempt {attempts + 1}" in text) == (attempts > 0)
+    assert decide(facts).as_json()["attempts"] == attempts + 1
+
+
+def test_a_newer_format_has_its_own_words() -> None:
+    text = " ".join(decide(Facts("newer", "7.9.0", "7.2.0")).sentences(str))
+    assert "newer version" in text
+    assert "7.9.0" in text
+    assert "7.2.0" in text
+
+
+def test_each_reason_reads_differently() -> None:
+    states: tuple[State, ...] = ("absent", "newer", "unknown", "damaged", "unreadable")
+    reasons = {decide(Facts(state)).reason for state in states}
+    reasons |= {decide(Facts("old", failure="a text is no text")).reason, decide(Facts("old", begun=True)).reason}
+    assert len(reasons) == 7

@@ -1,0 +1,80 @@
+"""What a file is, from its header; an upgrade chain is a list."""
+
+from __future__ import annotations
+
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmarks.legacy import IDENTITY, write
+from kerio_resync.cache import schema
+from kerio_resync.cache.legacy import schema as legacy
+from kerio_resync.cache.store import Store
+from kerio_resync.upgrade import versions
+from kerio_resync.upgrade.look import Found, look
+from kerio_resync.upgrade.versions import UPGRADES, Upgrade, path_from, spoken, target
+
+
+def database(path: Path, mark: int, version: int) -> Path:
+    db = sqlite3.connect(path)
+    db.execute(f"PRAGMA application_id = {mark}")
+    db.execute(f"PRAGMA user_version = {version}")
+    db.execute("CREATE TABLE t (x)")
+    db.close()
+    return path
+
+
+def test_the_versions_are_those_of_the_formats() -> None:
+    assert versions.APPLICATION_ID == schema.APPLICATION_ID
+    assert target(UPGRADES) == schema.USER_VERSION
+    assert UPGRADES[0].before == legacy.USER_VERSION
+    assert spoken(schema.USER_VERSION) == schema.FORMAT
+    assert all(one.after == other.before for one, other in zip(UPGRADES, UPGRADES[1:], strict=False))
+
+
+@pytest.mark.parametrize(
+    ("mark", "version", "state"),
+    [
+        (schema.APPLICATION_ID, 70200, "current"),
+        (schema.APPLICATION_ID, 70300, "newer"),
+        (schema.APPLICATION_ID, 70199, "unknown"),
+        (0, 70100, "old"),
+        (0, 70000, "unknown"),
+        (0, 70200, "unknown"),
+        (0, 0, "unknown"),
+        (7, 70200, "unknown"),
+    ],
+)
+def test_marks(mark: int, version: int, state: str, tmp_path: Path) -> None:
+    path = database(tmp_path / "cache.db", mark, version)
+    assert look(path) == Found(state, version, path.stat().st_size)  # type: ignore[arg-type]
+
+
+async def test_real_files(tmp_path: Path) -> None:
+    write(tmp_path / "old.db", 1, 100)
+    assert look(tmp_path / "old.db").state == "old"
+    await (await Store.create(tmp_path / "new.db", IDENTITY)).close()
+    assert look(tmp_path / "new.db").state == "current"
+    assert look(tmp_path / "none.db") == Found("absent")
+    assert look(tmp_path).state == "unreadable"
+    for content in (b"", b"SQLite format 3\0", b"x" * 5000):
+        (tmp_path / "bad.db").write_bytes(content)
+        assert look(tmp_path / "bad.db").state == "damaged"
+
+
+def test_a_chain_is_a_list(tmp_path: Path) -> None:
+    more = (*UPGRADES, Upgrade(70200, 70300, UPGRADES[0].work))
+    assert [each.after for each in path_from(70100, more)] == [70200, 70300]
+    assert [each.after for each in path_from(70200, more)] == [70300]
+    assert path_from(70300, more) == ()
+    assert look(database(tmp_path / "a", schema.APPLICATION_ID, 70200), more).state == "old"
+    assert look(database(tmp_path / "b", schema.APPLICATION_ID, 70300), more).state == "current"
+
+
+def test_looking_imports_nothing_heavy() -> None:
+    code = "import sys, kerio_resync.upgrade.look; print(*sys.modules)"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert not {"pydantic", "aiohttp", "sqlite3", "asyncio"} & set(out)
