@@ -16,7 +16,8 @@ import queue
 import threading
 import time
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -94,6 +95,45 @@ def migrate(old: Path, new: Path, tell: Tell, stop: threading.Event) -> Moved:
     )  # fmt: skip
 
 
+def trial(old: Path, new: Path, most: int) -> tuple[int, float]:
+    """Carries at most `most` bytes of `old` over to `new`, which nobody needs, and proves them: (bytes of `old`, seconds).
+
+    CacheDamaged, CacheInUse, NotEnoughSpace."""
+    with Old(old) as source:
+        target = Target.open(new, source.identity, "a trial")
+        started = time.monotonic()
+        try:
+            told = source.folders()
+            target.put_folders(told, {each.id: rank(each) for each in told})
+            mark = Mark()
+            with closing(_ahead(lambda: _batches(source, Mark()), threading.Event())) as batches:
+                for batch in batches:
+                    _store(target, batch)
+                    mark = batch.mark if batch.whole else mark
+                    target.passed(mark)
+                    if mark.bytes >= most:
+                        break
+            target.commit(mark)
+            _wrong(new, lambda _: None)
+            return mark.bytes, time.monotonic() - started
+        finally:
+            target.close()
+
+
+def _store(target: Target, batch: Batch) -> None:
+    if batch.items:
+        target.put_items(batch.items, batch.with_content, batch.weight)
+    for content in batch.contents:
+        target.put_content(content)
+
+
+def _wrong(path: Path, told: Callable[[int], None]) -> list[str]:
+    """What of the new database does not hold; SQLite's own check runs beside ours."""
+    with ThreadPoolExecutor(1) as other:
+        structure = other.submit(intact, path)
+        return sound(path, told) + structure.result()
+
+
 class _Work:
     """One migration under way."""
 
@@ -110,11 +150,9 @@ class _Work:
         if not mark.kind:
             told = source.folders()
             target.put_folders(told, {each.id: rank(each) for each in told})
-        for batch in _ahead(lambda: _batches(source, mark), self._stop):
-            if batch.items:
-                target.put_items(batch.items, batch.with_content, batch.weight)
-            for content in batch.contents:
-                target.put_content(content)
+        start = mark
+        for batch in _ahead(lambda: _batches(source, start), self._stop):
+            _store(target, batch)
             if batch.whole:
                 mark = batch.mark
                 target.passed(mark)
@@ -150,10 +188,7 @@ class _Work:
                 raise InterruptedError
             self._tell("verify", min(done, total), total, self._items, self._items)
 
-        with ThreadPoolExecutor(1) as other:
-            structure = other.submit(intact, target.path)
-            wrong = sound(target.path, told)
-            wrong += structure.result()
+        wrong = _wrong(target.path, told)
         if wrong:
             raise CacheDamaged(f"the new database does not hold: {wrong[0]}")
 
@@ -222,7 +257,7 @@ def _content(source: Old, item: str, run: Run) -> Iterator[Content]:
             return
 
 
-def _ahead(make: Callable[[], Iterator[Batch]], stop: threading.Event) -> Iterator[Batch]:
+def _ahead(make: Callable[[], Iterator[Batch]], stop: threading.Event) -> Generator[Batch, None, None]:
     """What `make` yields, made by another thread, `AHEAD` batches ahead at most. InterruptedError once `stop` is set."""
     waiting: queue.Queue[Batch | BaseException | None] = queue.Queue(AHEAD)
     left = threading.Event()

@@ -177,9 +177,7 @@ class _Procedure:
             if teller.due(phase):
                 loop.call_soon_threadsafe(teller.tell, phase, done, total, items, all_items)
 
-        work = asyncio.ensure_future(
-            asyncio.to_thread(migrate, settings.cache, settings.next_cache, tell, stop)
-        )
+        work = asyncio.ensure_future(asyncio.to_thread(migrate, settings.cache, settings.next_cache, tell, stop))
         try:
             return await asyncio.shield(work)
         except asyncio.CancelledError:

@@ -1,0 +1,240 @@
+"""Every branch of the procedure, with what is remembered between starts."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks.legacy import IDENTITY, write
+from kerio_resync.cache.lock import ProfileLock
+from kerio_resync.cache.schema import USER_VERSION
+from kerio_resync.cache.store import Store
+from kerio_resync.errors import CacheDamaged, CacheInUse, Exit, NotEnoughSpace
+from kerio_resync.events import Event, Notice, Progress
+from kerio_resync.settings import Settings
+from kerio_resync.upgrade import migrate as migrating
+from kerio_resync.upgrade import notes
+from kerio_resync.upgrade.decide import Step
+from kerio_resync.upgrade.look import look
+from kerio_resync.upgrade.procedure import upgrade
+from kerio_resync.upgrade.versions import UPGRADES, Moved, Survey, Tell, Upgrade
+
+
+@pytest.fixture
+def profile(tmp_path: Path) -> Path:
+    write(tmp_path / "cache.db", 40, 10_000)
+    return tmp_path
+
+
+def settings(profile: Path, **more: Any) -> Settings:
+    return Settings(profile=profile, server="https://mail.example.com", user="jane", **more)
+
+
+class Report:
+    def as_json(self) -> dict[str, Any]:
+        return {"items": 1}
+
+
+class Rebuild:
+    """Stands in for the rebuild, and counts."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    async def __call__(self, settings: Settings, listen: object) -> Report:
+        with ProfileLock(settings.profile):  # as the real one does
+            self.calls += 1
+        return Report()
+
+
+async def run(profile: Path, **more: Any) -> Step:
+    on_failure = more.pop("on_failure", "offer")
+    return await upgrade(settings(profile, on_failure=on_failure), **more)
+
+
+async def test_an_old_database_is_upgraded_once(profile: Path) -> None:
+    heard: list[Event] = []
+    step = await upgrade(settings(profile), heard.append)
+    assert (step.action, step.done, step.ready, step.exit) == ("migrate", True, True, Exit.DONE)
+    assert step.as_json()["upgraded"]["items"] == 40
+    assert {each.phase for each in heard if hasattr(each, "phase")} >= {"upgrade", "verify"}
+    progress = [each for each in heard if isinstance(each, Progress)]
+    assert progress
+    assert all(each.bytes_total >= each.bytes_done >= 0 for each in progress)
+    assert (await run(profile)).action == "nothing"
+    assert look(profile / "cache.db").state == "current"
+
+
+async def test_without_room_nothing_is_touched_and_attempts_are_counted(profile: Path) -> None:
+    before = (profile / "cache.db").read_bytes()
+    for attempt in (1, 2, 3):
+        step = await run(profile, free=lambda _: 1000)
+        assert (step.action, step.exit) == ("postpone", Exit.POSTPONED)
+        text = " ".join(step.sentences(str))
+        assert "was not enough disk space to proceed with the upgrade of the database" in text
+        assert ("--drop-first" in text) == (attempt > 1)
+        assert step.as_json()["attempts"] == attempt
+        assert (profile / "cache.db").read_bytes() == before
+        assert not (profile / "cache.db.next").exists()
+    step = await run(profile)
+    assert step.exit is Exit.DONE
+    assert not (profile / "upgrade.json").exists()
+
+
+async def test_room_that_runs_out_on_the_way_puts_it_off(profile: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(old: Path, new: Path, tell: Tell, stop: threading.Event) -> Moved:
+        new.write_bytes(b"half a database")
+        raise NotEnoughSpace(available=5, where=str(new))
+
+    monkeypatch.setattr(migrating, "migrate", full)
+    step = await run(profile)
+    assert (step.action, step.facts.free) == ("postpone", 5)
+    assert step.facts.needed > 5
+    assert not (profile / "cache.db.next").exists()
+    assert notes.read(profile).attempts == 1
+
+
+@pytest.mark.parametrize("at_once", [False, True])
+@pytest.mark.parametrize("state", ["absent", "newer", "unknown", "damaged", "spoilt"])
+async def test_anything_else_leads_to_a_rebuild(state: str, at_once: bool, profile: Path) -> None:
+    path, rebuild = profile / "cache.db", Rebuild()
+    await harm(path, state)
+    before = path.read_bytes() if path.exists() else b""
+    heard: list[Event] = []
+    step = await run(profile, rebuild=rebuild, on_failure="rebuild" if at_once else "offer", listen=heard.append)
+    assert rebuild.calls == at_once
+    assert (step.action, step.done, step.ready) == (("rebuild", True, True) if at_once else ("offer", False, False))
+    assert step.exit is (Exit.DONE if at_once else Exit.USAGE)
+    assert any(isinstance(each, Notice) and step.reason in each.text for each in heard) == at_once
+    assert (path.read_bytes() if path.exists() else b"") == before
+    assert step.reason in " ".join(step.sentences(str)) or step.done
+
+
+async def harm(path: Path, state: str) -> None:
+    match state:
+        case "absent":
+            path.unlink()
+        case "newer" | "unknown":
+            data = bytearray(path.read_bytes())
+            data[60:64] = (70900).to_bytes(4, "big")
+            data[68:72] = (0x4B525343 if state == "newer" else 7).to_bytes(4, "big")
+            path.write_bytes(data)
+        case "damaged":
+            path.write_bytes(b"x" * 10_000)
+        case "spoilt":
+            data = bytearray(path.read_bytes())
+            data[100:3000] = bytes(2900)
+            path.write_bytes(data)
+
+
+async def test_what_failed_is_not_tried_again_on_the_same_file(profile: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+
+    def fail(old: Path, new: Path, tell: Tell, stop: threading.Event) -> Moved:
+        calls.append(old)
+        raise CacheDamaged("a mail is none")
+
+    real = migrating.migrate
+    monkeypatch.setattr(migrating, "migrate", fail)
+    for _ in range(3):
+        step = await run(profile)
+        assert (step.action, step.reason) == ("offer", "a mail is none")
+    assert len(calls) == 1
+    monkeypatch.setattr(migrating, "migrate", real)
+    content = (profile / "cache.db").read_bytes()
+    (profile / "cache.db").unlink()
+    (profile / "cache.db").write_bytes(content)  # put back from a backup: another file
+    assert (await run(profile)).action == "migrate"
+
+
+async def test_a_damaged_half_made_database_is_made_anew(profile: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (profile / "cache.db.next").write_bytes(b"x" * 5000)
+    assert (await run(profile)).action == "migrate"
+
+
+async def test_a_rebuild_that_was_begun_is_not_thrown_away(profile: Path) -> None:
+    await (await Store.create(profile / "cache.db.next", IDENTITY)).close()
+    step = await run(profile)
+    assert (step.action, step.reason) == ("offer", "a rebuild was begun and is not finished")
+    assert (profile / "cache.db.next").exists()
+
+
+async def test_somebody_has_the_profile(profile: Path) -> None:
+    with ProfileLock(profile), pytest.raises(CacheInUse):
+        await run(profile)
+
+
+class Renumber:
+    """An upgrade of a later version, as it may be one day: the file is copied, and has another number."""
+
+    def survey(self, old: Path, new: Path) -> Survey:
+        return Survey(old.stat().st_size, old.stat().st_size)
+
+    def migrate(self, old: Path, new: Path, tell: Tell, stop: threading.Event) -> Moved:
+        data = bytearray(old.read_bytes())
+        data[60:64] = (70300).to_bytes(4, "big")
+        new.write_bytes(data)
+        new.replace(old)
+        return Moved(items=1)
+
+
+async def test_a_second_upgrade_is_one_entry_and_old_databases_take_both(profile: Path) -> None:
+    both = (*UPGRADES, Upgrade(USER_VERSION, 70300, Renumber))
+    step = await run(profile, upgrades=both)
+    assert step.done
+    assert (step.facts.version, step.facts.wanted) == ("7.1.0", "7.3.0")
+    assert look(profile / "cache.db", both).state == "current"
+    assert (await run(profile, upgrades=both)).action == "nothing"
+    assert (await run(profile)).action == "offer"  # for today's program it is a newer one
+
+
+async def test_cancelled_it_stops_and_goes_on_the_next_time(profile: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun, ended = threading.Event(), []
+
+    def slow(old: Path, new: Path, tell: Tell, stop: threading.Event) -> Moved:
+        begun.set()
+        assert stop.wait(10)
+        ended.append(stop.is_set())
+        raise InterruptedError
+
+    real = migrating.migrate
+    monkeypatch.setattr(migrating, "migrate", slow)
+    task = asyncio.create_task(run(profile))
+    await asyncio.to_thread(begun.wait, 10)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert ended == [True]
+    monkeypatch.setattr(migrating, "migrate", real)
+    assert (await run(profile)).done
+
+
+def test_notes_survive_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert notes.read(tmp_path) == notes.NONE
+    notes.write(tmp_path, notes.Notes(1))
+    real = notes._store
+
+    def full(path: Path, text: str, flags: int) -> None:
+        if flags:
+            raise OSError(28, "No space left on device")
+        real(path, text, flags)
+
+    monkeypatch.setattr(notes, "_store", full)
+    notes.write(tmp_path, notes.Notes(2, "é" * 400, "1 2 3"))
+    assert notes.read(tmp_path).attempts == 2
+    assert [each.name for each in tmp_path.iterdir()] == ["upgrade.json"]
+    (tmp_path / "upgrade.json").write_text("{")
+    assert notes.read(tmp_path) == notes.NONE
+    shutil.rmtree(tmp_path)
+    notes.write(tmp_path, notes.Notes(3))  # nowhere to write: nothing happens
+
+
+def test_steps_are_json(tmp_path: Path) -> None:
+    step = asyncio.run(run(tmp_path))
+    assert json.loads(json.dumps(step.as_json()))["state"] == "absent"
