@@ -18,6 +18,7 @@ import selectors
 import socket
 import sys
 import time
+from typing import cast
 
 from kerio_mockserver.conditions.line import Link
 from kerio_mockserver.conditions.link import Relay
@@ -35,8 +36,7 @@ class Sender(asyncio.Protocol):
         self._held = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)
 
     def data_received(self, data: bytes) -> None:
         *lines, self._line = (self._line + data).split(b"\n")

@@ -66,7 +66,7 @@ class Core:
         self.archives = Archives()
         self.stats = Stats()
         self.faults = Faults(self.conditions.faults, seed=seed, end_sessions=self.sessions.close_all)
-        self.load = Workers(self.conditions.load, seed=seed)
+        self.load = Workers(self.conditions.load, seed=seed, grace_s=_grace(self.conditions))
         self.churning = Churning(lambda: self.store, self.conditions.churn, seed=seed)
         self._fresh = fresh
 
@@ -89,6 +89,7 @@ class Core:
         self.sessions.manners = conditions.manners
         if conditions.faults != before.faults:
             self.faults.change(conditions.faults)
+        self.load.grace_s = _grace(conditions)
         if conditions.load != before.load:
             self.load.change(conditions.load)
         if conditions.churn != before.churn:
@@ -97,6 +98,7 @@ class Core:
     def reset(self, *, mailbox: bool = False) -> None:
         """Statistics start again; `mailbox`: the mailbox too, and keys and sessions of before are good no more."""
         self.stats.reset()
+        self.load.reset()
         if mailbox:
             if self._fresh is None:
                 raise ValueError("this mailbox can't be made again")
@@ -206,3 +208,8 @@ class Core:
 
 def _now() -> float:
     return asyncio.get_running_loop().time()
+
+
+def _grace(conditions: Conditions) -> float:
+    """Seconds after a refusal during which calls that were sent before it was heard of may still arrive."""
+    return 0.1 + (conditions.link.rtt_s + conditions.link.jitter_s if conditions.link else 0.0)

@@ -17,7 +17,7 @@ import struct
 import time
 from collections import Counter
 from random import Random
-from typing import Any, Self
+from typing import Any, Self, cast
 
 from kerio_mockserver.conditions.alarm import Alarm
 from kerio_mockserver.conditions.line import Break, Link, Way
@@ -42,8 +42,7 @@ class End(asyncio.Protocol):
     # from the socket
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
+        self.transport = transport = cast(asyncio.Transport, transport)  # uvloop's is one in all but name
         transport.set_write_buffer_limits(high=_BUFFER)
         transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
@@ -138,7 +137,7 @@ class Relay:
         self._clients: set[End] = set()
         self._dialling: set[asyncio.Task[None]] = set()
         self._spent: Counter[int] = Counter()
-        self.connections = 0
+        self.connections = self._counted_from = 0
         self.most_connections = 0
         self.port = 0
 
@@ -178,13 +177,21 @@ class Relay:
             "up_bytes": up.bytes,
             "down_wire_bytes": down.wire_bytes,
             "up_wire_bytes": up.wire_bytes,
-            "connections": self.connections,
+            "connections": self.connections - self._counted_from,
             "most_connections": self.most_connections,
             "open_connections": len(self._open()),
             "breaks": {
                 kind: down.breaks.get(kind, 0) + up.breaks.get(kind, 0) for kind in ("reset", "truncate", "stall")
             },
         }
+
+    def reset(self) -> None:
+        """What is counted begins anew; numbers of connections, which decide what breaks, go on."""
+        self._counted_from = self.connections
+        self.most_connections = len(self._open())
+        for line in self._lines.values():
+            line.bytes = line.wire_bytes = 0
+            line.breaks.clear()
 
     def _open(self) -> list[End]:
         """The ends at clients of the connections that are open at either side."""

@@ -85,6 +85,10 @@ class Workers:
             self.start()
         self._grant()
 
+    def reset(self) -> None:
+        """What is counted begins anew; the load goes on."""
+        self.tally = Tally(self.load.workers if self.load else 1)
+
     # calls
 
     def turn(self, method: str, params: Any = None) -> Turn:

@@ -217,3 +217,27 @@ async def test_the_relay_takes_over_a_socket_that_listens() -> None:
     async with relayed(Link(), listener=listener) as place:
         assert place.relay.port == port
         assert await ask(await place.dial(), 10) < 5
+
+
+async def test_counts_can_begin_anew() -> None:
+    async with relayed(Link()) as place:
+        await ask(await place.dial(), 1000)
+        place.relay.reset()
+        assert (place.relay.stats()["down_bytes"], place.relay.stats()["connections"]) == (0, 0)
+        await ask(await place.dial(), 10)
+        assert (place.relay.stats()["down_bytes"], place.relay.stats()["connections"]) == (10, 1)
+
+
+def test_it_runs_on_uvloop_too() -> None:
+    uvloop = pytest.importorskip("uvloop")
+
+    async def main() -> None:
+        async with relayed(Link(down_bytes_s=2e6, rtt_s=0.02, breaks=(Break(kind="truncate", at=50_000),))) as place:
+            reader, writer = await place.dial()
+            began = time.monotonic()
+            writer.write(b"100000\n")
+            assert len(await asyncio.wait_for(reader.read(), 5)) == 50_000
+            assert 0.06 < time.monotonic() - began < 0.5
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(main())

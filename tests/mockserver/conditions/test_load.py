@@ -266,3 +266,17 @@ def test_the_load_changes_while_it_runs() -> None:
         workers.stop()
 
     run(main())
+
+
+def test_counts_can_begin_anew_while_users_come() -> None:
+    async def main() -> None:
+        workers = Workers(Load(users=USERS))
+        workers.start()
+        await asyncio.sleep(10)
+        workers.reset()
+        assert workers.tally.users.count == 0
+        await asyncio.sleep(10)
+        assert workers.tally.users.count > 200
+        workers.stop()
+
+    run(main())
