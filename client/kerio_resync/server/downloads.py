@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from kerio_resync.errors import Interrupted, ItemGone, ResyncError, ServerNonsense, ServerRefused, SessionExpired
 from kerio_resync.model import Attachment, Piece
@@ -77,6 +77,15 @@ def begun(state: State, status: int, headers: Mapping[str, str]) -> State | None
     return State(state.received, etag or state.etag, total if total is not None else state.total)
 
 
+def is_error_page(attachment: Attachment, status: int, headers: Mapping[str, str]) -> bool:
+    """Whether a reply is a page for people instead of the content: HTML that the struct speaks of neither by its type
+    nor by its length."""
+    if status != 200 or "text/html" not in headers.get("content-type", ""):
+        return False
+    told = headers.get("content-length", "")
+    return "html" not in attachment.content_type and not (attachment.size and told == str(attachment.size))
+
+
 def longest(attachment: Attachment, total: int | None) -> int:
     """How many bytes may come before the stream counts as endless. A struct's size may be that of its encoded form."""
     if total is not None:
@@ -98,6 +107,7 @@ class Download:
         self._chunks: AsyncIterator[bytes] | None = None
         self._response: Response | None = None
         self._counted = 0
+        self._owed: Interrupted | None = None
         self._told = False
         self._done = False
 
@@ -127,6 +137,9 @@ class Download:
     async def _attempt(self) -> Piece | None:
         if self._done:
             return None
+        if owed := self._owed:
+            self._owed = None
+            raise owed
         try:
             if self._chunks is None:
                 await self._begin()
@@ -146,6 +159,8 @@ class Download:
             slot.answered()
             if response.status not in (200, 206, 416):
                 raise await self._refusal(response)
+            if is_error_page(self._attachment, response.status, response.headers):
+                raise ServerNonsense("a page of HTML instead of an attachment", scope="item")
             state = begun(self._state, response.status, response.headers)
         except BaseException as error:
             await stack.__aexit__(type(error), error, None)
@@ -172,30 +187,30 @@ class Download:
                     raise ServerNonsense("an attachment that is longer than it can be", scope="item")
                 if size >= PIECE:
                     return self._piece(start, parts)
-        except Interrupted as cut:
-            # what has come is good: hand it on first, and find the connection gone with the next piece
-            if not parts:
-                raise
-            await self.close(cut)
-            return self._piece(start, parts)
-        end, total = start + size, self._state.total
-        if total is not None and end < total:
-            if not parts:
-                raise Interrupted("an attachment ended early")
-            await self.close()
-            return self._piece(start, parts)
+        except Interrupted as error:
+            return await self._cut(error, start, parts)
+        total = self._state.total
+        if total is not None and start + size < total:
+            return await self._cut(Interrupted("an attachment ended early"), start, parts)
         await self.close()
         self._done = True
-        self._state = State(end, self._state.etag, end)
+        self._state = State(start, self._state.etag, start + size)
         return self._piece(start, parts) if parts or not self._told else None
+
+    async def _cut(self, error: Interrupted, start: int, parts: list[bytes]) -> Piece:
+        """What has come is good: it is handed on first, and the error comes with the next piece."""
+        if not parts:
+            raise error
+        await self.close(error)
+        self._owed = error
+        return self._piece(start, parts)
 
     def _piece(self, start: int, parts: list[bytes]) -> Piece:
         data = parts[0] if len(parts) == 1 else b"".join(parts)
-        state = self._state
-        self._state = State(start + len(data), state.etag, state.total)
+        self._state = replace(self._state, received=start + len(data))
         self._told = True
         self._count()
-        return Piece(start, data, state.total, state.etag)
+        return Piece(start, data, self._state.total, self._state.etag)
 
     def _count(self) -> None:
         if self._response is not None:

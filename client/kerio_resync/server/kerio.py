@@ -12,7 +12,6 @@ import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
 
 from kerio_resync.errors import (
     BadSettings,
@@ -22,8 +21,8 @@ from kerio_resync.errors import (
     Overloaded,
     ResyncError,
     ServerNonsense,
-    ServerRefused,
     ServerTrouble,
+    SessionExpired,
 )
 from kerio_resync.events import Listener, Skipped, nobody
 from kerio_resync.model import (
@@ -260,7 +259,7 @@ class KerioMailbox:
 
     async def _batch(self, kind: Kind, ids: Sequence[str]) -> Details:
         method = f"{wire.SERVICES[kind]}.getById"
-        answer = await self._caller.call(method, {"ids": list(ids)}, limit=LARGE)
+        answer = await self._caller.call(method, {"ids": list(ids)}, limit=LARGE, check=_must_wait)
         found, malformed = items.items_of(kind, wire.list_of(method, answer.result, "result"), answer.canonical)
         asked = set(ids)
         by_id = {item.id: item for item in found if item.id in asked}
@@ -339,15 +338,22 @@ def _details(
     return Details(found, gone, malformed, answer.plain_bytes, answer.wire_bytes, answer.seconds)
 
 
-def _refused(ids: Sequence[str], errors: Sequence[tuple[int, Any]]) -> tuple[tuple[str, ...], tuple[Malformed, ...]]:
-    """The ids that are gone, and those refused for another reason. A refusal for now is raised: the batch waits."""
+def _must_wait(method: str, answer: Answer) -> None:
+    """Raises what an item was refused with if that holds for now only: then the whole batch is asked for again."""
+    for _, error in wire.item_errors(method, answer.result):
+        if isinstance(error, ServerTrouble | SessionExpired):
+            raise error
+
+
+def _refused(
+    ids: Sequence[str], errors: Sequence[tuple[int, ResyncError]]
+) -> tuple[tuple[str, ...], tuple[Malformed, ...]]:
+    """The ids that are gone, and those refused for another reason."""
     gone: list[str] = []
     refused: list[Malformed] = []
     for index, error in errors:
-        if isinstance(error, ServerTrouble) or (isinstance(error, ServerRefused) and error.code == refusals.EXPIRED):
-            raise error
         if not 0 <= index < len(ids):
-            raise ServerNonsense("an error about an item that was not asked for")
+            continue  # about something that was not asked for; what it leaves unanswered is asked for again
         if isinstance(error, ItemGone):
             gone.append(ids[index])
         else:

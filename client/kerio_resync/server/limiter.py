@@ -94,7 +94,7 @@ class Limiter:
         if turn.done() and not turn.cancelled():
             self.in_flight -= 1
             self._serve()
-        else:
+        elif turn in self._waiting:
             self._waiting.remove(turn)
 
     def _serve(self) -> None:
@@ -102,6 +102,8 @@ class Limiter:
             return
         while self._waiting and self.in_flight < self.limit.slots:
             turn = self._waiting.popleft()
+            if turn.done():
+                continue  # cancelled, and not yet told so
             self.in_flight += 1
             turn.set_result(None)
 

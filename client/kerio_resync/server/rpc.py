@@ -86,12 +86,19 @@ class Caller:
         limit: int = SMALL,
         patience: float | None = None,
         renewing: bool = True,
+        check: Callable[[str, Answer], None] | None = None,
     ) -> Answer:
-        """The answer to `method`. A reply of more than `limit` bytes is TooLarge if that is LARGE, else nonsense."""
+        """The answer to `method`. A reply of more than `limit` bytes is TooLarge if that is LARGE, else nonsense.
+
+        `check` may raise what the answer says inside; that counts as the call's error.
+        """
         body = wire.request(next(self._numbers), method, params or {})
 
         async def attempt() -> Answer:
-            return await self._attempt(method, body, idempotent, limit)
+            answer = await self._attempt(method, body, idempotent, limit)
+            if check:
+                check(method, answer)
+            return answer
 
         return await self.persist(attempt, method, idempotent=idempotent, patience=patience, renewing=renewing)
 

@@ -10,10 +10,11 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Awaitable, Callable
-from urllib.parse import quote, urljoin, urlsplit
+from urllib.parse import quote, urlsplit
 
 from kerio_resync.errors import ServerNonsense
 
+_ABSOLUTE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:|//")
 _UNSAFE = re.compile(r"[\x00-\x1f\\\x7f]")
 _COOKIE = re.compile(r"\s*([!#$%&'*+\-.^_`|~0-9A-Za-z]+)=([^;,\s\"\\]*|\"[^;,\s\"\\]*\")\s*(?:;|$)")  # RFC 6265, 4.1.1
 
@@ -99,7 +100,8 @@ def resolved(origin: str, url: str) -> str:
     the host.
     """
     try:
-        here, there = urlsplit(origin), urlsplit(urljoin(origin + "/", url))
+        # Not urljoin, which takes `..` for a step upwards: here it is what an attachment is called.
+        here, there = urlsplit(origin), urlsplit(url if _ABSOLUTE.match(url) else f"{origin}/{url.removeprefix('/')}")
         same = (there.scheme, there.hostname, _port(there)) == (here.scheme, here.hostname, _port(here))
         stranger = there.username is not None or there.password is not None
     except ValueError:
@@ -107,6 +109,7 @@ def resolved(origin: str, url: str) -> str:
     if not same or stranger or not url or _UNSAFE.search(url):
         raise ServerNonsense("the address of an attachment leads to another place, or nowhere", scope="item")
     path = quote(there.path, safe="/%:@!$&'()*+,;=~-._")
+    path = "/".join(part.replace(".", "%2E") if part in (".", "..") else part for part in path.split("/"))
     return origin + path + (f"?{quote(there.query, safe='/%:@!$&()*+,;=~-._?')}" if there.query else "")
 
 

@@ -113,7 +113,7 @@ async def test_closing_ends_a_login_under_way() -> None:
         ("/webmail/a b.pdf", "/webmail/a%20b.pdf"),
         ("/webmail/ü.pdf", "/webmail/%C3%BC.pdf"),
         ("webmail/x?part=1&name=ü", "/webmail/x?part=1&name=%C3%BC"),
-        ("/webmail/../../x", "/x"),
+        ("/webmail/../../x", "/webmail/%2E%2E/%2E%2E/x"),
         (f"{ORIGIN}/x", "/x"),
         (f"{ORIGIN}:443/x", "/x"),
         ("HTTPS://MAIL.example.com/x", "/x"),

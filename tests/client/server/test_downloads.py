@@ -1,0 +1,345 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+import pytest
+from kerio_resync.errors import (
+    Interrupted,
+    ItemGone,
+    Overloaded,
+    ResyncError,
+    ServerNonsense,
+    ServerRefused,
+    SessionExpired,
+)
+from kerio_resync.events import Retrying
+from kerio_resync.model import Attachment, Piece
+from kerio_resync.server.downloads import State, begun, longest, wanted
+from kerio_resync.server.kerio import KerioMailbox
+
+from tests.client.server.test_kerio import ORIGIN, Scripted, error, opened
+
+URL = "/webmail/api/download/attachment/guid/1/2/x.bin"
+DATA = bytes(range(256)) * 4096  # 1 MiB
+THERE = Attachment("a1", URL, "x.bin", size=len(DATA))
+TAG = '"v1"'
+
+
+@pytest.mark.parametrize(
+    ("state", "headers"),
+    [
+        (State(), {"Accept-Encoding": "identity"}),
+        (State(0, TAG), {"Accept-Encoding": "identity"}),
+        (State(9), {"Accept-Encoding": "identity", "Range": "bytes=9-"}),
+        (State(9, TAG), {"Accept-Encoding": "identity", "Range": "bytes=9-", "If-Range": TAG}),
+        (State(9, 'W/"v1"'), {"Accept-Encoding": "identity", "Range": "bytes=9-"}),
+    ],
+)
+def test_what_is_asked_for(state: State, headers: dict[str, str]) -> None:
+    assert wanted(state) == headers
+
+
+def part(said: str, tag: str = "") -> dict[str, str]:
+    return {"content-range": said, **({"etag": tag} if tag else {})}
+
+
+@pytest.mark.parametrize(
+    ("state", "status", "headers", "then"),
+    [
+        (State(), 200, {"content-length": "7", "etag": TAG}, State(0, TAG, 7)),
+        (State(5, TAG, 7), 200, {"content-length": "9", "etag": '"v2"'}, State(0, '"v2"', 9)),  # the whole, anew
+        (State(), 200, {}, State()),
+        (State(), 200, {"content-length": "x"}, State()),
+        (State(), 200, {"content-length": "7", "content-encoding": "gzip", "etag": TAG}, State()),
+        (State(5, TAG, 7), 206, part("bytes 5-6/7", TAG), State(5, TAG, 7)),
+        (State(5), 206, part("bytes 5-6/*"), State(5)),
+        (State(5), 206, part("bytes 5-6/7", TAG), State(5, TAG, 7)),
+        (State(5, TAG, 7), 206, part("bytes 5-6/7", '"v2"'), None),  # another version
+        (State(5, TAG, 7), 206, part("bytes 5-6/8", TAG), None),
+        (State(5, TAG, 7), 206, part("bytes 4-6/7", TAG), None),
+        (State(), 206, part("bytes 3-6/7"), State()),
+        (State(7, TAG, 7), 416, part("bytes */7"), State(7, TAG, 7)),  # it was whole already
+        (State(7, TAG), 416, part("bytes */7"), State(7, TAG, 7)),
+        (State(7, TAG, 9), 416, part("bytes */7"), None),
+        (State(7, TAG), 416, part("bytes */5"), None),
+        (State(7, TAG), 416, {}, None),
+    ],
+)
+def test_how_a_reply_begins(state: State, status: int, headers: dict[str, str], then: State | None) -> None:
+    assert begun(state, status, headers) == then
+
+
+@pytest.mark.parametrize(
+    ("state", "status", "headers"),
+    [
+        (State(5), 206, {}),
+        (State(5), 206, part("bytes 6-5/7")),
+        (State(5), 206, part("lines 5-6/7")),
+        (State(5), 206, part("bytes 5-99999999999999999999999/7")),
+        (State(), 416, part("bytes */0")),
+    ],
+)
+def test_heads_that_make_no_sense(state: State, status: int, headers: dict[str, str]) -> None:
+    with pytest.raises(ServerNonsense) as caught:
+        begun(state, status, headers)
+    assert caught.value.scope == "item"
+
+
+def test_how_long_an_attachment_may_be() -> None:
+    assert longest(THERE, 5) == 5
+    assert longest(Attachment("a", "u", "n", size=10), None) > 40
+    assert longest(Attachment("a", "u", "n"), None) >= 1 << 32
+
+
+class Stream(httpx.AsyncByteStream):
+    def __init__(self, data: bytes, cut: int | None) -> None:
+        self.data, self.cut = data, cut
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        end = len(self.data) if self.cut is None else self.cut
+        for at in range(0, end, 50_000):
+            yield self.data[at : min(at + 50_000, end)]
+        if self.cut is not None:
+            raise httpx.ReadError("reset")
+
+
+@dataclass
+class Files:
+    """Serves DATA in the manners given; `cuts`: after how many bytes of each reply the connection breaks."""
+
+    ranges: bool = True
+    etag: str = TAG
+    length: bool = True
+    cuts: list[int | None] = field(default_factory=list)
+    data: bytes = DATA
+    asked: list[str] = field(default_factory=list)
+
+    def __call__(self, request: httpx.Request) -> httpx.Response:
+        self.asked.append(request.headers.get("range", "whole"))
+        cut = self.cuts.pop(0) if self.cuts else None
+        headers = {"ETag": self.etag} if self.etag else {}
+        start, status = 0, 200
+        asked = request.headers.get("range")
+        if self.ranges and asked and request.headers.get("if-range", self.etag) == self.etag:
+            start, status = int(asked[6:-1]), 206
+            if start >= len(self.data):
+                return httpx.Response(416, headers={"Content-Range": f"bytes */{len(self.data)}"})
+            headers["Content-Range"] = f"bytes {start}-{len(self.data) - 1}/{len(self.data)}"
+        if self.length:
+            headers["Content-Length"] = str(len(self.data) - start)
+        return httpx.Response(status, headers=headers, stream=Stream(self.data[start:], cut))
+
+
+def fetched(
+    files: Any, attachment: Attachment = THERE, *, server: Scripted | None = None, **options: Any
+) -> list[Piece]:
+    server = server or Scripted()
+    server.router.get(url__startswith=f"{ORIGIN}/webmail/api/download/").mock(side_effect=files)
+
+    async def work(mailbox: KerioMailbox) -> list[Piece]:
+        pieces = [piece async for piece in mailbox.download(attachment, **options)]
+        assert mailbox.in_flight == 0
+        return pieces
+
+    found = opened(server, work)
+    assert isinstance(found, list)
+    return found
+
+
+def joined(pieces: list[Piece], before: bytes = b"") -> bytes:
+    """What a reader has in the end that follows the pieces' offsets."""
+    have = before
+    for piece in pieces:
+        assert piece.offset in (0, len(have))
+        have = have[: piece.offset] + piece.data
+    return have
+
+
+def test_a_download() -> None:
+    files = Files()
+    pieces = fetched(files)
+    assert joined(pieces) == DATA
+    assert {piece.etag for piece in pieces} == {TAG}
+    assert {piece.total for piece in pieces} == {len(DATA)}
+    assert len(pieces) <= 5
+
+
+@pytest.mark.parametrize("length", [True, False])
+@pytest.mark.parametrize("etag", [TAG, ""])
+def test_a_download_cut_short_goes_on_where_it_was(etag: str, length: bool) -> None:
+    files = Files(etag=etag, length=length, cuts=[300_000, 0, 100_001])
+    assert joined(fetched(files)) == DATA
+    assert files.asked == ["whole", "bytes=300000-", "bytes=300000-", "bytes=400001-"]
+
+
+def test_it_begins_again_where_ranges_are_not_honoured() -> None:
+    files = Files(ranges=False, cuts=[300_000, 200_000])
+    pieces = fetched(files)
+    assert joined(pieces) == DATA
+    assert [piece.offset for piece in pieces].count(0) == 3
+
+
+def test_it_goes_on_from_an_earlier_run() -> None:
+    files = Files()
+    assert joined(fetched(files, offset=400_000, etag=TAG), DATA[:400_000]) == DATA
+    assert files.asked == ["bytes=400000-"]
+
+
+def test_what_changed_since_begins_again() -> None:
+    pieces = fetched(Files(), offset=400_000, etag='"v0"')
+    assert pieces[0].offset == 0
+    assert joined(pieces, bytes(400_000)) == DATA
+
+
+def test_what_was_whole_already() -> None:
+    pieces = fetched(Files(), offset=len(DATA), etag=TAG)
+    assert pieces == [Piece(len(DATA), b"", len(DATA), TAG)]
+
+
+def test_more_than_there_is_begins_again() -> None:
+    pieces = fetched(Files(), offset=len(DATA) + 5)
+    assert joined(pieces, bytes(len(DATA) + 5)) == DATA
+
+
+@pytest.mark.parametrize("length", [True, False])
+def test_an_empty_attachment_is_one_empty_piece(length: bool) -> None:
+    pieces = fetched(Files(data=b"", length=length))
+    assert len(pieces) == 1
+    assert (pieces[0].offset, pieces[0].data) == (0, b"")
+
+
+def test_a_length_that_lies_is_found_out() -> None:
+    """A server that says more than it sends, without the connection breaking."""
+
+    def files(request: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, headers={"Content-Length": "9"}, stream=Stream(b"short", None))
+
+    with pytest.raises(Interrupted):
+        fetched(files, server=Scripted())
+
+
+def test_patience_counts_from_the_last_progress() -> None:
+    """A file that breaks off twice a minute is fetched, though patience is shorter than that takes in all."""
+    times: list[float] = []
+
+    class Slow(Files):
+        def __call__(self, request: httpx.Request) -> httpx.Response:
+            times.append(asyncio.get_running_loop().time())
+            return super().__call__(request)
+
+    files = Slow(cuts=[50_000, *([0] * 9), 50_000, *([0] * 9), 50_000])
+    assert joined(fetched(files, server=Scripted())) == DATA
+    assert times[-1] > 100
+
+
+def test_a_file_that_never_gets_further_is_given_up() -> None:
+    files = Files(ranges=False, cuts=[300_000] * 100_000)
+    server = Scripted()
+    with pytest.raises(Interrupted):
+        fetched(files, server=server)
+    assert len(files.asked) < 200
+
+
+@pytest.mark.parametrize(
+    ("reply", "kind", "requests"),
+    [
+        (httpx.Response(404), ItemGone, 1),
+        (httpx.Response(410), ItemGone, 1),
+        (httpx.Response(403), ServerRefused, 1),
+        (httpx.Response(500, json=error(1002, "no such item")), ItemGone, 1),
+        (httpx.Response(500, html="<html>"), ServerNonsense, 4),
+        (httpx.Response(204), ServerNonsense, 4),
+        (httpx.Response(302, headers={"Location": "https://evil.example/"}), ServerNonsense, 4),
+        (httpx.Response(206), ServerNonsense, 4),
+        (httpx.Response(503, headers={"Retry-After": "500"}), Overloaded, 2),
+    ],
+)
+def test_refusals_concern_the_item(reply: httpx.Response, kind: type[ResyncError], requests: int) -> None:
+    asked = []
+
+    def files(request: httpx.Request) -> httpx.Response:
+        asked.append(request)
+        return reply
+
+    with pytest.raises(kind) as caught:
+        fetched(files)
+    assert len(asked) == requests
+    if not caught.value.retryable:
+        assert caught.value.scope == "item"
+
+
+def test_a_dead_session_is_renewed() -> None:
+    server, files = Scripted(), Files()
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        if request.headers["x-token"] == "token-1":
+            return httpx.Response(401, json=error(-32001, "Session expired."))
+        return files(request)
+
+    assert joined(fetched(answer, server=server)) == DATA
+    assert server.tokens == 2
+    with pytest.raises(SessionExpired) as caught:
+        fetched(lambda request: httpx.Response(401))
+    assert caught.value.scope == "run"
+
+
+@pytest.mark.parametrize(
+    "url", ["https://evil.example/x", "//evil.example/x", "http://mail.example.com/x", "", "file:///x"]
+)
+def test_addresses_of_others_are_not_even_asked(url: str) -> None:
+    server = Scripted()
+    with pytest.raises(ServerNonsense) as caught:
+        fetched(Files(), Attachment("a", url, "x"), server=server)
+    assert caught.value.scope == "item"
+    assert {request.method for request in server.transport.requests} == {"POST"}
+
+
+def test_an_endless_stream_ends() -> None:
+    class Endless(httpx.AsyncByteStream):
+        async def __aiter__(self) -> AsyncIterator[bytes]:
+            while True:
+                yield bytes(1 << 22)
+
+    count = 0
+
+    def files(request: httpx.Request) -> httpx.Response:
+        nonlocal count
+        count += 1
+        return httpx.Response(200, stream=Endless())
+
+    with pytest.raises(ServerNonsense, match="longer"):
+        fetched(files, Attachment("a", URL, "x", size=10))
+    assert count <= 4
+
+
+def test_who_stops_reading_lets_go() -> None:
+    server = Scripted()
+    server.router.get(url__startswith=f"{ORIGIN}/webmail/api/download/").mock(side_effect=Files())
+
+    async def work(mailbox: KerioMailbox) -> None:
+        pieces = mailbox.download(THERE)
+        await anext(pieces)
+        assert mailbox.in_flight == 1
+        await pieces.aclose()  # type: ignore[attr-defined]
+        assert mailbox.in_flight == 0
+        assert 0 < mailbox.wire_bytes < len(DATA)
+
+    opened(server, work)
+
+
+def test_bytes_and_retries_are_counted() -> None:
+    server, files = Scripted(), Files(cuts=[300_000])
+    server.router.get(url__startswith=f"{ORIGIN}/webmail/api/download/").mock(side_effect=files)
+
+    async def work(mailbox: KerioMailbox) -> tuple[int, int]:
+        before = mailbox.wire_bytes
+        async for _ in mailbox.download(THERE):
+            pass
+        return mailbox.wire_bytes - before, mailbox.retries
+
+    assert opened(server, work) == (len(DATA), 1)
+    assert [event for event in server.events if isinstance(event, Retrying)]

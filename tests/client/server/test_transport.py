@@ -1,0 +1,394 @@
+"""The real transport against a bare socket server that behaves badly, byte by byte."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gzip
+import socket
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
+from pathlib import Path
+
+import pytest
+import zstandard
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+from kerio_resync.errors import BadSettings, Interrupted, ResyncError, ServerNonsense, Unreachable
+from kerio_resync.server.meter import Meter
+from kerio_resync.server.throttle import Throttle
+from kerio_resync.server.transport import AioTransport, Request, Silence, TooLong, refuse_redirect
+
+Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+JSON = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
+
+
+@contextlib.asynccontextmanager
+async def serving(handler: Handler, tls: ssl.SSLContext | None = None) -> AsyncIterator[str]:
+    """A server's address; `handler` acts once for each request."""
+    tasks: set[asyncio.Task[None] | None] = set()
+
+    async def act(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        tasks.add(asyncio.current_task())
+        try:
+            while await reader.readuntil(b"\r\n\r\n"):
+                await handler(reader, writer)
+                await writer.drain()
+        except (asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
+            pass  # the client went, or the test is over
+        finally:
+            writer.close()
+
+    server = await asyncio.start_server(act, "127.0.0.1", 0, ssl=tls)
+    port = server.sockets[0].getsockname()[1]
+    try:
+        yield f"{'https' if tls else 'http'}://127.0.0.1:{port}"
+    finally:
+        server.close()
+        for task in tasks:
+            if task:
+                task.cancel()
+        await asyncio.gather(*(task for task in tasks if task))
+
+
+def saying(*data: bytes) -> Handler:
+    """Answers with these bytes, then closes."""
+
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        for part in data:
+            writer.write(part)
+            await writer.drain()
+        writer.close()
+
+    return handler
+
+
+async def got(url: str, transport: AioTransport | None = None, limit: int = 1 << 20, timeout: float = 5.0) -> bytes:
+    transport = transport or AioTransport(connect=0.3)
+    try:
+        async with transport.send(Request("GET", url + "/x", timeout=timeout)) as response:
+            return await response.read(limit)
+    finally:
+        await transport.aclose()
+
+
+async def fails(
+    handler: Handler, kind: type[ResyncError], match: str | None = None, timeout: float = 5.0
+) -> ResyncError:
+    async with serving(handler) as url:
+        with pytest.raises(kind, match=match) as caught:
+            await got(url, timeout=timeout)
+    return caught.value
+
+
+def body(data: bytes, *headers: bytes) -> bytes:
+    return JSON + b"".join(header + b"\r\n" for header in headers) + b"Content-Length: %d\r\n\r\n%b" % (len(data), data)
+
+
+async def test_a_reply_and_what_is_known_of_it() -> None:
+    meter = Meter()
+    transport = AioTransport(meter=meter)
+    async with serving(
+        saying(body(b"hello", b"Set-Cookie: a=1; HttpOnly", b"X-A: 1", b"X-A: 2", b"Set-Cookie: b=2"))
+    ) as url:
+        async with transport.send(Request("POST", url + "/x", {"X-Token": "t"}, b"{}")) as response:
+            assert response.status == 200
+            assert response.headers["set-cookie"] == "a=1; HttpOnly\nb=2"
+            assert response.headers["x-a"] == "1, 2"
+            assert await response.read(100) == b"hello"
+            assert response.wire_bytes == meter.total == 5
+        await transport.aclose()
+
+
+async def test_what_goes_out_is_what_was_asked_for() -> None:
+    seen = b""
+
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        raise AssertionError("not reached")
+
+    async def act(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal seen
+        seen = await reader.readuntil(b"\r\n\r\n")
+        writer.write(body(b""))
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(act, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    transport = AioTransport()
+    async with transport.send(
+        Request("GET", url + "/a%20b/%C3%BC?x=%2F", {"Cookie": "k=v", "Range": "bytes=3-"})
+    ) as response:
+        assert await response.read(1) == b""
+    await transport.aclose()
+    server.close()
+    lines = seen.decode().split("\r\n")
+    assert lines[0] == "GET /a%20b/%C3%BC?x=%2F HTTP/1.1"
+    assert {"Cookie: k=v", "Range: bytes=3-"} <= set(lines)
+    assert not [line for line in lines if line.startswith(("User-Agent", "Accept-Encoding"))]
+
+
+async def test_connections_are_kept_and_do_not_wait_for_small_packets() -> None:
+    peers: set[object] = set()
+    transport = AioTransport()
+    gate = asyncio.Event()
+
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        peers.add(writer.get_extra_info("peername"))
+        writer.write(JSON + b"Content-Length: 1\r\n\r\n")
+        await gate.wait()
+        writer.write(b"x")
+
+    async with serving(handler) as url:
+        for _ in range(5):
+            gate.clear()
+            async with transport.send(Request("GET", url + "/x")) as response:
+                raw = response._raw.connection.transport.get_extra_info("socket")  # type: ignore[attr-defined]
+                assert raw.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+                gate.set()
+                await response.read(10)
+        await transport.aclose()
+    assert len(peers) == 1
+
+
+@pytest.mark.parametrize(
+    ("encoding", "packed"),
+    [
+        (b"gzip", gzip.compress(b"hello" * 1000)),
+        (b"zstd", zstandard.ZstdCompressor().compress(b"hello" * 1000)),
+    ],
+)
+async def test_compressed_replies(encoding: bytes, packed: bytes) -> None:
+    meter = Meter()
+    async with serving(saying(body(packed, b"Content-Encoding: " + encoding))) as url:
+        assert await got(url, AioTransport(meter=meter)) == b"hello" * 1000
+    assert meter.total == len(packed)
+
+
+async def test_a_bomb_is_nonsense() -> None:
+    packed = gzip.compress(bytes(50_000_000))
+    await fails(saying(body(packed, b"Content-Encoding: gzip")), TooLong)
+
+
+async def test_a_reply_that_says_it_is_too_long_is_not_even_read() -> None:
+    await fails(saying(JSON + b"Content-Length: 99999999999\r\n\r\n"), TooLong)
+
+
+async def test_an_endless_reply_ends() -> None:
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(JSON + b"Transfer-Encoding: chunked\r\n\r\n")
+        while True:
+            writer.write(b"10000\r\n" + bytes(0x10000) + b"\r\n")
+            await writer.drain()
+
+    await fails(handler, TooLong)
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        JSON + b"Content-Length: 100\r\n\r\nonly this",
+        JSON + b"Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n",
+        JSON + b"Transfer-Encoding: chunked\r\n\r\n5\r\nhel",
+        body(gzip.compress(b"hello" * 1000)[:-9], b"Content-Encoding: gzip"),
+        JSON + b"Content-",
+        b"",
+    ],
+)
+async def test_what_is_cut_short_is_interrupted(reply: bytes) -> None:
+    await fails(saying(reply), Interrupted)
+
+
+@pytest.mark.parametrize("after", [b"", JSON + b"Content-Length: 100\r\n\r\nonly this"])
+async def test_a_reset_is_interrupted(after: bytes) -> None:
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(after)
+        await writer.drain()
+        raw = writer.get_extra_info("socket")
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\x00\x00\x00\x00\x00\x00\x00")
+        writer.transport.abort()
+
+    await fails(handler, Interrupted)
+
+
+@pytest.mark.parametrize(
+    "said", [b"", JSON, JSON + b"Content-Length: 100\r\n\r\nand then nothing", b"HTTP/1.1 100 Continue\r\n\r\n"]
+)
+async def test_silence(said: bytes) -> None:
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(said)
+        await writer.drain()
+        await reader.read()
+
+    await fails(handler, Silence, timeout=0.05)
+
+
+async def test_a_trickle_is_as_good_as_silence() -> None:
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(JSON + b"Content-Length: 100000\r\n\r\n")
+        while True:
+            writer.write(b"x")
+            await writer.drain()
+            await asyncio.sleep(0.05)
+
+    await fails(handler, Silence, match="hardly", timeout=0.2)
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        b"220 mail.example.com ESMTP\r\n\r\n",
+        b"\x15\x03\x01\x00\x02\x02\x46\r\n\r\n",
+        b"HTTP/1.1 abc OK\r\n\r\n",
+        JSON + b"Content-Length: -5\r\n\r\n",
+        JSON + b"X-Long: " + b"x" * 100_000 + b"\r\n\r\n",
+        JSON + b"X: y\r\n" * 5000 + b"\r\n",
+        JSON + b"Transfer-Encoding: chunked\r\n\r\nzz\r\nhello\r\n0\r\n\r\n",
+    ],
+)
+async def test_what_is_no_http_is_an_error_of_ours(reply: bytes) -> None:
+    async with serving(saying(reply)) as url:
+        with pytest.raises((ServerNonsense, Interrupted)):
+            await got(url)
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+async def test_redirects_are_not_followed(status: int) -> None:
+    head = b"HTTP/1.1 %d Moved\r\nContent-Length: 0\r\n" % status
+    error = await fails(saying(head + b"Location: https://evil.example/login\r\n\r\n"), ServerNonsense)
+    assert "evil.example" in error.detail
+    error = await fails(saying(head + b"Location: /login\r\n\r\n"), ServerNonsense)
+    assert "address is wrong" in error.detail
+
+
+@pytest.mark.parametrize("location", ["http://[", "", "//h:port/", "https://u:secret@evil.example/"])
+def test_redirects_to_nowhere(location: str) -> None:
+    with pytest.raises(ServerNonsense) as caught:
+        refuse_redirect("https://mail.example.com/x", 302, location)
+    assert "secret" not in caught.value.detail
+
+
+async def test_nobody_listens() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    with pytest.raises(Unreachable, match=f"127.0.0.1:{port}"):
+        await got(f"http://127.0.0.1:{port}")
+
+
+async def test_a_name_that_is_none() -> None:
+    with pytest.raises(Unreachable, match=r"mail\.invalid"):
+        await got("http://mail.invalid")
+
+
+async def test_tls_where_there_is_none() -> None:
+    async with serving(saying(b"HTTP/1.1 400 Bad Request\r\n\r\n")) as url:
+        with pytest.raises((Unreachable, Interrupted)):
+            await got(url.replace("http:", "https:"))
+
+
+def certificate(folder: Path, host: str) -> tuple[ssl.SSLContext, Path]:
+    """A server's context with a certificate of its own for `host`, and the file to trust it by."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test")])
+    now = datetime.now(UTC)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address(host))]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    public, private = folder / "cert.pem", folder / "key.pem"
+    public.write_bytes(made.public_bytes(serialization.Encoding.PEM))
+    private.write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(public, private)
+    return context, public
+
+
+async def test_a_certificate_must_be_trusted(tmp_path: Path) -> None:
+    tls, public = certificate(tmp_path, "127.0.0.1")
+    async with serving(saying(body(b"hello")), tls) as url:
+        assert await got(url, AioTransport(ca_file=public)) == b"hello"
+        with pytest.raises(Unreachable, match=r"certificate .* not trusted .*ca_file"):
+            await got(url)
+
+
+async def test_a_certificate_must_be_that_of_the_server(tmp_path: Path) -> None:
+    tls, public = certificate(tmp_path, "127.0.0.2")
+    async with serving(saying(body(b"hello")), tls) as url:
+        with pytest.raises(Unreachable, match="certificate"):
+            await got(url, AioTransport(ca_file=public))
+
+
+@pytest.mark.parametrize("content", [None, "this is no certificate"])
+async def test_a_ca_file_that_can_not_be_used(tmp_path: Path, content: str | None) -> None:
+    file = tmp_path / "ca.pem"
+    if content is not None:
+        file.write_text(content)
+    with pytest.raises(BadSettings, match=r"ca\.pem"):
+        await got("https://127.0.0.1:9", AioTransport(ca_file=file))
+
+
+async def test_chunks_come_as_they_come() -> None:
+    gate = asyncio.Event()
+
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(JSON + b"Content-Length: 10\r\n\r\nfirst")
+        await writer.drain()
+        await gate.wait()
+        writer.write(b"secon")
+
+    transport = AioTransport()
+    async with serving(handler) as url:
+        async with transport.send(Request("GET", url + "/x")) as response:
+            chunks = response.chunks()
+            assert await anext(chunks) == b"first"
+            gate.set()
+            assert [chunk async for chunk in chunks] == [b"secon"]
+        await transport.aclose()
+
+
+async def test_the_throttle_is_paid_for_each_piece() -> None:
+    slept: list[float] = []
+    now = 100.0
+
+    async def sleep(seconds: float) -> None:
+        nonlocal now
+        now += seconds
+        slept.append(seconds)
+
+    throttle = Throttle(100_000.0, clock=lambda: now, sleep=sleep)
+    async with serving(saying(body(bytes(500_000)))) as url:
+        assert len(await got(url, AioTransport(throttle=throttle))) == 500_000
+    assert sum(slept) == pytest.approx(5.0, rel=0.03)
+    assert max(slept) < 0.5
+
+
+async def test_a_request_that_is_cancelled_leaves_the_transport_usable() -> None:
+    hung = asyncio.Event()
+
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if not hung.is_set():
+            hung.set()
+            await reader.read()
+        writer.write(body(b"x"))
+
+    transport = AioTransport(connections=1)
+    async with serving(handler) as url:
+        task = asyncio.create_task(got(url, transport))
+        await hung.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert await got(url, transport) == b"x"

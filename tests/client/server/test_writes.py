@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+import pytest
+from kerio_resync.errors import FolderDenied, Interrupted, ServerNonsense
+from kerio_resync.server.items import items_of
+from kerio_resync.server.kerio import KerioMailbox
+from kerio_resync.server.wire import canonical
+
+from tests.client.server.test_kerio import ORIGIN, Scripted, answers, error, mail, opened
+
+
+def told(*ids: str) -> dict[str, Any]:
+    return {"result": [{"inputIndex": n, "id": one, "watermark": 7} for n, one in enumerate(ids)], "errors": []}
+
+
+def test_changes_are_repeated_since_they_do_no_harm() -> None:
+    server = Scripted({"Mails.set": answers(httpx.ReadError("x"), told("m1"))})
+    found = opened(server, lambda mailbox: mailbox.change("mail", [b'{"id":"m1","isSeen":true,"watermark":3}']))
+    assert [(one.id, one.watermark) for one in found] == [("m1", 7)]
+    assert server.asked[-2] == ("Mails.set", {"mails": [{"id": "m1", "isSeen": True}]})
+
+
+def test_moves_are_not() -> None:
+    server = Scripted({"Notes.move": lambda params: httpx.ReadError("x")})
+    with pytest.raises(Interrupted):
+        opened(server, lambda mailbox: mailbox.move("note", ["n1"], "f2"))
+    server = Scripted({"Notes.move": lambda params: told("n9")})
+    assert [one.id for one in opened(server, lambda mailbox: mailbox.move("note", ["n1"], "f2"))] == ["n9"]
+    assert server.asked[-2] == ("Notes.move", {"ids": ["n1"], "folder": "f2"})
+
+
+def test_what_is_gone_is_removed() -> None:
+    lines = [{"inputIndex": 0, "code": 1002, "message": ""}, {"inputIndex": 2, "code": 1003, "message": "no"}]
+    server = Scripted({"Events.remove": answers(httpx.ReadError("x"), {"errors": lines})})
+    found = opened(server, lambda mailbox: mailbox.remove("event", ["a", "b", "c"]))
+    assert [type(one.error) for one in found] == [type(None), type(None), FolderDenied]
+
+
+async def chunks(*data: bytes) -> AsyncIterator[bytes]:
+    for one in data:
+        yield one
+
+
+@pytest.mark.parametrize("path", [{"fileUpload": {"id": "u7"}}, {"result": {"fileUpload": {"id": "u7"}}}])
+def test_an_upload(path: dict[str, Any]) -> None:
+    server = Scripted()
+    route = server.router.post(f"{ORIGIN}/webmail/api/upload").mock(
+        side_effect=[httpx.ReadError("x"), httpx.Response(401, json=error(-32001)), httpx.Response(200, json=path)]
+    )
+
+    async def work(mailbox: KerioMailbox) -> str:
+        return await mailbox.upload('a"\r\nb ü.txt', "text/plain\r\nX: y", chunks(b"hel", b"lo\r\n"), 7)
+
+    assert opened(server, work) == "u7"
+    assert server.tokens == 2
+    request = route.calls.last.request
+    assert request.headers["x-token"] == "token-2"
+    content_type, body = request.headers["content-type"], request.content
+    boundary = content_type.split("boundary=")[1].encode()
+    assert body.startswith(b"--" + boundary + b"\r\n")
+    assert body.endswith(b"\r\n\r\nhello\r\n\r\n--" + boundary + b"--\r\n")
+    assert 'filename="a%22%0D%0Ab ü.txt"'.encode() in body
+    assert b"\r\nX: y" not in body
+
+
+@pytest.mark.parametrize("reply", [httpx.Response(200, json={"fileUpload": {}}), httpx.Response(200, html="<html>")])
+def test_an_upload_without_an_id_is_nonsense(reply: httpx.Response) -> None:
+    server = Scripted()
+    server.router.post(f"{ORIGIN}/webmail/api/upload").mock(return_value=reply)
+    with pytest.raises(ServerNonsense):
+        opened(server, lambda mailbox: mailbox.upload("x", "", chunks(b"x"), 1))
+
+
+def test_a_file_of_another_length_is_not_sent() -> None:
+    with pytest.raises(ServerNonsense, match="length"):
+        opened(Scripted(), lambda mailbox: mailbox.upload("x", "", chunks(b"x"), 2))
+
+
+def test_finding_what_was_created() -> None:
+    there = [mail(1, subject="s", to=[{"address": "a"}]), mail(2, subject="s", to=[{"address": "b"}]), {"id": None}]
+    server = Scripted({"Mails.get": lambda params: {"list": there, "totalItems": 3}})
+    ours = items_of("mail", [mail(0, subject="s", to=[{"address": "b", "name": ""}])], canonical)[0][0]
+    assert opened(server, lambda mailbox: mailbox.find(ours)) == ("m2",)
+    query = server.asked[-2][1]["query"]
+    assert query["conditions"] == [{"fieldName": "subject", "comparator": "Eq", "value": "s"}]
