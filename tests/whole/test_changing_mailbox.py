@@ -71,10 +71,12 @@ class ChangingMailbox(RuleBasedStateMachine):
     def teardown(self) -> None:
         if not hasattr(self, "world"):
             return
-        self.world.heal()
-        assert self.world.run() == "done"
-        self.compare()
-        self.folder.cleanup()
+        try:
+            self.world.heal()
+            assert self.world.run() == "done"
+            self.compare()
+        finally:
+            self.folder.cleanup()
 
 
 ChangingMailbox.TestCase.settings = settings(

@@ -62,12 +62,12 @@ class World:
 
     def fault(self, kind: str, method: str, nth: int) -> None:
         faults = (*self.core.conditions.faults, Fault.model_validate({"kind": kind, "method": method, "nth": nth}))
-        self.core.set_conditions(self.core.conditions.model_copy(update={"faults": faults}))
+        self.core.change(self.core.conditions.model_copy(update={"faults": faults}))
 
     def heal(self) -> None:
         """No more faults, and nothing more will happen."""
         self.at.clear()
-        self.core.set_conditions(self.core.conditions.model_copy(update={"faults": ()}))
+        self.core.change(self.core.conditions.model_copy(update={"faults": ()}))
 
     def expire_keys(self) -> None:
         self.store.journal.expire(self.store.journal.watermark)

@@ -92,6 +92,10 @@ class Store:
         """What was told before is on the disk when it returns."""
         await self._owner.ask(lambda tables: None, commits=True)
 
+    async def release(self) -> None:
+        """Lets go of the old caches that contents were copied from."""
+        await self._owner.ask(lambda tables: tables.close(), commits=True)
+
     async def finish(self, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
         """Notes, durably, that the cache is whole now (`finished_at`)."""
         await self.put(SetMeta("finished_at", now().strftime("%Y-%m-%dT%H:%M:%SZ")))

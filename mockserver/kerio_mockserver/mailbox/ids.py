@@ -36,8 +36,10 @@ class Home:
         return f"{self.piece}{number}/{part}"
 
     def url(self, number: int, part: str, name: str) -> str:
-        """The download address. A nameless attachment gets a word for a name, lest the address end in a slash."""
-        return f"{DOWNLOADS}/{self.guid}/{number}/{part}/{quote(name, safe='') or 'attachment'}"
+        """The download address. A nameless attachment gets a word for a name, lest the address end in a slash; so does
+        one called `..`, which clients would take for a step upwards."""
+        word = quote(name, safe="") if name.strip(".") else "attachment"
+        return f"{DOWNLOADS}/{self.guid}/{number}/{part}/{word}"
 
 
 class Parsed(NamedTuple):
