@@ -81,7 +81,9 @@ def test_a_cancelled_database_call_holds_time_until_it_is_done(tmp_path: Path) -
             await asyncio.sleep(1)
             return during, loop.outstanding
 
-    assert run(main()) == (1, 0)
+    during, after = run(main())
+    assert during >= 1  # the thread may not yet have told of the call before
+    assert after == 0
 
 
 def test_outside_the_counting_the_driver_is_as_it_was() -> None:
