@@ -3,6 +3,9 @@
 A call takes a turn: it is let in (or refused), waits for a worker, does its work, holds the worker for its service
 time, and gives it back, also when it is cancelled. Time is the event loop's, so that all of it runs in virtual time.
 
+A user who is refused comes again after the time that the refusal names, and waits from the first time on: a client that
+fills the queue does not get rid of the users, it makes them wait.
+
 Not modelled: processor sharing (a worker does one thing at a time) and users who give up.
 """
 
@@ -20,6 +23,8 @@ from kerio_mockserver.conditions.hindrance import Hindrances
 from kerio_mockserver.conditions.model import Cost, Load
 from kerio_mockserver.conditions.users import Arrival, Tally, arrivals, drawn
 from kerio_mockserver.wire import Reply
+
+_PATIENCE = 2  # seconds after which a refused user tries again if the refusal names no time
 
 
 class _User:
@@ -44,6 +49,7 @@ class Workers:
         self._busy = 0
         self._started = False
         self._timers: set[asyncio.TimerHandle] = set()
+        self._away: set[asyncio.TimerHandle] = set()
         self._pause = (math.inf, -math.inf)
         self._set(load)
 
@@ -69,10 +75,11 @@ class Workers:
         self._started = False
         if self._next_user is not None:
             self._next_user.cancel()
-        for timer in self._timers:
+        for timer in self._timers | self._away:
             timer.cancel()
         self._busy -= len(self._timers)
         self._timers.clear()
+        self._away.clear()
         self._queue = deque(waiter for waiter in self._queue if not isinstance(waiter, _User))
         self._crowd = self._next_user = None
 
@@ -180,19 +187,33 @@ class Workers:
         self._next_user = loop.call_at(since + arrival.at, self._user_comes, since, arrival)
 
     def _user_comes(self, since: float, arrival: Arrival) -> None:
-        load = self.load
-        if load is None or self._crowd is None:
+        if self.load is None or self._crowd is None:
             return
         self._await_user(since, next(self._crowd))
         self.tally.alone.add(arrival)
-        user = _User(_now(), arrival)
+        self._seat(_User(_now(), arrival))
+
+    def _seat(self, user: _User) -> None:
+        """A worker for the user, or a place in the queue, or neither: then the user comes again."""
+        load = self.load or Load()
         if self._busy < load.workers:
             self._busy += 1
             self._serve_user(user)
         elif load.places is not None and len(self._queue) >= load.places:
             self.tally.turned_away += 1
+            self._come_again(user, load.retry_after_s or _PATIENCE)
         else:
             self._join(user)
+
+    def _come_again(self, user: _User, seconds: float) -> None:
+        timer: asyncio.TimerHandle
+
+        def come() -> None:
+            self._away.discard(timer)
+            self._seat(user)
+
+        timer = asyncio.get_running_loop().call_later(seconds, come)
+        self._away.add(timer)
 
     def _serve_user(self, user: _User) -> None:
         wait = _now() - user.came

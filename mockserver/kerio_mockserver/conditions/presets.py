@@ -24,9 +24,11 @@ def _link(down: str, up: str, rtt_ms: float, jitter_ms: float = 0, *breaks: Brea
 # 1 GB took about 5 minutes through the vendor's own connector, one call at a time: 0.3 ms for 1,000 bytes.
 _KB_S = 0.0003
 _CALL_S = 0.015
-# 40 users a second keep 6 of 8 workers busy. At 0.12 s each their waits alone are so short (p95 39 ms) that two calls in
-# flight double them; at 0.15 s a polite client has something to find: three in flight get 0.84 of what the server can do.
+# 40 users a second keep 6 of 8 workers busy. At 0.12 s each their waits alone are so short (p95 39 ms) that two calls
+# in flight double them; at 0.15 s a polite client has something to find: three in flight get 0.84 of all there is.
 _OFFICE = Users(per_second=40, service_s=0.15)
+# With fewer places a client with 64 calls in flight keeps the users out of the queue and has their workers to itself.
+_PLACES = 128
 
 _NOTHING = Conditions()
 
@@ -86,9 +88,9 @@ _CHOICES: dict[str, tuple[str, Conditions]] = {
         ),
     ),
     "monday-morning": (
-        "40 webmail users a second on 8 workers, 0.15 s each (load 0.75 without the client); 64 may wait, then 503.",
+        "40 webmail users a second on 8 workers, 0.15 s each (load 0.75 without the client); 128 may wait, then 503.",
         Conditions(
-            load=Load(workers=8, call_s=_CALL_S, kb_s=_KB_S, places=64, status=503, retry_after_s=2, users=_OFFICE)
+            load=Load(workers=8, call_s=_CALL_S, kb_s=_KB_S, places=_PLACES, status=503, retry_after_s=2, users=_OFFICE)
         ),
     ),
     "server-queues": (

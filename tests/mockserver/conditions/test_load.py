@@ -280,3 +280,21 @@ def test_counts_can_begin_anew_while_users_come() -> None:
         workers.stop()
 
     run(main())
+
+
+def test_a_user_who_is_refused_comes_again_and_waits_from_the_first_time_on() -> None:
+    async def main() -> None:
+        users = Users(per_second=1, service_s=0.1, spread="fixed")
+        workers = Workers(Load(workers=1, call_s=30, spread="fixed", places=0, retry_after_s=5, users=users), seed=2)
+        await workers.take()
+        workers.start()
+        await asyncio.sleep(30)
+        assert (workers.tally.users.count, workers.tally.alone.waits.count > 15) == (0, True)
+        first = workers.tally.turned_away
+        assert first > 50, "each of them some times"
+        workers.give_back()
+        await asyncio.sleep(30)
+        assert 30 <= workers.tally.users.longest <= 60
+        workers.stop()
+
+    run(main())
