@@ -138,7 +138,7 @@ def _keep(tables: Tables, number: int, item: Item, *, by_id: bool, by_place: boo
     if by_id or by_place:
         done = db.execute(
             "SELECT number, ordinal, id, name, content_type, size, role FROM attachment"
-            " WHERE item = ? AND state = 'done'",
+            " WHERE item = ? AND state = 'done' ORDER BY ordinal",
             (number,),
         ).fetchall()
         for ordinal, each in enumerate(item.attachments):

@@ -169,6 +169,10 @@ class Store:
             yield data
             offset += len(data)
 
+    async def let_go(self) -> None:
+        """Closes the old cache from which `PutSalvaged` copied; it is opened again if need be."""
+        await self._owner.ask(lambda tables: tables.close())
+
     async def _read(self, work: Callable[[sqlite3.Connection], T]) -> T:
         return await self._owner.ask(lambda tables: work(tables.db))
 

@@ -41,6 +41,8 @@ async def swap(new: Store | Path, current: Path) -> None:
     A damaged `current` is kept aside. CacheInUse: nothing has happened, `new` is as whole as before.
     """
     store, path = (new, new.path) if isinstance(new, Store) else (None, new)
+    if store is not None:
+        await store.let_go()
     old = await _lock(current) if exists(current) else None
     try:
         if store is not None:

@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from kerio_resync.cache.facts import AddChange, LocalChange, LocalFile, PutItems
+from kerio_resync.cache.store import Store
+from tests.client.cache.world import attachment, filled, mail, whole
+
+CHANGE = AddChange(LocalChange("u-1", "create", "mail", files=(LocalFile("f", "t", b"content"),)))
+
+
+@pytest.mark.parametrize(
+    ("damage", "says"),
+    [
+        ("SELECT 1", None),
+        ("UPDATE item SET payload = '{}' WHERE number = 250", "mail 249: its checksum does not hold"),
+        ("UPDATE item SET recipients = 'x' WHERE number = 1", "mail 0: its checksum does not hold"),
+        ("UPDATE attachment SET content_type = 'x'", "mail 0: its checksum does not hold"),
+        ("UPDATE chunk SET data = x'00'", "mail 0: attachment 0 does not hold its checksum"),
+        ("DELETE FROM chunk", "mail 0: attachment 0 does not hold its checksum"),
+        ("UPDATE attachment SET sha256 = NULL", "mail 0: attachment 0 does not hold its checksum"),
+        ("UPDATE outbox SET struct = '{\"a\":1}'", "local change u-1: its checksum does not hold"),
+        ("UPDATE outbox_chunk SET data = x'00'", "local change u-1: its checksum does not hold"),
+        ("DELETE FROM folder", "item 1 has no folder"),
+        ("DROP TABLE outbox_attachment", "the local changes can't be read: no such table: outbox_attachment"),
+        ("DROP INDEX item_by_date", None),
+        ("DROP TABLE attachment", "item number 1 can't be read: no such table: attachment"),
+        ("DROP TABLE item", "items after number 0 can't be read: no such table: item"),
+    ],
+)
+async def test_what_is_wrong_is_named(tmp_path: Path, damage: str, says: str | None) -> None:
+    path = tmp_path / "cache.db"
+    mails = (mail("0", attached=(attachment("a"),)), *(mail(str(n)) for n in range(1, 300)))
+    await (await filled(path, PutItems(mails), *whole(1, b"12345"), CHANGE)).close()
+    db = sqlite3.connect(path)
+    db.executescript(damage)
+    db.close()
+    cache = await Store.open(path)
+    found = await cache.check()
+    await cache.close()
+    assert (says in found) if says else (found == ())
+
+
+async def test_a_page_overwritten_is_found(tmp_path: Path) -> None:
+    path = tmp_path / "cache.db"
+    await (await filled(path, PutItems(tuple(mail(str(n), text="x" * 9000) for n in range(300))))).close()
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2 : len(data) // 2 + 16384] = b"\xaa" * 16384
+    path.write_bytes(data)
+    cache = await Store.open(path)
+    assert await cache.check() != ()
+    await cache.close()

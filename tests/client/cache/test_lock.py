@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from kerio_resync.cache.lock import ProfileLock
+from kerio_resync.errors import CacheInUse
+
+CHILD = """
+import sys
+from pathlib import Path
+from kerio_resync.cache.lock import ProfileLock
+with ProfileLock(Path(sys.argv[2])):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_one_at_a_time_and_the_second_is_told_who(tmp_path: Path) -> None:
+    with ProfileLock(tmp_path):
+        with pytest.raises(CacheInUse, match=rf"process {os.getpid()} on .* \("), ProfileLock(tmp_path):
+            pass
+        assert ProfileLock(tmp_path).holder().startswith(f"process {os.getpid()} on ")
+    assert ProfileLock(tmp_path).holder() == ""
+    with ProfileLock(tmp_path):
+        pass
+
+
+def test_a_killed_holder_holds_nothing(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", CHILD, "rebuild", str(tmp_path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == "held\n"
+        with pytest.raises(CacheInUse, match=rf"process {child.pid} on .* \(-c rebuild\)"), ProfileLock(tmp_path):
+            pass
+        child.send_signal(signal.SIGKILL)
+        child.wait()
+        assert ProfileLock(tmp_path).holder() == ""
+        with ProfileLock(tmp_path):
+            told = json.loads((tmp_path / "kerio-resync.holder").read_text())
+            assert told["pid"] == os.getpid()
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"pid": "x"}'])
+def test_a_spoilt_note_spoils_no_lock(tmp_path: Path, content: str) -> None:
+    with ProfileLock(tmp_path):
+        (tmp_path / "kerio-resync.holder").write_text(content)
+        with pytest.raises(CacheInUse, match="held by another run"), ProfileLock(tmp_path):
+            pass
+
+
+def test_its_files_are_the_owners_alone(tmp_path: Path) -> None:
+    with ProfileLock(tmp_path):
+        assert {stat.S_IMODE(each.stat().st_mode) for each in tmp_path.iterdir()} == {0o600}
+
+
+def test_no_folder_no_holder(tmp_path: Path) -> None:
+    assert ProfileLock(tmp_path / "missing").holder() == ""

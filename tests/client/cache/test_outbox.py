@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+from kerio_resync.cache.facts import AddChange, LocalChange, LocalFile
+from kerio_resync.cache.outbox import Outbox
+
+from tests.client.cache.world import FOLDERS, filled, mail, rows
+
+FILE = LocalFile("plan.pdf", "application/pdf", bytes(range(256)) * 2000, "cid")
+
+
+async def test_a_change_is_durable_and_comes_back_whole(tmp_path: Path) -> None:
+    cache = await filled(tmp_path / "cache.db")
+    outbox = Outbox(cache)
+    name = await outbox.add("create", "mail", folder_id="inbox", struct=b'{"subject":"Hi"}', files=[FILE])
+    assert rows(tmp_path / "cache.db", "SELECT uuid, state FROM outbox") == [(name, "pending")]
+    (change,) = await outbox.list()
+    assert (change.uuid, change.action, change.kind, change.folder_id) == (name, "create", "mail", "inbox")
+    assert change.struct == b'{"subject":"Hi"}'
+    (file,) = change.files
+    assert b"".join([piece async for piece in outbox.file(file.key)]) == FILE.data
+    assert (file.name, file.content_type, file.content_id, file.size) == (
+        "plan.pdf", "application/pdf", "cid", len(FILE.data),
+    )  # fmt: skip
+    assert change.as_json()["id"] == name
+    assert "Hi" not in str(change.as_json())
+    assert await cache.check() == ()
+    await cache.close()
+
+
+async def test_an_attempt_is_recorded_before_it_is_made(tmp_path: Path) -> None:
+    cache = await filled(tmp_path / "cache.db")
+    outbox = Outbox(cache)
+    name = await outbox.add("flags", "mail", item_id="1", watermark=3, struct=b'{"isSeen":true}')
+    first = await outbox.sending(name)
+    assert rows(tmp_path / "cache.db", "SELECT state, attempt, attempts FROM outbox") == [("sending", first, 1)]
+    await outbox.again(name)
+    second = await outbox.sending(name)
+    assert first != second
+    await outbox.sent(name, "new-id")
+    (change,) = await outbox.list(["sent"])
+    assert (change.attempts, change.attempt, change.new_id) == (2, second, "new-id")
+    assert await outbox.list() == ()
+    await cache.close()
+
+
+async def test_what_was_sent_or_withdrawn_stays_so(tmp_path: Path) -> None:
+    cache = await filled(tmp_path / "cache.db")
+    outbox = Outbox(cache)
+    sent, withdrawn = [await outbox.add("delete", "note", item_id=each) for each in "ab"]
+    await outbox.sent(sent)
+    await outbox.withdraw(withdrawn)
+    for each in (sent, withdrawn):
+        await outbox.again(each)
+        await outbox.refused(each, "late")
+    assert await outbox.list() == ()
+    await cache.close()
+
+
+async def test_a_refused_change_stays_named_and_may_be_tried_again(tmp_path: Path) -> None:
+    cache = await filled(tmp_path / "cache.db")
+    outbox = Outbox(cache)
+    name = await outbox.add("move", "mail", item_id="1", folder_id="inbox", target_id="work")
+    await outbox.refused(name, "quota reached")
+    (change,) = await outbox.list(["refused"])
+    assert (change.reason, change.target_id) == ("quota reached", "work")
+    await outbox.again(name)
+    assert [each.state for each in await outbox.list()] == ["pending"]
+    await cache.close()
+
+
+async def test_the_same_change_is_recorded_once(tmp_path: Path) -> None:
+    fact = AddChange(LocalChange("u-1", "create", "mail", folder_id="inbox", files=(FILE,)))
+    cache = await filled(tmp_path / "cache.db", fact, fact)
+    assert len(await Outbox(cache).list()) == 1
+    await cache.close()
+
+
+async def test_the_loser_of_a_conflict_is_kept_in_a_local_folder(tmp_path: Path) -> None:
+    cache = await filled(tmp_path / "cache.db")
+    outbox = Outbox(cache)
+    name = await outbox.add("edit", "mail", item_id="1", watermark=3, files=[FILE])
+    for _ in range(2):
+        await outbox.conflict(name, mail("1", title="mine"), "the server's 1 is newer", [FILE])
+    await cache.put(FOLDERS)
+    (change,) = await outbox.list()
+    assert (change.state, change.reason) == ("conflict", "the server's 1 is newer")
+    assert await cache.check() == ()
+    assert await cache.items() == ()
+    assert (await cache.totals()).items["mail"] == 0
+    assert (await cache.totals()).attachments == 0
+    await cache.close()
+    query = "SELECT folder, subject, id, has_attachment FROM mail"
+    assert rows(tmp_path / "cache.db", query) == [("Conflicts", "mine", f"local:{name}", 1)]
+    assert rows(tmp_path / "cache.db", "SELECT name, state, size FROM mail_attachment") == [
+        ("plan.pdf", "done", len(FILE.data))
+    ]

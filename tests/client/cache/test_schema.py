@@ -1,0 +1,131 @@
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+from kerio_resync.cache import schema
+from kerio_resync.cache.facts import PutItems
+from kerio_resync.errors import BadSettings, CacheDamaged
+from kerio_resync.model import Item
+
+from tests.client.cache.world import IDENTITY, attachment, filled, mail, rows, whole
+
+
+def laid_out() -> sqlite3.Connection:
+    db = sqlite3.connect(":memory:", isolation_level=None)
+    schema.lay_out(db, IDENTITY)
+    return db
+
+
+def test_the_header_says_whose_it_is() -> None:
+    assert schema.check_header(laid_out()) == IDENTITY
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ("PRAGMA application_id = 7", "no cache of this program"),
+        ("PRAGMA user_version = 70300", "its format is 7.2.0 (70300), this program's is 7.2.0"),
+        ("UPDATE meta SET value = '9.9' WHERE key = 'format'", "its format is 9.9"),
+        ("DELETE FROM meta WHERE key = 'account'", "does not say its account"),
+    ],
+)
+def test_another_format_is_refused(change: str, says: str) -> None:
+    db = laid_out()
+    db.execute(change)
+    with pytest.raises(CacheDamaged, match=says.replace("(", r"\(").replace(")", r"\)")):
+        schema.check_header(db)
+
+
+def test_an_sqlite_without_strict_tables_is_refused() -> None:
+    with pytest.raises(BadSettings, match=r"SQLite is 3\.36\.0, but 3\.37\.0 or newer is needed"):
+        schema.require_sqlite((3, 36, 0))
+    schema.require_sqlite((3, 37, 0))
+
+
+def test_every_table_is_strict_and_tells_people_what_its_columns_mean() -> None:
+    db = laid_out()
+    tables = [row for row in db.execute("PRAGMA table_list") if row[2] == "table" and not row[1].startswith("sqlite_")]
+    assert len(tables) == 11
+    assert all(row[5] == 1 for row in tables)
+    (told,) = db.execute("SELECT sql FROM sqlite_master WHERE name = 'item'").fetchone()
+    assert "-- the item's version on the server" in told
+    with pytest.raises(sqlite3.IntegrityError):
+        db.execute("INSERT INTO skipped VALUES ('a', 'b', x'00')")
+
+
+def test_a_failed_layout_leaves_nothing() -> None:
+    db = sqlite3.connect(":memory:", isolation_level=None)
+    db.execute("CREATE TABLE item (x)")
+    with pytest.raises(sqlite3.OperationalError):
+        schema.lay_out(db, IDENTITY)
+    assert [row[0] for row in db.execute("SELECT name FROM sqlite_master")] == ["item"]
+    assert not db.in_transaction
+
+
+async def test_the_mails_of_march_with_attachments_are_one_select_away(tmp_path: Path) -> None:
+    cache = await filled(
+        tmp_path / "cache.db",
+        PutItems(
+            (
+                mail("1", date="2026-03-31T23:59:59Z", title="Plan", attached=(attachment("a.pdf"),), text="Grüße"),
+                mail("2", date="2026-03-05T00:00:00Z", title="No file"),
+                mail("3", date="2026-04-01T00:00:00Z", title="April", attached=(attachment("b.pdf"),)),
+                mail("4", folder="work", date="2026-03-01T00:00:00Z", title="Work", attached=(attachment("c.pdf"),)),
+            )
+        ),
+        *whole(1, b"12345"),
+    )
+    await cache.close()
+    path = tmp_path / "cache.db"
+    query = "SELECT folder, sender, subject, text FROM mail WHERE date LIKE '2026-03%' AND has_attachment ORDER BY date"
+    assert rows(path, query) == [
+        ("Work", "Ann <ann@example.com>", "Work", "Hello"),
+        ("Inbox", "Ann <ann@example.com>", "Plan", "Grüße"),
+    ]
+    query = "SELECT subject, name, size, state, length(sha256) FROM mail_attachment ORDER BY date DESC"
+    assert rows(path, query) == [
+        ("April", "b.pdf", 5, "wanted", None),
+        ("Plan", "a.pdf", 5, "done", 64),
+        ("Work", "c.pdf", 5, "wanted", None),
+    ]
+    assert rows(path, "SELECT path, items, unread, missing FROM folder_tree WHERE kind = 'mail'") == [
+        ("Inbox", 3, 0, 0),
+        ("Work", 1, 0, 0),
+    ]
+
+
+def item(kind: str, payload: bytes) -> Item:
+    return Item(
+        kind, "people", kind, 1, "Title", "ann@example.com", "", "2026-03-01T00:00:00Z", "2026-03-02T00:00:00Z",
+        payload=payload,
+    )  # type: ignore[arg-type]  # the kinds are literals  # fmt: skip
+
+
+CONTACT = b"""{"firstName":"Ann","surName":"Lee","companyName":"ACME","birthDay":"19800101","comment":"",
+"emailAddresses":[{"address":"a@x"},{"address":"b@x"}],"phoneNumbers":[{"number":"+1 2"}]}"""
+
+
+@pytest.mark.parametrize(
+    ("kind", "payload", "query", "row"),
+    [
+        (
+            "contact", CONTACT, "SELECT name, first_name, last_name, company, addresses, phones, has_photo FROM contact",
+            ("Title", "Ann", "Lee", "ACME", "a@x, b@x", "+1 2", 0),
+        ),
+        (
+            "event", b'{"location":"Hall","isAllDay":true,"rule":{"isSet":false},"description":"d"}',
+            "SELECT starts, ends, summary, location, all_day, recurring FROM event",
+            ("2026-03-01T00:00:00Z", "2026-03-02T00:00:00Z", "Title", "Hall", 1, 0),
+        ),
+        ("task", b'{"status":"tsCompleted","done":100}', "SELECT due, status, done FROM task",
+         ("2026-03-01T00:00:00Z", "tsCompleted", 100)),
+        ("note", b'{"text":"all of it","color":"Pink"}', "SELECT title, text, color FROM note",
+         ("Title", "all of it", "Pink")),
+    ],
+)  # fmt: skip
+async def test_each_kind_has_a_view(tmp_path: Path, kind: str, payload: bytes, query: str, row: object) -> None:
+    cache = await filled(tmp_path / "cache.db", PutItems((item(kind, payload),)))
+    await cache.close()
+    assert rows(tmp_path / "cache.db", query) == [row]

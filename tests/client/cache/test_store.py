@@ -1,0 +1,414 @@
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import resource
+import shutil
+import signal
+import sqlite3
+import stat
+import subprocess
+import sys
+from collections import namedtuple
+from pathlib import Path
+
+import pytest
+from kerio_resync.cache import owner, trouble
+from kerio_resync.cache.facts import Apply, PutContent, PutItems, SetMeta, Skip, Want
+from kerio_resync.cache.store import Store
+from kerio_resync.errors import BadSettings, CacheDamaged, CacheInUse, LocalTrouble, NotEnoughSpace
+
+from tests.client.cache.world import FOLDERS, IDENTITY, attachment, filled, listed, mail, rows, whole
+
+Usage = namedtuple("Usage", "total used free")
+
+
+async def reopened(path: Path) -> Store:
+    return await Store.open(path)
+
+
+async def test_a_new_cache_is_its_owners_alone(tmp_path: Path) -> None:
+    old = os.umask(0)
+    try:
+        cache = await filled(tmp_path / "cache.db", PutItems((mail("1"),)))
+    finally:
+        os.umask(old)
+    await cache.put(PutItems((mail("2"),)))
+    await cache.totals()
+    modes = {each.name: stat.S_IMODE(each.stat().st_mode) for each in tmp_path.iterdir()}
+    await cache.close()
+    assert modes == {"cache.db": 0o600, "cache.db-journal": 0o600}
+    assert [each.name for each in tmp_path.iterdir()] == ["cache.db"]
+
+
+async def test_it_opens_again_as_whose_it_is(tmp_path: Path) -> None:
+    cache = await filled(tmp_path / "cache.db", SetMeta("a", "b"))
+    await cache.close()
+    again = await reopened(tmp_path / "cache.db")
+    assert (again.identity, await again.meta("a"), await again.meta("x")) == (IDENTITY, "b", None)
+    await again.close()
+    await again.close()
+
+
+async def test_nothing_is_put_over_what_is_there(tmp_path: Path) -> None:
+    (tmp_path / "cache.db").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(BadSettings, match="exists already"):
+        await Store.create(tmp_path / "cache.db", IDENTITY)
+
+
+async def test_a_stale_journal_does_not_get_into_a_new_cache(tmp_path: Path) -> None:
+    for name in ("cache.db-journal", "cache.db-wal", "cache.db.new", "cache.db.new-journal"):
+        (tmp_path / name).write_bytes(b"stale" * 1000)
+    cache = await filled(tmp_path / "cache.db")
+    assert await cache.check() == ()
+    await cache.close()
+    assert [each.name for each in tmp_path.iterdir()] == ["cache.db"]
+
+
+async def test_where_nothing_can_be_put_is_said(tmp_path: Path) -> None:
+    with pytest.raises(BadSettings):
+        await Store.create(tmp_path / "missing" / "cache.db", IDENTITY)
+    with pytest.raises(BadSettings):
+        await Store.open(tmp_path / "missing.db")
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"SQLite format 3\0" + b"\0" * 5000, b"<html>" * 500], ids=["empty", "zero", "text"]
+)
+async def test_what_is_no_cache_is_damaged(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "cache.db").write_bytes(content)
+    with pytest.raises(CacheDamaged):
+        await Store.open(tmp_path / "cache.db")
+
+
+async def test_a_locked_cache_is_in_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    await (await filled(tmp_path / "cache.db")).close()
+    monkeypatch.setattr("kerio_resync.cache.line.PATIENCE", 0)
+    other = sqlite3.connect(tmp_path / "cache.db", isolation_level=None)
+    other.execute("BEGIN EXCLUSIVE")
+    with pytest.raises(CacheInUse):
+        await Store.open(tmp_path / "cache.db")
+    other.close()
+
+
+async def test_a_question_sees_what_was_told_before(tmp_path: Path) -> None:
+    cache = await filled(tmp_path / "cache.db")
+    for n in range(50):
+        await cache.put(PutItems((mail(str(n)),)))
+        assert await cache.watermarks([str(n)]) == {str(n): 1}
+    assert (await cache.totals()).items["mail"] == 50
+    await cache.close()
+
+
+async def test_many_facts_share_a_transaction_and_flush_ends_it(tmp_path: Path) -> None:
+    cache = await filled(tmp_path / "cache.db")
+    await cache.put(PutItems((mail("1"),)))
+    assert (await cache.totals()).items["mail"] == 1
+    assert rows(tmp_path / "cache.db", "SELECT count(*) FROM item") == [(0,)]
+    await cache.flush()
+    assert rows(tmp_path / "cache.db", "SELECT count(*) FROM item") == [(1,)]
+    await cache.close()
+
+
+async def test_what_is_told_is_committed_after_a_while(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(owner, "AGE", 0.0)
+    cache = await filled(tmp_path / "cache.db")
+    await cache.put(PutItems((mail("1"),)))
+    while rows(tmp_path / "cache.db", "SELECT count(*) FROM item") != [(1,)]:
+        await asyncio.sleep(0)
+    await cache.close()
+
+
+async def test_closing_commits_what_was_told(tmp_path: Path) -> None:
+    cache = await filled(tmp_path / "cache.db")
+    for n in range(20):
+        await cache.put(PutItems((mail(str(n)),)))
+    await cache.close()
+    assert rows(tmp_path / "cache.db", "SELECT count(*) FROM item") == [(20,)]
+    with pytest.raises(LocalTrouble, match="is closed"):
+        await cache.put(PutItems((mail("1"),)))
+
+
+async def test_the_queue_is_bounded_by_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache = await filled(tmp_path / "cache.db", PutItems((mail("1", attached=(attachment("a"),)),)))
+    monkeypatch.setattr(owner, "QUEUE", 100_000)
+    most = 0
+
+    async def tell(number: int) -> None:
+        nonlocal most
+        await cache.put(PutContent(1, 0, bytes(40_000)))
+        most = max(most, cache._owner._waiting)
+
+    async with asyncio.TaskGroup() as group:
+        for n in range(30):
+            group.create_task(tell(n))
+    await cache.put(PutContent(1, 0, bytes(400_000)))  # larger than the bound: let in alone
+    assert most <= 100_000
+    (row,) = await cache.wanted_attachments(1)
+    assert row.received == 400_000
+    await cache.close()
+
+
+async def test_cancelled_callers_leave_no_transaction_open(tmp_path: Path) -> None:
+    cache = await filled(tmp_path / "cache.db")
+    told: list[str] = []
+
+    async def tell(n: int) -> None:
+        await cache.put(PutItems(tuple(mail(f"{n}-{k}") for k in range(20))))
+        told.append(str(n))
+        await cache.watermarks([str(n)])
+        await cache.flush()
+
+    chance = random.Random(1)
+    tasks = [asyncio.create_task(tell(n)) for n in range(60)]
+    for _ in range(200):
+        await asyncio.sleep(0)
+        chance.choice(tasks).cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    await cache.put(SetMeta("after", "all"))
+    await cache.flush()
+    counts = rows(tmp_path / "cache.db", "SELECT count(*) FROM item GROUP BY substr(id, 1, instr(id, '-'))")
+    assert set(counts) == {(20,)}
+    assert len(counts) == len(told)
+    await cache.close()
+
+
+async def test_a_cancelled_owner_closes_the_file(tmp_path: Path) -> None:
+    cache = await filled(tmp_path / "cache.db")
+    await cache.put(PutItems((mail("1"),)))
+    task = cache._owner._task
+    assert task is not None
+    await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    with pytest.raises(LocalTrouble):
+        await cache.put(PutItems((mail("2"),)))
+    again = await reopened(tmp_path / "cache.db")
+    assert await again.check() == ()
+    await again.close()
+
+
+async def test_when_the_disk_is_nearly_full_it_stops_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache = await filled(tmp_path / "cache.db", PutItems((mail("1"),)))
+    monkeypatch.setattr(trouble.shutil, "disk_usage", lambda path: Usage(10**9, 0, 5_000_000))
+    await cache.put(PutItems((mail("2"),)))
+    with pytest.raises(NotEnoughSpace) as told:
+        await cache.flush()
+    assert told.value.needed > 8_000_000
+    assert (told.value.available, told.value.where) == (5_000_000, str(tmp_path))
+    with pytest.raises(NotEnoughSpace):
+        await cache.put(PutItems((mail("3"),)))
+    with pytest.raises(NotEnoughSpace):
+        await cache.totals()
+    await cache.close()
+    monkeypatch.undo()
+    again = await reopened(tmp_path / "cache.db")
+    assert (await again.totals()).items["mail"] == 1
+    await again.close()
+
+
+async def test_no_room_for_a_new_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trouble.shutil, "disk_usage", lambda path: Usage(10**9, 0, 1000))
+    with pytest.raises(NotEnoughSpace) as told:
+        await Store.create(tmp_path / "cache.db", IDENTITY)
+    assert told.value.available == 1000
+
+
+async def test_a_failure_nobody_was_told_of_comes_out_at_the_end(tmp_path: Path) -> None:
+    cache = await filled(tmp_path / "cache.db")
+    await cache._owner._line.run(lambda db: db.execute("PRAGMA max_page_count = 1"))
+    await cache.put(PutItems((mail("1", text="x" * 2_000_000),)))
+    with pytest.raises(NotEnoughSpace):
+        await cache.close()
+    await cache.close()
+
+
+@pytest.mark.parametrize("limit", range(300_000, 3_000_000, 300_000))
+async def test_a_write_that_fails_leaves_a_whole_file(tmp_path: Path, limit: int) -> None:
+    """A limit on the size of files, as a disk that fills: the error says so, and what was flushed is there."""
+    path = tmp_path / "cache.db"
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    cache = await filled(path)
+    flushed = 0
+    resource.setrlimit(resource.RLIMIT_FSIZE, (max(limit, path.stat().st_size), before[1]))
+    try:
+        with pytest.raises(NotEnoughSpace):
+            for n in range(1000):
+                await cache.put(PutItems((mail(str(n), text="x" * 50_000),)))
+                if n % 5 == 4:
+                    await cache.flush()
+                    flushed = n + 1
+        await cache.close()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    again = await reopened(path)
+    assert await again.check() == ()
+    assert (await again.totals()).items["mail"] >= flushed
+    await again.put(PutItems((mail("more"),)))
+    await again.close()
+
+
+async def test_damage_under_way_is_called_damage(tmp_path: Path) -> None:
+    cache = await filled(tmp_path / "cache.db", PutItems((mail("1"),)))
+    await cache._owner._line.run(lambda db: db.execute("DROP TABLE skipped"))
+    await cache.put(Skip("item", "1", "x"))
+    with pytest.raises(CacheDamaged):
+        await cache.flush()
+    with pytest.raises(CacheDamaged):
+        await cache.put(Skip("item", "1", "x"))
+    await cache.close()
+
+
+async def test_readonly_changes_nothing(tmp_path: Path) -> None:
+    await (await filled(tmp_path / "cache.db", PutItems((mail("1"),)))).close()
+    before = (tmp_path / "cache.db").read_bytes()
+    cache = await Store.open(tmp_path / "cache.db", readonly=True)
+    assert (await cache.totals()).items["mail"] == 1
+    assert (await cache.items())[0].id == "1"
+    await cache.put(PutItems((mail("2"),)))
+    with pytest.raises(BadSettings):
+        await cache.flush()
+    await cache.close()
+    assert (tmp_path / "cache.db").read_bytes() == before
+
+
+async def test_a_reader_looks_in_while_it_is_written(tmp_path: Path) -> None:
+    cache = await filled(tmp_path / "cache.db", PutItems((mail("1"),)))
+    await cache.put(PutItems((mail("2"),)))
+    await cache.totals()  # a transaction is open now
+    reader = await Store.open(tmp_path / "cache.db", readonly=True)
+    assert (await reader.totals()).items["mail"] == 1
+    await reader.close()
+    await cache.close()
+
+
+async def test_items_come_in_order_in_bounded_slices(tmp_path: Path) -> None:
+    names = [f"m{n:03}" for n in range(40)]
+    big = "x" * 1_000_000
+    cache = await filled(
+        tmp_path / "cache.db",
+        PutItems(tuple(mail(each, text=big) for each in reversed(names))),
+        PutItems((mail("a", folder="people", kind="contact", extra=b"{}", attached=(attachment("p"),)),)),
+        *whole(1, b"12345"),
+    )
+    met, after = [], ("", "")
+    while page := await cache.items(after, limit=30):
+        assert len(page) <= 10
+        after = (page[-1].kind, page[-1].id)
+        met += page
+    assert [each.id for each in met] == ["a", *names]
+    (photo,) = met[0].attachments
+    assert (photo.id, photo.state, photo.sha256 is not None, met[0].extra) == ("id-p", "done", True, b"{}")
+    assert [piece async for piece in cache.content(photo.key)] == [b"12345"]
+    await cache.close()
+
+
+async def test_totals_count_what_is_here_and_what_is_not(tmp_path: Path) -> None:
+    cache = await filled(
+        tmp_path / "cache.db",
+        PutItems(
+            (mail("1", attached=(attachment("a"), attachment("b", 7))), mail("c", folder="people", kind="contact"))
+        ),
+        *whole(1, b"12345"),
+        Want("inbox", "mail", (listed("2", size=30), listed("3", size=12))),
+        Skip("item", "4", "x"),
+    )
+    found = await cache.totals()
+    assert (found.folders, found.folders_listed, found.items["mail"], found.items["contact"]) == (4, 0, 1, 1)
+    assert (found.wanted, found.wanted_bytes, found.skipped) == (2, 42, 1)
+    assert (found.attachments, found.attachment_bytes) == (2, 5)
+    assert (found.attachments_wanted, found.attachment_bytes_wanted) == (1, 7)
+    await cache.close()
+
+
+async def test_it_says_when_it_was_finished(tmp_path: Path) -> None:
+    cache = await filled(tmp_path / "cache.db")
+    await cache.finish()
+    assert (await cache.meta("finished_at") or "").endswith("Z")
+    await cache.close()
+
+
+async def test_a_copy_taken_at_any_step_opens_whole(tmp_path: Path) -> None:
+    """What a power cut leaves: the file and its journal as they are between two steps of the writer, within
+    transactions too, with pages of them in the file already."""
+    cache = await filled(tmp_path / "cache.db")
+    line = cache._owner._line
+    await line.run(lambda db: db.execute("PRAGMA cache_size = 20"))  # so that open transactions reach the file
+    run, copies = line.run, []
+    chance = random.Random(5)
+    flushed = 0
+
+    async def run_and_copy(work: object) -> object:
+        found = await run(work)  # type: ignore[arg-type]
+        if chance.random() < 0.3:
+            place = tmp_path / f"copy-{len(copies)}"
+            place.mkdir()
+            for each in tmp_path.glob("cache.db*"):
+                shutil.copy(each, place / each.name)
+            copies.append((place / "cache.db", flushed))
+        return found
+
+    line.run = run_and_copy  # type: ignore[method-assign, assignment]
+    for n in range(120):
+        await cache.put(PutItems((mail(str(n), n + 1, text="x" * 30_000),)))
+        await cache.put(Apply(str(n)))
+        if chance.random() < 0.4:
+            await cache.totals()
+        if chance.random() < 0.2:
+            await cache.flush()
+            flushed = n + 1
+    await cache.close()
+    hot = 0
+    for path, least in copies:
+        journal = path.with_name("cache.db-journal")
+        hot += journal.exists() and journal.stat().st_size > 0
+        again = await reopened(path)
+        assert await again.check() == ()
+        count = (await again.totals()).items["mail"]
+        assert count >= least
+        key = await again.meta("sync_key")
+        assert key in ((str(count - 1), str(count - 2)) if count > 1 else (None, "0"))
+        await again.close()
+    assert hot > 5
+
+
+CHILD = """
+import asyncio, sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[2])
+from kerio_resync.cache.facts import Apply, PutItems
+from kerio_resync.cache.store import Store
+from tests.client.cache.world import mail
+
+async def main():
+    cache = await Store.open(Path(sys.argv[1]))
+    start = (await cache.totals()).items["mail"]
+    for n in range(start, start + 5000):
+        await cache.put(PutItems((mail(str(n), n + 1, text="x" * 20000),)))
+        await cache.put(Apply(str(n)))
+        if n % 7 == 0:
+            await cache.flush()
+            print(n + 1, flush=True)
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize("after", [1, 2, 5, 11])
+async def test_a_killed_writer_loses_nothing_that_was_flushed(tmp_path: Path, after: int) -> None:
+    path = tmp_path / "cache.db"
+    await (await filled(path)).close()
+    root = str(Path(__file__).parents[3])
+    with subprocess.Popen([sys.executable, "-c", CHILD, str(path), root], stdout=subprocess.PIPE, text=True) as child:
+        assert child.stdout is not None
+        flushed = 0
+        for _ in range(after):
+            flushed = int(child.stdout.readline())
+        child.send_signal(signal.SIGKILL)
+    again = await reopened(path)
+    assert await again.check() == ()
+    count = (await again.totals()).items["mail"]
+    assert count >= flushed
+    await again.put(FOLDERS)
+    await again.close()

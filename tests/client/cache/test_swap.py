@@ -1,0 +1,176 @@
+from __future__ import annotations
+
+import os
+import sqlite3
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from kerio_resync.cache.facts import PutItems
+from kerio_resync.cache.files import holders, keep_aside
+from kerio_resync.cache.outbox import Outbox
+from kerio_resync.cache.store import Store
+from kerio_resync.cache.swap import drop, seal, swap
+from kerio_resync.errors import CacheInUse
+
+from tests.client.cache.world import filled, mail, rows
+
+MAILS = "SELECT id FROM item"
+
+
+async def two(tmp_path: Path) -> tuple[Path, Path]:
+    for name, item in (("cache.db", "old"), ("cache.db.next", "new")):
+        await (await filled(tmp_path / name, PutItems((mail(item),)))).close()
+    return tmp_path / "cache.db", tmp_path / "cache.db.next"
+
+
+def with_live_log(path: Path) -> None:
+    """Leaves the file as a mail program that was killed does: a write-ahead log beside it, full of committed pages."""
+    script = (
+        "import os, sqlite3, sys\n"
+        "db = sqlite3.connect(sys.argv[1], isolation_level=None)\n"
+        "db.execute('PRAGMA journal_mode = WAL')\n"
+        "db.execute('PRAGMA wal_autocheckpoint = 0')\n"
+        "db.execute(\"UPDATE item SET id = 'old, written to the log'\")\n"
+        "db.execute('VACUUM')\n"
+        "os._exit(0)\n"
+    )
+    subprocess.run([sys.executable, "-c", script, str(path)], check=True)
+    assert path.with_name(path.name + "-wal").stat().st_size > 0
+
+
+async def test_renaming_beside_a_live_log_brings_the_old_data_back(tmp_path: Path) -> None:
+    """What `swap` is there for: this is SQLite, not us."""
+    current, new = await two(tmp_path)
+    with_live_log(current)
+    os.replace(new, current)
+    assert rows(current, MAILS) == [("old, written to the log",)]
+    assert rows(current, "PRAGMA integrity_check") == [("ok",)]
+
+
+@pytest.mark.parametrize("log", [False, True])
+async def test_a_swap_leaves_the_new_data_alone(tmp_path: Path, log: bool) -> None:
+    current, new = await two(tmp_path)
+    if log:
+        with_live_log(current)
+    await swap(new, current)
+    assert [each.name for each in tmp_path.iterdir()] == ["cache.db"]
+    assert rows(current, MAILS) == [("new",)]
+    assert stat.S_IMODE(current.stat().st_mode) == 0o600
+
+
+async def test_a_first_cache_takes_its_place_and_no_stale_log_gets_into_it(tmp_path: Path) -> None:
+    current, new = await two(tmp_path)
+    with_live_log(current)
+    current.unlink()
+    await swap(new, current)
+    assert [each.name for each in tmp_path.iterdir()] == ["cache.db"]
+    assert rows(current, MAILS) == [("new",)]
+
+
+async def test_an_open_store_is_closed_and_swapped_in(tmp_path: Path) -> None:
+    current, new = await two(tmp_path)
+    store = await Store.open(new)
+    await store.put(PutItems((mail("last"),)))
+    await swap(store, current)
+    await store.close()
+    assert rows(current, MAILS + " ORDER BY id") == [("last",), ("new",)]
+
+
+async def test_changes_made_since_the_rescue_are_carried_over(tmp_path: Path) -> None:
+    current, new = await two(tmp_path)
+    old = await Store.open(current)
+    name = await Outbox(old).add("delete", "mail", item_id="1")
+    await old.close()
+    await swap(await Store.open(new), current)
+    assert rows(current, "SELECT uuid, state FROM outbox") == [(name, "pending")]
+
+
+@pytest.mark.parametrize("mode", ["DELETE", "WAL"])
+@pytest.mark.parametrize("begins", [False, True], ids=["idle", "reading"])
+@pytest.mark.parametrize("which", ["cache.db", "cache.db.next"])
+async def test_a_file_somebody_has_open_is_left_alone(tmp_path: Path, mode: str, begins: bool, which: str) -> None:
+    current, new = await two(tmp_path)
+    other = sqlite3.connect(tmp_path / which, isolation_level=None)
+    other.execute(f"PRAGMA journal_mode = {mode}").fetchone()
+    if begins:
+        other.execute("BEGIN")
+    other.execute("SELECT count(*) FROM item").fetchone()
+    if which == "cache.db.next" and mode == "DELETE":
+        other.close()  # an idle reader of the half-built file loses nothing by the rename
+        return
+    with pytest.raises(CacheInUse):
+        await swap(new, current)
+    other.close()
+    assert rows(current, MAILS) == [("old",)]
+    assert rows(new, MAILS) == [("new",)]
+    await swap(new, current)
+    assert rows(current, MAILS) == [("new",)]
+
+
+async def test_a_damaged_old_file_is_kept_aside(tmp_path: Path) -> None:
+    current, new = await two(tmp_path)
+    with_live_log(current)
+    damaged = bytearray(current.read_bytes())
+    damaged[:200] = os.urandom(200)
+    current.write_bytes(damaged)
+    (tmp_path / "cache.db-wal").write_bytes(b"no log")
+    await swap(new, current)
+    assert rows(current, MAILS) == [("new",)]
+    (aside,) = [each for each in tmp_path.glob("cache.db.damaged-*") if not each.name.endswith(("-wal", "-shm"))]
+    assert aside.read_bytes() == bytes(damaged)
+    assert not list(tmp_path.glob("cache.db-*"))
+
+
+async def test_sealing_leaves_one_file(tmp_path: Path) -> None:
+    current, _ = await two(tmp_path)
+    with_live_log(current)
+    await seal(current)
+    assert not list(tmp_path.glob("cache.db-*"))
+    assert rows(current, MAILS) == [("old, written to the log",)]
+    other = sqlite3.connect(current, isolation_level=None)
+    other.execute("PRAGMA journal_mode = WAL").fetchone()
+    other.execute("SELECT * FROM item").fetchone()
+    with pytest.raises(CacheInUse):
+        await seal(current)
+    other.close()
+
+
+async def test_dropping_takes_the_sidecars_too_unless_in_use(tmp_path: Path) -> None:
+    current, new = await two(tmp_path)
+    with_live_log(current)
+    other = sqlite3.connect(current)
+    other.execute("SELECT * FROM item").fetchone()
+    with pytest.raises(CacheInUse, match=rf"process {os.getpid()} "):
+        drop(current)
+    assert current.exists()
+    other.close()
+    with_live_log(new)
+    for each in (current, new, tmp_path / "missing"):
+        drop(each)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_holders_are_found_by_the_file_not_the_name(tmp_path: Path) -> None:
+    path, link = tmp_path / "a", tmp_path / "b"
+    path.touch()
+    link.hardlink_to(path)
+    assert holders(path) == ()
+    with link.open():
+        (found,) = holders(path)
+        assert found.startswith(f"process {os.getpid()} (")
+        assert holders(path, own=1) == ()
+    assert holders(tmp_path / "missing") == ()
+
+
+def test_what_is_kept_aside_has_one_name(tmp_path: Path) -> None:
+    path = tmp_path / "cache.db"
+    path.write_bytes(b"1")
+    first = keep_aside(path)
+    assert keep_aside(path) == first
+    path.unlink()
+    path.write_bytes(b"2")
+    second = keep_aside(path)
+    assert {each.read_bytes() for each in (first, second)} == {b"1", b"2"}

@@ -1,0 +1,326 @@
+"""Any sequence of facts, against a twin made of dictionaries: what the cache tells must be what the twin holds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from kerio_resync.cache import checking, reading
+from kerio_resync.cache.facts import (
+    Apply,
+    Fact,
+    FinishAttachment,
+    Forget,
+    OmitAttachment,
+    PutContent,
+    PutItems,
+    PutPage,
+    RestartAttachment,
+    SetFolders,
+    Skip,
+    Unskip,
+    Want,
+)
+from kerio_resync.cache.folders import UNKNOWN
+from kerio_resync.model import Attachment, Folder, Item, Listed
+from kerio_resync.cache.tables import Tables
+from tests.client.cache.world import mail, put, tables
+
+FOLDERS = {each: Folder(each, "", each, "mail") for each in ("inbox", "work", "new")}
+RANKS = {"inbox": 0, "work": 10}
+ids = st.sampled_from(["a", "a\0", "b"])
+folder_ids = st.sampled_from(sorted(FOLDERS))
+watermarks = st.integers(1, 3)
+rows = st.builds(Listed, ids, watermarks, st.just(7), st.sampled_from([None, "2026-03-01", "2026-03-02"]))
+attached = st.lists(
+    st.builds(
+        lambda name, size: Attachment(f"id-{name}", "/u", name, "t", "", size), st.sampled_from("xy"), st.integers(3, 4)
+    ),
+    max_size=2,
+).map(tuple)
+mails = st.builds(lambda id_, w, f, a: mail(id_, w, f, title=f"{w}", attached=a), ids, watermarks, folder_ids, attached)
+numbers = st.integers(1, 5)
+facts: st.SearchStrategy[Fact] = st.one_of(
+    st.builds(
+        PutItems, st.lists(mails, max_size=3).map(tuple), st.booleans(), st.frozensets(ids, max_size=3)
+    ),
+    st.builds(PutPage, folder_ids, st.lists(rows, max_size=3).map(tuple), st.lists(mails, max_size=2).map(tuple)),
+    st.builds(Want, folder_ids, st.just("mail"), st.lists(rows, max_size=3).map(tuple)),
+    st.builds(Forget, st.lists(ids, max_size=2).map(tuple)),
+    st.builds(
+        Apply, st.just("key"), st.lists(ids, max_size=1).map(tuple),
+        st.lists(st.tuples(folder_ids, st.just("mail"), rows), max_size=2).map(tuple),
+        st.lists(st.tuples(ids, ids, folder_ids).filter(lambda each: each[0] != each[1]), max_size=2).map(tuple),
+    ),
+    st.builds(PutContent, numbers, st.integers(0, 4), st.binary(max_size=4)),
+    st.builds(lambda n, size: FinishAttachment(n, bytes(32), size), numbers, st.integers(0, 4)),
+    st.builds(RestartAttachment, numbers),
+    st.builds(OmitAttachment, numbers, st.sampled_from(["policy", "gone"])),
+    st.builds(Skip, st.sampled_from(["item", "attachment"]), ids, st.just("why")),
+    st.builds(Unskip, st.just("item"), ids),
+    st.builds(lambda some: SetFolders(tuple(FOLDERS[each] for each in some), RANKS), st.sets(folder_ids)),
+)  # fmt: skip
+
+
+@dataclass
+class Content:
+    of: Attachment
+    number: int
+    state: str = "wanted"
+    data: bytes = b""
+    pieces: dict[int, int] = field(default_factory=dict)  # offset → length, as they were told
+
+    def clear(self, state: str) -> None:
+        self.state, self.data = state, b""
+        self.pieces.clear()
+
+
+@dataclass
+class Twin:
+    folders: set[str] = field(default_factory=lambda: {"inbox", "work"})
+    unknown: set[str] = field(default_factory=set)
+    items: dict[str, tuple[Item, list[Content]]] = field(default_factory=dict)
+    wanted: dict[str, list[object]] = field(default_factory=dict)  # folder, watermark, size, date, keep, late
+    skipped: dict[tuple[str, str], str] = field(default_factory=dict)
+    last: int = 0
+
+    def put(self, fact: Fact) -> None:
+        getattr(self, type(fact).__name__)(fact)
+
+    def name(self, folder: str) -> None:
+        if folder not in self.folders:
+            self.unknown.add(folder)
+
+    def find(self, number: int) -> Content | None:
+        return next((each for _, many in self.items.values() for each in many if each.number == number), None)
+
+    def SetFolders(self, fact: SetFolders) -> None:
+        told = {each.id for each in fact.folders}
+        for each in told:
+            if self.skipped.get(("folder", each)) == UNKNOWN:
+                del self.skipped["folder", each]
+        for each in self.unknown - told:
+            self.skipped["folder", each] = UNKNOWN
+        gone = (self.folders | self.unknown) - told
+        self.items = {key: one for key, one in self.items.items() if one[0].folder_id not in gone}
+        self.wanted = {key: row for key, row in self.wanted.items() if row[0] not in gone}
+        self.folders, self.unknown = told, set()
+
+    def PutItems(self, fact: PutItems) -> None:
+        newest: dict[str, Item] = {}
+        for each in fact.items:
+            if each.id not in newest or newest[each.id].watermark <= each.watermark:
+                newest[each.id] = each
+        for each in newest.values():
+            self.item(each, fact.omit_attachments, each.id in fact.keep_contents)
+        for each in newest.values():
+            row = self.wanted.get(each.id)
+            if row and (row[1] <= each.watermark or row[5]):  # type: ignore[operator]
+                del self.wanted[each.id]
+            elif row:
+                row[5] = True
+            self.skipped.pop(("item", each.id), None)
+
+    def item(self, item: Item, omit: bool, by_id: bool) -> None:
+        old, here = self.items.get(item.id, (None, []))
+        if old and old.watermark > item.watermark:
+            return
+        by_place = bool(self.wanted.get(item.id, [None] * 6)[4])
+        free = [(at, each) for at, each in enumerate(here) if each.state == "done"]
+        now: list[Content] = []
+        for place, each in enumerate(item.attachments):
+            found = next((one for one in free if fits(one, place, each, by_id, by_place)), None)
+            if found:
+                free.remove(found)
+                now.append(Content(each, found[1].number, "done", found[1].data, found[1].pieces))
+            else:
+                now.append(Content(each, 0, "omitted" if omit else "wanted"))
+        for one in now:
+            if not one.number:
+                self.last += 1
+                one.number = self.last
+        self.name(item.folder_id)
+        self.items[item.id] = (item, now)
+
+    def want(self, folder: str, row: Listed, keep: bool = False) -> None:
+        old = self.wanted.get(row.id)
+        if old is None:
+            self.wanted[row.id] = [folder, row.watermark, row.size, row.date or "", keep, False]
+        else:
+            date = row.date or old[3]
+            self.wanted[row.id] = [
+                folder,
+                max(old[1], row.watermark),
+                max(old[2], row.size),
+                date,
+                keep or old[4],
+                False,
+            ]  # type: ignore[type-var]
+
+    def Want(self, fact: Want) -> None:
+        self.name(fact.folder_id)
+        for row in newest_rows(fact.rows):
+            self.want(fact.folder_id, row)
+
+    def PutPage(self, fact: PutPage) -> None:
+        if fact.items:
+            self.PutItems(PutItems(fact.items))
+        self.name(fact.folder_id)
+        for row in newest_rows(fact.rows):
+            here = self.items.get(row.id)
+            if row.id not in self.wanted and not (here and here[0].watermark >= row.watermark):
+                self.want(fact.folder_id, row)
+
+    def Forget(self, fact: Forget) -> None:
+        for each in fact.ids:
+            self.items.pop(each, None)
+            self.wanted.pop(each, None)
+
+    def Apply(self, fact: Apply) -> None:
+        self.Forget(Forget(fact.forget))
+        for old, new, folder in fact.moved:
+            self.move(old, new, folder)
+        newest: dict[str, tuple[str, Listed]] = {}
+        for folder, _, row in fact.want:
+            self.name(folder)
+            if row.id not in newest or newest[row.id][1].watermark <= row.watermark:
+                newest[row.id] = (folder, row)
+        for folder, row in newest.values():
+            self.want(folder, row)
+
+    def move(self, old: str, new: str, folder: str) -> None:
+        self.name(folder)
+        fresh = new in self.items
+        stored = self.items.pop(old, None)
+        row = self.wanted.pop(old, None)
+        if stored and not fresh:
+            item = replace(stored[0], id=new, folder_id=folder)
+            self.items[new] = (item, stored[1])
+            self.want(folder, Listed(new, item.watermark, item.size, item.date), keep=True)
+        elif row:
+            self.want(folder, Listed(new, row[1], row[2], row[3]))  # type: ignore[arg-type]
+        elif not fresh and folder in self.folders:
+            self.want(folder, Listed(new, 0))
+
+    def PutContent(self, fact: PutContent) -> None:
+        one = self.find(fact.attachment)
+        if one is None or one.state == "done" or fact.offset > len(one.data) or not fact.data:
+            return
+        start, end = fact.offset, fact.offset + len(fact.data)
+        if end <= len(one.data) and one.data[start:end] == fact.data and one.pieces.get(start, 0) == len(fact.data):
+            return
+        one.data = one.data[:start] + fact.data
+        one.pieces = {at: min(size, start - at) for at, size in one.pieces.items() if at < start}
+        one.pieces[start] = len(fact.data)
+
+    def FinishAttachment(self, fact: FinishAttachment) -> None:
+        if one := self.find(fact.attachment):
+            if len(one.data) == fact.size:
+                one.state = "done"
+            else:
+                one.clear("wanted")
+
+    def RestartAttachment(self, fact: RestartAttachment) -> None:
+        if one := self.find(fact.attachment):
+            one.clear("wanted")
+
+    def OmitAttachment(self, fact: OmitAttachment) -> None:
+        if one := self.find(fact.attachment):
+            one.clear("omitted" if fact.reason == "policy" else "failed")
+
+    def Skip(self, fact: Skip) -> None:
+        self.skipped[fact.scope, fact.id] = fact.reason
+        if fact.scope == "item":
+            self.wanted.pop(fact.id, None)
+
+    def Unskip(self, fact: Unskip) -> None:
+        self.skipped.pop((fact.scope, fact.id), None)
+
+
+def fits(held: tuple[int, Content], place: int, new: Attachment, by_id: bool, by_place: bool) -> bool:
+    at, old = held[0], held[1].of
+    same = (old.name, old.size) == (new.name, new.size)
+    return (by_id and (old.id, old.size) == (new.id, new.size)) or (by_place and at == place and same)
+
+
+def newest_rows(some: tuple[Listed, ...]) -> list[Listed]:
+    found: dict[str, Listed] = {}
+    for row in some:
+        if row.id not in found or found[row.id].watermark <= row.watermark:
+            found[row.id] = row
+    return list(found.values())
+
+
+def agree(cache: Tables, twin: Twin) -> None:
+    stored = reading.items(cache.db, ("", ""), 99)
+    assert [each.id for each in stored] == sorted(twin.items)
+    for each in stored:
+        item, many = twin.items[each.id]
+        assert (each.payload, each.folder_id, each.watermark) == (item.payload, item.folder_id, item.watermark)
+        assert [(one.key, one.id, one.state) for one in each.attachments] == [
+            (one.number, one.of.id, one.state) for one in many
+        ]
+        for one in many:
+            rows = cache.db.execute('SELECT data FROM chunk WHERE attachment = ? ORDER BY "offset"', (one.number,))
+            assert b"".join(row[0] for row in rows) == one.data
+            assert checking.holds(cache.db, "chunk", one.number, len(one.data), None)
+    wanted = reading.wanted(cache.db, 99, None)
+    assert {row.id: [row.folder_id, row.watermark, row.size, row.date or "", row.keep_contents] for row in wanted} == {
+        key: row[:5] for key, row in twin.wanted.items()
+    }
+    newest = sorted(wanted, key=lambda row: row.id)
+    newest = sorted(newest, key=lambda row: row.date or "", reverse=True)
+    assert list(wanted) == sorted(newest, key=lambda row: row.rank)
+    assert {(row.scope, row.id): row.reason for row in reading.skipped(cache.db)} == twin.skipped
+    assert {row.folder.id for row in reading.folders(cache.db)} == twin.folders
+
+
+X, Y = (Attachment(f"id-{name}", "/u", name, "t", "", 3) for name in "xy")
+START: tuple[Fact, ...] = (
+    PutItems((mail("a", attached=(X, Y)), mail("b", folder="work", attached=(X,)))),
+    *(PutContent(each, 0, b"abc") for each in (1, 2, 3)),
+    *(FinishAttachment(each, bytes(32), 3) for each in (1, 3)),
+)
+
+
+def play(told: list[Fact]) -> None:
+    cache, twin = tables(), Twin()
+    put(cache, SetFolders((FOLDERS["inbox"], FOLDERS["work"]), RANKS))
+    for each in (*START, *told):
+        put(cache, each)
+        twin.put(each)
+        agree(cache, twin)
+    broken = [line for line in checking.items(cache.db, 0)[0] if "attachment" not in line]  # their sums are made up
+    assert broken == []
+    assert cache.db.execute("PRAGMA foreign_key_check").fetchall() == []
+    cache.db.close()
+
+
+@settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.lists(facts, max_size=25))
+def test_the_cache_is_as_its_twin(told: list[Fact]) -> None:
+    play(told)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(3600)
+@settings(max_examples=5000, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.lists(facts, max_size=60))
+def test_the_cache_is_as_its_twin_for_long(told: list[Fact]) -> None:
+    play(told)
+
+
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.lists(facts, max_size=12))
+def test_the_last_fact_told_twice_changes_nothing(told: list[Fact]) -> None:
+    """But for what stays wanted once: the second telling of an older version ends that."""
+    cache = tables()
+    put(cache, *told)
+    if told and not isinstance(told[-1], (PutItems, PutPage, Apply)):
+        before = list(cache.db.iterdump())
+        put(cache, told[-1])
+        assert list(cache.db.iterdump()) == before
+    cache.db.close()

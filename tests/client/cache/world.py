@@ -1,0 +1,97 @@
+"""Values and files for the cache's tests."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sqlite3
+from pathlib import Path
+
+from kerio_resync.cache import schema
+from kerio_resync.cache.facts import Fact, FinishAttachment, PutContent, PutItems, SetFolders
+from kerio_resync.cache.reading import Wanted
+from kerio_resync.cache.store import Store
+from kerio_resync.cache.tables import Tables
+from kerio_resync.cache.writing import store
+from kerio_resync.model import Attachment, Folder, Identity, Item, Kind, Listed
+
+IDENTITY = Identity("https://mail.example.com", "user-1", "jan", "jan@example.com")
+INBOX = Folder("inbox", "root", "Inbox", "mail", "inbox")
+WORK = Folder("work", "root", "Work", "mail")
+PEOPLE = Folder("people", "root", "Contacts", "contact", "default")
+ROOT = Folder("root", "", "~jan@example.com", None)
+FOLDERS = SetFolders((ROOT, INBOX, WORK, PEOPLE), {"inbox": 0, "work": 10, "people": 5})
+
+
+def listed(name: str, watermark: int = 1, date: str | None = "2026-03-01T00:00:00Z", size: int = 100) -> Listed:
+    return Listed(name, watermark, size, date)
+
+
+def mail(
+    name: str,
+    watermark: int = 1,
+    folder: str = "inbox",
+    *,
+    text: str = "Hello",
+    title: str = "Subject",
+    date: str | None = "2026-03-01T00:00:00Z",
+    attached: tuple[Attachment, ...] = (),
+    kind: Kind = "mail",
+    extra: bytes | None = None,
+) -> Item:
+    parts = [{"content": text, "contentType": "ctTextPlain"}]
+    payload = json.dumps({"displayableParts": parts, "id": name, "subject": title}, sort_keys=True).encode()
+    return Item(
+        name, folder, kind, watermark, title, "Ann <ann@example.com>", "jan@example.com", date, size=len(payload),
+        message_id=f"<{name}@example.com>", payload=payload, extra=extra, attachments=attached,
+    )  # fmt: skip
+
+
+def attachment(name: str, size: int | None = 5) -> Attachment:
+    return Attachment(f"id-{name}", f"/webmail/api/download/{name}", name, "application/pdf", "", size)
+
+
+def wanted(item: Item) -> Wanted:
+    return Wanted(item.id, item.folder_id, item.kind, item.watermark)
+
+
+def tables() -> Tables:
+    """A cache in memory, written to without an owner; a transaction is open."""
+    db = sqlite3.connect(":memory:", isolation_level=None)
+    db.execute("PRAGMA foreign_keys = 1")
+    schema.lay_out(db, IDENTITY)
+    found = Tables(db)
+    found.begin()
+    store(found, [FOLDERS])
+    return found
+
+
+async def filled(path: Path, *facts: Fact) -> Store:
+    """A new cache with the folders and these facts, durable."""
+    made = await Store.create(path, IDENTITY)
+    for each in (FOLDERS, *facts):
+        await made.put(each)
+    await made.flush()
+    return made
+
+
+def whole(number: int, data: bytes) -> tuple[Fact, Fact]:
+    """The facts that bring in an attachment's content."""
+    return PutContent(number, 0, data), FinishAttachment(number, hashlib.sha256(data).digest(), len(data))
+
+
+def rows(path: Path, query: str) -> list[tuple[object, ...]]:
+    """What a person with sqlite3 sees."""
+    db = sqlite3.connect(path)
+    try:
+        return db.execute(query).fetchall()
+    finally:
+        db.close()
+
+
+def put(found: Tables, *facts: Fact) -> None:
+    store(found, facts)
+
+
+def items(*names: str) -> PutItems:
+    return PutItems(tuple(mail(each) for each in names))
