@@ -17,7 +17,7 @@ import pytest
 from kerio_resync.errors import Exit
 
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
-COMMANDS = ("rebuild", "verify", "status", "digest", "demo")
+COMMANDS = ("rebuild", "verify", "status", "digest", "estimate", "upgrade", "start", "demo")
 
 
 def blocks(language: str) -> list[str]:

@@ -177,6 +177,49 @@ def digest(profile: Profile = None) -> None:
 
 
 @app.command()
+def estimate(
+    server: Annotated[
+        str | None, typer.Option(metavar="URL", help="The server, such as https://mail.example.com.")
+    ] = None,
+    user: Annotated[str | None, typer.Option(metavar="NAME", help="The name to log in with.")] = None,
+    bwlimit: BwLimit = None,
+    max_in_flight: InFlight = None,
+    ca_file: CaFile = None,
+    json: Json = False,
+    quiet: Quiet = False,
+    log_file: LogFile = None,
+    profile: Profile = None,
+) -> None:
+    """Say how long a local upgrade and a rebuild would take here, now, with a notice to send to users."""
+    view = View(json, quiet, log_file)
+    place = _before.folder(profile)
+    given = _lasting(ca_file, bwlimit, max_in_flight) | {"server": server, "user": user}
+    _end(lambda: commands.estimate(place, given, view), place)
+
+
+@app.command()
+def upgrade(json: Json = False, quiet: Quiet = False, log_file: LogFile = None, profile: Profile = None) -> None:
+    """Bring the database up to date: nothing to do, upgraded, put off to the next start, or to be rebuilt."""
+    view = View(json, quiet, log_file)
+    place = _before.folder(profile)
+    _end(lambda: commands.upgrade(place, view), place)
+
+
+@app.command()
+def start(
+    command: Annotated[list[str], typer.Argument(metavar="-- COMMAND...", help="The program, with its arguments.")],
+    json: Json = False,
+    quiet: Quiet = False,
+    log_file: LogFile = None,
+    profile: Profile = None,
+) -> None:
+    """Upgrade first, then run COMMAND; never before the database is ready. Ends with COMMAND's exit code."""
+    view = View(json, quiet, log_file)
+    place = _before.folder(profile)
+    _end(lambda: commands.start(place, command, view), place)
+
+
+@app.command()
 def demo(
     imports: Annotated[
         list[Path] | None,

@@ -10,17 +10,19 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from kerio_resync import display, words
 from kerio_resync.errors import BadSettings, Exit, explain
 from kerio_resync.events import Event, Listener, Notice, RunFinished
-from kerio_resync.process import run
+from kerio_resync.process import complain, run
 
 if TYPE_CHECKING:
     from kerio_resync.settings import Settings
+    from kerio_resync.upgrade.decide import Step
 
 T = TypeVar("T")
 Summary = dict[str, Any]
@@ -98,6 +100,84 @@ async def digest_lines(settings: Settings) -> list[str]:
     import kerio_resync
 
     return [line.rstrip("\n") async for line in kerio_resync.digest(settings)]
+
+
+def upgrade(profile: Path, view: View) -> Exit:
+    return _upgrade(profile, view, _sentences).exit
+
+
+def start(profile: Path, command: Sequence[str], view: View) -> Exit:
+    """Ends with the program's own exit code; where it can take over this process, it does not end at all."""
+    from kerio_resync.upgrade.gate import start as pass_gate
+
+    return cast(Exit, pass_gate(profile, command, lambda: _upgrade(profile, view, lambda _: ())))
+
+
+def _upgrade(profile: Path, view: View, summarise: Callable[[Mapping[str, Any]], Sequence[str]]) -> Step:
+    """The step that was taken; why the database is not ready, if it isn't, is said on standard error."""
+    step = _up_to_date(profile)
+    if step is not None:
+        with display.opened(as_json=view.as_json, quiet=view.quiet, log_file=view.log_file, summarise=summarise) as shown:
+            shown(RunFinished(ok=True, exit_code=step.exit, summary=_step_as_json(step)))
+        return step
+    from kerio_resync.settings import load
+    from kerio_resync.upgrade import procedure
+
+    taken: list[Step] = []
+
+    async def rebuild(settings: Settings, listen: Listener) -> Any:
+        import kerio_resync
+
+        return await kerio_resync.rebuild(_online(profile, {}), listen)
+
+    def judge(step: Step) -> tuple[Exit, Summary]:
+        taken.append(step)
+        return step.exit, _step_as_json(step)
+
+    settings = load(profile, {})
+    watch(view, settings, lambda listen: procedure.upgrade(settings, listen, rebuild=rebuild), judge, summarise)
+    if not taken[0].ready:
+        for sentence in taken[0].sentences(words.size):
+            complain(sentence)
+    return taken[0]
+
+
+def _up_to_date(profile: Path) -> Step | None:
+    """The quick way, for every start: nothing but the file's first bytes is read."""
+    from kerio_resync.upgrade.decide import Facts, decide
+    from kerio_resync.upgrade.look import look
+    from kerio_resync.upgrade.versions import spoken
+
+    found = look(profile / "cache.db")
+    if found.state != "current" or (profile / "upgrade.json").exists():
+        return None
+    return decide(Facts("current", spoken(found.version), spoken(found.version)))
+
+
+def _step_as_json(step: Step) -> Summary:
+    sentences = step.sentences(words.size)
+    return step.as_json() | ({"sentences": sentences} if step.ready else {"error": " ".join(sentences)})
+
+
+def _sentences(summary: Mapping[str, Any]) -> Sequence[str]:
+    return [str(each) for each in summary["sentences"]]
+
+
+def estimate(profile: Path, given: Mapping[str, Any], view: View) -> Exit:
+    from kerio_resync.settings import load
+    from kerio_resync.upgrade import forecast
+
+    settings = load(profile, given)
+    if settings.server and settings.user:
+        with suppress(BadSettings):  # without a password the half that needs none is said
+            settings = _online(profile, given)
+    return watch(
+        view,
+        settings,
+        lambda listen: forecast.estimate(settings, listen),
+        lambda found: (Exit.DONE, {**found.as_json(), "lines": found.lines(words.size, words.span)}),
+        lambda summary: [str(line) for line in summary["lines"]],
+    )
 
 
 def watch(

@@ -249,7 +249,7 @@ def test_settings_that_make_no_sense_are_one_line(
 
 
 @pytest.mark.parametrize(
-    "arguments", [["rebuild", "--password", "x"], ["rebuild", "--attachments", "some"], ["upgrade"], ["--nonsense"]]
+    "arguments", [["rebuild", "--password", "x"], ["rebuild", "--attachments", "some"], ["unheard-of"], ["--nonsense"]]
 )
 def test_usage_errors_are_exit_2(call: Call, arguments: list[str]) -> None:
     code, out, err = call(*arguments)

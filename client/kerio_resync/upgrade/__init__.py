@@ -1,5 +1,37 @@
 """The upgrade procedure: what a start of the mail program has to do about the database, and doing it.
 
+    from kerio_resync.upgrade import upgrade
+
+    step = await upgrade(Settings(profile=Path("profile")), listen=print)
+    if step.ready: ...
+
 `decide` says which step is next, `look` what the file is, `procedure` takes the step, `migrate` carries an old database
-over, `gate` lets the mail program start only then, `estimate` says beforehand how long it will take.
+over, `gate` lets the mail program start only then, `forecast` says beforehand how long it will take. Everything is
+imported on first use: at most starts there is nothing to do.
 """
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from kerio_resync.upgrade.decide import Step
+    from kerio_resync.upgrade.forecast import Estimate, estimate
+    from kerio_resync.upgrade.procedure import start, upgrade
+
+__all__ = ["Estimate", "Step", "estimate", "start", "upgrade"]
+
+_HOME = {
+    "Estimate": "forecast",
+    "Step": "decide",
+    "estimate": "forecast",
+    "start": "procedure",
+    "upgrade": "procedure",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)

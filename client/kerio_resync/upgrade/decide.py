@@ -66,7 +66,7 @@ class Step:
         facts = self.facts
         match self.action:
             case "nothing":
-                return [f"The database is up to date (format {facts.version})."]
+                return ["The database is up to date."]
             case "migrate" if self.done:
                 return [f"The database was upgraded from format {facts.version} to {facts.wanted}."]
             case "migrate":

@@ -1,7 +1,7 @@
 """From format 7.1 to 7.2.0: the new database is built beside the old one, proven, and only then takes its place.
 
-Two threads share the work: one reads the old file and makes of its rows what the new one holds, checksums included, the
-other writes. Between them at most `AHEAD` batches of some megabytes wait, whatever the sizes of mails and attachments.
+Two threads share the work: one reads the old file and makes of its rows what the new one holds, the other adds the
+checksums and writes. Between them at most `AHEAD` batches of some megabytes wait, whatever the sizes of mails and attachments.
 The old file is locked throughout, and not changed. Proven means: every item and content that the old file says it has is
 in the new one; everything read back holds the checksum that was made of it before it was written; SQLite finds the file
 sound; every pending change is there. What is not right in the old file is CacheDamaged, naming no mail.
@@ -10,12 +10,10 @@ sound; every pending change is there. What is not right in the old file is Cache
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import itertools
 import queue
 import threading
 import time
-import zlib
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from concurrent.futures import ThreadPoolExecutor
@@ -27,7 +25,7 @@ from kerio_resync.cache.changes import change_sum
 from kerio_resync.cache.facts import LocalChange
 from kerio_resync.cache.files import holders
 from kerio_resync.cache.legacy.reading import Old, OldItem, Run
-from kerio_resync.cache.legacy.schema import HOMES
+from kerio_resync.cache.legacy.schema import HOMES, LINE
 from kerio_resync.cache.legacy.target import Content, Mark, Target, intact, sound
 from kerio_resync.cache.schema import CHUNK
 from kerio_resync.cache.sums import sha256
@@ -235,23 +233,20 @@ def _made(source: Old, kind: Kind, found: list[OldItem], mark: Mark) -> Iterator
                     yield batch
                     batch, held = Batch(mark, whole=False), 0
                 batch.contents.append(content)
-                held += sum(len(data) for _, data in content.chunks)
+                held += len(content.data)
     batch.mark, batch.whole = _after(found, mark), True
     yield batch
 
 
 def _content(source: Old, item: str, run: Run) -> Iterator[Content]:
-    digest, size = hashlib.sha256(), 0
+    size = 0
     lines = source.content(run)
     while True:
-        part = list(itertools.islice(lines, CHUNK // 65536))
-        data = b"".join(part)
-        digest.update(data)
+        data = b"".join(itertools.islice(lines, CHUNK // LINE))
         last = len(data) < CHUNK or size + len(data) == run.bytes
         if last and next(lines, None) is not None:
             raise CacheDamaged("a content is longer than it says")
-        chunks = ((zlib.crc32(data), data),) if data else ()
-        yield Content(item, run.place, size, chunks, size + len(data), digest.digest() if last else None)
+        yield Content(item, run.place, size, data, last)
         size += len(data)
         if last:
             return

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from kerio_resync.errors import CacheDamaged, NotEnoughSpace
 from kerio_resync.events import Listener, Notice, PhaseChanged, Progress, nobody
-from kerio_resync.upgrade import notes
+from kerio_resync.upgrade import gate, notes
 from kerio_resync.upgrade.decide import Facts, Step, decide
 from kerio_resync.upgrade.look import Found, look
 from kerio_resync.upgrade.versions import UPGRADES, Migration, Moved, Survey, Upgrade, path_from, spoken, target
@@ -55,6 +55,12 @@ async def upgrade(
         listen(Notice(sentence))
     report = await (rebuild or _rebuild)(settings, listen)
     return _settled(settings, replace(step, done=True, summary={"rebuild": report.as_json()}))
+
+
+def start(settings: Settings, command: Sequence[str], listen: Listener = nobody) -> int:
+    """Upgrades, then lets `command` take over this process if the database is ready; else the exit code that says why
+    not. BadSettings, before anything is done, if there is no such program; else as `upgrade`."""
+    return gate.start(settings.profile, command, lambda: asyncio.run(upgrade(settings, listen)))
 
 
 def _settled(settings: Settings, step: Step) -> Step:

@@ -155,7 +155,7 @@ class Watched(sqlite3.Connection):
         return found
 connect = sqlite3.connect
 sqlite3.connect = lambda *args, **more: connect(*args, **{**more, "factory": Watched})
-for name in ("rename", "replace", "unlink", "fsync"):
+for name in ("rename", "replace", "unlink"):
     real = getattr(os, name)
     setattr(os, name, lambda *args, real=real, **more: (step(), real(*args, **more), step())[1])
 for name in ("rename", "unlink"):
@@ -329,8 +329,8 @@ def test_no_room_ends_with_figures_and_the_old_file_whole(
     profile = profile_of(old, tmp_path)
     connect = targets._connect
 
-    def small(path: Path) -> sqlite3.Connection:
-        db = connect(path)
+    def small(path: Path, *cache: int) -> sqlite3.Connection:
+        db = connect(path, *cache)
         db.execute("PRAGMA max_page_count = 60")
         return db
 

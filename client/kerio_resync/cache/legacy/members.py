@@ -107,13 +107,13 @@ def get_time(stored: Any) -> str:
         return digits
     if len(text) not in (25, 26) or text[10] != " " or text[13] != ":" or text[16] != ":" or text[19] != " ":
         raise ValueError("a time is no time")
+    if text[20] not in "+-":
+        raise ValueError("a time is no time")
     if text[25:] == "!":
         return f"{digits}T{text[11:13]}{text[14:16]}{text[17:19]}{text[20:25]}"
     offset = int(text[21:23]) * 60 + int(text[23:25])
-    zone = _zone(-offset if text[20] == "-" else offset)
-    moment = datetime(int(text[:4]), int(text[5:7]), int(text[8:10]),
-                      int(text[11:13]), int(text[14:16]), int(text[17:19]), tzinfo=zone).astimezone(UTC)  # fmt: skip
-    return f"{moment.year:04}{moment.month:02}{moment.day:02}T{moment.hour:02}{moment.minute:02}{moment.second:02}Z"
+    moment = datetime.fromisoformat(text[:19]) - timedelta(minutes=-offset if text[20] == "-" else offset)
+    return moment.isoformat().replace("-", "").replace(":", "") + "Z"
 
 
 _PERSON = ("name", "address", "contactId")

@@ -1,17 +1,20 @@
 """The database that a 7.1 file is carried over to: today's format, filled in bulk, resumable, and proven.
 
-What was carried over and how far that is (`upgrade_at` in `meta`) commit together, some 32 MiB at a time, so a kill or a
-power cut at any instant leaves a file that is gone on with. `upgrade_from` names the very file it is made from. Both go
-in the transaction that makes it a finished cache. Used by one thread at a time, but for `sound`.
+What was carried over and how far that is (`upgrade_at` in `meta`) commit together, some 16 MiB at a time, so a kill at
+any instant leaves a file that is gone on with. Commits don't wait for the disk, another thread urges it on meanwhile: after
+a power cut the file may be damaged, but then the proof at the end finds it, and it is made anew. `upgrade_from` names
+the very file it is made from. Both go in the transaction that makes it a finished cache. Used by one thread at a time.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import sqlite3
 import zlib
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -19,7 +22,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from kerio_resync.cache import changes, folders, items
-from kerio_resync.cache.bulk import array, insert
+from kerio_resync.cache.bulk import array
 from kerio_resync.cache.facts import AddChange, LocalChange, PutItems, SetFolders
 from kerio_resync.cache.files import SIDECARS, beside, sync_folder
 from kerio_resync.cache.schema import PAGE_SIZE, check_header, lay_out
@@ -32,22 +35,21 @@ from kerio_resync.model import Folder, Identity, Item
 FROM: Final = "upgrade_from"
 AT: Final = "upgrade_at"
 NOT_HERE: Final = "not in the database that this one was made from"
-_COMMIT: Final = 32 * 1024 * 1024
-_CACHE_KIB: Final = 40 * 1024
+_COMMIT: Final = 16 * 1024 * 1024
+_CACHE_KIB: Final = 20 * 1024
+_READING_KIB: Final = 4 * 1024
 _PAGE: Final = 100
 
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """Consecutive bytes of a content of item `item`, in chunks of 256 KiB (the last may be shorter), each with its
-    CRC-32. `sha256`: of the whole, with its last bytes; `size` then is the whole's."""
+    """A chunk of a content of item `item`: 256 KiB, the `last` one (or the only one, maybe empty) as many as are left."""
 
     item: str
     ordinal: int
     offset: int
-    chunks: tuple[tuple[int, bytes], ...]
-    size: int = 0
-    sha256: bytes | None = None
+    data: bytes
+    last: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,10 +70,14 @@ class Target:
         self._tables = Tables(db)
         self._weight = 0
         self._numbers: dict[tuple[str, int], int] = {}
+        self._digest = hashlib.sha256()
+        self._file = os.open(path, os.O_RDWR)  # closed after the connection: a close drops the process's locks
+        self._urging = ThreadPoolExecutor(1, "urges the disk on")
+        self._urged: Future[None] | None = None
 
     @classmethod
     def open(cls, path: Path, identity: Identity, source: str) -> Target:
-        """Goes on with the file at `path` if it was begun from `source`, else begins anew: whatever else is there goes."""
+        """Goes on with the file at `path` if it was begun from `source`, else begins anew: what else is there goes."""
         with translated(path):
             begun = source_of(path) == source
             if not begun:
@@ -85,8 +91,10 @@ class Target:
             return cls(path, db, begun)
 
     def close(self) -> None:
+        self._urging.shutdown()
         with suppress(sqlite3.Error):
             self.db.close()  # what is not committed goes
+        os.close(self._file)
 
     def mark(self) -> Mark:
         """Where the last commit left it. CacheDamaged."""
@@ -108,8 +116,8 @@ class Target:
             self._numbers.clear()
             if any(each.attachments for each in found):
                 rows = self.db.execute(
-                    "SELECT item.id, ordinal, attachment.number FROM item JOIN attachment ON attachment.item = item.number"
-                    " WHERE item.id IN (SELECT value FROM json_each(?))",
+                    "SELECT item.id, ordinal, attachment.number FROM item"
+                    " JOIN attachment ON attachment.item = item.number WHERE item.id IN (SELECT value FROM json_each(?))",
                     (array(each.id for each in found),),
                 ).fetchall()
                 self._numbers = {(row[0], row[1]): row[2] for row in rows}
@@ -121,22 +129,26 @@ class Target:
             self._weight += weight
 
     def put_content(self, content: Content) -> None:
-        """Stores bytes of a content of the items put last. CacheDamaged if there is no such attachment."""
+        """Stores a chunk, after those before it, of a content of the items put last. CacheDamaged if there is no such attachment."""
         number = self._numbers.get((content.item, content.ordinal))
         if number is None:
             raise CacheDamaged(f"a content belongs to no attachment of {content.item}")
+        if content.offset == 0:
+            self._digest = hashlib.sha256()
+        self._digest.update(content.data)
+        size = content.offset + len(content.data)
         with self._writing():
-            rows, offset = [], content.offset
-            for crc, data in content.chunks:
-                rows.append((number, offset, crc, data))
-                offset += len(data)
-            insert(self.db, 'INSERT INTO chunk (attachment, "offset", crc32, data)', "(?, ?, ?, ?)", rows)
-            if content.sha256 is not None:
+            if content.data:
+                self.db.execute(
+                    "INSERT INTO chunk VALUES (?, ?, ?, ?)",
+                    (number, content.offset, zlib.crc32(content.data), content.data),
+                )
+            if content.last:
                 self.db.execute(
                     "UPDATE attachment SET state = 'done', reason = '', received = ?, sha256 = ? WHERE number = ?",
-                    (content.size, content.sha256, number),
+                    (size, self._digest.digest(), number),
                 )
-            self._weight += offset - content.offset
+            self._weight += len(content.data)
 
     def put_change(self, change: LocalChange) -> None:
         with self._writing():
@@ -154,6 +166,8 @@ class Target:
             self.db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (AT, told))
             self.db.execute("COMMIT")
         self._weight = 0
+        if self._urged is None or self._urged.done():
+            self._urged = self._urging.submit(os.fsync, self._file)
 
     def finish(self, sync_key: str | None, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
         """Makes it a finished cache: nothing in it says any more that it is being made."""
@@ -193,7 +207,7 @@ def source_of(path: Path) -> str | None:
     if not path.exists():
         return None
     try:
-        with closing(_connect(path)) as db:
+        with closing(_connect(path, _READING_KIB)) as db:
             return _meta(db, FROM)
     except sqlite3.Error:
         return None
@@ -202,7 +216,7 @@ def source_of(path: Path) -> str | None:
 def sound(path: Path, tell: Callable[[int], None]) -> list[str]:
     """Reads everything back and computes every checksum again: what does not hold. `tell` hears of bytes read."""
     wrong: list[str] = []
-    with translated(path), closing(_connect(path)) as db:
+    with translated(path), closing(_connect(path, _READING_KIB)) as db:
         db.execute("PRAGMA query_only = 1")
         after = 0
         while rows := items.read(
@@ -230,7 +244,7 @@ def _unsound_chunks(db: sqlite3.Connection, tell: Callable[[int], None]) -> list
 
 def intact(path: Path) -> list[str]:
     """SQLite's own check of the whole file."""
-    with translated(path), closing(_connect(path)) as db:
+    with translated(path), closing(_connect(path, _READING_KIB)) as db:
         found = [str(row[0]) for row in db.execute("PRAGMA integrity_check(10)")]
         found += [f"{row[0]} {row[1]} has no {row[2]}" for row in db.execute("PRAGMA foreign_key_check")]
     return [line for line in found if line != "ok"]
@@ -249,10 +263,10 @@ def _begin(path: Path, identity: Identity, source: str) -> None:
     sync_folder(path.parent)
 
 
-def _connect(path: Path) -> sqlite3.Connection:
+def _connect(path: Path, cache: int = _CACHE_KIB) -> sqlite3.Connection:
     db = sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True, isolation_level=None, timeout=2.0)
     try:
-        for pragma in (f"cache_size = -{_CACHE_KIB}", "synchronous = NORMAL", "foreign_keys = 1", "trusted_schema = 0"):
+        for pragma in (f"cache_size = -{cache}", "synchronous = OFF", "foreign_keys = 1", "trusted_schema = 0"):
             db.execute(f"PRAGMA {pragma}")
         db.execute("PRAGMA journal_mode = TRUNCATE").fetchone()
     except BaseException:

@@ -13,12 +13,13 @@ import shutil
 import statistics
 import tempfile
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
-from kerio_resync.errors import ResyncError, explain
+from kerio_resync.errors import BadSettings, ResyncError, explain
 from kerio_resync.events import Event, Listener, PhaseChanged, Progress, nobody
 from kerio_resync.resync.rebuild import prepare, rebuild
 from kerio_resync.server.kerio import KerioMailbox
@@ -26,8 +27,6 @@ from kerio_resync.server.mailbox import Mailbox
 from kerio_resync.settings import Settings
 from kerio_resync.upgrade import migrate
 from kerio_resync.upgrade.look import look
-from kerio_resync.words import size as spoken_size
-from kerio_resync.words import span
 
 SAMPLE: Final = 96 * 1024 * 1024  # bytes of the old database that are carried over for a trial
 PROBE: Final = 8.0  # seconds of a rebuild; with logging in and out it stays under 10
@@ -68,34 +67,28 @@ class Estimate:
     def as_json(self) -> dict[str, Any]:
         return {**asdict(self), "notice": self.notice()}
 
-    def lines(self) -> list[str]:
-        """For people."""
-        return [
-            *self._upgrade_lines(),
-            *self._rebuild_lines(),
-            "",
-            "A notice to send:",
-            "",
-            *self.notice().splitlines(),
-        ]
+    def lines(self, size: Callable[[float], str], span: Callable[[float], str]) -> list[str]:
+        """For people; `size` turns bytes into words, `span` seconds."""
+        measured = [*self._upgrade_lines(size, span), *self._rebuild_lines(size, span)]
+        return [*measured, "", "A notice to send:", "", *self.notice().splitlines()]
 
-    def _upgrade_lines(self) -> list[str]:
+    def _upgrade_lines(self, size: Callable[[float], str], span: Callable[[float], str]) -> list[str]:
         if self.upgrade is None:
             return [f"Local upgrade: {self.upgrade_problem}."]
         room = "enough room" if self.needed_bytes <= self.free_bytes else "NOT ENOUGH ROOM"
         return [
-            f"Local upgrade of {spoken_size(self.old_bytes)}: about {_spoken(self.upgrade)}"
+            f"Local upgrade of {size(self.old_bytes)}: about {_spoken(self.upgrade, span)}"
             f" (the vendor's figure: {span(self.vendor_seconds)}).",
-            f"It needs {spoken_size(self.needed_bytes)} on the disk; {spoken_size(self.free_bytes)} are free: {room}.",
+            f"It needs {size(self.needed_bytes)} on the disk; {size(self.free_bytes)} are free: {room}.",
         ]
 
-    def _rebuild_lines(self) -> list[str]:
+    def _rebuild_lines(self, size: Callable[[float], str], span: Callable[[float], str]) -> list[str]:
         if self.rebuild is None:
             return [f"Rebuild from the server: {self.rebuild_problem}."]
         return [
-            f"Rebuild from the server ({self.mailbox_items:,} items, {spoken_size(self.mailbox_bytes)}):"
-            f" about {_spoken(self.rebuild)}.",
-            f"Measured: round trip {self.round_trip * 1000:.0f} ms, {spoken_size(self.rate)}/s.",
+            f"Rebuild from the server ({self.mailbox_items:,} items, {size(self.mailbox_bytes)}):"
+            f" about {_spoken(self.rebuild, span)}.",
+            f"Measured: round trip {self.round_trip * 1000:.0f} ms, {size(self.rate)}/s.",
         ]
 
     def notice(self) -> str:
@@ -125,7 +118,10 @@ async def estimate(settings: Settings, listen: Listener = nobody, *, mailbox: Ma
     """Measures both. BadSettings if the profile can't be used; what can't be measured is said in the Estimate.
 
     `mailbox`: instead of the Kerio server's; it is opened and closed twice."""
-    prepare(settings)
+    if settings.server and settings.user:
+        prepare(settings)
+    elif not settings.profile.is_dir():
+        raise BadSettings(f"there is no profile folder {settings.profile}")
     free = shutil.disk_usage(settings.profile).free
     found = await asyncio.to_thread(_local, settings, Estimate(free_bytes=free))
     try:
@@ -187,8 +183,8 @@ class _Ear:
 
 
 async def _remote(settings: Settings, listen: Listener, mailbox: Mailbox | None, found: Estimate) -> Estimate:
-    if not settings.server or not settings.user:
-        return replace(found, rebuild_problem="no server and user are set")
+    if mailbox is None and not (settings.server and settings.user and settings.password.get_secret_value()):
+        return replace(found, rebuild_problem="it can't be said without a server, a user and a password")
     listen(PhaseChanged("session"))
     mailbox = mailbox or KerioMailbox(settings)
     await mailbox.open()
@@ -227,7 +223,7 @@ async def _probe(settings: Settings, folder: Path, mailbox: Mailbox, found: Esti
     return replace(found, rebuild=foretold, rate=ear.last.rate)
 
 
-def _spoken(each: Range) -> str:
+def _spoken(each: Range, span: Callable[[float], str]) -> str:
     return f"{span(each.seconds)} ({span(each.low)} to {span(each.high)})"
 
 

@@ -1,0 +1,246 @@
+"""The upgrade procedure end to end: child processes, real files, a server that answers."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from kerio_mockserver.testing import Server, running
+
+from benchmarks.legacy import copy, write
+from kerio_resync import Settings, rebuild, status
+from kerio_resync.cache.facts import LocalChange, LocalFile
+from kerio_resync.cache.store import Store
+from kerio_resync.errors import Exit
+from kerio_resync.server.kerio import KerioMailbox
+from kerio_resync.upgrade import estimate
+from kerio_resync.upgrade.look import look
+
+PENDING = tuple(
+    LocalChange(
+        f"11111111-1111-4111-8111-11111111111{number}", "create", "mail", made="2026-03-01T09:30:00Z",
+        struct=json.dumps({"subject": f"offline {number}"}).encode(), files=(LocalFile("a", "t/t", b"x" * 70000),),
+    )
+    for number in range(3)
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Ended:
+    code: int
+    out: str
+    err: str
+
+
+async def run(*words: str, password: str = "") -> Ended:
+    child = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "kerio_resync", *words, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        env={**os.environ, "KERIO_RESYNC_PASSWORD": password},
+    )  # fmt: skip
+    out, err = await child.communicate()
+    assert child.returncode is not None
+    return Ended(child.returncode, out.decode(), err.decode())
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[Server]:
+    async with running(seed=5, mails=80, mailbox={"contacts": 9, "events": 7, "tasks": 3, "notes": 3}) as server:
+        yield server
+
+
+def settings(server: Server, profile: Path) -> Settings:
+    profile.mkdir(exist_ok=True)
+    (profile / "profile.toml").write_text(f'server = "{server.url}"\nuser = "{server.user}"\n')
+    return Settings.model_validate(
+        {"profile": profile, "server": server.url, "user": server.user, "password": server.password}
+    )
+
+
+async def old_cache(server: Server, profile: Path) -> Settings:
+    """A profile with the server's mailbox in format 7.1, and three changes that were not sent."""
+    told = settings(server, profile)
+    mailbox = KerioMailbox(told)
+    try:
+        await copy(mailbox, told.cache, pending=PENDING)
+    finally:
+        await mailbox.close()
+    return told
+
+
+async def outbox(told: Settings) -> set[str]:
+    return {str(row["id"]) for row in (await status(told)).outbox}
+
+
+async def test_the_upgraded_cache_equals_the_server_and_the_next_rebuild_fetches_only_changes(
+    server: Server, tmp_path: Path
+) -> None:
+    told = await old_cache(server, tmp_path / "p")
+    ended = await run("--profile", str(told.profile), "upgrade", "--json")
+    assert ended.code == Exit.DONE, ended.err
+    finished = json.loads(ended.out.splitlines()[-1])
+    assert finished["summary"]["upgraded"]["pending"] == 3
+    digest = await run("--profile", str(told.profile), "digest")
+    assert digest.out.splitlines() == [line.rstrip("\n") for line in server.store.digest()]
+    assert await outbox(told) == {each.uuid for each in PENDING}
+    assert not told.next_cache.exists()
+    server.core.stats.reset()
+    report = await rebuild(told)
+    assert report.salvaged == report.items["mail"] == 80
+    assert not {"Mails.getById", "download"} & set(server.core.stats.requests)
+    digest = await run("--profile", str(told.profile), "digest")
+    assert digest.out.splitlines() == [line.rstrip("\n") for line in server.store.digest()]
+
+
+async def test_damage_leads_to_a_rebuild_and_the_changes_arrive(server: Server, tmp_path: Path) -> None:
+    told = await old_cache(server, tmp_path / "p")
+    data = bytearray(told.cache.read_bytes())
+    at = data.index(b"mhMessageID")
+    data[at : at + 11] = bytes(11)
+    told.cache.write_bytes(data)
+    ended = await run("--profile", str(told.profile), "upgrade", password=server.password)
+    assert ended.code == Exit.USAGE
+    assert "kerio-resync rebuild" in ended.err
+    assert told.cache.read_bytes() == data
+    with (told.profile / "profile.toml").open("a") as file:
+        file.write('on_failure = "rebuild"\n')
+    ended = await run("--profile", str(told.profile), "start", "--", "sh", "-c", "exit 17", password=server.password)
+    assert ended.code == 17, ended.err
+    digest = await run("--profile", str(told.profile), "digest")
+    assert digest.out.splitlines() == [line.rstrip("\n") for line in server.store.digest()]
+    assert await outbox(told) == {each.uuid for each in PENDING}
+
+
+async def test_a_newer_format_is_refused_with_its_own_words(tmp_path: Path) -> None:
+    write(tmp_path / "cache.db", 5, 1000)
+    data = bytearray((tmp_path / "cache.db").read_bytes())
+    data[60:64], data[68:72] = (70900).to_bytes(4, "big"), b"KRSC"
+    (tmp_path / "cache.db").write_bytes(data)
+    for words in (("upgrade",), ("start", "--", "touch", str(tmp_path / "ran"))):
+        ended = await run("--profile", str(tmp_path), *words)
+        assert ended.code == Exit.USAGE
+        assert "a newer version of the program wrote it (format 7.9.0" in ended.err
+    assert not (tmp_path / "ran").exists()
+    assert (tmp_path / "cache.db").read_bytes() == data
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 100 MiB."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=100m", "none", str(folder)]
+    if os.geteuid() or subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("needs leave to mount")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+async def test_put_off_until_there_is_room(small_disk: Path, tmp_path: Path) -> None:
+    write(small_disk / "cache.db", 100, 20_000)
+    before, ran = (small_disk / "cache.db").read_bytes(), tmp_path / "ran"
+    (small_disk / "film.mkv").write_bytes(bytes(60 * 1024 * 1024))
+    for attempt in (1, 2, 3):
+        words = ("upgrade",) if attempt == 1 else ("start", "--", "touch", str(ran))
+        ended = await run("--profile", str(small_disk), *words)
+        assert ended.code == Exit.POSTPONED
+        assert "was not enough disk space to proceed with the upgrade of the database" in ended.err
+        assert str(small_disk) in ended.err
+        assert ("--drop-first" in ended.err) == (attempt > 1)
+        assert (small_disk / "cache.db").read_bytes() == before
+    assert not ran.exists()
+    (small_disk / "film.mkv").unlink()
+    ended = await run("--profile", str(small_disk), "start", "--", "touch", str(ran))
+    assert ended.code == 0, ended.err
+    assert ran.exists()
+    assert {each.name for each in small_disk.iterdir()} <= {"cache.db", "kerio-resync.lock", "kerio-resync.holder"}
+
+
+CHECK = "import sys; sys.exit(17 if int.from_bytes(open(sys.argv[1], 'rb').read(64)[60:64], 'big') == 70200 else 99)"
+
+
+def begin(profile: Path) -> subprocess.Popen[bytes]:
+    """A start whose program ends with 17 if the database is ready, else with 99."""
+    words = ["--profile", str(profile), "start", "--quiet", "--", sys.executable, "-c", CHECK, str(profile / "cache.db")]
+    return subprocess.Popen([sys.executable, "-m", "kerio_resync", *words], stderr=subprocess.PIPE)
+
+
+def ended(child: subprocess.Popen[bytes]) -> int:
+    child.communicate()
+    return child.returncode
+
+
+def test_the_program_never_runs_before_the_database_is_ready(tmp_path: Path) -> None:
+    write(tmp_path / "cache.db", 1200, 30_000)
+    killed = 0
+    for wait in (0.5, 0.9, 1.2):
+        child = begin(tmp_path)
+        time.sleep(wait)  # a kill at some instant of a real process: there is no other clock for it
+        if child.poll() is None:
+            child.send_signal(signal.SIGKILL)
+            killed += 1
+        assert ended(child) in (-signal.SIGKILL, 17)
+    assert killed
+    pair = [begin(tmp_path), begin(tmp_path)]
+    codes = sorted(ended(child) for child in pair)
+    assert codes in ([Exit.IN_USE, 17], [17, 17])
+    assert ended(begin(tmp_path)) == 17  # and nothing stays locked
+    assert look(tmp_path / "cache.db").state == "current"
+
+
+def test_a_program_that_is_nowhere_is_said_before_anything_is_done(tmp_path: Path) -> None:
+    write(tmp_path / "cache.db", 5, 1000)
+    child = subprocess.run(
+        [sys.executable, "-m", "kerio_resync", "--profile", str(tmp_path), "start", "--", "no-such-program"],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (child.returncode, look(tmp_path / "cache.db").state) == (Exit.USAGE, "old")
+    assert "no-such-program" in child.stderr
+
+
+async def test_up_to_date_says_so_at_once_in_few_words(server: Server, tmp_path: Path) -> None:
+    await (await Store.create(tmp_path / "cache.db", await _identity(server, tmp_path))).close()
+    for words in (("upgrade",), ("upgrade", "--quiet"), ("upgrade", "--json")):
+        done = await run("--profile", str(tmp_path), *words)
+        assert (done.code, done.err) == (0, "")
+        assert ("up to date" in done.out) == ("--quiet" not in words)
+    code = "import sys; sys.argv[1:] = ['--profile', sys.argv[1], 'upgrade']\ntry:\n from kerio_resync.quick import main; main()\n"
+    code += "finally:\n print(*sys.modules)"
+    out = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=True).stdout
+    assert not {"typer", "pydantic", "sqlite3", "asyncio", "kerio_resync.settings"} & set(out.split())
+
+
+async def _identity(server: Server, profile: Path):  # type: ignore[no-untyped-def]
+    mailbox = KerioMailbox(settings(server, profile))
+    try:
+        return await mailbox.open()
+    finally:
+        await mailbox.close()
+
+
+async def test_estimate_measures_both_ways_and_leaves_nothing(server: Server, tmp_path: Path) -> None:
+    told = await old_cache(server, tmp_path / "p")
+    before = {each.name for each in told.profile.iterdir()}
+    found = await estimate(told)
+    assert found.upgrade is not None
+    assert found.rebuild is not None
+    for each in (found.upgrade, found.rebuild):
+        assert 0 < each.low <= each.seconds <= each.high
+    assert found.mailbox_items >= 80
+    assert found.vendor_seconds == pytest.approx(told.cache.stat().st_size / 1e9 * 300)
+    assert "webmail" in found.notice()
+    assert {each.name for each in told.profile.iterdir()} == before
+    ended = await run("--profile", str(told.profile), "estimate", "--json", password=server.password)
+    assert ended.code == 0
+    assert json.loads(ended.out.splitlines()[-1])["summary"]["rebuild"]["seconds"] > 0
+    ended = await run("--profile", str(told.profile), "estimate")
+    assert ended.code == 0
+    assert "without a server, a user and a password" in ended.out
