@@ -1,0 +1,76 @@
+"""The gate: the program runs over a ready database only, with the lock held until it takes over."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+
+from benchmarks.legacy import IDENTITY, write
+from kerio_resync.cache.lock import ProfileLock
+from kerio_resync.cache.store import Store
+from kerio_resync.errors import BadSettings, CacheInUse, Exit
+from kerio_resync.upgrade.decide import Facts, Step
+from kerio_resync.upgrade.gate import start
+
+READY = Step("migrate", Facts("old"), done=True)
+
+
+class Program:
+    """Stands in for the mail program; `ran` how often, `locked` whether the profile was held when it took over."""
+
+    def __init__(self, profile: Path) -> None:
+        self.profile, self.ran, self.locked = profile, 0, False
+
+    def __call__(self, path: str, command: Sequence[str], unlock: Callable[[], None]) -> int:
+        self.ran += 1
+        self.locked = bool(ProfileLock(self.profile).holder())
+        return 17
+
+
+async def test_a_ready_database_lets_it_run_under_the_lock(tmp_path: Path) -> None:
+    await (await Store.create(tmp_path / "cache.db", IDENTITY)).close()
+    program = Program(tmp_path)
+    assert start(tmp_path, ["sh"], lambda: READY, hand_over=program) == 17
+    assert (program.ran, program.locked) == (1, True)
+    assert ProfileLock(tmp_path).holder() == ""
+
+
+@pytest.mark.parametrize(
+    ("step", "code"),
+    [
+        (Step("postpone", Facts("old")), Exit.POSTPONED),
+        (Step("offer", Facts("damaged")), Exit.USAGE),
+        (Step("migrate", Facts("old")), Exit.USAGE),
+    ],
+)
+def test_else_it_does_not_run(step: Step, code: Exit, tmp_path: Path) -> None:
+    program = Program(tmp_path)
+    assert start(tmp_path, ["sh"], lambda: step, hand_over=program) == code
+    assert program.ran == 0
+
+
+def test_a_database_that_was_put_back_in_between_is_noticed(tmp_path: Path) -> None:
+    write(tmp_path / "cache.db", 1, 100)
+    program = Program(tmp_path)
+    with pytest.raises(CacheInUse):
+        start(tmp_path, ["sh"], lambda: READY, hand_over=program)
+    assert program.ran == 0
+
+
+async def test_while_somebody_holds_the_profile_it_does_not_run(tmp_path: Path) -> None:
+    await (await Store.create(tmp_path / "cache.db", IDENTITY)).close()
+    program = Program(tmp_path)
+    with ProfileLock(tmp_path), pytest.raises(CacheInUse):
+        start(tmp_path, ["sh"], lambda: READY, hand_over=program)
+    assert program.ran == 0
+
+
+@pytest.mark.parametrize("command", [[], ["no-such-program"]])
+def test_a_program_that_is_nowhere_is_refused_first(command: list[str], tmp_path: Path) -> None:
+    def upgrade() -> Step:
+        raise AssertionError("nothing may be done before")
+
+    with pytest.raises(BadSettings):
+        start(tmp_path, command, upgrade)
