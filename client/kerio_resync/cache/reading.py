@@ -197,7 +197,7 @@ def totals(db: sqlite3.Connection) -> Totals:
         *one("SELECT count(*), coalesce(sum(size), 0) FROM wanted"),
         *(all_ - some for all_, some in zip(done, less, strict=True)),
         *one("SELECT count(*), coalesce(sum(size), 0) FROM attachment WHERE state = 'wanted'"),
-        *one("SELECT count(*) FROM skipped"),
+        *one("SELECT (SELECT count(*) FROM skipped) + (SELECT count(*) FROM attachment WHERE state = 'failed')"),
     )
 
 
@@ -249,7 +249,12 @@ def _attachments(db: sqlite3.Connection, numbers: Sequence[int]) -> dict[int, tu
 
 
 def skipped(db: sqlite3.Connection) -> tuple[SkippedRow, ...]:
-    return tuple(SkippedRow(*row) for row in db.execute("SELECT scope, id, reason FROM skipped ORDER BY scope, id"))
+    """Everything that was left out; contents that could not be had among it, as scope `attachment`."""
+    rows = db.execute(
+        "SELECT scope, id, reason FROM skipped UNION"
+        " SELECT 'attachment', id, reason FROM attachment WHERE state = 'failed' ORDER BY 1, 2"
+    )
+    return tuple(SkippedRow(*row) for row in rows)
 
 
 def chunk(db: sqlite3.Connection, table: str, attachment: int, offset: int) -> bytes:

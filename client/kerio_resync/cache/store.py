@@ -133,6 +133,10 @@ class Store:
         """The server's items after (kind, id), in that order; at most `limit`, fewer of large ones, () at the end."""
         return await self._read(lambda db: reading.items(db, after, limit))
 
+    async def retry_failed(self) -> None:
+        """Contents that could not be had are wanted again."""
+        await self._owner.ask(wants.retry_failed, writes=True)
+
     async def skipped(self) -> tuple[SkippedRow, ...]:
         return await self._read(reading.skipped)
 

@@ -122,3 +122,8 @@ def _move(tables: Tables, old: str, new: str, folder_id: str) -> None:
         _want(tables, [(new, folder, *row, 0)], _IN_ANY_CASE)
     elif not fresh and (kind := tables.kind(folder_id)):
         _want(tables, [_row(folder, kind, Listed(new, 0))], _IN_ANY_CASE)
+
+
+def retry_failed(tables: Tables) -> None:
+    """Contents that could not be had are wanted again."""
+    tables.db.execute("UPDATE attachment SET state = 'wanted', reason = '' WHERE state = 'failed'")

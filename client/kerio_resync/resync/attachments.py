@@ -11,7 +11,8 @@ import hashlib
 
 from kerio_resync.cache.facts import FinishAttachment, OmitAttachment, PutContent, RestartAttachment
 from kerio_resync.cache.reading import WantedAttachment
-from kerio_resync.errors import FolderDenied, ItemGone, ServerNonsense, ServerRefused, TooLarge
+from kerio_resync.errors import BadCredentials, ItemGone, ServerNonsense, ServerRefused, SessionExpired
+from kerio_resync.events import Skipped
 from kerio_resync.resync.run import Run
 
 STEP = 256 * 1024  # bytes handed to the writer at once
@@ -38,10 +39,14 @@ async def fetch_content(run: Run, wanted: WantedAttachment) -> None:
         await run.store.put(FinishAttachment(wanted.key, sha256=first[0], size=first[1]))
         run.nonsense = 0
     except ItemGone:
-        await run.store.put(OmitAttachment(wanted.key, "gone"))
-    except (ServerRefused, ServerNonsense, FolderDenied, TooLarge) as error:
-        await run.store.put(OmitAttachment(wanted.key, str(error)))
-        await run.skip("attachment", wanted.attachment.id or wanted.item_id, str(error))
+        # If its item is gone too, the change feed says so, and the record of this goes with it.
+        await run.store.put(OmitAttachment(wanted.key, "the server does not have it any more"))
+    except (ServerRefused, ServerNonsense) as error:
+        if error.scope == "run" and isinstance(error, (BadCredentials, SessionExpired)):
+            raise
+        reason = str(error) or type(error).__name__
+        await run.store.put(OmitAttachment(wanted.key, reason))
+        run.listen(Skipped("attachment", wanted.attachment.id or wanted.item_id, reason))
     run.meter.attachment_done()
 
 

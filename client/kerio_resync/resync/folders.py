@@ -73,7 +73,7 @@ async def refresh_folders(run: Run) -> list[Folder]:
 
 
 async def list_into(run: Run, folder: Folder, position: Position) -> None:
-    """Lists a folder to its end, each page stored with the position after it. Mails become wanted, the rest comes whole.
+    """Lists a folder to its end, each page stored with the position after it. Mails become wanted, others come whole.
 
     A folder that goes or is closed to us meanwhile is left out by name; the catch-up removes it if it is gone.
     """
@@ -96,9 +96,7 @@ async def list_into(run: Run, folder: Folder, position: Position) -> None:
 async def _list(run: Run, folder: Folder, position: Position, *, limit: int, whole: bool) -> None:
     overlap = run.settings.overlap
     before = set(position.tail)
-    async for page, after in list_folder(
-        run.mailbox, folder, position, limit=limit, overlap=overlap, whole=whole
-    ):
+    async for page, after in list_folder(run.mailbox, folder, position, limit=limit, overlap=overlap, whole=whole):
         fresh = [row for row in page.rows if row.id not in before]
         before = set(after.tail)
         for broken in page.malformed:

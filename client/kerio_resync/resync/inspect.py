@@ -33,7 +33,7 @@ from kerio_resync.settings import Settings
 
 @dataclass(frozen=True, slots=True)
 class FileStatus:
-    """One database file: whether it is there and readable, and what it holds. `state`: absent, ready, building, damaged."""
+    """One database file, and what it holds. `state`: absent, ready, building, damaged."""
 
     path: str
     state: str
@@ -53,7 +53,7 @@ class FileStatus:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """`outbox`: one dict a pending local change (id, action, kind, state, reason). `holder`: who holds the profile, or ""."""
+    """`outbox`: one dict a pending local change (id, action, kind, state, reason). `holder`: of the profile, or ""."""
 
     profile: str
     cache: FileStatus
@@ -69,7 +69,8 @@ class Status:
 
         return {
             "profile": self.profile, "cache": plain(self.cache), "building": plain(self.building),
-            "outbox": list(self.outbox), "holder": self.holder, "free_bytes": self.free_bytes, "asked_at": self.asked_at,
+            "outbox": list(self.outbox), "holder": self.holder,
+            "free_bytes": self.free_bytes, "asked_at": self.asked_at,
         }  # fmt: skip
 
 
@@ -173,9 +174,7 @@ class Check:
         run.listen(PhaseChanged("verify"))
         for problem in await run.store.check():
             self._name(f"damaged {problem}")
-        told, looping = without_loops(
-            await run.mailbox.folders(shared=run.settings.shared, public=run.settings.public)
-        )
+        told, looping = without_loops(await run.mailbox.folders(shared=run.settings.shared, public=run.settings.public))
         for each in looping:
             self._name(f"folder {each.id} is inside itself on the server")
         run.folders = {each.id: each for each in told}

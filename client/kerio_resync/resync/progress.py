@@ -1,7 +1,7 @@
 """How far a run has got and how long it will take: counters, and an estimate that is honest from the first seconds.
 
-A listing tells what a mail weighs as MIME, which is neither what its text weighs as JSON nor what its attachments weigh;
-so the estimate learns, from what has been fetched, how many text bytes and attachment bytes a listed byte stands for,
+A listing tells what a mail weighs as MIME, which is neither what its text weighs as JSON nor what its attachments
+weigh; so the estimate learns, from what has been fetched, how many text bytes and attachment bytes a listed byte stands for,
 and how many bytes on the wire a text byte costs (replies may be compressed). Time left is the wire bytes still to come
 over the rate of the last seconds. Pure: every method takes the time; `Meter` sends the events.
 """
@@ -113,8 +113,17 @@ class Meter:
         """Items became wanted outside a listing; their sizes are not known."""
         self.tally.items_total += count
 
-    def resume(self, *, items: int, attachments: int, attachments_wanted: int, stored: int, wanted: int, wanted_bytes: int,
-               attached_wanted: int) -> None:  # fmt: skip
+    def resume(
+        self,
+        *,
+        items: int,
+        attachments: int,
+        attachments_wanted: int,
+        stored: int,
+        wanted: int,
+        wanted_bytes: int,
+        attached_wanted: int,
+    ) -> None:
         """What an earlier run left: items and bytes stored, and still wanted."""
         tally = self.tally
         tally.items_done, tally.items_total = items, items + wanted

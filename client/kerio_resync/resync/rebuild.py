@@ -14,13 +14,11 @@ import shutil
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from pathlib import Path
 
 from kerio_resync.cache.lock import ProfileLock
-from kerio_resync.cache.rescue import rescue
 from kerio_resync.cache.salvage import Old
 from kerio_resync.cache.store import Store
-from kerio_resync.cache.swap import drop, swap
+from kerio_resync.cache.swap import swap
 from kerio_resync.errors import (
     BadSettings,
     CacheDamaged,
@@ -30,13 +28,15 @@ from kerio_resync.errors import (
     ServerNonsense,
     VerificationFailed,
 )
-from kerio_resync.events import Listener, Notice, PhaseChanged, RunStarted, nobody
+from kerio_resync.events import Listener, PhaseChanged, RunStarted, nobody
 from kerio_resync.model import Identity, Quota
 from kerio_resync.resync.attachments import fetch_contents
 from kerio_resync.resync.catchup import SYNC_KEY, WORKERS, catch_up, drain, renew_key
 from kerio_resync.resync.details import fetch_details
 from kerio_resync.resync.folders import list_into, mirrored, refresh_folders
 from kerio_resync.resync.listing import Position
+from kerio_resync.resync.opening import open_live, open_next, take_over_changes
+from kerio_resync.resync.part import rebuild_part
 from kerio_resync.resync.progress import Meter
 from kerio_resync.resync.report import Report
 from kerio_resync.resync.run import Run
@@ -62,7 +62,7 @@ async def rebuild(
     """Rebuilds `settings.cache` from the server and returns what came of it. `mailbox`: instead of the Kerio server's.
 
     Cancelling it stops the intake, keeps what is whole, and raises CancelledError; run again, it goes on from there.
-    Raises the errors of `kerio_resync.errors`: BadCredentials, Unreachable, ServerNonsense, NotEnoughSpace, CacheInUse …
+    Raises the errors of `kerio_resync.errors`: BadCredentials, Unreachable, ServerNonsense, NotEnoughSpace, …
     """
     started = clock()
     prepare(settings)
@@ -74,7 +74,10 @@ async def rebuild(
             async with _opened(settings, identity, listen) as (store, resumed):
                 listen(RunStarted(str(settings.profile), identity.server, identity.user, resumed))
                 run = Run(settings, listen, mailbox, store, Meter(listen, clock, lambda: mailbox.in_flight), clock)
-                await _build(run)
+                if settings.folders:
+                    await rebuild_part(run)
+                else:
+                    await _build(run)
                 return await _finish(run, started, resumed)
     except* ResyncError as group:
         raise single_error(group) from None
@@ -111,45 +114,18 @@ def prepare(settings: Settings) -> None:
 
 @asynccontextmanager
 async def _opened(settings: Settings, identity: Identity, listen: Listener) -> AsyncIterator[tuple[Store, bool]]:
-    """The half-built file if it fits, else a new one; (store, whether it is an earlier run's)."""
-    path = settings.next_cache
-    store = None
-    if settings.fresh:
-        drop(path)
-    elif path.exists():
-        try:
-            store = await Store.open(path)
-            if store.identity.server != identity.server or store.identity.account != identity.account:
-                await store.close()
-                store = None
-                listen(Notice(f"The half-built cache belongs to another account; it was set aside as {_aside(path)}."))
-        except CacheDamaged as error:
-            listen(Notice(f"The half-built cache can't be gone on with ({error}); it was set aside as {_aside(path)}."))
-    resumed = store is not None
-    if store is None:
-        store = await Store.create(path, identity)
+    """The file to write to, closed at the end: (store, whether an earlier run began it)."""
+    store, resumed = await (open_live(settings) if settings.folders else open_next(settings, identity, listen))
     try:
         yield store, resumed
     finally:
         await store.close()
 
 
-def _aside(path: Path) -> str:
-    """Renames a file that no longer fits, so that nothing in it is lost; its new name."""
-    number = 1
-    while (target := path.with_name(f"{path.name}.aside-{number}")).exists():
-        number += 1
-    for suffix in ("", "-wal", "-journal", "-shm"):
-        source = path.with_name(path.name + suffix)
-        if source.exists():
-            source.rename(target.with_name(target.name + suffix))
-    return target.name
-
-
 async def _build(run: Run) -> None:
     settings, listen = run.settings, run.listen
     listen(PhaseChanged("rescue"))
-    await _rescue(run)
+    await take_over_changes(run)
     await _resume(run)
     if await run.store.meta(SYNC_KEY) is None:
         await renew_key(run)  # before the first page, and committed
@@ -166,17 +142,6 @@ async def _build(run: Run) -> None:
         if run.old is not None:
             await run.old.close()
             await run.store.release()
-
-
-async def _rescue(run: Run) -> None:
-    if not run.settings.cache.exists():
-        return
-    rescued = await rescue(run.settings.cache, run.store)
-    await run.store.flush()
-    for sentence in rescued.sentences():
-        run.notice(sentence)
-    if run.settings.drop_first:
-        drop(run.settings.cache)
 
 
 async def _resume(run: Run) -> None:
@@ -227,6 +192,7 @@ async def _fetch(run: Run, todo: list[str]) -> None:
 async def _settle(run: Run) -> None:
     """Catches up, and lists again until the lists agree. KeyExpired on the way: a new key, and once more."""
     checks = renewals = 0
+    await run.store.retry_failed()
     while True:
         try:
             run.listen(PhaseChanged("catch-up"))
@@ -249,7 +215,9 @@ async def _settle(run: Run) -> None:
         if checks >= CHECKS and not changed:
             raise VerificationFailed(f"{found} items still differ from the server's lists", differences=found)
         if checks >= 3 * CHECKS:
-            run.notice("The mailbox changes faster than it can be compared; every difference met was settled by itself.")
+            run.notice(
+                "The mailbox changes faster than it can be compared; each difference met was settled by itself."
+            )
             return
 
 
@@ -260,9 +228,10 @@ async def _finish(run: Run, started: float, resumed: bool) -> Report:
         raise CacheDamaged(f"the new database failed its own check ({damage[0]})")
     held = await run.store.totals()
     skipped = tuple((row.scope, row.id, row.reason) for row in await run.store.skipped())
-    run.listen(PhaseChanged("swap"))
     await run.store.finish()
-    await swap(run.store, run.settings.cache)
+    if not run.settings.folders:
+        run.listen(PhaseChanged("swap"))
+        await swap(run.store, run.settings.cache)
     return Report(
         cache=run.settings.cache, folders=held.folders, items=held.items, attachments=held.attachments,
         plain_bytes=run.meter.tally.bytes_done, wire_bytes=run.mailbox.wire_bytes, seconds=run.clock() - started,

@@ -11,8 +11,9 @@ from kerio_resync.model import Kind
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """`plain_bytes`: of items and attachments fetched in this run; `wire_bytes`: body bytes as they travelled; `seconds`
-    of wall time. `skipped`: (scope, id, reason) of everything left out. `repaired`: rows the second listing brought in."""
+    """`plain_bytes`: of items and attachments fetched in this run; `wire_bytes`: body bytes as they travelled;
+    `seconds` of wall time. `skipped`: (scope, id, reason) of everything left out. `repaired`: rows that the second
+    listing brought in."""
 
     cache: Path
     folders: int = 0

@@ -1,6 +1,6 @@
 """Holds the cache against the server: ids and watermarks by a second listing, contents by checksums or by fetching.
 
-`relist` is the repairing kind, used by a rebuild: whatever disagrees becomes wanted, and asking for it by id settles it.
+`relist` is the repairing kind, used by a rebuild: what disagrees becomes wanted, and asking for it by id settles it.
 `verify` is the reporting kind: it names what disagrees and is not explained by a change since the last sync key.
 """
 
@@ -19,8 +19,8 @@ from kerio_resync.resync.catchup import SYNC_KEY
 from kerio_resync.resync.folders import mirrored
 from kerio_resync.resync.listing import Position, list_folder
 from kerio_resync.resync.run import Run
-from kerio_resync.server.mailbox import Mailbox
 from kerio_resync.server.items import digest as digest_struct
+from kerio_resync.server.mailbox import Mailbox
 
 WORKERS = 8
 NAMED = 1000  # differences named one by one; beyond that they are only counted
@@ -113,7 +113,12 @@ async def explained(mailbox: Mailbox, store: Store) -> tuple[set[str], bool]:
 
 
 def _ids(changes: Sequence[Change]) -> set[str]:
-    return {each for change in changes for each in (change.id, change.old_id, change.parent_id if change.is_folder else "") if each}
+    return {
+        each
+        for change in changes
+        for each in (change.id, change.old_id, change.parent_id if change.is_folder else "")
+        if each
+    }
 
 
 async def item_digests(store: Store) -> AsyncIterator[tuple[Kind, str, int, str]]:

@@ -1,0 +1,103 @@
+"""Which file a rebuild builds, and what is taken over from others before anything of them is dropped.
+
+A half-built file is gone on with if it belongs to the same account; one that does not, or can't be read, is set aside
+under a name that is told. `fresh` starts anew, but not before the pending changes that only the discarded file has are
+in the new one: until then it stays as `cache.db.next.dropped-N`, and a run that finds such a file takes it up first.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from kerio_resync.cache.files import holders, sidecars
+from kerio_resync.cache.rescue import rescue
+from kerio_resync.cache.store import Store
+from kerio_resync.cache.swap import drop
+from kerio_resync.errors import BadSettings, CacheDamaged, CacheInUse
+from kerio_resync.events import Listener, Notice
+from kerio_resync.model import Identity
+from kerio_resync.resync.part import UNDER_WAY
+from kerio_resync.resync.run import Run
+from kerio_resync.settings import Settings
+
+
+async def open_next(settings: Settings, identity: Identity, listen: Listener) -> tuple[Store, bool]:
+    """The file to build: (store, whether it is an earlier run's). CacheInUse, BadSettings, NotEnoughSpace."""
+    path = settings.next_cache
+    if path.exists() and settings.fresh:
+        _rename(path, "dropped")
+    if path.exists():
+        try:
+            store = await Store.open(path)
+        except CacheDamaged as error:
+            name = _rename(path, "aside").name
+            listen(Notice(f"The half-built cache can't be gone on with ({error}); it was set aside as {name}."))
+        else:
+            if same_owner(store.identity, identity):
+                return store, True
+            await store.close()
+            name = _rename(path, "aside").name
+            listen(Notice(f"The half-built cache is that of {store.identity.user}; it was set aside as {name}."))
+    return await Store.create(path, identity), False
+
+
+async def open_live(settings: Settings) -> tuple[Store, bool]:
+    """The cache that is in use, for a rebuild of a part of it: as `open_next`. BadSettings if there is none."""
+    path = settings.cache
+    if not path.exists():
+        raise BadSettings(f"there is no cache at {path} to rebuild a part of; run `kerio-resync rebuild` first")
+    if by := holders(path):
+        raise CacheInUse(f"{path} is open in {by[0]}")
+    store = await Store.open(path)
+    return store, bool(await store.meta(UNDER_WAY))
+
+
+def same_owner(held: Identity, asked: Identity) -> bool:
+    """Whether a file belongs to the account. The server may have got another name; the account's id stays."""
+    return held.account == asked.account
+
+
+async def take_over_changes(run: Run) -> None:
+    """Brings pending local changes of the old cache, and of files that earlier runs discarded, into the new one."""
+    settings = run.settings
+    for path in sorted(settings.profile.glob(f"{settings.next_cache.name}.dropped-*[0-9]")):
+        await _rescue_from(run, path)
+        drop(path)
+    if not settings.cache.exists():
+        return
+    if not await _is_ours(run, settings.cache):
+        name = _rename(settings.cache, "aside").name
+        run.notice(f"The cache belongs to another account; it was set aside as {name}, its pending changes with it.")
+        return
+    await _rescue_from(run, settings.cache)
+    if settings.drop_first:
+        drop(settings.cache)
+
+
+async def _rescue_from(run: Run, path: Path) -> None:
+    rescued = await rescue(path, run.store)
+    await run.store.flush()
+    for sentence in rescued.sentences():
+        run.notice(sentence)
+
+
+async def _is_ours(run: Run, path: Path) -> bool:
+    """False only if the file can be read and says that it is another's."""
+    try:
+        store = await Store.open(path, readonly=True)
+    except CacheDamaged:
+        return True
+    await store.close()
+    return same_owner(store.identity, run.store.identity)
+
+
+def _rename(path: Path, word: str) -> Path:
+    """Gives a file and its sidecars a free name `….<word>-N`; the new path."""
+    number = 1
+    while (target := path.with_name(f"{path.name}.{word}-{number}")).exists():
+        number += 1
+    beside = sidecars(path)
+    path.rename(target)
+    for each in beside:
+        each.rename(target.with_name(target.name + each.name.removeprefix(path.name)))
+    return target

@@ -1,0 +1,81 @@
+"""Rebuilds only some folders, in the cache that is there.
+
+Each item is fetched again and replaced in one transaction, so that the cache is whole at every instant; what is still
+to be fetched is recorded in it as wanted, and the position of each listing too, so that a run that was ended goes on
+where it was. What the server no longer lists is asked for by id, and goes if it is gone.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+
+from kerio_resync.cache.facts import PutPage, Relist, SetMeta, Want
+from kerio_resync.errors import BadSettings
+from kerio_resync.model import Folder, Listed
+from kerio_resync.resync.catchup import catch_up, drain
+from kerio_resync.resync.folders import mirrored, refresh_folders
+from kerio_resync.resync.listing import Position, list_folder
+from kerio_resync.resync.run import Run
+
+UNDER_WAY = "part"  # meta: the ids of the folders that are being rebuilt, JSON
+ROUND = 1_000_000_000  # of `Store.compare`: none that a whole rebuild uses
+
+
+def chosen(names: Sequence[str], folders: Iterable[Folder], paths: Mapping[str, str]) -> list[Folder]:
+    """The folders that `names` mean: by path (`Inbox/Projects`), or by bare name if only one bears it; folders inside
+    come along. BadSettings names what is not found."""
+    known = list(folders)
+    picked: dict[str, Folder] = {}
+    for name in names:
+        exact = [each for each in known if paths.get(each.id) == name] or [each for each in known if each.name == name]
+        if not exact:
+            raise BadSettings(f"there is no folder {name!r}; `kerio-resync status` and the view folder_tree show them")
+        if len(exact) > 1:
+            several = ", ".join(sorted(paths.get(each.id, each.name) for each in exact))
+            raise BadSettings(f"several folders are called {name!r}; give the path of one: {several}")
+        inside = paths.get(exact[0].id, name) + "/"
+        for each in known:
+            if each is exact[0] or paths.get(each.id, "").startswith(inside):
+                picked[each.id] = each
+    return list(picked.values())
+
+
+async def rebuild_part(run: Run) -> None:
+    """Fetches the chosen folders of `run.store`, the live cache, again, and catches up."""
+    await refresh_folders(run)
+    paths = {row.folder.id: row.path for row in await run.store.folders()}
+    folders = chosen(run.settings.folders, mirrored(run.folders.values()), paths)
+    ids = json.dumps(sorted(each.id for each in folders))
+    if await run.store.meta(UNDER_WAY) != ids:
+        for each in folders:
+            await run.store.put(Relist(each.id))
+        await run.store.put(SetMeta(UNDER_WAY, ids))
+        await run.store.flush()
+    todo = {row.folder.id: row for row in await run.store.folders() if not row.listed}
+    run.meter.tally.folders_total = len(folders)
+    for folder in folders:
+        if folder.id in todo:
+            await _want_all(run, folder, Position.from_bytes(todo[folder.id].position))
+        run.meter.tally.folders_done += 1
+    await drain(run)
+    await catch_up(run)
+    await run.store.put(SetMeta(UNDER_WAY, ""))
+    await run.store.flush()
+
+
+async def _want_all(run: Run, folder: Folder, position: Position) -> None:
+    assert folder.kind is not None
+    async for page, after in list_folder(
+        run.mailbox, folder, position, limit=run.settings.page_size, overlap=run.settings.overlap
+    ):
+        await run.store.compare(folder.id, page.rows, ROUND)
+        run.meter.listed(folder.id, page.rows, done=after.done)
+        await run.store.put(Want(folder.id, folder.kind, page.rows))
+        if not after.done:
+            await run.store.put(PutPage(folder.id, (), position=after.to_bytes()))
+    unseen = await run.store.unseen(folder.id, ROUND)
+    if unseen:
+        run.meter.wanted(len(unseen))
+        await run.store.put(Want(folder.id, folder.kind, tuple(Listed(each, 0) for each in unseen)))
+    await run.store.put(PutPage(folder.id, (), position=Position(done=True).to_bytes(), done=True))
