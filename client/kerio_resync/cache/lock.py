@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import Final, Self
 
 from filelock import FileLock, Timeout
+
 from kerio_resync.cache.trouble import translated
 from kerio_resync.errors import CacheInUse
 

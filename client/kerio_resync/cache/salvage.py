@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Awaitable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Final, Self
@@ -42,14 +42,11 @@ class Old:
         """None if there is no file. Whether it is of any use shows when it is read."""
         return cls(path) if path.is_file() else None
 
-    def close(self) -> Awaitable[None]:
-        """Lets go of the file; may be awaited, and need not be."""
+    async def close(self) -> None:
+        """Lets go of the file; afterwards it gives nothing more."""
         line, self._line, self._useless = self._line, None, True
-        if line is None:
-            done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            done.set_result(None)
-            return done
-        return line.end()
+        if line is not None:
+            await line.close()
 
     async def take(self, rows: Sequence[Wanted]) -> tuple[Salvaged, ...]:
         """What the old cache holds of these rows in just the version that is wanted; the contents are only named."""

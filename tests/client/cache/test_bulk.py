@@ -3,6 +3,7 @@ from __future__ import annotations
 import sqlite3
 
 import pytest
+
 from kerio_resync.cache.bulk import among, array, insert
 
 

@@ -3,12 +3,12 @@ from __future__ import annotations
 import hashlib
 
 import pytest
+
 from kerio_resync.cache import reading
 from kerio_resync.cache.checking import holds
 from kerio_resync.cache.facts import FinishAttachment, OmitAttachment, PutContent, PutItems, RestartAttachment
 from kerio_resync.cache.schema import CHUNK
 from kerio_resync.cache.tables import Tables
-
 from tests.client.cache.world import attachment, mail, put, tables
 
 DATA = bytes(range(256)) * (3 * CHUNK // 256) + b"tail"

@@ -10,14 +10,14 @@ from random import Random
 
 import pytest
 
-from kerio_resync.cache.facts import AddChange, LocalChange, LocalFile, PutItems, PutLocal, PutSalvaged
+from kerio_resync.cache.facts import AddChange, Fact, LocalChange, LocalFile, PutItems, PutLocal, PutSalvaged
 from kerio_resync.cache.outbox import Outbox
 from kerio_resync.cache.rescue import Rescued, rescue
 from kerio_resync.cache.salvage import Old
 from kerio_resync.cache.store import Store
 from kerio_resync.cache.swap import swap
 from kerio_resync.model import Item
-from tests.client.cache.world import attachment, filled, mail, wanted, whole
+from tests.client.cache.world import attachment, filled, mail, size, wanted, whole
 
 FILES = {n: Random(n).randbytes(30_000 + n * 9_000) for n in range(8)}
 MAILS = {
@@ -45,7 +45,7 @@ class Found:
 
 
 async def old_cache(path: Path) -> None:
-    facts = [PutItems(tuple(MAILS.values())), *(AddChange(each) for each in CHANGES.values())]
+    facts: list[Fact] = [PutItems(tuple(MAILS.values())), *(AddChange(each) for each in CHANGES.values())]
     facts += [fact for n, data in FILES.items() for fact in whole(n + 1, data)]
     await (await filled(path, *facts, PutLocal(mail("local:1", title="kept")))).close()
 
@@ -87,13 +87,13 @@ async def carry(folder: Path, mails: dict[str, Item]) -> Found:
 async def damage_once(pristine: Path, folder: Path, number: int) -> Found:
     chance = Random(f"damage/{number}")
     shutil.copy(pristine, folder / "cache.db")
-    size = pristine.stat().st_size
+    total = size(pristine)
     length = int(2 ** chance.uniform(0, 15))
-    start = chance.randrange(100) if chance.random() < 0.1 else chance.randrange(size)
+    start = chance.randrange(100) if chance.random() < 0.1 else chance.randrange(total)
     with (folder / "cache.db").open("r+b") as file:
         file.seek(start)
         noise = chance.choice([chance.randbytes(length), bytes(length), b"\xff" * length])
-        file.write(noise[: size - start])
+        file.write(noise[: total - start])
     found = await carry(folder, MAILS)
     for uuid, change in found.changes.items():
         assert change == CHANGES[uuid]
@@ -106,7 +106,7 @@ async def damage_once(pristine: Path, folder: Path, number: int) -> Found:
     assert rescued.uncounted or lost <= rescued.unreadable
     if lost:
         assert rescued.aside is not None
-        assert rescued.aside.exists()
+        assert size(rescued.aside) > 0
     return found
 
 

@@ -7,7 +7,6 @@ from kerio_resync.cache.facts import PutItems, PutLocal, PutPage, Relist, SetFol
 from kerio_resync.cache.folders import UNKNOWN, paths
 from kerio_resync.cache.schema import CONFLICTS
 from kerio_resync.model import Folder
-
 from tests.client.cache.world import FOLDERS, INBOX, ROOT, WORK, listed, mail, put, tables
 
 

@@ -6,7 +6,6 @@ from kerio_resync.cache.items import read
 from kerio_resync.cache.sums import item_sum
 from kerio_resync.cache.tables import Tables
 from kerio_resync.model import Item
-
 from tests.client.cache.world import attachment, listed, mail, put, tables, whole
 
 TWO = (attachment("a"), attachment("b"))

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from kerio_resync.cache.lock import ProfileLock
 from kerio_resync.errors import CacheInUse
 

@@ -4,7 +4,6 @@ from pathlib import Path
 
 from kerio_resync.cache.facts import AddChange, LocalChange, LocalFile
 from kerio_resync.cache.outbox import Outbox
-
 from tests.client.cache.world import FOLDERS, filled, mail, rows
 
 FILE = LocalFile("plan.pdf", "application/pdf", bytes(range(256)) * 2000, "cid")

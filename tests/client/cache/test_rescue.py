@@ -151,7 +151,7 @@ async def test_an_unknown_state_has_to_be_looked_for_first(tmp_path: Path) -> No
     db.close()
     new = await filled(tmp_path / "new.db")
     assert (await rescue(tmp_path / "old.db", new)).changes == 6
-    assert [each.state for each in await Outbox(new).list()][0] == "sending"
+    assert [each.state for each in await Outbox(new).list()] == ["sending", *["pending"] * 5]
     await new.close()
 
 

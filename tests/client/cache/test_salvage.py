@@ -6,12 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from kerio_resync.cache.facts import PutSalvaged
+from kerio_resync.cache.facts import PutItems, PutSalvaged
 from kerio_resync.cache.salvage import Old
 from kerio_resync.cache.store import Store
 from kerio_resync.model import Item
 from tests.client.cache.world import attachment, filled, items, mail, wanted, whole
-from kerio_resync.cache.facts import PutItems
 
 DATA = bytes(range(256)) * 3000
 MAIL = mail("1", 5, attached=(attachment("a", len(DATA)), attachment("b", 3), attachment("c", 9)), extra=b'{"x":1}')
@@ -115,7 +114,7 @@ async def test_contents_can_be_left_out(tmp_path: Path) -> None:
     (found,) = await old.take([wanted(MAIL)])
     await new.put(PutSalvaged(found, omit_attachments=True))
     assert await states(new) == ["omitted"] * 3
-    old.close()
+    await old.close()
     await new.close()
 
 

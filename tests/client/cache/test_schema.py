@@ -4,11 +4,11 @@ import sqlite3
 from pathlib import Path
 
 import pytest
+
 from kerio_resync.cache import schema
 from kerio_resync.cache.facts import PutItems
 from kerio_resync.errors import BadSettings, CacheDamaged
-from kerio_resync.model import Item
-
+from kerio_resync.model import Item, Kind
 from tests.client.cache.world import IDENTITY, attachment, filled, mail, rows, whole
 
 
@@ -96,11 +96,11 @@ async def test_the_mails_of_march_with_attachments_are_one_select_away(tmp_path:
     ]
 
 
-def item(kind: str, payload: bytes) -> Item:
+def item(kind: Kind, payload: bytes) -> Item:
     return Item(
         kind, "people", kind, 1, "Title", "ann@example.com", "", "2026-03-01T00:00:00Z", "2026-03-02T00:00:00Z",
         payload=payload,
-    )  # type: ignore[arg-type]  # the kinds are literals  # fmt: skip
+    )  # fmt: skip
 
 
 CONTACT = b"""{"firstName":"Ann","surName":"Lee","companyName":"ACME","birthDay":"19800101","comment":"",
@@ -111,7 +111,8 @@ CONTACT = b"""{"firstName":"Ann","surName":"Lee","companyName":"ACME","birthDay"
     ("kind", "payload", "query", "row"),
     [
         (
-            "contact", CONTACT, "SELECT name, first_name, last_name, company, addresses, phones, has_photo FROM contact",
+            "contact", CONTACT,
+            "SELECT name, first_name, last_name, company, addresses, phones, has_photo FROM contact",
             ("Title", "Ann", "Lee", "ACME", "a@x, b@x", "+1 2", 0),
         ),
         (
@@ -125,7 +126,7 @@ CONTACT = b"""{"firstName":"Ann","surName":"Lee","companyName":"ACME","birthDay"
          ("Title", "all of it", "Pink")),
     ],
 )  # fmt: skip
-async def test_each_kind_has_a_view(tmp_path: Path, kind: str, payload: bytes, query: str, row: object) -> None:
+async def test_each_kind_has_a_view(tmp_path: Path, kind: Kind, payload: bytes, query: str, row: object) -> None:
     cache = await filled(tmp_path / "cache.db", PutItems((item(kind, payload),)))
     await cache.close()
     assert rows(tmp_path / "cache.db", query) == [row]

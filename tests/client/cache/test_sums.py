@@ -3,11 +3,12 @@ from __future__ import annotations
 import hashlib
 import zlib
 from dataclasses import replace
+from typing import Any
 
 import pytest
+
 from kerio_resync.cache.sums import crc32, item_sum, sha256
 from kerio_resync.model import Item
-
 from tests.client.cache.world import attachment, mail
 
 WHOLE = replace(mail("1", attached=(attachment("a"),), extra=b"{}"), end="2026")
@@ -35,7 +36,8 @@ def test_every_member_counts(name: str) -> None:
             other = (replace(value[0], content_type="text/plain"),)
         case _:
             other = value + "x"
-    assert item_sum(replace(WHOLE, **{name: other})) != item_sum(WHOLE)
+    changed: dict[str, Any] = {name: other}
+    assert item_sum(replace(WHOLE, **changed)) != item_sum(WHOLE)
 
 
 def test_what_moves_between_members_counts() -> None:

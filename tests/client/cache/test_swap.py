@@ -8,14 +8,14 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from kerio_resync.cache.facts import PutItems
 from kerio_resync.cache.files import holders, keep_aside
 from kerio_resync.cache.outbox import Outbox
 from kerio_resync.cache.store import Store
 from kerio_resync.cache.swap import drop, seal, swap
 from kerio_resync.errors import CacheInUse
-
-from tests.client.cache.world import filled, mail, rows
+from tests.client.cache.world import filled, mail, names, rows, size
 
 MAILS = "SELECT id FROM item"
 
@@ -56,9 +56,9 @@ async def test_a_swap_leaves_the_new_data_alone(tmp_path: Path, log: bool) -> No
     if log:
         with_live_log(current)
     await swap(new, current)
-    assert [each.name for each in tmp_path.iterdir()] == ["cache.db"]
+    assert names(tmp_path) == ["cache.db"]
     assert rows(current, MAILS) == [("new",)]
-    assert stat.S_IMODE(current.stat().st_mode) == 0o600
+    assert stat.S_IMODE(os.stat(current).st_mode) == 0o600
 
 
 async def test_a_first_cache_takes_its_place_and_no_stale_log_gets_into_it(tmp_path: Path) -> None:
@@ -66,7 +66,7 @@ async def test_a_first_cache_takes_its_place_and_no_stale_log_gets_into_it(tmp_p
     with_live_log(current)
     current.unlink()
     await swap(new, current)
-    assert [each.name for each in tmp_path.iterdir()] == ["cache.db"]
+    assert names(tmp_path) == ["cache.db"]
     assert rows(current, MAILS) == [("new",)]
 
 
@@ -119,16 +119,16 @@ async def test_a_damaged_old_file_is_kept_aside(tmp_path: Path) -> None:
     (tmp_path / "cache.db-wal").write_bytes(b"no log")
     await swap(new, current)
     assert rows(current, MAILS) == [("new",)]
-    (aside,) = [each for each in tmp_path.glob("cache.db.damaged-*") if not each.name.endswith(("-wal", "-shm"))]
-    assert aside.read_bytes() == bytes(damaged)
-    assert not list(tmp_path.glob("cache.db-*"))
+    (aside,) = [each for each in names(tmp_path) if "damaged" in each and not each.endswith(("-wal", "-shm"))]
+    assert (tmp_path / aside).read_bytes() == bytes(damaged)
+    assert not any(each.startswith("cache.db-") for each in names(tmp_path))
 
 
 async def test_sealing_leaves_one_file(tmp_path: Path) -> None:
     current, _ = await two(tmp_path)
     with_live_log(current)
     await seal(current)
-    assert not list(tmp_path.glob("cache.db-*"))
+    assert not any(each.startswith("cache.db-") for each in names(tmp_path))
     assert rows(current, MAILS) == [("old, written to the log",)]
     other = sqlite3.connect(current, isolation_level=None)
     other.execute("PRAGMA journal_mode = WAL").fetchone()
@@ -145,12 +145,12 @@ async def test_dropping_takes_the_sidecars_too_unless_in_use(tmp_path: Path) -> 
     other.execute("SELECT * FROM item").fetchone()
     with pytest.raises(CacheInUse, match=rf"process {os.getpid()} "):
         drop(current)
-    assert current.exists()
+    assert size(current) > 0
     other.close()
     with_live_log(new)
     for each in (current, new, tmp_path / "missing"):
         drop(each)
-    assert list(tmp_path.iterdir()) == []
+    assert names(tmp_path) == []
 
 
 def test_holders_are_found_by_the_file_not_the_name(tmp_path: Path) -> None:

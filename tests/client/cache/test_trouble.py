@@ -5,6 +5,7 @@ import sqlite3
 from pathlib import Path
 
 import pytest
+
 from kerio_resync.cache.trouble import available, translate, translated
 from kerio_resync.errors import BadSettings, CacheDamaged, CacheInUse, NotEnoughSpace, ResyncError
 

@@ -1,10 +1,10 @@
 from __future__ import annotations
 
 import pytest
+
 from kerio_resync.cache import reading, wants
 from kerio_resync.cache.facts import Apply, Forget, PutItems, PutPage, Skip, Unskip, Want
 from kerio_resync.cache.reading import Cursor
-
 from tests.client.cache.world import attachment, listed, mail, put, tables
 
 

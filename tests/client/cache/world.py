@@ -80,6 +80,16 @@ def whole(number: int, data: bytes) -> tuple[Fact, Fact]:
     return PutContent(number, 0, data), FinishAttachment(number, hashlib.sha256(data).digest(), len(data))
 
 
+def names(folder: Path) -> list[str]:
+    """What is in a folder."""
+    return sorted(each.name for each in folder.iterdir())
+
+
+def size(path: Path) -> int:
+    """0 if there is no such file."""
+    return path.stat().st_size if path.exists() else 0
+
+
 def rows(path: Path, query: str) -> list[tuple[object, ...]]:
     """What a person with sqlite3 sees."""
     db = sqlite3.connect(path)
