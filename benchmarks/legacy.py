@@ -1,8 +1,8 @@
 """Writes databases of the old format 7.1: synthetic ones of any size, and copies of a server's mailbox.
 
-`write` makes the same file from the same numbers. Mails are of a mixture: text of a few KB each, and on a quarter of them
-attachments whose sizes scatter widely (log-normal), so that a mail is `size` bytes on the average. Contents are random
-bytes, which no compression helps with.
+`write` makes the same file from the same numbers. Mails are of a mixture: text of a few KB each, and on a quarter of
+them attachments whose sizes scatter widely (log-normal), so that a mail is `size` bytes on the average. Contents are
+random bytes, which no compression helps with.
 """
 
 from __future__ import annotations
@@ -24,9 +24,24 @@ ROOT = "keriostorage://folder/example.com/jane/root"
 IDENTITY = Identity("https://mail.example.com", "keriodb://user/example.com/jane", "jane", "jane@example.com")
 TEXT_SHARE = 0.25  # of the bytes of a mail, at most 6 KB
 ATTACHED = 0.25  # of the mails
-_WORDS = ["the", "project", "team", "will", "meet", "on", "Monday", "about", "our", "new", "contract", "with", "customers", "and", "suppliers", "Grüße", "příliš"]
+_WORDS = (
+    "the",
+    "project",
+    "team",
+    "will",
+    "meet",
+    "on",
+    "Monday",
+    "about",
+    "our",
+    "new",
+    "contract",
+    "Grüße",
+    "příliš",
+)
 _TREE: tuple[tuple[str, Kind, str], ...] = (
-    ("Inbox", "mail", "inbox"), ("Sent Items", "mail", "sent"), ("Archive", "mail", "none"), ("Projects", "mail", "none"),
+    ("Inbox", "mail", "inbox"), ("Sent Items", "mail", "sent"), ("Archive", "mail", "none"),
+    ("Projects", "mail", "none"),
     ("Contacts", "contact", "default"), ("Calendar", "event", "default"), ("Tasks", "task", "default"),
     ("Notes", "note", "default"),
 )  # fmt: skip
@@ -122,10 +137,8 @@ def _text(random: Random, size: int) -> str:
 def _mail(random: Random, folder: str, number: int, size: int) -> tuple[dict[str, Any], list[int]]:
     body = min(6000, int(size * TEXT_SHARE)) or 200
     rest = max(0, size - body)
-    files = []
-    if rest and random.random() < ATTACHED:
-        for _ in range(random.choice((1, 1, 1, 2, 3))):
-            files.append(max(1, int(random.lognormvariate(0, 1) / 1.65 * rest / ATTACHED / 1.6)))
+    count = random.choice((1, 1, 1, 2, 3)) if rest and random.random() < ATTACHED else 0
+    files = [max(1, int(random.lognormvariate(0, 1) / 1.65 * rest / ATTACHED / 1.6)) for _ in range(count)]
     sent = datetime(2010, 1, 1, 8, tzinfo=UTC) + timedelta(minutes=17 * number)
     path = f"{folder.rpartition('/')[2]}/{number + 1}"
     text = _text(random, int(body * random.uniform(0.3, 1.7)))
@@ -143,7 +156,8 @@ def _mail(random: Random, folder: str, number: int, size: int) -> tuple[dict[str
         "attachments": [
             {
                 "id": f"keriostorage://attachment/example.com/jane/{path}/{place}", "contentId": "", "size": length,
-                "url": f"/webmail/api/download/attachment/{path}/{place}/file%20{place}.bin", "name": f"file {place}.bin",
+                "url": f"/webmail/api/download/attachment/{path}/{place}/file%20{place}.bin",
+                "name": f"file {place}.bin",
                 "contentType": "application/octet-stream",
             }
             for place, length in enumerate(files)
@@ -158,12 +172,13 @@ def _person(random: Random) -> dict[str, str]:
 
 
 def _other(kind: Kind, folder: str, number: int) -> dict[str, Any]:
-    head = {"id": f"keriostorage://{kind}/example.com/jane/{folder.rpartition('/')[2]}/{number + 1}", "folderId": folder,
-            "watermark": number + 1}  # fmt: skip
+    path = f"{folder.rpartition('/')[2]}/{number + 1}"
+    head = {"id": f"keriostorage://{kind}/example.com/jane/{path}", "folderId": folder, "watermark": number + 1}
     day = f"{datetime(2012, 1, 1, 9, tzinfo=UTC) + timedelta(days=number):%Y%m%dT%H%M%SZ}"
     more: dict[Kind, dict[str, Any]] = {
         "contact": {"commonName": f"Contact {number}", "firstName": "Jana", "surName": f"Nováková {number}",
-                    "emailAddresses": [{"address": f"c{number}@example.com", "preferred": True}], "birthDay": "19700101"},
+                    "emailAddresses": [{"address": f"c{number}@example.com", "preferred": True}],
+                    "birthDay": "19700101"},
         "event": {"summary": f"Meeting {number}", "start": day, "end": day, "rule": {"isSet": False}, "attendees": []},
         "task": {"summary": f"Task {number}", "due": day, "status": "tsInProgress", "done": number % 100},
         "note": {"text": f"Note {number}\nwith a second line", "color": "Yellow", "createDate": day, "modifyDate": day},

@@ -117,7 +117,9 @@ def _upgrade(profile: Path, view: View, summarise: Callable[[Mapping[str, Any]],
     """The step that was taken; why the database is not ready, if it isn't, is said on standard error."""
     step = _up_to_date(profile)
     if step is not None:
-        with display.opened(as_json=view.as_json, quiet=view.quiet, log_file=view.log_file, summarise=summarise) as shown:
+        with display.opened(
+            as_json=view.as_json, quiet=view.quiet, log_file=view.log_file, summarise=summarise
+        ) as shown:
             shown(RunFinished(ok=True, exit_code=step.exit, summary=_step_as_json(step)))
         return step
     from kerio_resync.settings import load

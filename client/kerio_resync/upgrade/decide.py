@@ -80,7 +80,7 @@ class Step:
         return [
             f"The database can't be upgraded: {self.reason}.",
             "The server still has the mailbox: run `kerio-resync rebuild` to fetch it again; changes not yet sent are"
-            ' taken over as far as they can be read. (`on_failure = "rebuild"` in profile.toml does so without asking.)',
+            ' taken over as far as can be. (`on_failure = "rebuild"` in profile.toml does so without asking.)',
         ]
 
     def as_json(self) -> dict[str, Any]:

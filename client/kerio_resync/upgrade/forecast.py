@@ -2,8 +2,8 @@
 
 Both are measured by doing them for a moment. The local upgrade is done for a sample of the old database, on the disk it
 will be done on. The rebuild is begun into a folder of its own, with all the manners towards the server that it has, and
-broken off after a few seconds; what it foretold then, and how much that swayed, is the estimate and its range. Nothing of
-it stays. The vendor's own figure (1 GB in 5 minutes) stands beside.
+broken off after a few seconds; what it foretold then, and how much that swayed, is the estimate and its range. Nothing
+of it stays. The vendor's own figure (1 GB in 5 minutes) stands beside.
 """
 
 from __future__ import annotations

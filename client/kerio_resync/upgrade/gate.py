@@ -66,7 +66,7 @@ def _hand_over(path: str, command: Sequence[str], unlock: Callable[[], None]) ->
         child = subprocess.Popen(list(command), executable=path)
         unlock()
         return child.wait()
-    _become(path, command)
+    return _become(path, command)
 
 
 def _become(path: str, command: Sequence[str]) -> NoReturn:

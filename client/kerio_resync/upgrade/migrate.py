@@ -1,10 +1,10 @@
 """From format 7.1 to 7.2.0: the new database is built beside the old one, proven, and only then takes its place.
 
 Two threads share the work: one reads the old file and makes of its rows what the new one holds, the other adds the
-checksums and writes. Between them at most `AHEAD` batches of some megabytes wait, whatever the sizes of mails and attachments.
-The old file is locked throughout, and not changed. Proven means: every item and content that the old file says it has is
-in the new one; everything read back holds the checksum that was made of it before it was written; SQLite finds the file
-sound; every pending change is there. What is not right in the old file is CacheDamaged, naming no mail.
+checksums and writes. Between them at most `AHEAD` batches of some megabytes wait, whatever the sizes. The old file is
+locked throughout, and not changed. Proven means: every item and content that it says it has is in the new one;
+everything read back holds the checksum that was made of it before it was written; SQLite finds the file sound; every
+pending change is there. What is not right in the old file is CacheDamaged, naming no mail.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator
-from contextlib import closing
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -94,7 +94,7 @@ def migrate(old: Path, new: Path, tell: Tell, stop: threading.Event) -> Moved:
 
 
 def trial(old: Path, new: Path, most: int) -> tuple[int, float]:
-    """Carries at most `most` bytes of `old` over to `new`, which nobody needs, and proves them: (bytes of `old`, seconds).
+    """Carries at most `most` bytes of `old` over to `new`, which nobody needs, and proves them: (bytes, seconds).
 
     CacheDamaged, CacheInUse, NotEnoughSpace."""
     with Old(old) as source:
@@ -253,7 +253,7 @@ def _content(source: Old, item: str, run: Run) -> Iterator[Content]:
 
 
 def _ahead(make: Callable[[], Iterator[Batch]], stop: threading.Event) -> Generator[Batch, None, None]:
-    """What `make` yields, made by another thread, `AHEAD` batches ahead at most. InterruptedError once `stop` is set."""
+    """What `make` yields, made ahead by another thread. InterruptedError once `stop` is set."""
     waiting: queue.Queue[Batch | BaseException | None] = queue.Queue(AHEAD)
     left = threading.Event()
 

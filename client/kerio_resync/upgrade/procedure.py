@@ -41,9 +41,9 @@ async def upgrade(
     """Does what a start has to do about `settings.cache`; the returned Step says what that was, and whether the mail
     program may start (`ready`, `exit`).
 
-    CacheInUse if somebody has the profile or the database; the errors of `rebuild` if one is taken at once. Cancelled, it
-    stops soon, keeps what is whole, and goes on from there the next time. `upgrades`, `rebuild`, `free` (bytes on the
-    disk) stand in for the real ones in tests.
+    CacheInUse if somebody has the profile or the database; the errors of `rebuild` if one is taken at once.
+    Cancelled, it stops soon, keeps what is whole, and goes on from there the next time. `upgrades`, `rebuild`, `free`
+    (bytes on the disk) stand in for the real ones in tests.
     """
     found = look(settings.cache, upgrades)
     if found.state == "current":
@@ -221,7 +221,8 @@ class _Teller:
             left += VERIFYING * (spent + left)
         self._listen(
             Progress(
-                items_done=items, items_total=all_items, bytes_done=done, bytes_total=total, rate=rate, seconds_left=left,
+                items_done=items, items_total=all_items, bytes_done=done, bytes_total=total, rate=rate,
+                seconds_left=left,
                 elapsed=now - self._started,
             )
         )  # fmt: skip

@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
+from benchmarks.legacy import IDENTITY, write
 from kerio_resync.cache.facts import LocalChange, LocalFile
 from kerio_resync.cache.legacy.members import COLUMNS, get_time, joined, put_time, split, truths
 from kerio_resync.cache.legacy.reading import Old
@@ -21,8 +23,6 @@ from kerio_resync.errors import CacheDamaged, CacheInUse
 from kerio_resync.model import KINDS, Folder, Item, Kind
 from kerio_resync.server.items import items_of
 from kerio_resync.server.wire import canonical
-
-from benchmarks.legacy import IDENTITY, write
 
 FOLDER = Folder("f1", "root", "Inbox", "mail", "inbox", count=7, payload=b'{"id":"f1"}', extra=b'{"new":1}')
 
@@ -78,7 +78,8 @@ def test_any_struct_comes_back_from_its_columns(kind: Kind, data: st.DataObject)
 def mail(number: int, **members: Any) -> dict[str, Any]:
     return {
         "id": f"m{number}", "folderId": "f1", "watermark": number, "subject": "Grüße", "isSeen": True,
-        "receiveDate": "20260301T093000Z", "displayableParts": [{"id": "1", "contentType": "ctTextPlain", "content": "a"}],
+        "receiveDate": "20260301T093000Z",
+        "displayableParts": [{"id": "1", "contentType": "ctTextPlain", "content": "a"}],
         "attachments": [], **members,
     }  # fmt: skip
 

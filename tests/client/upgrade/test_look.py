@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -32,7 +33,7 @@ def test_the_versions_are_those_of_the_formats() -> None:
     assert target(UPGRADES) == schema.USER_VERSION
     assert UPGRADES[0].before == legacy.USER_VERSION
     assert spoken(schema.USER_VERSION) == schema.FORMAT
-    assert all(one.after == other.before for one, other in zip(UPGRADES, UPGRADES[1:], strict=False))
+    assert all(one.after == other.before for one, other in pairwise(UPGRADES))
 
 
 @pytest.mark.parametrize(

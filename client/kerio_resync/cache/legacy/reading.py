@@ -18,6 +18,7 @@ from typing import Any, Final, Self, cast
 
 import orjson
 import pybase64
+
 from kerio_resync.cache.facts import Action, LocalChange, LocalFile
 from kerio_resync.cache.files import sync_folder
 from kerio_resync.cache.legacy.members import (
@@ -128,7 +129,7 @@ class Old:
         return self.info.get("SYNCKEY")
 
     def replace_by(self, new: Path) -> None:
-        """Gives the sealed file `new` this file's name, under the lock, and makes that last. Then only `close` is left."""
+        """Gives the sealed file `new` this file's name, under the lock, durably. Then only `close` is left."""
         with self._read():
             os.replace(new, self._path)
             sync_folder(self._path.parent)
@@ -162,7 +163,8 @@ class Old:
 
     def folders(self) -> tuple[Folder, ...]:
         rows = self._all(
-            "SELECT KID, PARENT, NAME, KIND, ROLE, PLACE, OWNER, RIGHTS, ITEMS, UNREAD, BYTES, PROPS, EXTRA FROM FOLDERS"
+            "SELECT KID, PARENT, NAME, KIND, ROLE, PLACE, OWNER, RIGHTS, ITEMS, UNREAD, BYTES, PROPS, EXTRA"
+            " FROM FOLDERS"
         )
         found = []
         with self._read():
@@ -186,10 +188,11 @@ class Old:
         columns = COLUMNS[kind]
         counts = {"mail": ", FLAGS, PARTS, FILES", "contact": ", PHOTOS"}.get(kind, "")
         end = 6 + len(columns)
+        names = ", ".join(column.name for column in columns)
         with self._read():
             below = self._below(kind, slots(after)[1])
             for row in self._stream(
-                f"SELECT ID, KID, FOLDER, WATERMARK, PROPS, EXTRA, {', '.join(column.name for column in columns)}{counts}"
+                f"SELECT ID, KID, FOLDER, WATERMARK, PROPS, EXTRA, {names}{counts}"
                 f" FROM {HOMES[kind]} WHERE ID > ? ORDER BY ID",
                 (after,),
             ):

@@ -1,9 +1,10 @@
 """The database that a 7.1 file is carried over to: today's format, filled in bulk, resumable, and proven.
 
-What was carried over and how far that is (`upgrade_at` in `meta`) commit together, some 16 MiB at a time, so a kill at
-any instant leaves a file that is gone on with. Commits don't wait for the disk, another thread urges it on meanwhile: after
-a power cut the file may be damaged, but then the proof at the end finds it, and it is made anew. `upgrade_from` names
-the very file it is made from. Both go in the transaction that makes it a finished cache. Used by one thread at a time.
+What was carried over and how far that is (`upgrade_at` in `meta`) commit together, some 16 MiB at a time, so a kill
+at any instant leaves a file that is gone on with. Commits don't wait for the disk, another thread urges it on
+meanwhile: after a power cut the file may be damaged, but then the proof at the end finds it, and it is made anew.
+`upgrade_from` names the very file it is made from. Both go in the transaction that makes it a finished cache. Used by
+one thread at a time.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ _PAGE: Final = 100
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """A chunk of a content of item `item`: 256 KiB, the `last` one (or the only one, maybe empty) as many as are left."""
+    """A chunk of a content of item `item`: 256 KiB; the `last` one, maybe empty, has what is left."""
 
     item: str
     ordinal: int
@@ -117,7 +118,8 @@ class Target:
             if any(each.attachments for each in found):
                 rows = self.db.execute(
                     "SELECT item.id, ordinal, attachment.number FROM item"
-                    " JOIN attachment ON attachment.item = item.number WHERE item.id IN (SELECT value FROM json_each(?))",
+                    " JOIN attachment ON attachment.item = item.number"
+                    " WHERE item.id IN (SELECT value FROM json_each(?))",
                     (array(each.id for each in found),),
                 ).fetchall()
                 self._numbers = {(row[0], row[1]): row[2] for row in rows}
@@ -129,7 +131,7 @@ class Target:
             self._weight += weight
 
     def put_content(self, content: Content) -> None:
-        """Stores a chunk, after those before it, of a content of the items put last. CacheDamaged if there is no such attachment."""
+        """Stores a chunk, after those before it, of an item put last. CacheDamaged if it has no such attachment."""
         number = self._numbers.get((content.item, content.ordinal))
         if number is None:
             raise CacheDamaged(f"a content belongs to no attachment of {content.item}")
