@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from kerio_resync.errors import Interrupted, ItemGone, ResyncError, ServerNonsense, ServerRefused, SessionExpired
 from kerio_resync.model import Attachment, Piece
 from kerio_resync.server import refusals
+from kerio_resync.server.limiter import Slot
 from kerio_resync.server.retry import History
 from kerio_resync.server.rpc import Caller, judged
 from kerio_resync.server.session import resolved
@@ -105,6 +106,7 @@ class Download:
         self._history = History()
         self._open: AsyncExitStack | None = None
         self._chunks: AsyncIterator[bytes] | None = None
+        self._slot: Slot | None = None
         self._response: Response | None = None
         self._counted = 0
         self._owed: Interrupted | None = None
@@ -132,6 +134,8 @@ class Download:
             await chunks.aclose()
         if stack:
             self._count()
+            if self._slot and self._response:
+                self._slot.complete(self._response.wire_bytes)
             await stack.__aexit__(type(error) if error else None, error, None)
 
     async def _attempt(self) -> Piece | None:
@@ -165,8 +169,7 @@ class Download:
         except BaseException as error:
             await stack.__aexit__(type(error), error, None)
             raise
-        slot.size = (state.total or 0) - state.received if state else 0
-        self._open, self._response, self._counted = stack, response, 0
+        self._open, self._slot, self._response, self._counted = stack, slot, response, 0
         if state is None:
             self._state = State()
             raise Interrupted("the server can't go on with an attachment; it begins again")

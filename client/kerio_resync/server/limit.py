@@ -5,13 +5,13 @@ instead of refusing is spared as well; nothing grows that isn't used. It refuses
 judged in windows of at least `WINDOW` replies sent after the last change, because service times scatter.
 
 Why so. What a reply waits for has three parts: the way and the service themselves, a queue in the server, and our own
-bytes that are before it on the link. Only the second one hurts the people in front of the server. The third is taken
-off (`Sample.link`: the bytes that came in meanwhile, at the link's rate) and judged apart, mildly: a slow link wants
-its round trip times rate in flight, and no more. The first differs by call and size, so each class of replies has its
-own unit, learnt once, and a window's index is its waits in such units. What the index was is remembered for each level
-of the limit; the least of the levels up to the present one is the floor. A floor of an hour ago says little about a
-server's afternoon, so once it is `STALE` the limit dips for one window to look at it afresh.
-Ideas: TCP Vegas; Netflix's concurrency-limits (Vegas, Gradient2); BBR for the link's rate and the dips.
+bytes that are before it on the link. Only the second one hurts the people in front of the server. The third shows by
+some body being on its way all the time (`Sample.busy`): then the excess is the link's, and judged apart, mildly, since
+a slow link wants its round trip times rate in flight, and no more. The first differs by call and size, so each class of
+replies has its own unit, learnt once, and a window's index is its waits in such units. What the index was is
+remembered for each level of the limit; the least of the levels up to the present one is the floor. A floor of an hour
+ago says little about a server's afternoon, so once it is `STALE` the limit dips for one window to look at it afresh.
+Ideas: TCP Vegas; Netflix's concurrency-limits (Vegas, Gradient2); BBR for the dips.
 """
 
 from __future__ import annotations
@@ -33,20 +33,22 @@ DIP = 0.25  # what a look at the floor leaves of it
 STALE = 40.0  # seconds after which the floor is looked at afresh
 LINK_FULL = 1.0  # seconds of our own bytes before a reply: the link has enough to do
 LINK_LONG = 3.0  # and this is too much: a lost reply would cost much, and memory
+# shares of time: from where on the link is to blame for a wait, and from where on for all of it
+HALF_BUSY, BUSY = 0.5, 0.9
 LEARNT = 32  # replies that make a class's unit
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One attempt. `started` and `now` in the clock's seconds; `wait` until the reply's head; `link` the part of `wait`
-    that our own bytes on the link explain; `used` requests in flight when it started, itself among them; `size` of the
-    reply in bytes; `kind` names the call."""
+    """One attempt. `started` and `now` in the clock's seconds; `wait` until the reply's head; `busy` the share of it
+    during which the body of some other reply was on its way; `used` requests in flight when it started, itself among
+    them; `size` of the reply's body in bytes; `kind` names the call."""
 
     outcome: Outcome
     started: float = 0.0
     now: float = 0.0
     wait: float = 0.0
-    link: float = 0.0
+    busy: float = 0.0
     used: int = 1
     size: int = 0
     kind: str = ""
@@ -100,18 +102,22 @@ class Limit:
         return self._counted(sample)._judged(sample.now)
 
     def _counted(self, sample: Sample) -> Limit:
-        wait = max(sample.wait - sample.link, 1e-4)
+        wait = max(sample.wait, 1e-4)
         key = (sample.kind, sample.size.bit_length() // 2)
+        links = blame(sample.busy)
         seen, unit = self.units.get(key, (0, 0.0))
         units = self.units
-        if seen < LEARNT:
+        if seen < LEARNT and links == 0.0:
             unit += (wait / self.pressure - unit) / (seen + 1)
             units = {**units, key: (seen + 1, unit)}
+        # a class that was never seen without a busy link says nothing about the server
+        unit = unit or wait
+        link = max(wait - unit, 0.0) * links
         window = Window(
             replies=self.window.replies + 1,
-            wait=self.window.wait + wait,
+            wait=self.window.wait + wait - link,
             units=self.window.units + unit,
-            link=self.window.link + sample.link,
+            link=self.window.link + link,
             used=max(self.window.used, sample.used),
         )
         return replace(self, window=window, units=units)
@@ -156,6 +162,14 @@ class Limit:
     def _cut(self, factor: float, now: float) -> Limit:
         value = max(float(self.least), self.value * factor)
         return replace(self, value=value, starting=False, back=0.0, changed=now, window=Window())
+
+
+def blame(busy: float) -> float:
+    """Which part of a reply's excess wait the link is to blame for, if bodies were on their way for `busy` of it.
+
+    A link that is busy half of the time has hardly a queue; one that is never idle has nothing else.
+    """
+    return min(1.0, max(0.0, (busy - HALF_BUSY) / (BUSY - HALF_BUSY)))
 
 
 def _merged(record: Record | None, window: Window, now: float) -> Record:

@@ -121,35 +121,52 @@ class Limiter:
 
 
 class Slot:
-    """One attempt. Call `answered` when the reply's head is there, and set `size` once its body is."""
+    """One attempt. Call `answered` when the reply's head is there, `complete` once its body is, with its bytes."""
 
-    __slots__ = ("_before", "_limiter", "_link", "_started", "_used", "_wait", "kind", "size")
+    __slots__ = ("_answered", "_before", "_busy", "_coming", "_limiter", "_size", "_started", "_used", "kind")
 
     def __init__(self, limiter: Limiter, kind: str) -> None:
         self._limiter = limiter
         self.kind = kind
-        self.size = 0
-        self._wait: float | None = None
-        self._link = 0.0
+        self._answered: float | None = None
+        self._coming = False
+        self._busy = 0.0
+        self._size = 0
 
     async def __aenter__(self) -> Slot:
         limiter = self._limiter
         await limiter.acquire()
         self._started = limiter.now()
         self._used = limiter.in_flight
-        self._before = limiter.meter.total
+        self._before = limiter.meter.busy(self._started)
         return self
 
     def answered(self) -> None:
         limiter = self._limiter
-        self._wait = limiter.now() - self._started
-        self._link = limiter.meter.link_share(self._before, self._wait)
+        self._answered = now = limiter.now()
+        wait = now - self._started
+        if wait > 0:
+            self._busy = min(1.0, (limiter.meter.busy(now) - self._before) / wait)
+        limiter.meter.began(now)
+        self._coming = True
+
+    def complete(self, size: int) -> None:
+        """`size` of the body as it travelled."""
+        self._size = size
+        self._ended(size)
+
+    def _ended(self, size: int) -> None:
+        if self._coming and self._answered is not None:
+            self._coming = False
+            now = self._limiter.now()
+            self._limiter.meter.ended(now, size, now - self._answered)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._ended(0)
         outcome = outcome_of(error)
-        if outcome == "ok" and self._wait is None:
+        if outcome == "ok" and self._answered is None:
             outcome = "ignored"
         limiter = self._limiter
         limiter.release(
@@ -157,10 +174,10 @@ class Slot:
                 outcome,
                 started=self._started,
                 now=limiter.now(),
-                wait=self._wait or 0.0,
-                link=self._link,
+                wait=(self._answered or self._started) - self._started,
+                busy=self._busy,
                 used=self._used,
-                size=self.size,
+                size=self._size,
                 kind=self.kind,
             )
         )

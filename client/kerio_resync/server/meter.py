@@ -1,21 +1,25 @@
-"""What came over the wire, how fast the link is, and whether compression pays.
+"""What came over the wire, how busy our side of it is, and whether compression pays.
 
-The link's rate is the best that was seen lately over `SPAN` seconds of arriving bytes: the best, because the link is
-seldom busy all the time; over a span, because what piled up in the kernel while we were busy comes at once. It fades
-with a half-life, since links change.
+Two questions that look like one. How fast is the link? The median of what single bodies came at says that well enough:
+it errs to the slow side when several come at once, and then compression is right anyway. Is the link (or are we) what a
+reply waits for, or the server? Bodies say that too: on a link with too much to do some body is on its way at any time,
+while a server with too much to do sends each in one go, late.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import deque
+from dataclasses import dataclass, field
+from statistics import median
 
 SPAN = 0.2  # seconds
 HALF_LIFE = 60.0  # seconds
 SERVER = 100e6  # plain bytes/s that a server is taken to compress (gzip 50 to 100 MB/s, zstd 200 and more)
 DECODING = 400e6  # plain bytes/s that we are taken to decompress until it is measured
 RATIO = 0.3  # of mail text as JSON, until it is measured
-PROBE = 64  # every so many replies are asked for plain on a link that may be fast, since compressing hides its rate
-PROBE_FROM = 8e6  # bytes/s
+BODY = 16 * 1024  # bytes from which a body tells the link's rate
+BODIES = 31  # the last so many of them
+FEW = 5  # bodies that tell nothing yet
 
 COMPRESSED = "zstd, gzip"
 PLAIN = "identity"
@@ -23,16 +27,19 @@ PLAIN = "identity"
 
 @dataclass(slots=True)
 class Meter:
-    """`total` body bytes as they travelled; `rate` of the link in bytes/s, 0 while unknown."""
+    """`total` body bytes as they travelled; `rate` in bytes/s: the best over `SPAN` of late, 0 while unknown."""
 
     total: int = 0
     rate: float = 0.0
-    replies: int = 0
     _since: float | None = None
     _bytes: int = 0
     _packed: int = 0
     _unpacked: int = 0
     _decoding: float = 0.0
+    _bodies: deque[float] = field(default_factory=lambda: deque(maxlen=BODIES))
+    _coming: int = 0
+    _busy: float = 0.0
+    _from: float = 0.0
 
     def add(self, n: int, now: float) -> None:
         """`n` bytes have come. The first of a span only starts it: they have been on their way before."""
@@ -46,23 +53,36 @@ class Meter:
             self.rate = best(self.rate, self._bytes / span, span)
             self._since, self._bytes = now, 0
 
+    def began(self, now: float) -> None:
+        """A reply's head has come, its body is on its way."""
+        if self._coming == 0:
+            self._from = now
+        self._coming += 1
+
+    def ended(self, now: float, n: int, seconds: float) -> None:
+        """Its body of `n` bytes has come, `seconds` after the head; or it won't come any more."""
+        self._coming -= 1
+        if self._coming == 0:
+            self._busy += now - self._from
+        if n >= BODY:
+            self._bodies.append(n / max(seconds, 1e-4))
+
+    def busy(self, now: float) -> float:
+        """For how many seconds, in all, some body has been on its way."""
+        return self._busy + (now - self._from if self._coming else 0.0)
+
     def decoded(self, packed: int, unpacked: int, seconds: float) -> None:
         """A compressed reply of `packed` bytes became `unpacked` in `seconds` of our processor's time."""
         self._packed += packed
         self._unpacked += unpacked
         self._decoding += seconds
 
-    def link_share(self, before: int, wait: float) -> float:
-        """How many seconds of `wait` the bytes explain that have come since `total` was `before`."""
-        return min(wait, (self.total - before) / self.rate) if self.rate else 0.0
-
     def accept(self) -> str:
         """The `Accept-Encoding` of the next reply."""
-        self.replies += 1
-        probe = self.rate > PROBE_FROM and self.replies % PROBE == 0
+        rate = median(self._bodies) if len(self._bodies) >= FEW else 0.0
         ratio = self._packed / self._unpacked if self._unpacked else RATIO
         decoding = self._unpacked / self._decoding if self._decoding > 0 else DECODING
-        return PLAIN if probe or not worth_compressing(self.rate, ratio, decoding) else COMPRESSED
+        return COMPRESSED if worth_compressing(rate, ratio, decoding) else PLAIN
 
 
 def best(rate: float, seen: float, span: float) -> float:

@@ -161,8 +161,8 @@ class Caller:
                 data = await response.read(limit)
             finally:
                 self.wire_bytes += response.wire_bytes
+        slot.complete(response.wire_bytes)
         seconds = self.limiter.now() - start
-        slot.size = response.wire_bytes
         replied = response.headers
         with self.hushed():
             result, canonical = judged(method, response.status, replied, data, idempotent=idempotent)

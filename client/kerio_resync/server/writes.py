@@ -83,6 +83,7 @@ async def upload(caller: Caller, name: str, content_type: str, chunks: AsyncIter
                 slot.answered()
                 data = await response.read(SMALL)
                 caller.wire_bytes += response.wire_bytes
+                slot.complete(response.wire_bytes)
             return _uploaded(response.status, response.headers, data)
 
     return await caller.persist(attempt, UPLOAD_NAME)

@@ -8,7 +8,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 import pytest
-from kerio_resync.server.limit import DROP, WINDOW, Limit, Outcome, Sample
+
+from kerio_resync.server.limit import DROP, WINDOW, Limit, Outcome, Sample, blame
 
 
 def fed(limit: Limit, samples: Iterable[Sample]) -> Limit:
@@ -17,8 +18,8 @@ def fed(limit: Limit, samples: Iterable[Sample]) -> Limit:
     return limit
 
 
-def replies(n: int, *, at: float, wait: float = 0.1, used: int = 64, link: float = 0.0, size: int = 9) -> list[Sample]:
-    return [Sample("ok", at, at + wait, wait, link, used, size, "get") for _ in range(n)]
+def replies(n: int, *, at: float, wait: float = 0.1, used: int = 64, busy: float = 0.0, size: int = 9) -> list[Sample]:
+    return [Sample("ok", at, at + wait, wait, busy, used, size, "get") for _ in range(n)]
 
 
 @pytest.mark.parametrize("outcome", ["ignored"])
@@ -72,15 +73,30 @@ def test_fewer_replies_than_a_window_decide_nothing() -> None:
 
 def test_delay_of_the_link_is_no_delay_of_the_server() -> None:
     steady = fed(replace(Limit(value=16.0), starting=False), replies(WINDOW, at=0.0))
-    ours = fed(steady, replies(WINDOW, at=10.0, wait=2.1, link=2.0))
+    ours = fed(steady, replies(WINDOW, at=10.0, wait=2.1, busy=0.95))
     assert ours.slots == steady.slots  # no cut, but no growth either: the link has enough to do
-    theirs = fed(steady, replies(WINDOW, at=10.0, wait=2.1, link=0.0))
+    theirs = fed(steady, replies(WINDOW, at=10.0, wait=2.1, busy=0.3))
     assert theirs.slots < steady.slots
+
+
+@pytest.mark.parametrize(("busy", "share"), [(0.0, 0.0), (0.5, 0.0), (0.7, 0.5), (0.9, 1.0), (1.0, 1.0)])
+def test_what_the_link_is_to_blame_for(busy: float, share: float) -> None:
+    assert blame(busy) == pytest.approx(share)
+
+
+def test_a_link_that_is_busy_from_the_first_reply_is_no_queue_either() -> None:
+    """Nothing is known of the server then; and once the link is free, its pace is learnt as it is."""
+    limit = fed(
+        Limit(value=4.0), [one for n in range(9) for one in replies(16, at=float(n), wait=0.5, busy=1.0, used=4)]
+    )
+    assert limit.slots >= 4
+    free = fed(limit, replies(WINDOW, at=20.0, wait=0.5))
+    assert free.slots >= limit.slots
 
 
 def test_a_long_queue_on_the_link_is_cut_in_the_end() -> None:
     steady = fed(replace(Limit(value=16.0), starting=False), replies(WINDOW, at=0.0))
-    assert fed(steady, replies(WINDOW, at=10.0, wait=9.1, link=9.0)).slots < steady.slots
+    assert fed(steady, replies(WINDOW, at=10.0, wait=9.1, busy=1.0)).slots < steady.slots
 
 
 def test_large_replies_are_no_delay() -> None:

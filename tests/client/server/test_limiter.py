@@ -3,11 +3,11 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+
 from kerio_resync.errors import Interrupted, ItemGone, Overloaded, ServerNonsense, SessionExpired, Unreachable
-from kerio_resync.server.limit import Limit, Outcome
+from kerio_resync.server.limit import Limit, Outcome, Sample
 from kerio_resync.server.limiter import Limiter, outcome_of
 from kerio_resync.server.transport import Silence
-
 from tests.virtual_time import run
 
 
@@ -148,5 +148,36 @@ def test_an_attempt_without_an_answer_says_nothing() -> None:
             async with limiter.slot():
                 pass
         assert limiter.limit == Limit()
+
+    run(main())
+
+
+def test_what_a_slot_tells_of_its_attempt() -> None:
+    async def main() -> None:
+        limiter = Limiter(Limit())
+        seen: list[Sample] = []
+
+        class Watching(Limit):
+            def after(self, sample: Sample) -> Limit:
+                seen.append(sample)
+                return self
+
+        limiter.limit = Watching(value=4.0)
+
+        async def work(wait: float, body: float, size: int) -> None:
+            async with limiter.slot("get") as slot:
+                await asyncio.sleep(wait)
+                slot.answered()
+                await asyncio.sleep(body)
+                slot.complete(size)
+                await asyncio.sleep(0.5)  # parsing is neither waiting nor coming
+
+        await asyncio.gather(work(1.0, 3.0, 50_000), work(2.0, 0.0, 10))
+        assert [(one.wait, one.size, one.used, one.kind) for one in seen] == [
+            (2.0, 10, 2, "get"),
+            (1.0, 50_000, 1, "get"),
+        ]
+        assert [one.busy for one in seen] == [0.5, 0.0]
+        assert limiter.meter.busy(99.0) == 3.0
 
     run(main())

@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 import pytest
-from kerio_resync.server.meter import COMPRESSED, PLAIN, PROBE, Meter, best, worth_compressing
+
+from kerio_resync.server.meter import COMPRESSED, PLAIN, Meter, best, worth_compressing
 
 
 @pytest.mark.parametrize(
@@ -42,25 +43,33 @@ def test_a_steady_stream_gives_the_links_rate_in_spite_of_pauses() -> None:
     assert meter.total == pytest.approx(6.0 * 1.25e6, rel=0.01)
 
 
-def test_our_own_bytes_explain_a_wait_on_a_busy_link_but_not_on_an_idle_one() -> None:
+def test_how_long_bodies_were_on_their_way() -> None:
     meter = Meter()
-    now = steady(meter, 1.25e6, 3.0)
-    before = meter.total
-    now = steady(meter, 1.25e6, 2.0, now)
-    assert meter.link_share(before, 2.2) == pytest.approx(2.0, rel=0.05)
-    assert meter.link_share(meter.total, 2.2) == 0.0
-    assert meter.link_share(0, 0.1) == 0.1  # never more than the wait
-    assert Meter().link_share(0, 3.0) == 0.0
+    assert meter.busy(5.0) == 0.0
+    meter.began(10.0)
+    meter.began(11.0)
+    assert meter.busy(12.0) == 2.0
+    meter.ended(13.0, 100, 3.0)
+    assert meter.busy(14.0) == 4.0  # one is still coming
+    meter.ended(15.0, 100, 4.0)
+    assert meter.busy(99.0) == 5.0
+    meter.began(100.0)
+    assert meter.busy(101.0) == 6.0
 
 
-def test_compression_is_asked_for_until_the_link_proves_fast() -> None:
+def bodies(meter: Meter, n: int, size: int, seconds: float) -> str:
+    for _ in range(n):
+        meter.began(0.0)
+        meter.ended(seconds, size, seconds)
+    return meter.accept()
+
+
+def test_compression_is_asked_for_until_bodies_prove_the_link_fast() -> None:
     meter = Meter()
-    assert {meter.accept() for _ in range(3 * PROBE)} == {COMPRESSED}
-    now = steady(meter, 2e6, 3.0)
-    assert {meter.accept() for _ in range(3 * PROBE)} == {COMPRESSED}
+    assert meter.accept() == COMPRESSED
+    assert bodies(meter, 9, 500, 0.0) == COMPRESSED  # small ones come at once on any link
+    assert bodies(meter, 31, 60_000, 0.05) == COMPRESSED  # 1.2 MB/s
+    assert bodies(meter, 7, 60_000, 0.0) == COMPRESSED  # some that had piled up while we were busy
     meter.decoded(250_000, 1_000_000, 1 / 400)
-    now = steady(meter, 20e6, 3.0, now)
-    asked = [meter.accept() for _ in range(2 * PROBE)]
-    assert asked.count(PLAIN) == 2  # now and then, since packing may hide the rate
-    steady(meter, 300e6, 3.0, now)
-    assert {meter.accept() for _ in range(9)} == {PLAIN}
+    assert bodies(meter, 31, 60_000, 0.0003) == PLAIN  # 200 MB/s
+    assert bodies(meter, 31, 600_000, 0.06) == COMPRESSED  # the link has become slow
