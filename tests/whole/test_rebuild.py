@@ -1,0 +1,270 @@
+"""A rebuild from beginning to end, in virtual time: whole, resumed, in part, afresh, with what must not be lost."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+
+from benchmarks import virtual_time
+from kerio_resync import Settings, status, verify
+from kerio_resync.cache.facts import Forget, SetMeta
+from kerio_resync.cache.outbox import Outbox
+from kerio_resync.cache.store import Store
+from kerio_resync.errors import BadSettings, CacheInUse, NotEnoughSpace
+from kerio_resync.events import Event, FolderDone, PhaseChanged, Progress
+from kerio_resync.resync.inspect import Status
+from kerio_resync.resync.verify import Verdict
+from kerio_resync.server.kerio import KerioMailbox
+from tests.simulation import CoreTransport
+from tests.whole.world import World, kill
+
+T = TypeVar("T")
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return World(tmp_path / "profile", 5, 60, 20)
+
+
+def fetched(world: World) -> int:
+    """Calls that brought items or contents, of all runs so far."""
+    asked = world.core.stats.as_json()["requests"]
+    return sum(asked.get(name, 0) for name in ("Mails.getById", "GET attachment"))
+
+
+def in_cache(world: World, work: Callable[[Store], Coroutine[Any, Any, T]]) -> T:
+    """Works on the profile's cache as a mail program would."""
+
+    async def go() -> T:
+        store = await Store.open(world.settings().cache)
+        try:
+            return await work(store)
+        finally:
+            await store.close()
+
+    return asyncio.run(go())
+
+
+def verified(world: World, **how: bool) -> Verdict:
+    async def go() -> Verdict:
+        settings = world.settings()
+        return await verify(settings, mailbox=KerioMailbox(settings, transport=CoreTransport(world.core)), **how)
+
+    return virtual_time.run(go(), start=world.now)
+
+
+def test_whole(world: World) -> None:
+    assert world.run() == "done"
+    assert world.differences() == []
+    assert world.report is not None
+    assert world.report.items["mail"] == 60
+    assert not world.settings().next_cache.exists()
+    assert world.settings().cache.stat().st_mode & 0o777 == 0o600
+
+
+def test_report_is_plain_json(world: World) -> None:
+    import json
+
+    world.run()
+    assert world.report is not None
+    assert json.loads(json.dumps(world.report.as_json()))["items"]["mail"] == 60
+
+
+def test_progress_is_honest(world: World) -> None:
+    events: list[Event] = []
+    world.run(events.append)
+    ticks = [each for each in events if isinstance(each, Progress)]
+    assert ticks
+    for tick in ticks:
+        assert tick.items_done <= tick.items_total
+        assert tick.attachments_done <= tick.attachments_total
+        assert tick.bytes_done <= tick.bytes_total
+        assert tick.seconds_left is None or tick.seconds_left >= 0
+    phases = [each.phase for each in events if isinstance(each, PhaseChanged)]
+    assert phases[:4] == ["session", "rescue", "folders", "fetch"]
+    assert not any(isinstance(each, FolderDone) and each.items < 0 for each in events)
+
+
+@pytest.mark.parametrize("moment", [8, 20, 35, 50, 70, 90])
+def test_resumes_where_it_was(world: World, moment: int) -> None:
+    world.run(fresh=True)
+    alone = fetched(world)
+    other = World(world.profile.with_name("other"), 5, 60, 20)
+    other.at[moment] = [kill]
+    assert other.run() == "killed"
+    assert other.run() == "done"
+    assert other.differences() == []
+    assert fetched(other) <= alone + 6  # what was in flight
+    assert other.report is not None
+    assert other.report.resumed
+
+
+def test_salvage_fetches_only_what_changed(world: World) -> None:
+    world.run()
+    before = fetched(world)
+    world.mutate("arrive", 2)
+    assert world.run() == "done"
+    assert world.differences() == []
+    assert world.report is not None
+    assert world.report.salvaged >= 60
+    assert fetched(world) - before <= 8
+
+
+def test_fresh_takes_nothing_over(world: World) -> None:
+    world.run()
+    before = fetched(world)
+    assert world.run(fresh=True) == "done"
+    assert world.report is not None
+    assert world.report.salvaged == 0
+    assert fetched(world) == 2 * before
+
+
+async def add_draft(store: Store) -> str:
+    return await Outbox(store).add("create", "note", folder_id="none", struct=b'{"text":"kept"}')
+
+
+async def open_changes(store: Store) -> set[str]:
+    return {row.uuid for row in await store.outbox(("pending", "sending", "sent", "conflict", "refused"))}
+
+
+@pytest.mark.parametrize("moment", [3, 10, 40])
+def test_changes_of_a_dropped_cache_survive_everything(world: World, moment: int) -> None:
+    """Dropped for want of space, killed, then begun afresh: the change is in the new cache in the end."""
+    world.run()
+    name = in_cache(world, add_draft)
+    world.at[moment] = [kill]
+    assert world.run(drop_first=True) == "killed"
+    assert world.run(fresh=True) == "done"
+    assert name in in_cache(world, open_changes)
+
+
+def test_part_brings_back_what_is_missing_there(world: World) -> None:
+    world.run()
+    before = fetched(world)
+
+    async def spoil(store: Store) -> None:
+        rows = await store.items(limit=10_000)
+        inbox = next(row.folder.id for row in await store.folders() if row.folder.role == "inbox")
+        await store.put(Forget(tuple(row.id for row in rows if row.folder_id == inbox)[:7]))
+
+    in_cache(world, spoil)
+    assert world.differences()
+    assert world.run(folders=("Inbox",)) == "done"
+    assert world.differences() == []
+    assert fetched(world) - before < before
+
+
+@pytest.mark.parametrize("moment", [5, 8, 10])
+def test_part_goes_on_after_a_kill(world: World, moment: int) -> None:
+    world.run()
+    world.at[moment] = [kill]
+    assert world.run(folders=("Inbox",)) == "killed"
+    assert world.run(folders=("Inbox",)) == "done"
+    assert world.differences() == []
+
+
+def test_part_of_an_unknown_folder(world: World) -> None:
+    world.run()
+    ending = world.run(folders=("Nowhere",))
+    assert isinstance(ending, BadSettings)
+    assert "'Nowhere'" in ending.detail
+
+
+def test_part_needs_a_cache(world: World) -> None:
+    assert isinstance(world.run(folders=("Inbox",)), BadSettings)
+
+
+def test_cache_that_is_open_elsewhere_is_left_alone(world: World) -> None:
+    world.run()
+    handle = os.open(world.settings().cache, os.O_RDONLY)
+    try:
+        before = world.settings().cache.read_bytes()
+        assert isinstance(world.run(), CacheInUse)
+        assert world.settings().cache.read_bytes() == before
+    finally:
+        os.close(handle)
+    assert world.run() == "done"
+
+
+def test_half_built_cache_of_another_account_is_set_aside(world: World) -> None:
+    world.at[30] = [kill]
+    assert world.run() == "killed"
+
+    async def rename() -> None:
+        store = await Store.open(world.settings().next_cache)
+        await store.put(SetMeta("account", "somebody else"))
+        await store.close()
+
+    asyncio.run(rename())
+    assert world.run() == "done"
+    assert world.differences() == []
+    assert [each.name for each in world.profile.glob("*.aside-*")] == ["cache.db.next.aside-1"]
+
+
+def test_half_built_cache_that_is_none_is_set_aside(world: World) -> None:
+    world.profile.mkdir()
+    world.settings().next_cache.write_bytes(b"no database at all" * 100)
+    assert world.run() == "done"
+    assert world.differences() == []
+
+
+def test_no_room_is_said_before_anything_is_fetched(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    import shutil
+    from collections import namedtuple
+
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(10**9, 10**9 - 70_000_000, 64_000_000))
+    ending = world.run()
+    assert isinstance(ending, NotEnoughSpace)
+    assert ending.needed > ending.available == 64_000_000
+    assert fetched(world) == 0
+
+
+def test_verify_finds_and_repairs(world: World) -> None:
+    world.run()
+    assert verified(world).ok
+
+    async def spoil(store: Store) -> None:
+        rows = await store.items(limit=10_000)
+        await store.put(Forget(tuple(row.id for row in rows if row.kind == "mail")[:5]))
+        await store.put(Forget(tuple(row.id for row in rows if row.kind == "event")[:1]))
+
+    in_cache(world, spoil)
+    verdict = verified(world)
+    assert verdict.count == 6
+    assert sum(line.startswith("missing mail ") for line in verdict.differences) == 5
+    repaired = verified(world, repair=True)
+    assert repaired.ok
+    assert verified(world, deep=True).ok
+    assert world.differences() == []
+
+
+def test_verify_does_not_blame_the_cache_for_later_changes(world: World) -> None:
+    world.run()
+    world.mutate("arrive", 3)
+    world.mutate("delete", 2)
+    world.mutate("read", 2)
+    assert verified(world).ok
+
+
+def test_status_of_each_state(world: World) -> None:
+    settings: Settings = world.settings()
+
+    def asked() -> Status:
+        return asyncio.run(status(settings))
+
+    with pytest.raises(BadSettings):
+        asked()
+    world.at[40] = [kill]
+    world.run()
+    assert (asked().cache.state, asked().building.state) == ("absent", "building")
+    world.run()
+    assert (asked().cache.state, asked().building.state) == ("ready", "absent")
+    assert asked().cache.items["mail"] == 60
+    settings.cache.write_bytes(b"x" * 5000)
+    assert asked().cache.state == "damaged"
