@@ -15,9 +15,8 @@ from urllib.parse import unquote, urlsplit
 from kerio_mockserver.app import Core
 from kerio_mockserver.wire import Reply
 from kerio_mockserver.wire import Request as ServerRequest
-
 from kerio_resync.errors import Interrupted, ServerNonsense
-from kerio_resync.server.transport import Request, Response
+from kerio_resync.server.transport import Request, Response, Silence
 
 ORIGIN = "http://mail.test"
 
@@ -69,16 +68,16 @@ class CoreTransport:
             ServerRequest(request.method, unquote(parts.path), headers, request.body or b"", parts.query, "10.0.0.1")
         )
         self.requests.append(reply.rpc)
-        yield await act_out(reply)
+        yield await act_out(reply, request.timeout)
 
     async def aclose(self) -> None:
         return None
 
 
-async def act_out(reply: Reply) -> CoreResponse:
-    """The reply as it would reach the client, with its mishap."""
+async def act_out(reply: Reply, patience: float) -> CoreResponse:
+    """The reply as it would reach a client that bears `patience` seconds of silence, with its mishap."""
     body = reply.body if isinstance(reply.body, bytes) else reply.body.read(0, len(reply.body))
-    headers = {name.lower(): value for name, value in reply.headers.items()}
+    headers = {"content-length": str(len(body))} | {name.lower(): value for name, value in reply.headers.items()}
     response = CoreResponse(reply.status, headers, body)
     mishap = reply.mishap
     if mishap is None:
@@ -87,13 +86,17 @@ async def act_out(reply: Reply) -> CoreResponse:
         case "reset-before-head":
             raise Interrupted("the connection was reset")
         case "reset-after-head":
-            response.cut = 0
+            response.cut = mishap.at
         case "cut":
             response.cut = mishap.at
         case "stall":
-            await asyncio.sleep(mishap.seconds)
+            await asyncio.sleep(min(mishap.seconds or patience, patience))
+            if not 0 < mishap.seconds < patience:
+                raise Silence(f"nothing was said for {patience:.0f} s")
         case "drip":
             await asyncio.sleep(min(len(body) / max(mishap.rate, 1.0), 3600))
         case "wrong-length":
+            headers["content-length"] = str(mishap.at)
             response.body = body[: mishap.at]
+            response.cut = None if mishap.at <= len(body) else len(body)
     return response

@@ -70,6 +70,7 @@ async def drain(run: Run) -> None:
         for _ in range(WORKERS):
             group.create_task(fetch_details(run))
             group.create_task(fetch_contents(run))
+    run.meter.settled()
 
 
 async def catch_up(run: Run) -> int:
@@ -93,7 +94,9 @@ async def catch_up(run: Run) -> int:
 
 async def _apply(run: Run, changes: Sequence[Change], key: str) -> None:
     if names_unknown_folder(changes, run.folders):
-        for folder in await refresh_folders(run):
+        new = await refresh_folders(run)
+        run.meter.folders_found(len(new))
+        for folder in new:
             await list_into(run, folder, Position())
     todo = plan(changes, run.folders)
     stored = await run.store.watermarks([row.id for _, _, row in todo.want])
@@ -103,7 +106,7 @@ async def _apply(run: Run, changes: Sequence[Change], key: str) -> None:
         for folder, kind, row in todo.want
         if row.id in arrived or not row.watermark or stored.get(row.id, -1) < row.watermark
     )
-    run.meter.wanted(len(want))
+    run.meter.wanted([row for _, _, row in want])
     await run.store.put(Apply(key, forget=todo.forget, want=want, moved=todo.moved))
 
 

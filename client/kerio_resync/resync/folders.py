@@ -103,11 +103,12 @@ async def _list(run: Run, folder: Folder, position: Position, *, limit: int, who
             await run.skip("item", broken.id, broken.reason)
         run.meter.listed(folder.id, fresh, done=False)
         if whole:
-            came = {item.id for item in page.items}
+            items = {item.id: item for item in page.items}
             await put_items(run, list(page.items))
-            for row, item in zip(fresh, page.items, strict=False):
-                run.meter.stored(item, row.size, row.has_attachment, fetch_attachments=True)
-            rows = tuple(row for row in page.rows if row.id not in came)
+            for row in fresh:
+                if row.id in items:
+                    run.meter.stored(items[row.id], row.size, row.has_attachment, fetch_attachments=True)
+            rows = tuple(row for row in page.rows if row.id not in items)
         else:
             rows = page.rows
         await run.store.put(PutPage(folder.id, rows, position=after.to_bytes(), done=after.done))

@@ -76,6 +76,7 @@ async def _want_all(run: Run, folder: Folder, position: Position) -> None:
             await run.store.put(PutPage(folder.id, (), position=after.to_bytes()))
     unseen = await run.store.unseen(folder.id, ROUND)
     if unseen:
-        run.meter.wanted(len(unseen))
-        await run.store.put(Want(folder.id, folder.kind, tuple(Listed(each, 0) for each in unseen)))
+        rows = tuple(Listed(each, 0) for each in unseen)
+        run.meter.wanted(rows)
+        await run.store.put(Want(folder.id, folder.kind, rows))
     await run.store.put(PutPage(folder.id, (), position=Position(done=True).to_bytes(), done=True))

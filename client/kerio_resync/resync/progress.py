@@ -109,9 +109,21 @@ class Meter:
             self._pend(row.size, row.has_attachment, +1)
         self.tell()
 
-    def wanted(self, count: int) -> None:
-        """Items became wanted outside a listing; their sizes are not known."""
-        self.tally.items_total += count
+    def wanted(self, rows: Sequence[Listed]) -> None:
+        """Items became wanted outside a listing; a change tells no size, a second listing does."""
+        self.tally.items_total += len(rows)
+        for row in rows:
+            self._pend(row.size, row.has_attachment, +1)
+
+    def folders_found(self, count: int) -> None:
+        """So many folders more are to be listed than were known of at first."""
+        self.tally.folders_total += count
+
+    def settled(self) -> None:
+        """Nothing is wanted any more: whatever the estimates still hold was none."""
+        tally = self.tally
+        tally.pending_plain = tally.pending_attached = tally.attached_wanted = tally.unlisted = 0.0
+        self._unlisted.clear()
 
     def resume(
         self,
@@ -131,10 +143,15 @@ class Meter:
         tally.bytes_done, tally.pending_plain, tally.attached_wanted = stored, wanted_bytes, attached_wanted
 
     def _pend(self, size: int, has_attachment: bool, sign: int) -> None:
+        """What is taken off may have been added to the other sum, by an earlier run that could not tell, or to none."""
+        tally, change = self.tally, sign * size
         if is_rich(size, has_attachment):
-            self.tally.pending_attached += sign * size
+            rich = tally.pending_attached + change
+            plain = tally.pending_plain + min(rich, 0)
         else:
-            self.tally.pending_plain += sign * size
+            plain = tally.pending_plain + change
+            rich = tally.pending_attached + min(plain, 0)
+        tally.pending_attached, tally.pending_plain = max(rich, 0.0), max(plain, 0.0)
 
     def stored(self, item: Item, size: int, has_attachment: bool, *, fetch_attachments: bool) -> None:
         """A wanted item is here; its attachments are still to come if they are fetched at all."""
@@ -198,7 +215,7 @@ class Meter:
             items_done=tally.items_done,
             items_total=max(tally.items_total, tally.items_done),
             attachments_done=tally.attachments_done,
-            attachments_total=tally.attachments_total,
+            attachments_total=max(tally.attachments_total, tally.attachments_done),
             bytes_done=tally.bytes_done,
             bytes_total=int(tally.bytes_done + text + attached),
             rate=rate,

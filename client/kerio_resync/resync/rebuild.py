@@ -186,6 +186,7 @@ async def _fetch(run: Run, todo: list[str]) -> None:
         for _ in range(WORKERS):
             group.create_task(fetch_details(run))
             group.create_task(fetch_contents(run))
+    run.meter.settled()
     run.meter.tell(now=True)
 
 

@@ -84,7 +84,7 @@ async def relist(run: Run, round_: int) -> int:
                     rows = tuple(each.row for each in differences if each.row.id not in left_out)
                     if rows:
                         found += len(rows)
-                        run.meter.wanted(len(rows))
+                        run.meter.wanted(rows)
                         await run.store.put(Want(folder.id, folder.kind, rows))
             except (ItemGone, FolderDenied):
                 continue  # the folder went or was closed meanwhile: the catch-up deals with it

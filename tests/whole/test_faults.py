@@ -1,0 +1,112 @@
+"""Each fault of the mock on each method that a rebuild calls: the rebuild ends with the server's own digest.
+
+Once means: one or two replies are spoilt, and the run must get over it by itself. Always means: every reply to the
+method is spoilt; then the run may end unfinished, but in a documented error with its exit code, within the patience
+that the settings grant, and the next run must finish what it left.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+from kerio_mockserver.conditions.model import Churn, Conditions, Fault, FaultKind
+from kerio_mockserver.core import Core
+from kerio_mockserver.mailbox.seed import seeded
+
+from kerio_resync.errors import Exit, ResyncError, explain
+from kerio_resync.events import Event, PhaseChanged, Progress, Retrying
+from tests.whole.world import PASSWORD, World
+
+METHODS = (
+    "Session.login", "Session.whoAmI", "Session.getQuotaInformation", "Session.logout", "Folders.get", "Mails.get",
+    "Mails.getById", "Contacts.get", "Contacts.getById", "Events.get", "Events.getById", "Tasks.get", "Tasks.getById",
+    "Notes.get", "Notes.getById", "Changes.getSyncKey", "Changes.get", "GET attachment",
+)  # fmt: skip
+OTHERS = ("Folders.getPublic", "Folders.getSharedMailboxList", "Folders.getShared")
+MORE: dict[str, tuple[dict[str, Any], ...]] = {
+    "cut": ({"at": 0}, {}),
+    "stall": ({"seconds": 30}, {"seconds": 0}),
+    "wrong-length": ({"at": 10_000_000}, {"at": 1}),
+    "code": ({"code": -32603}, {"code": -32001}, {"code": 4100}, {"code": 4101}, {"code": -32700}),
+    "status": (
+        {"status": 500}, {"status": 502}, {"status": 503}, {"status": 503, "retry_after_s": 20},
+        {"status": 429, "retry_after_s": 3}, {"status": 401},
+    ),
+}  # fmt: skip
+FAULTS = [(kind, more) for kind in get_args(FaultKind) for more in MORE.get(kind, ({},))]
+NAMES = ["-".join([kind, *map(str, more.values())]) for kind, more in FAULTS]
+PATIENCE = 600.0
+
+
+class Small(World):
+    """A mailbox with something of everything, in which each kind changes while it is being fetched."""
+
+    def __post_init__(self) -> None:
+        self.store = seeded(self.seed, 16, folders=6, contacts=3, events=3, tasks=2, notes=2)
+        self.core = Core(self.store, password=PASSWORD, seed=self.seed, conditions=Conditions(churn=Churn()))
+        self.told: list[Event] = []
+        self.changed = False
+
+    def hear(self, event: Event) -> None:
+        """Listens; and lets each kind change once all has been fetched, so that its details are asked for by id."""
+        self.told.append(event)
+        if self.changed or event != PhaseChanged("catch-up"):
+            return
+        self.changed = True
+        for action in ("contact", "event", "task", "note", "arrive"):
+            self.mutate(action, 6)  # type: ignore[arg-type]
+
+    def spoil(self, *faults: Fault) -> None:
+        self.core.change(self.core.conditions.model_copy(update={"faults": faults}))
+
+    def finished(self, **settings: object) -> None:
+        """Runs to the end and compares; whatever was told on the way makes sense."""
+        assert self.run(self.hear, **settings) == "done"
+        assert self.differences() == []
+        assert self.report is not None
+        assert self.report.skipped == ()
+        self.told_sensibly()
+
+    def told_sensibly(self) -> None:
+        assert self.core.stats.mistakes == []
+        for each in self.told:
+            if isinstance(each, Progress):
+                assert each.seconds_left is None or each.seconds_left >= 0, each
+                assert 0 <= each.items_done <= each.items_total, each
+                assert 0 <= each.attachments_done <= each.attachments_total, each
+                assert 0 <= each.folders_done <= each.folders_total, each
+                assert 0 <= each.bytes_done <= each.bytes_total, each
+            if isinstance(each, Retrying):
+                assert each.reason
+                assert each.wait >= 0
+
+
+@cache
+def called(*others: str) -> frozenset[str]:
+    """The methods that an undisturbed run calls."""
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as folder:
+        world = Small(Path(folder))
+        assert world.run(world.hear, **dict.fromkeys(others, True)) == "done"
+        return frozenset(world.core.stats.requests)
+
+
+def test_the_table_has_every_method_that_a_rebuild_calls() -> None:
+    assert called() == set(METHODS)
+    assert called("shared", "public") == {*METHODS, *OTHERS}
+
+
+@pytest.mark.parametrize(("kind", "more"), FAULTS, ids=NAMES)
+@pytest.mark.parametrize("method", METHODS)
+def test_a_rebuild_gets_over_a_fault(method: str, kind: str, more: dict[str, Any], tmp_path: Path) -> None:
+    world = Small(tmp_path)
+    hits = [Fault.model_validate({"kind": kind, "method": method, "nth": nth, **more}) for nth in (1, 3)]
+    world.spoil(*hits)
+    world.finished()
+    assert world.now < PATIENCE, "it took longer than one call may be tried again"
+    if world.core.faults.history() and kind not in ("drip", "wrong-type", "duplicate", "shuffled", "missing"):
+        assert method == "Session.logout" or world.report is not None
