@@ -111,7 +111,14 @@ def rebuild(
         str | None, typer.Option(metavar="URL", help="The server, such as https://mail.example.com.")
     ] = None,
     user: Annotated[str | None, typer.Option(metavar="NAME", help="The name to log in with.")] = None,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Start over: take nothing from earlier runs.")] = False,
+    fresh: Annotated[
+        bool,
+        typer.Option("--fresh/--salvage", help="Start over and take nothing from old caches, or take what still holds."),
+    ] = False,
+    folder: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Rebuild only this folder and those inside it; repeatable."),
+    ] = None,
     drop_first: Annotated[
         bool, typer.Option("--drop-first", help="Drop the old cache first, when there is no room for two.")
     ] = False,
@@ -137,6 +144,7 @@ def rebuild(
         "public": public,
         "fresh": fresh or None,
         "drop_first": drop_first or None,
+        "folders": tuple(folder) if folder else None,
     }
     view = View(json, quiet, log_file)
     place = _before.folder(profile)
