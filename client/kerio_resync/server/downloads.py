@@ -228,8 +228,7 @@ class Download:
         after = refusals.retry_after(response.headers.get("retry-after"))
         if "json" in response.headers.get("content-type", ""):
             try:
-                with self._caller.hushed():
-                    judged(NAME, status, response.headers, await response.read(ERROR_BODY))
+                judged(NAME, status, response.headers, await response.read(ERROR_BODY))
             except ServerNonsense:
                 pass
             except ResyncError as error:

@@ -19,7 +19,7 @@ from pydantic import BeforeValidator, TypeAdapter, ValidationError
 from typing_extensions import TypedDict
 
 from kerio_resync.model import Attachment, Item, Kind, Listed, Malformed
-from kerio_resync.server.wire import Canonical, Id, Int64, divided, exact, int_of, parsed, text_of
+from kerio_resync.server.wire import Canonical, Id, Int64, divided, exact, parsed, size_of, text_of
 
 
 def _words(text: str) -> frozenset[str]:
@@ -205,7 +205,7 @@ def _mail(c: Mapping[str, Any], payload: bytes, extra: bytes | None) -> Item:
         f"{to}, {cc}" if to and cc else to or cc,
         iso(get("receiveDate", "")),
         None,
-        int_of(get("size")),
+        size_of(get("size")),
         get("isSeen", True),
         get("isFlagged", False),
         get("isAnswered", False),
@@ -284,7 +284,7 @@ def _attachment(value: Mapping[str, Any], owner: str = "") -> Attachment:
         _clean(get("name", "")),
         _clean(get("contentType", "")),
         _clean(get("contentId", "")),
-        int_of(value["size"]) if "size" in value else None,
+        size_of(value["size"]) if "size" in value else None,
         "photo" if owner else "attachment",
     )
 
@@ -355,7 +355,7 @@ def rows_of(values: Sequence[Any]) -> tuple[tuple[Listed, ...], tuple[Malformed,
             continue
         get = struct.get
         date = iso(get("receiveDate", ""))
-        rows.append(Listed(struct["id"], struct["watermark"], int_of(get("size")), date, get("hasAttachment", False)))
+        rows.append(Listed(struct["id"], struct["watermark"], size_of(get("size")), date, get("hasAttachment", False)))
     return tuple(rows), tuple(malformed)
 
 

@@ -11,11 +11,13 @@ import asyncio
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 
 from kerio_resync.errors import (
     BadSettings,
     FolderDenied,
+    Interrupted,
     ItemGone,
     KeyExpired,
     Overloaded,
@@ -52,6 +54,7 @@ from kerio_resync.server.transport import AioTransport, Transport
 from kerio_resync.settings import Settings
 
 FIRST_PATIENCE = 15.0  # seconds for the first contact: a wrong address should be told soon
+SECOND_PATIENCE = 60.0  # seconds for the second, if somebody took the first and the answer was lost
 AGAIN = 2  # times that items are asked for again which a reply left out
 SIFTING = 64  # calls that may be spent on finding what spoils a batch
 GOODBYE = 5.0  # seconds for the logout
@@ -126,11 +129,16 @@ class KerioMailbox:
     async def open(self) -> Identity:
         try:
             await self._login(min(self._settings.patience, FIRST_PATIENCE))
-        except Overloaded:
+        except Overloaded as error:
+            if (error.retry_after or 0.0) > self._settings.patience:
+                raise
             # it is there, and the address is right
             await self._login()
+        except Interrupted:
+            # something is there: worth another look, but not the patience of a call in the middle of a run
+            await self._login(min(self._settings.patience, SECOND_PATIENCE))
         method = "Session.whoAmI"
-        answer = await self._caller.call(method)
+        answer = await self._caller.call(method, check=partial(_has, "userDetails"))
         account, address = wire.account_of(wire.member(method, answer.result, "userDetails"))
         settings = self._settings
         return Identity(settings.server, account or settings.user, settings.user, address or settings.user)
@@ -171,7 +179,7 @@ class KerioMailbox:
 
     async def quota(self) -> Quota:
         method = "Session.getQuotaInformation"
-        answer = await self._caller.call(method)
+        answer = await self._caller.call(method, check=partial(_has, "quotaInfo"))
         return wire.quota_of(wire.member(method, answer.result, "quotaInfo"))
 
     async def folders(self, *, shared: bool = False, public: bool = False) -> tuple[Folder, ...]:
@@ -181,7 +189,7 @@ class KerioMailbox:
                 found.setdefault(folder.id, folder)
         if shared:
             method = "Folders.getSharedMailboxList"
-            answer = await self._caller.call(method)
+            answer = await self._caller.call(method, check=partial(_lists, "mailboxes"))
             for mailbox_id, owner in wire.shared_mailboxes(method, answer.result):
                 for folder in await self._others("Folders.getShared", "shared", mailbox_id):
                     named = folder if folder.owner else replace(folder, owner=owner)
@@ -189,7 +197,9 @@ class KerioMailbox:
         return tuple(found.values())
 
     async def _folders(self, method: str, place: Place, mailbox_id: str = "") -> list[Folder]:
-        answer = await self._caller.call(method, {"mailboxId": mailbox_id} if mailbox_id else {}, limit=LARGE)
+        answer = await self._caller.call(
+            method, {"mailboxId": mailbox_id} if mailbox_id else {}, limit=LARGE, check=_lists_all
+        )
         folders = []
         for value in wire.list_of(method, answer.result):
             try:
@@ -219,9 +229,12 @@ class KerioMailbox:
         order, descending = ("receiveDate", True) if kind == "mail" else ("id", False)
         query = wire.query(() if whole else items.LIGHT[kind], start, limit, order, descending=descending)
         answer = await self._caller.call(
-            method, {wire.FOLDERS_PARAMETER[kind]: [folder.id], "query": query}, limit=LARGE
+            method,
+            {wire.FOLDERS_PARAMETER[kind]: [folder.id], "query": query},
+            limit=LARGE,
+            check=_lists_all,
         )
-        values = wire.list_of(method, answer.result)
+        values = wire.list_of(method, answer.result)[:limit]  # what is beyond comes with the next page
         total = wire.int_of(answer.result.get("totalItems"))
         if not whole:
             rows, malformed = items.rows_of(values)
@@ -260,10 +273,12 @@ class KerioMailbox:
     async def _batch(self, kind: Kind, ids: Sequence[str]) -> Details:
         method = f"{wire.SERVICES[kind]}.getById"
         answer = await self._caller.call(method, {"ids": list(ids)}, limit=LARGE, check=_must_wait)
-        found, malformed = items.items_of(kind, wire.list_of(method, answer.result, "result"), answer.canonical)
+        values = wire.list_of(method, answer.result, "result")[: 2 * len(ids) + 16]  # a few strays do no harm
+        found, malformed = items.items_of(kind, values, answer.canonical)
         asked = set(ids)
         by_id = {item.id: item for item in found if item.id in asked}
         gone, refused = _refused(ids, wire.item_errors(method, answer.result))
+        refused = tuple(replace(one, reason=self._session.hush(one.reason)) for one in refused)
         return _details(answer, tuple(by_id.values()), gone, refused + malformed)
 
     async def _event(self, event_id: str) -> Details:
@@ -283,7 +298,7 @@ class KerioMailbox:
 
     async def key(self) -> str:
         method = "Changes.getSyncKey"
-        answer = await self._caller.call(method)
+        answer = await self._caller.call(method, check=partial(_has, "syncKey"))
         return wire.key_of(method, answer.result, answer.canonical)
 
     async def changes(self, key: str) -> Changes:
@@ -292,7 +307,7 @@ class KerioMailbox:
             struct = wire.key_struct(key)
         except ValueError as error:
             raise KeyExpired("not a key of this server", method=method) from error
-        answer = await self._caller.call(method, {"lastSyncKey": struct, "timeout": 0}, limit=LARGE)
+        answer = await self._caller.call(method, {"lastSyncKey": struct, "timeout": 0}, limit=LARGE, check=_tells)
         return wire.changes_of(method, answer.result, answer.canonical)
 
     # contents
@@ -338,8 +353,27 @@ def _details(
     return Details(found, gone, malformed, answer.plain_bytes, answer.wire_bytes, answer.seconds)
 
 
+# What `call` is given as `check`: an answer that is not what was asked for is asked for again, like any other nonsense.
+
+
+def _has(name: str, method: str, answer: Answer) -> None:
+    wire.member(method, answer.result, name)
+
+
+def _lists(name: str, method: str, answer: Answer) -> None:
+    wire.list_of(method, answer.result, name)
+
+
+_lists_all = partial(_lists, "list")
+
+
+def _tells(method: str, answer: Answer) -> None:
+    wire.changes_of(method, answer.result, answer.canonical)
+
+
 def _must_wait(method: str, answer: Answer) -> None:
     """Raises what an item was refused with if that holds for now only: then the whole batch is asked for again."""
+    wire.list_of(method, answer.result, "result")
     for _, error in wire.item_errors(method, answer.result):
         if isinstance(error, ServerTrouble | SessionExpired):
             raise error

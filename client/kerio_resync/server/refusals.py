@@ -43,11 +43,19 @@ def sentence(message: object, parameters: Sequence[object] = (), limit: int = 20
 
     def fill(found: re.Match[str]) -> str:
         index = int(found[1]) - 1
-        return str(parameters[index]) if index < len(parameters) else found[0]
+        # cut before it is put in: a short message can name a long parameter a million times
+        return _words(parameters[index])[: limit + 1] if index < len(parameters) else found[0]
 
-    text = _PLACEHOLDER.sub(fill, message) if isinstance(message, str) else ""
+    text = _PLACEHOLDER.sub(fill, message[: 4 * limit]) if isinstance(message, str) else ""
     text = "".join(c if c.isprintable() else " " for c in " ".join(text[: 4 * limit].split()))
     return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def _words(parameter: object) -> str:
+    """Of a parameter what a person can read; a struct says nothing."""
+    if isinstance(parameter, int) and abs(parameter) >= 2**63:
+        return "…"
+    return str(parameter) if isinstance(parameter, str | int | float) else "…"
 
 
 def of_code(

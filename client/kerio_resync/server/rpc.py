@@ -118,20 +118,24 @@ class Caller:
         async def once() -> T:
             nonlocal seen
             seen = self.session.generation
-            return await attempt()
+            return await hushed()
+
+        async def hushed() -> T:
+            with self.hushed():
+                return await attempt()
 
         async def renew() -> None:
             await self.session.renew(seen, self._login)
 
         if not renewing:
-            return await self.persistence.call(attempt, name, idempotent=idempotent, patience=patience)
+            return await self.persistence.call(hushed, name, idempotent=idempotent, patience=patience)
         return await self.persistence.call(
             once, name, idempotent=idempotent, renew=renew, history=history, patience=patience
         )
 
     def overloaded(self, error: Overloaded) -> None:
-        """The server named a time: everyone waits."""
-        if error.retry_after:
+        """The server named a time: everyone waits. One beyond all patience ends the run instead, at once."""
+        if error.retry_after and error.retry_after <= self.persistence.patience:
             if self.limiter.paused < error.retry_after * 0.5:
                 self._listen(Paused(error.retry_after, error.detail))
             self.limiter.pause_until(self.limiter.now() + error.retry_after)
@@ -164,8 +168,7 @@ class Caller:
         slot.complete(response.wire_bytes)
         seconds = self.limiter.now() - start
         replied = response.headers
-        with self.hushed():
-            result, canonical = judged(method, response.status, replied, data, idempotent=idempotent)
+        result, canonical = judged(method, response.status, replied, data, idempotent=idempotent)
         cookies = replied.get("set-cookie", "")
         return Answer(result, canonical, len(data), response.wire_bytes, seconds, cookies)
 

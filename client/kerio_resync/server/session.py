@@ -14,6 +14,8 @@ from urllib.parse import quote, urlsplit
 
 from kerio_resync.errors import ServerNonsense
 
+# How many cookies a client has to keep, and how long (RFC 6265, 6.1); a flood would go out with each call.
+COOKIES, COOKIE = 50, 4096
 _ABSOLUTE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:|//")
 _UNSAFE = re.compile(r"[\x00-\x1f\\\x7f]")
 _COOKIE = re.compile(r"\s*([!#$%&'*+\-.^_`|~0-9A-Za-z]+)=([^;,\s\"\\]*|\"[^;,\s\"\\]*\")\s*(?:;|$)")  # RFC 6265, 4.1.1
@@ -47,7 +49,7 @@ class Session:
         self._token = token
         self._cookies = {}
         for line in set_cookie.split("\n"):
-            if found := _COOKIE.match(line):
+            if (found := _COOKIE.match(line)) and len(found[0]) <= COOKIE and len(self._cookies) < COOKIES:
                 self._cookies[found[1]] = found[2]
         self.generation += 1
         self.keep_secret(token, *self._cookies.values())

@@ -26,8 +26,12 @@ from kerio_resync.server import refusals
 Canonical = Callable[[Any], bytes]
 Int64 = Annotated[int, Field(ge=-(2**63), le=2**63 - 1)]
 # the pattern also refuses lone surrogates, which a database can't hold
-Id = Annotated[str, Field(min_length=1, pattern=r"^[^\x00-\x1f]+$")]
-MaybeId = Annotated[str, Field(pattern=r"^[^\x00-\x1f]*$")]
+LONGEST_ID = 4096  # characters; ids are kept by the thousand and quoted in messages
+Id = Annotated[str, Field(min_length=1, max_length=LONGEST_ID, pattern=r"^[^\x00-\x1f]+$")]
+MaybeId = Annotated[str, Field(max_length=LONGEST_ID, pattern=r"^[^\x00-\x1f]*$")]
+VALUES = 1_000_000  # in one reply: three bytes of JSON can stand for a hundred of memory
+DENSE = 1 << 20  # bytes below which no reply can hold too many
+LARGEST_SIZE = 1 << 40  # bytes, or items: sums of more than a million of them still fit the database
 
 SERVICES: Mapping[Kind, str] = {
     "mail": "Mails",
@@ -51,6 +55,8 @@ FOLDERS_PARAMETER: Mapping[Kind, str] = {
 
 def parsed(data: bytes) -> tuple[Any, Canonical]:
     """A reply's value, and the function that writes parts of it as canonical JSON. ValueError says what is wrong."""
+    if len(data) > DENSE and sum(map(data.count, (b",", b"[", b"{"))) > VALUES:
+        raise ValueError("more values than can be held")
     try:
         return orjson.loads(data), canonical
     except orjson.JSONDecodeError as error:
@@ -165,6 +171,12 @@ def int_of(value: Any) -> int:
     return value if type(value) is int and 0 <= value < 2**63 else 0
 
 
+def size_of(value: Any) -> int:
+    """The size or count of something; 0 for what is none, or beyond all sense."""
+    size = int_of(value)
+    return size if size <= LARGEST_SIZE else 0
+
+
 def text_of(value: Any) -> str:
     """A string that a database can hold: empty for what is none, without NULs and lone surrogates."""
     if not isinstance(value, str):
@@ -206,7 +218,7 @@ def account_of(details: Mapping[str, Any]) -> tuple[str, str]:
 
 
 def quota_of(info: Mapping[str, Any]) -> Quota:
-    return Quota(items=int_of(info.get("messagesUsed")), bytes=int_of(info.get("spaceUsed")))
+    return Quota(items=size_of(info.get("messagesUsed")), bytes=size_of(info.get("spaceUsed")))
 
 
 # Folders
@@ -250,9 +262,9 @@ def folder_of(value: Any, place: Place, canonical: Canonical) -> Folder | None:
         place="public" if get("placeType") == "FPlacePublic" else place,
         owner=text_of(get("ownerName")) or text_of(get("emailAddress")),
         readable=get("access") != "FAccessListingOnly",
-        count=int_of(get("messageCount")),
-        unread=int_of(get("messageUnread")),
-        size=int_of(get("messageSize")),
+        count=size_of(get("messageCount")),
+        unread=size_of(get("messageUnread")),
+        size=size_of(get("messageSize")),
         payload=payload,
         extra=extra,
     )
@@ -277,7 +289,7 @@ def shared_mailboxes(method: str, result: Mapping[str, Any]) -> Iterable[tuple[s
 
 def _id_of(value: Any) -> str:
     text = text_of(value)
-    return text if text == value and text.isprintable() else ""
+    return text if text == value and text.isprintable() and len(text) <= LONGEST_ID else ""
 
 
 # Changes
