@@ -61,7 +61,8 @@ GOODBYE = 5.0  # seconds for the logout
 
 
 class KerioMailbox:
-    """A `Mailbox`. `timeout` in seconds of silence; `clock`, `sleep` and `chance` stand in for time and dice in tests.
+    """A `Mailbox`. `timeout` in seconds of silence; `clock`, `sleep` and `chance` stand in for time and dice in tests,
+    `limit` for the one that adapts in measurements.
 
     `in_flight`, `limit`, `wire_bytes`, `retries` and `link_rate` (bytes/s, 0 unknown) are for displays and reports.
     """
@@ -76,13 +77,14 @@ class KerioMailbox:
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         chance: Callable[[], float] = random.random,
         timeout: float = TIMEOUT,
+        limit: Limit | None = None,
     ) -> None:
         if not settings.server or not settings.user:
             raise BadSettings("a server and a user name are needed")
         self._settings = settings
         self._listen = listen
         self._meter = Meter()
-        self._limiter = Limiter(Limit(most=settings.max_in_flight), meter=self._meter, clock=clock)
+        self._limiter = Limiter(limit or Limit(most=settings.max_in_flight), meter=self._meter, clock=clock)
         self._session = Session(settings.server)
         self._session.keep_secret(settings.password.get_secret_value())
         throttle = Throttle(settings.bwlimit, clock=clock, sleep=sleep) if settings.bwlimit else None
