@@ -16,7 +16,7 @@ from kerio_resync.model import Attachment, Item
 
 _COLUMNS: Final = (
     "uuid, action, kind, item_id, folder_id, target_id, watermark, made, files, checksum, state, attempt, attempts,"
-    " reason, struct"
+    " reason, new_id, struct"
 )
 
 
@@ -40,7 +40,7 @@ def add_change(tables: Tables, fact: AddChange) -> None:
     values = (
         change.uuid, change.action, change.kind, change.item_id, change.folder_id, change.target_id, change.watermark,
         change.made, len(change.files), change_sum(change, described), fact.state, fact.attempt, fact.attempts,
-        fact.reason, change.struct,
+        fact.reason, fact.new_id, change.struct,
     )  # fmt: skip
     places = ", ".join(["?"] * (len(values) - 1))
     row = db.execute(

@@ -259,13 +259,14 @@ class LocalChange:
 @dataclass(frozen=True, slots=True)
 class AddChange:
     """A local change is to be sent; one whose uuid is known already changes nothing. `attempt`, `attempts`, `state`,
-    `reason` come along when it is carried over from another file."""
+    `reason`, `new_id` come along when it is carried over from another file."""
 
     change: LocalChange
     state: ChangeState = "pending"
     attempt: str = ""
     attempts: int = 0
     reason: str = ""
+    new_id: str = ""
 
     def weight(self) -> int:
         return len(self.change.struct) + sum(len(each.data) for each in self.change.files) + _ROW
@@ -282,7 +283,7 @@ class MarkChange:
     new_id: str = ""
 
     def weight(self) -> int:
-        return _ROW
+        return len(self.attempt) + _ROW
 
 
 @dataclass(frozen=True, slots=True)

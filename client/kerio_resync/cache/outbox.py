@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from kerio_resync.cache.store import Store
 
 OPEN: Final[tuple[ChangeState, ...]] = ("pending", "sending", "conflict", "refused")
+_VERSION: Final = "version "
 TO_SEND: Final[tuple[ChangeState, ...]] = ("pending", "sending")
 
 
@@ -46,7 +47,8 @@ class ChangeFile:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A change in the outbox; see `facts.LocalChange` for the first members. `attempt`: the last attempt's token."""
+    """A change in the outbox; see `facts.LocalChange` for the first members. `attempt`: the last attempt's token and,
+    after a space, its trace."""
 
     number: int
     uuid: str
@@ -64,6 +66,17 @@ class Change:
     reason: str
     new_id: str
     files: tuple[ChangeFile, ...] = ()
+
+    @property
+    def trace(self) -> str:
+        """What the last attempt recorded for whoever has to find out whether it was processed; '' if nothing."""
+        return self.attempt.partition(" ")[2]
+
+    @property
+    def version(self) -> int:
+        """The item's watermark after a change that was sent; 0 if it is not known."""
+        told = self.reason.removeprefix(_VERSION) if self.state == "sent" else ""
+        return int(told) if told.isascii() and told.isdigit() else 0
 
     def as_json(self) -> dict[str, Any]:
         """For people and scripts: what it is and how it stands, without its content."""
@@ -116,14 +129,17 @@ class Outbox:
         """A file's content, in chunks of at most 256 KiB."""
         return self._store.change_file(key)
 
-    async def sending(self, change: str) -> str:
-        """An attempt begins; its token, recorded before it is returned."""
+    async def sending(self, change: str, trace: str = "") -> str:
+        """An attempt begins; its token, recorded before it is returned, and with it what would be needed to find out
+        whether the attempt was processed."""
         token = str(uuid.uuid4())
-        await self._tell(MarkChange(change, "sending", attempt=token))
+        await self._tell(MarkChange(change, "sending", attempt=f"{token} {trace}" if trace else token))
         return token
 
-    async def sent(self, change: str, new_id: str = "") -> None:
-        await self._tell(MarkChange(change, "sent", new_id=new_id))
+    async def sent(self, change: str, new_id: str = "", version: int = 0) -> None:
+        """The server has it; the id it is known by there if that is another now, and the item's watermark after it."""
+        reason = f"{_VERSION}{version}" if version else ""
+        await self._tell(MarkChange(change, "sent", reason=reason, new_id=new_id))
 
     async def refused(self, change: str, reason: str) -> None:
         await self._tell(MarkChange(change, "refused", reason=reason))
@@ -180,6 +196,21 @@ def checksum(change: Change) -> bytes:
     """What its row's checksum must be."""
     described = [(each.name, each.content_type, each.content_id, each.size, each.sha256.hex()) for each in change.files]
     return change_sum(local(change), described)
+
+
+def followed(changes: Sequence[Change]) -> frozenset[str]:
+    """The uuids of those that were sent and that changes still to be settled build on: they created or moved the item,
+    gave it its version, or created one alike."""
+    left = [each for each in changes if each.state in OPEN]
+    names = {each.item_id for each in left} - {""}
+    unsure = {(each.kind, each.folder_id) for each in left if each.action == "create" and each.state == "sending"}
+    found: set[str] = set()
+    for each in reversed([each for each in changes if each.state == "sent"]):
+        known_as = {f"local:{each.uuid}", each.item_id, each.new_id} - {""}
+        if names & known_as or (each.action == "create" and (each.kind, each.folder_id) in unsure):
+            found.add(each.uuid)
+            names |= known_as
+    return frozenset(found)
 
 
 def local(change: Change, files: tuple[LocalFile, ...] = ()) -> LocalChange:

@@ -143,33 +143,37 @@ async def _open(path: Path) -> Line:
 async def _carry_changes(line: Line, store: Store, tally: Tally) -> None:
     numbers, missing = await line.run(lambda db: _numbers(db, tally))
     tally.unreadable += missing
+    changes = []
     for number in numbers:
         try:
-            change = await line.run(partial(_change, number=number))
+            changes.append(await line.run(partial(_change, number=number)))
         except BROKEN:
             tally.unreadable += 1
-        else:
+    followed = outbox.followed(changes)
+    for change in changes:
+        if change.state not in DONE or change.uuid in followed or await store.change_state(change.uuid) is not None:
             await _carry_change(line, store, change, tally)
 
 
 async def _carry_change(line: Line, store: Store, change: Change, tally: Tally) -> None:
-    """A change that is not known yet goes over if it is still to be settled; one that is known takes the old state."""
+    """A change that is not known yet goes over as it is; one that is known takes the old state."""
     held = await store.change_state(change.uuid)
     if held is not None:
         tally.known += 1
         if held != change.state:
-            await store.put(MarkChange(change.uuid, change.state, reason=change.reason, new_id=change.new_id))
-        return
-    if change.state in DONE:
+            attempt = change.attempt if change.state == "sending" else ""
+            await store.put(MarkChange(change.uuid, change.state, attempt, reason=change.reason, new_id=change.new_id))
         return
     try:
         files = await line.run(lambda db: _files(db, change))
     except BROKEN:
-        tally.unreadable += 1
+        tally.unreadable += change.state not in DONE
         return
     state = change.state if change.state in STATES else "sending"  # unknown: then it has to be looked for first
-    await store.put(AddChange(outbox.local(change, files), state, change.attempt, change.attempts, change.reason))
-    tally.changes += 1
+    await store.put(
+        AddChange(outbox.local(change, files), state, change.attempt, change.attempts, change.reason, change.new_id)
+    )
+    tally.changes += change.state not in DONE
 
 
 async def _carry_items(line: Line, store: Store, tally: Tally) -> None:

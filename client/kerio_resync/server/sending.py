@@ -11,7 +11,7 @@ from typing import Any
 
 from kerio_resync.model import Item, Kind
 from kerio_resync.server.items import iso
-from kerio_resync.server.wire import parsed
+from kerio_resync.server.wire import canonical, parsed
 
 
 def _words(text: str) -> frozenset[str]:
@@ -30,7 +30,7 @@ _READ_ONLY: Mapping[Kind, frozenset[str]] = {
 
 def for_create(kind: Kind, folder_id: str, payload: bytes) -> dict[str, Any]:
     """A struct as a create takes it: without what only the server may say. ValueError if it is no JSON object."""
-    value = _object(payload)
+    value = object_of(payload)
     struct = {name: value[name] for name in value if name not in _READ_ONLY[kind]}
     for reference in struct.get("attachments") or ():
         if isinstance(reference, dict):
@@ -42,14 +42,15 @@ def for_create(kind: Kind, folder_id: str, payload: bytes) -> dict[str, Any]:
 
 def for_change(kind: Kind, payload: bytes) -> dict[str, Any]:
     """A struct as a set takes it: its id and the members to be set. ValueError if it has no id."""
-    value = _object(payload)
+    value = object_of(payload)
     if not isinstance(value.get("id"), str):
         raise ValueError("a change without an id")
     drop = _READ_ONLY[kind] - {"id"}
     return {name: value[name] for name in value if name not in drop}
 
 
-def _object(payload: bytes) -> dict[str, Any]:
+def object_of(payload: bytes) -> dict[str, Any]:
+    """A struct as a value. ValueError if it is no JSON object."""
     value, _ = parsed(payload)
     if not isinstance(value, dict):
         raise ValueError("not an object")
@@ -70,14 +71,30 @@ _ALIKE: Mapping[Kind, tuple[str, ...]] = {
     "task": ("summary", "description", "start", "due"),
     "note": ("text",),
 }
+_LONGEST = 200  # characters of a text that is searched for
 _TELLING = ("address", "name", "number", "content")
 
 
 def looked_up(item: Item) -> tuple[tuple[str, str], ...]:
-    """The conditions (member, value) of a search for what may have been created from the item."""
+    """The conditions (member, value) of a search for what may have been created from the item; none if the value is
+    one that a server may tidy up."""
     name = _LOOKED_UP[item.kind]
-    value = _object(item.payload).get(name)
-    return ((name, value),) if isinstance(value, str) else ()
+    value = object_of(item.payload).get(name)
+    if not isinstance(value, str) or value != " ".join(value.split()) or len(value) > _LONGEST:
+        return ()
+    return ((name, value),)
+
+
+def told_apart_by(kind: Kind) -> tuple[str, ...]:
+    """The members to ask for in a search: what `alike` looks at, and what makes an item one."""
+    return ("id", "folderId", "watermark", *_ALIKE[kind], *(("headers",) if kind == "mail" else ()))
+
+
+def telling(item: Item) -> bytes:
+    """A struct with just what `looked_up` and `alike` look at; of a mail with a Message-ID not its text."""
+    value = object_of(item.payload)
+    names = ("subject", "headers") if item.kind == "mail" and item.message_id else told_apart_by(item.kind)
+    return canonical({name: value[name] for name in names if name in value})
 
 
 def alike(item: Item, found: Item) -> bool:
@@ -87,7 +104,7 @@ def alike(item: Item, found: Item) -> bool:
     """
     if item.message_id and found.message_id:
         return item.message_id == found.message_id
-    ours, theirs = _object(item.payload), _object(found.payload)
+    ours, theirs = object_of(item.payload), object_of(found.payload)
     return all(_essence(ours[name]) == _essence(theirs.get(name)) for name in _ALIKE[item.kind] if ours.get(name))
 
 
@@ -97,6 +114,9 @@ def _essence(value: Any) -> Any:
         return [_essence(one) for one in value]
     if isinstance(value, dict):
         return {name: _essence(value[name]) for name in _TELLING if value.get(name)}
-    if isinstance(value, str):
-        return iso(value) or value.strip().replace("\r\n", "\n")
-    return value
+    return plain(value) if isinstance(value, str) else value
+
+
+def plain(text: str) -> str:
+    """A text as people tell texts apart; a time in any of its spellings is the same time."""
+    return iso(text) or text.strip().replace("\r\n", "\n")

@@ -20,7 +20,9 @@ from kerio_resync.server.transport import Request
 
 UPLOAD = "/webmail/api/upload"
 UPLOAD_NAME = "POST upload"
-CANDIDATES = 100  # items alike that a search looks at
+CANDIDATES = 100  # items that a search looks at in one page
+MOST_CANDIDATES = 20_000
+OVERLAP = 10  # items that a page repeats of the one before, since the folder may change in between
 
 
 async def create(caller: Caller, kind: Kind, folder_id: str, structs: Sequence[bytes]) -> tuple[Outcome, ...]:
@@ -104,14 +106,23 @@ def _uploaded(status: int, headers: Any, data: bytes) -> str:
 
 
 async def find(caller: Caller, item: Item) -> tuple[str, ...]:
-    """Ids of the items in the item's folder that look created from it."""
+    """Ids of the items in the item's folder that look created from it. ServerNonsense if too many may be."""
     service = wire.SERVICES[item.kind]
-    query = wire.query((), 0, CANDIDATES, like=sending.looked_up(item))
-    answer: Answer = await caller.call(
-        f"{service}.get", {wire.FOLDERS_PARAMETER[item.kind]: [item.folder_id], "query": query}, limit=LARGE
-    )
-    found, _ = items.items_of(item.kind, wire.list_of(f"{service}.get", answer.result), answer.canonical)
-    return tuple(one.id for one in found if sending.alike(item, one))
+    fields, like = sending.told_apart_by(item.kind), sending.looked_up(item)
+    found: list[str] = []
+    start = 0
+    while start < MOST_CANDIDATES:
+        query = wire.query(fields, start, CANDIDATES, "id", like=like)
+        answer: Answer = await caller.call(
+            f"{service}.get", {wire.FOLDERS_PARAMETER[item.kind]: [item.folder_id], "query": query}, limit=LARGE
+        )
+        values = wire.list_of(f"{service}.get", answer.result)
+        some, _ = items.items_of(item.kind, values, answer.canonical)
+        found += [one.id for one in some if sending.alike(item, one)]
+        if not values or start + len(values) >= wire.int_of(answer.result.get("totalItems")):
+            return tuple(dict.fromkeys(found))
+        start += max(1, len(values) - OVERLAP)
+    raise ServerNonsense(f"more than {MOST_CANDIDATES:,} items may be the one that is looked for", scope="item")
 
 
 def _quoted(name: str) -> str:
