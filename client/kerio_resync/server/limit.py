@@ -36,6 +36,8 @@ LINK_LONG = 3.0  # and this is too much: a lost reply would cost much, and memor
 # shares of time: from where on the link is to blame for a wait, and from where on for all of it
 HALF_BUSY, BUSY = 0.5, 0.9
 LEARNT = 32  # replies that make a class's unit
+FAMILIAR = 8  # replies of a class from which on it tells something
+FIRST = 4.0  # requests in flight to begin with
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,7 @@ class Window:
     units: float = 0.0
     link: float = 0.0
     used: int = 0
+    familiar: int = 0  # of classes that are known
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +81,7 @@ class Record:
 class Limit:
     """`value` requests may be in flight, between `least` and `most`; `after` gives the limit that a reply leaves."""
 
-    value: float = 4.0
+    value: float = FIRST
     most: int = 64
     least: int = 1
     starting: bool = True  # doubling until the first sign of a limit
@@ -119,6 +122,7 @@ class Limit:
             units=self.window.units + unit,
             link=self.window.link + link,
             used=max(self.window.used, sample.used),
+            familiar=self.window.familiar + (seen >= FAMILIAR),
         )
         return replace(self, window=window, units=units)
 
@@ -144,7 +148,9 @@ class Limit:
         easy = pressure < LOW and link < LINK_FULL
         if not self.starting and self.slots > 1 and now - floor.time > STALE:
             return kept._dipped(now)
-        if easy and window.used >= self.slots:
+        # calls that are all new look like no queue whatever they wait for
+        telling = 2 * window.familiar > window.replies or self.value <= FIRST
+        if easy and telling and window.used >= self.slots:
             return kept._grown(now)
         return replace(kept, starting=self.starting and easy)
 

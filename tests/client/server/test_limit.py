@@ -57,6 +57,15 @@ def test_it_doubles_while_it_starts_and_creeps_afterwards() -> None:
     assert slow.slots == 9
 
 
+def test_calls_of_a_kind_never_seen_are_no_reason_to_grow() -> None:
+    limit = fed(Limit(), [*replies(8, at=0.0), *replies(8, at=1.0)])
+    assert limit.slots == 16
+    new = fed(limit, replies(16, at=2.0, wait=0.4, size=10**6))  # is it slow, or is there a queue?
+    assert new.slots == 16
+    assert new.starting
+    assert fed(new, replies(16, at=3.0, wait=0.4, size=10**6)).slots == 32
+
+
 def test_nothing_grows_that_is_not_used() -> None:
     limit = fed(Limit(value=8.0), [one for n in range(9) for one in replies(WINDOW, at=float(n), used=7)])
     assert limit.slots == 8
