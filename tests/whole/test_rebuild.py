@@ -268,3 +268,14 @@ def test_status_of_each_state(world: World) -> None:
     assert asked().cache.items["mail"] == 60
     settings.cache.write_bytes(b"x" * 5000)
     assert asked().cache.state == "damaged"
+
+
+def test_flags_alone_do_not_fetch_contents_again(world: World) -> None:
+    for moment in (60, 61, 62, 63):
+        world.at[moment] = [lambda: world.mutate("flag", 20)]
+    assert world.run() == "done"
+    assert world.differences() == []
+    asked = world.core.stats.as_json()["requests"]["GET attachment"]
+    alone = World(world.profile.with_name("alone"), 5, 60, 20)
+    alone.run()
+    assert asked <= alone.core.stats.as_json()["requests"]["GET attachment"] + 2

@@ -39,6 +39,12 @@ def names_unknown_folder(changes: Sequence[Change], folders: Mapping[str, Folder
     return any(each.is_folder or (each.type != "deleted" and each.parent_id not in folders) for each in changes)
 
 
+def only_flags(changes: Sequence[Change]) -> frozenset[str]:
+    """Ids of which the changes say nothing but that a flag changed."""
+    others = {each.id for each in changes if each.type != "flags"}
+    return frozenset(each.id for each in changes if each.type == "flags" and each.id not in others)
+
+
 def plan(changes: Sequence[Change], folders: Mapping[str, Folder]) -> Plan:
     """Folds changes, in their order, into what is to be done. Items of folders that are not mirrored are let go."""
     forget: dict[str, None] = {}
@@ -87,7 +93,10 @@ async def catch_up(run: Run) -> int:
             return total
         total += len(told.changes)
         await _apply(run, told.changes, told.key)
+        # What could not be had in an earlier version may differ in more than its flags.
+        run.only_flags = only_flags(told.changes) - {row.id for row in await run.store.skipped()}
         await drain(run)
+        run.only_flags = frozenset()
     run.notice("The mailbox changes faster than it can be followed; the mail program goes on from the last sync key.")
     return total
 

@@ -92,7 +92,7 @@ async def put_items(run: Run, items: list[Item]) -> None:
     for omit in (False, True):
         some = tuple(item for item in items if run.omits_attachments(item.folder_id) == omit)
         if some:
-            await run.store.put(PutItems(some, omit_attachments=omit))
+            await run.store.put(PutItems(some, omit_attachments=omit, keep_contents=run.only_flags))
 
 
 async def take_over(run: Run, batch: list[Wanted]) -> list[Wanted]:

@@ -31,6 +31,7 @@ class Run:
     folders: dict[str, Folder] = field(default_factory=dict)
     old: Old | None = None
     batch: BatchSize = field(default_factory=BatchSize)
+    only_flags: frozenset[str] = frozenset()  # of these nothing but flags changed: what is here of their contents holds
     salvaged: int = 0
     repaired: int = 0
     nonsense: int = 0  # items in a row that could not be had, each asked for alone

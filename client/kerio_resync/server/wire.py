@@ -312,7 +312,7 @@ _CHANGE: Mapping[str, ChangeType] = {
     "chtNewMail": "created",
     "chtDeleted": "deleted",
     "chtModified": "modified",
-    "chtModifiedMetadata": "modified",
+    "chtModifiedMetadata": "flags",
     "chtModifiedContent": "modified",
     "chtStatus": "flags",
     "chtReadFlagChanged": "flags",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from kerio_resync.model import Change, Folder, Listed
-from kerio_resync.resync.catchup import Plan, names_unknown_folder, plan
+from kerio_resync.resync.catchup import Plan, names_unknown_folder, only_flags, plan
 
 FOLDERS = {
     "in": Folder("in", "", "Inbox", "mail", role="inbox"),
@@ -78,3 +78,17 @@ def test_plan(name: str) -> None:
 )
 def test_folders_are_asked_for_again_when_a_change_needs_it(changes: list[Change], expected: bool) -> None:
     assert names_unknown_folder(changes, FOLDERS) is expected
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ([], set()),
+        ([Change("flags", "a", "in")], {"a"}),
+        ([Change("flags", "a", "in"), Change("modified", "a", "in")], set()),
+        ([moved("a", "b"), Change("flags", "b", "other")], set()),
+        ([Change("flags", "a", "in"), created("b")], {"a"}),
+    ],
+)
+def test_contents_stay_where_only_flags_changed(changes: list[Change], expected: set[str]) -> None:
+    assert only_flags(changes) == expected

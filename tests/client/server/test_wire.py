@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from kerio_resync.errors import FolderDenied, ItemGone, ServerNonsense
 from kerio_resync.model import Change
 from kerio_resync.server import wire
@@ -165,7 +166,7 @@ KEY = {"id": 1, "watermark": 7}
         ({"type": "chtReadFlagChanged"}, Change("flags", "m1", "", False, "mail", 5)),
         ({"type": "chtStatus"}, Change("flags", "m1", "", False, "mail", 5)),
         ({"type": "chtModifiedContent", "itemType": "itNote"}, Change("modified", "m1", "", False, "note", 5)),
-        ({"type": "chtModifiedMetadata", "itemType": "itTask"}, Change("modified", "m1", "", False, "task", 5)),
+        ({"type": "chtModifiedMetadata", "itemType": "itTask"}, Change("flags", "m1", "", False, "task", 5)),
         ({"type": "chtDeleted", "itemType": "itDelegation"}, Change("deleted", "m1", "", False, None, 5)),
         (
             {"type": "chtMoved", "origId": "m0", "origParentId": "g", "isFolder": True},
