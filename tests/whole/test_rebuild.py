@@ -279,3 +279,9 @@ def test_flags_alone_do_not_fetch_contents_again(world: World) -> None:
     alone = World(world.profile.with_name("alone"), 5, 60, 20)
     alone.run()
     assert asked <= alone.core.stats.as_json()["requests"]["GET attachment"] + 2
+
+
+def test_verify_counts_each_item_once(world: World) -> None:
+    world.run()
+    assert world.report is not None
+    assert verified(world).checked == sum(world.report.items.values())

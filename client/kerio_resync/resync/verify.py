@@ -56,11 +56,14 @@ async def compare_folder(
     mailbox: Mailbox, store: Store, folder: Folder, round_: int, *, page_size: int, overlap: int
 ) -> AsyncIterator[tuple[int, list[Difference]]]:
     """Lists a folder and yields, page by page, how many rows were compared and which of them disagree."""
-    async for page, _ in list_folder(mailbox, folder, Position(), limit=page_size, overlap=overlap):
+    before: set[str] = set()
+    async for page, after in list_folder(mailbox, folder, Position(), limit=page_size, overlap=overlap):
+        fresh = sum(row.id not in before for row in page.rows)
+        before = set(after.tail)
         odd = await store.compare(folder.id, page.rows, round_)
         held = await store.watermarks([row.id for row in odd]) if odd else {}
         found = [Difference("stale" if row.id in held else "missing", folder, row) for row in odd]
-        yield len(page.rows), found
+        yield fresh, found
     extra = await store.unseen(folder.id, round_)
     yield 0, [Difference("extra", folder, Listed(each, 0)) for each in extra]
 
