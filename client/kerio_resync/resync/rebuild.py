@@ -1,7 +1,7 @@
 """The rebuild: from a mailbox on a server to a cache that equals it, in steps that a kill may end anywhere.
 
     lock → log in → open or start cache.db.next → rescue pending changes → sync key → folders → room
-    → list, fetch → catch up → list again and settle what disagrees → catch up → check → swap
+    → list, fetch → catch up → list again and settle what disagrees → catch up → check → swap → send local changes
 
 The old cache is not touched before the new one is whole (but with `drop_first`, once its pending changes are safe in
 the new file). No step after an unresolved error: an exception leaves the half-built file for the next run.
@@ -13,19 +13,22 @@ import asyncio
 import shutil
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 from kerio_resync.cache.lock import ProfileLock
 from kerio_resync.cache.salvage import Old
 from kerio_resync.cache.store import Store
-from kerio_resync.cache.swap import swap
+from kerio_resync.cache.swap import seal, swap
 from kerio_resync.errors import (
     BadSettings,
     CacheDamaged,
+    CacheInUse,
     KeyExpired,
     NotEnoughSpace,
     ResyncError,
     ServerNonsense,
+    ServerRefused,
+    ServerTrouble,
     VerificationFailed,
 )
 from kerio_resync.events import Listener, PhaseChanged, RunStarted, nobody
@@ -38,6 +41,7 @@ from kerio_resync.resync.listing import Position
 from kerio_resync.resync.opening import open_live, open_next, take_over_changes
 from kerio_resync.resync.part import rebuild_part
 from kerio_resync.resync.progress import Meter
+from kerio_resync.resync.replay import TO_REPLAY, Replayed, bring_in, replay
 from kerio_resync.resync.report import Report
 from kerio_resync.resync.run import Run
 from kerio_resync.resync.verify import relist
@@ -216,9 +220,7 @@ async def _settle(run: Run) -> None:
         if checks >= CHECKS and not changed:
             raise VerificationFailed(f"{found} items still differ from the server's lists", differences=found)
         if checks >= 3 * CHECKS:
-            run.notice(
-                "The mailbox changes faster than it can be compared; each difference met was settled by itself."
-            )
+            run.notice("The mailbox changes faster than it can be compared; each difference met was settled by itself.")
             return
 
 
@@ -233,9 +235,54 @@ async def _finish(run: Run, started: float, resumed: bool) -> Report:
     if not run.settings.folders:
         run.listen(PhaseChanged("swap"))
         await swap(run.store, run.settings.cache)
+    found = Replayed()
+    async with _in_use(run) as live:
+        if await live.store.outbox(TO_REPLAY):
+            found = await _send_changes(live)
+            held = await live.store.totals()
     return Report(
         cache=run.settings.cache, folders=held.folders, items=held.items, attachments=held.attachments,
         plain_bytes=run.meter.tally.bytes_done, wire_bytes=run.mailbox.wire_bytes, seconds=run.clock() - started,
         resumed=resumed, salvaged=run.salvaged, repaired=run.repaired, retries=run.mailbox.retries, skipped=skipped,
-        problems=tuple(run.problems),
+        outbox_sent=found.sent, outbox_pending=found.pending, outbox_refused=found.refused, conflicts=found.conflicts,
+        unfinished=bool(found.trouble or found.pending), problems=tuple(run.problems),
     )  # fmt: skip
+
+
+@asynccontextmanager
+async def _in_use(run: Run) -> AsyncIterator[Run]:
+    """The same run on the cache that is in use now, where the new one has taken its place."""
+    if run.settings.folders:
+        yield run
+        return
+    store = await Store.open(run.settings.cache)
+    try:
+        live = Run(run.settings, run.listen, run.mailbox, store, run.meter, run.clock)
+        live.folders, live.problems = run.folders, run.problems
+        yield live
+    finally:
+        await store.close()
+        with suppress(CacheInUse):  # then the mail program has it already
+            await seal(run.settings.cache)
+
+
+async def _send_changes(run: Run) -> Replayed:
+    """Replays the outbox and catches up with what came of it. Trouble with the server ends it, but not the run."""
+    run.listen(PhaseChanged("replay"))
+    found = await replay(run)
+    if not found.sent or found.trouble:
+        return found
+    run.listen(PhaseChanged("catch-up"))
+    try:
+        try:
+            await catch_up(run)
+        except KeyExpired:
+            await renew_key(run)
+            await _settle(run)
+        await bring_in(run, found)
+        await drain(run)
+        await run.store.flush()
+    except* (ServerTrouble, ServerRefused, ServerNonsense, VerificationFailed) as group:
+        found.trouble = str(single_error(group))
+        run.notice(f"What became of the local changes could not be fetched ({found.trouble}); run again to have it.")
+    return found

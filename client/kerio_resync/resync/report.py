@@ -13,7 +13,8 @@ from kerio_resync.model import Kind
 class Report:
     """`plain_bytes`: of items and attachments fetched in this run; `wire_bytes`: body bytes as they travelled;
     `seconds` of wall time. `skipped`: (scope, id, reason) of everything left out. `repaired`: rows that the second
-    listing brought in."""
+    listing brought in. `outbox_pending`, `outbox_refused`: local changes that the server does not have;
+    `conflicts`: those that lost in this run. `unfinished`: another run is needed for what is pending."""
 
     cache: Path
     folders: int = 0
@@ -29,7 +30,9 @@ class Report:
     skipped: tuple[tuple[str, str, str], ...] = ()
     outbox_sent: int = 0
     outbox_pending: int = 0
+    outbox_refused: int = 0
     conflicts: int = 0
+    unfinished: bool = False
     problems: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
