@@ -332,12 +332,14 @@ def items_of(kind: Kind, values: Sequence[Any], write: Canonical) -> tuple[tuple
     return tuple(items), tuple(malformed)
 
 
-def _scrubbed(value: Any) -> Any:
-    """Columns without lone surrogates, which no database takes; the payload keeps them."""
+def _scrubbed(value: Any, depth: int = 8) -> Any:
+    """Columns without lone surrogates, which no database takes; the payload keeps them. No column is nested deeper."""
+    if isinstance(value, dict | list) and not depth:
+        return None
     if isinstance(value, dict):
-        return {name: _scrubbed(each) for name, each in value.items()}
+        return {name: _scrubbed(each, depth - 1) for name, each in value.items()}
     if isinstance(value, list):
-        return [_scrubbed(each) for each in value]
+        return [_scrubbed(each, depth - 1) for each in value]
     return text_of(value) if isinstance(value, str) else value
 
 

@@ -300,7 +300,7 @@ class KerioMailbox:
 
     async def key(self) -> str:
         method = "Changes.getSyncKey"
-        answer = await self._caller.call(method, check=partial(_has, "syncKey"))
+        answer = await self._caller.call(method, check=_has_key)
         return wire.key_of(method, answer.result, answer.canonical)
 
     async def changes(self, key: str) -> Changes:
@@ -352,7 +352,7 @@ def _at_home(item: Item, folder_id: str) -> Item:
 def _details(
     answer: Answer, found: tuple[Item, ...], gone: tuple[str, ...], malformed: tuple[Malformed, ...]
 ) -> Details:
-    return Details(found, gone, malformed, answer.plain_bytes, answer.wire_bytes, answer.seconds)
+    return Details(found, gone, malformed, answer.plain_bytes, answer.wire_bytes, answer.seconds, answer.held)
 
 
 # What `call` is given as `check`: an answer that is not what was asked for is asked for again, like any other nonsense.
@@ -367,6 +367,10 @@ def _lists(name: str, method: str, answer: Answer) -> None:
 
 
 _lists_all = partial(_lists, "list")
+
+
+def _has_key(method: str, answer: Answer) -> None:
+    wire.key_of(method, answer.result, answer.canonical)
 
 
 def _tells(method: str, answer: Answer) -> None:
@@ -412,4 +416,5 @@ def joined(parts: Sequence[Details]) -> Details:
         sum(part.plain_bytes for part in parts),
         sum(part.wire_bytes for part in parts),
         sum(part.seconds for part in parts),
+        max((part.held for part in parts), default=0.0),
     )

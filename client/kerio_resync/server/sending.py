@@ -108,12 +108,14 @@ def alike(item: Item, found: Item) -> bool:
     return all(_essence(ours[name]) == _essence(theirs.get(name)) for name in _ALIKE[item.kind] if ours.get(name))
 
 
-def _essence(value: Any) -> Any:
-    """What a person wrote, of a value: texts as they are, structs by their telling members."""
+def _essence(value: Any, depth: int = 8) -> Any:
+    """What a person wrote, of a value: texts as they are, structs by their telling members; nothing of what is deeper."""
+    if isinstance(value, list | dict) and not depth:
+        return None
     if isinstance(value, list):
-        return [_essence(one) for one in value]
+        return [_essence(one, depth - 1) for one in value]
     if isinstance(value, dict):
-        return {name: _essence(value[name]) for name in _TELLING if value.get(name)}
+        return {name: _essence(value[name], depth - 1) for name in _TELLING if value.get(name)}
     return plain(value) if isinstance(value, str) else value
 
 

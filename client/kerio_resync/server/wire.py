@@ -343,7 +343,13 @@ _CHANGES: TypeAdapter[Any] = TypeAdapter(list[_Change])
 
 def key_of(method: str, result: Mapping[str, Any], canonical: Canonical) -> str:
     """A sync key as opaque text."""
-    return canonical(member(method, result, "syncKey")).decode("utf-8")
+    try:
+        key = canonical(member(method, result, "syncKey")).decode("utf-8")
+    except ValueError as error:
+        raise ServerNonsense(f"{method} is answered with a key that is none ({error})") from None
+    if len(key) > DENSE:
+        raise ServerNonsense(f"{method} is answered with a key of {len(key):,} characters")
+    return key
 
 
 def key_struct(key: str) -> Any:
