@@ -147,11 +147,13 @@ class Store:
             yield data
             offset += len(data)
 
-    async def check(self) -> tuple[str, ...]:
-        """What is wrong with the file, one line each (at most 1,000); () if it is sound."""
+    async def check(self, *, contents: bool = True) -> tuple[str, ...]:
+        """What is wrong with the file, one line each (at most 1,000); () if it is sound.
+
+        Without `contents` it is the structure alone, of which every page is read: tables, indexes, references."""
         await self.flush()
         found = await self._read(checking.structure)
-        after: int | None = 0
+        after: int | None = 0 if contents else None
         while after is not None and len(found) < checking.MOST:
             lines, after = await self._read(partial(checking.items, after=after))
             found += lines

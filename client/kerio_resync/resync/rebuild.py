@@ -226,7 +226,8 @@ async def _settle(run: Run) -> None:
 
 async def _finish(run: Run, started: float, resumed: bool) -> Report:
     run.meter.tell(now=True)
-    damage = await run.store.check()
+    # What this run wrote was summed on its way in; what an earlier one left has been through a kill or a power cut.
+    damage = await run.store.check(contents=resumed)
     if damage:
         raise CacheDamaged(f"the new database failed its own check ({damage[0]})")
     held = await run.store.totals()

@@ -114,6 +114,8 @@ class Download:
         self._done = False
 
     async def next_piece(self) -> Piece | None:
+        if self._done:
+            return None
         try:
             piece = await self._caller.persist(self._attempt, NAME, history=self._history)
         except ServerRefused as error:
@@ -139,8 +141,6 @@ class Download:
             await stack.__aexit__(type(error) if error else None, error, None)
 
     async def _attempt(self) -> Piece | None:
-        if self._done:
-            return None
         if owed := self._owed:
             self._owed = None
             raise owed
