@@ -19,7 +19,7 @@ HOPELESS = 25  # items in a row that can't be had alone, before the server as a 
 async def fetch_details(run: Run) -> None:
     """One worker: until nothing is wanted and nobody lists any more."""
     with run.contents.source():
-        while batch := await run.details.take(lambda taken, row: run.batch.fits(taken, row, run.meter.tally)):
+        while batch := await run.details.take(run.batch.packing(run.meter.tally)):
             await fetch_batch(run, batch)
             run.details.done(batch)
             run.contents.announce()
@@ -38,7 +38,7 @@ async def fetch_batch(run: Run, batch: list[Wanted]) -> None:
         return
     run.nonsense = 0
     run.meter.reply(details.plain_bytes, details.wire_bytes)
-    run.batch = run.batch.after(details.plain_bytes, details.seconds)
+    run.batch = run.batch.after(details.plain_bytes, details.seconds, details.held)
     unanswered = await _store(run, {row.id: row for row in batch}, details)
     if unanswered and len(unanswered) < len(batch):
         for row in unanswered:
@@ -54,7 +54,7 @@ async def _divide(run: Run, batch: list[Wanted], error: Exception) -> None:
         await fetch_batch(run, batch[middle:])
         return
     row = batch[0]
-    run.nonsense += isinstance(error, ServerNonsense)
+    run.nonsense += isinstance(error, ServerNonsense | TooLarge)
     if run.nonsense >= HOPELESS:
         raise error
     run.meter.dropped(row.size, row.has_attachment)

@@ -46,13 +46,17 @@ def without_loops(folders: Iterable[Folder]) -> tuple[list[Folder], list[Folder]
             bad.append(each)
         else:
             by_id[each.id] = each
+    ends: dict[str, bool] = {}  # id → whether its ancestors end somewhere
     sound: list[Folder] = []
     for each in by_id.values():
-        seen, parent = {each.id}, each.parent_id
-        while parent in by_id and parent not in seen:
-            seen.add(parent)
-            parent = by_id[parent].parent_id
-        (bad if parent in seen else sound).append(each)
+        way: dict[str, None] = {}
+        here = each.id
+        while here in by_id and here not in ends and here not in way:
+            way[here] = None
+            here = by_id[here].parent_id
+        good = here not in by_id or ends.get(here, False)
+        ends.update(dict.fromkeys(way, good))
+        (sound if ends[each.id] else bad).append(each)
     return sound, bad
 
 

@@ -7,7 +7,8 @@ until it finds one. What is met twice is harmless, because storing is idempotent
 
 `begin`, `ask` and `advance` are pure; `list_folder` is the shell around them. A server whose list never ends, repeats
 for ever, or never shows an anchor again ends in ServerNonsense with scope "folder": the number of pages is bounded by
-what the server itself says the folder holds.
+what the server itself says the folder holds, and if that is a lie, by meeting the same row again and again. An end is
+believed if total and folder agree on it, or nothing more comes.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from kerio_resync.model import Folder, Page
 from kerio_resync.server.mailbox import Mailbox
 
 TAIL = 64  # ids kept as anchors: all of them would have to go between two pages before the listing starts over
+LAPS = 3  # times that a row may be met again far behind it
 SPARE = 32  # pages beyond what the totals explain, before a listing is called endless
 
 
@@ -30,7 +32,8 @@ class Position:
 
     `seen`: offset just after the last row taken. `tail`: ids of the last rows taken, newest last. `back`: how many rows
     before `seen` the next page starts beyond the overlap (0 unless stepping back). `pages`: requests made so far.
-    `width`: rows of the last page; a server may give fewer than it is asked for.
+    `width`: rows of the last page; a server may give fewer than it is asked for. `mark`: a row long passed; `laps`: how
+    often it was met again.
     """
 
     seen: int = 0
@@ -39,6 +42,8 @@ class Position:
     pages: int = 0
     width: int = 1_000_000
     done: bool = False
+    mark: str = ""
+    laps: int = 0
 
     def to_bytes(self) -> bytes:
         return json.dumps(asdict(self), separators=(",", ":")).encode()
@@ -63,24 +68,40 @@ def ask(position: Position, overlap: int) -> int:
     return max(0, position.seen - reach(position, overlap) - position.back)
 
 
-def advance(position: Position, page: Page, *, start: int, limit: int, overlap: int) -> Position:
-    """The position after `page`, which was asked for at offset `start` with at most `limit` rows.
+def advance(position: Position, page: Page, *, start: int, limit: int, overlap: int, count: int = 0) -> Position:
+    """The position after `page`, which was asked for at offset `start` with at most `limit` rows. `count`: how many the
+    folder is said to hold.
 
     With `overlap` 0 no anchor is looked for: plain offset pages, which lose items of a changing folder; for comparison.
     """
     ids = [row.id for row in page.rows]
+    rows = len(ids) + len(page.malformed)  # what can't be read has its place in the list all the same
     pages = position.pages + 1
     anchored = not reach(position, overlap) or start == 0 or not position.tail or not set(position.tail).isdisjoint(ids)
     if not anchored:
         return replace(position, back=max(TAIL, position.back * 4), pages=pages)
-    end = start + len(ids)
+    end = start + rows
     known = set(position.tail)
     fresh = [each for each in ids if each not in known]
     tail = (*position.tail, *fresh)[-TAIL:]
     # Nothing new where there should be: the total promises more than there is (but stepping back meets what is known).
     stuck = end <= position.seen and not fresh and not position.back
-    exhausted = not ids or stuck or end == page.total or (end > page.total and len(ids) < limit)
-    return Position(seen=end, tail=tail, pages=pages, width=len(ids) or limit, done=exhausted)
+    agreed = end >= count and (end == page.total or (end > page.total and rows < limit))
+    mark, laps = _lap(position, fresh)
+    return Position(end, tail, pages=pages, width=rows or limit, done=not rows or stuck or agreed, mark=mark, laps=laps)
+
+
+def _lap(position: Position, fresh: list[str]) -> tuple[str, int]:
+    """(mark, laps) after a page that brought the rows `fresh`: the mark is moved on ever more rarely (Brent's way to
+    find a cycle), and forgotten where stepping back meets old rows anyway."""
+    if position.back:
+        return "", position.laps
+    if position.mark in fresh:
+        return position.mark, position.laps + 1
+    pages = position.pages + 1
+    if fresh and not position.laps and (not position.mark or not pages & (pages - 1)):
+        return fresh[-1], 0
+    return position.mark, position.laps
 
 
 def bound(folder: Folder, page: Page, position: Position, overlap: int) -> int:
@@ -102,8 +123,8 @@ async def list_folder(
     while not position.done:
         start = ask(position, overlap)
         page = await mailbox.page(folder, start, limit, whole=whole)
-        position = advance(position, page, start=start, limit=limit, overlap=overlap)
+        position = advance(position, page, start=start, limit=limit, overlap=overlap, count=folder.count)
         allowed = max(allowed, bound(folder, page, position, overlap))
-        if position.pages - first > allowed:
+        if position.pages - first > allowed or position.laps > LAPS:
             raise ServerNonsense(f"the list of folder {folder.id} does not end", scope="folder")
         yield page, position

@@ -15,7 +15,7 @@ from kerio_resync.cache.facts import Want
 from kerio_resync.cache.store import Store
 from kerio_resync.errors import FolderDenied, ItemGone, KeyExpired
 from kerio_resync.model import Change, Folder, Kind, Listed
-from kerio_resync.resync.catchup import SYNC_KEY
+from kerio_resync.resync.catchup import ROUNDS, SYNC_KEY
 from kerio_resync.resync.folders import mirrored
 from kerio_resync.resync.listing import Position, list_folder
 from kerio_resync.resync.run import Run
@@ -104,7 +104,7 @@ async def explained(mailbox: Mailbox, store: Store) -> tuple[set[str], bool]:
     ids: set[str] = set()
     if key is None:
         return ids, False
-    while True:
+    for _ in range(ROUNDS):
         try:
             told = await mailbox.changes(key)
         except KeyExpired:
@@ -113,6 +113,7 @@ async def explained(mailbox: Mailbox, store: Store) -> tuple[set[str], bool]:
             return ids, True
         ids.update(_ids(told.changes))
         key = told.key
+    return ids, False
 
 
 def _ids(changes: Sequence[Change]) -> set[str]:
