@@ -1,0 +1,88 @@
+"""`python -m benchmarks [--quick|--full] [--only NAME…] [--corpus PATH] [--out DIR]`: measures, and writes it down.
+
+Each measurement is a module with `measure(quick, …)`, `report(results)` and perhaps `picture(results, path)`. One that
+fails is told on standard error and leaves the others alone; the exit code is 1 then, and 0 whether bounds were kept or
+not: that is in the report.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import importlib
+import importlib.util
+import inspect
+import sys
+import time
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from benchmarks import machine, report
+
+NAMES = ("limits", "links", "efficiency", "queues", "load", "scale", "many", "salvage", "upgrade", "rivals")
+RESULTS = Path(__file__).resolve().parent / "results"
+NOTES = Path(__file__).resolve().parent / "NOTES.md"
+
+
+def main(arguments: list[str]) -> int:
+    options = parser().parse_args(arguments)
+    names = [name for name in options.only or NAMES if importlib.util.find_spec(f"benchmarks.{name}")]
+    before = report.load(options.out)
+    entries = {name: before[name] for name in NAMES if name in before}
+    modules = {name: importlib.import_module(f"benchmarks.{name}") for name in {*names, *entries}}
+    failed = 0
+    for name in names:
+        try:
+            entries[name] = measured(modules[name], name, options)
+        except (OSError, ImportError, ValueError, ExceptionGroup) as error:
+            print(f"{name}: {error}", file=sys.stderr, flush=True)
+            failed = 1
+            continue
+        report.save(options.out, entries)
+        draw(modules[name], entries[name]["results"], options.out / f"{name}.png")
+    ordered = {name: entries[name] for name in NAMES if name in entries}
+    words = {name: module.report for name, module in modules.items()}
+    notes = NOTES.read_text() if NOTES.exists() else ""
+    print(report.write(options.out, ordered, before, words, notes))
+    return failed
+
+
+def parser() -> argparse.ArgumentParser:
+    made = argparse.ArgumentParser(prog="python -m benchmarks", description="Measures client and mock server.")
+    size = made.add_mutually_exclusive_group()
+    size.add_argument("--quick", action="store_true", help="under three minutes: small mailboxes, few rounds")
+    size.add_argument("--full", action="store_true", help="up to a million mails")
+    made.add_argument("--only", nargs="+", choices=NAMES, metavar="NAME", help=f"of: {', '.join(NAMES)}")
+    made.add_argument("--corpus", default="", metavar="PATH", help="real mail for `limits` (default: $KERIO_CORPUS)")
+    made.add_argument("--out", type=Path, default=RESULTS, metavar="DIR", help="default: benchmarks/results")
+    return made
+
+
+def measured(module: ModuleType, name: str, options: argparse.Namespace) -> dict[str, Any]:
+    """One measurement, with what a reader has to know about it."""
+    print(f"{name} …", file=sys.stderr, flush=True)
+    about = machine.about(Path.cwd())
+    offered = {"full": options.full, "corpus": options.corpus}
+    known = inspect.signature(module.measure).parameters
+    began = time.perf_counter()
+    found = module.measure(options.quick, **{key: value for key, value in offered.items() if key in known})
+    if inspect.iscoroutine(found):
+        found = asyncio.run(found)
+    seconds = time.perf_counter() - began
+    return {"name": name, "machine": about, "seconds": seconds, "quick": options.quick, "results": found}
+
+
+def draw(module: ModuleType, results: dict[str, Any], path: Path) -> None:
+    """The picture, where there is one and something to draw it with."""
+    if hasattr(module, "picture") and importlib.util.find_spec("matplotlib"):
+        import matplotlib
+
+        matplotlib.use("Agg")
+        module.picture(results, path)
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["legacy"]:
+        sys.exit(importlib.import_module("benchmarks.legacy").main(sys.argv[2:]))
+    sys.exit(main(sys.argv[1:]))

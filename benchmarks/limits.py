@@ -1,0 +1,150 @@
+"""The rebuild beside what it can't beat, for the same mailbox and in the same run.
+
+Four things take turns: the rebuild; a bare aiohttp loop that makes the same requests and throws the replies away; a
+bare sqlite3 loop that writes the same rows and fsyncs once; `cp` and `sync` of the finished file. What others do on the
+machine meets all four alike, so that the ratios hold where the seconds do not.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from benchmarks import machine
+from benchmarks.machine import Server, middle, shown
+
+LIMIT = 1.5  # times the slower bare loop
+PEAK = 120  # MB
+_BARE = (sys.executable, "-m", "benchmarks.bare")
+_MADE: dict[str, Any] = {"seed": 7, "mails": 10_000, "total_bytes": 250_000_000}
+_QUICK: dict[str, Any] = {"seed": 7, "mails": 2_000, "total_bytes": 50_000_000}
+
+
+def measure(quick: bool = False, *, rounds: int = 0, corpus: str = "") -> dict[str, Any]:
+    """A mailbox made from a seed, and the corpus if there is one: $KERIO_CORPUS, a path that can be imported."""
+    corpus = corpus or os.environ.get("KERIO_CORPUS", "")
+    rounds = rounds or (3 if quick else 5)
+    found = [_mailbox("made", _QUICK if quick else _MADE, rounds)]
+    if corpus:
+        found.append(_mailbox("corpus", {"import_": str(Path(corpus).absolute())}, rounds))
+    return {"mailboxes": found, "ok": all(each["ok"] for each in found)}
+
+
+def _mailbox(name: str, made: dict[str, Any], rounds: int) -> dict[str, Any]:
+    with machine.workspace() as folder, machine.server(**made) as server:
+        secret = {"KERIO_RESYNC_PASSWORD": server.password}
+        requests, profile = folder / "requests", folder / "profile"
+        # also the warm-up: the server makes the mailbox when it is first read
+        machine.spend([*_BARE, "record", server.url, server.user, str(requests), str(folder / "first")], secret)
+        turns = [_turn(server, folder, profile, requests, secret) for _ in range(rounds)]
+        size = (profile / "cache.db").stat().st_size
+    return {"name": name, "turns": turns, "database": size, **_judged(turns)}
+
+
+def _turn(server: Server, folder: Path, profile: Path, requests: Path, secret: dict[str, str]) -> dict[str, Any]:
+    """One round: each of the four once."""
+    before = server.cpu()
+    machine.empty(profile)
+    spent, told = machine.rebuilt(server, profile)
+    between = server.cpu()
+    reader = json.loads(machine.spend([*_BARE, "read", server.url, server.user, str(requests)], secret).said)
+    after = server.cpu()
+    new = folder / "bare.db"
+    writer = json.loads(machine.spend([*_BARE, "write", str(profile / "cache.db"), str(new)]).said)
+    new.unlink()
+    return {
+        "rebuild": told["seconds"],
+        "process": spent.wall,
+        "cpu": spent.cpu,
+        "peak": spent.peak,
+        "server_cpu": between - before,
+        "server_cpu_bare": after - between,
+        "server_peak": server.peak(),
+        "plain_bytes": told["plain_bytes"],
+        "read": reader,
+        "write": writer,
+        "copy": _copy(profile / "cache.db", folder / "copy.db"),
+    }
+
+
+def _copy(source: Path, target: Path) -> float:
+    """Seconds of `cp` and `sync` of one file."""
+    began = time.perf_counter()
+    shutil.copyfile(source, target)
+    with target.open("rb") as file:
+        os.fsync(file.fileno())
+    spent = time.perf_counter() - began
+    target.unlink()
+    return spent
+
+
+def _judged(turns: list[dict[str, Any]]) -> dict[str, Any]:
+    """Medians, and ratios taken within each turn."""
+    figures = {name: middle([turn[name] for turn in turns]) for name in ("rebuild", "process", "cpu", "peak", "copy")}
+    figures["server_cpu"] = middle([turn["server_cpu"] for turn in turns])
+    figures["read"] = middle([turn["read"]["seconds"] for turn in turns])
+    figures["write"] = middle([turn["write"]["seconds"] for turn in turns])
+    figures["read_cpu"] = middle([turn["read"]["cpu"] for turn in turns])
+    figures["write_cpu"] = middle([turn["write"]["cpu"] for turn in turns])
+    pairs = [(turn["rebuild"], turn["read"]["seconds"], turn["write"]["seconds"]) for turn in turns]
+    slower = middle([ours / max(read, write) for ours, read, write in pairs])
+    total = middle([ours / (read + write) for ours, read, write in pairs])
+    # how much faster the server answers one who only reads
+    headroom = middle([ours / read for ours, read, _ in pairs])
+    work = middle([turn["cpu"] / (turn["read"]["cpu"] + turn["write"]["cpu"]) for turn in turns])
+    ok = slower["median"] <= LIMIT and figures["peak"]["median"] <= PEAK
+    return {**figures, "slower": slower, "sum": total, "headroom": headroom, "work": work, "ok": ok}
+
+
+def report(results: dict[str, Any]) -> str:
+    """Tables in Markdown."""
+    lines = ["## Limits", ""]
+    for each in results["mailboxes"]:
+        turns = each["turns"]
+        lines += [
+            f"Mailbox {each['name']}: {turns[0]['plain_bytes'] / 1e6:.0f} MB plain,"
+            f" database {each['database'] / 1e6:.0f} MB;"
+            f" medians of {len(turns)} (least–most). At most {LIMIT} times the slower bare loop, and {PEAK} MB:"
+            f" {'yes' if each['ok'] else 'NO'}.",
+            "",
+            "| | seconds | processor, s |",
+            "|:---|---:|---:|",
+            f"| rebuild, durable | {shown(each['rebuild'])} | {shown(each['cpu'])} |",
+            f"| the same with the start of the program | {shown(each['process'])} | |",
+            f"| bare aiohttp loop, replies thrown away | {shown(each['read'])} | {shown(each['read_cpu'])} |",
+            f"| bare sqlite3 loop, one fsync | {shown(each['write'])} | {shown(each['write_cpu'])} |",
+            f"| cp and sync of the database | {shown(each['copy'])} | |",
+            f"| the mock server, during a rebuild | | {shown(each['server_cpu'])} |",
+            "",
+            f"Rebuild to the slower loop: {shown(each['slower'])}; to both one after the other: {shown(each['sum'])};"
+            f" processor time to that of both: {shown(each['work'])}. The server answers the bare reader"
+            f" {shown(each['headroom'])} times as fast as the rebuild. Peak memory: {shown(each['peak'], 0)} MB,"
+            f" the server {max(turn['server_peak'] for turn in turns):.0f} MB.",
+            "",
+        ]
+    return "\n".join(lines)
+
+
+def picture(results: dict[str, Any], path: Path) -> None:
+    """Bars for each mailbox, into an image file."""
+    from matplotlib import pyplot
+
+    names = {"rebuild": "rebuild", "read": "bare aiohttp", "write": "bare sqlite3", "copy": "cp + sync"}
+    figure, axes = pyplot.subplots(figsize=(6, 3.5))
+    width = 0.8 / len(results["mailboxes"])
+    for place, each in enumerate(results["mailboxes"]):
+        values = [each[name] for name in names]
+        heights = [value["median"] for value in values]
+        reach = [[v["median"] - v["least"] for v in values], [v["most"] - v["median"] for v in values]]
+        where = [index + place * width for index in range(len(names))]
+        axes.bar(where, heights, width, yerr=reach, capsize=3, label=each["name"])
+    axes.set_xticks(range(len(names)), list(names.values()))
+    axes.set(ylabel="seconds", title="A rebuild beside what it can't beat")
+    axes.legend()
+    figure.savefig(path, dpi=100, bbox_inches="tight")
+    pyplot.close(figure)

@@ -1,0 +1,225 @@
+"""The machine under the measurements, and processes that are measured while they run on it.
+
+Client and server are processes of their own, so that each one's processor time and memory is the kernel's figure and
+not an estimate. Wall time depends on who else uses the machine; processor time hardly does: both are told.
+
+    python -m benchmarks.machine serve JSON     a mock server with `seeded(**JSON)`, or the mails under {"import": PATH}
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import platform
+import shutil
+import sqlite3
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import psutil  # type: ignore[import-untyped,unused-ignore]
+
+ROOT = Path(__file__).resolve().parent.parent
+_PASSWORD = "secret"
+_PACKAGES = ("aiohttp", "aiosqlite", "orjson", "pydantic", "uvloop", "zstandard")
+
+
+class Spent(NamedTuple):
+    """What a process took: seconds of wall time and of processor time, its peak of memory in MB; `said`: its output."""
+
+    wall: float
+    cpu: float
+    peak: float
+    said: str
+
+
+class Server(NamedTuple):
+    """A mock server in a process of its own."""
+
+    url: str
+    control_url: str
+    user: str
+    password: str
+    process: psutil.Process
+
+    def cpu(self) -> float:
+        """Seconds of processor time so far."""
+        times = self.process.cpu_times()
+        return float(times.user + times.system)
+
+    def peak(self) -> float:
+        """MB of memory, at most so far where the kernel says so, else now."""
+        with contextlib.suppress(OSError):
+            for line in Path(f"/proc/{self.process.pid}/status").read_text().splitlines():
+                if line.startswith("VmHWM:"):
+                    return int(line.split()[1]) / 1024
+        return float(self.process.memory_info().rss / 2**20)
+
+
+def about(folder: Path) -> dict[str, Any]:
+    """What a reader has to know to compare figures. `folder`: where the caches are written."""
+    model = platform.processor() or platform.machine()
+    with contextlib.suppress(OSError):
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), model)
+    asked = ("git", "rev-parse", "--short", "HEAD")
+    commit = subprocess.run(asked, cwd=ROOT, capture_output=True, text=True, check=False)
+    return {
+        "processor": model,
+        "cores": os.cpu_count(),
+        "memory_gb": round(psutil.virtual_memory().total / 2**30, 1),
+        "system": f"{platform.system()} {platform.release()}",
+        "filesystem": _filesystem(folder),
+        "python": platform.python_version(),
+        "sqlite": sqlite3.sqlite_version,
+        "packages": {name: version(name) for name in _PACKAGES},
+        "commit": commit.stdout.strip(),
+        "load": round(os.getloadavg()[0], 1),
+        "when": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+    }
+
+
+def _filesystem(folder: Path) -> str:
+    mounts = [each for each in psutil.disk_partitions(all=True) if folder.resolve().is_relative_to(each.mountpoint)]
+    return max(mounts, key=lambda each: len(each.mountpoint)).fstype if mounts else "unknown"
+
+
+def spend(command: Sequence[str], more: Mapping[str, str] | None = None, *, codes: Sequence[int] = (0,)) -> Spent:
+    """Runs a command to its end; its errors go to where ours go. OSError if it ends with another code than `codes`."""
+    return wait(launch(command, more), codes=codes)
+
+
+class Launched(NamedTuple):
+    process: subprocess.Popen[bytes]
+    began: float
+    out: Any
+
+
+def launch(command: Sequence[str], more: Mapping[str, str] | None = None) -> Launched:
+    """Starts a command, its output going to a file; to be waited for with `wait`."""
+    out = tempfile.TemporaryFile()  # noqa: SIM115 - closed by `wait`
+    began = time.perf_counter()
+    process = subprocess.Popen(
+        [*command], stdin=subprocess.DEVNULL, stdout=out, cwd=ROOT, env={**os.environ, **(more or {})}
+    )
+    return Launched(process, began, out)
+
+
+def wait(launched: Launched, *, codes: Sequence[int] = (0,)) -> Spent:
+    process, began, out = launched
+    _, status, used = os.wait4(process.pid, 0)
+    wall = time.perf_counter() - began
+    process.returncode = os.waitstatus_to_exitcode(status)
+    with out:
+        out.seek(0)
+        said = out.read().decode(errors="replace")
+    if process.returncode not in codes:
+        raise OSError(f"a measured program ended with {process.returncode}: {said[-300:]}")
+    return Spent(wall, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024, said)
+
+
+@contextlib.contextmanager
+def server(conditions: Mapping[str, Any] | None = None, **mailbox: Any) -> Iterator[Server]:
+    """A mock server while inside. `mailbox`: as `seeded` takes it, or `import_=PATH`."""
+    told = json.dumps({"mailbox": mailbox, "conditions": dict(conditions or {})})
+    process = subprocess.Popen(
+        [sys.executable, "-m", "benchmarks.machine", "serve", told],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT, text=True,
+    )  # fmt: skip
+    assert process.stdin is not None
+    assert process.stdout is not None
+    try:
+        line = process.stdout.readline()
+        if not line:
+            raise OSError("the mock server did not start")
+        yield Server(**json.loads(line), process=psutil.Process(process.pid))
+    finally:
+        process.stdin.close()
+        process.stdout.close()
+        process.wait()
+
+
+def command(to: Server, profile: Path, *options: str) -> tuple[list[str], dict[str, str]]:
+    """What rebuilds a profile from a server: the command and its environment."""
+    line = [sys.executable, "-m", "kerio_resync", "--profile", str(profile), "rebuild"]
+    line += ["--server", to.url, "--user", to.user, "--json", *options]
+    return line, {"KERIO_RESYNC_PASSWORD": to.password}
+
+
+def rebuilt(to: Server, profile: Path, *options: str) -> tuple[Spent, dict[str, Any]]:
+    """One rebuild as users run it, and its summary."""
+    spent = spend(*command(to, profile, *options))
+    return spent, summary(spent.said)
+
+
+def summary(said: str) -> dict[str, Any]:
+    """The summary that ends `--json`'s lines."""
+    last = json.loads(said.splitlines()[-1])
+    found: dict[str, Any] = last["summary"]
+    return found
+
+
+def progress(said: str) -> list[dict[str, Any]]:
+    """The progress events among `--json`'s lines."""
+    return [line for line in map(json.loads, said.splitlines()) if line["event"] == "progress"]
+
+
+@contextlib.contextmanager
+def workspace() -> Iterator[Path]:
+    """A folder for caches, on the disk that temporary files are on ($TMPDIR chooses it)."""
+    with tempfile.TemporaryDirectory(prefix="kerio-bench-") as folder:
+        yield Path(folder)
+
+
+def empty(folder: Path) -> Path:
+    """The folder, with nothing in it."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    return folder
+
+
+def middle(values: Sequence[float]) -> dict[str, float]:
+    """Median, least and most."""
+    return {"median": statistics.median(values), "least": min(values), "most": max(values)}
+
+
+def shown(value: Mapping[str, float], digits: int = 2) -> str:
+    """`middle`'s figures for a table."""
+    return f"{value['median']:.{digits}f} ({value['least']:.{digits}f}–{value['most']:.{digits}f})"
+
+
+async def _serve(told: Mapping[str, Any]) -> None:
+    from kerio_mockserver.app import serve
+    from kerio_mockserver.conditions.model import Conditions
+    from kerio_mockserver.core import Core
+    from kerio_mockserver.mailbox.importer import load
+    from kerio_mockserver.mailbox.model import Store
+    from kerio_mockserver.mailbox.seed import seeded
+
+    mailbox = dict(told["mailbox"])
+    if path := mailbox.pop("import_", None):
+        store = Store("example.com", "anna")
+        load(store, [Path(path)])
+    else:
+        store = seeded(**mailbox)
+    core = Core(store, password=_PASSWORD, conditions=Conditions().patched(told["conditions"]))
+    running = await serve(core, "127.0.0.1", 0, control_port=0, ssl=None)
+    line = {"url": running.url, "control_url": running.control_url, "user": core.user, "password": _PASSWORD}
+    print(json.dumps(line), flush=True)
+    await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
+    await running.aclose()
+
+
+if __name__ == "__main__":
+    import uvloop
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as _runner:
+        _runner.run(_serve(json.loads(sys.argv[2])))
