@@ -1,16 +1,22 @@
-"""How much to ask for at once: a batch should take about a second, whatever the link.
+"""How much to ask for at once: a batch should take about a second, and keep the server at it for much less. Pure.
 
-Then a slow link shows progress and a lost reply costs little, and a fast one is not held up by round trips. Pure.
+Then a slow link shows progress and a lost reply costs little, and a fast one is not held up by round trips. But a call
+that keeps one of a server's workers for long is worse for the people who wait for the next one to be free than many
+short calls that come to the same: the users' waits grow with the square of what a call takes. So where calls wait for
+the server, batches shrink to what costs it no longer than their answer to a person does.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from kerio_resync.cache.reading import Wanted
 from kerio_resync.resync.progress import Tally, is_rich
 
 GOAL = 1.0  # seconds a batch should take
+GENTLE = 0.05  # seconds that the server should be at it, waits in its queue included
+MILD = 48 * 1024  # bytes that no server is spared: for less the trips would cost more than the contents
 SMALLEST = 16 * 1024
 LARGEST = 1024 * 1024  # bytes; bounds the memory of the replies in flight
 MOST = 500  # items
@@ -20,21 +26,34 @@ MOST = 500  # items
 class BatchSize:
     """`bytes`: plain bytes of JSON to ask for at once."""
 
-    bytes: float = 128 * 1024
+    bytes: float = MILD
 
-    def after(self, plain: int, seconds: float) -> BatchSize:
-        """The size after a reply of `plain` bytes that took `seconds`; at most doubled or halved at a time."""
+    def after(self, plain: int, seconds: float, held: float = 0.0) -> BatchSize:
+        """The size after a reply of `plain` bytes that took `seconds`, of them `held` seconds in the server; at most
+        doubled or halved at a time."""
         if plain < self.bytes / 4:
             return self  # too small a reply to tell
         wanted = plain / max(seconds, 0.001) * GOAL
+        if held > 0:
+            wanted = min(wanted, max(MILD, plain / held * GENTLE))
         step = min(2 * self.bytes, max(self.bytes / 2, wanted))
         return BatchSize(min(LARGEST, max(SMALLEST, step)))
 
-    def fits(self, taken: list[Wanted], row: Wanted, tally: Tally) -> bool:
-        """Whether `row` goes into one batch with those already taken."""
-        if row.kind != taken[0].kind or len(taken) >= MOST:
-            return False
-        return sum(weigh(each, tally) for each in taken) + weigh(row, tally) <= self.bytes
+    def packing(self, tally: Tally) -> Callable[[list[Wanted], Wanted], bool]:
+        """For one batch: whether a row goes into it with those already taken. To be asked of each row in turn."""
+        weights: list[float] = []
+        total = 0.0
+
+        def fits(taken: list[Wanted], row: Wanted) -> bool:
+            nonlocal total
+            if row.kind != taken[0].kind or len(taken) >= MOST:
+                return False
+            for each in (*taken[len(weights) :], row):
+                weights.append(weigh(each, tally))
+                total += weights[-1]
+            return total <= self.bytes
+
+        return fits
 
 
 def weigh(row: Wanted, tally: Tally) -> float:

@@ -64,6 +64,12 @@ async def refresh_folders(run: Run) -> list[Folder]:
     """Asks for the folders, stores them, drops those that went; returns those that are new and must be listed."""
     settings = run.settings
     told = await run.mailbox.folders(shared=settings.shared, public=settings.public)
+    if not told:
+        raise ServerNonsense("the server names no folder at all")
+    if {row.folder.id for row in await run.store.folders()} - {each.id for each in told}:
+        # A folder goes with everything in it, so the server has to leave it out twice.
+        again = await run.mailbox.folders(shared=settings.shared, public=settings.public)
+        told = tuple({each.id: each for each in (*told, *again)}.values())
     sound, looping = without_loops(told)
     for each in looping:
         await run.skip("folder", each.id, "it is inside itself, or its id is used twice")

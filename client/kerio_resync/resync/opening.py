@@ -21,6 +21,9 @@ from kerio_resync.resync.run import Run
 from kerio_resync.settings import Settings
 
 
+UNSOUND = "unsound"  # in a half-built file that failed its own check: gone on with, it would fail for ever
+
+
 async def open_next(settings: Settings, identity: Identity, listen: Listener) -> tuple[Store, bool]:
     """The file to build: (store, whether it is an earlier run's). CacheInUse, BadSettings, NotEnoughSpace."""
     path = settings.next_cache
@@ -33,11 +36,13 @@ async def open_next(settings: Settings, identity: Identity, listen: Listener) ->
             name = _rename(path, "aside").name
             listen(Notice(f"The half-built cache can't be gone on with ({error}); it was set aside as {name}."))
         else:
-            if same_owner(store.identity, identity):
+            unsound = await store.meta(UNSOUND)
+            if same_owner(store.identity, identity) and unsound is None:
                 return store, True
             await store.close()
             name = _rename(path, "aside").name
-            listen(Notice(f"The half-built cache is that of {store.identity.user}; it was set aside as {name}."))
+            why = f"is that of {store.identity.user}" if unsound is None else f"failed its own check ({unsound})"
+            listen(Notice(f"The half-built cache {why}; it was set aside as {name}."))
     return await Store.create(path, identity), False
 
 

@@ -14,7 +14,9 @@ import shutil
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 
+from kerio_resync.cache.facts import SetMeta, Unskip
 from kerio_resync.cache.lock import ProfileLock
 from kerio_resync.cache.salvage import Old
 from kerio_resync.cache.store import Store
@@ -31,14 +33,14 @@ from kerio_resync.errors import (
     ServerTrouble,
     VerificationFailed,
 )
-from kerio_resync.events import Listener, PhaseChanged, RunStarted, nobody
+from kerio_resync.events import Event, Listener, PhaseChanged, RunStarted, Skipped, nobody
 from kerio_resync.model import Identity, Quota
 from kerio_resync.resync.attachments import fetch_contents
 from kerio_resync.resync.catchup import SYNC_KEY, WORKERS, catch_up, drain, renew_key
 from kerio_resync.resync.details import fetch_details
 from kerio_resync.resync.folders import list_into, mirrored, refresh_folders
 from kerio_resync.resync.listing import Position
-from kerio_resync.resync.opening import open_live, open_next, take_over_changes
+from kerio_resync.resync.opening import UNSOUND, open_live, open_next, take_over_changes
 from kerio_resync.resync.part import rebuild_part
 from kerio_resync.resync.progress import Meter
 from kerio_resync.resync.replay import TO_REPLAY, Replayed, bring_in, replay
@@ -70,7 +72,14 @@ async def rebuild(
     """
     started = clock()
     prepare(settings)
-    mailbox = mailbox or KerioMailbox(settings, listen)
+    unstored: dict[tuple[str, str, str], None] = {}  # what was left out before it could get a row in the database
+
+    def heard(event: Event) -> None:
+        if isinstance(event, Skipped):
+            unstored[event.scope, event.id, event.reason] = None
+        listen(event)
+
+    mailbox = mailbox or KerioMailbox(settings, heard)
     try:
         with ProfileLock(settings.profile):
             listen(PhaseChanged("session"))
@@ -82,7 +91,8 @@ async def rebuild(
                     await rebuild_part(run)
                 else:
                     await _build(run)
-                return await _finish(run, started, resumed)
+                report = await _finish(run, started, resumed)
+                return replace(report, skipped=(*report.skipped, *unstored))
     except* ResyncError as group:
         raise single_error(group) from None
     finally:
@@ -149,6 +159,9 @@ async def _build(run: Run) -> None:
 
 
 async def _resume(run: Run) -> None:
+    """What an earlier run fetched counts; what it had to leave out is asked for again."""
+    for row in await run.store.skipped():
+        await run.store.put(Unskip(row.scope, row.id))
     held = await run.store.totals()
     run.meter.resume(
         items=sum(held.items.values()), attachments=held.attachments, attachments_wanted=held.attachments_wanted,
@@ -203,6 +216,8 @@ async def _settle(run: Run) -> None:
             run.listen(PhaseChanged("catch-up"))
             await catch_up(run)
             run.listen(PhaseChanged("verify"))
+            for folder in await refresh_folders(run):
+                await list_into(run, folder, Position())
             found = await relist(run, checks + renewals + 1)
             changed = await catch_up(run)
             await drain(run)
@@ -229,6 +244,9 @@ async def _finish(run: Run, started: float, resumed: bool) -> Report:
     # What this run wrote was summed on its way in; what an earlier one left has been through a kill or a power cut.
     damage = await run.store.check(contents=resumed)
     if damage:
+        if not run.settings.folders:
+            await run.store.put(SetMeta(UNSOUND, damage[0]))
+            await run.store.flush()
         raise CacheDamaged(f"the new database failed its own check ({damage[0]})")
     held = await run.store.totals()
     skipped = tuple((row.scope, row.id, row.reason) for row in await run.store.skipped())

@@ -29,7 +29,7 @@ TO_REPLAY: Final[tuple[ChangeState, ...]] = (*LEFT, "refused")  # the refused on
 PASSING: Final = frozenset({1003, 1004, 4102})  # not permitted, access denied, quota: an administrator may lift them
 TRIES: Final = 6  # attempts with unknown outcome in a row, though the server answers when it is looked at
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0  # seconds between two of them
-_CODE = re.compile(r"\(code (\d+)\)\Z")
+_CODE = re.compile(r"\(code -?(\d+)\)\Z")
 _BASE: Final = "what it changes is not on the server"
 
 

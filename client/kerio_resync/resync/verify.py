@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from kerio_resync.cache.facts import Want
+from kerio_resync.cache.facts import Forget, Want
 from kerio_resync.cache.store import Store
 from kerio_resync.errors import FolderDenied, ItemGone, KeyExpired
 from kerio_resync.model import Change, Folder, Kind, Listed
@@ -85,6 +85,7 @@ async def relist(run: Run, round_: int) -> int:
                     page_size=run.settings.page_size, overlap=run.settings.overlap,
                 ):  # fmt: skip
                     rows = tuple(each.row for each in differences if each.row.id not in left_out)
+                    await _let_older_in(run, rows)
                     if rows:
                         found += len(rows)
                         run.meter.wanted(rows)
@@ -96,6 +97,14 @@ async def relist(run: Run, round_: int) -> int:
         for _ in range(WORKERS):
             group.create_task(work())
     return found
+
+
+async def _let_older_in(run: Run, rows: Sequence[Listed]) -> None:
+    """Forgets what is stored in a newer version than the server has: it was restored from a backup meanwhile."""
+    held = await run.store.watermarks([row.id for row in rows]) if rows else {}
+    newer = tuple(row.id for row in rows if held.get(row.id, -1) > row.watermark > 0)
+    if newer:
+        await run.store.put(Forget(newer))
 
 
 async def explained(mailbox: Mailbox, store: Store) -> tuple[set[str], bool]:

@@ -18,7 +18,7 @@ from kerio_mockserver.mailbox.names import NESTED
 from kerio_mockserver.mailbox.people import Person
 from kerio_mockserver.mailbox.pim import Computed, Contacts, Events, Notes, Tasks
 from kerio_mockserver.mailbox.shelf import Source
-from kerio_mockserver.mailbox.sizes import Sizes, drawn
+from kerio_mockserver.mailbox.sizes import Sizes, drawn, fitted
 
 Shape = Literal["usual", "deep", "wide"]
 BIGGEST = 12_000
@@ -148,7 +148,7 @@ class _Sizes:
         if self.wanted is None:
             return self.drawn
         used = [(phase_of(self.seed, guid), count) for guid, count in zip(guids, counts, strict=True) if count]
-        return self.drawn.scaled(used, self.wanted)
+        return fitted(self.seed, self.attachments, tuple(used), self.wanted)
 
 
 def _parent(dice: Random, shape: Shape, first: int, at: int) -> int:

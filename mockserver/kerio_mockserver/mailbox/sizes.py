@@ -110,6 +110,12 @@ def drawn(seed: int, attachments: float) -> Sizes:
     return Sizes(lines)
 
 
+@lru_cache(maxsize=64)
+def fitted(seed: int, attachments: float, folders: tuple[tuple[int, int], ...], total: int) -> Sizes:
+    """The table of a seed, scaled so that these folders hold `total` bytes."""
+    return drawn(seed, attachments).scaled(list(folders), total)
+
+
 def _part(dice: Random) -> Part:
     inline = dice.random() < 0.25
     size = dice.lognormvariate(9.5, 1.0) if inline else dice.lognormvariate(11.0, 1.7)
