@@ -20,7 +20,6 @@ from kerio_resync.resync.part import UNDER_WAY
 from kerio_resync.resync.run import Run
 from kerio_resync.settings import Settings
 
-
 UNSOUND = "unsound"  # in a half-built file that failed its own check: gone on with, it would fail for ever
 
 
