@@ -2,7 +2,8 @@
 
 The database is the queue: what is wanted is a row there, and the fact that fulfils it deletes the row. A `Feed` reads
 slices behind a cursor, remembers only what is in hand, and starts again from the top when someone announces more. It
-ends when a whole scan finds nothing, nobody will announce more, and nothing is in hand.
+ends when a whole scan finds nothing, nobody will announce more, and nothing is in hand. A slice may be older than what
+was done while it was on its way: such rows are not handed out again, but looked at afresh.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ class Feed(Generic[Row, Cursor]):
         self._cursor_of = cursor
         self._buffer: deque[Row] = deque()
         self._in_hand: set[Hashable] = set()
+        self._done: set[Hashable] = set()  # since the last slice was asked for
         self._after: Cursor | None = None
         self._scanning = False
         self._announced = True
@@ -74,17 +76,23 @@ class Feed(Generic[Row, Cursor]):
 
     def done(self, rows: list[Row]) -> None:
         """The rows are dealt with: fulfilled, or dropped, in the database."""
-        self._in_hand.difference_update(map(self._key, rows))
+        keys = [self._key(row) for row in rows]
+        self._in_hand.difference_update(keys)
+        if self._reading.locked():
+            self._done.update(keys)
         if not self._in_hand:
             self._changed.set()
 
     async def _refill(self) -> None:
         if not self._scanning:
             self._scanning, self._after, self._announced = True, None, False
+        self._done.clear()
         rows = await self._read(SLICE, self._after)
         if rows:
             self._after = self._cursor_of(rows[-1])
-            self._buffer.extend(row for row in rows if self._key(row) not in self._in_hand)
+            keyed = [(self._key(row), row) for row in rows]
+            self._announced |= any(key in self._done for key, _ in keyed)
+            self._buffer.extend(row for key, row in keyed if key not in self._in_hand and key not in self._done)
         else:
             self._scanning = False
 

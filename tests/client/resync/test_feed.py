@@ -14,14 +14,18 @@ from kerio_resync.resync.feed import Feed
 class Table:
     """Rows in order, as the database would have them."""
 
-    def __init__(self, rows: set[int]) -> None:
+    def __init__(self, rows: set[int], way: int = 1) -> None:
         self.rows = rows
+        self.way = way  # turns of the loop that an answer is on its way
         self.reads = 0
 
     async def read(self, limit: int, after: int | None) -> tuple[int, ...]:
         self.reads += 1
         await asyncio.sleep(0)
-        return tuple(sorted(row for row in self.rows if after is None or row > after)[:3])
+        rows = tuple(sorted(row for row in self.rows if after is None or row > after)[:3])
+        for _ in range(self.way):
+            await asyncio.sleep(0)
+        return rows
 
     def feed(self) -> Feed[int, int]:
         return Feed(self.read, lambda row: row, lambda row: row)
@@ -61,11 +65,45 @@ async def test_does_not_end_while_a_source_is_open() -> None:
         assert await waiting == [5]
 
 
+async def test_what_was_done_while_it_was_being_read_is_not_handed_out_again() -> None:
+    table = Table({1, 2}, way=3)
+    feed = table.feed()
+    first = await feed.take(one)
+    assert await feed.take(one) == [2]
+    feed.announce()
+    waiting = asyncio.ensure_future(feed.take(one))
+    for _ in range(8):
+        if table.reads < 3:
+            await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert table.reads == 3  # the answer is on its way, and names both
+    table.rows.difference_update((1, 2))
+    feed.done(first)
+    feed.done([2])
+    async with asyncio.timeout(5):
+        assert await waiting == []
+
+
+async def test_what_was_done_in_vain_while_it_was_being_read_is_handed_out_again() -> None:
+    table = Table({1, 2}, way=3)
+    feed = table.feed()
+    first = await feed.take(one)
+    await feed.take(one)
+    waiting = asyncio.ensure_future(feed.take(one))
+    for _ in range(3):
+        await asyncio.sleep(0)
+    feed.announce()
+    await asyncio.sleep(0)
+    feed.done(first)
+    async with asyncio.timeout(5):
+        assert await waiting == [1]
+
+
 @settings(max_examples=100, deadline=None)
 @given(seed=st.integers(0, 2**32), workers=st.integers(1, 8))
 async def test_many_workers_and_sources_in_any_order(seed: int, workers: int) -> None:
     rng = random.Random(seed)
-    table = Table(set())
+    table = Table(set(), way=rng.randrange(4))
     feed = table.feed()
     seen: list[int] = []
 
