@@ -52,7 +52,7 @@ def watch_rebuild(settings: Settings, view: View) -> Exit:
         view,
         settings,
         lambda listen: kerio_resync.rebuild(settings, listen),
-        lambda report: (Exit.DONE, report.as_json()),
+        lambda report: (Exit.UNFINISHED if report.unfinished else Exit.DONE, report.as_json()),
         words.summary_of_rebuild,
     )
 

@@ -58,8 +58,12 @@ def summary_of_rebuild(report: Mapping[str, Any]) -> list[str]:
     folders, attachments = many(report["folders"], "folder"), many(report["attachments"], "attachment")
     lines = [f"Rebuilt in {span(report['seconds'])}: {items} in {folders}, {attachments}.", _fetched(report)]
     sent, pending, conflicts = report["outbox_sent"], report["outbox_pending"], report["conflicts"]
-    if sent or pending or conflicts:
-        lines.append(f"Local changes: {sent:,} sent, {pending:,} pending, {many(conflicts, 'conflict')}.")
+    refused = report.get("outbox_refused", 0)
+    if sent or pending or conflicts or refused:
+        counts = [f"{sent:,} sent", f"{pending:,} pending", many(conflicts, "conflict")]
+        lines.append(f"Local changes: {', '.join(counts + [f'{refused:,} refused'] * bool(refused))}.")
+    if report.get("unfinished"):
+        lines.append("Not all local changes are settled; run again to go on.")
     lines += _named("Problems", [str(problem) for problem in report["problems"]])
     lines += _named("Skipped", [f"{scope} {item}: {reason}" for scope, item, reason in report["skipped"]])
     return [*lines, f"Database: {report['cache']}"]

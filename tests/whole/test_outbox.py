@@ -1,0 +1,542 @@
+"""Changes made offline reach the server, each once, or stay in the outbox with a reason; none is lost or doubled."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kerio_mockserver.wire import Reply, Request
+from kerio_resync.cache.facts import Action, LocalFile
+from kerio_resync.cache.outbox import Change, Outbox
+from kerio_resync.errors import Unreachable
+from kerio_resync.events import Event, PhaseChanged
+from kerio_resync.model import Kind
+from tests.whole import offline
+from tests.whole.offline import KINDS, TITLE, Meddler
+from tests.whole.world import World
+
+SERVICE: dict[Kind, str] = {
+    "mail": "Mails", "contact": "Contacts", "event": "Events", "task": "Tasks", "note": "Notes"
+}  # fmt: skip
+VERB: dict[Action, str] = {"create": "create", "edit": "set", "move": "move", "delete": "remove", "flags": "set"}
+ITEMS: list[tuple[Kind, Action]] = [
+    (kind, action)
+    for kind in KINDS
+    for action in ("create", "edit", "move", "delete")
+]
+FLAGS: list[tuple[Kind, Action]] = [("mail", "flags")]
+GROUPS = pytest.mark.parametrize("cases", [ITEMS, FLAGS], ids=["items", "flags"])
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return offline.small_world(tmp_path / "profile")
+
+
+@dataclass
+class Deed:
+    """One change made offline of an item on the server (or of none, if it creates one)."""
+
+    world: World
+    kind: Kind
+    action: Action
+    item_id: str = ""
+    target: str = ""
+    watermark: int = 0
+    uuid: str = ""
+
+    def prepare(self) -> None:
+        """What is on the server before the connection goes."""
+        folder = offline.folder_of(self.world, self.kind)
+        if self.action == "move":
+            self.target = offline.new_folder(self.world, self.kind)
+        if self.action != "create":
+            struct = {**offline.struct_of(self.kind, self.old), "folderId": folder}
+            self.item_id, self.watermark = self.world.store.create(self.kind, struct)
+
+    def do(self) -> None:
+        self.uuid = offline.add(
+            self.world, self.action, self.kind, item_id=self.item_id, watermark=self.watermark,
+            folder_id=offline.folder_of(self.world, self.kind), target_id=self.target, struct=self.struct,
+        )  # fmt: skip
+
+    @property
+    def old(self) -> str:
+        return f"Old {self.action}"
+
+    @property
+    def new(self) -> str:
+        return f"New {self.action}"
+
+    @property
+    def struct(self) -> dict[str, Any]:
+        match self.action:
+            case "create":
+                return offline.struct_of(self.kind, self.new)
+            case "edit":
+                return {TITLE[self.kind]: self.new}
+            case "flags":
+                return {"isFlagged": True}
+        return {}
+
+    @property
+    def method(self) -> str:
+        return f"{SERVICE[self.kind]}.{VERB[self.action]}"
+
+    def on_server(self) -> tuple[list[str], list[str]]:
+        return tuple(offline.titled(self.world, self.kind, title) for title in (self.old, self.new))  # type: ignore[return-value]
+
+    def done(self) -> bool:
+        """Whether the server has it, once."""
+        old, new = self.on_server()
+        match self.action:
+            case "create":
+                return len(new) == 1
+            case "edit":
+                return (old, new) == ([], [self.item_id])
+            case "move":
+                return [self.world.store.item(each)["folderId"] for each in old] == [self.target]
+            case "delete":
+                return not old
+        return bool(self.world.store.item(self.item_id)["isFlagged"])
+
+    def untouched(self) -> bool:
+        """Whether the server has what it had."""
+        flagged = self.action == "flags" and self.world.store.item(self.item_id)["isFlagged"]
+        return self.on_server() == ([self.item_id] if self.item_id else [], []) and not flagged
+
+
+class Scene:
+    """Changes made offline, and a meddler in the connection when it is back."""
+
+    def __init__(self, world: World, cases: list[tuple[Kind, Action]]) -> None:
+        self.world = world
+        self.deeds = [Deed(world, kind, action) for kind, action in cases]
+        for each in self.deeds:
+            each.prepare()
+        assert world.run() == "done"
+        for each in self.deeds:
+            each.do()
+        self.meddler = Meddler(world)
+
+    def plan(self, happening: str | int) -> None:
+        self.meddler.plan = {each.method: happening for each in self.deeds}
+
+    def states(self) -> set[str]:
+        """Of the changes that are still kept."""
+        held = offline.outbox(self.world)
+        return {held[each.uuid].state for each in self.deeds if each.uuid in held}
+
+    def run(self) -> tuple[int, int, int, int, bool]:
+        """Runs the client to its end: sent, pending, refused, conflicts, unfinished. The cache equals the server."""
+        assert self.world.run() == "done"
+        assert self.world.differences() == []
+        report = self.world.report
+        assert report is not None
+        return (
+            report.outbox_sent, report.outbox_pending, report.outbox_refused, report.conflicts, report.unfinished
+        )  # fmt: skip
+
+
+@GROUPS
+def test_they_arrive(world: World, cases: list[tuple[Kind, Action]]) -> None:
+    scene = Scene(world, cases)
+    assert all(each.untouched() for each in scene.deeds)
+    assert scene.run() == (len(cases), 0, 0, 0, False)
+    assert [each for each in scene.deeds if not each.done()] == []
+    assert scene.meddler.made() == [each.method for each in scene.deeds]  # in the order in which they were made
+    assert scene.states() == {"sent"}
+    assert scene.run() == (0, 0, 0, 0, False)
+    assert scene.meddler.made() == [each.method for each in scene.deeds]
+
+
+@pytest.mark.parametrize("happening", ["lost", "unheard"])
+@GROUPS
+def test_nobody_knows_whether_it_was_done(world: World, cases: list[tuple[Kind, Action]], happening: str) -> None:
+    scene = Scene(world, cases)
+    scene.plan(happening)
+    assert scene.run() == (len(cases), 0, 0, 0, False)
+    assert [each for each in scene.deeds if not each.done()] == []
+    for each in scene.deeds:
+        # what does no harm when it is done twice is repeated at once; all else is looked for first
+        found = happening == "lost" and each.action in ("create", "move")
+        assert scene.meddler.made().count(each.method) == (1 if found else 2)
+
+
+@pytest.mark.parametrize("happening", ["died", "died unheard"])
+@GROUPS
+def test_the_client_dies_and_does_not_know_whether_it_was_done(
+    world: World, cases: list[tuple[Kind, Action]], happening: str
+) -> None:
+    scene = Scene(world, cases)
+    scene.plan(happening)
+    for each in scene.deeds:
+        assert world.run() == "killed"
+        assert offline.outbox(world)[each.uuid].state == "sending"
+        assert each.done() == (happening == "died")
+    sent, *others = scene.run()
+    assert (sent, others) == (1, [0, 0, 0, False])
+    assert [each for each in scene.deeds if not each.done()] == []
+    made = [scene.meddler.made().count(each.method) for each in scene.deeds]
+    assert made == [1 if happening == "died" else 2] * len(cases)
+
+
+@pytest.mark.parametrize("change", ["newer", "gone"])
+@GROUPS
+def test_the_server_wins_a_conflict(world: World, cases: list[tuple[Kind, Action]], change: str) -> None:
+    scene = Scene(world, [each for each in cases if each[1] != "create"])
+    for each in scene.deeds:
+        if change == "gone":
+            world.store.remove(each.item_id)
+        else:
+            world.store.set(each.kind, {"id": each.item_id, TITLE[each.kind]: f"{each.old}, theirs"})
+    peaceful = [each for each in scene.deeds if (change, each.action) in (("newer", "move"), ("gone", "delete"))]
+    quarrels = [each for each in scene.deeds if each not in peaceful]
+    assert scene.run() == (len(peaceful), 0, 0, len(quarrels), False)
+    assert [each for each in peaceful if not each.done()] == []
+    made = [each.method for each in peaceful if change == "newer"]
+    assert scene.meddler.made() == made
+    for _ in range(2):
+        held, notes = offline.outbox(world), offline.local_notes(world)
+        assert notes.keys() == {each.uuid for each in quarrels}
+        for each in quarrels:
+            assert each.on_server() == ([each.item_id] if change == "newer" else [], [])
+            expect_conflict(each, held[each.uuid], notes[each.uuid])
+        assert scene.run() == (0, 0, 0, 0, False)  # they stay, and are not tried again
+        assert scene.meddler.made() == made
+
+
+def expect_conflict(deed: Deed, change: Change, note: str) -> None:
+    """The note names both items; the local one is what the change wanted it to be."""
+    assert (change.state, change.reason) == ("conflict", note)
+    for part in (deed.item_id, f"local:{deed.uuid}", f"version {deed.watermark}", change.made):
+        assert part in note
+    mine = offline.cached(deed.world, f"local:{deed.uuid}")
+    assert mine is not None
+    assert (mine.kind, mine.folder_id) == (deed.kind, "local:conflicts")
+    if deed.action == "edit":
+        assert mine.title == deed.new
+    if deed.action == "flags":
+        assert mine.flagged
+
+
+@pytest.mark.parametrize("change", ["theirs", "ours"])
+def test_an_edit_that_the_server_has_already_is_no_conflict(world: World, change: str) -> None:
+    scene = Scene(world, [("event", "edit")])
+    (deed,) = scene.deeds
+    if change == "theirs":
+        world.store.set("event", {"id": deed.item_id, "summary": deed.new})
+    else:
+        scene.plan("died")
+        assert world.run() == "killed"
+    world.store.set("event", {"id": deed.item_id, "location": "There"})
+    calls = len(scene.meddler.made())
+    assert scene.run() == (1, 0, 0, 0, False)
+    assert len(scene.meddler.made()) == calls
+    assert world.store.item(deed.item_id)["location"] == "There"
+
+
+@pytest.mark.parametrize("code", [1003, 1004, 4102, -1003, -32602, 1000, 4104])
+@GROUPS
+def test_what_is_refused_stays_with_its_reason(world: World, cases: list[tuple[Kind, Action]], code: int) -> None:
+    if code == 4104:  # no such folder: then what is in it is deleted
+        cases = [each for each in cases if each[1] != "delete"]
+    scene = Scene(world, cases)
+    scene.plan(code)
+    assert scene.run() == (0, 0, len(cases), 0, False)
+    held, report = offline.outbox(world), world.report
+    assert report is not None
+    for each in scene.deeds:
+        assert each.untouched()
+        reason = held[each.uuid].reason
+        assert (held[each.uuid].state, reason) == ("refused", f"{'Not so' if code < 0 else 'Not now'}. (code {code})")
+        assert any(each.uuid in line and reason in line for line in report.problems)
+    if abs(code) in (1003, 1004, 4102):  # an administrator may have changed that meanwhile
+        assert scene.run() == (len(cases), 0, 0, 0, False)
+        assert [each for each in scene.deeds if not each.done()] == []
+    else:
+        assert scene.run() == (0, 0, len(cases), 0, False)
+        assert [each for each in scene.deeds if not each.untouched()] == []
+
+
+# what builds on what
+
+
+def test_later_changes_find_what_earlier_ones_made(world: World) -> None:
+    """Created, edited twice, moved, edited again and flagged, all offline; of an item on the server the same."""
+    home, target = offline.folder_of(world, "mail"), offline.new_folder(world, "mail")
+    item_id, watermark = world.store.create("mail", {**offline.struct_of("mail", "Old"), "folderId": home})
+    assert world.run() == "done"
+    made = offline.add(world, "create", "mail", folder_id=home, struct=offline.struct_of("mail", "Draft"))
+    for name, version in ((f"local:{made}", 0), (item_id, watermark)):
+        more: dict[str, Any] = {"item_id": name, "folder_id": home, "watermark": version}
+        offline.add(world, "edit", "mail", struct={"subject": "Second"}, **more)
+        offline.add(world, "edit", "mail", struct={"priority": "High"}, **more)
+        offline.add(world, "move", "mail", target_id=target, **more)
+        offline.add(world, "edit", "mail", struct={"subject": "Third"}, **more)
+        offline.add(world, "flags", "mail", struct={"isFlagged": True}, **more)
+    meddler = Meddler(world)
+    deaths = 0
+    for method in ("Mails.create", "Mails.set", "Mails.set", "Mails.move", "Mails.set", "Mails.create", "Mails.set"):
+        meddler.plan[method] = "died"
+        deaths += world.run() == "killed"
+    meddler.plan.clear()
+    assert deaths >= 5
+    assert world.run() == "done"
+    assert world.report is not None
+    assert (world.report.outbox_pending, world.report.outbox_refused, world.report.conflicts) == (0, 0, 0)
+    found = offline.titled(world, "mail", "Third")
+    assert len(found) == 2
+    for each in map(world.store.item, found):
+        assert (each["folderId"], each["priority"], each["isFlagged"]) == (target, "High", True)
+    assert meddler.made("create", "move") == ["Mails.create", "Mails.move", "Mails.move"]
+    assert world.differences() == []
+
+
+def test_what_builds_on_a_refused_creation_waits_for_it(world: World) -> None:
+    home = offline.folder_of(world, "note")
+    assert world.run() == "done"
+    made = offline.add(world, "create", "note", folder_id=home, struct={"text": "One"})
+    offline.add(world, "edit", "note", item_id=f"local:{made}", folder_id=home, struct={"text": "Two"})
+    other = offline.add(world, "create", "note", folder_id=home, struct={"text": "Three"})
+    world.store.quota_items = 1
+    assert world.run() == "done"
+    assert world.report is not None
+    assert (world.report.outbox_sent, world.report.outbox_refused) == (0, 3)
+    assert [each.state for each in offline.outbox(world).values()] == ["refused"] * 3
+    world.store.quota_items = 0
+    assert world.run() == "done"
+    assert [len(offline.titled(world, "note", text)) for text in ("One", "Two", "Three")] == [0, 1, 1]
+    assert offline.outbox(world)[other].state == "sent"
+    assert world.differences() == []
+
+
+def test_what_builds_on_nothing_is_refused(world: World) -> None:
+    assert world.run() == "done"
+    withdrawn = offline.add(world, "create", "note", folder_id=offline.folder_of(world, "note"), struct={"text": "A"})
+    offline.open_cache(world, lambda store: Outbox(store).withdraw(withdrawn))
+    orphan = offline.add(world, "edit", "note", item_id=f"local:{withdrawn}", struct={"text": "B"})
+    odd = offline.add(world, "edit", "note", item_id=f"local:{orphan}", struct={"text": "C"})
+    assert world.run() == "done"
+    held = offline.outbox(world)
+    assert {held[each].state for each in (orphan, odd)} == {"refused"}
+    assert offline.titled(world, "note", "A") == []
+
+
+def test_a_move_takes_along_a_newer_version_but_an_edit_after_it_is_a_conflict(world: World) -> None:
+    target, home = offline.new_folder(world, "task"), offline.folder_of(world, "task")
+    item_id, watermark = world.store.create("task", {**offline.struct_of("task", "Old"), "folderId": home})
+    assert world.run() == "done"
+    more: dict[str, Any] = {"item_id": item_id, "folder_id": home, "watermark": watermark}
+    offline.add(world, "move", "task", target_id=target, **more)
+    edit = offline.add(world, "edit", "task", struct={"summary": "Mine"}, **more)
+    world.store.set("task", {"id": item_id, "summary": "Theirs"})
+    meddler = Meddler(world)
+    meddler.plan["Tasks.move"] = "died"
+    assert world.run() == "killed"
+    assert world.run() == "done"
+    (there,) = offline.titled(world, "task", "Theirs")
+    assert world.store.item(there)["folderId"] == target
+    assert offline.outbox(world)[edit].state == "conflict"
+
+
+# what is alike
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_two_alike_arrive_both_whenever_the_client_dies(world: World, kind: Kind) -> None:
+    """One such item is there, two were made offline, and another person makes one meanwhile: four in the end."""
+    home = offline.folder_of(world, kind)
+    struct = offline.struct_of(kind, "Same")
+    world.store.create(kind, {**struct, "folderId": home})
+    assert world.run() == "done"
+    for _ in range(2):
+        offline.add(world, "create", kind, folder_id=home, struct=struct)
+    world.store.create(kind, {**struct, "folderId": home})
+    meddler = Meddler(world)
+    for happening in ("died unheard", "died", "died unheard", "died"):
+        meddler.plan[f"{SERVICE[kind]}.create"] = happening
+        assert world.run() == "killed"
+    assert world.run() == "done"
+    assert len(offline.titled(world, kind, "Same")) == 4
+    assert world.differences() == []
+
+
+def test_a_server_that_gives_mails_message_ids_of_its_own_gets_each_once(world: World) -> None:
+    home = offline.folder_of(world, "mail")
+    assert world.run() == "done"
+    for _ in range(2):
+        offline.add(world, "create", "mail", folder_id=home, struct=offline.struct_of("mail", "Same"))
+    create = world.store.create
+    world.store.create = lambda kind, struct: create(kind, {**struct, "headers": []})  # type: ignore[method-assign]
+    meddler = Meddler(world)
+    for happening in ("died", "died"):
+        meddler.plan["Mails.create"] = happening
+        assert world.run() == "killed"
+    assert world.run() == "done"
+    assert len(offline.titled(world, "mail", "Same")) == 2
+
+
+# files
+
+PLAN = LocalFile("plan ü.pdf", "application/pdf", bytes(range(256)) * 1500, "cid-1")
+PHOTO = LocalFile("me.jpg", "image/jpeg", b"\xff\xd8" + bytes(5000))
+
+
+def digests(*files: LocalFile) -> list[str]:
+    return [hashlib.sha256(each.data).hexdigest() for each in files]
+
+
+@pytest.mark.parametrize("happening", ["", "lost", "unheard", "died", "died unheard"])
+def test_files_come_along(world: World, happening: str) -> None:
+    """A draft with two files; a file more for a mail that has one; a photo for a contact, new and changed."""
+    drafts, people = offline.folder_of(world, "mail"), offline.folder_of(world, "contact")
+    there = world.store.upload("there.txt", "text/plain", b"there")
+    mail, seen = world.store.create(
+        "mail", {**offline.struct_of("mail", "Old"), "folderId": drafts, "attachments": [{"id": there}]}
+    )
+    first = world.store.upload("first.jpg", "image/jpeg", b"first")
+    contact, met = world.store.create("contact", {"commonName": "Old", "folderId": people, "photo": {"id": first}})
+    assert world.run() == "done"
+    offline.add(world, "create", "mail", folder_id=drafts, struct=offline.struct_of("mail", "New"), files=(PLAN, PHOTO))
+    offline.add(world, "edit", "mail", item_id=mail, folder_id=drafts, watermark=seen, files=(PLAN,))
+    offline.add(world, "create", "contact", folder_id=people, struct={"commonName": "New"}, files=(PHOTO,))
+    offline.add(world, "edit", "contact", item_id=contact, folder_id=people, watermark=met, files=(PHOTO,))
+    if happening:
+        meddler = Meddler(world)
+        meddler.plan = {f"{each}.{verb}": happening for each in ("Mails", "Contacts") for verb in ("create", "set")}
+    while world.run() == "killed":
+        assert happening.startswith("died")
+    (new_mail,), (new_contact,) = offline.titled(world, "mail", "New"), offline.titled(world, "contact", "New")
+    assert [each[1] for each in offline.contents(world, new_mail)] == digests(PLAN, PHOTO)
+    assert [each[0] for each in offline.contents(world, new_mail)] == [PLAN.name, PHOTO.name]
+    assert [each[0] for each in offline.contents(world, mail)] == ["there.txt", PLAN.name]
+    assert offline.contents(world, mail)[1][1] == digests(PLAN)[0]
+    for each in (new_contact, contact):
+        assert [digest for _, digest in offline.contents(world, each)] == digests(PHOTO)
+    assert world.differences() == []  # which compares the contents in the cache too
+    assert {each.state for each in offline.outbox(world).values()} == {"sent"}
+
+
+def test_the_files_of_a_change_that_lost_are_kept(world: World) -> None:
+    drafts = offline.folder_of(world, "mail")
+    mail, seen = world.store.create("mail", {**offline.struct_of("mail", "Old"), "folderId": drafts})
+    assert world.run() == "done"
+    lost = offline.add(world, "edit", "mail", item_id=mail, folder_id=drafts, watermark=seen, files=(PLAN, PHOTO))
+    world.store.set("mail", {"id": mail, "subject": "Theirs"})
+    for _ in range(2):
+        assert world.run() == "done"
+        mine = offline.cached(world, f"local:{lost}")
+        assert mine is not None
+        assert [(each.name, each.size) for each in mine.attachments] == [
+            (each.name, len(each.data)) for each in (PLAN, PHOTO)
+        ]
+    assert offline.contents(world, mail) == []
+
+
+# trouble
+
+
+def test_trouble_with_the_server_leaves_the_rest_pending(world: World) -> None:
+    home = offline.folder_of(world, "note")
+    assert world.run() == "done"
+    names = [offline.add(world, "create", "note", folder_id=home, struct={"text": f"Number {text}"}) for text in "123"]
+    meddler = Meddler(world)
+    answer, down = world.core.answer, False
+
+    async def sometimes(request: Request) -> Reply:
+        nonlocal down
+        down = down or len(meddler.made()) == 1
+        if down:
+            raise Unreachable("nobody answers")
+        return await answer(request)
+
+    world.core.answer = sometimes  # type: ignore[method-assign]
+    assert world.run(patience=20) == "done"  # the rebuild is; what is in the outbox isn't
+    assert world.report is not None
+    assert (world.report.outbox_sent, world.report.outbox_pending, world.report.unfinished) == (1, 2, True)
+    assert [offline.outbox(world)[each].state for each in names] == ["sent", "pending", "pending"]
+    assert any("nobody answers" in each for each in world.report.problems)
+    world.core.answer = answer  # type: ignore[method-assign]
+    assert world.run() == "done"
+    assert [len(offline.titled(world, "note", f"Number {text}")) for text in "123"] == [1, 1, 1]
+    assert world.differences() == []
+
+
+@pytest.mark.parametrize("kind", ["note", "mail"])
+def test_a_change_that_the_server_stumbles_over_does_not_hold_up_the_others(world: World, kind: Kind) -> None:
+    """An internal error each time: nobody knows, and it is not there when it is looked for. What builds on it waits."""
+    home = offline.folder_of(world, kind)
+    assert world.run() == "done"
+    bad = offline.add(world, "create", kind, folder_id=home, struct=offline.struct_of(kind, "Bad"))
+    after = offline.add(world, "edit", kind, item_id=f"local:{bad}", struct={TITLE[kind]: "Worse"})
+    good = offline.add(world, "create", kind, folder_id=home, struct=offline.struct_of(kind, "Good"))
+    create = world.store.create
+
+    def stumble(what: Any, struct: Any) -> tuple[str, int]:
+        if struct.get(TITLE[kind], "").startswith("Bad"):
+            raise RuntimeError("a bug of the server")
+        return create(what, struct)
+
+    world.store.create = stumble  # type: ignore[assignment, method-assign]
+    assert world.run() == "done"
+    assert world.report is not None
+    assert (world.report.outbox_sent, world.report.outbox_pending, world.report.unfinished) == (1, 2, True)
+    held = offline.outbox(world)
+    assert [held[each].state for each in (bad, after, good)] == ["sending", "pending", "sent"]
+    world.store.create = create  # type: ignore[method-assign]
+    assert world.run() == "done"
+    assert [len(offline.titled(world, kind, title)) for title in ("Bad", "Worse", "Good")] == [0, 1, 1]
+    assert world.differences() == []
+
+
+def dies_in_replay(world: World, meddler: Meddler, happening: str, nth: int) -> bool:
+    """Whether the client got to the `nth` request of its replay; then it died there."""
+    meddler.deadly = None
+
+    def listen(event: Event) -> None:
+        if isinstance(event, PhaseChanged):
+            meddler.deadly = (happening, nth) if event.phase == "replay" else None
+
+    return world.run(listen) == "killed"
+
+
+def test_killed_at_every_request_of_a_replay(world: World) -> None:
+    """At each request of it, before the server has it and after: what is sent and what is pending are all there is, and
+    nothing is doubled."""
+    home, target = offline.folder_of(world, "note"), offline.new_folder(world, "note")
+    drafts = offline.folder_of(world, "mail")
+    meddler = Meddler(world)
+    assert world.run() == "done"
+    rounds = 0
+    for happening in ("died", "died unheard"):
+        for nth in range(1, 100):
+            rounds += 1
+            new, edited = f"New {rounds}.", f"Edited {rounds}."
+            note, seen = world.store.create("note", {"folderId": home, "text": f"Old {rounds}."})
+            more: dict[str, Any] = {"item_id": note, "folder_id": home, "watermark": seen}
+            names = {
+                offline.add(world, "create", "mail", folder_id=drafts, struct={"subject": new}, files=(PHOTO,)),
+                offline.add(world, "move", "note", target_id=target, **more),
+                offline.add(world, "edit", "note", struct={"text": edited}, **more),
+            }
+            died = dies_in_replay(world, meddler, happening, nth)
+            held = offline.outbox(world)
+            assert names <= held.keys()
+            assert {held[each].state for each in names} <= {"sent", "pending", "sending"}
+            assert world.run() == "done"
+            assert world.report is not None
+            assert (world.report.outbox_pending, world.report.conflicts, world.report.outbox_refused) == (0, 0, 0)
+            (mail,) = offline.titled(world, "mail", new)
+            assert [digest for _, digest in offline.contents(world, mail)] == digests(PHOTO)
+            (note,) = offline.titled(world, "note", edited)
+            assert world.store.item(note)["folderId"] == target
+            assert offline.titled(world, "note", f"Old {rounds}.") == []
+            if not died:
+                break
+    assert rounds >= 16
+    assert world.differences() == []
