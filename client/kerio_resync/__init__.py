@@ -2,7 +2,8 @@
 
     from kerio_resync import Settings, rebuild
 
-    report = await rebuild(Settings(profile=Path("profile"), server="https://mail.example.com", user="jane", password="…"))
+    settings = Settings(profile=Path("profile"), server="https://mail.example.com", user="jane", password="…")
+    report = await rebuild(settings)
 
 Everything is imported on first use, so that the command line starts quickly.
 """

@@ -113,7 +113,7 @@ def rebuild(
     user: Annotated[str | None, typer.Option(metavar="NAME", help="The name to log in with.")] = None,
     fresh: Annotated[
         bool,
-        typer.Option("--fresh/--salvage", help="Start over and take nothing from old caches, or take what still holds."),
+        typer.Option("--fresh/--salvage", help="Start over and take nothing from old caches, or take what holds."),
     ] = False,
     folder: Annotated[
         list[str] | None,

@@ -27,7 +27,7 @@ WORKERS = 16  # details and as many attachments; the limiter decides how many of
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a list of changes comes to. `moved`: (old id, new id, folder id); such an item is wanted under its new id."""
+    """What a list of changes comes to. `moved`: (old id, new id, folder id); that item is wanted under its new id."""
 
     forget: tuple[str, ...] = ()
     moved: tuple[tuple[str, str, str], ...] = ()
