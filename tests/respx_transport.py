@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 
 import httpx
 import respx
+
 from kerio_resync.errors import Interrupted, Unreachable
 from kerio_resync.server.inflate import decoder
 from kerio_resync.server.transport import Request, Response, Silence, refuse_redirect

@@ -14,6 +14,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+
 from kerio_resync.errors import Exit
 
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")

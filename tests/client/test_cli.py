@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import kerio_resync
 import pytest
+
+import kerio_resync
 from kerio_resync import cli, errors, events
 from kerio_resync.events import Listener
 from kerio_resync.settings import PASSWORD_VARIABLE, Settings

@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
+
 from kerio_resync import display, events
 from kerio_resync.display import JsonLines, LiveView, PlainLines, Seen, opened
 from kerio_resync.errors import BadSettings
-from rich.console import Console
 
 FETCHING = events.Progress(
     folders_done=1, folders_total=2, items_done=30, items_total=1200, attachments_done=3, attachments_total=40,

@@ -4,6 +4,7 @@ import asyncio
 import inspect
 
 import pytest
+
 from kerio_resync import errors
 from kerio_resync.errors import Exit, ResyncError, explain
 

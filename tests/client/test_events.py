@@ -5,6 +5,7 @@ import inspect
 import json
 
 import pytest
+
 from kerio_resync import events
 from kerio_resync.events import Event, nobody
 

@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
+
 from kerio_resync.errors import Exit, Unreachable
 from kerio_resync.process import complain, conduct, record, run
 

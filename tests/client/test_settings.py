@@ -6,11 +6,12 @@ from pathlib import Path
 
 import keyring
 import pytest
-from kerio_resync.errors import BadSettings
-from kerio_resync.settings import PASSWORD_VARIABLE, Settings, byte_rate, default_profile, load, remember, with_password
 from keyring.backend import KeyringBackend
 from keyring.errors import KeyringLocked
 from pydantic import SecretStr, ValidationError
+
+from kerio_resync.errors import BadSettings
+from kerio_resync.settings import PASSWORD_VARIABLE, Settings, byte_rate, default_profile, load, remember, with_password
 
 GIVEN = {"server": "mail.example.com", "user": "jane"}
 

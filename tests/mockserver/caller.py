@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
+
 from kerio_mockserver.api.reference import ENUMS, STRUCTS, readable
 from kerio_mockserver.core import Core
 from kerio_mockserver.mailbox.blobs import NewBlob

@@ -5,10 +5,10 @@ import socket
 
 import aiohttp
 import pytest
+
 from kerio_mockserver.app import bound, origin, serve
 from kerio_mockserver.core import Core
 from kerio_mockserver.testing import running
-
 from tests.mockserver.caller import envelope, small
 from tests.mockserver.test_shell import login
 

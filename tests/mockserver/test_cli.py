@@ -13,9 +13,9 @@ from typing import Any
 
 import aiohttp
 import pytest
+
 from kerio_mockserver.app import bound
 from kerio_mockserver.cli import conditions_of, main, parser, store_of
-
 from tests.mockserver.caller import envelope
 
 MAIL = b"From: a@example.org\r\nTo: b@example.org\r\nSubject: one\r\nMessage-ID: <1@x>\r\n\r\nhello\r\n"
@@ -69,7 +69,7 @@ async def test_ends_with_its_parent_and_cleans_up_its_certificate() -> None:
         assert process.stdin is not None
         process.stdin.close()
         assert await process.wait() == 0
-        assert not os.path.exists(line["ca_file"])  # noqa: ASYNC240  # the test has nothing else to do
+        assert not os.path.exists(line["ca_file"])  # the test has nothing else to do
 
 
 async def test_imports(tmp_path: Path) -> None:

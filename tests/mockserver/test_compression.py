@@ -5,6 +5,7 @@ import zlib
 import brotli  # type: ignore[import-untyped]  # it comes without types
 import pytest
 import zstandard
+
 from kerio_mockserver.compression import chosen, compressed, compressor
 from kerio_mockserver.wire import Reply
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import orjson
 import pytest
-from kerio_mockserver.api.reference import METHODS, check_params
 
+from kerio_mockserver.api.reference import METHODS, check_params
 from tests.mockserver.caller import Caller, Mailbox, Refused, conforms, logged_in
 
 GOLDENS = {

@@ -4,8 +4,8 @@ from typing import Any
 
 import aiohttp
 import pytest
-from kerio_mockserver.testing import Server, running
 
+from kerio_mockserver.testing import Server, running
 from tests.mockserver.caller import Mailbox, envelope, small
 from tests.mockserver.test_shell import login
 

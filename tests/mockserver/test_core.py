@@ -7,10 +7,10 @@ from typing import Any
 
 import orjson
 import pytest
+
 from kerio_mockserver.api.reference import ENUMS, METHODS, STRUCTS
 from kerio_mockserver.conditions.model import Conditions
 from kerio_mockserver.wire import Request
-
 from tests.mockserver.caller import Mailbox, Refused, envelope, logged_in
 
 PATHS = ("/", "/webmail/api/jsonrpc", "/webmail/api/upload", "/webmail/api/download/attachment/", "/webmail//", "")

@@ -7,11 +7,11 @@ from contextlib import asynccontextmanager
 
 import aiohttp
 import pytest
+
 from kerio_mockserver.core import Core
 from kerio_mockserver.mailbox.blobs import NewBlob
 from kerio_mockserver.testing import Server, running
 from kerio_mockserver.wire import Mishap, Reply, Request
-
 from tests.mockserver.caller import envelope, small
 
 BODY = json.dumps({"jsonrpc": "2.0", "id": 1, "result": "x" * 5000}).encode()

@@ -5,9 +5,9 @@ import stat
 from pathlib import Path
 
 import aiohttp
+
 from kerio_mockserver.testing import running
 from kerio_mockserver.tls import certificate
-
 from tests.mockserver.caller import envelope, small
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from kerio_mockserver.conditions.model import Conditions
 from kerio_mockserver.testing import Server, running
 

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from kerio_resync.errors import ResyncError, ServerRefused, ServerTrouble
 from kerio_resync.model import Folder, Kind
 from kerio_resync.server.items import items_of
 from kerio_resync.server.kerio import KerioMailbox
 from kerio_resync.server.rpc import judged
 from kerio_resync.server.wire import parsed
-
 from tests.client.server.test_kerio import Scripted, opened
 
 HERE = Path(__file__).parents[2] / "contract"

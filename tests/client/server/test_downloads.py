@@ -7,6 +7,7 @@ from typing import Any
 
 import httpx
 import pytest
+
 from kerio_resync.errors import (
     Interrupted,
     ItemGone,
@@ -20,7 +21,6 @@ from kerio_resync.events import Retrying
 from kerio_resync.model import Attachment, Piece
 from kerio_resync.server.downloads import State, begun, longest, wanted
 from kerio_resync.server.kerio import KerioMailbox
-
 from tests.client.server.test_kerio import ORIGIN, Scripted, error, opened
 
 URL = "/webmail/api/download/attachment/guid/1/2/x.bin"

@@ -6,6 +6,7 @@ import zlib
 
 import pytest
 import zstandard
+
 from kerio_resync.errors import Interrupted, ServerNonsense
 from kerio_resync.server.inflate import TooLong, decoder
 

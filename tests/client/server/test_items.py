@@ -5,6 +5,7 @@ from hashlib import sha256
 from typing import Any
 
 import pytest
+
 from kerio_resync.model import Attachment, Kind, Listed
 from kerio_resync.server.items import LIGHT, digest, iso, items_of, row_of, rows_of
 from kerio_resync.server.wire import canonical, parsed

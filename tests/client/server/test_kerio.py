@@ -13,6 +13,7 @@ from typing import Any
 import httpx
 import pytest
 import respx
+
 from kerio_resync.errors import (
     BadCredentials,
     BadSettings,
@@ -33,7 +34,6 @@ from kerio_resync.server.kerio import KerioMailbox
 from kerio_resync.server.mailbox import Mailbox
 from kerio_resync.server.rpc import LARGE
 from kerio_resync.settings import Settings
-
 from tests.respx_transport import RouterTransport
 from tests.virtual_time import run
 

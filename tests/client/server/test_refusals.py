@@ -3,6 +3,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 import pytest
+
 from kerio_resync.errors import (
     BadCredentials,
     FolderDenied,

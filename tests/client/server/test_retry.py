@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 import pytest
+
 from kerio_resync.errors import (
     BadCredentials,
     CacheInUse,
@@ -21,7 +22,6 @@ from kerio_resync.errors import (
 from kerio_resync.events import Event, Retrying
 from kerio_resync.server.retry import NONSENSE, SESSIONS, Backoff, History, Persistence, Situation, verdict
 from kerio_resync.server.transport import Silence, TooLong
-
 from tests.virtual_time import run
 
 FIRST = Situation()

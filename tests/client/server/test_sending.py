@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+
 from kerio_resync.model import Item, Kind
 from kerio_resync.server.items import items_of
 from kerio_resync.server.sending import alike, for_change, for_create, looked_up

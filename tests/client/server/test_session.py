@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+
 from kerio_resync.errors import BadCredentials, ServerNonsense
 from kerio_resync.server.session import Session, resolved
 

@@ -3,8 +3,8 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from kerio_resync.server.throttle import SLACK, Throttle, due
 
+from kerio_resync.server.throttle import SLACK, Throttle, due
 from tests.virtual_time import run
 
 

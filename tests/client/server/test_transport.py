@@ -18,6 +18,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+
 from kerio_resync.errors import BadSettings, Interrupted, ResyncError, ServerNonsense, Unreachable
 from kerio_resync.server.meter import Meter
 from kerio_resync.server.throttle import Throttle

@@ -5,11 +5,11 @@ from typing import Any
 
 import httpx
 import pytest
+
 from kerio_resync.errors import FolderDenied, Interrupted, ServerNonsense
 from kerio_resync.server.items import items_of
 from kerio_resync.server.kerio import KerioMailbox
 from kerio_resync.server.wire import canonical
-
 from tests.client.server.test_kerio import ORIGIN, Scripted, answers, error, mail, opened
 
 

@@ -4,8 +4,8 @@ import asyncio
 from typing import Any
 
 import pytest
-from kerio_mockserver.conditions.model import Conditions
 
+from kerio_mockserver.conditions.model import Conditions
 from tests.mockserver.caller import Caller, Mailbox, Refused, conforms, logged_in
 
 

@@ -7,11 +7,11 @@ from typing import Any
 
 import orjson
 import pytest
+
 from kerio_mockserver.api.downloads import Archives, disposition, safe_name, span, unique, uploaded
 from kerio_mockserver.api.errors import Refusal
 from kerio_mockserver.conditions.model import Conditions
 from kerio_mockserver.wire import Reply
-
 from tests.mockserver.caller import PDF, Caller, Mailbox, Refused, logged_in
 
 

@@ -3,8 +3,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from kerio_mockserver.conditions.model import Conditions
 
+from kerio_mockserver.conditions.model import Conditions
 from tests.mockserver.caller import Mailbox, Refused, conforms, logged_in, small
 
 DESC = [{"columnName": "receiveDate", "direction": "Desc", "caseSensitive": False}]

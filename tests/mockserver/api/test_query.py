@@ -3,6 +3,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+
 from kerio_mockserver.api.errors import Refusal
 from kerio_mockserver.api.query import arranged, flat, instant, matcher, read
 

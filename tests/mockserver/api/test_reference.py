@@ -3,6 +3,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+
 from kerio_mockserver.api.call import METHODS as SERVED
 from kerio_mockserver.api.errors import INVALID_PARAMS, Refusal
 from kerio_mockserver.api.reference import ENUMS, METHODS, STRUCTS, check, check_params, readable

@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import orjson
 import pytest
+
 from kerio_mockserver.api.call import METHODS as SERVED
 from kerio_mockserver.api.reference import METHODS
 from kerio_mockserver.core import Core
-
 from tests.mockserver.caller import Caller, Refused, envelope, logged_in, small
 
 BAD = [

@@ -1,11 +1,11 @@
 from __future__ import annotations
 
 import pytest
+
 from kerio_mockserver.api.errors import Refusal
 from kerio_mockserver.api.session import Session, Sessions, cookies, set_cookies
 from kerio_mockserver.conditions.model import Manners
 from kerio_mockserver.core import Core
-
 from tests.mockserver.caller import Caller, Refused, envelope, logged_in, small
 
 

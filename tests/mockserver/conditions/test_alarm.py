@@ -7,6 +7,7 @@ import math
 import time
 
 import pytest
+
 from kerio_mockserver.conditions import alarm
 from kerio_mockserver.conditions.alarm import Alarm
 

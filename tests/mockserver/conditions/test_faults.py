@@ -7,6 +7,7 @@ from typing import Any, get_args
 
 import orjson
 import pytest
+
 from kerio_mockserver.conditions.faults import Faults, Hit, befalls, scaled, spoil
 from kerio_mockserver.conditions.model import Fault, FaultKind
 from kerio_mockserver.wire import Mishap, Reply

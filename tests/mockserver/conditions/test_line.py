@@ -6,8 +6,9 @@ import math
 from random import Random
 
 import pytest
-from kerio_mockserver.conditions.line import Break, Link, Way
 from pydantic import ValidationError
+
+from kerio_mockserver.conditions.line import Break, Link, Way
 
 TEN_MBIT = Link(down_bytes_s=1_250_000, up_bytes_s=125_000, rtt_s=0.2)
 

@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+
 from kerio_mockserver.conditions.line import Break, Link
 from kerio_mockserver.conditions.link import Relay
 

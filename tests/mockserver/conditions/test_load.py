@@ -7,10 +7,10 @@ from itertools import islice
 from typing import Any
 
 import pytest
+
 from kerio_mockserver.conditions.load import Workers
 from kerio_mockserver.conditions.model import Cost, Hold, Load, Reindexing, Spell, Users
 from kerio_mockserver.conditions.users import Alone, arrivals
-
 from tests.virtual_time import run
 
 USERS = Users(per_second=40, service_s=0.12)

@@ -9,10 +9,11 @@ import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
+
 from kerio_mockserver.conditions.model import Conditions, merge
 from kerio_mockserver.conditions.presets import ABOUT, PRESETS
 from kerio_mockserver.conditions.units import ConditionsError
-from pydantic import ValidationError
 
 
 @pytest.mark.parametrize("name", sorted(PRESETS))

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+
 from kerio_mockserver.conditions.line import Break, Link
 from kerio_mockserver.conditions.shaper import GRAIN, Flow, Line, Mark
-
 from tests.virtual_time import VirtualLoop, run
 
 MBIT = 125_000.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from kerio_mockserver.conditions.units import parse_rate
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
+
 from kerio_mockserver.mailbox.archives import Broken, Limits, Member, Skipped, is_archive, members
 
 FILES = [("a/one.eml", b"1" * 1000), ("a/b/two.eml", b"2" * 100_000), ("three.eml", b"")]

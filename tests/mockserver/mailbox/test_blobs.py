@@ -6,6 +6,7 @@ import zlib
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from kerio_mockserver.mailbox.blobs import Bytes, NewBlob, Slice, hash_of
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from kerio_mockserver.mailbox.calendars import BAD_ENTRY, SIMPLIFIED, Entry, read_calendar
 from kerio_mockserver.mailbox.charsets import Troubles
 from kerio_mockserver.mailbox.structs import complete

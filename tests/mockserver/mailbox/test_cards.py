@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from kerio_mockserver.mailbox.cards import BAD_CARD, Card, read_cards
 from kerio_mockserver.mailbox.charsets import Troubles
 from kerio_mockserver.mailbox.structs import complete

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from kerio_mockserver.mailbox.charsets import Troubles, cleaned, decode, known_charset
 
 CLAIMS = st.sampled_from(

@@ -7,10 +7,10 @@ from collections import Counter
 from typing import Any, get_args
 
 import pytest
+
 from kerio_mockserver.conditions.model import Action, Churn, Step
 from kerio_mockserver.mailbox.churn import Churning
 from kerio_mockserver.mailbox.model import Store
-
 from tests.virtual_time import run
 
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import time
 
 import pytest
+
 from kerio_mockserver.mailbox.dates import NOW, day, instant, utc, with_offset
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from kerio_mockserver.mailbox.charsets import Troubles
 from kerio_mockserver.mailbox.headers import addresses, header_text, stamped, utc, word_charsets
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pytest
+
 from kerio_mockserver.mailbox.ids import Home, Parsed, owner, parse, whole
 
 HOME = Home("example.com", "anna", "guid-1", "mail")

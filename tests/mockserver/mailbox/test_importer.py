@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+
 from kerio_mockserver.mailbox.archives import Limits
 from kerio_mockserver.mailbox.importer import CannotImport, load
 from kerio_mockserver.mailbox.model import Store

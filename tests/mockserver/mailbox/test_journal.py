@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+
 from kerio_mockserver.mailbox.journal import Journal, KeyTooOld, Struct
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import orjson
 import pytest
+
 from kerio_mockserver.mailbox.blobs import hash_of
 from kerio_mockserver.mailbox.ids import Home
 from kerio_mockserver.mailbox.mails import Mails, Style

@@ -8,6 +8,7 @@ import orjson
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+
 from kerio_mockserver.mailbox import mime
 from kerio_mockserver.mailbox.mime import Origin, read_mail
 from kerio_mockserver.mailbox.structs import complete

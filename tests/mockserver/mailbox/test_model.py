@@ -6,6 +6,7 @@ from typing import Any
 
 import orjson
 import pytest
+
 from kerio_mockserver.mailbox.blobs import NewBlob
 from kerio_mockserver.mailbox.model import (
     BadStruct,

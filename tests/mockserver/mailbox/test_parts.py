@@ -7,6 +7,7 @@ import base64
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from kerio_mockserver.mailbox.charsets import Troubles
 from kerio_mockserver.mailbox.parts import BAD_BASE64, BAD_MIME, leaves, parse
 

@@ -4,6 +4,7 @@ import zlib
 
 import orjson
 import pytest
+
 from kerio_mockserver.mailbox.ids import Home, Kind
 from kerio_mockserver.mailbox.pim import PHOTO, Computed, Contacts, Events, Notes, Tasks
 from kerio_mockserver.mailbox.structs import complete

@@ -8,6 +8,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
+
 from kerio_mockserver.mailbox.calendars import moment
 from kerio_mockserver.mailbox.recurrence import rule_of
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from kerio_mockserver.mailbox.model import NoSuchItem, NotPermitted, Store
 from kerio_mockserver.mailbox.seed import seeded
 

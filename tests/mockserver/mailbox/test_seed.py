@@ -4,6 +4,7 @@ import time
 
 import psutil
 import pytest
+
 from kerio_mockserver.mailbox.model import Store
 from kerio_mockserver.mailbox.seed import Shape, seeded
 

@@ -6,6 +6,7 @@ from random import Random
 from typing import Any
 
 import pytest
+
 from kerio_mockserver.mailbox.dates import instant
 from kerio_mockserver.mailbox.seed import seeded
 from kerio_mockserver.mailbox.shelf import Shelf, light_members, sort_key

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pytest
+
 from kerio_mockserver.mailbox.sizes import CYCLE, Sizes, drawn, line_at
 
 FOLDERS = [(17, 9_000), (4000, 700), (5, 0)]

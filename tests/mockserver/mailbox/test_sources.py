@@ -7,9 +7,9 @@ import os
 from pathlib import Path
 
 import pytest
+
 from kerio_mockserver.mailbox.archives import Limits, Skipped
 from kerio_mockserver.mailbox.sources import File, Piece, folders, kind_of, pieces, split_mbox
-
 from tests.mockserver.mailbox.test_archives import tarred, zipped
 
 MAIL = b"From: a@b.c\nSubject: x\n\ntext\n"

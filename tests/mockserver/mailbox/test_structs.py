@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from kerio_mockserver.api.reference import ENUMS as DOCUMENTED_ENUMS
 from kerio_mockserver.api.reference import STRUCTS as DOCUMENTED
 from kerio_mockserver.mailbox.structs import ENUMS, STRUCTS, BadStruct, blank, complete, members

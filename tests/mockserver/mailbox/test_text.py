@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import orjson
 import pytest
+
 from kerio_mockserver.mailbox.text import LANGUAGES, html_pool, pool
 from kerio_mockserver.mailbox.words import SUBJECTS
 

@@ -12,6 +12,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+
 from kerio_mockserver.mailbox.mime import ReadMail, read_mail
 
 SAMPLE = Path(__file__).parents[2] / "data" / "sample" / "sample-mail.tar.xz"

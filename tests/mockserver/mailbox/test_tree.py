@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from kerio_mockserver.mailbox.model import BadStruct, NoSuchFolder, NoSuchItem, NotPermitted, Store
 from kerio_mockserver.mailbox.seed import seeded
 
