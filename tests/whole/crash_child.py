@@ -1,0 +1,105 @@
+"""The client in a process of its own that dies by SIGKILL at a numbered instant of its work on the disk.
+
+    python -m tests.whole.crash_child PROFILE URL USER
+
+Instants are the moments before and after each stored fact, commit, fsync and rename; `KERIO_CRASH_AT` says at which one
+(from 1; 0: never; `rename done:2`: the second of a kind), the password comes from `KERIO_RESYNC_PASSWORD`. Without a death it prints how many instants of each
+kind there were. With `KERIO_CRASH_COPY` a copy of the profile is kept there as it was after the last commit or fsync:
+putting it back takes away all writes that were not yet synced, as a power cut does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shutil
+import signal
+import sys
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from kerio_resync import Settings, rebuild
+from kerio_resync.cache import owner, writing
+from kerio_resync.cache.tables import Tables
+from kerio_resync.errors import ResyncError, explain
+
+
+class Deadly:
+    """Counts instants, and dies at the one that was chosen."""
+
+    def __init__(self, at: str, profile: Path, copy: Path | None) -> None:
+        self.kind, _, number = at.rpartition(":")
+        self.number = int(number)
+        self.profile = profile
+        self.copy = copy
+        self.met: Counter[str] = Counter()
+
+    def instant(self, kind: str) -> None:
+        self.met[kind] += 1
+        count = self.met.total() if not self.kind else self.met[kind] if self.kind == kind else -1
+        if count == self.number:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def around(self, kind: str, work: Callable[..., Any], *, syncs: bool = False) -> Callable[..., Any]:
+        def deadly(*args: Any, **named: Any) -> Any:
+            self.instant(f"{kind} begins")
+            found = work(*args, **named)
+            if syncs:
+                self.keep()
+            self.instant(f"{kind} done")
+            return found
+
+        return deadly
+
+    def keep(self) -> None:
+        """What a power cut would leave from now on."""
+        if self.copy is None:
+            return
+        new = self.copy.with_name(self.copy.name + ".new")
+        shutil.rmtree(new, ignore_errors=True)
+        shutil.copytree(self.profile, new, ignore=shutil.ignore_patterns("*.lock", "*.holder"))
+        shutil.rmtree(self.copy, ignore_errors=True)
+        new.rename(self.copy)
+
+
+def arm(deadly: Deadly) -> None:
+    for kind, store in list(writing._STORE.items()):
+        writing._STORE[kind] = deadly.around("fact", store)
+    Tables.commit = deadly.around("commit", Tables.commit, syncs=True)  # type: ignore[method-assign]
+    rename, replace, fsync = os.rename, os.replace, os.fsync
+    os.fsync = deadly.around("fsync", fsync, syncs=True)
+    os.replace = deadly.around("rename", replace)
+    os.rename = deadly.around("rename", rename)
+    owner.AGE, owner.STEP = 0.02, 64 * 1024  # type: ignore[misc]  # many small transactions: more instants
+
+
+def main(profile: Path, url: str, user: str) -> int:
+    copy = os.environ.get("KERIO_CRASH_COPY")
+    deadly = Deadly(os.environ.get("KERIO_CRASH_AT", "0"), profile, Path(copy) if copy else None)
+    settings = Settings.model_validate(
+        {
+            "profile": profile,
+            "server": url,
+            "user": user,
+            "password": os.environ["KERIO_RESYNC_PASSWORD"],
+            "page_size": 20,
+            "max_in_flight": 4,
+        }  # fmt: skip
+    )
+    profile.mkdir(parents=True, exist_ok=True)
+    deadly.keep()
+    arm(deadly)
+    try:
+        report = asyncio.run(rebuild(settings))
+    except ResyncError as error:
+        print(explain(error)[0], file=sys.stderr)
+        return int(error.exit)
+    print(json.dumps({"instants": deadly.met, "skipped": report.skipped, "problems": report.problems}))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1]), *sys.argv[2:]))
