@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import sqlite3
+from collections.abc import Sequence
 from typing import Final
 
 from kerio_resync.cache import items
-from kerio_resync.cache.bulk import insert
+from kerio_resync.cache.bulk import array, insert
 from kerio_resync.cache.facts import (
     POLICY,
     FinishAttachment,
@@ -16,6 +17,7 @@ from kerio_resync.cache.facts import (
     PutContent,
     PutItems,
     PutSalvaged,
+    PutWhole,
     RestartAttachment,
 )
 from kerio_resync.cache.reading import chunk
@@ -42,11 +44,38 @@ def put_content(tables: Tables, fact: PutContent) -> None:
     )
 
 
+def put_whole(tables: Tables, facts: Sequence[PutWhole]) -> None:
+    """Contents that came in one piece each, in as few statements as it takes. Those that are here already stay."""
+    given = {fact.attachment: fact for fact in facts}
+    known = tables.db.execute(
+        "SELECT number, received FROM attachment WHERE number IN (SELECT value FROM json_each(?)) AND state <> 'done'",
+        (array(given),),
+    ).fetchall()
+    for number, received in known:
+        if received:
+            _cut(tables, number, 0)
+    new = [given[row[0]] for row in known]
+    rows = [row for fact in new for row in _chunks(fact.attachment, fact.data, 0)]
+    insert(tables.db, 'INSERT INTO chunk (attachment, "offset", crc32, data)', "(?, ?, ?, ?)", rows)
+    insert(
+        tables.db,
+        "WITH came (number, received, sha256, etag) AS (",
+        "(?, ?, ?, ?)",
+        [(fact.attachment, len(fact.data), fact.sha256, fact.etag) for fact in new],
+        ") UPDATE attachment SET state = 'done', reason = '', received = came.received, sha256 = came.sha256,"
+        " etag = came.etag FROM came WHERE attachment.number = came.number",
+    )
+
+
 def put_chunks(tables: Tables, table: str, attachment: int, data: bytes, offset: int = 0) -> None:
     """Stores `data` from `offset` on; `table`: chunk or outbox_chunk."""
-    pieces = [data[start : start + CHUNK] for start in range(0, len(data), CHUNK)]
-    rows = [(attachment, offset + place * CHUNK, crc32(each), each) for place, each in enumerate(pieces)]
+    rows = _chunks(attachment, data, offset)
     insert(tables.db, f'INSERT INTO {table} (attachment, "offset", crc32, data)', "(?, ?, ?, ?)", rows)
+
+
+def _chunks(attachment: int, data: bytes, offset: int) -> list[tuple[int, int, int, bytes]]:
+    pieces = [data[start : start + CHUNK] for start in range(0, len(data), CHUNK)]
+    return [(attachment, offset + place * CHUNK, crc32(each), each) for place, each in enumerate(pieces)]
 
 
 def finish(tables: Tables, fact: FinishAttachment) -> None:

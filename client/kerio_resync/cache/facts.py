@@ -108,6 +108,19 @@ class FinishAttachment:
 
 
 @dataclass(frozen=True, slots=True)
+class PutWhole:
+    """A content that came in one piece: what `PutContent` from the start and `FinishAttachment` say, in one fact."""
+
+    attachment: int
+    data: bytes
+    sha256: bytes
+    etag: str = ""
+
+    def weight(self) -> int:
+        return len(self.data) + _ROW
+
+
+@dataclass(frozen=True, slots=True)
 class RestartAttachment:
     """Lets go of the bytes of an attachment; it is wanted."""
 
@@ -306,6 +319,7 @@ Fact = (
     | Relist
     | PutItems
     | PutContent
+    | PutWhole
     | FinishAttachment
     | RestartAttachment
     | OmitAttachment

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from itertools import groupby
 from typing import Any, Final
 
 from kerio_resync.cache import changes, contents, folders, items, wants
@@ -19,6 +20,7 @@ from kerio_resync.cache.facts import (
     PutLocal,
     PutPage,
     PutSalvaged,
+    PutWhole,
     Relist,
     RestartAttachment,
     SetFolders,
@@ -57,6 +59,10 @@ _STORE: Final[dict[type, Callable[[Tables, Any], None]]] = {
 
 
 def store(tables: Tables, facts: Iterable[Fact]) -> None:
-    """Stores the facts in their order, within the transaction that is open."""
-    for fact in facts:
-        _STORE[type(fact)](tables, fact)
+    """Stores the facts in their order, within the transaction that is open; whole contents in a row go in together."""
+    for kind, some in groupby(facts, type):
+        if kind is PutWhole:
+            contents.put_whole(tables, [fact for fact in some if isinstance(fact, PutWhole)])
+            continue
+        for fact in some:
+            _STORE[kind](tables, fact)

@@ -8,8 +8,9 @@ second copy is the same, it is the struct that is wrong, and the content is kept
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass
 
-from kerio_resync.cache.facts import FinishAttachment, OmitAttachment, PutContent, RestartAttachment
+from kerio_resync.cache.facts import FinishAttachment, OmitAttachment, PutContent, PutWhole, RestartAttachment
 from kerio_resync.cache.reading import WantedAttachment
 from kerio_resync.errors import BadCredentials, ItemGone, ServerNonsense, ServerRefused, SessionExpired
 from kerio_resync.events import Skipped
@@ -30,13 +31,13 @@ async def fetch_content(run: Run, wanted: WantedAttachment) -> None:
     try:
         first = await _download(run, wanted, wanted.received, wanted.etag)
         expected = wanted.attachment.size
-        if expected is not None and wanted.attachment.role == "attachment" and first[1] != expected:
+        if expected is not None and wanted.attachment.role == "attachment" and first.size != expected:
             await run.store.put(RestartAttachment(wanted.key))
             second = await _download(run, wanted, 0, "")
-            if second != first and second[1] != expected:
-                raise ServerNonsense(f"its length is {second[1]} bytes, then another, and should be {expected}")
+            if not second.same(first) and second.size != expected:
+                raise ServerNonsense(f"its length is {second.size} bytes, then another, and should be {expected}")
             first = second
-        await run.store.put(FinishAttachment(wanted.key, sha256=first[0], size=first[1]))
+        await _keep(run, wanted, first)
         run.nonsense = 0
     except ItemGone:
         # If its item is gone too, the change feed says so, and the record of this goes with it.
@@ -50,31 +51,52 @@ async def fetch_content(run: Run, wanted: WantedAttachment) -> None:
     run.meter.attachment_done()
 
 
-async def _download(run: Run, wanted: WantedAttachment, received: int, etag: str) -> tuple[bytes, int]:
-    """(sha256, length) of the content, stored on the way from offset `received` on."""
+@dataclass(frozen=True, slots=True)
+class _Fetched:
+    """A content: what it is, and of it the bytes from `start` on, which are not told to the database yet."""
+
+    sha256: bytes
+    size: int
+    start: int
+    rest: bytes
+    etag: str
+
+    def same(self, other: _Fetched) -> bool:
+        return (self.sha256, self.size) == (other.sha256, other.size)
+
+
+async def _keep(run: Run, wanted: WantedAttachment, fetched: _Fetched) -> None:
+    """What came is whole: its last bytes and that it is, in one fact if they are all of it."""
+    if not fetched.start and fetched.rest:
+        await run.store.put(PutWhole(wanted.key, fetched.rest, fetched.sha256, fetched.etag))
+        return
+    if fetched.rest:
+        await run.store.put(PutContent(wanted.key, fetched.start, fetched.rest, fetched.etag))
+    await run.store.put(FinishAttachment(wanted.key, sha256=fetched.sha256, size=fetched.size))
+
+
+async def _download(run: Run, wanted: WantedAttachment, received: int, etag: str) -> _Fetched:
+    """The content, told to the database on the way from offset `received` on, but for its last bytes."""
     digest = hashlib.sha256()
     position = 0
     if received:
         async for data in run.store.content(wanted.key):
             digest.update(data)
             position += len(data)
-    pending = bytearray()
-    start = position
+    pending, start = b"", position
     async for piece in run.mailbox.download(wanted.attachment, offset=position, etag=etag):
         if piece.offset != position:
             if piece.offset:
                 raise ServerNonsense(f"the download went on at byte {piece.offset} instead of {position}", scope="item")
             await run.store.put(RestartAttachment(wanted.key))
-            digest, position, start = hashlib.sha256(), 0, 0
-            pending.clear()
+            digest, position, start, pending = hashlib.sha256(), 0, 0, b""
         digest.update(piece.data)
         position += len(piece.data)
         run.meter.piece(len(piece.data))
-        pending += piece.data
+        etag = piece.etag
+        pending = pending + piece.data if pending else piece.data
         while len(pending) >= STEP:
-            await run.store.put(PutContent(wanted.key, start, bytes(pending[:STEP]), piece.etag))
-            del pending[:STEP]
+            await run.store.put(PutContent(wanted.key, start, pending[:STEP], etag))
+            pending = pending[STEP:]
             start += STEP
-    if pending:
-        await run.store.put(PutContent(wanted.key, start, bytes(pending)))
-    return digest.digest(), position
+    return _Fetched(digest.digest(), position, start, pending, etag)

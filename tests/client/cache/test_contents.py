@@ -6,7 +6,7 @@ import pytest
 
 from kerio_resync.cache import reading
 from kerio_resync.cache.checking import holds
-from kerio_resync.cache.facts import FinishAttachment, OmitAttachment, PutContent, PutItems, RestartAttachment
+from kerio_resync.cache.facts import FinishAttachment, OmitAttachment, PutContent, PutItems, PutWhole, RestartAttachment
 from kerio_resync.cache.schema import CHUNK
 from kerio_resync.cache.tables import Tables
 from tests.client.cache.world import attachment, mail, put, tables
@@ -97,3 +97,26 @@ def test_an_empty_content_can_be_done() -> None:
     found = one()
     put(found, FinishAttachment(1, hashlib.sha256().digest(), 0))
     assert state(found) == ("done", 0)
+
+
+@pytest.mark.parametrize("before", [(), (PutContent(1, 0, b"earlier bytes", "old"),), (OmitAttachment(1, "no"),)])
+@pytest.mark.parametrize("data", [b"x", DATA])
+def test_a_content_in_one_piece_is_whole(before: tuple[PutContent | OmitAttachment, ...], data: bytes) -> None:
+    found = one()
+    digest = hashlib.sha256(data).digest()
+    put(found, *before, PutWhole(1, data, digest, "etag"))
+    assert state(found) == ("done", len(data))
+    assert content(found) == data
+    assert holds(found.db, "chunk", 1, len(data), digest)
+    assert found.db.execute("SELECT sha256, etag, reason FROM attachment").fetchone() == (digest, "etag", "")
+
+
+def test_whole_contents_in_a_row_each_go_to_their_place() -> None:
+    found = tables()
+    put(found, PutItems((mail("1", attached=tuple(attachment(str(n), 3) for n in range(300))),)))
+    put(found, PutWhole(7, b"old", hashlib.sha256(b"old").digest()))
+    facts = [PutWhole(n, b"%03d" % n, hashlib.sha256(b"%03d" % n).digest()) for n in range(1, 301)]
+    put(found, *facts, PutWhole(999, b"no such attachment", b""))
+    expected = {n: b"old" if n == 7 else b"%03d" % n for n in range(1, 301)}
+    assert dict(found.db.execute("SELECT attachment, data FROM chunk")) == expected
+    assert found.db.execute("SELECT count(*) FROM attachment WHERE state = 'done'").fetchone() == (300,)
