@@ -127,7 +127,8 @@ def load(profile: Path, given: Mapping[str, Any]) -> Settings:
     base = Path.cwd() if "ca_file" in chosen else profile.absolute()
     ca_file = base / settings.ca_file
     if not ca_file.is_file():
-        raise BadSettings(f"ca_file: there is no file {ca_file}")
+        place = "--ca-file" if "ca_file" in chosen else f"{profile / 'profile.toml'}: ca_file"
+        raise BadSettings(f"{place}: there is no file {ca_file}")
     return settings.model_copy(update={"ca_file": ca_file})
 
 

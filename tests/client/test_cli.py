@@ -236,7 +236,7 @@ def test_digest_prints_its_lines(call: Call, library: Library, monkeypatch: pyte
         (["rebuild", *SERVER, "--bwlimit", "fast"], "--bwlimit: must be a rate in bytes a second"),
         (["rebuild", *SERVER, "--max-in-flight", "0"], "--max-in-flight: Input should be greater than or equal to 1."),
         (["rebuild", *SERVER, "--server", "ftp://x"], "--server: must be an address such as https://"),
-        (["rebuild", *SERVER, "--ca-file", "/nowhere/x"], "Ca_file: there is no file /nowhere/x."),
+        (["rebuild", *SERVER, "--ca-file", "/nowhere/x"], "--ca-file: there is no file /nowhere/x."),
     ],
 )
 def test_settings_that_make_no_sense_are_one_line(
