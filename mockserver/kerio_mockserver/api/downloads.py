@@ -36,7 +36,8 @@ from kerio_mockserver.wire import Blob, Reply, Request
 
 ATTACHMENT = "/webmail/api/download/attachment/"
 ARCHIVE = "/webmail/api/download/archive/"
-UPLOADS = frozenset({"/webmail/api/upload", "/webmail/api/upload/", "/webmail/api/jsonrpc/attachment-upload"})
+_UPLOADS = ("/webmail/api/upload", "/webmail/api/jsonrpc/attachment-upload")
+UPLOADS = frozenset(path + end for path in _UPLOADS for end in ("", "/"))
 _TYPE = re.compile(r"[\w!#$&^.+-]+/[\w!#$&^.+-]+\Z", re.ASCII)
 _RANGE = re.compile(r"bytes=(\d*)-(\d*)\Z", re.ASCII)
 

@@ -200,11 +200,11 @@ def test_upload_without_a_file(body: bytes) -> None:
         uploaded({"content-type": "multipart/form-data; boundary=XX"}, "", body)
 
 
-async def test_upload_then_create_then_download() -> None:
+@pytest.mark.parametrize("end", ["", "/"])
+@pytest.mark.parametrize("path", ["/webmail/api/upload", "/webmail/api/jsonrpc/attachment-upload"])
+async def test_upload_then_create_then_download(path: str, end: str) -> None:
     caller, box, _ = await ready()
-    reply = await caller.send(
-        b"new content", "/webmail/api/upload", **{"x-filename": "n.txt", "content-type": "text/plain"}
-    )
+    reply = await caller.send(b"new content", path + end, **{"x-filename": "n.txt", "content-type": "text/plain"})
     file = orjson.loads(content(reply))["fileUpload"]
     assert file["name"] == "n.txt"
     mail = {"folderId": box.inbox, "subject": "with a file", "attachments": [{"id": file["id"]}]}
