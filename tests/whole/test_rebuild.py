@@ -100,18 +100,22 @@ def test_resumes_where_it_was(world: World, moment: int) -> None:
     assert other.run() == "done"
     assert other.differences() == []
     assert fetched(other) <= alone + 6  # what was in flight
+    assert world.report is not None
     assert other.report is not None
     assert other.report.resumed
+    assert other.report.plain_bytes <= world.report.plain_bytes
+    assert moment < 50 or other.report.plain_bytes < 0.9 * world.report.plain_bytes  # of this run alone
 
 
 def test_salvage_fetches_only_what_changed(world: World) -> None:
     world.run()
-    before = fetched(world)
+    assert world.report is not None
+    before, whole = fetched(world), world.report.plain_bytes
     world.mutate("arrive", 2)
     assert world.run() == "done"
     assert world.differences() == []
-    assert world.report is not None
     assert world.report.salvaged >= 60
+    assert world.report.plain_bytes < whole / 4
     assert fetched(world) - before <= 8
 
 

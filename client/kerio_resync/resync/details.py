@@ -103,6 +103,6 @@ async def take_over(run: Run, batch: list[Wanted]) -> list[Wanted]:
     for each in found:
         row = rows.pop(each.item.id)
         await run.store.put(PutSalvaged(each, omit_attachments=run.omits_attachments(row.folder_id)))
-        run.meter.stored(each.item, row.size, row.has_attachment, fetch_attachments=False)
+        run.meter.stored(each.item, row.size, row.has_attachment, fetch_attachments=False, kept=True)
         run.salvaged += 1
     return list(rows.values())

@@ -1,9 +1,9 @@
 """How far a run has got and how long it will take: counters, and an estimate that is honest from the first seconds.
 
 A listing tells what a mail weighs as MIME, which is neither what its text weighs as JSON nor what its attachments
-weigh; so the estimate learns, from what has been fetched, how many text bytes and attachment bytes a listed byte stands for,
-and how many bytes on the wire a text byte costs (replies may be compressed). Time left is the wire bytes still to come
-over the rate of the last seconds. Pure: every method takes the time; `Meter` sends the events.
+weigh; so the estimate learns, from what has been fetched, how many text bytes and attachment bytes a listed byte stands
+for, and how many bytes on the wire a text byte costs (replies may be compressed). Time left is the wire bytes still to
+come over the rate of the last seconds. Pure: every method takes the time; `Meter` sends the events.
 """
 
 from __future__ import annotations
@@ -45,6 +45,7 @@ class Tally:
     attachments_total: int = 0
     attachments_done: int = 0
     bytes_done: int = 0
+    bytes_kept: int = 0  # of those, what was not fetched now: an earlier run did, or the old cache had it
     wire_done: float = 0.0
     attached_wanted: float = 0.0
     pending_plain: float = 0.0
@@ -141,6 +142,7 @@ class Meter:
         tally.items_done, tally.items_total = items, items + wanted
         tally.attachments_done, tally.attachments_total = attachments, attachments + attachments_wanted
         tally.bytes_done, tally.pending_plain, tally.attached_wanted = stored, wanted_bytes, attached_wanted
+        tally.bytes_kept = stored
 
     def _pend(self, size: int, has_attachment: bool, sign: int) -> None:
         """What is taken off may have been added to the other sum, by an earlier run that could not tell, or to none."""
@@ -153,8 +155,11 @@ class Meter:
             rich = tally.pending_attached + min(plain, 0)
         tally.pending_attached, tally.pending_plain = max(rich, 0.0), max(plain, 0.0)
 
-    def stored(self, item: Item, size: int, has_attachment: bool, *, fetch_attachments: bool) -> None:
-        """A wanted item is here; its attachments are still to come if they are fetched at all."""
+    def stored(
+        self, item: Item, size: int, has_attachment: bool, *, fetch_attachments: bool, kept: bool = False
+    ) -> None:
+        """A wanted item is here, fetched or `kept` from the old cache; its attachments are still to come if they are
+        fetched at all."""
         tally = self.tally
         self._pend(size, has_attachment, -1)
         text = len(item.payload) + len(item.extra or b"")
@@ -165,6 +170,7 @@ class Meter:
         share.attached += attached
         tally.items_done += 1
         tally.bytes_done += text
+        tally.bytes_kept += text if kept else 0
         if fetch_attachments:
             tally.attachments_total += len(item.attachments)
             tally.attached_wanted += attached

@@ -261,7 +261,8 @@ async def _finish(run: Run, started: float, resumed: bool) -> Report:
             held = await live.store.totals()
     return Report(
         cache=run.settings.cache, folders=held.folders, items=held.items, attachments=held.attachments,
-        plain_bytes=run.meter.tally.bytes_done, wire_bytes=run.mailbox.wire_bytes, seconds=run.clock() - started,
+        plain_bytes=run.meter.tally.bytes_done - run.meter.tally.bytes_kept, wire_bytes=run.mailbox.wire_bytes,
+        seconds=run.clock() - started,
         resumed=resumed, salvaged=run.salvaged, repaired=run.repaired, retries=run.mailbox.retries, skipped=skipped,
         outbox_sent=found.sent, outbox_pending=found.pending, outbox_refused=found.refused, conflicts=found.conflicts,
         unfinished=bool(found.trouble or found.pending), problems=tuple(run.problems),
