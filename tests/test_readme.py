@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from kerio_mockserver.conditions.presets import PRESETS
 from kerio_resync.errors import Exit
 
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
@@ -80,6 +81,11 @@ def test_every_command_shown_exists_with_its_options(options: dict[str, set[str]
 
 def test_the_exit_codes_are_all_there() -> None:
     assert [int(row[0]) for row in table_after("### Exit codes")] == [code.value for code in Exit]
+
+
+def test_the_presets_are_all_there() -> None:
+    listed = [name for row in table_after("| presets | are |") for name in re.findall("`([a-z0-9-]+)`", row[0])]
+    assert sorted(listed) == sorted(PRESETS)
 
 
 @pytest.fixture(scope="module")
