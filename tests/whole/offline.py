@@ -162,8 +162,7 @@ class Meddler:
             return refused(call["id"], happening)
         reply = None if "unheard" in happening else await self._answer(request)
         if happening.startswith("died"):
-            task = asyncio.current_task()
-            assert task is not None
+            (task,) = [each for each in asyncio.all_tasks() if getattr(each.get_coro(), "__name__", "") == "rebuild"]
             task.cancel()
             await asyncio.sleep(3600)
         if happening or reply is None:
@@ -196,3 +195,75 @@ def small_world(profile: Path) -> World:
     world.store = seeded(1, 4, folders=6, contacts=2, events=2, tasks=1, notes=1, total_bytes=9000, shared=False)
     world.core = Core(world.store, password=PASSWORD, seed=1, conditions=Conditions(churn=Churn()))
     return world
+
+
+class Diary:
+    """What a person did offline, whatever became of it, held against what the server was really asked to do."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.done: dict[str, tuple[Kind, Action, str]] = {}  # by uuid; the text is that of the title, which is unique
+        self.asked: list[str] = []  # titles that the server created an item with, or set
+        create, set_ = world.store.create, world.store.set
+
+        def created(kind: Kind, struct: dict[str, Any]) -> tuple[str, int]:
+            result = create(kind, struct)
+            self.asked.append(f"create {struct.get(TITLE[kind], '')}")
+            return result
+
+        def changed(kind: Kind, struct: dict[str, Any]) -> tuple[str, int]:
+            result = set_(kind, struct)
+            self.asked.append(f"edit {struct.get(TITLE[kind], '')}")
+            return result
+
+        world.store.create, world.store.set = created, changed  # type: ignore[method-assign]
+
+    def act(self, kind: Kind, action: Action, pick: int) -> None:
+        """Changes one of the items in the cache, or makes one; nothing if there is no cache or no such item yet."""
+        if not (self.world.profile / "cache.db").exists():
+            return
+        title = f"Offline {len(self.done)}"
+        open_cache(self.world, lambda store: self._act(store, kind, action, pick, title))
+
+    async def _act(self, store: Store, kind: Kind, action: Action, pick: int, title: str) -> None:
+        folders = [
+            row.folder.id for row in await store.folders() if row.folder.kind == kind and row.folder.place == "own"
+        ]
+        held = [each for each in await store.items(limit=500) if each.kind == kind]
+        made = [uuid for uuid, (what, doing, _) in self.done.items() if (what, doing) == (kind, "create")]
+        if not folders or (action != "create" and not held):
+            return
+        more: dict[str, Any] = {"folder_id": folders[pick % len(folders)]}
+        if action != "create":
+            item = held[pick % len(held)]
+            more |= {"item_id": item.id, "folder_id": item.folder_id, "watermark": item.watermark}
+            if pick % 5 == 0 and made:  # one that was made offline too
+                more |= {"item_id": f"local:{made[-1]}", "watermark": 0}
+        if action == "move":
+            more["target_id"] = folders[pick % len(folders)]
+        struct = {
+            "create": struct_of(kind, title),
+            "edit": {TITLE[kind]: title},
+            "flags": {"isFlagged": bool(pick % 2)},
+        }
+        more["struct"] = json.dumps(struct.get(action, {})).encode()
+        self.done[await Outbox(store).add(action, kind, **more)] = (kind, action, title)
+
+    def check(self, *, settled: bool = False) -> None:
+        """None of them is lost, none was done twice; `settled`: and none is left undecided."""
+        if not self.done:
+            return
+        held = outbox(self.world)
+        for uuid, (_, action, title) in self.done.items():
+            state = held[uuid].state if uuid in held else "sent"
+            assert not settled or state not in ("pending", "sending"), (action, title, state)
+            if action == "create":
+                asked = sum(each.split("\n")[0] == f"create {title}" for each in self.asked)
+                assert asked <= 1, f"{title} was made {asked} times"
+                assert asked == {"sent": 1, "sending": asked}.get(state, 0), (title, state)
+            if action == "edit" and state == "sent":
+                assert f"edit {title}" in self.asked, title
+            if state == "conflict":
+                mine = cached(self.world, f"local:{uuid}")
+                assert mine is not None
+                assert action != "edit" or mine.title == title

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import random
+from collections import Counter
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,18 +19,14 @@ from kerio_resync.errors import Unreachable
 from kerio_resync.events import Event, PhaseChanged
 from kerio_resync.model import Kind
 from tests.whole import offline
-from tests.whole.offline import KINDS, TITLE, Meddler
+from tests.whole.offline import KINDS, TITLE, Diary, Meddler
 from tests.whole.world import World
 
 SERVICE: dict[Kind, str] = {
     "mail": "Mails", "contact": "Contacts", "event": "Events", "task": "Tasks", "note": "Notes"
 }  # fmt: skip
 VERB: dict[Action, str] = {"create": "create", "edit": "set", "move": "move", "delete": "remove", "flags": "set"}
-ITEMS: list[tuple[Kind, Action]] = [
-    (kind, action)
-    for kind in KINDS
-    for action in ("create", "edit", "move", "delete")
-]
+ITEMS: list[tuple[Kind, Action]] = [(kind, action) for kind in KINDS for action in ("create", "edit", "move", "delete")]
 FLAGS: list[tuple[Kind, Action]] = [("mail", "flags")]
 GROUPS = pytest.mark.parametrize("cases", [ITEMS, FLAGS], ids=["items", "flags"])
 
@@ -540,3 +539,48 @@ def test_killed_at_every_request_of_a_replay(world: World) -> None:
                 break
     assert rounds >= 16
     assert world.differences() == []
+
+
+# all at once
+
+
+def muddle(profile: Path, seed: int) -> Counter[str]:
+    """Changes at random while others change the mailbox too, answers get lost, calls are refused, and the client dies;
+    until all is settled. How the changes ended, counted."""
+    rng = random.Random(seed)
+    world = offline.small_world(profile)
+    diary, meddler = Diary(world), Meddler(world)
+    assert world.run() == "done"
+    for _ in range(rng.randint(1, 4)):
+        for _ in range(rng.randint(1, 5)):
+            kind = rng.choice(KINDS)
+            action = rng.choice([action for each, action in ITEMS + FLAGS if each == kind])
+            diary.act(kind, action, rng.randrange(40))
+        for _ in range(rng.randint(0, 3)):
+            happening = rng.choice(["lost", "unheard", "died", "died unheard", 1003, 4102, 1000])
+            meddler.plan[rng.choice([deed_of(*case) for case in ITEMS])] = happening
+        meddler.deadly = (rng.choice(["died", "died unheard", "unheard"]), rng.randint(1, 90))
+        if rng.random() < 0.5:
+            meddler.deadly = (meddler.deadly[0], rng.randint(30, 60))
+        for _ in range(rng.randint(0, 6)):
+            action = rng.choice(["arrive", "read", "flag", "move", "delete", "edit-draft", "contact", "event", "note"])
+            world.at.setdefault(rng.randint(1, 70), []).append(partial(world.mutate, action))
+        assert world.run() in ("done", "killed")
+        diary.check()
+    world.heal()
+    meddler.plan.clear()
+    meddler.deadly = None
+    assert world.run() == "done"
+    assert world.differences() == []
+    diary.check(settled=True)
+    held = offline.outbox(world)
+    return Counter(held[each].state if each in held else "sent" for each in diary.done)
+
+
+def deed_of(kind: Kind, action: Action) -> str:
+    return f"{SERVICE[kind]}.{VERB[action]}"
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_whatever_happens_none_is_lost_or_doubled(tmp_path: Path, seed: int) -> None:
+    assert muddle(tmp_path / "profile", seed).total() > 0

@@ -154,8 +154,6 @@ class Attempt:
         """Sets members, flags among them."""
         change = self.change
         there = await self._look()
-        if isinstance(there, Refused):
-            return there
         if there is None:
             return self._lost(None, "it is gone from the server")
         newer = there.watermark > self.base
@@ -177,8 +175,6 @@ class Attempt:
     async def _move(self) -> Fate:
         change = self.change
         there = await self._look()
-        if isinstance(there, Refused):
-            return there
         if there is None:
             return await self._moved() or self._lost(None, "it is gone from the server")
         item, alone = replace(there, folder_id=change.target_id), there.watermark <= self.base
@@ -204,8 +200,6 @@ class Attempt:
 
     async def _delete(self) -> Fate:
         there = await self._look()
-        if isinstance(there, Refused):
-            return there
         if there is None:
             return Sent(self.item_id, gone=True)
         if there.watermark > self.base:
@@ -236,11 +230,11 @@ class Attempt:
             raise Later(str(problem)) from problem
         return outcome
 
-    async def _look(self) -> Item | Refused | None:
-        """The item as the server has it now; None if it is gone."""
+    async def _look(self) -> Item | None:
+        """The item as the server has it now; None if it is gone. ServerNonsense if that can't be found out."""
         details = await self.mailbox.by_ids(self.change.kind, [self.item_id])
         if details.malformed:
-            return Refused(details.malformed[0].reason)
+            raise ServerNonsense(details.malformed[0].reason, scope="item")
         return details.items[0] if details.items else None
 
     async def _sent(self, item_id: str, folder_id: str, watermark: int = 0, item: Item | None = None) -> Sent:

@@ -290,7 +290,7 @@ async def _send_changes(run: Run) -> Replayed:
     """Replays the outbox and catches up with what came of it. Trouble with the server ends it, but not the run."""
     run.listen(PhaseChanged("replay"))
     found = await replay(run)
-    if not found.sent or found.trouble:
+    if found.trouble or not found.asked:
         return found
     run.listen(PhaseChanged("catch-up"))
     try:
@@ -299,8 +299,9 @@ async def _send_changes(run: Run) -> Replayed:
         except KeyExpired:
             await renew_key(run)
             await _settle(run)
-        await bring_in(run, found)
-        await drain(run)
+        if await bring_in(run, found):
+            await drain(run)
+            await catch_up(run)
         await run.store.flush()
     except* (ServerTrouble, ServerRefused, ServerNonsense, VerificationFailed) as group:
         found.trouble = str(single_error(group))

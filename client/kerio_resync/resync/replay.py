@@ -36,13 +36,14 @@ _BASE: Final = "what it changes is not on the server"
 @dataclass(slots=True)
 class Replayed:
     """What came of it. `new`: (folder id, kind, id, watermark) of what the server has now; `gone`: ids it has no more;
-    `trouble`: why it stopped, '' if it did not; `notices`: what people should know."""
+    `trouble`: why it stopped, '' if it did not; `asked`: whether the server was asked anything."""
 
     sent: int = 0
     conflicts: int = 0
     pending: int = 0
     refused: int = 0
     trouble: str = ""
+    asked: bool = False
     new: list[tuple[str, Kind, str, int]] = field(default_factory=list)
     gone: list[str] = field(default_factory=list)
 
@@ -115,14 +116,15 @@ async def replay(run: Run) -> Replayed:
     return found
 
 
-async def bring_in(run: Run, found: Replayed) -> None:
-    """Has fetched what the change feed did not tell of, and lets go of what is deleted."""
-    stored = await run.store.watermarks([item_id for _, _, item_id, _ in found.new])
-    for folder_id, kind, item_id, watermark in found.new:
-        if folder_id in run.folders and stored.get(item_id, -1) < watermark:
-            await run.store.put(Want(folder_id, kind, (Listed(item_id, watermark),)))
+async def bring_in(run: Run, found: Replayed) -> bool:
+    """Lets go of what is deleted, and wants what the change feed did not tell of; whether there was any such."""
     if found.gone:
         await run.store.put(Forget(tuple(found.gone)))
+    stored = await run.store.watermarks([item_id for _, _, item_id, _ in found.new])
+    untold = [each for each in found.new if each[0] in run.folders and stored.get(each[2], -1) < each[3]]
+    for folder_id, kind, item_id, watermark in untold:
+        await run.store.put(Want(folder_id, kind, (Listed(item_id, watermark),)))
+    return bool(untold)
 
 
 class Replay:
@@ -153,6 +155,7 @@ class Replay:
         return self._found
 
     async def _one(self, change: Change) -> None:
+        self._found.asked = True
         place = self._names.find(change)
         stuck = self._stuck.get(change.item_id)
         if stuck in LEFT:

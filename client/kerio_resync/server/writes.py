@@ -22,6 +22,7 @@ UPLOAD = "/webmail/api/upload"
 UPLOAD_NAME = "POST upload"
 CANDIDATES = 100  # items that a search looks at in one page
 MOST_CANDIDATES = 20_000
+LOOKS = 3  # times that a list is looked through which shows less than it promises
 OVERLAP = 10  # items that a page repeats of the one before, since the folder may change in between
 
 
@@ -106,21 +107,36 @@ def _uploaded(status: int, headers: Any, data: bytes) -> str:
 
 
 async def find(caller: Caller, item: Item) -> tuple[str, ...]:
-    """Ids of the items in the item's folder that look created from it. ServerNonsense if too many may be."""
-    service = wire.SERVICES[item.kind]
+    """Ids of the items in the item's folder that look created from it. ServerNonsense if too many may be.
+
+    A list that shows fewer items than its total promises is asked for again: what is overlooked here is made twice."""
+    found: dict[str, bool] = {}
+    for _ in range(LOOKS):
+        met, total = await _look_through(caller, item)
+        found |= met
+        if len(found) >= total:
+            break
+    return tuple(one for one, alike in found.items() if alike)
+
+
+async def _look_through(caller: Caller, item: Item) -> tuple[dict[str, bool], int]:
+    """(by id whether it looks created from `item`, how many the server says there are)."""
+    method = f"{wire.SERVICES[item.kind]}.get"
     fields, like = sending.told_apart_by(item.kind), sending.looked_up(item)
-    found: list[str] = []
+    met: dict[str, bool] = {}
     start = 0
     while start < MOST_CANDIDATES:
         query = wire.query(fields, start, CANDIDATES, "id", like=like)
         answer: Answer = await caller.call(
-            f"{service}.get", {wire.FOLDERS_PARAMETER[item.kind]: [item.folder_id], "query": query}, limit=LARGE
+            method, {wire.FOLDERS_PARAMETER[item.kind]: [item.folder_id], "query": query}, limit=LARGE
         )
-        values = wire.list_of(f"{service}.get", answer.result)
-        some, _ = items.items_of(item.kind, values, answer.canonical)
-        found += [one.id for one in some if sending.alike(item, one)]
-        if not values or start + len(values) >= wire.int_of(answer.result.get("totalItems")):
-            return tuple(dict.fromkeys(found))
+        values = wire.list_of(method, answer.result)
+        total = wire.int_of(answer.result.get("totalItems"))
+        some, malformed = items.items_of(item.kind, values, answer.canonical)
+        met |= {one.id: sending.alike(item, one) for one in some}
+        met |= {one.id: False for one in malformed}
+        if not values or start + len(values) >= total:
+            return met, total
         start += max(1, len(values) - OVERLAP)
     raise ServerNonsense(f"more than {MOST_CANDIDATES:,} items may be the one that is looked for", scope="item")
 
