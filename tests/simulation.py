@@ -1,7 +1,7 @@
 """The real client against the real mock server without sockets: a transport that calls the server as a function.
 
-With the virtual clock of `benchmarks.virtual_time` a run of minutes takes milliseconds and always goes the same way. What
-a fault does to a reply on its way is acted out here as the client's transport would report it.
+With the virtual clock of `benchmarks.virtual_time` a run of minutes takes milliseconds and always goes the same way.
+What a fault does to a reply on its way is acted out here as the client's transport would report it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Replies that are almost right: JSON with a member of another type, a line twice, a bit turned over, a head that lies."""
+"""Replies that are almost right: JSON with a member of another type, a line twice, a bit turned, a head that lies."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from kerio_resync.server.transport import Request, Response
 from tests.simulation import CoreResponse, CoreTransport
 
 VALUES: Final[tuple[Any, ...]] = (
-    None, True, 0, -1, 2**31, 2**53, 2**63 - 1, 2**63, -(2**63), 10**40, 1.5, float("nan"), float("inf"), "", "\0", "..",
-    "../../etc/passwd", "a\nb", "\ud800", "x" * 5000, "20269999T999999Z", "http://evil.test/steal", "//evil.test/steal",
+    None, True, 0, -1, 2**31, 2**53, 2**63 - 1, 2**63, -(2**63), 10**40, 1.5, float("nan"), float("inf"), "", "\0",
+    "..", "../../etc/passwd", "a\nb", "\ud800", "x" * 5000, "20269999T999999Z", "http://evil.test/steal", "//evil.test/steal",
     [], {}, [None], [[[[]]]], {"id": "x"}, {"code": -32001}, "keriostorage://mail/x/y/z/1",
 )  # fmt: skip
 HEADS: Final = (

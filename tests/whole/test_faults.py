@@ -12,11 +12,10 @@ from pathlib import Path
 from typing import Any, get_args
 
 import pytest
+
 from kerio_mockserver.conditions.model import Churn, Conditions, Fault, FaultKind
 from kerio_mockserver.core import Core
 from kerio_mockserver.mailbox.seed import seeded
-
-from kerio_resync.errors import Exit, ResyncError, explain
 from kerio_resync.events import Event, PhaseChanged, Progress, Retrying
 from tests.whole.world import PASSWORD, World
 

@@ -170,7 +170,8 @@ def test_only_documented_errors_come_of_spoilt_replies(tmp_path: Path) -> None:
     assert ends["done"]
     assert ends["ServerNonsense"]
     print(
-        f"\n{spoilt.total():,} mutated replies to {len(spoilt)} methods in {time.monotonic() - began:,.0f} s: {dict(ends)}"
+        f"\n{spoilt.total():,} mutated replies to {len(spoilt)} methods in {time.monotonic() - began:,.0f} s:",
+        dict(ends),
     )
     print(f"memory grew by {(memory() - before) / 2**20:,.0f} MiB; differences from documented endings: 0")
 

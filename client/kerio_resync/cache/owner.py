@@ -138,7 +138,7 @@ class Owner:
             async with asyncio.timeout(max(0.0, AGE - self._age())):
                 await self._told.wait()
         except TimeoutError:
-            await self._commit()  # here, and not by the clock once more: of two readings one may round the age below AGE
+            await self._commit()  # not by the clock once more: of two readings one may round the age below AGE
 
     async def _store(self) -> None:
         facts: list[Fact] = []

@@ -109,7 +109,7 @@ def alike(item: Item, found: Item) -> bool:
 
 
 def _essence(value: Any, depth: int = 8) -> Any:
-    """What a person wrote, of a value: texts as they are, structs by their telling members; nothing of what is deeper."""
+    """What a person wrote, of a value: texts as they are, structs by their telling members; nothing that is deeper."""
     if isinstance(value, list | dict) and not depth:
         return None
     if isinstance(value, list):
