@@ -15,8 +15,8 @@ from tests.simulation import CoreResponse, CoreTransport
 
 VALUES: Final[tuple[Any, ...]] = (
     None, True, 0, -1, 2**31, 2**53, 2**63 - 1, 2**63, -(2**63), 10**40, 1.5, float("nan"), float("inf"), "", "\0",
-    "..", "../../etc/passwd", "a\nb", "\ud800", "x" * 5000, "20269999T999999Z", "http://evil.test/steal", "//evil.test/steal",
-    [], {}, [None], [[[[]]]], {"id": "x"}, {"code": -32001}, "keriostorage://mail/x/y/z/1",
+    "..", "../../etc/passwd", "a\nb", "\ud800", "x" * 5000, "20269999T999999Z", "http://evil.test/steal",
+    "//evil.test/steal", [], {}, [None], [[[[]]]], {"id": "x"}, {"code": -32001}, "keriostorage://mail/x/y/z/1",
 )  # fmt: skip
 HEADS: Final = (
     ("content-range", "bytes 5-2/9"), ("content-range", "bytes 0-1/999999999999999999"), ("content-range", "x"),
