@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: demo test check bench clean
+.PHONY: demo test coverage check bench clean
 .DELETE_ON_ERROR:
 
 $(READY): pyproject.toml constraints.txt
@@ -18,6 +18,13 @@ demo: $(READY)  ## a mock server, a rebuild of real mail from it, verification, 
 
 test: $(READY)  ## the suite (under five minutes on two cores)
 	$(BIN)/pytest -n 2
+
+TOLD := client/cache client/resync client/server client/upgrade whole
+
+coverage: $(READY)  ## every branch of the cache, of the rebuild and of the talk with the server is run by a test
+	$(BIN)/coverage erase
+	$(BIN)/pytest -n 2 --cov --cov-report= $(TOLD:%=tests/%)
+	$(BIN)/coverage report --fail-under=100
 
 check: $(READY)  ## style, types, layers
 	$(BIN)/ruff check .
