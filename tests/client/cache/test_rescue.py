@@ -231,3 +231,35 @@ async def test_the_old_file_is_not_written_to(tmp_path: Path) -> None:
     await rescue(tmp_path / "old.db", new)
     await new.close()
     assert (tmp_path / "old.db").read_bytes() == before
+
+
+async def test_what_was_sent_comes_along_while_other_changes_build_on_it(tmp_path: Path) -> None:
+    old = await filled(tmp_path / "old.db")
+    outbox = Outbox(old)
+    made = await outbox.add("create", "mail", folder_id="inbox", struct=b'{"subject":"Hi"}', files=[FILE])
+    edit = await outbox.add("edit", "mail", item_id=f"local:{made}", folder_id="inbox", struct=b'{"subject":"Ho"}')
+    other = await outbox.add("delete", "note", item_id="n")
+    await outbox.sending(made, '{"known":[]}')
+    await outbox.sent(made, "new-id", 12)
+    await outbox.sent(other)
+    await old.close()
+    new = await filled(tmp_path / "new.db")
+    assert await rescue(tmp_path / "old.db", new) == Rescued(changes=1)
+    first, second = await Outbox(new).list(["sent", "pending"])
+    assert (first.uuid, first.new_id, first.version, first.trace) == (made, "new-id", 12, '{"known":[]}')
+    assert (second.uuid, second.version, second.trace) == (edit, 0, "")
+    assert await new.check() == ()
+    await new.close()
+
+
+async def test_an_attempt_that_began_after_the_first_rescue_is_known_with_its_trace(tmp_path: Path) -> None:
+    names = await old_cache(tmp_path / "old.db")
+    new = await filled(tmp_path / "new.db")
+    await rescue(tmp_path / "old.db", new)
+    old = await Store.open(tmp_path / "old.db")
+    await Outbox(old).sending(names[0], "a trace")
+    await old.close()
+    await rescue(tmp_path / "old.db", new)
+    first, *_ = await Outbox(new).list()
+    assert (first.state, first.trace) == ("sending", "a trace")
+    await new.close()

@@ -87,3 +87,40 @@ def test_finding_what_was_created() -> None:
     assert opened(server, lambda mailbox: mailbox.find(ours)) == ("m2",)
     query = server.asked[-2][1]["query"]
     assert query["conditions"] == [{"fieldName": "subject", "comparator": "Eq", "value": "s"}]
+
+
+def paged(items: list[dict[str, Any]], total: int | None = None) -> Any:
+    """A server that gives at most 40 at once, and may tell a wrong total."""
+
+    def answer(params: dict[str, Any]) -> dict[str, Any]:
+        start = params["query"]["start"]
+        return {"list": items[start : start + 40], "totalItems": len(items) if total is None else total}
+
+    return answer
+
+
+def looked_for() -> Any:
+    return items_of("mail", [mail(0, subject="s", to=[{"address": "b", "name": ""}])], canonical)[0][0]
+
+
+def test_a_search_looks_at_every_page() -> None:
+    there = [mail(n, subject="s", to=[{"address": "b" if n in (1, 95) else "a"}]) for n in range(100)]
+    server = Scripted({"Mails.get": paged(there)})
+    assert opened(server, lambda mailbox: mailbox.find(looked_for())) == ("m1", "m95")
+    starts = [params["query"]["start"] for name, params in server.asked if name == "Mails.get"]
+    assert starts == [0, 30, 60]
+    assert "displayableParts" in server.asked[-2][1]["query"]["fields"]
+
+
+def test_a_list_that_shows_less_than_it_promises_is_looked_through_again() -> None:
+    there = [mail(n, subject="s", to=[{"address": "b"}]) for n in range(3)]
+    server = Scripted({"Mails.get": answers({"list": there[:2], "totalItems": 3}, {"list": there, "totalItems": 3})})
+    assert opened(server, lambda mailbox: mailbox.find(looked_for())) == ("m0", "m1", "m2")
+
+
+def test_but_not_for_ever() -> None:
+    server = Scripted({"Mails.get": paged([mail(1, subject="s", to=[{"address": "b"}])], total=999_999)})
+    assert opened(server, lambda mailbox: mailbox.find(looked_for())) == ("m1",)
+    endless = Scripted({"Mails.get": lambda params: {"list": [mail(1)] * 100, "totalItems": 10**9}})
+    with pytest.raises(ServerNonsense, match="20,000"):
+        opened(endless, lambda mailbox: mailbox.find(looked_for()))
