@@ -106,20 +106,26 @@ async def test_a_mailbox_is_rebuilt_and_proven_equal(tmp_path: Path) -> None:
     assert (status.code, json.loads(status.out)["cache"]["state"]) == (0, "ready")
 
 
+def remembered(server: Server, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The password, and each token and cookie that the server gives from now on."""
+    secrets = [PASSWORD]
+    opened = server.core.sessions.open
+
+    def remember(*arguments: Any) -> Any:
+        session = opened(*arguments)
+        secrets.extend((session.token, session.cookie))
+        return session
+
+    monkeypatch.setattr(server.core.sessions, "open", remember)
+    return secrets
+
+
 async def test_nothing_secret_is_printed_logged_or_written_and_files_are_the_owners(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     profile, log = tmp_path / "profile", tmp_path / "log"
     async with mock(seed=7, mails=20) as (server, named):
-        secrets = [PASSWORD]
-        opened = server.core.sessions.open
-
-        def remember(*arguments: Any) -> Any:
-            session = opened(*arguments)
-            secrets.extend((session.token, session.cookie))
-            return session
-
-        monkeypatch.setattr(server.core.sessions, "open", remember)
+        secrets = remembered(server, monkeypatch)
         plain = await kerio_resync("--profile", profile, "rebuild", *named, "--log-file", log)
         machine = await kerio_resync("--profile", profile, "rebuild", "--json")
         wrong = await kerio_resync("--profile", profile, "rebuild", "--log-file", log, password="an0ther s3cret")
@@ -133,6 +139,44 @@ async def test_nothing_secret_is_printed_logged_or_written_and_files_are_the_own
     assert {profile / "cache.db", profile / "profile.toml", log} <= set(files)
     assert {stat.S_IMODE(path.stat().st_mode) for path in files} == {0o600}
     assert stat.S_IMODE(profile.stat().st_mode) == 0o700
+
+
+CRASH = """
+import sys
+from kerio_resync.cli import main
+from kerio_resync.resync import rebuild
+
+async def fetch(run, todo):
+    secrets = [run.settings.password.get_secret_value(), *run.mailbox._session.headers(run.settings.server).values()]
+    try:
+        raise KeyError(*secrets)
+    except KeyError as error:
+        raise ValueError(*secrets) from error
+
+rebuild._fetch = fetch
+sys.argv = ["kerio-resync", *sys.argv[1:]]
+main()
+"""
+
+
+async def test_a_crash_tells_where_and_nothing_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the middle of a session, with errors that quote the password and the token."""
+    profile, log = tmp_path / "profile", tmp_path / "log"
+    async with mock(seed=7, mails=20) as (server, named):
+        secrets = remembered(server, monkeypatch)
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", CRASH, "--profile", str(profile), "rebuild", *named, "--json", "--log-file", str(log),
+            env=ENVIRONMENT | {"KERIO_RESYNC_PASSWORD": PASSWORD},
+            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+        )  # fmt: skip
+        done = await finish(process)
+    assert (done.code, complaints(done), done.events[-1]["exit_code"]) == (1, 1, 1), done
+    crash = (profile / "crash.log").read_text()
+    assert "ValueError" in crash
+    assert str(profile / "crash.log") in done.err
+    for text in (done.out.encode(), done.err.encode(), *(path.read_bytes() for path in files_below(tmp_path))):
+        assert not any(secret.encode() in text for secret in secrets)
+    assert len(secrets) == 3
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
