@@ -85,6 +85,7 @@ def write(
         if name in before and before[name] != entry and (moved := compared(before[name]["results"], entry["results"])):
             parts += [f"Against {before[name]['machine'].get('commit', 'before')}:", "", *moved, ""]
     text = "\n".join([*parts, notes]).rstrip() + "\n"
+    folder.mkdir(parents=True, exist_ok=True)
     path = folder / "report.md"
     path.write_text(text)
     (folder / "report.html").write_text(page(text))
