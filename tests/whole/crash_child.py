@@ -2,10 +2,13 @@
 
     python -m tests.whole.crash_child PROFILE URL USER
 
-Instants are the moments before and after each stored fact, commit, fsync and rename; `KERIO_CRASH_AT` says at which one
-(from 1; 0: never; `rename done:2`: the second of a kind), the password comes from `KERIO_RESYNC_PASSWORD`. Without a death it prints how many instants of each
-kind there were. With `KERIO_CRASH_COPY` a copy of the profile is kept there as it was after the last commit or fsync:
-putting it back takes away all writes that were not yet synced, as a power cut does.
+Instants are the moments before and after each stored fact, commit, fsync and rename. The password comes from
+`KERIO_RESYNC_PASSWORD`. Without a death it prints how many instants of each kind there were.
+
+`KERIO_CRASH_AT`: the instant to die at, from 1 (0: never); `rename done:2`: the second of its kind.
+`KERIO_CRASH_COPY`: where a copy of the profile is kept as it was after the last commit or fsync. Putting it back takes
+away all writes that were not yet synced, as a power cut does.
+`KERIO_FILE_LIMIT`: bytes beyond which no file grows.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import resource
 import shutil
 import signal
 import sys
@@ -87,9 +91,11 @@ def main(profile: Path, url: str, user: str) -> int:
             "password": os.environ["KERIO_RESYNC_PASSWORD"],
             "page_size": 20,
             "max_in_flight": 4,
-        }  # fmt: skip
+        }
     )
     profile.mkdir(parents=True, exist_ok=True)
+    if limit := int(os.environ.get("KERIO_FILE_LIMIT", "0")):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
     deadly.keep()
     arm(deadly)
     try:

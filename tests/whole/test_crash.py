@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from kerio_mockserver.testing import Server, running
 from kerio_mockserver.wire import Reply, Request
 from kerio_resync import Settings, digest

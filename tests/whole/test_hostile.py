@@ -1,0 +1,408 @@
+"""Servers that mean harm, or have lost their mind: each ends in a documented error or a named skip, soon and in bounds.
+
+The replies are those of the mock server, changed by one attack each; the run is the real one, in virtual time. What
+acts below JSON (bodies, heads and streams without end) comes from a bare socket, in real time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import itertools
+import json
+import resource
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from benchmarks import virtual_time
+from kerio_resync import Report, rebuild, verify
+from kerio_resync.errors import Exit, ResyncError, ServerNonsense, ServerRefused, explain
+from kerio_resync.events import Event, Skipped
+from kerio_resync.server.kerio import KerioMailbox
+from kerio_resync.server.transport import Request, Response
+from tests.simulation import ORIGIN, CoreResponse, CoreTransport
+from tests.whole.world import World
+
+MEMORY = 300 * 2**20  # bytes by which a run may grow
+Params = dict[str, Any]
+Attack = Callable[[Any, Params], Any]
+
+
+@dataclass
+class Evil(CoreTransport):
+    """Gives the `result` of a method to its attack, with the call's params; what that returns is sent instead."""
+
+    attacks: dict[str, Attack] = field(default_factory=dict)
+    most: int = 20_000  # requests before a run counts as endless
+
+    @asynccontextmanager
+    async def send(self, request: Request) -> AsyncIterator[Response]:
+        assert request.url.startswith(ORIGIN + "/"), "a request to a stranger"
+        assert len(self.requests) < self.most, "a run that does not end"
+        async with super().send(request) as response:
+            assert isinstance(response, CoreResponse)
+            attack = self.attacks.get(self.requests[-1])
+            if attack is not None and self.requests[-1].startswith("GET"):
+                attack(response, dict(request.headers))
+            elif attack is not None:
+                reply = orjson.loads(response.body)
+                if "result" in reply:
+                    reply["result"] = attack(reply["result"], orjson.loads(request.body or b"{}").get("params", {}))
+                    response.body = (
+                        reply["result"] if isinstance(reply["result"], bytes) else json.dumps(reply).encode()
+                    )
+            yield response
+
+
+@dataclass
+class Ended:
+    error: ResyncError | None
+    report: Report | None
+    events: list[Event]
+    requests: list[str]
+
+    @property
+    def name(self) -> str:
+        if self.error is None:
+            return "done"
+        return "ServerNonsense" if isinstance(self.error, ServerNonsense) else type(self.error).__name__
+
+
+def attacked(world: World, attacks: dict[str, Attack], *commands: Callable[..., Any]) -> Ended:
+    events: list[Event] = []
+    transport = Evil(world.core, attacks=attacks)
+
+    async def go() -> Ended:
+        report = None
+        try:
+            for command in commands or (rebuild,):
+                settings = world.settings(patience=60.0)
+                mailbox = KerioMailbox(settings, events.append, transport=transport, chance=lambda: 0.5)
+                async with asyncio.timeout(24 * 3600):
+                    found = await command(settings, events.append, mailbox=mailbox)
+                    report = report or found
+        except ResyncError as error:
+            sentence, code = explain(error)
+            assert code is not Exit.BUG
+            assert len(sentence) < 1000
+            return Ended(error, report, events, transport.requests)
+        finally:
+            world.now = asyncio.get_running_loop().time() + 1
+        return Ended(None, report, events, transport.requests)
+
+    before, began = memory(), time.monotonic()
+    ended = virtual_time.run(go(), start=world.now)
+    assert memory() - before < MEMORY
+    assert time.monotonic() - began < 30
+    return ended
+
+
+def memory() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def each_line(change: Callable[[dict[str, Any], int], None], name: str = "list") -> Attack:
+    def attack(result: Any, params: Params) -> Any:
+        for number, line in enumerate(result[name]):
+            change(line, number)
+        return result
+
+    return attack
+
+
+def members(**values: Any) -> Attack:
+    return lambda result, params: {**result, **values}
+
+
+def of_mails(**values: Any) -> Attack:
+    return each_line(lambda line, _: line.update(values), "result")
+
+
+def attachments(**values: Any) -> Attack:
+    def change(line: dict[str, Any], _: int) -> None:
+        for each in line["attachments"]:
+            each.update(values)
+
+    return each_line(change, "result")
+
+
+def deep(levels: int) -> bytes:
+    return b'{"jsonrpc":"2.0","id":1,"result":{"list":' + b"[" * levels + b"]" * levels + b"}}"
+
+
+def repeated(result: Any, params: Params) -> Any:
+    """Five hundred rows, over and over, and a total without bounds."""
+    line, start = result["list"][0] if result["list"] else None, params["query"]["start"]
+    if line is None:
+        return result
+    rows = [{**line, "id": f"{line['id']}{(start + n) % 500}"} for n in range(params["query"]["limit"])]
+    return {"list": rows, "totalItems": 2**62}
+
+
+def chained(result: Any, params: Params) -> Any:
+    """Three thousand folders, each inside the one before."""
+    folders, last = result["list"], result["list"][0]["id"]
+    for n in range(3_000):
+        folders.append({"id": f"deep-{n}", "parentId": last, "name": "x", "type": "FRoot"})
+        last = f"deep-{n}"
+    return result
+
+
+def looping(result: Any, params: Params) -> Any:
+    first, *others = result["list"]
+    mails = [each for each in others if each["type"] == "FMail"]
+    mails[0]["parentId"], mails[1]["parentId"] = mails[1]["id"], mails[0]["id"]
+    return result
+
+
+def bomb(result: Any, params: Params) -> Any:
+    """An error whose message asks for a long parameter a million times."""
+    line = {"inputIndex": 0, "code": 1002, "message": "%1" * 500_000}
+    line["messageParameters"] = {"positionalParameters": ["x" * 1_000_000]}
+    return {**result, "errors": [line]}
+
+
+def for_ever(result: Any, params: Params) -> Any:
+    change = {"isFolder": False, "type": "chtModified", "itemType": "itMail", "itemId": "no-such", "watermark": 1}
+    return {**result, "list": [{**change, "parentId": "no-such-folder"}]}
+
+
+def endless_head(response: CoreResponse, _: Params) -> None:
+    response.body = bytes(80 * 2**20)
+    response.headers.pop("content-length", None)
+    response.headers.pop("etag", None)
+
+
+def elsewhere(response: CoreResponse, _: Params) -> None:
+    response.status, response.body = 404, b""
+
+
+FOLDERS: dict[str, Attack] = {
+    "inside themselves": looping,
+    "three thousand deep": chained,
+    "named by a path": each_line(lambda line, _: line.update(name="../../../etc/cron.d/x")),
+    "named with NUL and newlines": each_line(lambda line, _: line.update(name="a\0b\n\x1b[2J")),
+    "with negative counts": each_line(lambda line, _: line.update(messageCount=-1, messageSize=-(2**62))),
+    "with counts in words": each_line(lambda line, _: line.update(messageCount="many", messageSize={})),
+    "with counts beyond all numbers": each_line(lambda line, _: line.update(messageCount=2**63 - 1)),
+    "all with one id": each_line(lambda line, _: line.update(id="same")),
+    "with an id of 10 MB": each_line(lambda line, n: line.update(id="x" * 10_000_000) if n == 2 else None),
+    "none at all": members(list=[]),
+    "a list that is none": members(list={"a": 1}),
+}
+LISTS: dict[str, Attack] = {
+    "repeating for ever": repeated,
+    "total 0": members(totalItems=0),
+    "total negative": members(totalItems=-5),
+    "total huge": members(totalItems=2**62),
+    "total in words": members(totalItems="many"),
+    "total that ends after each page": lambda result, params: {
+        **result, "totalItems": params["query"]["start"] + len(result["list"])
+    },
+    "a page of which nothing can be read": lambda result, params: (
+        {**result, "list": [{"id": n} for n in range(len(result["list"]))]} if params["query"]["start"] == 0 else result
+    ),
+    "an id of 10 MB": each_line(lambda line, n: line.update(id="x" * 10_000_000) if n == 1 else None),
+    "dates that are none": each_line(lambda line, _: line.update(receiveDate="yesterday")),
+    "sizes whose sum is no number": each_line(lambda line, _: line.update(size=2**63 - 1)),
+    "more rows than asked for": lambda result, params: {**result, "list": result["list"] * 200},
+    "dense with values": lambda result, params: deep(2)[:-1] + b"," + b"[]," * 5_000_000 + b"1]}}",
+    "100,000 levels": lambda result, params: deep(100_000),
+    "900 levels": lambda result, params: deep(900),
+}  # fmt: skip
+MAILS: dict[str, Attack] = {
+    "all with one id": of_mails(id="same"),
+    "in a folder that is none": of_mails(folderId="keriostorage://folder/x/y/none"),
+    "dates that are none": of_mails(receiveDate="20269999T999999Z", sendDate="\0", modifiedDate=[]),
+    "watermark beyond numbers": of_mails(watermark=2**64),
+    "watermark in words": of_mails(watermark="high"),
+    "attachments on another server": attachments(url="http://evil.test/webmail/api/download/x"),
+    "attachments at an address of another kind": attachments(url="file:///etc/passwd"),
+    "attachments without a scheme": attachments(url="//evil.test/x"),
+    "attachments at our name on another port": attachments(url="http://mail.test:81/x"),
+    "attachments with a user in the address": attachments(url="http://mail.test@evil.test/x"),
+    "attachments named by a path": attachments(name="../../../../home/u/.profile", id="../../x"),
+    "attachments named with NUL": attachments(name="a\0b\n", contentType="a/b\r\nX: y"),
+    "attachments of a size that is none": attachments(size=-1),
+    "attachments of 2^62 bytes": attachments(size=2**62),
+    "an error that is a bomb": bomb,
+    "nothing": members(result=[]),
+    "not a list": members(result="x"),
+    "three hundred for one": lambda result, params: {**result, "result": result["result"] * 300},
+}
+
+
+@pytest.mark.parametrize("attack", FOLDERS)
+def test_folders(attack: str, tmp_path: Path) -> None:
+    ended = attacked(World(tmp_path / "p", mails=30), {"Folders.get": FOLDERS[attack]})
+    told = [each for each in ended.events if isinstance(each, Skipped)]
+    if attack in ("inside themselves", "all with one id", "with an id of 10 MB"):
+        assert told or ended.error
+    if attack in ("none at all", "a list that is none"):
+        assert ended.name == "ServerNonsense"
+    assert ended.name in ("done", "ServerNonsense", "NotEnoughSpace")
+    nothing_outside(tmp_path)
+
+
+@pytest.mark.parametrize("attack", LISTS)
+def test_lists(attack: str, tmp_path: Path) -> None:
+    world = World(tmp_path / "p", mails=50)
+    ended = attacked(world, {"Mails.get": LISTS[attack]})
+    assert ended.name in ("done", "ServerNonsense", "VerificationFailed"), ended.error
+    if attack.startswith(("total", "dates", "sizes", "more", "a page")):
+        # a lie about numbers loses nothing: what could be read is there, the rest is named
+        assert ended.name == "done", ended.error
+        left_out = {each for _, each, _ in ended.report.skipped} if ended.report else set()
+        assert left_out or not world.differences()
+    nothing_outside(tmp_path)
+
+
+@pytest.mark.parametrize("attack", MAILS)
+def test_mails(attack: str, tmp_path: Path) -> None:
+    world = World(tmp_path / "p", mails=30)
+    ended = attacked(world, {"Mails.getById": MAILS[attack]})
+    assert ended.name in ("done", "ServerNonsense", "ServerRefused", "VerificationFailed"), ended.error
+    with_attachments = sum(b'"attachments":[{' in world.store.encoded(each) for each in mails_of(world))
+    if attack.startswith("attachments") and attack.split()[1] in ("on", "at", "without", "with"):
+        assert ended.report is not None
+        skipped = [each for each in ended.report.skipped if each[0] == "attachment"]
+        assert len(skipped) >= with_attachments > 0
+    nothing_outside(tmp_path)
+
+
+def mails_of(world: World) -> Iterator[str]:
+    for folder in world.store.folders():
+        if folder["type"] == "FMail":
+            yield from world.store.folder(folder["id"]).ordered("id")
+
+
+def nothing_outside(tmp_path: Path) -> None:
+    assert {path.name for path in tmp_path.iterdir()} <= {"p"}
+    names = {path.name.partition(".")[0] for path in (tmp_path / "p").iterdir()} if (tmp_path / "p").exists() else set()
+    assert names <= {"cache", "kerio-resync"}
+
+
+def test_a_change_feed_without_end(tmp_path: Path) -> None:
+    world = World(tmp_path / "p", mails=20)
+    ended = attacked(world, {"Changes.get": for_ever}, rebuild, verify)
+    assert ended.name in ("done", "ServerNonsense")
+    assert ended.report is not None
+    assert any("changes faster" in each for each in ended.report.problems)
+
+
+def test_a_key_that_never_holds(tmp_path: Path) -> None:
+    ended = attacked(
+        World(tmp_path / "p"), {"Changes.getSyncKey": lambda r, p: {"syncKey": {"id": "\ud7ff" * 2_000_000}}}
+    )
+    assert ended.name == "ServerNonsense"
+
+
+def test_a_server_put_back_from_a_backup_is_followed(tmp_path: Path) -> None:
+    """Watermarks that go down: a half-built file must not be stuck on versions that are newer than the server's."""
+    world = World(tmp_path / "p", mails=30)
+    up = each_line(lambda line, _: line.update(watermark=line["watermark"] + 10**6), "result")
+    rows = each_line(lambda line, _: line.update(watermark=line["watermark"] + 10**6))
+    ended = attacked(world, {"Mails.getById": up, "Mails.get": rows, "Changes.get": members(list=[{"odd": 1}])})
+    assert ended.name == "ServerNonsense"
+    assert world.run() == "done"
+    assert world.differences() == []
+
+
+def test_an_attachment_without_end(tmp_path: Path) -> None:
+    ended = attacked(World(tmp_path / "p", mails=3), {"GET attachment": endless_head})
+    assert ended.report is not None
+    assert any(scope == "attachment" for scope, _, _ in ended.report.skipped)
+
+
+@pytest.mark.parametrize("token", ["a\r\nX: y", "", None, 5, ["t"], "t\0", "é"])
+def test_tokens_that_are_none(token: Any, tmp_path: Path) -> None:
+    ended = attacked(World(tmp_path / "p"), {"Session.login": members(token=token)})
+    assert ended.name == "ServerNonsense"
+
+
+# below JSON: a bare socket
+
+LOGIN = b'{"jsonrpc":"2.0","id":1,"result":{"token":"tttttt"}}'
+
+
+def head(*lines: bytes, status: bytes = b"200 OK") -> bytes:
+    return b"\r\n".join([b"HTTP/1.1 " + status, b"Content-Type: application/json", *lines, b"", b""])
+
+
+def endless(*lines: bytes, chunk: bytes = b" " * 65536) -> Iterator[bytes]:
+    yield head(b"Connection: close", *lines)
+    yield from itertools.repeat(chunk)
+
+
+def flood_of_cookies() -> Iterator[bytes]:
+    yield b"HTTP/1.1 200 OK\r\n"
+    for n in itertools.count():
+        yield b"".join(b"Set-Cookie: c%d=%s\r\n" % (n * 500 + m, b"v" * 900) for m in range(500))
+
+
+def packed(data: bytes, encoding: bytes) -> Iterator[bytes]:
+    yield head(b"Content-Encoding: " + encoding, b"Content-Length: %d" % len(data)) + data
+
+
+def zstd_bomb() -> bytes:
+    import zstandard
+
+    return zstandard.ZstdCompressor(level=1).compress(bytes(512 * 2**20))
+
+
+BARE: dict[str, Callable[[], Iterator[bytes]]] = {
+    "a body without end": endless,
+    "JSON without end": lambda: endless(chunk=b'{"a":' * 10_000),
+    "a head without end": flood_of_cookies,
+    "10 GB announced": lambda: iter([head(b"Content-Length: 10000000000") + LOGIN]),
+    "a gzip bomb": lambda: packed(gzip.compress(bytes(512 * 2**20), 1), b"gzip"),
+    "a zstd bomb": lambda: packed(zstd_bomb(), b"zstd"),
+    "a redirect to another place": lambda: iter([head(b"Location: http://evil.test/x", status=b"302 Found")]),
+    "a wait of ten years": lambda: iter([head(b"Retry-After: 315360000", b"Content-Length: 0", status=b"503 Busy")]),
+    "no HTTP": lambda: iter([b"220 mail.test ESMTP\r\n"]),
+    "100,000 levels": lambda: iter([head(b"Content-Length: 200000") + b"[" * 100_000 + b"]" * 100_000]),
+}
+
+
+@asynccontextmanager
+async def bare(reply: Callable[[], Iterator[bytes]]) -> AsyncIterator[str]:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            await reader.readuntil(b"\r\n\r\n")
+            for piece in reply():
+                writer.write(piece)
+                await writer.drain()
+        except (OSError, asyncio.IncompleteReadError):
+            pass
+        finally:
+            writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    try:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    finally:
+        server.close()
+
+
+@pytest.mark.parametrize("attack", BARE)
+async def test_below_json(attack: str, tmp_path: Path) -> None:
+    before, began = memory(), time.monotonic()
+    async with bare(BARE[attack]) as url:
+        made = memory()  # what the attack itself took to make
+        settings = World(tmp_path / "p").settings(server=url, patience=2.0)
+        with pytest.raises(ResyncError) as caught:
+            async with asyncio.timeout(40):
+                await rebuild(settings)
+    assert time.monotonic() - began < 40
+    assert memory() - max(before, made) < MEMORY + (600 * 2**20 if "bomb" in attack else 0)
+    assert explain(caught.value)[1] is not Exit.BUG
+    assert isinstance(caught.value, ResyncError)
+    if "wait" not in attack and "head" not in attack:
+        assert isinstance(caught.value, ServerNonsense | ServerRefused), caught.value
