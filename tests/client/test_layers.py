@@ -8,8 +8,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 ROWS = (
-    "cli", "demo", "commands", "display", "process", "words", "upgrade", "resync", "server", "cache", "settings",
-    "events", "errors", "model",
+    "quick", "cli", "demo", "commands", "display", "process", "words", "upgrade", "resync", "server", "cache",
+    "settings", "events", "errors", "model",
 )  # fmt: skip
 
 
