@@ -134,6 +134,7 @@ class Details:
     plain_bytes: int = 0  # of the reply, uncompressed
     wire_bytes: int = 0  # of the reply's body as it travelled
     seconds: float = 0.0  # of the last attempt
+    held: float = 0.0  # of these, as far as can be told, those that the server had the request for
 
 
 ChangeType = Literal["created", "modified", "flags", "moved", "deleted"]

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from types import TracebackType
 
 from kerio_resync.errors import Overloaded, ResyncError
-from kerio_resync.server.limit import Limit, Outcome, Sample
+from kerio_resync.server.limit import Limit, Outcome, Sample, blame
 from kerio_resync.server.meter import Meter
 from kerio_resync.server.transport import Silence
 
@@ -32,12 +32,16 @@ def outcome_of(error: BaseException | None) -> Outcome:
 
 
 class Limiter:
-    """`in_flight` attempts are under way. `clock` in seconds, the event loop's if none is given."""
+    """`in_flight` attempts are under way; no reply's head came sooner than after `least_wait` seconds.
+
+    `clock` in seconds, the event loop's if none is given.
+    """
 
     def __init__(self, limit: Limit, *, meter: Meter | None = None, clock: Callable[[], float] | None = None) -> None:
         self.limit = limit
         self.meter = meter or Meter()
         self.in_flight = 0
+        self.least_wait = float("inf")
         self._clock = clock
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._paused_until = float("-inf")
@@ -147,8 +151,16 @@ class Slot:
         wait = now - self._started
         if wait > 0:
             self._busy = min(1.0, (limiter.meter.busy(now) - self._before) / wait)
+        limiter.least_wait = min(limiter.least_wait, wait)
         limiter.meter.began(now)
         self._coming = True
+
+    @property
+    def held(self) -> float:
+        """Seconds until the head came that neither the way nor our own bodies explain: the server's queue and work."""
+        if self._answered is None:
+            return 0.0
+        return max(0.0, self._answered - self._started - self._limiter.least_wait) * (1.0 - blame(self._busy))
 
     def complete(self, size: int) -> None:
         """`size` of the body as it travelled."""

@@ -43,7 +43,7 @@ class Garbled(ServerNonsense):
 @dataclass(frozen=True, slots=True)
 class Answer:
     """A call's `result`. `canonical` writes parts of it as canonical JSON; sizes in bytes, plain and as travelled;
-    `seconds` of the last attempt, without waiting for a slot."""
+    `seconds` of the last attempt, without waiting for a slot, of which the server had it for `held`."""
 
     result: Any
     canonical: wire.Canonical
@@ -51,6 +51,7 @@ class Answer:
     wire_bytes: int
     seconds: float
     set_cookie: str = ""
+    held: float = 0.0
 
 
 class Caller:
@@ -170,7 +171,7 @@ class Caller:
         replied = response.headers
         result, canonical = judged(method, response.status, replied, data, idempotent=idempotent)
         cookies = replied.get("set-cookie", "")
-        return Answer(result, canonical, len(data), response.wire_bytes, seconds, cookies)
+        return Answer(result, canonical, len(data), response.wire_bytes, seconds, cookies, slot.held)
 
     @contextmanager
     def hushed(self) -> Iterator[None]:
