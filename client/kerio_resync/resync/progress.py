@@ -16,7 +16,8 @@ from kerio_resync.events import Listener, Progress
 from kerio_resync.model import Item, Listed
 
 INTERVAL = 0.25  # seconds between two events
-WINDOW = 20.0  # seconds the rate looks back
+WINDOW = 20.0  # seconds the rate looks back at most
+LATEST = 0.5  # the share of the time so far that it looks back: how a run begins says little about how it goes on
 
 
 @dataclass(slots=True)
@@ -204,7 +205,8 @@ class Meter:
             return
         self._told = moment
         self._marks.append((moment, self.tally.wire_done, self.tally.bytes_done))
-        while len(self._marks) > 2 and moment - self._marks[0][0] > WINDOW:
+        back = min(WINDOW, max(1.0, (moment - self._started) * LATEST))
+        while len(self._marks) > 2 and moment - self._marks[0][0] > back:
             self._marks.popleft()
         self._listen(self.snapshot(moment))
 

@@ -24,20 +24,25 @@ from typing import Literal
 Outcome = Literal["ok", "ignored", "dropped"]
 Class = tuple[str, int]
 
-WINDOW = 40  # replies; the mean of 40 exponential times still scatters by a sixth
-HIGH = 1.6  # a window this many times the floor is a queue
-AIM = 1.4  # what a cut aims at
-LOW = 1.3  # a window below this may be grown upon
+WINDOW = 80  # replies; the mean of 80 exponential times still scatters by a ninth
+SHORT = 4  # replies where waits are those of the way
+LOOK = 80  # replies that a look at the floor takes
+HIGH = 1.5  # a window this many times the floor is a queue
+AIM = 1.3  # what a cut aims at
+LOUD = 2.0  # a window this many times the floor is one, whatever those before it were
+LOW = 1.2  # a window below this may be grown upon
+STEP = 0.5  # what is added at once when there were few, so that it takes two quiet windows for one more
 DROP = 0.7  # what a refusal leaves of the limit
 DIP = 0.25  # what a look at the floor leaves of it
-STALE = 40.0  # seconds after which the floor is looked at afresh
+STALE = 60.0  # seconds after which the floor is looked at afresh
+STEADY = 1.25  # waits below so many times the least are those of the way: there is no floor to look for
 LINK_FULL = 1.0  # seconds of our own bytes before a reply: the link has enough to do
 LINK_LONG = 3.0  # and this is too much: a lost reply would cost much, and memory
 # shares of time: from where on the link is to blame for a wait, and from where on for all of it
 HALF_BUSY, BUSY = 0.5, 0.9
 LEARNT = 32  # replies that make a class's unit
 FAMILIAR = 8  # replies of a class from which on it tells something
-FIRST = 4.0  # requests in flight to begin with
+FIRST = 2.0  # requests in flight to begin with
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +91,8 @@ class Limit:
     least: int = 1
     starting: bool = True  # doubling until the first sign of a limit
     back: float = 0.0  # what a dip returns to; 0: none is under way
+    looked: float = float("-inf")  # when the floor was last looked at
+    way: float = float("inf")  # the least wait of all, in seconds
     changed: float = float("-inf")  # replies to what was sent before say nothing about this value
     pressure: float = 1.0  # the last window's index over the floor
     window: Window = Window()
@@ -94,7 +101,7 @@ class Limit:
 
     @property
     def slots(self) -> int:
-        return max(self.least, min(self.most, int(self.value)))
+        return max(self.least, min(self.most, round(self.value)))
 
     def after(self, sample: Sample) -> Limit:
         """The limit after one attempt. An attempt sent before the last change can't cut again, nor be grown upon."""
@@ -114,8 +121,9 @@ class Limit:
             unit += (wait / self.pressure - unit) / (seen + 1)
             units = {**units, key: (seen + 1, unit)}
         # a class that was never seen without a busy link says nothing about the server
-        unit = unit or wait
-        link = max(wait - unit, 0.0) * links
+        way = min(self.way, wait)
+        link = max(wait - (unit or way), 0.0) * links
+        unit = unit or wait - link
         window = Window(
             replies=self.window.replies + 1,
             wait=self.window.wait + wait - link,
@@ -124,43 +132,68 @@ class Limit:
             used=max(self.window.used, sample.used),
             familiar=self.window.familiar + (seen >= FAMILIAR),
         )
-        return replace(self, window=window, units=units)
+        return replace(self, window=window, units=units, way=way)
 
     def _judged(self, now: float) -> Limit:
         window = self.window
-        if window.replies < (max(8, self.slots) if self.starting else max(WINDOW, self.slots)):
+        if window.replies < self._enough:
             return self
         level = round(2 * log2(self.slots))
         latest = _merged(self.records.get(level), window, now)
         # what this window is held against is what was known before it
         known = [record for at, record in self.records.items() if at <= level] or [latest]
         floor = min(known, key=lambda record: record.index)
-        pressure = window.wait / window.units / floor.index
+        # one window may have met a quiet or a busy moment: unless it speaks loudly, it is heard with those before it
+        seen = window.wait / window.units / floor.index
+        pressure = seen if seen > LOUD else latest.index / floor.index
         records = {**self.records, level: latest}
         link = window.link / window.replies
         kept = replace(self, window=Window(), records=records, pressure=max(pressure, 1.0))
         if self.back:
-            return replace(kept, value=self.back, back=0.0, changed=now)
-        if pressure > HIGH:
+            return kept._returned(latest.index, now)
+        steady = self._is_steady
+        unsure = now - self.looked > STALE and not (self.starting and pressure < HIGH)
+        if unsure and not steady and self.slots > 1:
+            return kept._dipped(now)
+        if pressure > HIGH and not steady:
             return kept._cut(max(AIM / pressure, 0.5), now)
         if link > LINK_LONG:
             return kept._cut(DROP, now)
-        easy = pressure < LOW and link < LINK_FULL
-        if not self.starting and self.slots > 1 and now - floor.time > STALE:
-            return kept._dipped(now)
+        easy = (pressure < LOW or steady) and link < LINK_FULL
         # calls that are all new look like no queue whatever they wait for
-        telling = 2 * window.familiar > window.replies or self.value <= FIRST
+        telling = steady or 2 * window.familiar > window.replies or self.value <= FIRST
         if easy and telling and window.used >= self.slots:
-            return kept._grown(now)
+            return kept._grown(now, at_once=self.starting or steady)
         return replace(kept, starting=self.starting and easy)
+
+    @property
+    def _is_steady(self) -> bool:
+        """Whether the window's waits are those of the way, as near as makes no difference."""
+        return self.window.wait < STEADY * self.way * self.window.replies
+
+    @property
+    def _enough(self) -> int:
+        """How many replies make a window: few where waits don't vary, since then few tell as much as many."""
+        if self.back:
+            return LOOK
+        return max(SHORT, self.slots) if self._is_steady else max(WINDOW, self.slots)
 
     def _dipped(self, now: float) -> Limit:
         """Looks at the floor afresh; what was known of lower levels is out of date."""
         value = max(float(self.least), self.value * DIP)
-        return replace(self, value=value, back=self.value, changed=now, records={})
+        level = round(2 * log2(self.slots))
+        kept = {level: self.records[level]} if level in self.records else {}
+        return replace(self, value=value, back=self.value, changed=now, looked=now, records=kept, starting=False)
 
-    def _grown(self, now: float) -> Limit:
-        value = self.value * 2 if self.starting else max(self.value + 1, self.value * 1.1)
+    def _returned(self, floor: float, now: float) -> Limit:
+        """Back to where the dip began, or to what that turns out to be worth beside the floor."""
+        before = self.records.get(round(2 * log2(max(1.0, self.back))))
+        pressure = before.index / floor if before else 1.0
+        value = self.back * (min(1.0, AIM / pressure) if pressure > HIGH else 1.0)
+        return replace(self, value=max(self.value, value), back=0.0, changed=now)
+
+    def _grown(self, now: float, *, at_once: bool) -> Limit:
+        value = self.value * 2 if at_once else max(self.value + STEP, self.value * 1.1)
         if min(value, self.most) == self.value:
             return self
         return replace(self, value=min(value, float(self.most)), changed=now)

@@ -22,6 +22,11 @@ def replies(n: int, *, at: float, wait: float = 0.1, used: int = 64, busy: float
     return [Sample("ok", at, at + wait, wait, busy, used, size, "get") for _ in range(n)]
 
 
+def varying(value: float) -> Limit:
+    """A limit beyond its start, on a server whose replies once came in a tenth of the time: waits may be a queue's."""
+    return Limit(value=value, starting=False, way=0.01, looked=0.0)
+
+
 @pytest.mark.parametrize("outcome", ["ignored"])
 def test_what_says_nothing_changes_nothing(outcome: Outcome) -> None:
     assert Limit().after(Sample(outcome, 1.0, 2.0, 1.0)) == Limit()
@@ -53,17 +58,28 @@ def test_it_doubles_while_it_starts_and_creeps_afterwards() -> None:
         limit = fed(limit, replies(max(8, limit.slots), at=float(n)))
         seen.append(limit.slots)
     assert seen == [8, 16, 32, 64]
-    slow = fed(replace(Limit(value=8.0), starting=False), replies(WINDOW, at=0.0))
+    slow = fed(varying(8.0), replies(WINDOW, at=0.0))
     assert slow.slots == 9
 
 
 def test_calls_of_a_kind_never_seen_are_no_reason_to_grow() -> None:
-    limit = fed(Limit(), [*replies(8, at=0.0), *replies(8, at=1.0)])
-    assert limit.slots == 16
-    new = fed(limit, replies(16, at=2.0, wait=0.4, size=10**6))  # is it slow, or is there a queue?
-    assert new.slots == 16
+    limit = fed(replace(varying(4.0), starting=True), replies(WINDOW, at=1.0))
+    assert limit.slots == 8
+    kinds = [replace(one, kind=f"get {n}") for n, one in enumerate(replies(WINDOW, at=2.0, wait=0.4))]
+    new = fed(limit, kinds)  # are they slow, or is there a queue?
+    assert new.slots == 8
     assert new.starting
-    assert fed(new, replies(16, at=3.0, wait=0.4, size=10**6)).slots == 32
+    assert fed(new, replies(WINDOW, at=3.0)).slots == 16
+
+
+def test_where_waits_are_those_of_the_way_a_few_replies_are_enough() -> None:
+    limit, seen = Limit(), []
+    for n in range(5):
+        limit = fed(limit, replies(max(4, limit.slots), at=float(n), wait=0.5 + n / 100))
+        seen.append(limit.slots)
+    assert seen == [4, 8, 16, 32, 64]
+    again = fed(limit._cut(DROP, 9.0), replies(64, at=10.0, wait=0.5))  # also beyond the start
+    assert again.slots == 64
 
 
 def test_nothing_grows_that_is_not_used() -> None:
@@ -110,9 +126,9 @@ def test_a_long_queue_on_the_link_is_cut_in_the_end() -> None:
 
 def test_large_replies_are_no_delay() -> None:
     """A class of calls has its own unit: what takes long by itself is not a queue."""
-    limit = replace(Limit(value=16.0), starting=False)
-    small, large = replies(40, at=20.0), replies(40, at=30.0, wait=2.0, size=10**6)
-    pairs = zip(replies(40, at=0.0), replies(40, at=0.0, wait=2.0, size=10**6), strict=True)
+    limit = varying(16.0)
+    small, large = replies(WINDOW, at=20.0), replies(WINDOW, at=30.0, wait=2.0, size=10**6)
+    pairs = zip(replies(40, at=1.0), replies(40, at=1.0, wait=2.0, size=10**6), strict=True)
     both = fed(limit, [one for pair in pairs for one in pair])
     assert fed(both, small).slots >= both.slots
     assert fed(both, large).slots >= both.slots
@@ -120,12 +136,17 @@ def test_large_replies_are_no_delay() -> None:
 
 
 def test_the_floor_is_looked_at_afresh() -> None:
-    limit = replace(Limit(value=32.0), starting=False)
-    seen = []
-    for at in (0.0, 10.0, 60.0, 60.5, 61.0, 70.0, 110.0, 110.5):
+    limit, seen = varying(32.0), []
+    for at in (10.0, 20.0, 70.0, 70.5, 71.0, 100.0, 140.0, 140.5):
         limit = fed(limit, replies(WINDOW, at=at))
         seen.append(limit.slots)
-    assert seen == [35, 38, 9, 38, 42, 42, 10, 42]  # twice it dips, for one window each, and comes back
+    assert seen == [35, 39, 10, 39, 43, 47, 12, 47]  # twice it dips, for one window each, and comes back
+
+
+def test_a_look_at_the_floor_that_finds_no_queue_there_does_not_go_back_into_it() -> None:
+    limit = fed(replace(varying(32.0), looked=float("-inf")), replies(WINDOW, at=10.0, wait=0.4))
+    assert limit.slots == 8
+    assert fed(limit, replies(WINDOW, at=20.0, wait=0.1)).slots < 16
 
 
 def test_a_server_that_has_become_slower_is_believed_in_the_end() -> None:

@@ -138,7 +138,7 @@ def test_a_lower_limit_lets_those_in_flight_finish() -> None:
 
     began = run(main())
     assert began[:8] == [0.0] * 8
-    assert began[8:] == [1.0] * 5 + [2.0] * 3  # 8 * 0.7 = 5, once
+    assert began[8:] == [1.0] * 6 + [2.0] * 2  # 8 * 0.7 = 5.6, once
 
 
 def test_an_attempt_without_an_answer_says_nothing() -> None:

@@ -1,0 +1,232 @@
+"""Bulk traffic against people: what a rebuild gets out of a busy server, and what its webmail users pay for it.
+
+The client's own pacing (limit, limiter, retries, sizes of batches, the numbers of its workers) meets the mock's own
+load model under the presets `monday-morning` (which refuses when its queue is full) and `server-queues` (which never
+does), with fixed numbers of requests in flight and with the client's own limit. Time is virtual and the replies have
+sizes but no contents, so minutes take seconds and always go the same way. The users are drawn from the seed alone; what
+they would have waited without the client is reckoned for the very same users, so the ratio is no estimate.
+
+Throughput is counted from the first second on, so that a client that is slow to find its pace pays for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import orjson
+
+from benchmarks import virtual_time
+from kerio_mockserver.conditions.load import Workers
+from kerio_mockserver.conditions.presets import PRESETS
+from kerio_resync.errors import ServerTrouble
+from kerio_resync.events import nobody
+from kerio_resync.resync.batch import BatchSize
+from kerio_resync.server.limit import Limit, Sample
+from kerio_resync.server.limiter import Limiter
+from kerio_resync.server.retry import Persistence, never
+from kerio_resync.server.rpc import Caller
+from kerio_resync.server.session import Session
+from kerio_resync.server.transport import Request, Response
+from tests.simulation import ORIGIN, CoreResponse
+
+NAMES = ("monday-morning", "server-queues")
+FIXED = (1, 2, 4, 8, 16, 32, 64)
+OURS = "ours"
+MOST_WAIT = 2.0  # times the users' p95 without the client
+LEAST_SHARE = 0.8  # of the best fixed limit's throughput
+WORKERS = 32  # that fetch items, and as many that fetch attachments, so that 64 may be in flight
+ATTACHMENTS = (11.0, 1.2, 3e6)  # mu and sigma of the logarithm of their bytes (median 60 KB), and the most
+
+
+class Fixed(Limit):
+    """A limit that learns nothing."""
+
+    def after(self, sample: Sample) -> Limit:
+        return self
+
+
+class Server:
+    """The transport: a request names the bytes of its reply, and takes its turn under the load for them."""
+
+    def __init__(self, workers: Workers) -> None:
+        self._workers = workers
+        self.bytes = 0
+        self.in_flight = 0
+
+    @asynccontextmanager
+    async def send(self, request: Request) -> AsyncIterator[Response]:
+        asked = orjson.loads(request.body or b"{}")
+        size = asked["params"]["bytes"]
+        async with self._workers.turn(asked["method"], asked["params"]) as turn:
+            if turn.refusal is not None:
+                headers = {name.lower(): value for name, value in turn.refusal.headers.items()}
+                yield CoreResponse(turn.refusal.status, headers, bytes(turn.refusal.body))  # type: ignore[arg-type]
+                return
+            await turn.serve(size)
+        self.bytes += size
+        yield CoreResponse(200, {}, b'{"jsonrpc":"2.0","result":{}}', wire_bytes=size)
+
+    async def aclose(self) -> None:
+        return None
+
+
+async def measure(quick: bool) -> dict[str, Any]:
+    """Throughput and waits for each limit under each preset; `quick`: a shorter run and fewer limits."""
+    seconds, fixed = (120.0, (1, 4, 16, 64)) if quick else (900.0, FIXED)
+    return await asyncio.to_thread(_measure, seconds, fixed)
+
+
+def _measure(seconds: float, fixed: tuple[int, ...]) -> dict[str, Any]:
+    runs = [run(name, limit, seconds) for name in NAMES for limit in (*fixed, None)]
+    return {"seconds": seconds, "runs": runs, "ok": all(holds(runs, name) for name in NAMES)}
+
+
+def run(name: str, limit: int | None, seconds: float, seed: int = 1) -> dict[str, Any]:
+    """One run under a preset with a fixed `limit`, or with the client's own if None."""
+    return virtual_time.run(_run(name, limit, seconds, seed))
+
+
+async def _run(name: str, limit: int | None, seconds: float, seed: int) -> dict[str, Any]:
+    load = Workers(PRESETS[name].load, seed=seed)
+    server = Server(load)
+    limiter = Limiter(Fixed(value=float(limit), most=limit) if limit else Limit())
+    rng = Random(f"{seed}/client")
+    persistence = Persistence(overloaded=lambda error: caller.overloaded(error), chance=rng.random)
+    caller = Caller(server, Session(ORIGIN), limiter, persistence, nobody, never)
+    load.start()
+    tasks = [asyncio.ensure_future(work) for work in _work(caller, Random(f"{seed}/attachments"))]
+    levels = []
+    for _ in range(int(seconds * 2)):
+        await asyncio.sleep(0.5)
+        levels.append(limiter.limit.slots)
+    found = {
+        "preset": name, "limit": limit or OURS, "bytes_s": server.bytes / seconds, "retries": persistence.retries,
+        "levels": levels, **_waits(load),
+    }  # fmt: skip
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    limiter.close()
+    load.stop()
+    return found
+
+
+def _work(caller: Caller, rng: Random) -> Iterator[Any]:
+    """What the client's workers do all the time."""
+    size = BatchSize()
+
+    async def details() -> None:
+        nonlocal size
+        while True:
+            asked = int(size.bytes)
+            answer = await caller.call("Mails.getById", {"bytes": asked}, patience=1e9)
+            size = size.after(asked, answer.seconds, answer.held)
+
+    async def contents() -> None:
+        mu, sigma, most = ATTACHMENTS
+        while True:
+            asked = int(min(most, rng.lognormvariate(mu, sigma)))
+            try:
+                await caller.call("GET attachment", {"bytes": asked}, patience=1e9)
+            except ServerTrouble:
+                continue
+
+    for _ in range(WORKERS):
+        yield details()
+        yield contents()
+
+
+def _waits(load: Workers) -> dict[str, Any]:
+    tally = load.tally
+    return {
+        "p95": tally.users.percentile(0.95),
+        "p95_alone": tally.alone.waits.percentile(0.95),
+        "mean": tally.users.mean,
+        "users": tally.users.count,
+        "turned_away": tally.turned_away,
+        "refused": tally.refused,
+        "arrived_in_pause": tally.in_pause,
+    }
+
+
+def _of(runs: list[dict[str, Any]], name: str) -> list[dict[str, Any]]:
+    return [one for one in runs if one["preset"] == name]
+
+
+def best(runs: list[dict[str, Any]], name: str) -> float:
+    """The throughput of the best fixed limit, in bytes/s."""
+    return max(float(one["bytes_s"]) for one in _of(runs, name) if one["limit"] != OURS)
+
+
+def holds(runs: list[dict[str, Any]], name: str) -> bool:
+    """Whether the client's own limit keeps both bounds under a preset, and every pause."""
+    ours = next(one for one in _of(runs, name) if one["limit"] == OURS)
+    return bool(
+        ours["p95"] <= MOST_WAIT * ours["p95_alone"]
+        and ours["bytes_s"] >= LEAST_SHARE * best(runs, name)
+        and ours["arrived_in_pause"] == 0
+    )
+
+
+def report(results: dict[str, Any]) -> str:
+    """A table for each preset in Markdown."""
+    runs = results["runs"]
+    lines = [
+        "## A busy server",
+        "",
+        f"{results['seconds']:.0f} s of bulk traffic on a server that 40 webmail users a second keep busy. The users'"
+        f" p95 wait at most {MOST_WAIT:g} times what it is without the client, and at least {LEAST_SHARE:g} of the best"
+        f" fixed limit's throughput: {'yes' if results['ok'] else 'NO'}.",
+    ]
+    for name in NAMES:
+        top = best(runs, name)
+        lines += [
+            "",
+            f"### {name}",
+            "",
+            "| in flight | MB/s | of the best | users' p95, ms | without us | times | turned away | refused | in pause |",
+            "|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
+        ]
+        lines += [_row(one, top) for one in _of(runs, name)]
+    return "\n".join(lines) + "\n"
+
+
+def _row(one: dict[str, Any], top: float) -> str:
+    levels = one["levels"]
+    shown = f"{one['limit']} ({sum(levels) / len(levels):.1f})" if one["limit"] == OURS else str(one["limit"])
+    return (
+        f"| {shown} | {one['bytes_s'] / 1e6:.2f} | {one['bytes_s'] / top:.2f} | {one['p95'] * 1000:.0f}"
+        f" | {one['p95_alone'] * 1000:.0f} | {_times(one):.2f} | {one['turned_away']} | {one['refused']}"
+        f" | {one['arrived_in_pause']} |"
+    )
+
+
+def _times(one: dict[str, Any]) -> float:
+    return float(one["p95"] / one["p95_alone"]) if one["p95_alone"] else float("inf")
+
+
+def picture(results: dict[str, Any], path: Path) -> None:
+    """Throughput against the users' waits, a line for the fixed limits and a cross for ours, into an image file."""
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(1, len(NAMES), figsize=(11, 4), sharey=True)
+    for each, name in zip(axes, NAMES, strict=True):
+        runs = _of(results["runs"], name)
+        fixed = [(_times(one), one["bytes_s"] / 1e6, one["limit"]) for one in runs if one["limit"] != OURS]
+        ours = next(one for one in runs if one["limit"] == OURS)
+        each.plot([one[0] for one in fixed], [one[1] for one in fixed], "o-", label="fixed limits")
+        for times, rate, limit in fixed:
+            each.annotate(str(limit), (times, rate), textcoords="offset points", xytext=(4, 4))
+        each.plot(_times(ours), ours["bytes_s"] / 1e6, "rx", markersize=12, markeredgewidth=3, label="ours")
+        each.axvline(MOST_WAIT, color="gray", linestyle=":")
+        each.axhline(LEAST_SHARE * best(results["runs"], name) / 1e6, color="gray", linestyle=":")
+        each.set(xscale="log", xlabel="users' p95 wait, times that without the client", title=name)
+        each.legend(loc="lower right")
+    axes[0].set(ylabel="MB/s")
+    figure.savefig(path, dpi=120, bbox_inches="tight")
+    pyplot.close(figure)
