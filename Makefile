@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: demo test coverage check bench clean
+.PHONY: demo test coverage soak check bench clean
 .DELETE_ON_ERROR:
 
 $(READY): pyproject.toml constraints.txt
@@ -25,6 +25,20 @@ coverage: $(READY)  ## every branch of the cache, of the rebuild and of the talk
 	$(BIN)/coverage erase
 	$(BIN)/pytest -n 2 --cov --cov-report= $(TOLD:%=tests/%)
 	$(BIN)/coverage report --fail-under=100
+
+# Each line prints how many there were, in what time, and the differences; the numbers may be given: make soak CRASHES=50
+SIMULATIONS ?= 20000
+CRASHES     ?= 500
+FULL_DISKS  ?= 50
+FUZZ        ?= 100000
+
+soak: $(READY)  ## the same proofs with large numbers: hours
+	$(BIN)/pytest -s -m soak
+	KERIO_FUZZ=$(FUZZ) $(BIN)/pytest -s tests/whole/test_fuzz.py
+	KERIO_CRASHES=$(CRASHES) $(BIN)/pytest -s tests/whole/test_crash.py
+	KERIO_FULL_DISKS=$(FULL_DISKS) $(BIN)/pytest -s tests/whole/test_disk_full.py
+	KERIO_SIMULATIONS=$(SIMULATIONS) $(BIN)/pytest -s tests/whole/test_changing_mailbox.py
+	@echo "$(SIMULATIONS) simulated runs of a changing mailbox (in the time above); differences: 0"
 
 check: $(READY)  ## style, types, layers
 	$(BIN)/ruff check .

@@ -156,8 +156,7 @@ def chained(result: Any, params: Params) -> Any:
 
 
 def looping(result: Any, params: Params) -> Any:
-    first, *others = result["list"]
-    mails = [each for each in others if each["type"] == "FMail"]
+    mails = [each for each in result["list"][1:] if each["type"] == "FMail"]
     mails[0]["parentId"], mails[1]["parentId"] = mails[1]["id"], mails[0]["id"]
     return result
 

@@ -20,8 +20,6 @@ from kerio_resync.resync.part import UNDER_WAY
 from kerio_resync.resync.run import Run
 from kerio_resync.settings import Settings
 
-UNSOUND = "unsound"  # in a half-built file that failed its own check: gone on with, it would fail for ever
-
 
 async def open_next(settings: Settings, identity: Identity, listen: Listener) -> tuple[Store, bool]:
     """The file to build: (store, whether it is an earlier run's). CacheInUse, BadSettings, NotEnoughSpace."""
@@ -35,14 +33,19 @@ async def open_next(settings: Settings, identity: Identity, listen: Listener) ->
             name = _rename(path, "aside").name
             listen(Notice(f"The half-built cache can't be gone on with ({error}); it was set aside as {name}."))
         else:
-            unsound = await store.meta(UNSOUND)
-            if same_owner(store.identity, identity) and unsound is None:
+            if same_owner(store.identity, identity):
                 return store, True
             await store.close()
             name = _rename(path, "aside").name
-            why = f"is that of {store.identity.user}" if unsound is None else f"failed its own check ({unsound})"
-            listen(Notice(f"The half-built cache {why}; it was set aside as {name}."))
+            listen(Notice(f"The half-built cache is that of {store.identity.user}; it was set aside as {name}."))
     return await Store.create(path, identity), False
+
+
+def give_up_next(settings: Settings) -> None:
+    """Lets go of a half-built file that turned out damaged: gone on with, it would fail for ever. The next run takes up
+    the pending changes that can still be read in it."""
+    if settings.next_cache.exists():
+        _rename(settings.next_cache, "dropped")
 
 
 async def open_live(settings: Settings) -> tuple[Store, bool]:

@@ -16,7 +16,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 
-from kerio_resync.cache.facts import SetMeta, Unskip
+from kerio_resync.cache.facts import Unskip
 from kerio_resync.cache.lock import ProfileLock
 from kerio_resync.cache.salvage import Old
 from kerio_resync.cache.store import Store
@@ -40,7 +40,7 @@ from kerio_resync.resync.catchup import SYNC_KEY, WORKERS, catch_up, drain, rene
 from kerio_resync.resync.details import fetch_details
 from kerio_resync.resync.folders import list_into, mirrored, refresh_folders
 from kerio_resync.resync.listing import Position
-from kerio_resync.resync.opening import UNSOUND, open_live, open_next, take_over_changes
+from kerio_resync.resync.opening import give_up_next, open_live, open_next, take_over_changes
 from kerio_resync.resync.part import rebuild_part
 from kerio_resync.resync.progress import Meter
 from kerio_resync.resync.replay import TO_REPLAY, Replayed, bring_in, replay
@@ -132,6 +132,11 @@ async def _opened(settings: Settings, identity: Identity, listen: Listener) -> A
     store, resumed = await (open_live(settings) if settings.folders else open_next(settings, identity, listen))
     try:
         yield store, resumed
+    except* CacheDamaged:
+        await store.close()
+        if not settings.folders:
+            give_up_next(settings)
+        raise
     finally:
         await store.close()
 
@@ -244,9 +249,6 @@ async def _finish(run: Run, started: float, resumed: bool) -> Report:
     # What this run wrote was summed on its way in; what an earlier one left has been through a kill or a power cut.
     damage = await run.store.check(contents=resumed)
     if damage:
-        if not run.settings.folders:
-            await run.store.put(SetMeta(UNSOUND, damage[0]))
-            await run.store.flush()
         raise CacheDamaged(f"the new database failed its own check ({damage[0]})")
     held = await run.store.totals()
     skipped = tuple((row.scope, row.id, row.reason) for row in await run.store.skipped())
