@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import random
 from collections import Counter
 from dataclasses import dataclass
@@ -584,3 +585,63 @@ def deed_of(kind: Kind, action: Action) -> str:
 @pytest.mark.parametrize("seed", range(12))
 def test_whatever_happens_none_is_lost_or_doubled(tmp_path: Path, seed: int) -> None:
     assert muddle(tmp_path / "profile", seed).total() > 0
+
+
+def test_a_key_that_expires_while_changes_are_sent_is_renewed(world: World) -> None:
+    """What went meanwhile is noticed by comparing, though the comparison before the swap met it."""
+    scene = Scene(world, [("note", "delete")])
+    (task, *_) = offline.titled(world, "task", "")
+
+    def listen(event: Event) -> None:
+        if isinstance(event, PhaseChanged) and event.phase == "replay":
+            world.store.remove(task)
+            world.expire_keys()
+
+    assert world.run(listen) == "done"
+    assert [each for each in scene.deeds if not each.done()] == []
+    assert world.differences() == []
+
+
+def test_trouble_after_all_is_sent_is_told(world: World) -> None:
+    scene = Scene(world, [("note", "create")])
+    answer = world.core.answer
+
+    async def until_sent(request: Request) -> Reply:
+        if scene.meddler.made() and b"Changes.get" in request.body:
+            raise Unreachable("nobody answers")
+        return await answer(request)
+
+    world.core.answer = until_sent  # type: ignore[method-assign]
+    assert world.run(patience=20) == "done"
+    report = world.report
+    assert report is not None
+    assert (report.outbox_sent, report.outbox_pending, report.unfinished) == (1, 0, True)
+    assert "nobody answers" in report.problems[-1]
+    world.core.answer = answer  # type: ignore[method-assign]
+    assert scene.run() == (0, 0, 0, 0, False)
+    assert scene.deeds[0].done()
+
+
+def test_rebuilding_a_part_sends_changes_too(world: World) -> None:
+    scene = Scene(world, ITEMS)
+    assert world.run(folders=("Inbox",)) == "done"
+    assert [each for each in scene.deeds if not each.done()] == []
+    assert world.differences() == []
+
+
+def test_what_goes_in_the_very_moment_it_is_changed(world: World) -> None:
+    """Looked at, it was there; asked for, it is gone: deleted by another person in between."""
+    scene = Scene(world, [(kind, action) for kind, action in ITEMS + FLAGS if action not in ("create", "delete")])
+    answer = world.core.answer
+    left = {each.method: each for each in reversed(scene.deeds)}
+
+    async def too_late(request: Request) -> Reply:
+        method = json.loads(request.body)["method"] if request.path.endswith("/jsonrpc/") else ""
+        if method in left:
+            world.store.remove(left.pop(method).item_id)
+        return await answer(request)
+
+    world.core.answer = too_late  # type: ignore[method-assign]
+    flagged = 1  # the second call of Mails.set finds its mail
+    assert scene.run() == (flagged, 0, 0, len(scene.deeds) - flagged, False)
+    assert offline.local_notes(world).keys() == {each.uuid for each in scene.deeds if each.action != "flags"}

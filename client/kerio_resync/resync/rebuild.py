@@ -215,6 +215,8 @@ async def _fetch(run: Run, todo: list[str]) -> None:
 async def _settle(run: Run) -> None:
     """Catches up, and lists again until the lists agree. KeyExpired on the way: a new key, and once more."""
     checks = renewals = 0
+    # a number that no earlier run gave a comparison: what that one met need not be there any more
+    first = time.time_ns()
     await run.store.retry_failed()
     while True:
         try:
@@ -223,7 +225,7 @@ async def _settle(run: Run) -> None:
             run.listen(PhaseChanged("verify"))
             for folder in await refresh_folders(run):
                 await list_into(run, folder, Position())
-            found = await relist(run, checks + renewals + 1)
+            found = await relist(run, first + checks + renewals)
             changed = await catch_up(run)
             await drain(run)
         except KeyExpired:
