@@ -82,7 +82,29 @@ def draw(module: ModuleType, results: dict[str, Any], path: Path) -> None:
         module.picture(results, path)
 
 
+def write_legacy(arguments: list[str]) -> int:
+    """`python -m benchmarks legacy FILE`: a database of the old format, to try an upgrade on."""
+    made = argparse.ArgumentParser(prog="python -m benchmarks legacy", description="Writes a database of format 7.1.")
+    made.add_argument("file", type=Path)
+    made.add_argument("--mails", type=int, default=10_000, metavar="N")
+    made.add_argument("--mean-bytes", type=int, default=25_000, metavar="N", help="of a mail, attachments included")
+    made.add_argument("--pending", type=int, default=3, metavar="N", help="changes made offline")
+    made.add_argument("--seed", type=int, default=1)
+    options = made.parse_args(arguments)
+    if options.mails < 0 or options.mean_bytes < 1 or options.pending < 0:
+        made.error("numbers can't be negative")
+    if options.file.exists():
+        made.error(f"{options.file} exists already")
+    from benchmarks import legacy
+
+    try:
+        legacy.write(options.file, options.mails, options.mean_bytes, pending=options.pending, seed=options.seed)
+    except OSError as error:
+        made.error(f"{options.file}: {error.strerror or error}")
+    return 0
+
+
 if __name__ == "__main__":
     if sys.argv[1:2] == ["legacy"]:
-        sys.exit(importlib.import_module("benchmarks.legacy").main(sys.argv[2:]))
+        sys.exit(write_legacy(sys.argv[2:]))
     sys.exit(main(sys.argv[1:]))
