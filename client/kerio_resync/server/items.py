@@ -368,14 +368,13 @@ def row_of(item: Item) -> Listed:
 
 def _checked(single: TypeAdapter[Any], value: Any) -> Any:
     """The columns of one item, sloppy members left out; Malformed if what is essential is wrong."""
-    for _ in range(2):
-        try:
-            return single.validate_python(value)
-        except ValidationError as error:
-            wrong = {line["loc"][0] if line["loc"] else "" for line in error.errors(include_url=False)}
-            if not isinstance(value, dict) or wrong & {"", "id", "watermark"}:
-                break
-            value = {name: value[name] for name in value if name not in wrong}
+    try:
+        return single.validate_python(value)
+    except ValidationError as error:
+        wrong = {line["loc"][0] if line["loc"] else "" for line in error.errors(include_url=False)}
+    if isinstance(value, dict) and not wrong & {"", "id", "watermark"}:
+        # members are judged one by one, so that those which were right stay so
+        return single.validate_python({name: value[name] for name in value if name not in wrong})
     named = text_of(value.get("id"))[:500] if isinstance(value, dict) else ""
     return Malformed(named, f"no item: {', '.join(sorted(str(name) or 'not an object' for name in wrong))}")
 

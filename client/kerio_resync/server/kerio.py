@@ -64,7 +64,7 @@ class KerioMailbox:
     """A `Mailbox`. `timeout` in seconds of silence; `clock`, `sleep` and `chance` stand in for time and dice in tests,
     `limit` for the one that adapts in measurements.
 
-    `in_flight`, `limit`, `wire_bytes`, `retries` and `link_rate` (bytes/s, 0 unknown) are for displays and reports.
+    `in_flight`, `wire_bytes` and `retries` are for displays and reports.
     """
 
     def __init__(
@@ -111,20 +111,12 @@ class KerioMailbox:
         return self._limiter.in_flight
 
     @property
-    def limit(self) -> int:
-        return self._limiter.limit.slots
-
-    @property
     def wire_bytes(self) -> int:
         return self._caller.wire_bytes
 
     @property
     def retries(self) -> int:
         return self._persistence.retries
-
-    @property
-    def link_rate(self) -> float:
-        return self._meter.rate
 
     # the session
 

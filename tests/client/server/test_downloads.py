@@ -252,6 +252,8 @@ def test_a_file_that_never_gets_further_is_given_up() -> None:
         (httpx.Response(403), ServerRefused, 1),
         (httpx.Response(500, json=error(1002, "no such item")), ItemGone, 1),
         (httpx.Response(500, html="<html>"), ServerNonsense, 4),
+        (httpx.Response(500, text="{broken", headers={"Content-Type": "application/json"}), ServerNonsense, 4),
+        (httpx.Response(200, html="<html>Please log in.</html>"), ServerNonsense, 4),
         (httpx.Response(204), ServerNonsense, 4),
         (httpx.Response(302, headers={"Location": "https://evil.example/"}), ServerNonsense, 4),
         (httpx.Response(206), ServerNonsense, 4),
@@ -343,3 +345,17 @@ def test_bytes_and_retries_are_counted() -> None:
 
     assert opened(server, work) == (len(DATA), 1)
     assert [event for event in server.events if isinstance(event, Retrying)]
+
+
+PAGE = b"<html>a page that somebody sent</html>"
+
+
+@pytest.mark.parametrize(
+    "attachment",
+    [
+        Attachment("a1", URL, "x.html", "text/html; charset=utf-8"),  # it is one by its type
+        Attachment("a1", URL, "x.bin", "application/octet-stream", size=len(PAGE)),  # or by its length
+    ],
+)
+def test_an_attachment_that_is_a_page_itself_is_taken(attachment: Attachment) -> None:
+    assert joined(fetched(lambda request: httpx.Response(200, html=PAGE.decode()), attachment)) == PAGE

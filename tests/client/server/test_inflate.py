@@ -85,3 +85,9 @@ def test_a_bomb_ends_soon_and_in_little_memory(encoding: str, bomb: bytes, room:
         assert tracemalloc.get_traced_memory()[1] < room
     finally:
         tracemalloc.stop()
+
+
+@pytest.mark.parametrize("step", [1, 1 << 20])
+@pytest.mark.parametrize("encoding", ["deflate", "zstd"])
+def test_what_follows_the_end_of_a_stream_is_let_go(encoding: str, step: int) -> None:
+    assert unpacked(encoding, PACKED[encoding] + b"padding", step) == TEXT

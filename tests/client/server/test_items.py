@@ -237,3 +237,17 @@ def test_digests() -> None:
 def test_text_that_looks_like_an_attachment_changes_no_digest() -> None:
     tricky = {**MAIL, "attachments": [], "subject": '"attachments":[{"url":"x"}]'}
     assert digest("mail", canonical(tricky), {}) == reckoned(tricky)
+
+
+def test_a_member_nested_without_end_costs_a_column_only() -> None:
+    deep = "[" * 200 + "]" * 200
+    value, write = parsed(f'{{"id":"m","watermark":1,"size":{deep},"subject":"a\\ud800b"}}'.encode())
+    (item,), malformed = items_of("mail", [value], write)
+    assert not malformed
+    assert (item.title, item.size) == ("a?b", 0)
+    assert parsed(item.payload)[0] == value
+
+
+def test_an_attachment_that_is_none_stays_in_the_digest_as_it_is() -> None:
+    sloppy = {**MAIL, "attachments": [{"id": "a", "url": ""}, None, "x"]}
+    assert digest("mail", canonical(sloppy), {}) == reckoned({**sloppy, "attachments": [{"id": "a"}, None, "x"]})

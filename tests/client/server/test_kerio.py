@@ -29,7 +29,7 @@ from kerio_resync.errors import (
     Unreachable,
 )
 from kerio_resync.events import Event, Paused, Retrying, Skipped
-from kerio_resync.model import Folder, Identity, Kind, Listed, Malformed, Quota
+from kerio_resync.model import Details, Folder, Identity, Kind, Listed, Malformed, Quota
 from kerio_resync.server.kerio import KerioMailbox
 from kerio_resync.server.mailbox import Mailbox
 from kerio_resync.server.rpc import LARGE
@@ -158,6 +158,8 @@ def test_open_and_close() -> None:
         ({"token": "a\r\nb"}, ServerNonsense, 0),
         (httpx.Response(302, headers={"Location": "https://evil.example/"}), ServerNonsense, 5),
         (httpx.Response(503, headers={"Retry-After": "7"}), Overloaded, 615),
+        (httpx.Response(503, headers={"Retry-After": "9999"}), Overloaded, 0),
+        (httpx.ReadError("reset"), Interrupted, 75),
     ],
 )
 def test_logins_that_fail(login: Any, kind: type[ResyncError], seconds: float) -> None:
@@ -566,3 +568,41 @@ def test_creating_is_repeated_when_it_was_surely_not_done() -> None:
     found = opened(server, lambda mailbox: mailbox.create("mail", "f1", [b'{"subject":"x","send":true}']))
     assert [(one.id, one.watermark, one.error) for one in found] == [("m9", 4, None)]
     assert server.asked[-2] == ("Mails.create", {"mails": [{"subject": "x", "folderId": "f1"}]})
+
+
+def test_a_login_whose_answers_are_lost_for_a_while_goes_through() -> None:
+    """Longer than the first contact may take: somebody is there."""
+
+    def login(params: dict[str, Any]) -> Any:
+        if asyncio.get_running_loop().time() < 20.0:
+            return httpx.ReadError("reset")
+        return httpx.Response(200, json={"result": {"token": "t"}}, headers=COOKIES)
+
+    server = Scripted({"Session.login": login, "Changes.getSyncKey": lambda params: {"syncKey": {"id": 1}}})
+    assert opened(server, lambda mailbox: mailbox.key()) == '{"id":1}'
+
+
+def test_a_folder_that_can_not_be_written_down_harms_no_other() -> None:
+    data = b'{"result":{"list":[{"id":"f1","name":"Odd","type":"FMail","messageCount":NaN},{"id":"f2","name":"b"}]}}'
+    server = Scripted({"Folders.get": lambda params: httpx.Response(200, content=data)})
+    assert [one.id for one in opened(server, lambda mailbox: mailbox.folders())] == ["f2"]
+    assert [event.scope for event in server.events if isinstance(event, Skipped)] == ["folder"]
+
+
+def test_nothing_asked_for_is_no_call() -> None:
+    server = Scripted()
+    assert opened(server, lambda mailbox: mailbox.by_ids("mail", [])) == Details(())
+    assert not server.calls["Mails.getById"]
+
+
+def test_an_event_that_spoils_its_reply_is_named() -> None:
+    def by_id(params: dict[str, Any]) -> Any:
+        if params["id"] == "e1":
+            return httpx.Response(200, content=b'{"result":{"result":{"id":"e1","summary":"\xff"}}}')
+        return {"result": {"id": params["id"], "watermark": 1}}
+
+    server = Scripted({"Events.getById": by_id})
+    details = opened(server, lambda mailbox: mailbox.by_ids("event", ["e1", "e2"]))
+    assert [item.id for item in details.items] == ["e2"]
+    ((one,), (reason,)) = zip(*((each.id, each.reason) for each in details.malformed), strict=True)
+    assert (one, "broken JSON" in reason) == ("e1", True)

@@ -133,3 +133,7 @@ def test_retry_after(value: str | None, seconds: float | None) -> None:
 )
 def test_sentences(message: object, parameters: list[object], text: str) -> None:
     assert sentence(message, parameters) == text
+
+
+def test_a_number_nobody_can_read_is_not_written_out() -> None:
+    assert sentence("over %1, not %2", [10**5000, 7]) == "over …, not 7"

@@ -101,3 +101,20 @@ def test_what_is_searched_for() -> None:
     assert looked_up(item("mail", subject="s")) == (("subject", "s"),)
     assert looked_up(item("mail")) == ()
     assert json.loads(item("note", text="x").payload)["text"] == "x"
+
+
+def test_attachments_that_are_none_are_sent_as_they_are() -> None:
+    assert for_create("mail", "f", b'{"attachments":[null,{"id":"u","size":3},"x"]}')["attachments"] == [
+        None,
+        {"id": "u"},
+        "x",
+    ]
+
+
+def test_nobody_writes_as_deep_as_a_server_can_nest() -> None:
+    def nested(text: str, depth: int) -> Any:
+        return {"content": nested(text, depth - 1)} if depth else text
+
+    for depth, same in ((3, False), (50, True)):
+        ours, theirs = (item("mail", displayableParts=[nested(text, depth)]) for text in ("a", "b"))
+        assert alike(ours, theirs) is same

@@ -393,3 +393,47 @@ async def test_a_request_that_is_cancelled_leaves_the_transport_usable() -> None
         with pytest.raises(asyncio.CancelledError):
             await task
         assert await got(url, transport) == b"x"
+
+
+async def test_who_speaks_first_speaks_no_tls() -> None:
+    async def act(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"220 mail.example.com ESMTP\r\n")
+        await reader.read(1)
+        writer.close()
+
+    server = await asyncio.start_server(act, "127.0.0.1", 0)
+    async with server:
+        with pytest.raises(Unreachable, match="does not speak TLS"):
+            await got(f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}", AioTransport())
+
+
+@pytest.mark.parametrize("url", ["ftp://127.0.0.1", "http://127.0.0.1:99999", "http://"])
+async def test_addresses_that_are_none(url: str) -> None:
+    with pytest.raises(ServerNonsense):
+        await got(url)
+
+
+async def test_a_good_beginning_does_not_excuse_a_trickle() -> None:
+    gate = asyncio.Event()
+    now = 0.0
+
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(JSON + b"Content-Length: 100000\r\n\r\n" + bytes(5000))
+        await writer.drain()
+        await gate.wait()
+        writer.write(b"x")
+        await writer.drain()
+        await reader.read()
+
+    transport = AioTransport()
+    async with serving(handler) as url:
+        async with transport.send(Request("GET", url + "/x", timeout=10.0)) as response:
+            response._clock, response._mark = lambda: now, 0.0  # type: ignore[attr-defined]
+            chunks = response.chunks()
+            now = 11.0  # 5,000 bytes in 11 s will do
+            assert sum([len(await anext(chunks))]) == 5000
+            now = 22.0  # one in the next 11 s will not
+            gate.set()
+            with pytest.raises(Silence, match="hardly"):
+                await anext(chunks)
+        await transport.aclose()

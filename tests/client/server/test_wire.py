@@ -210,3 +210,26 @@ def test_texts_a_database_can_hold() -> None:
     assert wire.text_of("a\ud800b") == "a?b"
     assert wire.text_of(7) == ""
     assert [wire.int_of(value) for value in (3, -1, 2**63, True, "3", 1.5, None)] == [3, 0, 0, 0, 0, 0, 0]
+
+
+def test_a_reply_of_more_values_than_memory_holds_is_not_parsed() -> None:
+    with pytest.raises(ValueError, match="more values"):
+        wire.parsed(b"[" + b"0," * wire.VALUES + b"0]")
+    assert len(wire.parsed(b"[" + b"0," * 1000 + b"0" + b" " * wire.DENSE + b"]")[0]) == 1001  # long, yet few
+
+
+@pytest.mark.parametrize("write", [wire.canonical, wire.exact])
+def test_what_is_nested_too_deeply_can_not_be_written(write: wire.Canonical) -> None:
+    value: list[Any] = []
+    for _ in range(100_000):
+        value = [value]
+    with pytest.raises(ValueError, match="too deeply"):
+        write(value)
+
+
+@pytest.mark.parametrize(
+    ("key", "match"), [({"id": math.nan}, "a key that is none"), ({"id": "x" * wire.DENSE}, "a key of 1,04")]
+)
+def test_keys_that_can_not_be_kept(key: Any, match: str) -> None:
+    with pytest.raises(ServerNonsense, match=match):
+        wire.key_of("Changes.getSyncKey", {"syncKey": key}, wire.exact)

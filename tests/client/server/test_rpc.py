@@ -1,0 +1,97 @@
+"""How one reply is judged, and what a call makes of trouble that concerns everyone."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import httpx
+import pytest
+
+from kerio_resync.errors import FolderDenied, Interrupted, Overloaded, ResyncError, ServerNonsense, ServerRefused
+from kerio_resync.events import Paused
+from kerio_resync.server.kerio import KerioMailbox
+from kerio_resync.server.rpc import SMALL, Garbled, gathered, judged
+from tests.client.server.test_kerio import ORIGIN, Scripted, mail, opened
+
+
+def test_a_result_is_what_the_reply_says_whatever_its_status() -> None:
+    for status in (200, 404, 500):
+        assert judged("Mails.get", status, {}, b'{"result":{"list":[]}}')[0] == {"list": []}
+
+
+@pytest.mark.parametrize(
+    ("status", "data", "kind"),
+    [
+        (200, b'{"error":{"code":1004,"message":"no"},"result":{}}', FolderDenied),
+        (200, b'{"result":', Garbled),
+        (200, b"{}", ServerNonsense),
+        (200, b"[]", ServerNonsense),
+        (200, b'{"result":[]}', ServerNonsense),
+        (200, b"<html>", ServerNonsense),
+        (403, b"{}", ServerRefused),
+        (403, b'{"result":null}', ServerRefused),
+        (503, b"[]", Overloaded),
+        (503, b"busy", Overloaded),
+        (500, b'{"result":', ServerNonsense),
+    ],
+)
+def test_any_other_reply_is_an_error(status: int, data: bytes, kind: type[ResyncError]) -> None:
+    with pytest.raises(kind) as caught:
+        judged("Mails.get", status, {}, data)
+    assert type(caught.value) is kind
+
+
+def test_what_a_gateway_lost_may_have_been_done() -> None:
+    with pytest.raises(Overloaded):
+        judged("Mails.get", 502, {}, b"[]")
+    with pytest.raises(Interrupted):
+        judged("Mails.create", 502, {}, b"[]", idempotent=False)
+
+
+def test_a_pause_that_several_are_told_of_is_told_once() -> None:
+    server = Scripted()
+    refusals = [httpx.Response(503, headers={"Retry-After": "30"}) for _ in range(2)]
+
+    def by_ids(params: dict[str, Any]) -> Any:
+        return refusals.pop() if refusals else {"result": [mail(one[1:]) for one in params["ids"]]}
+
+    async def answer(request: httpx.Request) -> httpx.Response:
+        await asyncio.sleep(1)  # so that both are under way when the first is refused
+        return server.answer(request)
+
+    server.methods["Mails.getById"] = by_ids
+    server.router.routes.clear()
+    server.router.post(f"{ORIGIN}/webmail/api/jsonrpc/").mock(side_effect=answer)
+
+    async def work(mailbox: KerioMailbox) -> list[int]:
+        found = await asyncio.gather(*(mailbox.by_ids("mail", [f"m{n}"]) for n in range(2)))
+        return [len(each.items) for each in found]
+
+    assert opened(server, work) == [1, 1]
+    assert [event.seconds for event in server.events if isinstance(event, Paused)] == [30.0]
+
+
+def test_a_short_answer_that_is_long_is_nonsense_at_once() -> None:
+    """What tells little has no items of which fewer could be asked for."""
+    server = Scripted({"Changes.getSyncKey": lambda params: httpx.Response(200, content=b" " * (SMALL + 1))})
+    with pytest.raises(ServerNonsense, match="more than"):
+        opened(server, lambda mailbox: mailbox.key())
+    assert server.calls["Changes.getSyncKey"] == 1
+
+
+async def test_the_first_error_ends_the_others_and_comes_out_alone() -> None:
+    ended: list[str] = []
+
+    async def fail() -> None:
+        raise FolderDenied("no")
+
+    async def wait() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.append("cancelled")
+
+    with pytest.raises(FolderDenied, match="no"):
+        await gathered([wait(), fail()])
+    assert ended == ["cancelled"]
