@@ -3,6 +3,7 @@
     ResyncError                     .scope: item | folder | run     .retryable
     ├─ ServerTrouble  retryable
     │  ├─ Unreachable               surely not processed                → repeat anything
+    │  │  └─ Untrusted              its certificate is not trusted      → stop, and say what to do
     │  ├─ Interrupted               unknown whether processed           → repeat only what is idempotent
     │  └─ Overloaded .retry_after                                       → everyone waits
     ├─ ServerRefused  .code .method
@@ -62,6 +63,12 @@ class ServerTrouble(ResyncError):
 
 class Unreachable(ServerTrouble):
     """Surely not processed: no connection, or refused before the request was read. Anything may be repeated."""
+
+
+class Untrusted(Unreachable):
+    """The server does not prove that it is the one that was asked for. Waiting does not help."""
+
+    retryable = False
 
 
 class Interrupted(ServerTrouble):

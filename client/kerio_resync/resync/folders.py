@@ -72,10 +72,10 @@ async def refresh_folders(run: Run) -> list[Folder]:
         told = tuple({each.id: each for each in (*told, *again)}.values())
     sound, looping = without_loops(told)
     for each in looping:
-        await run.skip("folder", each.id, "it is inside itself, or its id is used twice")
+        await run.skip("folder", each.id, f"{each.name!r} is inside itself, or its id is used twice")
     for each in sound:
         if each.kind and not each.readable:
-            await run.skip("folder", each.id, "the server does not let you read it")
+            await run.skip("folder", each.id, f"the server does not let you read {each.name!r}")
     run.folders = {each.id: each for each in sound}
     await run.store.put(SetFolders(tuple(sound), {each.id: rank(each) for each in sound}))
     listed = {row.folder.id for row in await run.store.folders() if row.listed}
@@ -98,7 +98,7 @@ async def list_into(run: Run, folder: Folder, position: Position) -> None:
         except (FolderDenied, ItemGone, ServerNonsense) as error:
             if isinstance(error, ServerNonsense) and error.scope != "folder":
                 raise
-            await run.skip("folder", folder.id, str(error) or type(error).__name__)
+            await run.skip("folder", folder.id, f"{folder.name!r}: {str(error) or type(error).__name__}")
     run.meter.listed(folder.id, (), done=True)
     run.meter.tally.folders_done += 1
 

@@ -16,7 +16,15 @@ from typing import TypeVar
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
 
-from kerio_resync.errors import Interrupted, Overloaded, ResyncError, ServerNonsense, SessionExpired, Unreachable
+from kerio_resync.errors import (
+    Interrupted,
+    Overloaded,
+    ResyncError,
+    ServerNonsense,
+    SessionExpired,
+    Unreachable,
+    Untrusted,
+)
 from kerio_resync.events import Listener, Retrying, nobody
 from kerio_resync.server.inflate import TooLong
 
@@ -67,6 +75,8 @@ def verdict(error: BaseException, at: Situation) -> float | None:
     """Seconds to wait before the call is made again; None: the error is the result."""
     wait: float
     match error:
+        case Untrusted():
+            return None
         case SessionExpired():
             return 0.0 if at.seen < SESSIONS else None
         case Unreachable():

@@ -22,7 +22,7 @@ from urllib.parse import urljoin, urlsplit
 import aiohttp
 from yarl import URL
 
-from kerio_resync.errors import BadSettings, Interrupted, ResyncError, ServerNonsense, Unreachable
+from kerio_resync.errors import BadSettings, Interrupted, ResyncError, ServerNonsense, Unreachable, Untrusted
 from kerio_resync.server.inflate import TooLong, decoder
 from kerio_resync.server.meter import Meter
 from kerio_resync.server.throttle import Throttle
@@ -246,7 +246,7 @@ def translated(error: BaseException, request: Request) -> ResyncError:
     match error:
         case aiohttp.ClientConnectorCertificateError():
             why = getattr(error.certificate_error, "verify_message", "") or "it can't be verified"
-            return Unreachable(
+            return Untrusted(
                 f"the certificate of {host} is not trusted ({why}); if it is the server's own, name its file as ca_file"
             )
         case aiohttp.ClientConnectorSSLError():

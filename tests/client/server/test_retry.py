@@ -18,6 +18,7 @@ from kerio_resync.errors import (
     SessionExpired,
     TooLarge,
     Unreachable,
+    Untrusted,
 )
 from kerio_resync.events import Event, Retrying
 from kerio_resync.server.retry import NONSENSE, SESSIONS, Backoff, History, Persistence, Situation, verdict
@@ -38,6 +39,7 @@ ONCE = Situation(idempotent=False)
         (Unreachable("x"), Situation(seen=3, elapsed=599.5), 0.5),  # not beyond patience
         (Unreachable("x"), Situation(elapsed=600.0), None),
         (Unreachable("x"), Situation(patience=0.0), None),
+        (Untrusted("x"), FIRST, None),
         (Interrupted("x"), FIRST, 0.125),
         (Interrupted("x"), ONCE, None),  # it may have been processed
         (Silence("x"), FIRST, 0.125),
