@@ -70,7 +70,7 @@ def about(folder: Path) -> dict[str, Any]:
     with contextlib.suppress(OSError):
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), model)
-    asked = ("git", "rev-parse", "--short", "HEAD")
+    asked = ("git", "describe", "--always", "--dirty", "--exclude=*")
     commit = subprocess.run(asked, cwd=ROOT, capture_output=True, text=True, check=False)
     return {
         "processor": model,

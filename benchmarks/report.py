@@ -82,8 +82,10 @@ def write(
         if (folder / f"{name}.png").exists():
             parts += [f"![{name}]({name}.png)", ""]
         parts += [_place(entry), ""]
-        if name in before and before[name] != entry and (moved := compared(before[name]["results"], entry["results"])):
-            parts += [f"Against {before[name]['machine'].get('commit', 'before')}:", "", *moved, ""]
+        old = before.get(name, {})
+        alike = old and old != entry and old["quick"] == entry["quick"]
+        if alike and (moved := compared(old["results"], entry["results"])):
+            parts += [f"Against {old['machine'].get('commit', 'before')}:", "", *moved, ""]
     text = "\n".join([*parts, notes]).rstrip() + "\n"
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "report.md"
