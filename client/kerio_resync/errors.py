@@ -169,6 +169,7 @@ class BadSettings(LocalTrouble):
 # The first that fits; {what} is the call, if there is one.
 _SENTENCES: tuple[tuple[type[ResyncError], str], ...] = (
     (BadCredentials, "The server refused the user name or password ({detail}); check both and run again."),
+    (Untrusted, "The server is not the one it should be: {detail}."),
     (Unreachable, "The server can't be reached: {detail}. Check the address and the network, then run again."),
     (Overloaded, "The server is too busy: {detail}. What was fetched is kept; run again later to go on."),
     (ServerTrouble, "The connection to the server broke: {detail}. What was fetched is kept; run again to go on."),

@@ -15,6 +15,7 @@ TABLE: list[tuple[BaseException, Exit, str]] = [
         "refused the user name or password (no such user)",
     ),
     (errors.Unreachable("connection refused"), Exit.UNFINISHED, "can't be reached: connection refused."),
+    (errors.Untrusted("its certificate is not trusted"), Exit.UNFINISHED, "should be: its certificate is not trusted."),
     (errors.Interrupted("reset"), Exit.UNFINISHED, "connection to the server broke: reset."),
     (errors.Overloaded("503", retry_after=3), Exit.UNFINISHED, "too busy: 503."),
     (errors.ServerTrouble("x"), Exit.UNFINISHED, "connection to the server broke: x."),
