@@ -18,9 +18,8 @@ from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from kerio_mockserver.conditions.line import Link
-
 from benchmarks import packets
+from kerio_mockserver.conditions.line import Link
 
 TOLERANCE = 0.03
 PACKET_TOLERANCE = 0.10

@@ -16,11 +16,10 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+from benchmarks.virtual_time import run
 from kerio_mockserver.conditions.load import Workers
 from kerio_mockserver.conditions.model import Load, Users
 from kerio_mockserver.conditions.users import arrivals
-
-from benchmarks.virtual_time import run
 
 SERVICE_S = 0.1
 TOLERANCE = 0.10
