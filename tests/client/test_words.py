@@ -88,6 +88,9 @@ def test_the_summary_of_an_eventful_run_names_the_first_ten_that_were_skipped() 
         " 5 items taken over from the old cache."
     )
     assert "Local changes: 2 sent, 1 pending, 1 conflict." in lines
+    refused = words.summary_of_rebuild(REPORT | {"outbox_refused": 3, "outbox_pending": 1, "unfinished": True})
+    assert "Local changes: 0 sent, 1 pending, 0 conflicts, 3 refused." in refused
+    assert "Not all local changes are settled; run again to go on." in refused
     assert lines[lines.index("Problems (1):") + 1] == "  The key expired."
     start = lines.index("Skipped (12):")
     assert lines[start + 1] == "  item id0: gone"
