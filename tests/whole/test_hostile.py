@@ -25,10 +25,12 @@ from benchmarks import virtual_time
 from kerio_resync import Report, rebuild, verify
 from kerio_resync.errors import Exit, ResyncError, ServerNonsense, ServerRefused, explain
 from kerio_resync.events import Event, Skipped
+from kerio_resync.model import Folder
+from kerio_resync.resync.folders import without_loops
 from kerio_resync.server.kerio import KerioMailbox
 from kerio_resync.server.transport import Request, Response
 from tests.simulation import ORIGIN, CoreResponse, CoreTransport
-from tests.whole.world import World
+from tests.whole.world import PASSWORD, World
 
 MEMORY = 300 * 2**20  # bytes by which a run may grow
 Params = dict[str, Any]
@@ -260,6 +262,9 @@ def test_lists(attack: str, tmp_path: Path) -> None:
         assert ended.name == "done", ended.error
         left_out = {each for _, each, _ in ended.report.skipped} if ended.report else set()
         assert left_out or not world.differences()
+    if attack.startswith("a page"):
+        assert ended.report is not None
+        assert ended.report.items["mail"] >= 10  # what stands behind that page
     nothing_outside(tmp_path)
 
 
@@ -286,6 +291,46 @@ def nothing_outside(tmp_path: Path) -> None:
     assert {path.name for path in tmp_path.iterdir()} <= {"p"}
     names = {path.name.partition(".")[0] for path in (tmp_path / "p").iterdir()} if (tmp_path / "p").exists() else set()
     assert names <= {"cache", "kerio-resync"}
+
+
+def test_a_list_in_circles_of_a_folder_said_to_be_endless(tmp_path: Path) -> None:
+    huge = each_line(lambda line, _: line.update(messageCount=10**11))
+    ended = attacked(World(tmp_path / "p", mails=30), {"Mails.get": repeated, "Folders.get": huge})
+    assert ended.name in ("done", "ServerNonsense")
+    assert len(ended.requests) < 5000
+
+
+def test_secrets_that_the_server_quotes_go_no_further(tmp_path: Path) -> None:
+    world = World(tmp_path / "p", mails=20)
+    secrets = [PASSWORD]
+
+    def login(result: Any, params: Params) -> Any:
+        secrets.append(result["token"])
+        return result
+
+    def quoting(result: Any, params: Params) -> Any:
+        told = {"code": 1234, "message": f"refused: {' '.join(secrets)}"}
+        return {"result": [], "errors": [{"inputIndex": n, **told} for n in range(len(params["ids"]))]}
+
+    def redirecting(response: CoreResponse, _: Params) -> None:
+        response.status, response.headers["content-type"] = 400, "application/json"
+        response.body = json.dumps({"error": {"code": 1234, "message": " ".join(secrets)}}).encode()
+
+    ended = attacked(world, {"Session.login": login, "Mails.getById": quoting, "GET attachment": redirecting})
+    assert len(secrets) == 2
+    assert any("refused: …" in str(each) for each in ended.events)
+    said = [str([*map(str, ended.events), ended.error, ended.report]).encode()]
+    for text in [*said, *(path.read_bytes() for path in (tmp_path / "p").iterdir())]:
+        assert not any(secret.encode() in text for secret in secrets)
+
+
+def test_a_hundred_thousand_folders_in_a_chain_are_looked_through_at_once() -> None:
+    chain = [Folder(str(n), str(n + 1), "x", None) for n in range(100_000)]
+    began = time.monotonic()
+    assert without_loops(chain) == (chain, [])
+    ring = [*chain, Folder("100000", "50000", "x", None)]
+    assert without_loops(ring) == ([], ring)
+    assert time.monotonic() - began < 10
 
 
 def test_a_change_feed_without_end(tmp_path: Path) -> None:

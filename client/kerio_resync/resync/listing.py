@@ -22,7 +22,7 @@ from kerio_resync.model import Folder, Page
 from kerio_resync.server.mailbox import Mailbox
 
 TAIL = 64  # ids kept as anchors: all of them would have to go between two pages before the listing starts over
-LAPS = 3  # times that a row may be met again far behind it
+LAPS = 8  # times that a row may be met again far behind it, or that the listing may have to start over
 SPARE = 32  # pages beyond what the totals explain, before a listing is called endless
 
 
@@ -87,15 +87,15 @@ def advance(position: Position, page: Page, *, start: int, limit: int, overlap: 
     # Nothing new where there should be: the total promises more than there is (but stepping back meets what is known).
     stuck = end <= position.seen and not fresh and not position.back
     agreed = end >= count and (end == page.total or (end > page.total and rows < limit))
-    mark, laps = _lap(position, fresh)
+    mark, laps = _lap(position, fresh, over=start == 0)
     return Position(end, tail, pages=pages, width=rows or limit, done=not rows or stuck or agreed, mark=mark, laps=laps)
 
 
-def _lap(position: Position, fresh: list[str]) -> tuple[str, int]:
+def _lap(position: Position, fresh: list[str], *, over: bool) -> tuple[str, int]:
     """(mark, laps) after a page that brought the rows `fresh`: the mark is moved on ever more rarely (Brent's way to
     find a cycle), and forgotten where stepping back meets old rows anyway."""
     if position.back:
-        return "", position.laps
+        return "", position.laps + over
     if position.mark in fresh:
         return position.mark, position.laps + 1
     pages = position.pages + 1
