@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kerio_resync.errors import ServerNonsense
-from kerio_resync.model import Folder, Listed, Page
+from kerio_resync.model import Folder, Listed, Malformed, Page
 from kerio_resync.resync.listing import TAIL, Position, advance, ask, list_folder
 
 FOLDER = Folder("f", "", "Inbox", "mail", count=10)
@@ -157,3 +157,31 @@ def test_stepping_back_reaches_further_each_time_and_ends_at_zero() -> None:
     assert starts[0] == 4997
     assert starts[1] == 4997 - TAIL
     assert starts[-1] <= 10
+
+
+async def test_a_list_in_circles_ends_whatever_the_folder_is_said_to_hold() -> None:
+    class Circling(Living):
+        async def page(self, folder: Folder, start: int, limit: int, *, whole: bool = False) -> Page:
+            self.asked.append((start, limit))
+            return page([(start + n) % 500 for n in range(limit)], start, 2**62)
+
+    living = Circling([])
+    folder = Folder("f", "", "Inbox", "mail", count=10**12)
+    with pytest.raises(ServerNonsense):
+        async for _ in list_folder(living, folder, Position(), limit=10, overlap=3):  # type: ignore[arg-type]
+            assert len(living.asked) < 2000
+
+
+async def test_a_page_of_which_nothing_can_be_read_is_no_end() -> None:
+    class Broken(Living):
+        async def page(self, folder: Folder, start: int, limit: int, *, whole: bool = False) -> Page:
+            found = await super().page(folder, start, limit)
+            return found if start else Page((), 0, found.total, malformed=(Malformed("", "broken"),) * len(found.rows))
+
+    assert await listing(Broken(list(range(40))), limit=10) >= set(range(10, 40))
+
+
+async def test_a_total_that_ends_after_each_page_is_not_believed_against_the_folder() -> None:
+    living = Living(list(range(40)))
+    living.total = lambda true: min(true, sum(living.asked[-1]))
+    assert await listing(living, limit=10) == set(range(40))
