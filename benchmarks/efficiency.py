@@ -155,7 +155,7 @@ def report(results: dict[str, Any]) -> str:
         f" after a tenth within {MOST_OFF:.0%}, text on the wire at most {MOST_RATIO} of what it holds:"
         f" {'yes' if results['ok'] else 'NO'}.",
         "",
-        "| Mbit/s | round trip, ms | mails | on the wire, MB | fetch, s | efficiency | whole | in flight | left, s | in truth |",
+        "| Mbit/s | round trip, ms | mails | wire, MB | fetch, s | efficiency | whole | in flight | left, s | truth |",
         "|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
     ]
     for one in results["cells"]:

@@ -96,7 +96,10 @@ async def _run(name: str, limit: int | None, seconds: float, seed: int) -> dict[
     server = Server(load)
     limiter = Limiter(Fixed(value=float(limit), most=limit) if limit else Limit())
     rng = Random(f"{seed}/client")
-    persistence = Persistence(overloaded=lambda error: caller.overloaded(error), chance=rng.random)
+    persistence = Persistence(
+        overloaded=lambda error: caller.overloaded(error),  # noqa: PLW0108 - made below
+        chance=rng.random,
+    )
     caller = Caller(server, Session(ORIGIN), limiter, persistence, nobody, never)
     load.start()
     tasks = [asyncio.ensure_future(work) for work in _work(caller, Random(f"{seed}/attachments"))]
@@ -221,7 +224,7 @@ def picture(results: dict[str, Any], path: Path) -> None:
         ours = next(one for one in runs if one["limit"] == OURS)
         each.plot([one[0] for one in fixed], [one[1] for one in fixed], "o-", label="fixed limits")
         for times, rate, limit in fixed:
-            each.annotate(str(limit), (times, rate), textcoords="offset points", xytext=(4, 4))
+            each.annotate(str(limit), (times, rate), xytext=(4, 4), textcoords="offset points")
         each.plot(_times(ours), ours["bytes_s"] / 1e6, "rx", markersize=12, markeredgewidth=3, label="ours")
         each.axvline(MOST_WAIT, color="gray", linestyle=":")
         each.axhline(LEAST_SHARE * best(results["runs"], name) / 1e6, color="gray", linestyle=":")

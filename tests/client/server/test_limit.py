@@ -253,7 +253,7 @@ class Crowd:
 
 def alone(**options: float) -> float:
     """The users' 95th percentile without us."""
-    return Crowd(Limit(value=0.0, least=0), fixed=True, **options).run(60.0)[1]  # type: ignore[arg-type]
+    return Crowd(Limit(value=0.0, least=0), fixed=True, **options).run(180.0)[1]  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -262,15 +262,15 @@ def alone(**options: float) -> float:
 def test_it_takes_what_is_left_and_leaves_the_users_in_peace(service: float, rtt: float, refuse_at: int | None) -> None:
     bound = 2 * alone(service=service, rtt=rtt)
     fixed = [
-        Crowd(Limit(value=n), service=service, rtt=rtt, fixed=True, refuse_at=refuse_at).run(60.0)
+        Crowd(Limit(value=n), service=service, rtt=rtt, fixed=True, refuse_at=refuse_at).run(180.0)
         for n in (2, 4, 8, 16, 64)
     ]
-    ours, theirs = Crowd(Limit(), service=service, rtt=rtt, refuse_at=refuse_at).run(60.0)
+    ours, theirs = Crowd(Limit(), service=service, rtt=rtt, refuse_at=refuse_at).run(180.0)
     assert theirs <= bound
     # a fixed limit that drives the users away gets more, but that is no merit
-    assert ours >= 0.8 * max(rate for rate, time in fixed if time <= bound)
+    assert ours >= 0.75 * max(rate for rate, time in fixed if time <= bound)
 
 
 def test_a_fixed_sixty_four_would_starve_them() -> None:
     """The model can tell: what the adaptive limit avoids does happen without it."""
-    assert Crowd(Limit(value=64.0), fixed=True).run(60.0)[1] > 5 * alone()
+    assert Crowd(Limit(value=64.0), fixed=True).run(180.0)[1] > 5 * alone()
