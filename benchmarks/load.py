@@ -192,7 +192,7 @@ def report(results: dict[str, Any]) -> str:
             "",
             f"### {name}",
             "",
-            "| in flight | MB/s | of the best | users' p95, ms | without us | times | turned away | refused | in pause |",
+            "| in flight | MB/s | of the best | users' p95, ms | alone | times | turned away | refused | in pause |",
             "|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
         ]
         lines += [_row(one, top) for one in _of(runs, name)]
