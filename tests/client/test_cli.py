@@ -27,9 +27,10 @@ class Result:
     """What a library call gives back, as far as the command line looks at it."""
 
     ok: bool = True
+    unfinished: bool = False
 
     def as_json(self) -> dict[str, Any]:
-        return REPORT | VERDICT | {"ok": self.ok}
+        return REPORT | VERDICT | {"ok": self.ok, "unfinished": self.unfinished}
 
 
 REPORT: dict[str, Any] = {
@@ -48,6 +49,7 @@ class Library:
         self.options: dict[str, Any] = {}
         self.error: BaseException | None = None
         self.ok = True
+        self.unfinished = False
 
     async def rebuild(self, settings: Settings, listen: Listener) -> Result:
         self.settings.append(settings)
@@ -56,7 +58,7 @@ class Library:
         await asyncio.sleep(0)
         if self.error:
             raise self.error
-        return Result()
+        return Result(unfinished=self.unfinished)
 
     async def verify(self, settings: Settings, listen: Listener, **options: bool) -> Result:
         self.options = options
@@ -116,6 +118,15 @@ def test_a_rebuild_is_told_and_summed_up(call: Call, library: Library, tmp_path:
     settings = library.settings[0]
     assert (settings.server, settings.user, settings.profile) == ("https://mail.example.com", "jane", tmp_path)
     assert settings.password.get_secret_value() == PASSWORD
+
+
+def test_a_rebuild_that_leaves_local_changes_pending_is_unfinished(
+    call: Call, library: Library, tmp_path: Path
+) -> None:
+    library.unfinished = True
+    code, out, err = call("--profile", tmp_path, "rebuild", *SERVER)
+    assert (code, err) == (4, "Logging in\n")
+    assert "Not all local changes are settled; run again to go on." in out.splitlines()
 
 
 def test_options_become_settings_and_the_next_run_remembers_what_lasts(
