@@ -7,7 +7,7 @@ What a fault does to a reply on its way is acted out here as the client's transp
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from urllib.parse import unquote, urlsplit
@@ -28,7 +28,7 @@ async def nothing(request: Request) -> None:
 @dataclass(slots=True)
 class CoreResponse:
     status: int
-    headers: dict[str, str]
+    headers: Mapping[str, str]
     body: bytes
     cut: int | None = None
     wire_bytes: int = 0

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from kerio_mockserver.conditions.presets import PRESETS
 from kerio_mockserver.testing import running
-
 from kerio_resync import Settings, digest, rebuild
 from kerio_resync.events import Event, Progress
 
