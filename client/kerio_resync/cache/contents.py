@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import sqlite3
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Final
 
 from kerio_resync.cache import items
@@ -114,7 +115,7 @@ def put_salvaged(tables: Tables, fact: PutSalvaged) -> None:
         if row is None:
             continue
         try:
-            whole = _copy(tables, tables.old(found.path), each, row[0])
+            whole = _copy(tables, found.path, each, row[0])
         except _Unreadable:
             whole = False
         if whole:
@@ -127,11 +128,11 @@ class _Unreadable(Exception):
     """The old file could not be read; an error of the new file is another thing."""
 
 
-def _copy(tables: Tables, old: sqlite3.Connection, content: OldContent, attachment: int) -> bool:
+def _copy(tables: Tables, old: Path, content: OldContent, attachment: int) -> bool:
     digest, offset = hashlib.sha256(), 0
     while offset < content.size:
         try:
-            data = chunk(old, "chunk", content.number, offset)
+            data = chunk(tables.old(old), "chunk", content.number, offset)
         except sqlite3.Error as error:
             raise _Unreadable from error
         if not data:

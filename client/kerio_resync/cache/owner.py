@@ -87,8 +87,8 @@ class Owner:
         """Commits what was told, closes the file. Raises what ended the work if nobody was told of it yet."""
         self._closing = True
         self._told.set()
-        if self._task is not None:
-            await asyncio.shield(self._task)
+        assert self._task is not None
+        await asyncio.shield(self._task)
         if not self._known:
             self._check_failure()
 

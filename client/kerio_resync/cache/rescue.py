@@ -25,7 +25,6 @@ from kerio_resync.cache.reading import chunk
 from kerio_resync.cache.schema import check_header
 from kerio_resync.cache.store import Store
 from kerio_resync.cache.sums import item_sum
-from kerio_resync.cache.trouble import translated
 from kerio_resync.errors import BadSettings, CacheDamaged
 from kerio_resync.model import Item
 
@@ -93,7 +92,7 @@ async def rescue(path: Path, store: Store) -> Rescued:
     if not exists(path):
         return Rescued()
     try:
-        line = await _open(path)
+        line = await Line.open(path, readonly=True)
     except (CacheDamaged, BadSettings) as error:
         return Rescued(uncounted=True, aside=keep_aside(path), reasons=(str(error),))
     try:
@@ -126,18 +125,6 @@ async def _carry_from_old_format(line: Line, store: Store, tally: Tally) -> Resc
     for reason in carried.reasons:
         tally.lost(CacheDamaged(reason))
     return tally.rescued()
-
-
-async def _open(path: Path) -> Line:
-    """A way to read the file; a lock that another program holds is CacheInUse, what else fails is damage."""
-    line = await Line.open(path, readonly=True)
-    try:
-        with translated(path):
-            await line.run(lambda db: db.execute("SELECT count(*) FROM sqlite_master").fetchone())
-    except BaseException:
-        await line.close()
-        raise
-    return line
 
 
 async def _carry_changes(line: Line, store: Store, tally: Tally) -> None:

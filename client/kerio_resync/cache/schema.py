@@ -17,6 +17,7 @@ alone begin with `local:`. What SQLite older than 3.37 can't do (STRICT) is refu
 from __future__ import annotations
 
 import sqlite3
+from contextlib import suppress
 from typing import Final
 
 from kerio_resync.errors import BadSettings, CacheDamaged
@@ -264,7 +265,7 @@ def lay_out(db: sqlite3.Connection, identity: Identity) -> None:
         db.execute(f"PRAGMA user_version = {USER_VERSION}")
         db.execute("COMMIT")
     except BaseException:
-        if db.in_transaction:
+        with suppress(sqlite3.Error):  # some errors have undone it all already
             db.execute("ROLLBACK")
         raise
 

@@ -73,11 +73,11 @@ class Store:
                 identity = await line.run(check_header)
                 if not readonly:
                     await line.run(_prepare)
+            store = cls(path, identity, line)
+            await store._owner.start()
         except BaseException:
             await line.close()
             raise
-        store = cls(path, identity, line)
-        await store._owner.start()
         return store
 
     async def close(self) -> None:
@@ -93,7 +93,7 @@ class Store:
         await self._owner.ask(lambda tables: None, commits=True)
 
     async def release(self) -> None:
-        """Lets go of the old caches that contents were copied from."""
+        """Closes the old caches from which `PutSalvaged` copied; they are opened again if need be."""
         await self._owner.ask(lambda tables: tables.close(), commits=True)
 
     async def finish(self, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
@@ -174,10 +174,6 @@ class Store:
         while data := await self._read(partial(reading.chunk, table="outbox_chunk", attachment=file, offset=offset)):
             yield data
             offset += len(data)
-
-    async def let_go(self) -> None:
-        """Closes the old cache from which `PutSalvaged` copied; it is opened again if need be."""
-        await self._owner.ask(lambda tables: tables.close())
 
     async def _read(self, work: Callable[[sqlite3.Connection], T]) -> T:
         return await self._owner.ask(lambda tables: work(tables.db))

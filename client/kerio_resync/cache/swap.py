@@ -42,7 +42,7 @@ async def swap(new: Store | Path, current: Path) -> None:
     """
     store, path = (new, new.path) if isinstance(new, Store) else (None, new)
     if store is not None:
-        await store.let_go()
+        await store.release()
     old = await _lock(current) if exists(current) else None
     try:
         if store is not None:
@@ -98,7 +98,7 @@ def _fold(db: sqlite3.Connection, path: Path) -> None:
         db.execute("SELECT count(*) FROM sqlite_master").fetchone()  # takes up a log or a journal that a kill left
         db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
         mode = db.execute("PRAGMA journal_mode = DELETE").fetchone()[0]
-    if mode != "delete":
+    if mode != "delete":  # pragma: no cover - SQLite says "locked" instead, today; all depends on it
         raise CacheInUse(f"{path} is open in another program")
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from kerio_resync.cache.lock import ProfileLock
-from kerio_resync.errors import CacheInUse
+from kerio_resync.errors import BadSettings, CacheInUse
 
 CHILD = """
 import sys
@@ -63,3 +63,10 @@ def test_its_files_are_the_owners_alone(tmp_path: Path) -> None:
 
 def test_no_folder_no_holder(tmp_path: Path) -> None:
     assert ProfileLock(tmp_path / "missing").holder() == ""
+
+
+def test_a_lock_that_can_not_be_is_said(tmp_path: Path) -> None:
+    (tmp_path / "kerio-resync.lock").mkdir()
+    assert ProfileLock(tmp_path).holder() == ""
+    with pytest.raises(BadSettings), ProfileLock(tmp_path):
+        pass

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from kerio_resync.cache.facts import AddChange, LocalChange, LocalFile
-from kerio_resync.cache.outbox import Outbox
+from kerio_resync.cache.facts import AddChange, ChangeState, LocalChange, LocalFile
+from kerio_resync.cache.outbox import Outbox, followed
 from tests.client.cache.world import FOLDERS, filled, mail, rows
 
 FILE = LocalFile("plan.pdf", "application/pdf", bytes(range(256)) * 2000, "cid")
@@ -95,3 +95,60 @@ async def test_the_loser_of_a_conflict_is_kept_in_a_local_folder(tmp_path: Path)
     assert rows(tmp_path / "cache.db", "SELECT name, state, size FROM mail_attachment") == [
         ("plan.pdf", "done", len(FILE.data))
     ]
+
+
+async def test_an_attempt_may_leave_a_trace(tmp_path: Path) -> None:
+    cache = await filled(tmp_path / "cache.db")
+    outbox = Outbox(cache)
+    name = await outbox.add("create", "mail", folder_id="inbox")
+    assert [each.trace for each in await outbox.list()] == [""]
+    await outbox.sending(name, "looked for in inbox")
+    assert [each.trace for each in await outbox.list()] == ["looked for in inbox"]
+    await outbox.again(name)
+    await outbox.sending(name)
+    assert [each.trace for each in await outbox.list()] == [""]
+    await cache.close()
+
+
+async def test_what_was_sent_may_know_its_version(tmp_path: Path) -> None:
+    cache = await filled(tmp_path / "cache.db")
+    outbox = Outbox(cache)
+    known, unknown, refused = [await outbox.add("edit", "mail", item_id=each) for each in "abc"]
+    await outbox.sent(known, version=7)
+    await outbox.sent(unknown)
+    await outbox.refused(refused, "version 9")
+    assert [each.version for each in await outbox.list(["sent", "refused"])] == [7, 0, 0]
+    await cache.close()
+
+
+async def test_what_was_sent_is_followed_by_those_that_build_on_it(tmp_path: Path) -> None:
+    cache = await filled(tmp_path / "cache.db")
+    outbox = Outbox(cache)
+    made = await outbox.add("create", "mail", folder_id="inbox")
+    moved = await outbox.add("move", "mail", item_id="1", target_id="work")
+    moved_on = await outbox.add("move", "mail", item_id="2", target_id="work")
+    alone = await outbox.add("flags", "mail", item_id="9")
+    for name, new_id in ((made, "n"), (moved, "2"), (moved_on, "3"), (alone, "")):
+        await outbox.sent(name, new_id)
+    states: tuple[ChangeState, ...] = ("pending", "sending", "sent")
+    assert followed(await outbox.list(states)) == frozenset()
+    await outbox.add("edit", "mail", item_id=f"local:{made}")
+    last = await outbox.add("flags", "mail", item_id="3")
+    assert followed(await outbox.list(states)) == {made, moved, moved_on}
+    await outbox.withdraw(last)
+    assert followed(await outbox.list(states)) == {made}
+    await cache.close()
+
+
+async def test_one_that_may_have_been_created_is_told_from_its_like(tmp_path: Path) -> None:
+    """Two alike: of the first it is known what it became, of the second not whether it became anything."""
+    cache = await filled(tmp_path / "cache.db")
+    outbox = Outbox(cache)
+    first, second = [await outbox.add("create", "note", folder_id="notes") for _ in range(2)]
+    other = await outbox.add("create", "note", folder_id="elsewhere")
+    await outbox.sent(first, "n1")
+    await outbox.sent(other, "n2")
+    assert followed(await outbox.list(("pending", "sent"))) == frozenset()
+    await outbox.sending(second)
+    assert followed(await outbox.list(("sending", "sent"))) == {first}
+    await cache.close()

@@ -101,11 +101,65 @@ async def test_the_folder_conflicts_comes_over(tmp_path: Path) -> None:
     for items in (1, 0):
         found = await rescue(tmp_path / "old.db", new)
         assert (found.items, found.unreadable) == (items, 0)
+        assert ("1 items of the local folder Conflicts were taken over." in found.sentences()) == bool(items)
     assert await new.check() == ()
     await new.close()
     assert rows(tmp_path / "new.db", "SELECT folder, summary, id FROM event") == [
         ("Conflicts", "mine", f"local:{names[2]}")
     ]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "UPDATE item SET title = 'other' WHERE id LIKE 'local:%'",
+        "UPDATE chunk SET data = zeroblob(length(data))",
+        "DELETE FROM attachment",
+    ],
+)
+async def test_an_item_of_conflicts_that_does_not_hold_is_counted(tmp_path: Path, damage: str) -> None:
+    names = await old_cache(tmp_path / "old.db")
+    old = await Store.open(tmp_path / "old.db")
+    for name in names[2:4]:
+        await Outbox(old).conflict(name, mail("e", kind="event", title="mine"), "newer", [FILE])
+    await old.close()
+    db = sqlite3.connect(tmp_path / "old.db")
+    with db:
+        db.execute(damage)
+    db.close()
+    new = await filled(tmp_path / "new.db")
+    found = await rescue(tmp_path / "old.db", new)
+    assert (found.changes, found.items, found.unreadable) == (6, 0, 2)
+    assert found.aside is not None
+    await new.close()
+
+
+async def test_items_of_conflicts_that_can_not_be_found_are_uncounted(tmp_path: Path) -> None:
+    await old_cache(tmp_path / "old.db")
+    db = sqlite3.connect(tmp_path / "old.db")
+    db.executescript("ALTER TABLE folder RENAME COLUMN standing TO gone")
+    db.close()
+    new = await filled(tmp_path / "new.db")
+    found = await rescue(tmp_path / "old.db", new)
+    assert (found.changes, found.items, found.uncounted) == (6, 0, True)
+    assert "standing" in found.why
+    await new.close()
+
+
+async def test_an_outbox_that_is_not_there_is_not_taken_for_an_empty_one(tmp_path: Path) -> None:
+    await old_cache(tmp_path / "old.db")
+    db = sqlite3.connect(tmp_path / "old.db")
+    db.executescript(
+        "PRAGMA writable_schema = 1;"
+        "DELETE FROM sqlite_master WHERE tbl_name IN ('outbox', 'sqlite_sequence') OR type = 'view'"
+    )
+    db.close()
+    new = await filled(tmp_path / "new.db")
+    found = await rescue(tmp_path / "old.db", new)
+    assert (found.changes, found.uncounted) == (0, True)
+    assert "the end of the outbox can't be found" in found.reasons
+    assert found.aside is not None
+    await new.close()
 
 
 async def test_no_old_cache_nothing_to_rescue(tmp_path: Path) -> None:

@@ -163,3 +163,49 @@ async def test_what_does_not_hold_is_counted(tmp_path: Path) -> None:
     assert len(await old.take([wanted(mail(each)) for each in "123"])) == 2
     assert old.unreadable == 1
     await old.close()
+
+
+async def test_what_is_newer_here_already_stays(tmp_path: Path) -> None:
+    await old_cache(tmp_path / "old.db")
+    newer = replace(MAIL, watermark=9, title="newer")
+    new = await filled(tmp_path / "new.db", PutItems((newer,)))
+    assert await take_all(tmp_path / "old.db", new, MAIL) == 1
+    assert await new.watermarks([MAIL.id]) == {MAIL.id: 9}
+    assert await states(new) == ["wanted"] * 3
+    await new.close()
+
+
+async def test_an_old_cache_that_is_gone_meanwhile_costs_its_contents_alone(tmp_path: Path) -> None:
+    await old_cache(tmp_path / "old.db")
+    new = await filled(tmp_path / "new.db")
+    old = Old(tmp_path / "old.db")
+    (found,) = await old.take([wanted(MAIL)])
+    await old.close()
+    (tmp_path / "old.db").unlink()
+    await new.put(PutSalvaged(found))
+    assert await states(new) == ["wanted"] * 3
+    assert await new.check() == ()
+    await new.close()
+
+
+async def test_rows_are_taken_around_the_pages_that_can_not_be_read(tmp_path: Path) -> None:
+    some = [mail(f"m{n:03}", text="y" * 1500) for n in range(60)]
+    await old_cache(tmp_path / "old.db", *some)
+    data = bytearray((tmp_path / "old.db").read_bytes())
+    places = [at for at in range(0, len(data), 16384) if data[at : at + 16384].count(b"yyyyyyyy") > 500]
+    data[places[2] : places[2] + 16384] = b"\xff" * 16384
+    (tmp_path / "old.db").write_bytes(data)
+    old = Old(tmp_path / "old.db")
+    found = await old.take([wanted(each) for each in some])
+    assert 1 <= old.unreadable <= 12
+    assert len(found) + old.unreadable == 60
+    await old.close()
+
+
+async def test_an_item_whose_contents_can_not_be_looked_up_is_counted(tmp_path: Path) -> None:
+    await old_cache(tmp_path / "old.db")
+    change(tmp_path / "old.db", "ALTER TABLE attachment RENAME COLUMN sha256 TO gone")
+    old = Old(tmp_path / "old.db")
+    assert await old.take([wanted(MAIL)]) == ()
+    assert old.unreadable == 1
+    await old.close()

@@ -10,6 +10,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
+import threading
 from collections import namedtuple
 from pathlib import Path
 from typing import Any
@@ -17,12 +18,14 @@ from typing import Any
 import pytest
 
 from kerio_resync.cache import owner
-from kerio_resync.cache.facts import Apply, PutContent, PutItems, SetMeta, Skip, Want
+from kerio_resync.cache.facts import Apply, OmitAttachment, PutContent, PutItems, SetMeta, Skip, Want
 from kerio_resync.cache.line import Line
 from kerio_resync.cache.reading import StoredItem
 from kerio_resync.cache.store import Store
+from kerio_resync.cache.tables import Tables
 from kerio_resync.errors import BadSettings, CacheDamaged, CacheInUse, LocalTrouble, NotEnoughSpace
 from tests.client.cache.world import FOLDERS, IDENTITY, attachment, filled, listed, mail, names, rows, size, whole
+from tests.virtual_time import run
 
 Usage = namedtuple("Usage", "total used free")
 
@@ -50,6 +53,7 @@ async def test_it_opens_again_as_whose_it_is(tmp_path: Path) -> None:
     await cache.close()
     again = await reopened(tmp_path / "cache.db")
     assert (again.identity, await again.meta("a"), await again.meta("x")) == (IDENTITY, "b", None)
+    assert [each.folder.id for each in await again.folders()] == ["inbox", "people", "work", "root"]
     await again.close()
     await again.close()
 
@@ -434,4 +438,60 @@ async def test_a_killed_writer_loses_nothing_that_was_flushed(tmp_path: Path, fl
     assert await again.check() == ()
     assert (await again.totals()).items["mail"] >= flushed
     await again.put(FOLDERS)
+    await again.close()
+
+
+def test_what_is_told_is_committed_when_its_time_has_come(tmp_path: Path) -> None:
+    async def main() -> list[object]:
+        cache = await filled(tmp_path / "cache.db")
+        await cache.put(PutItems((mail("1"),)))
+        found = []
+        for seconds in (owner.AGE / 2, owner.AGE):
+            await asyncio.sleep(seconds)
+            found += [row[0] for row in rows(tmp_path / "cache.db", "SELECT count(*) FROM item")]
+        await cache.close()
+        return found
+
+    assert run(main()) == [0, 1]
+
+
+async def test_a_caller_that_goes_while_it_is_answered_harms_nobody(tmp_path: Path) -> None:
+    cache = await filled(tmp_path / "cache.db")
+    begun, gate = threading.Event(), threading.Event()
+
+    def slowly(tables: Tables) -> None:
+        begun.set()
+        gate.wait(10)
+
+    task = asyncio.create_task(cache._owner.ask(slowly))
+    await asyncio.to_thread(begun.wait, 10)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    gate.set()
+    await cache.put(PutItems((mail("1"),)))
+    assert await cache.watermarks(["1"]) == {"1": 1}
+    await cache.close()
+
+
+async def test_questions_that_mark_rows_are_durable_too(tmp_path: Path) -> None:
+    cache = await filled(
+        tmp_path / "cache.db",
+        PutItems((mail("1", attached=(attachment("a"),)), mail("2"))),
+        OmitAttachment(1, "gone"),
+        Want("work", "mail", (listed("w"),)),
+    )
+    assert [each.id for each in await cache.compare("inbox", (listed("1"), listed("3")), 1)] == ["3"]
+    assert await cache.unseen("inbox", 1) == ("2",)
+    assert [(each.scope, each.reason) for each in await cache.skipped()] == [("attachment", "gone")]
+    await cache.flush()
+    await cache.retry_failed()
+    assert await cache.skipped() == ()
+    (row,) = await cache.wanted(9)
+    assert (row.id, await cache.wanted(9, row.cursor)) == ("w", ())
+    await cache.release()
+    await cache.close()
+    again = await reopened(tmp_path / "cache.db")
+    assert await again.unseen("inbox", 1) == ("2",)
+    assert len(await again.wanted_attachments(9)) == 1
     await again.close()

@@ -79,6 +79,20 @@ async def test_an_open_store_is_closed_and_swapped_in(tmp_path: Path) -> None:
     assert rows(current, MAILS + " ORDER BY id") == [("last",), ("new",)]
 
 
+async def test_an_open_store_becomes_the_first_cache(tmp_path: Path) -> None:
+    store = await filled(tmp_path / "cache.db.next", PutItems((mail("first"),)))
+    await swap(store, tmp_path / "cache.db")
+    assert names(tmp_path) == ["cache.db"]
+    assert rows(tmp_path / "cache.db", MAILS) == [("first",)]
+
+
+async def test_a_sidecar_that_stays_stops_the_seal(tmp_path: Path) -> None:
+    current, _ = await two(tmp_path)
+    (tmp_path / "cache.db-shm").touch()
+    with pytest.raises(CacheInUse, match=r"cache\.db-shm does not go"):
+        await seal(current)
+
+
 async def test_changes_made_since_the_rescue_are_carried_over(tmp_path: Path) -> None:
     current, new = await two(tmp_path)
     old = await Store.open(current)
@@ -148,7 +162,7 @@ async def test_dropping_takes_the_sidecars_too_unless_in_use(tmp_path: Path) -> 
     assert size(current) > 0
     other.close()
     with_live_log(new)
-    for each in (current, new, tmp_path / "missing"):
+    for each in (current, new, tmp_path / "missing", tmp_path / "no folder" / "cache.db"):
         drop(each)
     assert names(tmp_path) == []
 

@@ -74,6 +74,8 @@ def test_wanting_again_keeps_the_newest_version_and_what_was_known() -> None:
     put(found, Want("inbox", "mail", (listed("1", 5, size=9),)), Want("inbox", "mail", (listed("1", 3, None, 0),)))
     (row,) = reading.wanted(found.db, 9, None)
     assert (row.watermark, row.size, row.date) == (5, 9, "2026-03-01T00:00:00Z")
+    put(found, Want("inbox", "mail", (listed("1", 7), listed("1", 6))))
+    assert [row.watermark for row in reading.wanted(found.db, 9, None)] == [7]
 
 
 def test_forgotten_is_gone_with_everything() -> None:
