@@ -211,9 +211,17 @@ def _readable(db: sqlite3.Connection, low: int, high: int) -> list[int]:
         return [row[0] for row in db.execute("SELECT number FROM outbox WHERE number BETWEEN ? AND ?", (low, high))]
     except BROKEN:
         if low == high:
-            return []
+            return _itself(db, low)
     middle = (low + high) // 2
     return _readable(db, low, middle) + _readable(db, middle + 1, high)
+
+
+def _itself(db: sqlite3.Connection, number: int) -> list[int]:
+    """The number, if its row can be read: to end a range SQLite looks at the row after it, which may be the spoilt one."""
+    try:
+        return [row[0] for row in db.execute("SELECT number FROM outbox WHERE number = ?", (number,))]
+    except BROKEN:
+        return []
 
 
 def _change(db: sqlite3.Connection, number: int) -> Change:

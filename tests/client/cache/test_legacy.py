@@ -19,7 +19,7 @@ from kerio_resync.cache.legacy.members import COLUMNS, get_time, joined, put_tim
 from kerio_resync.cache.legacy.reading import Old
 from kerio_resync.cache.legacy.schema import LINE
 from kerio_resync.cache.legacy.writing import Writer
-from kerio_resync.errors import CacheDamaged, CacheInUse
+from kerio_resync.errors import BadSettings, CacheDamaged, CacheInUse
 from kerio_resync.model import KINDS, Folder, Item, Kind
 from kerio_resync.server.items import items_of
 from kerio_resync.server.wire import canonical
@@ -104,6 +104,9 @@ ODD = [
     mail(5, attachments=[attached(0, more=True), attached(1, url=""), attached(2, size=None)]),
     {"id": "m6", "watermark": 6, "subject": "nothing else"},
     mail(7, displayableParts=[{"id": "1", "contentType": "ctTextHtml", "content": "a\0b"}, {}]),
+    mail(9, subject="lone \udc80", headers=[{"type": "mhMessageID", "value": "<9@x>"}]),
+    mail(10, headers=[{"type": "mhMessageID"}]),
+    mail(11, headers=[{"type": "a: b", "value": "c"}]),
     mail(8, **{"from": {"name": "A\tB", "address": "a@b"}, "to": [{"name": "x", "address": "y", "contactId": "z"}]}),
 ]
 
@@ -191,6 +194,22 @@ def test_one_reader_at_a_time(tmp_path: Path) -> None:
         "UPDATE MAIL_HEADERS SET PROPS = '[]'",
         "UPDATE MAIL_HEADERS SET SUBJECT = CAST(x'ff' AS TEXT) WHERE ID = 3",
         "INSERT INTO MAIL_BODIES VALUES (99 * 65536, '1', 0, 1, 'x')",
+        "DELETE FROM MAIL_HEADERS WHERE ID = 3",
+        "INSERT INTO CONTACT_PHOTOS VALUES (65536 + 7, 1, 1, 1)",
+        "UPDATE MAIL_BODIES SET TYPE = 7",
+        "UPDATE MAIL_HEADERS SET SUBJECT = x'41'",
+        "UPDATE MAIL_HEADERS SET WATERMARK = 'x'",
+        "UPDATE MAIL_HEADERS SET PRIORITY = 7",
+        "UPDATE MAIL_HEADERS SET HEADERS = 'no colon'",
+        "UPDATE MAIL_HEADERS SET RECEIVED = '2026-03-01 10:30:00 *0100'",
+        "UPDATE MAIL_HEADERS SET RECEIVED = 'some day'",
+        "UPDATE ATTACHMENTS SET ID = ID + 9 WHERE ID = (SELECT max(ID) FROM ATTACHMENTS)",
+        "UPDATE ATTACHMENTS SET LINES = -1 WHERE LINES IS NOT NULL",
+        "UPDATE PENDING SET CHARS = CHARS + 1",
+        "UPDATE PENDING SET FILES = FILES + 1",
+        "UPDATE PENDING_FILES SET ID = ID + 1",
+        "DELETE FROM PENDING WHERE ID = 2",
+        "DELETE FROM INFO WHERE NAME = 'COUNT_PENDING'",
     ],
 )
 def test_what_does_not_fit_is_damage(harm: str, tmp_path: Path) -> None:
@@ -201,6 +220,64 @@ def test_what_does_not_fit_is_damage(harm: str, tmp_path: Path) -> None:
     db.close()
     with pytest.raises(CacheDamaged):
         read_all(tmp_path / "old.db")
+
+
+def test_what_is_no_file_of_that_format_is_said(tmp_path: Path) -> None:
+    with pytest.raises(BadSettings):
+        Old(tmp_path / "missing")
+    sqlite3.connect(tmp_path / "empty").close()
+    with pytest.raises(CacheDamaged, match=r"is not of format 7\.1"):
+        Old(tmp_path / "empty")
+    with Writer(tmp_path / "nameless", IDENTITY):
+        pass
+    db = sqlite3.connect(tmp_path / "nameless")
+    with db:
+        db.execute("DELETE FROM INFO WHERE NAME = 'ACCOUNT'")
+    db.close()
+    with Old(tmp_path / "nameless") as old, pytest.raises(CacheDamaged, match="does not say ACCOUNT"):
+        assert old.identity
+
+
+def test_who_only_looks_lets_others_look(tmp_path: Path) -> None:
+    write(tmp_path / "old.db", 1, 100)
+    with Old(tmp_path / "old.db", exclusive=False) as one, Old(tmp_path / "old.db", exclusive=False) as other:
+        assert one.identity == other.identity == IDENTITY
+
+
+def test_a_contact_has_its_photo(tmp_path: Path) -> None:
+    (contact,) = made([{"id": "c", "folderId": "f1", "watermark": 1, "photo": {"id": "p", "url": "/p"}}], "contact")
+    with Writer(tmp_path / "old.db", IDENTITY) as writer:
+        writer.folder(FOLDER)
+        writer.item(contact, {0: [b"a pho", b"to"]})
+    with Old(tmp_path / "old.db") as old:
+        (back,) = old.items("contact")
+        assert [(run.place, b"".join(old.content(run))) for run in back.contents] == [(0, b"a photo")]
+        assert made([back.struct], "contact") == [contact]
+    db = sqlite3.connect(tmp_path / "old.db")
+    with db:
+        db.execute("DELETE FROM CONTACT_PHOTOS")
+    db.close()
+    with Old(tmp_path / "old.db") as old, pytest.raises(CacheDamaged, match="a photo is missing"):
+        list(old.items("contact"))
+
+
+def test_many_items_take_several_transactions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, rows in (("one", 2000), ("several", 3)):
+        monkeypatch.setattr("kerio_resync.cache.legacy.writing._COMMIT", rows)
+        write(tmp_path / name, 20, 2000)
+    found = []
+    for name in ("one", "several"):
+        with Old(tmp_path / name) as old:
+            found.append(list(old.items("mail")))
+    assert found[0] == found[1]
+    assert len(found[0]) == 20
+
+
+def test_a_file_whose_writing_failed_is_let_go(tmp_path: Path) -> None:
+    with pytest.raises(KeyError), Writer(tmp_path / "old.db", IDENTITY) as writer:
+        writer.item(made([mail(1)])[0])  # its folder was not written
+    with Old(tmp_path / "old.db") as old, pytest.raises(CacheDamaged):
+        old.folders()  # nobody takes it for a whole one
 
 
 def read_all(path: Path) -> None:

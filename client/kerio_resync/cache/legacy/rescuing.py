@@ -6,6 +6,7 @@ A change that can't be read, or is not whole, is counted and not sent to anybody
 from __future__ import annotations
 
 import sqlite3
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -66,20 +67,16 @@ def _change(db: sqlite3.Connection, path: Path, number: int) -> LocalChange | No
 
 def _numbers(db: sqlite3.Connection) -> tuple[list[int], int]:
     """(the numbers of the changes that can be read, how many more there must be)."""
-    expected, found = 0, list[int]()
     try:
         row = db.execute("SELECT VALUE FROM INFO WHERE NAME = 'COUNT_PENDING'").fetchone()
         expected = int(row[0])
     except (sqlite3.Error, TypeError, ValueError):
         expected = 1  # at least it can't be told that there was none
-    for order in ("ASC", "DESC"):  # from both ends up to where it breaks
-        try:
-            for (number,) in db.execute(f"SELECT ID FROM PENDING ORDER BY ID {order}"):
-                if number in found:
-                    break
-                found.append(number)
-            else:
-                break
-        except sqlite3.Error:
-            continue
+    found = set[int]()
+    for beyond, order, at in ((">", "ASC", -(2**63)), ("<", "DESC", 2**63 - 1)):
+        with suppress(sqlite3.Error):  # from both ends up to where it breaks, each by itself, so that none goes with it
+            sql = f"SELECT ID FROM PENDING WHERE ID {beyond} ? ORDER BY ID {order} LIMIT 1"
+            while (row := db.execute(sql, (at,)).fetchone()) and row[0] not in found:
+                at = row[0]
+                found.add(at)
     return sorted(found), max(0, expected - len(found))

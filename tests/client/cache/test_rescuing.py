@@ -1,0 +1,103 @@
+"""Pending changes out of a file of format 7.1, as a rebuild takes them along."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from kerio_resync.cache.facts import LocalChange, LocalFile
+from kerio_resync.cache.legacy.writing import Writer
+from kerio_resync.cache.outbox import Outbox
+from kerio_resync.cache.rescue import Rescued, rescue
+from tests.client.cache.world import IDENTITY, filled
+
+FILE = LocalFile("plan.pdf", "application/pdf", bytes(range(256)) * 1000, "cid")
+CHANGES = [
+    LocalChange(
+        "u1", "create", "mail", folder_id="f1", made="2026-03-01T09:30:00Z", struct=b'{"subject":"x"}', files=(FILE,)
+    ),
+    LocalChange("u2", "move", "note", item_id="n1", folder_id="f1", target_id="f2", watermark=5),
+    LocalChange("u3", "delete", "mail", item_id="m1", watermark=6),
+    LocalChange("u4", "flags", "mail", item_id="m2", watermark=7, struct=b'{"isSeen":true}'),
+]
+
+
+def old_cache(path: Path, harm: str = "", changes: list[LocalChange] = CHANGES) -> None:
+    with Writer(path, IDENTITY) as writer:
+        for change in changes:
+            writer.pending(change)
+    db = sqlite3.connect(path)
+    db.executescript(harm)
+    db.close()
+
+
+async def test_every_change_comes_over_whole_and_once(tmp_path: Path) -> None:
+    old_cache(tmp_path / "old.db")
+    new = await filled(tmp_path / "new.db")
+    assert await rescue(tmp_path / "old.db", new) == Rescued(changes=4)
+    assert await rescue(tmp_path / "old.db", new) == Rescued(known=4)
+    found = await Outbox(new).list()
+    assert [(each.uuid, each.action, each.kind, each.item_id, each.target_id, each.watermark) for each in found] == [
+        (each.uuid, each.action, each.kind, each.item_id, each.target_id, each.watermark) for each in CHANGES
+    ]
+    assert [(each.made, each.struct) for each in found[:1]] == [("2026-03-01T09:30:00Z", b'{"subject":"x"}')]
+    (file,) = found[0].files
+    assert b"".join([piece async for piece in Outbox(new).file(file.key)]) == FILE.data
+    assert await new.check() == ()
+    await new.close()
+
+
+async def test_no_changes_nothing_to_say(tmp_path: Path) -> None:
+    old_cache(tmp_path / "old.db", changes=[])
+    new = await filled(tmp_path / "new.db")
+    assert (await rescue(tmp_path / "old.db", new)).sentences() == ()
+    await new.close()
+
+
+@pytest.mark.parametrize(
+    ("harm", "changes", "unreadable", "uncounted"),
+    [
+        ("UPDATE PENDING SET CHARS = 1 WHERE ID = 2", 3, 1, False),
+        ("UPDATE PENDING SET STRUCT = '{\"subject\":x}' WHERE ID = 1", 3, 1, False),
+        ("UPDATE PENDING SET ACTION = 9 WHERE ID = 4", 3, 1, False),
+        ("DELETE FROM CONTENT_LINES", 3, 1, False),
+        ("DELETE FROM PENDING WHERE ID = 3", 3, 1, True),  # by the count that INFO has
+        ("DELETE FROM INFO WHERE NAME = 'COUNT_PENDING'", 4, 0, False),
+        ("UPDATE INFO SET VALUE = 'x' WHERE NAME = 'COUNT_PENDING'; DELETE FROM PENDING", 0, 1, True),
+        ("DROP TABLE INFO", 4, 0, False),
+        ("DROP TABLE PENDING", 0, 4, True),
+    ],
+)
+async def test_what_is_not_whole_is_counted_and_not_sent(
+    tmp_path: Path, harm: str, changes: int, unreadable: int, uncounted: bool
+) -> None:
+    old_cache(tmp_path / "old.db", harm)
+    new = await filled(tmp_path / "new.db")
+    found = await rescue(tmp_path / "old.db", new)
+    assert (found.changes, found.unreadable, found.uncounted) == (changes, unreadable, uncounted)
+    assert (found.aside is not None) == bool(unreadable)
+    assert len(await Outbox(new).list()) == changes
+    await new.close()
+
+
+async def test_changes_are_read_from_both_ends_up_to_what_can_not_be(tmp_path: Path) -> None:
+    many = [
+        LocalChange(f"u{n}", "edit", "mail", item_id=str(n), struct=b'{"subject":"%s"}' % (b"x" * 1200))
+        for n in range(60)
+    ]
+    old_cache(tmp_path / "old.db", changes=many)
+    original = (tmp_path / "old.db").read_bytes()
+    data = bytearray(original)
+    places = [at for at in range(0, len(data), 4096) if data[at : at + 4096].count(b"xxxxxxxx") > 200]
+    middle = places[len(places) // 2]
+    data[middle : middle + 4096] = b"\xff" * 4096
+    (tmp_path / "old.db").write_bytes(data)
+    new = await filled(tmp_path / "new.db")
+    found = await rescue(tmp_path / "old.db", new)
+    assert (found.changes + found.unreadable, found.uncounted) == (60, True)
+    assert found.unreadable == original[middle : middle + 4096].count(b'{"subject"') >= 1
+    carried = [each.uuid for each in await Outbox(new).list()]
+    assert (carried[0], carried[-1]) == ("u0", "u59")
+    await new.close()
