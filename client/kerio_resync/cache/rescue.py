@@ -217,7 +217,7 @@ def _readable(db: sqlite3.Connection, low: int, high: int) -> list[int]:
 
 
 def _itself(db: sqlite3.Connection, number: int) -> list[int]:
-    """The number, if its row can be read: to end a range SQLite looks at the row after it, which may be the spoilt one."""
+    """The number, if its row can be read. To end a range, SQLite looks at the row after it, which may be spoilt."""
     try:
         return [row[0] for row in db.execute("SELECT number FROM outbox WHERE number = ?", (number,))]
     except BROKEN:

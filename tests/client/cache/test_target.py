@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -52,6 +53,22 @@ def test_what_was_begun_is_gone_on_with(tmp_path: Path) -> None:
         assert made.mark() == Mark()
     assert source_of(tmp_path / "new.db") is None
     assert sound(tmp_path / "new.db", lambda read: None) == intact(tmp_path / "new.db") == []
+
+
+def test_the_disk_is_urged_on_once_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    gate, urged = threading.Event(), list[int]()
+
+    def slowly(handle: int) -> None:
+        urged.append(handle)
+        gate.wait(10)
+
+    with target(tmp_path / "new.db") as made:
+        monkeypatch.setattr("kerio_resync.cache.legacy.target.os.fsync", slowly)
+        for after in range(3):  # the disk is still busy with the first when the others come
+            made.commit(Mark("mail", after))
+        gate.set()
+        assert made.mark() == Mark("mail", 2)
+    assert len(urged) == 1
 
 
 def test_a_content_of_no_attachment_is_damage(tmp_path: Path) -> None:

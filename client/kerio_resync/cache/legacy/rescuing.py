@@ -73,7 +73,8 @@ def _numbers(db: sqlite3.Connection) -> tuple[list[int], int]:
     except (sqlite3.Error, TypeError, ValueError):
         expected = 1  # at least it can't be told that there was none
     found = set[int]()
-    for beyond, order, at in ((">", "ASC", -(2**63)), ("<", "DESC", 2**63 - 1)):
+    for beyond, order, start in ((">", "ASC", -(2**63)), ("<", "DESC", 2**63 - 1)):
+        at = start
         with suppress(sqlite3.Error):  # from both ends up to where it breaks, each by itself, so that none goes with it
             sql = f"SELECT ID FROM PENDING WHERE ID {beyond} ? ORDER BY ID {order} LIMIT 1"
             while (row := db.execute(sql, (at,)).fetchone()) and row[0] not in found:
