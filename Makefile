@@ -17,7 +17,7 @@ demo: $(READY)  ## a mock server, a rebuild of real mail from it, verification, 
 	$(BIN)/kerio-resync demo
 
 test: $(READY)  ## the suite (under five minutes on two cores)
-	$(BIN)/pytest -n 2
+	$(BIN)/pytest -n 2 --dist worksteal
 
 TOLD := client/cache client/resync client/server client/upgrade whole
 
