@@ -181,3 +181,58 @@ def test_what_a_slot_tells_of_its_attempt() -> None:
         assert limiter.meter.busy(99.0) == 3.0
 
     run(main())
+
+
+def test_who_leaves_just_as_its_turn_comes_takes_it_from_nobody() -> None:
+    async def main() -> list[str]:
+        limiter, began = fixed(1), list[str]()
+
+        async def work(name: str) -> None:
+            async with limiter.slot():
+                began.append(name)
+
+        async with limiter.slot():
+            tasks = [asyncio.create_task(work(name)) for name in ("second", "third")]
+            await asyncio.sleep(0)
+            tasks[0].cancel()  # and the slot is free before it has been told
+        await asyncio.gather(*tasks, return_exceptions=True)
+        assert (limiter.in_flight, tasks[0].cancelled()) == (0, True)
+        return began
+
+    assert run(main()) == ["third"]
+
+
+def test_a_pause_may_be_made_longer() -> None:
+    async def main() -> float:
+        limiter = fixed(2)
+        limiter.pause_until(5.0)
+        limiter.pause_until(8.0)
+        async with limiter.slot():
+            return asyncio.get_running_loop().time()
+
+    assert run(main()) == 8.0
+
+
+def test_a_timer_that_is_early_by_the_clock_does_not_end_a_pause() -> None:
+    async def main() -> float:
+        loop = asyncio.get_running_loop()
+        limiter = Limiter(Limit(), clock=lambda: loop.time() - (0.25 if loop.time() == 10.0 else 0.0))
+        limiter.pause_until(10.0)
+        async with limiter.slot():
+            return loop.time()
+
+    assert run(main()) == 10.25
+
+
+def test_a_server_holds_nothing_before_it_has_answered() -> None:
+    async def main() -> None:
+        limiter = fixed(2)
+        for wait, held in ((1.0, 0.0), (3.0, 2.0)):
+            async with limiter.slot() as slot:
+                await asyncio.sleep(wait)
+                assert slot.held == 0.0
+                slot.answered()
+                await asyncio.sleep(1)
+                assert slot.held == held
+
+    run(main())
