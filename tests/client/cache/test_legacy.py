@@ -105,6 +105,7 @@ ODD = [
     {"id": "m6", "watermark": 6, "subject": "nothing else"},
     mail(7, displayableParts=[{"id": "1", "contentType": "ctTextHtml", "content": "a\0b"}, {}]),
     mail(9, subject="lone \udc80", headers=[{"type": "mhMessageID", "value": "<9@x>"}]),
+    mail(12, to={"name": "not a list"}, headers="none", **{"from": ["not", "a", "person"]}),
     mail(10, headers=[{"type": "mhMessageID"}]),
     mail(11, headers=[{"type": "a: b", "value": "c"}]),
     mail(8, **{"from": {"name": "A\tB", "address": "a@b"}, "to": [{"name": "x", "address": "y", "contactId": "z"}]}),

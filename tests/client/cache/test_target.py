@@ -79,6 +79,15 @@ def test_a_content_of_no_attachment_is_damage(tmp_path: Path) -> None:
             made.put_content(Content("2", 0, 0, b"x", last=True))
 
 
+@pytest.mark.parametrize("content", [b"", b"text" * 5000, b"SQLite format 3\0" + bytes(9000)])
+def test_what_is_something_else_is_made_from_nothing_and_begun_anew(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "new.db").write_bytes(content)
+    assert source_of(tmp_path / "new.db") is None
+    with target(tmp_path / "new.db") as made:
+        assert not made.resumed
+    assert source_of(tmp_path / "new.db") == "old.db"
+
+
 @pytest.mark.parametrize("said", ["{", "[]", '{"kind":"mail","odd":1}', "7"])
 def test_one_that_does_not_say_how_far_it_is(tmp_path: Path, said: str) -> None:
     half_made(tmp_path / "new.db")
