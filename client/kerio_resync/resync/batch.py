@@ -18,7 +18,7 @@ GOAL = 1.0  # seconds a batch should take
 GENTLE = 0.05  # seconds that the server should be at it, waits in its queue included
 MILD = 48 * 1024  # bytes that no server is spared: for less the trips would cost more than the contents
 SMALLEST = 16 * 1024
-LARGEST = 256 * 1024
+LARGEST = 512 * 1024  # bytes; bounds the memory of the replies in flight
 MOST = 500  # items
 
 
