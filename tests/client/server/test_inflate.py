@@ -73,6 +73,7 @@ def test_an_empty_body_needs_no_stream(encoding: str) -> None:
         ("gzip", gzip.compress(bytes(200_000_000)), 4 << 20),
         ("zstd", zstandard.ZstdCompressor().compress(bytes(200_000_000)), 80 << 20),
     ],
+    ids=["gzip", "zstd"],
 )
 def test_a_bomb_ends_soon_and_in_little_memory(encoding: str, bomb: bytes, room: int) -> None:
     assert len(bomb) < 200_000
