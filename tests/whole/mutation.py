@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -61,12 +62,13 @@ def empty(value: Any, rng: random.Random) -> None:
         rng.choice(lists).clear()
 
 
+_NESTED: Final = re.compile(rb'"nested (\d+)"')
+
+
 def nest(value: Any, rng: random.Random) -> None:
     container, key = rng.choice(places(value, []))
-    deep: Any = []
-    for _ in range(rng.choice((10, 300, 900))):
-        deep = [deep]
-    container[key] = deep
+    # brackets are put in once it is text: no writer goes so deep
+    container[key] = f"nested {rng.choice((10, 300, 900))}"
 
 
 EDITS: Final[tuple[Callable[[Any, random.Random], None], ...]] = (swap, swap, swap, drop, double, empty, nest)
@@ -81,7 +83,7 @@ def edited(body: bytes, rng: random.Random) -> bytes:
     if not places(value, []):
         return flipped(body, rng)
     rng.choice(EDITS)(value, rng)
-    return json.dumps(value).encode()
+    return _NESTED.sub(lambda found: b"[" * int(found[1]) + b"]" * int(found[1]), json.dumps(value).encode())
 
 
 def flipped(body: bytes, rng: random.Random) -> bytes:
