@@ -16,7 +16,7 @@ from kerio_resync.cache.facts import Forget, SetMeta
 from kerio_resync.cache.outbox import Outbox
 from kerio_resync.cache.store import Store
 from kerio_resync.errors import BadSettings, CacheInUse, NotEnoughSpace
-from kerio_resync.events import Event, FolderDone, PhaseChanged, Progress
+from kerio_resync.events import Event, FolderDone, Listener, Notice, PhaseChanged, Progress, nobody
 from kerio_resync.resync.inspect import Status
 from kerio_resync.resync.verify import Verdict
 from kerio_resync.server.kerio import KerioMailbox
@@ -50,10 +50,12 @@ def in_cache(world: World, work: Callable[[Store], Coroutine[Any, Any, T]]) -> T
     return asyncio.run(go())
 
 
-def verified(world: World, **how: bool) -> Verdict:
+def verified(world: World, listen: Listener = nobody, **how: bool) -> Verdict:
     async def go() -> Verdict:
         settings = world.settings()
-        return await verify(settings, mailbox=KerioMailbox(settings, transport=CoreTransport(world.core)), **how)
+        return await verify(
+            settings, listen, mailbox=KerioMailbox(settings, transport=CoreTransport(world.core)), **how
+        )
 
     return virtual_time.run(go(), start=world.now)
 
@@ -87,7 +89,20 @@ def test_progress_is_honest(world: World) -> None:
         assert tick.seconds_left is None or tick.seconds_left >= 0
     phases = [each.phase for each in events if isinstance(each, PhaseChanged)]
     assert phases[:4] == ["session", "rescue", "folders", "fetch"]
-    assert not any(isinstance(each, FolderDone) and each.items < 0 for each in events)
+
+
+def test_each_folder_is_said_once_when_its_items_are_known(world: World) -> None:
+    events: list[Event] = []
+    world.run(events.append)
+    held = {
+        each["id"]: len(world.store.folder(each["id"])) for each in world.store.folders() if each["type"] != "FRoot"
+    }
+    told = [(each.folder, each.items) for each in events if isinstance(each, FolderDone) and each.folder in held]
+    assert sorted(told) == sorted(held.items())
+    assert sum(held.values()) > 60
+    part: list[Event] = []
+    world.run(part.append, folders=("Inbox",))
+    assert [each.items for each in part if isinstance(each, FolderDone)] == [held[inbox(world)]]
 
 
 @pytest.mark.parametrize("moment", [8, 20, 35, 50, 70, 90])
@@ -169,6 +184,78 @@ def test_part_goes_on_after_a_kill(world: World, moment: int) -> None:
     world.at[moment] = [kill]
     assert world.run(folders=("Inbox",)) == "killed"
     assert world.run(folders=("Inbox",)) == "done"
+    assert world.differences() == []
+
+
+def inbox(world: World) -> str:
+    return next(str(each["id"]) for each in world.store.folders() if each["subType"] == "FSubInbox")
+
+
+def remove_in_silence(world: World, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A mail of the inbox is gone, and no change says so; its id."""
+    victim = str(world.store.folder(inbox(world)).ordered("id")[0])
+    with monkeypatch.context() as patch:
+        patch.setattr(world.store.journal, "record", lambda change: world.store.journal.watermark)
+        world.store.remove(victim)
+    return victim
+
+
+def test_a_second_part_run_goes_by_nothing_that_the_first_one_met(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.run()
+    assert world.run(folders=("Inbox",)) == "done"
+    remove_in_silence(world, monkeypatch)
+    assert world.differences()
+    assert world.run(folders=("Inbox",)) == "done"
+    assert world.differences() == []
+
+
+def test_a_second_verification_goes_by_nothing_that_the_first_one_met(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.run()
+    assert verified(world).ok
+    victim = remove_in_silence(world, monkeypatch)
+    assert verified(world).differences == (f"extra mail {victim}",)
+    assert verified(world, repair=True).ok
+    assert world.differences() == []
+
+
+def test_a_part_run_whose_key_is_too_old_compares_everything(world: World) -> None:
+    world.run()
+    world.mutate("delete", 3)
+    world.mutate("arrive", 3)
+    world.expire_keys()
+    assert world.run(folders=("Contacts",)) == "done"
+    assert world.differences() == []
+
+
+def test_a_key_that_is_too_old_stays_until_everything_is_compared(world: World) -> None:
+    """Whoever looks at the cache after a kill must not take it for one that is up to date."""
+    world.run()
+    world.mutate("delete", 3)
+    world.mutate("arrive", 3)
+    world.expire_keys()
+    stale = in_cache(world, lambda store: store.meta("sync_key"))
+    for moment in (4, 12, 25, 40):
+        world.at = {moment: [kill]}
+        assert world.run(folders=("Contacts",)) == "killed"
+        assert in_cache(world, lambda store: store.meta("sync_key")) == stale
+    assert world.run(folders=("Contacts",)) == "done"
+    assert world.differences() == []
+    assert in_cache(world, lambda store: store.meta("sync_key")) != stale
+
+
+def test_verify_says_when_it_can_not_tell_what_changed_since(world: World) -> None:
+    events: list[Event] = []
+    world.run()
+    world.mutate("arrive", 3)
+    world.expire_keys()
+    verdict = verified(world, events.append)
+    assert verdict.count == 3
+    assert any(isinstance(each, Notice) and "can't tell" in each.text for each in events)
+    assert verified(world, repair=True).ok
     assert world.differences() == []
 
 

@@ -206,14 +206,15 @@ def watermarks(db: sqlite3.Connection, ids: Sequence[str]) -> dict[str, int]:
     return dict(among(db, "SELECT id, watermark FROM item WHERE id IN (...)", ids))
 
 
-def unseen(db: sqlite3.Connection, folder_id: str, round_: int, limit: int) -> tuple[str, ...]:
-    """Ids of the folder's stored items that `compare` did not meet in `round_`."""
+def unseen(db: sqlite3.Connection, folder_id: str, round_: int, after: int, limit: int) -> tuple[tuple[int, str], ...]:
+    """(number, id) of the folder's next stored items after `after` that `compare` did not meet in `round_`."""
     rows = db.execute(
-        "SELECT item.id FROM item WHERE folder = (SELECT number FROM folder WHERE id = ?)"
-        " AND NOT EXISTS (SELECT 1 FROM seen WHERE seen.item = item.number AND round = ?) LIMIT ?",
-        (folder_id, round_, limit),
+        "SELECT item.number, item.id FROM item WHERE folder = (SELECT number FROM folder WHERE id = ?)"
+        " AND +item.number > ?"  # by the folder's index: the table itself is large
+        " AND NOT EXISTS (SELECT 1 FROM seen WHERE seen.item = item.number AND round = ?) ORDER BY 1 LIMIT ?",
+        (folder_id, after, round_, limit),
     )
-    return tuple(row[0] for row in rows)
+    return tuple(rows.fetchall())
 
 
 def items(db: sqlite3.Connection, after: tuple[str, str], limit: int) -> tuple[StoredItem, ...]:

@@ -125,9 +125,19 @@ class Store:
         """Marks the rows as met in `round`; returns those that are neither stored in that version nor wanted."""
         return await self._owner.ask(lambda tables: wants.compare(tables, folder_id, rows, round), writes=True)
 
-    async def unseen(self, folder_id: str, round: int, limit: int = 100_000) -> tuple[str, ...]:  # noqa: A002
-        """Ids of the folder's stored items that `round` did not meet, at most `limit` of them."""
-        return await self._read(lambda db: reading.unseen(db, folder_id, round, limit))
+    async def unseen(
+        self,
+        folder_id: str,
+        round: int,  # noqa: A002
+        limit: int = 10_000,
+    ) -> AsyncIterator[tuple[str, ...]]:
+        """Ids of the folder's stored items that `round` did not meet, all of them, at most `limit` at once."""
+        after = 0
+        while rows := await self._read(
+            partial(reading.unseen, folder_id=folder_id, round_=round, after=after, limit=limit)
+        ):
+            after = rows[-1][0]
+            yield tuple(row[1] for row in rows)
 
     async def items(self, after: tuple[str, str] = ("", ""), limit: int = 500) -> tuple[StoredItem, ...]:
         """The server's items after (kind, id), in that order; at most `limit`, fewer of large ones, () at the end."""

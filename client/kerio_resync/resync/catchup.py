@@ -119,10 +119,9 @@ async def _apply(run: Run, changes: Sequence[Change], key: str) -> None:
     await run.store.put(Apply(key, forget=todo.forget, want=want, moved=todo.moved))
 
 
-async def renew_key(run: Run) -> None:
-    """Takes a new key in place of one the server refuses; the verification's listing then finds what changed unseen."""
+async def new_key(run: Run) -> str:
+    """A sync key for the server's present, which the caller stores. ServerNonsense if there is none."""
     key = await run.mailbox.key()
     if not key:
         raise ServerNonsense("the server gave an empty sync key")
-    await run.store.put(Apply(key))
-    await run.store.flush()
+    return key

@@ -6,10 +6,12 @@ person opens first is there first.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
 
 from kerio_resync.cache.facts import PutPage, SetFolders
 from kerio_resync.errors import FolderDenied, ItemGone, ServerNonsense
+from kerio_resync.events import FolderDone
 from kerio_resync.model import Folder
 from kerio_resync.resync.details import put_items
 from kerio_resync.resync.listing import Position, list_folder
@@ -84,31 +86,38 @@ async def refresh_folders(run: Run) -> list[Folder]:
 
 async def list_into(run: Run, folder: Folder, position: Position) -> None:
     """Lists a folder to its end, each page stored with the position after it. Mails become wanted, others come whole.
-
-    A folder that goes or is closed to us meanwhile is left out by name; the catch-up removes it if it is gone.
-    """
+    It is left out by name if it can't be listed."""
     whole = folder.kind != "mail"
     size = run.settings.page_size
     limit = max(2, size // WHOLE_SHARE) if whole else size
     if not folder.count and not position.pages:
         await run.store.put(PutPage(folder.id, (), position=Position(done=True).to_bytes(), done=True))
+        run.listen(FolderDone(folder.id, 0))
     else:
-        try:
+        async with or_left_out(run, folder):
             await _list(run, folder, position, limit=limit, whole=whole)
-        except (FolderDenied, ItemGone, ServerNonsense) as error:
-            if isinstance(error, ServerNonsense) and error.scope != "folder":
-                raise
-            await run.skip("folder", folder.id, f"{folder.name!r}: {str(error) or type(error).__name__}")
     run.meter.listed(folder.id, (), done=True)
     run.meter.tally.folders_done += 1
 
 
+@asynccontextmanager
+async def or_left_out(run: Run, folder: Folder) -> AsyncIterator[None]:
+    """A folder that goes or is closed to us while it is listed, or whose list makes no sense, is left out by name; the
+    catch-up removes it if it is gone."""
+    try:
+        yield
+    except (FolderDenied, ItemGone, ServerNonsense) as error:
+        if isinstance(error, ServerNonsense) and error.scope != "folder":
+            raise
+        await run.skip("folder", folder.id, f"{folder.name!r}: {str(error) or type(error).__name__}")
+
+
 async def _list(run: Run, folder: Folder, position: Position, *, limit: int, whole: bool) -> None:
     overlap = run.settings.overlap
-    before = set(position.tail)
+    before, held = set(position.tail), position.seen
     async for page, after in list_folder(run.mailbox, folder, position, limit=limit, overlap=overlap, whole=whole):
         fresh = [row for row in page.rows if row.id not in before]
-        before = set(after.tail)
+        before, held = set(after.tail), max(held, after.seen)
         for broken in page.malformed:
             await run.skip("item", broken.id, broken.reason)
         run.meter.listed(folder.id, fresh, done=False)
@@ -124,3 +133,4 @@ async def _list(run: Run, folder: Folder, position: Position, *, limit: int, who
         await run.store.put(PutPage(folder.id, rows, position=after.to_bytes(), done=after.done))
         run.details.announce()
         run.contents.announce()
+    run.listen(FolderDone(folder.id, held))

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import shutil
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,12 +18,13 @@ from kerio_resync.cache.store import Store
 from kerio_resync.errors import BadSettings, CacheDamaged, ResyncError
 from kerio_resync.events import Listener, PhaseChanged, nobody
 from kerio_resync.model import Attachment, Folder, Kind, Listed
-from kerio_resync.resync.catchup import catch_up, drain
+from kerio_resync.resync.catchup import drain
 from kerio_resync.resync.folders import mirrored, without_loops
 from kerio_resync.resync.progress import Meter
 from kerio_resync.resync.rebuild import prepare, single_error
 from kerio_resync.resync.run import Run
-from kerio_resync.resync.verify import NAMED, Difference, Verdict, compare_folder, explained, item_digests
+from kerio_resync.resync.settle import bring_up_to_date
+from kerio_resync.resync.verify import NAMED, Difference, Verdict, compare_folders, explained, item_digests
 from kerio_resync.server.items import digest as digest_struct
 from kerio_resync.server.kerio import KerioMailbox
 from kerio_resync.server.mailbox import Mailbox
@@ -178,13 +178,13 @@ class Check:
         for each in looping:
             self._name(f"folder {each.id} is inside itself on the server")
         run.folders = {each.id: each for each in told}
-        known = {row.folder.id for row in await run.store.folders()}
-        await self._compare([each for each in mirrored(told) if each.id in known])
-        changed, _ = await explained(run.mailbox, run.store)
-        for folder in mirrored(told):
-            if folder.id not in known and folder.id not in changed:
-                self._name(f"missing folder {folder.id} {folder.name!r}")
-        self.found = [each for each in self.found if each.row.id not in changed]
+        known = {row.folder.id: row.folder for row in await run.store.folders()}
+        unlisted = await compare_folders(run, [each for each in mirrored(told) if each.id in known], self._take)
+        changed, whole = await explained(run.mailbox, run.store)
+        if not whole:
+            run.notice("The server can't tell what changed since the last synchronisation: that is named as well.")
+        self._name_folders(known, unlisted, changed)
+        self.found = [each for each in self.found if each.row.id not in changed and each.folder.id not in unlisted]
         for odd in self.found:
             self._name(f"{odd.what} {odd.folder.kind} {odd.row.id}")
         if self.deep:
@@ -192,27 +192,25 @@ class Check:
         repaired = await self._mend() if self.repair and self.count else 0
         return Verdict(self.checked, tuple(self.lines), self.count, repaired)
 
+    def _name_folders(self, known: Mapping[str, Folder], unlisted: Collection[str], changed: Collection[str]) -> None:
+        """Folders that only one side has, and those that could not be compared."""
+        settings, there = self.run.settings, self.run.folders
+        places = {"own", *["shared"] * settings.shared, *["public"] * settings.public}
+        odd = [("missing", each) for each in mirrored(there.values()) if each.id not in known]
+        odd += [("closed", there[each]) for each in unlisted]
+        odd += [("extra", each) for each in known.values() if each.id not in there and each.place in places]
+        for what, folder in odd:
+            if folder.id not in changed:
+                self._name(f"{what} folder {folder.id} {folder.name!r}")
+
     def _name(self, line: str) -> None:
         self.count += 1
         if len(self.lines) < NAMED:
             self.lines.append(line)
 
-    async def _compare(self, folders: list[Folder]) -> None:
-        todo = list(folders)
-        settings = self.run.settings
-
-        async def work() -> None:
-            while todo:
-                folder = todo.pop(0)
-                async for rows, odd in compare_folder(
-                    self.run.mailbox, self.run.store, folder, 1, page_size=settings.page_size, overlap=settings.overlap
-                ):
-                    self.checked += rows
-                    self.found += odd
-
-        async with asyncio.TaskGroup() as group:
-            for _ in range(8):
-                group.create_task(work())
+    async def _take(self, folder: Folder, rows: int, odd: list[Difference]) -> None:
+        self.checked += rows
+        self.found += odd
 
     async def _compare_contents(self, changed: set[str]) -> None:
         """Fetches every item and every attachment again and compares digests."""
@@ -249,6 +247,6 @@ class Check:
         for each in self.found:
             if each.folder.kind:
                 await run.store.put(Want(each.folder.id, each.folder.kind, (each.row,)))
-        await catch_up(run)
+        await bring_up_to_date(run)
         await drain(run)
         return self.count

@@ -10,16 +10,18 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 
-from kerio_resync.cache.facts import PutPage, Relist, SetMeta, Want
+from kerio_resync.cache.facts import PutPage, Relist, SetMeta, Unskip, Want
 from kerio_resync.errors import BadSettings
+from kerio_resync.events import FolderDone
 from kerio_resync.model import Folder, Listed
-from kerio_resync.resync.catchup import catch_up, drain
-from kerio_resync.resync.folders import mirrored, refresh_folders
+from kerio_resync.resync.catchup import drain
+from kerio_resync.resync.folders import mirrored, or_left_out, refresh_folders
 from kerio_resync.resync.listing import Position, list_folder
 from kerio_resync.resync.run import Run
+from kerio_resync.resync.settle import bring_up_to_date
+from kerio_resync.resync.verify import new_round
 
-UNDER_WAY = "part"  # meta: the ids of the folders that are being rebuilt, JSON
-ROUND = 1_000_000_000  # of `Store.compare`: none that a whole rebuild uses
+UNDER_WAY = "part"  # meta: the number of the comparison and the ids of the folders that are being rebuilt
 
 
 def chosen(names: Sequence[str], folders: Iterable[Folder], paths: Mapping[str, str]) -> list[Folder]:
@@ -46,37 +48,50 @@ async def rebuild_part(run: Run) -> None:
     await refresh_folders(run)
     paths = {row.folder.id: row.path for row in await run.store.folders()}
     folders = chosen(run.settings.folders, mirrored(run.folders.values()), paths)
-    ids = json.dumps(sorted(each.id for each in folders))
-    if await run.store.meta(UNDER_WAY) != ids:
-        for each in folders:
-            await run.store.put(Relist(each.id))
-        await run.store.put(SetMeta(UNDER_WAY, ids))
-        await run.store.flush()
+    round_ = await _begin(run, folders)
     todo = {row.folder.id: row for row in await run.store.folders() if not row.listed}
     run.meter.tally.folders_total = len(folders)
     for folder in folders:
         if folder.id in todo:
-            await _want_all(run, folder, Position.from_bytes(todo[folder.id].position))
+            async with or_left_out(run, folder):
+                await _want_all(run, folder, Position.from_bytes(todo[folder.id].position), round_)
         run.meter.tally.folders_done += 1
     await drain(run)
-    await catch_up(run)
+    await bring_up_to_date(run)
     await run.store.put(SetMeta(UNDER_WAY, ""))
     await run.store.flush()
 
 
-async def _want_all(run: Run, folder: Folder, position: Position) -> None:
+async def _begin(run: Run, folders: Sequence[Folder]) -> int:
+    """Records that these are rebuilt, unless an earlier run did; the number of the comparison that goes with it."""
+    ids = json.dumps(sorted(each.id for each in folders))
+    number, _, under_way = (await run.store.meta(UNDER_WAY) or "").partition(" ")
+    if under_way == ids:
+        return int(number)
+    round_ = await new_round(run.store)
+    for each in folders:
+        await run.store.put(Relist(each.id))
+        await run.store.put(Unskip("folder", each.id))
+    await run.store.put(SetMeta(UNDER_WAY, f"{round_} {ids}"))
+    await run.store.flush()
+    return round_
+
+
+async def _want_all(run: Run, folder: Folder, position: Position, round_: int) -> None:
     assert folder.kind is not None
+    before, held = set(position.tail), position.seen
     async for page, after in list_folder(
         run.mailbox, folder, position, limit=run.settings.page_size, overlap=run.settings.overlap
     ):
-        await run.store.compare(folder.id, page.rows, ROUND)
-        run.meter.listed(folder.id, page.rows, done=after.done)
+        await run.store.compare(folder.id, page.rows, round_)
+        run.meter.listed(folder.id, [row for row in page.rows if row.id not in before], done=after.done)
+        before, held = set(after.tail), max(held, after.seen)
         await run.store.put(Want(folder.id, folder.kind, page.rows))
         if not after.done:
             await run.store.put(PutPage(folder.id, (), position=after.to_bytes()))
-    unseen = await run.store.unseen(folder.id, ROUND)
-    if unseen:
+    async for unseen in run.store.unseen(folder.id, round_):
         rows = tuple(Listed(each, 0) for each in unseen)
         run.meter.wanted(rows)
         await run.store.put(Want(folder.id, folder.kind, rows))
     await run.store.put(PutPage(folder.id, (), position=Position(done=True).to_bytes(), done=True))
+    run.listen(FolderDone(folder.id, held))

@@ -16,7 +16,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 
-from kerio_resync.cache.facts import Unskip
+from kerio_resync.cache.facts import Apply, Unskip
 from kerio_resync.cache.lock import ProfileLock
 from kerio_resync.cache.salvage import Old
 from kerio_resync.cache.store import Store
@@ -25,7 +25,6 @@ from kerio_resync.errors import (
     BadSettings,
     CacheDamaged,
     CacheInUse,
-    KeyExpired,
     NotEnoughSpace,
     ResyncError,
     ServerNonsense,
@@ -36,7 +35,7 @@ from kerio_resync.errors import (
 from kerio_resync.events import Event, Listener, PhaseChanged, RunStarted, Skipped, nobody
 from kerio_resync.model import Identity, Quota
 from kerio_resync.resync.attachments import fetch_contents
-from kerio_resync.resync.catchup import SYNC_KEY, WORKERS, catch_up, drain, renew_key
+from kerio_resync.resync.catchup import SYNC_KEY, WORKERS, catch_up, drain, new_key
 from kerio_resync.resync.details import fetch_details
 from kerio_resync.resync.folders import list_into, mirrored, refresh_folders
 from kerio_resync.resync.listing import Position
@@ -46,14 +45,12 @@ from kerio_resync.resync.progress import Meter
 from kerio_resync.resync.replay import TO_REPLAY, Replayed, bring_in, replay
 from kerio_resync.resync.report import Report
 from kerio_resync.resync.run import Run
-from kerio_resync.resync.verify import relist
+from kerio_resync.resync.settle import bring_up_to_date, settle
 from kerio_resync.server.kerio import KerioMailbox
 from kerio_resync.server.mailbox import Mailbox
 from kerio_resync.settings import Settings
 
 LISTERS = 8  # folders listed at once; each one in order
-CHECKS = 3  # times the whole list is compared again before a disagreement is called one
-RENEWALS = 5  # sync keys that may expire under one run
 RESERVE = 64 * 1024 * 1024  # bytes to leave free
 OVERHEAD = 1.15  # a database's size over what it holds
 
@@ -147,7 +144,8 @@ async def _build(run: Run) -> None:
     await take_over_changes(run)
     await _resume(run)
     if await run.store.meta(SYNC_KEY) is None:
-        await renew_key(run)  # before the first page, and committed
+        await run.store.put(Apply(await new_key(run)))  # before the first page, and committed
+        await run.store.flush()
     listen(PhaseChanged("folders"))
     todo = await refresh_folders(run)
     quota = await run.mailbox.quota()
@@ -156,7 +154,7 @@ async def _build(run: Run) -> None:
     try:
         listen(PhaseChanged("fetch"))
         await _fetch(run, [each.id for each in todo])
-        await _settle(run)
+        await settle(run)
     finally:
         if run.old is not None:
             await run.old.close()
@@ -212,40 +210,6 @@ async def _fetch(run: Run, todo: list[str]) -> None:
     run.meter.tell(now=True)
 
 
-async def _settle(run: Run) -> None:
-    """Catches up, and lists again until the lists agree. KeyExpired on the way: a new key, and once more."""
-    checks = renewals = 0
-    # a number that no earlier run gave a comparison: what that one met need not be there any more
-    first = time.time_ns()
-    await run.store.retry_failed()
-    while True:
-        try:
-            run.listen(PhaseChanged("catch-up"))
-            await catch_up(run)
-            run.listen(PhaseChanged("verify"))
-            for folder in await refresh_folders(run):
-                await list_into(run, folder, Position())
-            found = await relist(run, first + checks + renewals)
-            changed = await catch_up(run)
-            await drain(run)
-        except KeyExpired:
-            renewals += 1
-            if renewals > RENEWALS:
-                raise ServerNonsense("the server refuses every sync key it gives") from None
-            run.notice("The server refused the sync key; a new one was taken and everything is compared again.")
-            await renew_key(run)
-            continue
-        checks += 1
-        run.repaired += found
-        if not found:
-            return
-        if checks >= CHECKS and not changed:
-            raise VerificationFailed(f"{found} items still differ from the server's lists", differences=found)
-        if checks >= 3 * CHECKS:
-            run.notice("The mailbox changes faster than it can be compared; each difference met was settled by itself.")
-            return
-
-
 async def _finish(run: Run, started: float, resumed: bool) -> Report:
     run.meter.tell(now=True)
     # What this run wrote was summed on its way in; what an earlier one left has been through a kill or a power cut.
@@ -298,11 +262,7 @@ async def _send_changes(run: Run) -> Replayed:
         return found
     run.listen(PhaseChanged("catch-up"))
     try:
-        try:
-            await catch_up(run)
-        except KeyExpired:
-            await renew_key(run)
-            await _settle(run)
+        await bring_up_to_date(run)
         if await bring_in(run, found):
             await drain(run)
             await catch_up(run)

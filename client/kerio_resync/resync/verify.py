@@ -7,13 +7,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from kerio_resync.cache.facts import Forget, Want
+from kerio_resync.cache.facts import Forget, SetMeta, Want
 from kerio_resync.cache.store import Store
-from kerio_resync.errors import FolderDenied, ItemGone, KeyExpired
+from kerio_resync.errors import FolderDenied, ItemGone, KeyExpired, ResyncError
 from kerio_resync.model import Change, Folder, Kind, Listed
 from kerio_resync.resync.catchup import ROUNDS, SYNC_KEY
 from kerio_resync.resync.folders import mirrored
@@ -22,6 +22,7 @@ from kerio_resync.resync.run import Run
 from kerio_resync.server.items import digest as digest_struct
 from kerio_resync.server.mailbox import Mailbox
 
+ROUND = "round"  # meta: the number of the last comparison
 WORKERS = 8
 NAMED = 1000  # differences named one by one; beyond that they are only counted
 
@@ -52,56 +53,73 @@ class Difference:
     row: Listed
 
 
-async def compare_folder(
-    mailbox: Mailbox, store: Store, folder: Folder, round_: int, *, page_size: int, overlap: int
-) -> AsyncIterator[tuple[int, list[Difference]]]:
-    """Lists a folder and yields, page by page, how many rows were compared and which of them disagree."""
-    before: set[str] = set()
-    async for page, after in list_folder(mailbox, folder, Position(), limit=page_size, overlap=overlap):
-        fresh = sum(row.id not in before for row in page.rows)
-        before = set(after.tail)
-        odd = await store.compare(folder.id, page.rows, round_)
-        held = await store.watermarks([row.id for row in odd]) if odd else {}
-        found = [Difference("stale" if row.id in held else "missing", folder, row) for row in odd]
-        yield fresh, found
-    extra = await store.unseen(folder.id, round_)
-    yield 0, [Difference("extra", folder, Listed(each, 0)) for each in extra]
+async def new_round(store: Store) -> int:
+    """A number that no comparison has had before, in this run or another: what an earlier one met may be gone."""
+    number = int(await store.meta(ROUND) or 0) + 1
+    await store.put(SetMeta(ROUND, str(number)))
+    return number
 
 
-async def relist(run: Run, round_: int) -> int:
-    """Lists every mirrored folder again; what disagrees becomes wanted. Returns how many rows that were."""
-    left_out = {row.id for row in await run.store.skipped()}
-    todo = [each for each in mirrored(run.folders.values()) if each.id not in left_out]
-    found = 0
+async def compare_folders(
+    run: Run, folders: Iterable[Folder], take: Callable[[Folder, int, list[Difference]], Awaitable[None]]
+) -> dict[str, ResyncError]:
+    """Lists folders, several at once, and gives to `take`, page by page, how many rows were compared and which of them
+    disagree. Returns, by id, those that could not be listed: they went, or were closed to us, meanwhile."""
+    round_ = await new_round(run.store)
+    todo = list(folders)
+    unlisted: dict[str, ResyncError] = {}
 
     async def work() -> None:
-        nonlocal found
         while todo:
             folder = todo.pop(0)
-            assert folder.kind is not None
             try:
-                async for _, differences in compare_folder(
-                    run.mailbox, run.store, folder, round_,
-                    page_size=run.settings.page_size, overlap=run.settings.overlap,
-                ):  # fmt: skip
-                    rows = tuple(each.row for each in differences if each.row.id not in left_out)
-                    await _let_older_in(run, rows)
-                    if rows:
-                        found += len(rows)
-                        run.meter.wanted(rows)
-                        await run.store.put(Want(folder.id, folder.kind, rows))
-            except (ItemGone, FolderDenied):
-                continue  # the folder went or was closed meanwhile: the catch-up deals with it
+                async for rows, found in _compare_folder(run, folder, round_):
+                    await take(folder, rows, found)
+            except (ItemGone, FolderDenied) as error:
+                unlisted[folder.id] = error
 
     async with asyncio.TaskGroup() as group:
         for _ in range(WORKERS):
             group.create_task(work())
-    return found
+    return unlisted
+
+
+async def _compare_folder(run: Run, folder: Folder, round_: int) -> AsyncIterator[tuple[int, list[Difference]]]:
+    before: set[str] = set()
+    limit, overlap = run.settings.page_size, run.settings.overlap
+    async for page, after in list_folder(run.mailbox, folder, Position(), limit=limit, overlap=overlap):
+        fresh = sum(row.id not in before for row in page.rows)
+        before = set(after.tail)
+        odd = await run.store.compare(folder.id, page.rows, round_)
+        held = await run.store.watermarks([row.id for row in odd]) if odd else {}
+        yield fresh, [Difference("stale" if row.id in held else "missing", folder, row) for row in odd]
+    async for extra in run.store.unseen(folder.id, round_):
+        yield 0, [Difference("extra", folder, Listed(each, 0)) for each in extra]
+
+
+async def relist(run: Run) -> int:
+    """Lists every mirrored folder again; what disagrees becomes wanted. Returns how many rows that were."""
+    left_out = {row.id for row in await run.store.skipped()}
+    count = 0
+
+    async def want(folder: Folder, _: int, found: list[Difference]) -> None:
+        nonlocal count
+        assert folder.kind is not None
+        rows = tuple(each.row for each in found if each.row.id not in left_out)
+        if rows:
+            await _let_older_in(run, rows)
+            count += len(rows)
+            run.meter.wanted(rows)
+            await run.store.put(Want(folder.id, folder.kind, rows))
+
+    # A folder that went or was closed meanwhile is the next catch-up's business.
+    await compare_folders(run, [each for each in mirrored(run.folders.values()) if each.id not in left_out], want)
+    return count
 
 
 async def _let_older_in(run: Run, rows: Sequence[Listed]) -> None:
     """Forgets what is stored in a newer version than the server has: it was restored from a backup meanwhile."""
-    held = await run.store.watermarks([row.id for row in rows]) if rows else {}
+    held = await run.store.watermarks([row.id for row in rows])
     newer = tuple(row.id for row in rows if held.get(row.id, -1) > row.watermark > 0)
     if newer:
         await run.store.put(Forget(newer))

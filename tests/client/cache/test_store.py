@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from kerio_resync.cache import owner
-from kerio_resync.cache.facts import Apply, OmitAttachment, PutContent, PutItems, SetMeta, Skip, Want
+from kerio_resync.cache.facts import Apply, Forget, OmitAttachment, PutContent, PutItems, SetMeta, Skip, Want
 from kerio_resync.cache.line import Line
 from kerio_resync.cache.reading import StoredItem
 from kerio_resync.cache.store import Store
@@ -482,7 +482,7 @@ async def test_questions_that_mark_rows_are_durable_too(tmp_path: Path) -> None:
         Want("work", "mail", (listed("w"),)),
     )
     assert [each.id for each in await cache.compare("inbox", (listed("1"), listed("3")), 1)] == ["3"]
-    assert await cache.unseen("inbox", 1) == ("2",)
+    assert [each async for each in cache.unseen("inbox", 1)] == [("2",)]
     assert [(each.scope, each.reason) for each in await cache.skipped()] == [("attachment", "gone")]
     await cache.flush()
     await cache.retry_failed()
@@ -492,6 +492,17 @@ async def test_questions_that_mark_rows_are_durable_too(tmp_path: Path) -> None:
     await cache.release()
     await cache.close()
     again = await reopened(tmp_path / "cache.db")
-    assert await again.unseen("inbox", 1) == ("2",)
+    assert [each async for each in again.unseen("inbox", 1)] == [("2",)]
     assert len(await again.wanted_attachments(9)) == 1
     await again.close()
+
+
+async def test_what_a_comparison_did_not_meet_is_told_to_the_last(tmp_path: Path) -> None:
+    cache = await filled(tmp_path / "cache.db", PutItems(tuple(mail(str(each)) for each in range(7))))
+    await cache.compare("inbox", (listed("3"),), 5)
+    found = []
+    async for some in cache.unseen("inbox", 5, limit=2):
+        found.append(some)
+        await cache.put(Forget(some))  # what goes meanwhile hides nothing
+    assert found == [("0", "1"), ("2", "4"), ("5", "6")]
+    await cache.close()

@@ -134,6 +134,8 @@ def test_comparison_names_what_differs_and_what_was_not_met() -> None:
     rows = [listed("same"), listed("stale", 2), listed("missing"), listed("coming"), listed("elsewhere")]
     odd = wants.compare(found, "inbox", rows, 1)
     assert [each.id for each in odd] == ["stale", "missing", "elsewhere"]
-    assert reading.unseen(found.db, "inbox", 1, 99) == ("extra",)
-    assert set(reading.unseen(found.db, "inbox", 2, 99)) == {"same", "stale", "extra"}
-    assert len(reading.unseen(found.db, "inbox", 2, 2)) == 2
+    ((number, name),) = reading.unseen(found.db, "inbox", 1, 0, 99)
+    assert name == "extra"
+    assert reading.unseen(found.db, "inbox", 1, number, 99) == ()
+    assert {row[1] for row in reading.unseen(found.db, "inbox", 2, 0, 99)} == {"same", "stale", "extra"}
+    assert len(reading.unseen(found.db, "inbox", 2, 0, 2)) == 2

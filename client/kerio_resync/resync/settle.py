@@ -1,0 +1,74 @@
+"""Brings a cache to the server's present and proves it by listing again, until the lists and the cache agree.
+
+A sync key that the server refuses is not the end: a new one is taken and everything is compared. The cache keeps the
+refused one until that is done, for nobody else would know what changed in between: whoever is killed meanwhile, or only
+looks at the cache, is told by the server that the key is too old, and compares too.
+"""
+
+from __future__ import annotations
+
+from kerio_resync.cache.facts import Apply
+from kerio_resync.errors import KeyExpired, ServerNonsense, VerificationFailed
+from kerio_resync.events import PhaseChanged
+from kerio_resync.resync.catchup import catch_up, drain, new_key
+from kerio_resync.resync.folders import list_into, refresh_folders
+from kerio_resync.resync.listing import Position
+from kerio_resync.resync.run import Run
+from kerio_resync.resync.verify import relist
+
+CHECKS = 3  # times the whole list is compared again before a disagreement is called one
+RENEWALS = 5  # sync keys that may expire under one run
+
+
+async def bring_up_to_date(run: Run) -> None:
+    """Catches up; where the key has expired, compares everything."""
+    try:
+        await catch_up(run)
+    except KeyExpired:
+        await settle(run)
+
+
+async def settle(run: Run) -> None:
+    """Catches up, and lists again until the lists agree. VerificationFailed if they don't though nothing changes."""
+    checks = renewals = 0
+    await run.store.retry_failed()
+    while True:
+        try:
+            run.listen(PhaseChanged("catch-up"))
+            await catch_up(run)
+            found = await _compare(run)
+            changed = await catch_up(run)
+            await drain(run)
+        except KeyExpired:
+            renewals += 1
+            if renewals > RENEWALS:
+                raise ServerNonsense("the server refuses every sync key it gives") from None
+            run.notice("The server refused the sync key; a new one was taken and everything is compared again.")
+            await _renew(run)
+            continue
+        checks += 1
+        run.repaired += found
+        if not found:
+            return
+        if checks >= CHECKS and not changed:
+            raise VerificationFailed(f"{found} items still differ from the server's lists", differences=found)
+        if checks >= 3 * CHECKS:
+            run.notice("The mailbox changes faster than it can be compared; each difference met was settled by itself.")
+            return
+
+
+async def _compare(run: Run) -> int:
+    """Lists everything again; what disagrees is wanted then. Returns how many rows that were."""
+    run.listen(PhaseChanged("verify"))
+    for folder in await refresh_folders(run):
+        await list_into(run, folder, Position())
+    return await relist(run)
+
+
+async def _renew(run: Run) -> None:
+    """A new key, taken before the comparison and stored after it."""
+    key = await new_key(run)
+    run.repaired += await _compare(run)
+    await drain(run)
+    await run.store.put(Apply(key))
+    await run.store.flush()
