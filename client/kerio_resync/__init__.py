@@ -10,8 +10,9 @@ Everything is imported on first use, so that the command line starts quickly.
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from kerio_resync.lazy import lazily
 
 if TYPE_CHECKING:
     from kerio_resync.resync.inspect import Status, digest, status, verify
@@ -22,19 +23,16 @@ if TYPE_CHECKING:
 
 __all__ = ["Report", "Settings", "Status", "Verdict", "digest", "rebuild", "status", "verify"]
 
-_HOME = {
-    "Report": "resync.report",
-    "Settings": "settings",
-    "Status": "resync.inspect",
-    "Verdict": "resync.verify",
-    "digest": "resync.inspect",
-    "rebuild": "resync.rebuild",
-    "status": "resync.inspect",
-    "verify": "resync.inspect",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+__getattr__ = lazily(
+    __name__,
+    {
+        "Report": "resync.report",
+        "Settings": "settings",
+        "Status": "resync.inspect",
+        "Verdict": "resync.verify",
+        "digest": "resync.inspect",
+        "rebuild": "resync.rebuild",
+        "status": "resync.inspect",
+        "verify": "resync.inspect",
+    },
+)

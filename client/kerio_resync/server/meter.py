@@ -1,4 +1,4 @@
-"""What came over the wire, how busy our side of it is, and whether compression pays.
+"""How busy our side of the link is, and whether compression pays.
 
 Two questions that look like one. How fast is the link? The median of what single bodies came at says that well enough:
 it errs to the slow side when several come at once, and then compression is right anyway. Is the link (or are we) what a
@@ -12,8 +12,6 @@ from collections import deque
 from dataclasses import dataclass, field
 from statistics import median
 
-SPAN = 0.2  # seconds
-HALF_LIFE = 60.0  # seconds
 SERVER = 100e6  # plain bytes/s that a server is taken to compress (gzip 50 to 100 MB/s, zstd 200 and more)
 DECODING = 400e6  # plain bytes/s that we are taken to decompress until it is measured
 RATIO = 0.3  # of mail text as JSON, until it is measured
@@ -27,12 +25,8 @@ PLAIN = "identity"
 
 @dataclass(slots=True)
 class Meter:
-    """`total` body bytes as they travelled; `rate` in bytes/s: the best over `SPAN` of late, 0 while unknown."""
+    """Of one run, all calls together. Times in seconds of one clock."""
 
-    total: int = 0
-    rate: float = 0.0
-    _since: float | None = None
-    _bytes: int = 0
     _packed: int = 0
     _unpacked: int = 0
     _decoding: float = 0.0
@@ -40,18 +34,6 @@ class Meter:
     _coming: int = 0
     _busy: float = 0.0
     _from: float = 0.0
-
-    def add(self, n: int, now: float) -> None:
-        """`n` bytes have come. The first of a span only starts it: they have been on their way before."""
-        self.total += n
-        if self._since is None:
-            self._since, self._bytes = now, 0
-            return
-        self._bytes += n
-        span = now - self._since
-        if span >= SPAN:
-            self.rate = best(self.rate, self._bytes / span, span)
-            self._since, self._bytes = now, 0
 
     def began(self, now: float) -> None:
         """A reply's head has come, its body is on its way."""
@@ -83,11 +65,6 @@ class Meter:
         ratio = self._packed / self._unpacked if self._unpacked else RATIO
         decoding = self._unpacked / self._decoding if self._decoding > 0 else DECODING
         return COMPRESSED if worth_compressing(rate, ratio, decoding) else PLAIN
-
-
-def best(rate: float, seen: float, span: float) -> float:
-    """The link's rate after `seen` bytes/s were seen over a `span` in seconds."""
-    return float(max(seen, rate * 0.5 ** (span / HALF_LIFE)))
 
 
 def worth_compressing(rate: float, ratio: float, decoding: float) -> bool:

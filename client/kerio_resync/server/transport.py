@@ -217,7 +217,6 @@ class _AioResponse:
             return piece
         now = self._clock()
         self.wire_bytes += len(piece)
-        self._meter.add(len(piece), now)
         if now - self._mark > self._request.timeout:
             if self.wire_bytes < self._due and not throttle:
                 raise Silence(f"hardly a byte in {self._request.timeout:.0f} s")

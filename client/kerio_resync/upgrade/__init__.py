@@ -12,8 +12,9 @@ imported on first use: at most starts there is nothing to do.
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from kerio_resync.lazy import lazily
 
 if TYPE_CHECKING:
     from kerio_resync.upgrade.decide import Step
@@ -22,16 +23,13 @@ if TYPE_CHECKING:
 
 __all__ = ["Estimate", "Step", "estimate", "start", "upgrade"]
 
-_HOME = {
-    "Estimate": "forecast",
-    "Step": "decide",
-    "estimate": "forecast",
-    "start": "procedure",
-    "upgrade": "procedure",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+__getattr__ = lazily(
+    __name__,
+    {
+        "Estimate": "forecast",
+        "Step": "decide",
+        "estimate": "forecast",
+        "start": "procedure",
+        "upgrade": "procedure",
+    },
+)

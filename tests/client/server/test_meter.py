@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from kerio_resync.server.meter import COMPRESSED, PLAIN, Meter, best, worth_compressing
+from kerio_resync.server.meter import COMPRESSED, PLAIN, Meter, worth_compressing
 
 
 @pytest.mark.parametrize(
@@ -19,28 +19,6 @@ from kerio_resync.server.meter import COMPRESSED, PLAIN, Meter, best, worth_comp
 )
 def test_worth_compressing(rate: float, ratio: float, decoding: float, worth: bool) -> None:
     assert worth_compressing(rate, ratio, decoding) is worth
-
-
-def test_the_rate_is_the_best_of_late() -> None:
-    assert best(0.0, 5.0, 0.2) == 5.0
-    assert best(9.0, 5.0, 0.2) == pytest.approx(9.0, rel=0.01)
-    assert best(9.0, 5.0, 600.0) == 5.0
-
-
-def steady(meter: Meter, rate: float, seconds: float, start: float = 0.0, piece: int = 16384) -> float:
-    now = start
-    while now < start + seconds:
-        meter.add(piece, now)
-        now += piece / rate
-    return now
-
-
-def test_a_steady_stream_gives_the_links_rate_in_spite_of_pauses() -> None:
-    meter = Meter()
-    now = steady(meter, 1.25e6, 3.0)
-    now = steady(meter, 1.25e6, 3.0, now + 5.0)  # nothing to do for five seconds
-    assert meter.rate == pytest.approx(1.25e6, rel=0.05)
-    assert meter.total == pytest.approx(6.0 * 1.25e6, rel=0.01)
 
 
 def test_how_long_bodies_were_on_their_way() -> None:
