@@ -1,0 +1,192 @@
+"""The rebuild beside what people would use instead: mbsync and offlineimap3, fetching the same mails from dovecot.
+
+The same mails lie in both servers, which stand behind the same relay and on the same disk; the programs take turns, and
+ratios are taken within a turn. The rivals run as users run them (mbsync fsyncs each mail) and at their best (no fsync,
+four processes that share the folders). Ours is durable at its end in all cases, and its time is that of the whole
+process, start of the program included, as theirs is. A run that did not bring all mails is an error and no figure.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from benchmarks import machine, relay, rivals_dovecot, rivals_mails, rivals_programs
+from benchmarks.machine import middle, shown
+from benchmarks.rivals_clients import Run, mbsync, offlineimap
+from benchmarks.rivals_mails import Written
+from benchmarks.rivals_programs import Programs
+
+OURS = "ours"
+_LINE = {"down_bytes_s": 12_500_000, "up_bytes_s": 12_500_000, "rtt_s": 0.05}
+_WAYS: dict[str, dict[str, Any]] = {
+    "mbsync": {"fsync": True, "processes": 1},
+    "mbsync, no fsync": {"fsync": False, "processes": 1},
+    "mbsync, no fsync, 4 processes": {"fsync": False, "processes": 4},
+}
+_SLOW = "offlineimap3"  # takes so long that one run is enough
+
+
+class Cell(NamedTuple):
+    """Mails (a seed's, or those at a path), a way to them, how many turns, and whether to wait for offlineimap3."""
+
+    name: str
+    source: tuple[int, int] | Path
+    link: dict[str, float] | None
+    turns: int
+    slow: bool = False
+
+
+Program = Callable[[], Run]
+
+
+def measure(quick: bool = False, *, full: bool = False, corpus: str = "") -> dict[str, Any]:
+    """{"skipped": why there is nothing, "versions", "cells": one a mailbox and link}"""
+    programs = rivals_programs.find()
+    if isinstance(programs, str):
+        return {"skipped": programs, "versions": {}, "cells": []}
+    cells = [_measure(programs, cell) for cell in _cells(quick, full, corpus or os.environ.get("KERIO_CORPUS", ""))]
+    return {"skipped": "", "versions": rivals_programs.versions(programs), "cells": cells}
+
+
+def _cells(quick: bool, full: bool, corpus: str) -> Iterator[Cell]:
+    if quick:
+        yield Cell("loopback", (500, 12_500_000), None, 1)
+        return
+    made = (10_000, 250_000_000)
+    yield Cell("loopback", made, None, 5, slow=True)
+    yield Cell("100 Mbit/s × 50 ms", made, _LINE, 5 if full else 1, slow=full)
+    if corpus:
+        yield Cell("real text, 100 Mbit/s × 50 ms", Path(corpus), _LINE, 5)
+
+
+def _measure(programs: Programs, cell: Cell) -> dict[str, Any]:
+    with machine.workspace() as folder:
+        maildir = folder / "served" / "Maildir"
+        if isinstance(cell.source, Path):
+            written = rivals_mails.write_real(maildir, cell.source)
+        else:
+            written = rivals_mails.write_seeded(maildir, 7, *cell.source)
+        with _ready(programs, cell, folder, maildir, written) as runners:
+            turns = [_turn(runners, written, slow=cell.slow and not n) for n in range(cell.turns)]
+    return {
+        "name": cell.name, "mails": written.mails, "bytes": written.bytes, "folders": len(written.folders),
+        "link": cell.link, "turns": turns, **_judged(turns),
+    }  # fmt: skip
+
+
+@contextmanager
+def _ready(
+    programs: Programs, cell: Cell, folder: Path, maildir: Path, written: Written
+) -> Iterator[dict[str, Program]]:
+    """All programs, ready to run, the servers having been read once."""
+    conditions = {"link": cell.link} if cell.link else None
+    with (
+        machine.server(conditions, import_=str(maildir)) as server,
+        rivals_dovecot.serving(programs, maildir, folder / "dovecot") as direct,
+        relay.before(direct, cell.link) as port,
+    ):
+
+        def ours() -> Run:
+            spent, told = machine.rebuilt(server, machine.empty(folder / "profile"))
+            return Run(spent.wall, spent.cpu, told["items"]["mail"])
+
+        def theirs(how: dict[str, Any]) -> Program:
+            return lambda: mbsync(programs, port, folder / "near", written.folders, **how)
+
+        runners: dict[str, Program] = {OURS: ours, **{name: theirs(how) for name, how in _WAYS.items()}}
+        if programs.offlineimap:
+            runners[_SLOW] = lambda: offlineimap(programs, port, folder / "near")
+        ours()
+        mbsync(programs, direct, folder / "near", written.folders, fsync=False, processes=1)
+        yield runners
+
+
+def _turn(runners: dict[str, Program], written: Written, *, slow: bool) -> dict[str, dict[str, float]]:
+    """Each program once. OSError if one did not bring all mails."""
+    found = {}
+    for name, run in runners.items():
+        if name == _SLOW and not slow:
+            continue
+        os.sync()
+        one = run()
+        if one.mails != written.mails:
+            raise OSError(f"{name} brought {one.mails} of {written.mails} mails")
+        found[name] = {"seconds": one.seconds, "cpu": one.cpu}
+    return found
+
+
+def _judged(turns: list[dict[str, dict[str, float]]]) -> dict[str, Any]:
+    """By program: seconds, processor time, and how many times ours (within the turn) it took."""
+    found: dict[str, Any] = {"programs": {}}
+    for name in turns[0]:
+        those = [turn for turn in turns if name in turn]
+        found["programs"][name] = {
+            "seconds": middle([turn[name]["seconds"] for turn in those]),
+            "cpu": middle([turn[name]["cpu"] for turn in those]),
+            "times": middle([turn[name]["seconds"] / turn[OURS]["seconds"] for turn in those]),
+            "runs": len(those),
+        }
+    return found
+
+
+def times(results: dict[str, Any], cell: str, program: str) -> float | None:
+    """How many times as long as ours a program took there, in the median; None if that was not measured."""
+    for each in results["cells"]:
+        if each["name"].endswith(cell) and program in each["programs"]:
+            return float(each["programs"][program]["times"]["median"])
+    return None
+
+
+def report(results: dict[str, Any]) -> str:
+    """A table for each cell in Markdown."""
+    lines = ["## Rivals", ""]
+    if results["skipped"]:
+        return "\n".join([*lines, f"Skipped: {results['skipped']}.", ""])
+    names = ", ".join(f"{name} {number}" for name, number in results["versions"].items())
+    lines += [
+        f"The same mails behind the same relay: ours from the mock server, theirs by IMAP from dovecot ({names})."
+        " Ours is durable at its end; times are those of whole processes, medians (least–most).",
+        "",
+    ]
+    for cell in results["cells"]:
+        lines += [
+            f"### {cell['name'].capitalize()}",
+            "",
+            f"{cell['mails']:,} mails, {cell['bytes'] / 1e6:.0f} MB as MIME, in {cell['folders']} folders.",
+            "",
+            "| program | runs | seconds | processor, s | times ours |",
+            "|:---|---:|---:|---:|---:|",
+        ]
+        lines += [
+            f"| {name} | {one['runs']} | {shown(one['seconds'])} | {shown(one['cpu'])} | {shown(one['times'])} |"
+            for name, one in cell["programs"].items()
+        ]
+        lines.append("")
+    return "\n".join(lines)
+
+
+def picture(results: dict[str, Any], path: Path) -> None:
+    """Bars of seconds, a panel for each cell, into an image file."""
+    if not results["cells"]:
+        return
+    from matplotlib import pyplot
+
+    cells = results["cells"]
+    figure, axes = pyplot.subplots(len(cells), 1, figsize=(8, 0.8 + 1.9 * len(cells)), squeeze=False)
+    for each, cell in zip(axes[:, 0], cells, strict=True):
+        names = list(cell["programs"])
+        values = [cell["programs"][name]["seconds"] for name in names]
+        reach = [[v["median"] - v["least"] for v in values], [v["most"] - v["median"] for v in values]]
+        colors = ["C1" if name == OURS else "C0" for name in names]
+        bars = each.barh(names, [v["median"] for v in values], xerr=reach, capsize=3, color=colors)
+        each.bar_label(bars, [f" {v['median']:.1f}" for v in values], padding=3)
+        each.invert_yaxis()
+        each.margins(x=0.12)
+        each.set(xlabel="seconds", title=cell["name"])
+    figure.tight_layout()
+    figure.savefig(path, dpi=100, bbox_inches="tight")
+    pyplot.close(figure)

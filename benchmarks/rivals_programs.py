@@ -1,0 +1,127 @@
+"""Where the rivals' programs are: installed, or unpacked from Debian's packages into a folder of this project.
+
+    python -m benchmarks.rivals_programs [DIR]     fetches them with `apt-get download` and unpacks them (.rivals)
+
+Nothing is installed and nothing of the system is changed: what is unpacked is seen at its usual paths only inside a
+mount namespace of the process that is measured, since dovecot knows its own by absolute paths. That takes root, or a
+kernel that lets users make namespaces. Where neither the programs nor a way to run them is at hand, `find` says why.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import NamedTuple
+
+from benchmarks.machine import ROOT
+
+PACKAGES = ("isync", "dovecot-imapd", "offlineimap3")
+FOLDER = ROOT / ".rivals"
+NOBODY = "nobody"  # dovecot does not serve root's mail
+_NEEDED = ("usr/sbin/dovecot", "usr/bin/mbsync")
+_OFFLINEIMAP = "usr/bin/offlineimap"
+_SHOW = "mount -t overlay overlay -o lowerdir={usr}:/usr /usr && exec {then}"
+
+
+class Programs(NamedTuple):
+    """How to run them. `unpacked`: the folder that holds them, None if they are installed."""
+
+    unpacked: Path | None
+    offlineimap: bool
+
+    def inside(self, *command: str) -> list[str]:
+        """The command, so that it finds the programs at their usual paths; as root if we are, else as ourselves."""
+        if self.unpacked is None:
+            return [*command]
+        then = '"$@"' if os.geteuid() == 0 else f'unshare --map-user={os.getuid()} --map-group={os.getgid()} "$@"'
+        show = _SHOW.format(usr=shlex.quote(str(self.unpacked / "usr")), then=then)
+        return [
+            "unshare",
+            *([] if os.geteuid() == 0 else ["--map-root-user"]),
+            "--mount",
+            "sh",
+            "-c",
+            show,
+            "-",
+            *command,
+        ]
+
+    def without_rights(self, *command: str) -> list[str]:
+        """The same, but never as root."""
+        if os.geteuid() != 0:
+            return self.inside(*command)
+        return self.inside("setpriv", f"--reuid={NOBODY}", "--regid=nogroup", "--clear-groups", *command)
+
+
+def find(folder: Path = FOLDER) -> Programs | str:
+    """The programs: those that are installed, else those in `folder`; or why there are none."""
+    if all(Path("/", path).exists() for path in _NEEDED):
+        return Programs(None, Path("/", _OFFLINEIMAP).exists())
+    if not all((folder / path).exists() for path in _NEEDED):
+        return "mbsync and dovecot are not at hand; `python -m benchmarks.rivals_programs` gets them on Debian"
+    found = Programs(folder.resolve(), (folder / _OFFLINEIMAP).exists())
+    if shutil.which("unshare") is None or shutil.which("setpriv") is None:
+        return "unpacked programs need util-linux (unshare, setpriv)"
+    tried = subprocess.run(found.inside("true"), capture_output=True, text=True, check=False)
+    if tried.returncode:
+        return f"unpacked programs need a mount namespace of their own: {' '.join(tried.stderr.split())}"
+    return found
+
+
+def unpack(folder: Path) -> list[str]:
+    """Downloads and unpacks the packages and what they need that is not installed; their names. OSError."""
+    asked = _run("apt-get", "install", "--simulate", "--quiet", "--no-install-recommends", *PACKAGES)
+    names = sorted(set(re.findall(r"^Inst (\S+)", asked, re.MULTILINE)))
+    with tempfile.TemporaryDirectory(prefix="kerio-bench-") as place:
+        _run("apt-get", "download", "--quiet", *names, cwd=place)
+        folder.mkdir(parents=True, exist_ok=True)
+        for package in sorted(Path(place).glob("*.deb")):
+            _run("dpkg-deb", "--extract", str(package), str(folder))
+    return names
+
+
+def _run(*command: str, cwd: str | None = None) -> str:
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=cwd)
+    except FileNotFoundError:
+        raise OSError(f"{command[0]} is not there; this takes Debian or a system made from it") from None
+    if done.returncode:
+        raise OSError(f"{' '.join(command[:2])}: {' '.join(done.stderr.split())[-300:]}")
+    return done.stdout
+
+
+def versions(programs: Programs) -> dict[str, str]:
+    """What runs, as the programs themselves say."""
+    asked: dict[str, tuple[str, ...]] = {"isync": ("mbsync", "--version"), "dovecot": ("dovecot", "--version")}
+    if programs.offlineimap:
+        asked["offlineimap3"] = ("/usr/bin/python3", "/usr/bin/offlineimap", "--version")
+    told = {}
+    for name, command in asked.items():
+        done = subprocess.run(programs.inside(*command), capture_output=True, text=True, check=False)
+        told[name] = found[0] if (found := re.findall(r"\d+(?:\.\d+)+", done.stdout)) else "unknown"
+    return told
+
+
+def main(arguments: list[str]) -> int:
+    folder = Path(arguments[0]) if arguments else FOLDER
+    try:
+        names = unpack(folder)
+    except OSError as error:
+        print(f"rivals: {error}", file=sys.stderr)
+        return 1
+    print(f"unpacked into {folder}: {' '.join(names) or 'nothing, all is installed'}")
+    found = find(folder)
+    print(
+        found if isinstance(found, str) else ", ".join(f"{name} {number}" for name, number in versions(found).items())
+    )
+    return int(isinstance(found, str))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
