@@ -20,7 +20,7 @@ from kerio_resync.cache.store import Store
 from kerio_resync.errors import Interrupted
 from kerio_resync.model import Item, Kind
 from kerio_resync.resync.replay import ALL
-from tests.whole.world import PASSWORD, World
+from tests.whole.world import CLIENT, PASSWORD, World
 
 T = TypeVar("T")
 TITLE: dict[Kind, str] = {
@@ -162,7 +162,7 @@ class Meddler:
             return refused(call["id"], happening)
         reply = None if "unheard" in happening else await self._answer(request)
         if happening.startswith("died"):
-            (task,) = [each for each in asyncio.all_tasks() if getattr(each.get_coro(), "__name__", "") == "rebuild"]
+            (task,) = [each for each in asyncio.all_tasks() if each.get_name() == CLIENT]
             task.cancel()
             await asyncio.sleep(3600)
         if happening or reply is None:

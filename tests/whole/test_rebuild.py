@@ -10,8 +10,7 @@ from typing import Any, TypeVar
 
 import pytest
 
-from benchmarks import virtual_time
-from kerio_resync import Settings, status, verify
+from kerio_resync import Settings, status
 from kerio_resync.cache.facts import Forget, SetMeta
 from kerio_resync.cache.outbox import Outbox
 from kerio_resync.cache.store import Store
@@ -19,8 +18,6 @@ from kerio_resync.errors import BadSettings, CacheInUse, NotEnoughSpace
 from kerio_resync.events import Event, FolderDone, Listener, Notice, PhaseChanged, Progress, nobody
 from kerio_resync.resync.inspect import Status
 from kerio_resync.resync.verify import Verdict
-from kerio_resync.server.kerio import KerioMailbox
-from tests.simulation import CoreTransport
 from tests.whole.world import World, kill
 
 T = TypeVar("T")
@@ -51,13 +48,9 @@ def in_cache(world: World, work: Callable[[Store], Coroutine[Any, Any, T]]) -> T
 
 
 def verified(world: World, listen: Listener = nobody, **how: bool) -> Verdict:
-    async def go() -> Verdict:
-        settings = world.settings()
-        return await verify(
-            settings, listen, mailbox=KerioMailbox(settings, transport=CoreTransport(world.core)), **how
-        )
-
-    return virtual_time.run(go(), start=world.now)
+    assert world.verify(listen, **how) == "done"
+    assert world.verdict is not None
+    return world.verdict
 
 
 def test_whole(world: World) -> None:
@@ -245,6 +238,39 @@ def test_a_key_that_is_too_old_stays_until_everything_is_compared(world: World) 
     assert world.run(folders=("Contacts",)) == "done"
     assert world.differences() == []
     assert in_cache(world, lambda store: store.meta("sync_key")) != stale
+
+
+@pytest.mark.parametrize("moment", [4, 6, 10])
+def test_a_folder_that_goes_while_it_is_compared_is_no_difference(world: World, moment: int) -> None:
+    parent = next(each["parentId"] for each in world.store.folders() if each["id"] == inbox(world))
+    folder, _ = world.store.create_folder({"parentId": parent, "name": "Short-lived", "type": "FMail"})
+    for each in list(world.store.folder(inbox(world)).ordered("id")):
+        world.store.move(each, folder)
+    world.run()
+    world.at[moment] = [lambda: world.store.remove_folder(folder)]
+    assert verified(world).differences == ()
+
+
+def test_a_folder_that_is_closed_while_it_is_compared_is_named(world: World) -> None:
+    world.run()
+    closed = inbox(world)
+    world.fault("code", "Mails.get", None, code=1004, limit=1)
+    verdict = verified(world)
+    assert verdict.differences == (f"unreadable folder {closed} 'Inbox'",)
+    assert not verdict.ok
+
+
+def test_folders_that_only_one_side_has_are_named(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    parent = next(each["parentId"] for each in world.store.folders() if each["id"] == inbox(world))
+    old, _ = world.store.create_folder({"parentId": parent, "name": "Old", "type": "FMail"})
+    world.run()
+    monkeypatch.setattr(world.store.journal, "record", lambda change: world.store.journal.watermark)
+    new, _ = world.store.create_folder({"parentId": parent, "name": "New", "type": "FMail"})
+    world.store.remove_folder(old)
+    verdict = verified(world)
+    assert verdict.differences == (f"missing folder {new} 'New'", f"extra folder {old} 'Old'")
+    assert verified(world, repair=True).ok
+    assert verified(world).differences == ()
 
 
 def test_verify_says_when_it_can_not_tell_what_changed_since(world: World) -> None:

@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from benchmarks import virtual_time
 from kerio_mockserver.conditions.model import Action, Churn, Conditions, Fault, Step
 from kerio_mockserver.core import Core
 from kerio_mockserver.mailbox.model import Store
 from kerio_mockserver.mailbox.seed import seeded
-from kerio_resync import Report, Settings, digest, rebuild
+from kerio_resync import Report, Settings, Verdict, digest, rebuild, verify
 from kerio_resync.errors import ResyncError
 from kerio_resync.events import Listener, nobody
 from kerio_resync.server.kerio import KerioMailbox
 from kerio_resync.server.transport import Request
 from tests.simulation import ORIGIN, CoreTransport
 
+CLIENT = "the client"  # the name of its task
 PASSWORD = "a secret of the simulation"
 Ending = Literal["done", "killed"] | ResyncError
 
@@ -42,6 +43,7 @@ class World:
     now: float = 0.0
     requests: int = 0
     report: Report | None = None
+    verdict: Verdict | None = None
 
     def __post_init__(self) -> None:
         self.store: Store = seeded(
@@ -59,8 +61,9 @@ class World:
     def mutate(self, action: Action, times: int = 1) -> None:
         self.core.churning.do((Step(action=action, times=times),))
 
-    def fault(self, kind: str, method: str, nth: int) -> None:
-        faults = (*self.core.conditions.faults, Fault.model_validate({"kind": kind, "method": method, "nth": nth}))
+    def fault(self, kind: str, method: str, nth: int | None, **more: int) -> None:
+        fault = Fault.model_validate({"kind": kind, "method": method, "nth": nth, **more})
+        faults = (*self.core.conditions.faults, fault)
         self.core.change(self.core.conditions.model_copy(update={"faults": faults}))
 
     def heal(self) -> None:
@@ -73,11 +76,28 @@ class World:
 
     def run(self, listen: Listener = nobody, **settings: object) -> Ending:
         """One run of the program, to its end or its death."""
-        return virtual_time.run(self._run(listen, self.settings(**settings)), start=self.now)
+        with_these = self.settings(**settings)
 
-    async def _run(self, listen: Listener, settings: Settings) -> Ending:
+        async def work(mailbox: KerioMailbox) -> None:
+            self.report = await rebuild(with_these, listen, mailbox=mailbox, clock=asyncio.get_running_loop().time)
+
+        return virtual_time.run(self._live(work, listen, with_these), start=self.now)
+
+    def verify(self, listen: Listener = nobody, **how: bool) -> Ending:
+        """One verification, to its end (then `verdict` is what came of it) or its death."""
+        settings = self.settings()
+        self.verdict = None
+
+        async def work(mailbox: KerioMailbox) -> None:
+            self.verdict = await verify(settings, listen, mailbox=mailbox, **how)
+
+        return virtual_time.run(self._live(work, listen, settings), start=self.now)
+
+    async def _live(
+        self, work: Callable[[KerioMailbox], Coroutine[Any, Any, None]], listen: Listener, settings: Settings
+    ) -> Ending:
         self.requests = 0
-        task: asyncio.Task[Report] | None = None
+        task: asyncio.Task[None] | None = None
 
         async def before(request: Request) -> None:
             if b'"Session.logout"' in (request.body or b""):
@@ -95,8 +115,8 @@ class World:
         mailbox = KerioMailbox(settings, listen, transport=CoreTransport(self.core, before), chance=rng.random)
         loop = asyncio.get_running_loop()
         try:
-            task = asyncio.ensure_future(rebuild(settings, listen, mailbox=mailbox, clock=loop.time))
-            self.report = await task
+            task = asyncio.create_task(work(mailbox), name=CLIENT)
+            await task
         except asyncio.CancelledError:
             return "killed"
         except ResyncError as error:

@@ -1,58 +1,68 @@
-"""Whether a cache file is sound: SQLite's own check, and every checksum computed again. What is wrong, in lines."""
+"""Whether a cache file is sound: SQLite's own check, and every checksum computed again."""
 
 from __future__ import annotations
 
 import hashlib
 import sqlite3
+from dataclasses import dataclass
 from typing import Final, get_args
 
 from kerio_resync.cache import outbox
 from kerio_resync.cache.facts import ChangeState
 from kerio_resync.cache.items import read
 from kerio_resync.cache.sums import crc32, item_sum
+from kerio_resync.model import Item
 
 MOST: Final = 1000  # lines; beyond that nobody reads
 _SLICE: Final = 200
 STATES: Final[tuple[ChangeState, ...]] = get_args(ChangeState)
 
 
-def structure(db: sqlite3.Connection) -> list[str]:
+@dataclass(frozen=True, slots=True)
+class Damage:
+    """What is wrong, in a line. `item`: as it stands, if it is one of which that can be told."""
+
+    line: str
+    item: Item | None = None
+
+
+def structure(db: sqlite3.Connection) -> list[Damage]:
     try:
         found = [str(row[0]) for row in db.execute(f"PRAGMA integrity_check({MOST})")]
         orphans = [f"{row[0]} {row[1]} has no {row[2]}" for row in db.execute("PRAGMA foreign_key_check")]
     except sqlite3.Error as error:
-        return [f"the file can't be checked: {error}"]
-    return (found if found != ["ok"] else []) + orphans
+        return [Damage(f"the file can't be checked: {error}")]
+    return [Damage(line) for line in (found if found != ["ok"] else []) + orphans]
 
 
-def items(db: sqlite3.Connection, after: int) -> tuple[list[str], int | None]:
+def items(db: sqlite3.Connection, after: int) -> tuple[list[Damage], int | None]:
     """Checks the next items by number, contents included: (what is wrong, where to go on or None at the end)."""
-    lines: list[str] = []
+    found: list[Damage] = []
     try:
         numbers = [
             row[0]
             for row in db.execute("SELECT number FROM item WHERE number > ? ORDER BY number LIMIT ?", (after, _SLICE))
         ]
     except sqlite3.Error as error:
-        return [f"items after number {after} can't be read: {error}"], None
+        return [Damage(f"items after number {after} can't be read: {error}")], None
     for number in numbers:
         try:
             ((_, item, told),) = read(db, "item.number = ?", (number,))
             if item_sum(item) != told:
-                lines.append(f"{item.kind} {item.id}: its checksum does not hold")
-            lines += [f"{item.kind} {item.id}: {each}" for each in _contents(db, number)]
+                found.append(Damage(f"{item.kind} {item.id}: its checksum does not hold", item))
+            found += [Damage(f"{item.kind} {item.id}: {each}", item) for each in _contents(db, number)]
         except (sqlite3.Error, ValueError, TypeError) as error:
-            lines.append(f"item number {number} can't be read: {error}")
-    return lines, numbers[-1] if len(numbers) == _SLICE else None
+            found.append(Damage(f"item number {number} can't be read: {error}"))
+    return found, numbers[-1] if len(numbers) == _SLICE else None
 
 
-def changes(db: sqlite3.Connection) -> list[str]:
+def changes(db: sqlite3.Connection) -> list[Damage]:
     try:
         found = outbox.changes(db, STATES)
         broken = [each.uuid for each in found if not change_holds(db, each)]
     except (sqlite3.Error, ValueError, TypeError) as error:
-        return [f"the local changes can't be read: {error}"]
-    return [f"local change {each}: its checksum does not hold" for each in broken]
+        return [Damage(f"the local changes can't be read: {error}")]
+    return [Damage(f"local change {each}: its checksum does not hold") for each in broken]
 
 
 def change_holds(db: sqlite3.Connection, change: outbox.Change) -> bool:

@@ -157,16 +157,16 @@ class Store:
             yield data
             offset += len(data)
 
-    async def check(self, *, contents: bool = True) -> tuple[str, ...]:
-        """What is wrong with the file, one line each (at most 1,000); () if it is sound.
+    async def check(self, *, contents: bool = True) -> tuple[checking.Damage, ...]:
+        """What is wrong with the file (at most 1,000 of it); () if it is sound.
 
         Without `contents` it is the structure alone, of which every page is read: tables, indexes, references."""
         await self.flush()
         found = await self._read(checking.structure)
         after: int | None = 0 if contents else None
         while after is not None and len(found) < checking.MOST:
-            lines, after = await self._read(partial(checking.items, after=after))
-            found += lines
+            some, after = await self._read(partial(checking.items, after=after))
+            found += some
         found += await self._read(checking.changes)
         return tuple(found[: checking.MOST])
 

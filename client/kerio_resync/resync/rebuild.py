@@ -215,7 +215,7 @@ async def _finish(run: Run, started: float, resumed: bool) -> Report:
     # What this run wrote was summed on its way in; what an earlier one left has been through a kill or a power cut.
     damage = await run.store.check(contents=resumed)
     if damage:
-        raise CacheDamaged(f"the new database failed its own check ({damage[0]})")
+        raise CacheDamaged(f"the new database failed its own check ({damage[0].line})")
     held = await run.store.totals()
     skipped = tuple((row.scope, row.id, row.reason) for row in await run.store.skipped())
     await run.store.finish()

@@ -13,7 +13,7 @@ from typing import Any
 
 from kerio_resync.cache.facts import Forget, SetMeta, Want
 from kerio_resync.cache.store import Store
-from kerio_resync.errors import FolderDenied, ItemGone, KeyExpired, ResyncError
+from kerio_resync.errors import FolderDenied, ItemGone, KeyExpired, ResyncError, ServerNonsense
 from kerio_resync.model import Change, Folder, Kind, Listed
 from kerio_resync.resync.catchup import ROUNDS, SYNC_KEY
 from kerio_resync.resync.folders import mirrored
@@ -64,7 +64,7 @@ async def compare_folders(
     run: Run, folders: Iterable[Folder], take: Callable[[Folder, int, list[Difference]], Awaitable[None]]
 ) -> dict[str, ResyncError]:
     """Lists folders, several at once, and gives to `take`, page by page, how many rows were compared and which of them
-    disagree. Returns, by id, those that could not be listed: they went, or were closed to us, meanwhile."""
+    disagree. Returns, by id, those that could not be listed: they went or were closed to us meanwhile, or never end."""
     round_ = await new_round(run.store)
     todo = list(folders)
     unlisted: dict[str, ResyncError] = {}
@@ -75,7 +75,9 @@ async def compare_folders(
             try:
                 async for rows, found in _compare_folder(run, folder, round_):
                     await take(folder, rows, found)
-            except (ItemGone, FolderDenied) as error:
+            except (ItemGone, FolderDenied, ServerNonsense) as error:
+                if isinstance(error, ServerNonsense) and error.scope != "folder":
+                    raise
                 unlisted[folder.id] = error
 
     async with asyncio.TaskGroup() as group:
@@ -102,27 +104,30 @@ async def relist(run: Run) -> int:
     left_out = {row.id for row in await run.store.skipped()}
     count = 0
 
-    async def want(folder: Folder, _: int, found: list[Difference]) -> None:
+    async def take(folder: Folder, _: int, found: list[Difference]) -> None:
         nonlocal count
-        assert folder.kind is not None
-        rows = tuple(each.row for each in found if each.row.id not in left_out)
+        rows = [each.row for each in found if each.row.id not in left_out]
+        count += len(rows)
         if rows:
-            await _let_older_in(run, rows)
-            count += len(rows)
-            run.meter.wanted(rows)
-            await run.store.put(Want(folder.id, folder.kind, rows))
+            await want(run, folder, rows)
 
-    # A folder that went or was closed meanwhile is the next catch-up's business.
-    await compare_folders(run, [each for each in mirrored(run.folders.values()) if each.id not in left_out], want)
+    todo = [each for each in mirrored(run.folders.values()) if each.id not in left_out]
+    for error in (await compare_folders(run, todo, take)).values():
+        if isinstance(error, ServerNonsense):
+            raise error  # the others went or were closed meanwhile: the next catch-up's business
     return count
 
 
-async def _let_older_in(run: Run, rows: Sequence[Listed]) -> None:
-    """Forgets what is stored in a newer version than the server has: it was restored from a backup meanwhile."""
+async def want(run: Run, folder: Folder, rows: Sequence[Listed]) -> None:
+    """These are to be fetched. What is stored in a newer version than the server has is forgotten at once: the server
+    was restored from a backup."""
+    assert folder.kind is not None
     held = await run.store.watermarks([row.id for row in rows])
     newer = tuple(row.id for row in rows if held.get(row.id, -1) > row.watermark > 0)
     if newer:
         await run.store.put(Forget(newer))
+    run.meter.wanted(rows)
+    await run.store.put(Want(folder.id, folder.kind, tuple(rows)))
 
 
 async def explained(mailbox: Mailbox, store: Store) -> tuple[set[str], bool]:

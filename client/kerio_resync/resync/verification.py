@@ -1,0 +1,182 @@
+"""One verification under way: everything that the cache and the server hold, side by side, and the mending of it.
+
+What changed on the server since the cache's sync key is no difference. What was mended is looked at again: it counts as
+repaired if nothing is wrong with it any more, not because something was done about it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from kerio_resync.cache.reading import StoredItem
+from kerio_resync.errors import (
+    BadCredentials,
+    FolderDenied,
+    ItemGone,
+    ServerNonsense,
+    ServerRefused,
+    SessionExpired,
+    TooLarge,
+)
+from kerio_resync.events import PhaseChanged
+from kerio_resync.model import Attachment, Details, Folder, Item, Kind, Listed
+from kerio_resync.resync.catchup import drain
+from kerio_resync.resync.folders import list_into, mirrored, refresh_folders, without_loops
+from kerio_resync.resync.listing import Position
+from kerio_resync.resync.run import Run
+from kerio_resync.resync.settle import bring_up_to_date
+from kerio_resync.resync.verify import NAMED, Difference, Verdict, compare_folders, explained, want
+from kerio_resync.server.items import digest as digest_struct
+
+ROUNDS = 3  # times that what differs is fetched again, as long as less and less does
+
+
+@dataclass(slots=True)
+class Check:
+    """What was found. `deep`: contents are fetched and compared, of all items or of those named in `only`."""
+
+    run: Run
+    deep: bool = False
+    only: Collection[str] | None = None
+    checked: int = 0
+    found: list[Difference] = field(default_factory=list)
+    lines: list[str] = field(default_factory=list)
+    count: int = 0
+
+    async def look(self) -> None:
+        run = self.run
+        run.listen(PhaseChanged("verify"))
+        damaged = await run.store.check()
+        for damage in damaged:
+            self._name(f"damaged {damage.line}")
+        told, looping = without_loops(await run.mailbox.folders(shared=run.settings.shared, public=run.settings.public))
+        for each in looping:
+            self._name(f"folder {each.id} is inside itself on the server")
+        run.folders = {each.id: each for each in told}
+        known = {row.folder.id: row.folder for row in await run.store.folders()}
+        unlisted = await compare_folders(run, [each for each in mirrored(told) if each.id in known], self._take)
+        await self._find_unfetched()
+        if self.deep:
+            await self._compare_contents()
+        changed, whole = await explained(run.mailbox, run.store)  # last: what changes while we look is no difference
+        if not whole:
+            run.notice("The server can't tell what changed since the last synchronisation: that is named as well.")
+        self._name_folders(known, unlisted, changed)
+        self.found = [each for each in self.found if each.row.id not in changed and each.folder.id not in unlisted]
+        for odd in self.found:
+            self._name(f"{odd.what} {odd.folder.kind} {odd.row.id}")
+        for item in (each.item for each in damaged if each.item is not None):
+            if folder := run.folders.get(item.folder_id):
+                self.found.append(Difference("damaged", folder, Listed(item.id, 0)))
+
+    async def mend(self) -> None:
+        """Fetches what differs. What is damaged beyond that stays."""
+        run = self.run
+        for folder in await refresh_folders(run):
+            await list_into(run, folder, Position())
+        by_folder: dict[str, list[Listed]] = {}
+        for each in self.found:
+            by_folder.setdefault(each.folder.id, []).append(each.row)
+        for folder_id, rows in by_folder.items():
+            if folder_id in run.folders:
+                await want(run, run.folders[folder_id], rows)
+        await bring_up_to_date(run)
+        await drain(run)
+
+    def _name(self, line: str) -> None:
+        self.count += 1
+        if len(self.lines) < NAMED:
+            self.lines.append(line)
+
+    def _name_folders(self, known: Mapping[str, Folder], unlisted: Collection[str], changed: Collection[str]) -> None:
+        """Folders that only one side has, and those that could not be compared."""
+        settings, there = self.run.settings, self.run.folders
+        places = {"own", *["shared"] * settings.shared, *["public"] * settings.public}
+        odd = [("missing", each) for each in mirrored(there.values()) if each.id not in known]
+        odd += [("unreadable", there[each]) for each in unlisted]
+        odd += [("extra", each) for each in known.values() if each.id not in there and each.place in places]
+        for what, folder in odd:
+            if folder.id not in changed:
+                self._name(f"{what} folder {folder.id} {folder.name!r}")
+
+    async def _take(self, folder: Folder, rows: int, odd: list[Difference]) -> None:
+        self.checked += rows
+        self.found += odd
+
+    async def _find_unfetched(self) -> None:
+        """What an interrupted run knows to be missing, and has not fetched yet."""
+        store, after, key = self.run.store, None, 0
+        while rows := await store.wanted(1000, after):
+            after = rows[-1].cursor
+            held = await store.watermarks([row.id for row in rows])
+            for row in rows:
+                if row.folder_id in self.run.folders and held.get(row.id, -1) < row.watermark:
+                    what = "stale" if row.id in held else "missing"
+                    self.found.append(Difference(what, self.run.folders[row.folder_id], Listed(row.id, row.watermark)))
+        while contents := await store.wanted_attachments(1000, key):
+            key = contents[-1].key
+            for each in contents:
+                self._name(f"missing attachment {each.attachment.id} of {each.item_id}")
+
+    async def _compare_contents(self) -> None:
+        """Fetches items and their attachments again and compares digests."""
+        store, after = self.run.store, ("", "")
+        while rows := await store.items(after, limit=100):
+            after = (rows[-1].kind, rows[-1].id)
+            there = [row for row in rows if row.folder_id in self.run.folders]
+            asked = [row for row in there if self.only is None or row.id in self.only]
+            for kind in dict.fromkeys(row.kind for row in asked):
+                await self._compare_batch(kind, [row for row in asked if row.kind == kind])
+
+    async def _compare_batch(self, kind: Kind, rows: Sequence[StoredItem]) -> None:
+        try:
+            details = await self.run.mailbox.by_ids(kind, [row.id for row in rows])
+        except (TooLarge, ServerNonsense, FolderDenied, ItemGone):
+            if len(rows) > 1:
+                for row in rows:
+                    await self._compare_batch(kind, [row])
+                return
+            details = Details(())
+        items = {item.id: item for item in details.items}
+        for row in rows:
+            item = items.get(row.id)
+            if item is None or (item.watermark == row.watermark and not await self._alike(row, item)):
+                what = "altered" if item else "unreadable"
+                self.found.append(Difference(what, self.run.folders[row.folder_id], Listed(row.id, row.watermark)))
+
+    async def _alike(self, row: StoredItem, item: Item) -> bool:
+        held = {each.id: each.sha256.hex() for each in row.attachments if each.sha256 is not None}
+        try:
+            theirs = {each.id: await self._content_hash(each) for each in item.attachments if each.id in held}
+        except (ServerRefused, ServerNonsense) as error:
+            if isinstance(error, BadCredentials | SessionExpired):
+                raise
+            return False
+        return digest_struct(row.kind, row.payload, held) == digest_struct(row.kind, item.payload, theirs)
+
+    async def _content_hash(self, attachment: Attachment) -> str:
+        sha = hashlib.sha256()
+        async for piece in self.run.mailbox.download(attachment):
+            if piece.offset == 0:
+                sha = hashlib.sha256()
+            sha.update(piece.data)
+        return sha.hexdigest()
+
+
+async def verdict_of(run: Run, *, deep: bool, repair: bool) -> Verdict:
+    """Looks, and with `repair` mends and looks again, while that makes it less."""
+    first = left = Check(run, deep)
+    await first.look()
+    for _ in range(ROUNDS if repair else 0):
+        if not left.count:
+            break
+        before = left
+        await before.mend()
+        altered = {each.row.id for each in before.found if each.what in ("altered", "unreadable")}
+        left = Check(run, bool(altered), altered)
+        await left.look()
+        if left.count >= before.count:
+            break
+    return Verdict(first.checked, tuple(first.lines), first.count, max(0, first.count - left.count))
