@@ -22,6 +22,7 @@ from benchmarks import machine, report
 
 NAMES = ("limits", "links", "efficiency", "queues", "load", "scale", "many", "salvage", "upgrade", "rivals")
 RESULTS = Path(__file__).resolve().parent / "results"
+_OFFERED = ("full", "corpus", "scheduler", "listen", "target", "user")  # to those measurements that know them
 NOTES = Path(__file__).resolve().parent / "NOTES.md"
 
 
@@ -54,7 +55,16 @@ def parser() -> argparse.ArgumentParser:
     size.add_argument("--quick", action="store_true", help="under three minutes: small mailboxes, few rounds")
     size.add_argument("--full", action="store_true", help="up to a million mails")
     made.add_argument("--only", nargs="+", choices=NAMES, metavar="NAME", help=f"of: {', '.join(NAMES)}")
-    made.add_argument("--corpus", default="", metavar="PATH", help="real mail for `limits` (default: $KERIO_CORPUS)")
+    made.add_argument("--corpus", default="", metavar="PATH", help="real mail (default: $KERIO_CORPUS)")
+    many = made.add_argument_group("of `many`")
+    many.add_argument(
+        "--scheduler", default="", metavar="ADDRESS", help="a Dask scheduler whose workers run the clients"
+    )
+    many.add_argument("--listen", default="127.0.0.1", metavar="HOST", help="where the mock is for them (%(default)s)")
+    many.add_argument(
+        "--target", default="", metavar="URL", help="another server than the mock ($KERIO_RESYNC_PASSWORD)"
+    )
+    many.add_argument("--user", default="", metavar="NAME", help="who logs in at the target")
     made.add_argument("--out", type=Path, default=RESULTS, metavar="DIR", help="default: benchmarks/results")
     return made
 
@@ -63,7 +73,7 @@ def measured(module: ModuleType, name: str, options: argparse.Namespace) -> dict
     """One measurement, with what a reader has to know about it."""
     print(f"{name} …", file=sys.stderr, flush=True)
     about = machine.about(Path.cwd())
-    offered = {"full": options.full, "corpus": options.corpus}
+    offered = {name: getattr(options, name) for name in _OFFERED}
     known = inspect.signature(module.measure).parameters
     began = time.perf_counter()
     found = module.measure(options.quick, **{key: value for key, value in offered.items() if key in known})

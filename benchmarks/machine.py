@@ -127,9 +127,9 @@ def wait(launched: Launched, *, codes: Sequence[int] = (0,)) -> Spent:
 
 
 @contextlib.contextmanager
-def server(conditions: Mapping[str, Any] | None = None, **mailbox: Any) -> Iterator[Server]:
-    """A mock server while inside. `mailbox`: as `seeded` takes it, or `import_=PATH`."""
-    told = json.dumps({"mailbox": mailbox, "conditions": dict(conditions or {})})
+def server(conditions: Mapping[str, Any] | None = None, *, host: str = "127.0.0.1", **mailbox: Any) -> Iterator[Server]:
+    """A mock server while inside. `mailbox`: as `seeded` takes it, or `import_=PATH`. `host`: where it listens."""
+    told = json.dumps({"mailbox": mailbox, "conditions": dict(conditions or {}), "host": host})
     process = subprocess.Popen(
         [sys.executable, "-m", "benchmarks.machine", "serve", told],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT, text=True,
@@ -211,7 +211,7 @@ async def _serve(told: Mapping[str, Any]) -> None:
     else:
         store = seeded(**mailbox)
     core = Core(store, password=_PASSWORD, conditions=Conditions().patched(told["conditions"]))
-    running = await serve(core, "127.0.0.1", 0, control_port=0, ssl=None)
+    running = await serve(core, told["host"], 0, control_port=0, ssl=None)
     line = {"url": running.url, "control_url": running.control_url, "user": core.user, "password": _PASSWORD}
     print(json.dumps(line), flush=True)
     await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)

@@ -1,0 +1,151 @@
+"""Clients on the workers of a Dask cluster: real ones, each a process of its own, all started at one instant.
+
+A cluster that is there already is named by its scheduler's address; without one, a LocalCluster on this machine is
+made and ended. The workers need kerio-resync, and nothing of these benchmarks: the crew travels there by value. What a
+client needs is imported before the word is given, so that it is the server that is measured and not how fast a machine
+starts programs. Clocks of several machines are never compared: each client's time is taken where it runs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple, cast
+
+import psutil  # type: ignore[import-untyped,unused-ignore]
+
+_PATIENCE = 30  # seconds for a scheduler to answer
+_LOADING = 600  # seconds for all clients of a crew to be loaded
+_DONE = 7200  # seconds for all of them to end
+# `rebuild` as the command line runs it, from the moment at which all is loaded
+_WAITING = """
+import sys
+import kerio_resync, kerio_resync.cli
+from kerio_resync.server import kerio, transport
+kerio_resync.rebuild
+print("loaded", file=sys.stderr, flush=True)
+sys.stdin.readline()
+kerio_resync.cli.main()
+"""
+
+
+class Target(NamedTuple):
+    """The server that the clients rebuild from."""
+
+    url: str
+    user: str
+    password: str
+
+
+class Outcome(NamedTuple):
+    """What became of one client: seconds from the word to its end, processor time meanwhile, its summary, its host."""
+
+    seconds: float
+    cpu: float
+    summary: dict[str, Any]
+    host: str
+    cores: int
+
+
+class Crew:
+    """`count` clients on one machine. They are loaded by `__init__`; `go` gives the word and waits for their ends."""
+
+    def __init__(self, target: Target, count: int) -> None:
+        self._folder = tempfile.TemporaryDirectory(prefix="kerio-bench-")
+        self._clients = [self._start(target, Path(self._folder.name, str(n))) for n in range(count)]
+
+    @staticmethod
+    def _start(target: Target, profile: Path) -> tuple[subprocess.Popen[bytes], Any, float]:
+        out = profile.with_suffix(".out").open("w+b")
+        command = [sys.executable, "-c", _WAITING, "--profile", str(profile), "rebuild", "--json", "--fresh"]
+        process = subprocess.Popen(
+            [*command, "--server", target.url, "--user", target.user],
+            stdin=subprocess.PIPE, stdout=out, stderr=subprocess.PIPE,
+            env={**os.environ, "KERIO_RESYNC_PASSWORD": target.password},
+        )  # fmt: skip
+        return process, out, 0.0
+
+    def ready(self) -> int:
+        """Waits until all are loaded; how many there are. OSError if one is not."""
+        for number, (process, out, _) in enumerate(self._clients):
+            assert process.stderr is not None
+            line = process.stderr.readline()
+            if line != b"loaded\n":
+                raise OSError(
+                    f"a client did not start: {(line + process.stderr.read()).decode(errors='replace')[-300:]}"
+                )
+            times = psutil.Process(process.pid).cpu_times()
+            self._clients[number] = (process, out, times.user + times.system)
+        return len(self._clients)
+
+    def go(self) -> list[Outcome]:
+        """Gives the word and waits for all. OSError if one did not end well."""
+        began = time.perf_counter()
+        for process, _, _ in self._clients:
+            assert process.stdin is not None
+            process.stdin.write(b"go\n")
+            process.stdin.close()
+        with ThreadPoolExecutor(len(self._clients)) as pool:
+            ended = list(pool.map(lambda one: self._end(one[0], one[1], one[2], began), self._clients))
+        self._folder.cleanup()
+        return ended
+
+    @staticmethod
+    def _end(process: subprocess.Popen[bytes], out: Any, loading: float, began: float) -> Outcome:
+        assert process.stderr is not None
+        with out, process.stderr:
+            said = process.stderr.read().decode(errors="replace")
+            _, status, used = os.wait4(process.pid, 0)
+            seconds = time.perf_counter() - began
+            process.returncode = os.waitstatus_to_exitcode(status)
+            out.seek(0)
+            lines = out.read().splitlines()
+        if process.returncode:
+            raise OSError(f"a client ended with {process.returncode}: {said[-300:]}")
+        cpu = used.ru_utime + used.ru_stime - loading
+        return Outcome(seconds, cpu, json.loads(lines[-1])["summary"], os.uname().nodename, os.cpu_count() or 1)
+
+
+@contextlib.contextmanager
+def joined(scheduler: str = "") -> Iterator[Any]:
+    """A Dask client of the cluster at that address, or of one on this machine, while inside. OSError."""
+    import cloudpickle  # type: ignore[import-untyped,unused-ignore]
+    from distributed import Client, LocalCluster  # type: ignore[import-untyped,unused-ignore]
+
+    cloudpickle.register_pickle_by_value(sys.modules[__name__])
+    with contextlib.ExitStack() as stack:
+        stack.callback(cloudpickle.unregister_pickle_by_value, sys.modules[__name__])
+        if not scheduler:
+            local: Any = cast(Any, LocalCluster)(
+                n_workers=os.cpu_count() or 1, threads_per_worker=1, dashboard_address=None, memory_limit=0
+            )
+            scheduler = stack.enter_context(local).scheduler_address
+        yield stack.enter_context(cast(Any, Client)(scheduler, timeout=_PATIENCE))
+
+
+def run(cluster: Any, target: Target, count: int) -> list[Outcome]:
+    """`count` clients, shared out evenly over the cluster's workers; one outcome each. OSError."""
+    workers = sorted(cluster.scheduler_info(n_workers=-1)["workers"])
+    if not workers:
+        raise OSError("the cluster has no workers")
+    placed = [(worker, share) for worker, share in zip(workers, shares(count, len(workers)), strict=True) if share]
+    futures = [cluster.submit(Crew, target, share, workers=[worker], actor=True) for worker, share in placed]
+    crews = [future.result(timeout=_LOADING) for future in futures]
+    for loading in [crew.ready() for crew in crews]:
+        loading.result(timeout=_LOADING)
+    under_way = [crew.go() for crew in crews]
+    return [one for each in under_way for one in each.result(timeout=_DONE)]
+
+
+def shares(count: int, among: int) -> Sequence[int]:
+    """`count` in so many whole numbers that differ by one at most, the larger ones first."""
+    least, more = divmod(count, among)
+    return [least + (n < more) for n in range(among)]
