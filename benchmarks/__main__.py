@@ -18,9 +18,12 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from benchmarks import machine, report
+from benchmarks import goals, machine, report
 
-NAMES = ("limits", "links", "efficiency", "queues", "load", "scale", "many", "salvage", "upgrade", "rivals")
+NAMES = (
+    "limits", "rivals", "efficiency", "links", "queues", "load", "many", "scale", "large", "salvage", "upgrade",
+    "startup",
+)  # fmt: skip
 RESULTS = Path(__file__).resolve().parent / "results"
 _OFFERED = ("full", "corpus", "scheduler", "listen", "target", "user")  # to those measurements that know them
 NOTES = Path(__file__).resolve().parent / "NOTES.md"
@@ -29,8 +32,8 @@ NOTES = Path(__file__).resolve().parent / "NOTES.md"
 def main(arguments: list[str]) -> int:
     options = parser().parse_args(arguments)
     names = [name for name in options.only or NAMES if importlib.util.find_spec(f"benchmarks.{name}")]
-    before = report.load(options.out)
-    entries = {name: before[name] for name in NAMES if name in before}
+    there = report.load(options.out)
+    entries = {name: there[name] for name in NAMES if name in there}
     modules = {name: importlib.import_module(f"benchmarks.{name}") for name in {*names, *entries}}
     failed = 0
     for name in names:
@@ -45,7 +48,9 @@ def main(arguments: list[str]) -> int:
     ordered = {name: entries[name] for name in NAMES if name in entries}
     words = {name: module.report for name, module in modules.items()}
     notes = NOTES.read_text() if NOTES.exists() else ""
-    print(report.write(options.out, ordered, before, words, notes))
+    summary = goals.report(goals.judged(ordered, goals.causes()))
+    before = report.committed(RESULTS / report.LINES)
+    print(report.write(options.out, ordered, before, words, notes, summary))
     return failed
 
 
@@ -80,7 +85,12 @@ def measured(module: ModuleType, name: str, options: argparse.Namespace) -> dict
     if inspect.iscoroutine(found):
         found = asyncio.run(found)
     seconds = time.perf_counter() - began
-    return {"name": name, "machine": about, "seconds": seconds, "quick": options.quick, "results": found}
+    settings = ["quick"] if options.quick else ["full"] if options.full else ["usual"]
+    settings += [f"with {what}" for what in ("corpus", "scheduler", "target") if what in known and offered[what]]
+    return {
+        "name": name, "machine": about, "seconds": seconds, "quick": options.quick, "settings": settings,
+        "results": found,
+    }  # fmt: skip
 
 
 def draw(module: ModuleType, results: dict[str, Any], path: Path) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from benchmarks import limits, scale
-from benchmarks.report import compared, load, page, save, write
+from benchmarks.report import committed, compared, load, page, save, write
 
 PLACE: dict[str, Any] = {
     "when": "2026-01-01T00:00:00Z", "commit": "abc", "processor": "P", "cores": 2, "memory_gb": 4, "system": "S",
@@ -45,6 +46,34 @@ def test_a_report_has_the_place_and_the_comparison(tmp_path: Path) -> None:
     assert "Against abc" in text
     assert "- x: 1 → 2 (+100%)" in text
     assert "Python 3.11" in text
+
+
+def test_results_of_an_earlier_version_are_no_end_of_the_report(tmp_path: Path) -> None:
+    text = write(tmp_path, {"one": entry({"x": 2.0})}, {}, {"one": lambda found: str(found["y"])}).read_text()
+    assert "## One" in text
+    assert "has to be measured again" in text
+
+
+def test_what_is_compared_with_is_what_was_committed(tmp_path: Path) -> None:
+    def git(*words: str) -> None:
+        subprocess.run(["git", "-c", "user.name=n", "-c", "user.email=e", *words], cwd=tmp_path, check=True)
+
+    assert committed(tmp_path / "results.jsonl") == {}
+    git("init", "--quiet")
+    save(tmp_path, {"one": entry({"x": 1.0})})
+    git("add", "results.jsonl")
+    git("commit", "--quiet", "--message", "m")
+    save(tmp_path, {"one": entry({"x": 2.0})})
+    assert committed(tmp_path / "results.jsonl")["one"]["results"] == {"x": 1.0}
+
+
+def test_the_page_holds_its_pictures(tmp_path: Path) -> None:
+    (tmp_path / "n.png").write_bytes(b"PNG")
+    made = page("## A\n\n![n](n.png)\n\n**b**", tmp_path)
+    assert '<img alt="n" src="data:image/png;base64,UE5H">' in made
+    assert '<a href="#s0">A</a>' in made
+    assert '<h2 id="s0">A</h2>' in made
+    assert "<b>b</b>" in made
 
 
 def test_the_page_shows_tables_lists_and_nothing_as_markup() -> None:

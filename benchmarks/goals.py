@@ -1,0 +1,144 @@
+"""The goals, and what became of them: each has a bound, a figure out of the results, and, if missed, its cause.
+
+A goal that nobody measured is in the table too, and so is one that was measured too small to tell. Causes stand in
+`causes.toml`, by the goal's key, because no program finds them out; a missed goal without one is shown as such.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+CAUSES = Path(__file__).resolve().parent / "causes.toml"
+Entries = Mapping[str, Mapping[str, Any]]
+
+
+class Goal(NamedTuple):
+    """`figure` takes the results of measurement `of`; what it raises for want of a figure counts as not measured."""
+
+    key: str
+    of: str
+    words: str
+    sense: Literal["at most", "at least"]
+    bound: float
+    figure: Callable[[Mapping[str, Any]], float | None]
+
+
+class Verdict(NamedTuple):
+    """`figure` None: not measured. `quick`: measured on a mailbox that is smaller than the goal's."""
+
+    goal: Goal
+    figure: float | None
+    quick: bool
+    cause: str
+
+    @property
+    def reached(self) -> bool | None:
+        if self.figure is None:
+            return None
+        return self.figure <= self.goal.bound if self.goal.sense == "at most" else self.figure >= self.goal.bound
+
+
+def judged(entries: Entries, causes: Mapping[str, str]) -> list[Verdict]:
+    """A verdict for each goal."""
+    found = []
+    for goal in GOALS:
+        entry, figure = entries.get(goal.of), None
+        if entry is not None:
+            with suppress(KeyError, IndexError, TypeError, StopIteration, ValueError):
+                figure = goal.figure(entry["results"])
+        found.append(Verdict(goal, figure, bool(entry and entry["quick"]), causes.get(goal.key, "")))
+    return found
+
+
+def causes(path: Path = CAUSES) -> dict[str, str]:
+    """Why goals are missed, by key. ValueError if the file names a goal that there is none of."""
+    found = {key: " ".join(str(text).split()) for key, text in tomllib.loads(path.read_text()).items()}
+    if unknown := found.keys() - {goal.key for goal in GOALS}:
+        raise ValueError(f"{path.name}: no goal is called {', '.join(sorted(unknown))}")
+    return found
+
+
+def report(verdicts: Iterable[Verdict]) -> str:
+    """The table in Markdown, and the causes below it."""
+    verdicts = list(verdicts)
+    lines = ["## Goals", "", "| goal | bound | figure | reached | from |", "|:---|---:|---:|:---|:---|"]
+    for one in verdicts:
+        figure = "-" if one.figure is None else f"{one.figure:.3g}"
+        reached = {None: "not measured", True: "yes", False: "**NO**"}[one.reached]
+        if one.quick and one.figure is not None:
+            reached += ", quick"
+        goal = one.goal
+        lines.append(f"| {goal.words} | {goal.sense} {goal.bound:g} | {figure} | {reached} | {goal.of} |")
+    lines += ["", "A quick run's mailboxes are smaller than those that the goals are about.", ""]
+    missed = [one for one in verdicts if one.reached is not True]
+    if missed:
+        lines += ["What is not reached or not measured, and why:", ""]
+        lines += [f"- {one.goal.words}: {one.cause or 'the cause is not known yet'}" for one in missed]
+    return "\n".join([*lines, ""])
+
+
+def _mailbox(results: Mapping[str, Any]) -> Mapping[str, Any]:
+    made: Mapping[str, Any] = next(each for each in results["mailboxes"] if each["name"] == "made")
+    return made
+
+
+def _link(results: Mapping[str, Any], mbit: float, rtt: float, figure: str) -> float:
+    cell = next(each for each in results["cells"] if each["mbit"] == mbit and each["rtt"] == rtt)
+    return float(cell[figure])
+
+
+def _times(results: Mapping[str, Any], cell: str, program: str) -> float:
+    """How many times as long as ours a rival took."""
+    found = next(each for each in results["cells"] if each["name"] == cell)
+    return float(found["programs"][program]["times"]["median"])
+
+
+_TEXT = "real text, 100 Mbit/s × 50 ms"
+GOALS = (
+    Goal("slower-loop", "limits", "10,000 mails, loopback: times the slower bare loop", "at most", 1.5,
+         lambda found: float(_mailbox(found)["slower"]["median"])),
+    Goal("mbsync", "rivals", "as fast as mbsync as users run it, times", "at least", 4,
+         lambda found: _times(found, "loopback", "mbsync")),
+    Goal("mbsync-no-fsync", "rivals", "as fast as mbsync without fsync, times", "at least", 1,
+         lambda found: _times(found, "loopback", "mbsync, no fsync")),
+    Goal("offlineimap", "rivals", "as fast as offlineimap3, times", "at least", 30,
+         lambda found: _times(found, "loopback", "offlineimap3")),
+    Goal("text", "rivals", "real text over 100 Mbit/s × 50 ms: of mbsync's time, without fsync", "at most", 0.5,
+         lambda found: 1 / _times(found, _TEXT, "mbsync, no fsync")),
+    Goal("line-100", "efficiency", "efficiency on the mock's link, 100 Mbit/s × 50 ms", "at least", 0.97,
+         lambda found: _link(found, 100, 0.05, "efficiency")),
+    Goal("line-10", "efficiency", "efficiency on the mock's link, 10 Mbit/s × 200 ms", "at least", 0.98,
+         lambda found: _link(found, 10, 0.2, "efficiency")),
+    Goal("in-flight", "efficiency", "requests in flight at once, 100 Mbit/s × 50 ms", "at most", 16,
+         lambda found: _link(found, 100, 0.05, "most_in_flight")),
+    Goal("help", "startup", "`kerio-resync --help`, s", "at most", 0.3,
+         lambda found: float(found["help"]["seconds"]["median"])),
+    Goal("upgrade-current", "startup", "`upgrade` on an up-to-date cache, s", "at most", 0.25,
+         lambda found: float(found["upgrade"]["seconds"]["median"])),
+    Goal("peak", "limits", "peak of memory, 10,000 mails, MB", "at most", 120,
+         lambda found: float(_mailbox(found)["peak"]["median"])),
+    Goal("peak-growth", "scale", "peaks of 10,000 and of the most mails apart, MB", "at most", 20,
+         lambda found: float(found["spread"])),
+    Goal("large-attachment", "large", "a 200 MB attachment adds to the peak, MB", "at most", 20,
+         lambda found: float(found["more"]["median"])),
+    Goal("growth", "scale", "exponent of growth from 10,000 mails on", "at most", 1.03,
+         lambda found: float(found["exponent"])),
+    Goal("steady", "scale", "rate of the last tenth, of that of the first", "at least", 0.9,
+         lambda found: float(found["steady"])),
+    Goal("salvage", "salvage", "salvage of an undamaged cache: of a full rebuild's time", "at most", 0.05,
+         lambda found: float(found["time"])),
+    Goal("many-total", "many", "64 clients at once: total, of the best total", "at least", 0.9,
+         lambda found: _of_most(found)["total"] / found["best"]),
+    Goal("many-fair", "many", "64 clients at once: slowest client's time, of the fastest's", "at most", 2,
+         lambda found: float(_of_most(found)["unfair"])),
+)  # fmt: skip
+
+
+def _of_most(results: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The cell of the most clients."""
+    found: Mapping[str, Any] = results["cells"][-1]
+    return found

@@ -1,0 +1,48 @@
+"""What one very large attachment does to memory and time: the same mailbox with it and without it.
+
+An attachment is stored as it comes, in pieces, so that its size must hardly show in the client's peak of memory. The
+mailbox around it is large enough to fill the buffers that every rebuild fills.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from benchmarks import machine
+
+SIZE = 200_000_000  # bytes
+MORE = 20  # MB that it may add to the peak
+_MADE: dict[str, Any] = {"seed": 9, "mails": 2_000, "total_bytes": 50_000_000, "shared": False}
+
+
+def measure(quick: bool = False, *, rounds: int = 0) -> dict[str, Any]:
+    """{"runs": one dict each with and without, "more": MB in the median, "ok": whether that is little enough}"""
+    rounds = rounds or (1 if quick else 3)
+    with machine.workspace() as folder, machine.server(**_MADE) as plain, machine.server(attached=SIZE, **_MADE) as big:
+        runs = []
+        for _ in range(rounds):
+            for server, attached in ((plain, 0), (big, SIZE)):
+                spent, told = machine.rebuilt(server, machine.empty(folder / "profile"))
+                found = {"attached": attached, "peak": spent.peak, "seconds": told["seconds"], "cpu": spent.cpu}
+                runs.append(found | {"bytes": told["plain_bytes"]})
+    more = machine.middle([big["peak"] - plain["peak"] for plain, big in zip(runs[::2], runs[1::2], strict=True)])
+    return {"runs": runs, "more": more, "ok": more["median"] <= MORE}
+
+
+def report(results: dict[str, Any]) -> str:
+    """A table in Markdown."""
+    lines = [
+        "## One large attachment",
+        "",
+        f"A mailbox of {_MADE['mails']:,} mails without and with one attachment of {SIZE / 1e6:.0f} MB: it adds"
+        f" {machine.shown(results['more'], 0)} MB to the peak of memory (at most {MORE}:"
+        f" {'yes' if results['ok'] else 'NO'}).",
+        "",
+        "| attachment, MB | peak, MB | seconds | processor, s |",
+        "|---:|---:|---:|---:|",
+    ]
+    lines += [
+        f"| {one['attached'] / 1e6:.0f} | {one['peak']:.0f} | {one['seconds']:.1f} | {one['cpu']:.1f} |"
+        for one in results["runs"]
+    ]
+    return "\n".join([*lines, ""])
