@@ -1,7 +1,7 @@
 """Undoes the compression of a reply, piece by piece, never holding more than a bounded piece at a time.
 
 Promises: what is decoded is counted while it is decoded, so that a bomb of a few KB ends in `TooLong` after at most one
-piece beyond the limit (256 KiB with zlib, 32 MiB with zstd). Refuses encodings that were not asked for, and garbage, as
+piece beyond the limit (256 KiB with zlib, 8 MiB with zstd). Refuses encodings that were not asked for, and garbage, as
 `ServerNonsense`; a stream that ends before its end mark as `Interrupted`. Why not the HTTP library's own: it decodes
 before anybody can count.
 """
@@ -16,7 +16,7 @@ from kerio_resync.errors import Interrupted, ServerNonsense
 
 PIECE = 256 * 1024
 # A zstd block of 4 bytes can stand for 128 KiB: what goes in at once must be small for what comes out to be bounded.
-SLICE = 1024
+SLICE = 256
 ZSTD_WINDOW = 8 << 20  # RFC 9659: the most that HTTP allows
 
 

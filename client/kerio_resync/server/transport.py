@@ -25,6 +25,7 @@ from yarl import URL
 from kerio_resync.errors import BadSettings, Interrupted, ResyncError, ServerNonsense, Unreachable, Untrusted
 from kerio_resync.server.inflate import TooLong, decoder
 from kerio_resync.server.meter import Meter
+from kerio_resync.server.room import Room, Share
 from kerio_resync.server.throttle import Throttle
 
 __all__ = ["AioTransport", "Request", "Response", "Silence", "TooLong", "Transport", "refuse_redirect"]
@@ -94,7 +95,8 @@ def refuse_redirect(url: str, status: int, location: str) -> None:
 
 class AioTransport:
     """`connections` at most at once; `ca_file` in PEM is trusted beside the system's authorities. `meter` is told of
-    each piece of a body, `throttle` is paid for it. Must be used in one event loop, and closed there."""
+    compressed bodies, `throttle` is paid for each piece, `room` bounds what is read whole. Must be used in one event
+    loop, and closed there."""
 
     def __init__(
         self,
@@ -104,12 +106,14 @@ class AioTransport:
         connect: float = CONNECT,
         meter: Meter | None = None,
         throttle: Throttle | None = None,
+        room: Room | None = None,
     ) -> None:
         self._connections = connections
         self._ca_file = ca_file
         self._connect = connect
         self._meter = meter or Meter()
         self._throttle = throttle
+        self._room = room or Room()
         self._session: aiohttp.ClientSession | None = None
 
     @asynccontextmanager
@@ -127,10 +131,12 @@ class AioTransport:
                 )
         except _FOREIGN as error:
             raise translated(error, request) from error
+        share = self._room.share()
         try:
             refuse_redirect(request.url, raw.status, raw.headers.get("location", ""))
-            yield _AioResponse(raw, request, self._meter, self._throttle)
+            yield _AioResponse(raw, request, self._meter, self._throttle, share)
         finally:
+            share.end()
             raw.release()
 
     async def aclose(self) -> None:
@@ -159,17 +165,21 @@ class _AioResponse:
         "_meter",
         "_raw",
         "_request",
+        "_share",
         "_throttle",
         "headers",
         "status",
         "wire_bytes",
     )
 
-    def __init__(self, raw: aiohttp.ClientResponse, request: Request, meter: Meter, throttle: Throttle | None) -> None:
+    def __init__(
+        self, raw: aiohttp.ClientResponse, request: Request, meter: Meter, throttle: Throttle | None, share: Share
+    ) -> None:
         self._raw = raw
         self._request = request
         self._meter = meter
         self._throttle = throttle
+        self._share = share
         self._clock = asyncio.get_running_loop().time
         self._mark = self._clock()
         self._due = TRICKLE * request.timeout
@@ -191,7 +201,12 @@ class _AioResponse:
         spent = 0.0
         while piece := await self._piece():
             start = time.perf_counter()
-            parts.extend(decode.feed(piece))
+            for part in decode.feed(piece):
+                spent += time.perf_counter() - start
+                parts.append(part)
+                if await self._share.grow(len(part)):
+                    self._mark, self._due = self._clock(), self.wire_bytes + TRICKLE * self._request.timeout
+                start = time.perf_counter()
             spent += time.perf_counter() - start
         decode.end()
         body = parts[0] if len(parts) == 1 else b"".join(parts)

@@ -1,0 +1,111 @@
+"""The memory that replies may take together: each is bounded alone, but forty at once would be forty times as much.
+
+A reply takes a share that grows with what has really come of it, decoded; where the room is full it waits, and the
+server with it. The oldest share may always grow, so that of many that wait for each other one goes on. Ordinary replies
+never come near the bound: for them this is an addition and a comparison a piece.
+
+A share ends with its reply. Who needs longer, because what came waits for the disk, says so with `kept`; the share then
+ends with that block, or when a next reply begins in it: nothing waits for a reply while it holds another's share.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+MOST = 64 << 20  # bytes
+
+_keeping: ContextVar[_Kept | None] = ContextVar("_keeping", default=None)
+
+
+class Room:
+    """Room for `most` bytes, and what the oldest reply takes beyond. For one event loop."""
+
+    def __init__(self, most: int = MOST) -> None:
+        self.most = most
+        self.taken = 0
+        self._shares: dict[Share, None] = {}  # oldest first
+        self._freed = asyncio.Event()
+
+    def share(self) -> Share:
+        """A share of nothing yet, for a reply that begins. What is kept of replies before it in this `kept` ends."""
+        keeping = _keeping.get()
+        if keeping is not None:
+            keeping.let_go()
+        share = Share(self, keeping)
+        self._shares[share] = None
+        return share
+
+    def admits(self, share: Share, size: int) -> bool:
+        return self.taken + size <= self.most or next(iter(self._shares)) is share
+
+    async def wait(self) -> None:
+        """Until some share has ended."""
+        self._freed.clear()
+        await self._freed.wait()
+
+    def end(self, share: Share) -> None:
+        del self._shares[share]
+        self.taken -= share.size
+        self._freed.set()
+
+
+class Share:
+    """What one reply takes of the room, in bytes."""
+
+    __slots__ = ("_keeping", "_room", "size")
+
+    def __init__(self, room: Room, keeping: _Kept | None) -> None:
+        self._room = room
+        self._keeping = keeping
+        self.size = 0
+
+    async def grow(self, size: int) -> bool:
+        """Takes `size` bytes more, once there is room; whether it had to wait."""
+        room, waited = self._room, False
+        while not room.admits(self, size):
+            waited = True
+            await room.wait()
+        self.size += size
+        room.taken += size
+        return waited
+
+    def end(self) -> None:
+        """The reply is over; its share too, unless somebody keeps what came."""
+        if self._keeping is None or self._keeping.over:
+            self.leave()
+        else:
+            self._keeping.shares.append(self)
+
+    def leave(self) -> None:
+        self._room.end(self)
+
+
+class _Kept:
+    """The shares of replies that are over, while what came of them is still here."""
+
+    __slots__ = ("over", "shares")
+
+    def __init__(self) -> None:
+        self.shares: list[Share] = []
+        self.over = False
+
+    def let_go(self) -> None:
+        for each in self.shares:
+            each.leave()
+        self.shares.clear()
+
+
+@contextmanager
+def kept() -> Iterator[None]:
+    """Replies that come within keep their share of the room to the end of the block. Blocks do not nest."""
+    keeping = _Kept()
+    token = _keeping.set(keeping)
+    try:
+        yield
+    finally:
+        _keeping.reset(token)
+        keeping.over = True
+        keeping.let_go()
