@@ -32,8 +32,8 @@ import kerio_resync, kerio_resync.cli
 from kerio_resync.server import kerio, transport
 kerio_resync.rebuild
 print("loaded", file=sys.stderr, flush=True)
-sys.stdin.readline()
-kerio_resync.cli.main()
+if sys.stdin.readline():  # without the word whoever started this is gone
+    kerio_resync.cli.main()
 """
 
 
@@ -93,10 +93,8 @@ class Crew:
             assert process.stdin is not None
             process.stdin.write(b"go\n")
             process.stdin.close()
-        with ThreadPoolExecutor(len(self._clients)) as pool:
-            ended = list(pool.map(lambda one: self._end(one[0], one[1], one[2], began), self._clients))
-        self._folder.cleanup()
-        return ended
+        with self._folder, ThreadPoolExecutor(len(self._clients)) as pool:
+            return list(pool.map(lambda one: self._end(one[0], one[1], one[2], began), self._clients))
 
     @staticmethod
     def _end(process: subprocess.Popen[bytes], out: Any, loading: float, began: float) -> Outcome:

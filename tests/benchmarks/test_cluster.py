@@ -1,0 +1,94 @@
+"""Clients are shared out, wait for the word, and what became of each comes back, over a Dask cluster too."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from benchmarks import many
+from benchmarks.cluster import Crew, Target, run, shares
+from kerio_mockserver.testing import running
+
+RESULTS: dict[str, Any] = {
+    "best": 2e6, "preset": "monday-morning", "target": "", "scheduler": False, "workers": 2, "ok": True,
+    "cells": [{"clients": n, "seconds": 1.0, "total": 2e6, "fastest": 1.0, "slowest": 1.0, "unfair": 1.0, "retries": 0,
+               "cpu": 1.0, "busy": 0.25, "hosts": 1, "users": {"p95": 0.2, "alone": 0.1, "count": 9}} for n in (1, 64)],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("count", "among", "expected"), [(5, 2, [3, 2]), (1, 3, [1, 0, 0]), (4, 2, [2, 2])])
+def test_clients_are_shared_out_evenly(count: int, among: int, expected: list[int]) -> None:
+    assert shares(count, among) == expected
+
+
+async def test_a_crew_rebuilds_when_it_is_told_to_and_a_failure_is_no_figure() -> None:
+    async with running(mails=5) as server:
+        crew, lost = (Crew(Target(server.url, server.user, word), 1) for word in (server.password, "wrong"))
+        assert [await asyncio.to_thread(one.ready) for one in (crew, lost)] == [1, 1]
+        assert server.core.stats.as_json()["requests"] == {}
+        ended = await asyncio.to_thread(crew.go)
+        with pytest.raises(OSError, match="a client ended with 5"):
+            await asyncio.to_thread(lost.go)
+    assert [one.summary["items"]["mail"] for one in ended] == [5]
+    assert all(one.seconds > 0 and one.cpu > 0 for one in ended)
+
+
+class Actor:
+    """Answers at once, as Dask's actor does after a while."""
+
+    def __init__(self, worker: str, count: int, told: list[str]) -> None:
+        self.worker, self.count, self.told = worker, count, told
+
+    def ready(self) -> Future:
+        self.told.append(f"ready {self.worker}")
+        return Future(self.count)
+
+    def go(self) -> Future:
+        self.told.append(f"go {self.worker}")
+        return Future([self.worker] * self.count)
+
+
+class Future:
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    def result(self, timeout: float) -> Any:
+        return self.value
+
+
+class Cluster:
+    """Stands for Dask's client."""
+
+    def __init__(self, *workers: str) -> None:
+        self.workers, self.told = workers, list[str]()
+
+    def scheduler_info(self, n_workers: int) -> dict[str, Any]:
+        return {"workers": dict.fromkeys(self.workers)}
+
+    def submit(
+        self, make: Callable[..., Any], target: Target, count: int, *, workers: list[str], actor: bool
+    ) -> Future:
+        assert actor
+        return Future(Actor(workers[0], count, self.told))
+
+
+def test_nobody_starts_before_all_are_loaded() -> None:
+    made = Cluster("a", "b", "c")
+    assert run(made, Target("", "", ""), 5) == ["a", "a", "b", "b", "c"]
+    assert made.told == ["ready a", "ready b", "ready c", "go a", "go b", "go c"]
+    assert run(made, Target("", "", ""), 1) == ["a"]
+
+
+def test_a_cluster_without_workers_is_said() -> None:
+    with pytest.raises(OSError, match="no workers"):
+        run(Cluster(), Target("", "", ""), 1)
+
+
+def test_the_report_tells_totals_fairness_and_waits() -> None:
+    text = many.report(RESULTS)
+    assert "| 64 | 1 | 1.0 | 2.00 | 1.00 | 1.00 | 1.00 | 0 | 200 | 100 | 25% |" in text
+    assert "monday-morning" in text
+    assert "https://else" in many.report({**RESULTS, "target": "https://else", "scheduler": True})
