@@ -12,6 +12,7 @@ from kerio_resync.cache.reading import Wanted
 from kerio_resync.errors import FolderDenied, ItemGone, ServerNonsense, TooLarge
 from kerio_resync.model import Details, Item
 from kerio_resync.resync.run import Run
+from kerio_resync.server.room import kept
 
 HOPELESS = 25  # items in a row that can't be had alone, before the server as a whole makes no sense
 
@@ -32,19 +33,25 @@ async def fetch_batch(run: Run, batch: list[Wanted]) -> None:
     if not batch:
         return
     try:
-        details = await run.mailbox.by_ids(batch[0].kind, [row.id for row in batch])
+        unanswered = await _fetch(run, batch)
     except (TooLarge, ServerNonsense, FolderDenied, ItemGone) as error:
         await _divide(run, batch, error)
         return
-    run.nonsense = 0
-    run.meter.reply(details.plain_bytes, details.wire_bytes)
-    run.batch = run.batch.after(details.plain_bytes, details.seconds, details.held)
-    unanswered = await _store(run, {row.id: row for row in batch}, details)
     if unanswered and len(unanswered) < len(batch):
         for row in unanswered:
             await fetch_batch(run, [row])
     elif unanswered:
         await _divide(run, unanswered, ServerNonsense("the server did not answer for it"))
+
+
+async def _fetch(run: Run, batch: list[Wanted]) -> list[Wanted]:
+    """Asks for the rows and stores what came; returns those that were not answered for."""
+    with kept():  # until it is on its way to the disk
+        details = await run.mailbox.by_ids(batch[0].kind, [row.id for row in batch])
+        run.nonsense = 0
+        run.meter.reply(details.plain_bytes, details.wire_bytes)
+        run.batch = run.batch.after(details.plain_bytes, details.seconds, details.held)
+        return await _store(run, {row.id: row for row in batch}, details)
 
 
 async def _divide(run: Run, batch: list[Wanted], error: Exception) -> None:
