@@ -16,6 +16,7 @@ from kerio_resync.model import Folder
 from kerio_resync.resync.details import put_items
 from kerio_resync.resync.listing import Position, list_folder
 from kerio_resync.resync.run import Run
+from kerio_resync.server.room import kept
 
 WHOLE_SHARE = 5  # a page of whole items asks for this much fewer than a page of ids
 
@@ -95,7 +96,8 @@ async def list_into(run: Run, folder: Folder, position: Position) -> None:
         run.listen(FolderDone(folder.id, 0))
     else:
         async with or_left_out(run, folder):
-            await _list(run, folder, position, limit=limit, whole=whole)
+            with kept():
+                await _list(run, folder, position, limit=limit, whole=whole)
     run.meter.listed(folder.id, (), done=True)
     run.meter.tally.folders_done += 1
 
