@@ -74,6 +74,8 @@ def _connect(path: Path, readonly: bool, patience: float) -> sqlite3.Connection:
             db.execute("PRAGMA query_only = 1")
         else:
             db.execute("PRAGMA synchronous = FULL")
+            # what undoes a statement of many rows: some pages each time, which would all go into temporary files
+            db.execute("PRAGMA temp_store = MEMORY")
     except BaseException:
         db.close()
         raise

@@ -81,7 +81,7 @@ CREATE TABLE item (
   extra      TEXT,               -- members that the vendor's reference does not know
   payload    TEXT NOT NULL       -- the server's struct, canonical JSON
 ) STRICT;
-CREATE INDEX item_by_kind ON item (kind, id, size);
+CREATE INDEX item_by_kind ON item (kind, id, watermark, folder, size);
 CREATE INDEX item_by_folder ON item (folder, seen);
 CREATE INDEX item_by_date ON item (kind, date);
 
@@ -129,9 +129,12 @@ CREATE INDEX wanted_in_order ON wanted (rank, date DESC, id);
 CREATE INDEX wanted_by_folder ON wanted (folder);
 
 CREATE TABLE seen (              -- which stored items the last comparison with the server's list met
-  item  INTEGER PRIMARY KEY REFERENCES item (number) ON DELETE CASCADE,
+  item  INTEGER PRIMARY KEY,
   round INTEGER NOT NULL
 ) STRICT;
+CREATE TRIGGER seen_goes AFTER DELETE ON item BEGIN  -- no reference: its check would read every item that is met
+  DELETE FROM seen WHERE item = old.number;
+END;
 
 CREATE TABLE skipped (           -- what was left out, and why
   scope  TEXT NOT NULL,

@@ -6,17 +6,18 @@ spacing), a newline, the payload, and the extra members. A chunk has its CRC-32 
 
 Python's hashes let other threads run when they get more than 2,047 bytes (CRC-32: 5 KiB). Getting back in costs up to
 5 ms while the event loop is computing: with rows of 25 KB a busy loop slows the writer down to a tenth. So the data is
-fed in slices below that size; only what is large enough to be worth the wait is fed whole.
+fed in slices below that size; only what is large enough to be worth the wait is fed whole. The line is put together
+here because an encoder that has to find out what each member is takes four times as long, for each of a million items.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 import zlib
+from json.encoder import encode_basestring_ascii as _quoted
 from typing import Final
 
-from kerio_resync.model import Item
+from kerio_resync.model import Attachment, Item
 
 _HASH_SLICE: Final = 2047
 _CRC_SLICE: Final = 4096
@@ -25,27 +26,26 @@ _WHOLE: Final = 4 * 1024 * 1024
 
 def item_sum(item: Item) -> bytes:
     """The 32 bytes that stand in `item.checksum`."""
-    head = [
-        item.kind,
-        item.id,
-        item.folder_id,
-        item.watermark,
-        item.date,
-        item.end,
-        int(item.seen),
-        int(item.flagged),
-        int(item.answered),
-        int(item.draft),
-        item.size,
-        item.title,
-        item.who,
-        item.recipients,
-        item.message_id,
-        [[a.id, a.url, a.name, a.content_type, a.content_id, a.size, a.role] for a in item.attachments],
-        len(item.payload),
-        item.extra is not None,
-    ]
-    return sha256(json.dumps(head).encode() + b"\n", item.payload, item.extra or b"")
+    q, texts = _quoted, (item.title, item.who, item.recipients, item.message_id)
+    head = (
+        f"[{q(item.kind)}, {q(item.id)}, {q(item.folder_id)}, {item.watermark}, {_maybe(item.date)},"
+        f" {_maybe(item.end)}, {item.seen:d}, {item.flagged:d}, {item.answered:d}, {item.draft:d}, {item.size},"
+        f" {', '.join(map(q, texts))}, [{', '.join(map(_described, item.attachments))}],"
+        f" {len(item.payload)}, {'false' if item.extra is None else 'true'}]\n"
+    )
+    return sha256(head.encode(), item.payload, item.extra or b"")
+
+
+def _described(each: Attachment) -> str:
+    q, size = _quoted, "null" if each.size is None else each.size
+    return (
+        f"[{q(each.id)}, {q(each.url)}, {q(each.name)}, {q(each.content_type)}, {q(each.content_id)}, {size},"
+        f" {q(each.role)}]"
+    )
+
+
+def _maybe(text: str | None) -> str:
+    return "null" if text is None else _quoted(text)
 
 
 def sha256(*parts: bytes) -> bytes:

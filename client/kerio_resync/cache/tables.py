@@ -61,6 +61,11 @@ class Tables:
             number = self._folders[folder_id] = row[0] if row else self._stand_in(folder_id)
         return number
 
+    def number(self, folder_id: str) -> int | None:
+        """The folder's number, if anybody has named it yet."""
+        row = self.db.execute("SELECT number FROM folder WHERE id = ?", (folder_id,)).fetchone()
+        return row[0] if row else None
+
     def kind(self, folder_id: str) -> Kind | None:
         row = self.db.execute("SELECT kind FROM folder WHERE id = ?", (folder_id,)).fetchone()
         kind: Kind | None = row and row[0]

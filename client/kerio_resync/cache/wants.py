@@ -76,10 +76,9 @@ def compare(tables: Tables, folder_id: str, rows: Sequence[Listed], round_: int)
     """Marks the stored ones among `rows` as met in `round_`; returns those not stored so and not wanted either."""
     db = tables.db
     ids = [each.id for each in rows]
-    sql = (
-        "SELECT number, id, watermark FROM item WHERE id IN (...) AND folder = (SELECT number FROM folder WHERE id = ?)"
-    )
-    here = among(db, sql, ids, after=(folder_id,))
+    # all of it stands in the index `item_by_kind`: the items themselves are large, and not read
+    sql = "SELECT number, id, watermark FROM item WHERE kind = ? AND id IN (...) AND folder = ?"
+    here = among(db, sql, ids, before=(tables.kind(folder_id),), after=(tables.number(folder_id),))
     insert(db, "INSERT OR REPLACE INTO seen", "(?, ?)", [(row[0], round_) for row in here])
     held = {row[1]: row[2] for row in here}
     coming = {row[0] for row in among(db, "SELECT id FROM wanted WHERE id IN (...)", ids)}

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import zlib
 from dataclasses import replace
 from typing import Any
@@ -48,3 +49,21 @@ def test_what_moves_between_members_counts() -> None:
 
 def test_the_sum_is_the_same_for_ever() -> None:
     assert item_sum(WHOLE).hex() == "3f8274c34f8afe674971b221043758cb44a6e0fd7134106770ad8da17129d02c"
+
+
+@pytest.mark.parametrize("text", ["", "a", 'quote " slash / back \\', "tab\t line\n nul\0 \x7f", "müde ✓ 𝄞", "\u2028"])
+def test_the_line_is_what_json_would_write(text: str) -> None:
+    one = attachment("a")
+    odd = tuple(replace(one, id=text, url=text, name=text, content_type=text, size=size) for size in (None, 0, 7))
+    for item in (
+        replace(WHOLE, id=text, folder_id=text, title=text, who=text, date=text, end=None, attachments=odd),
+        replace(WHOLE, recipients=text, message_id=text, seen=False, flagged=True, extra=None, attachments=()),
+    ):
+        head = [
+            item.kind, item.id, item.folder_id, item.watermark, item.date, item.end, int(item.seen), int(item.flagged),
+            int(item.answered), int(item.draft), item.size, item.title, item.who, item.recipients, item.message_id,
+            [[a.id, a.url, a.name, a.content_type, a.content_id, a.size, a.role] for a in item.attachments],
+            len(item.payload), item.extra is not None,
+        ]  # fmt: skip
+        line = json.dumps(head).encode() + b"\n"
+        assert item_sum(item) == hashlib.sha256(line + item.payload + (item.extra or b"")).digest()

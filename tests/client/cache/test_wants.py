@@ -139,3 +139,18 @@ def test_comparison_names_what_differs_and_what_was_not_met() -> None:
     assert reading.unseen(found.db, "inbox", 1, number, 99) == ()
     assert {row[1] for row in reading.unseen(found.db, "inbox", 2, 0, 99)} == {"same", "stale", "extra"}
     assert len(reading.unseen(found.db, "inbox", 2, 0, 2)) == 2
+
+
+def test_a_comparison_reads_no_items_and_what_it_met_goes_with_them() -> None:
+    found = tables()
+    put(found, PutItems((mail("1"), mail("2"))))
+    asked: list[str] = []
+    found.db.set_trace_callback(asked.append)
+    wants.compare(found, "inbox", [listed("1"), listed("2")], 1)
+    found.db.set_trace_callback(None)
+    plans = [row[3] for sql in asked for row in found.db.execute(f"EXPLAIN QUERY PLAN {sql}")]
+    assert [plan for plan in plans if " item " in plan] == [
+        "SEARCH item USING COVERING INDEX item_by_kind (kind=? AND id=?)"
+    ]
+    put(found, Forget(("1",)))
+    assert found.db.execute("SELECT count(*) FROM seen").fetchone() == (1,)
