@@ -11,13 +11,13 @@ from kerio_resync.cache.sums import item_sum
 from kerio_resync.cache.tables import Tables
 from kerio_resync.model import Attachment, Item, Kind, Listed
 
-_COLUMNS: Final = (
+COLUMNS: Final = (
     'number, id, folder, kind, watermark, date, "end", seen, flagged, answered, draft, size, title, who, recipients,'
     " message_id, checksum, extra, payload"
 )
-_ROW: Final = f"({', '.join(['?'] * 17)}, CAST(? AS TEXT), CAST(? AS TEXT))"
+ROW: Final = f"({', '.join(['?'] * 17)}, CAST(? AS TEXT), CAST(? AS TEXT))"
 _UPSERT: Final = "ON CONFLICT (id) DO UPDATE SET " + ", ".join(
-    f"{name} = excluded.{name}" for name in _COLUMNS.split(", ") if name not in ("number", "id")
+    f"{name} = excluded.{name}" for name in COLUMNS.split(", ") if name not in ("number", "id")
 )
 _ATTACHMENT_COLUMNS: Final = "number, item, ordinal, role, id, url, name, content_type, content_id, size, state, reason"
 _ATTACHMENT: Final = f"({', '.join(['?'] * 12)})"
@@ -44,9 +44,9 @@ def put_items(tables: Tables, fact: PutItems) -> None:
             kept = _keep(tables, number, each, by_id=each.id in fact.keep_contents, by_place=each.id in moved)
         else:
             number, kept = tables.new_item(), set()
-        rows.append(_row(number, tables.folder(each.folder_id), each))
+        rows.append(row_of(number, tables.folder(each.folder_id), each))
         attached += _attachment_rows(tables, number, each, fact.omit_attachments, kept)
-    insert(tables.db, f"INSERT INTO item ({_COLUMNS})", _ROW, rows, _UPSERT)
+    insert(tables.db, f"INSERT INTO item ({COLUMNS})", ROW, rows, _UPSERT)
     insert(tables.db, f"INSERT INTO attachment ({_ATTACHMENT_COLUMNS})", _ATTACHMENT, attached)
     _settle(tables, newest.values())
 
@@ -56,7 +56,7 @@ def put_local(tables: Tables, item: Item, folder: int) -> int:
     if tables.db.execute("SELECT 1 FROM item WHERE id = ?", (item.id,)).fetchone():
         return 0
     number = tables.new_item()
-    insert(tables.db, f"INSERT INTO item ({_COLUMNS})", _ROW, [_row(number, folder, item)])
+    insert(tables.db, f"INSERT INTO item ({COLUMNS})", ROW, [row_of(number, folder, item)])
     rows = _attachment_rows(tables, number, item, False, set())
     insert(tables.db, f"INSERT INTO attachment ({_ATTACHMENT_COLUMNS})", _ATTACHMENT, rows)
     return number
@@ -109,7 +109,8 @@ def _newest(items: Iterable[Item]) -> dict[str, Item]:
     return found
 
 
-def _row(number: int, folder: int, item: Item) -> tuple[Any, ...]:
+def row_of(number: int, folder: int, item: Item) -> tuple[Any, ...]:
+    """The item's row, in the order of `COLUMNS`; `ROW` is where its values go in a statement."""
     return (
         number, item.id, folder, item.kind, item.watermark, item.date, item.end, int(item.seen), int(item.flagged),
         int(item.answered), int(item.draft), item.size, item.title, item.who, item.recipients, item.message_id,

@@ -23,6 +23,7 @@ from kerio_resync.errors import CacheDamaged, CacheInUse, NotEnoughSpace
 from kerio_resync.model import KINDS, Folder
 from kerio_resync.server.items import items_of
 from kerio_resync.server.wire import canonical
+from kerio_resync.upgrade import batches
 from kerio_resync.upgrade import migrate as migrating
 from kerio_resync.upgrade.look import look
 from kerio_resync.upgrade.migrate import migrate, survey
@@ -135,11 +136,12 @@ KILLED = """
 import os, sys, threading
 sys.path[:0] = ["."]
 from pathlib import Path
-from kerio_resync.upgrade import migrate
+from kerio_resync.upgrade import batches, migrate
 from kerio_resync.cache.legacy import target
 target._COMMIT = 200_000
-migrate.BATCH = 50_000
+batches.BATCH = 50_000
 left = int(sys.argv[2])
+migrate.APART = (left % 2) << 30  # every second one with a process of its own
 def step(*args):
     global left
     left -= 1
@@ -226,7 +228,7 @@ def test_stopped_it_goes_on_and_does_not_begin_again(
     old: Path, expected: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(targets, "_COMMIT", 200_000)
-    monkeypatch.setattr(migrating, "BATCH", 50_000)
+    monkeypatch.setattr(batches, "BATCH", 50_000)
     profile, stop, heard = profile_of(old, tmp_path), threading.Event(), []
 
     def tell(phase: str, done: int, total: int, items: int, all_items: int) -> None:
@@ -329,14 +331,14 @@ def test_no_room_ends_with_figures_and_the_old_file_whole(
     old: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     profile = profile_of(old, tmp_path)
-    connect = targets._connect
+    connect = targets.connect
 
     def small(path: Path, *cache: int) -> sqlite3.Connection:
         db = connect(path, *cache)
         db.execute("PRAGMA max_page_count = 60")
         return db
 
-    monkeypatch.setattr(targets, "_connect", small)
+    monkeypatch.setattr(targets, "connect", small)
     with pytest.raises(NotEnoughSpace):
         upgraded(profile)
     assert (profile / "cache.db").read_bytes() == old.read_bytes()

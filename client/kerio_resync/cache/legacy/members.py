@@ -111,8 +111,28 @@ def get_time(stored: Any) -> str:
         raise ValueError("a time is no time")
     if text[25:] == "!":
         return f"{digits}T{text[11:13]}{text[14:16]}{text[17:19]}{text[20:25]}"
-    offset = int(text[21:23]) * 60 + int(text[23:25])
-    moment = datetime.fromisoformat(text[:19]) - timedelta(minutes=-offset if text[20] == "-" else offset)
+    if text[23:] == "00":
+        return f"{_hour(text[:13], text[20:])}{_within(text[13:20])}Z"
+    return _in_utc(text[:19], text[20:])
+
+
+@lru_cache(maxsize=4096)
+def _hour(text: str, offset: str) -> str:
+    """Mails that lie beside each other are often of the same hour."""
+    return _in_utc(text + ":00:00", offset)[:11]
+
+
+@lru_cache(maxsize=3600)
+def _within(text: str) -> str:
+    return _in_utc(f"2000-01-01 00{text[:6]}", "+0000")[11:15]
+
+
+def _in_utc(text: str, offset: str) -> str:
+    try:
+        minutes = int(offset[1:3]) * 60 + int(offset[3:5])
+        moment = datetime.fromisoformat(text) - timedelta(minutes=-minutes if offset[0] == "-" else minutes)
+    except (ValueError, OverflowError):
+        raise ValueError("a time is no time") from None
     return moment.isoformat().replace("-", "").replace(":", "") + "Z"
 
 

@@ -67,13 +67,16 @@ class OldItem:
 class Old:
     """An open file of format 7.1. Not for two threads at once. Close it."""
 
-    def __init__(self, path: Path, *, exclusive: bool = True) -> None:
-        """CacheDamaged, CacheInUse, BadSettings. `exclusive` False: others may read it meanwhile."""
-        self._path, self._open = path, set[sqlite3.Cursor]()
+    def __init__(self, path: Path, *, exclusive: bool = True, held: bool = False) -> None:
+        """CacheDamaged, CacheInUse, BadSettings. `exclusive` False: others may read it meanwhile; `held`: another
+        process that has it exclusively sees to it that nothing changes (in the same one it would lose its lock)."""
+        self._path, self._open, self._lines = path, set[sqlite3.Cursor](), _Lines()
+        exclusive = exclusive and not held
+        mode = "rw" if exclusive else "ro&immutable=1" if held else "ro"
         try:
             self._db = sqlite3.connect(
-                f"{path.absolute().as_uri()}?mode={'rw' if exclusive else 'ro'}", uri=True, isolation_level=None,
-                timeout=2.0, check_same_thread=False,
+                f"{path.absolute().as_uri()}?mode={mode}", uri=True, isolation_level=None, timeout=2.0,
+                check_same_thread=False,
             )  # fmt: skip
         except sqlite3.Error as error:
             raise translate(error, path) from error
@@ -100,7 +103,7 @@ class Old:
     def over(cls, db: sqlite3.Connection, path: Path) -> Self:
         """Reads through a connection that is open already, and is not closed."""
         old = cls.__new__(cls)
-        old._db, old._path, old.info, old._folders, old._open = db, path, {}, {}, set()
+        old._db, old._path, old.info, old._folders, old._open, old._lines = db, path, {}, {}, set(), _Lines()
         return old
 
     def __enter__(self) -> Self:
@@ -230,23 +233,38 @@ class Old:
 
     def content(self, run: Run) -> Iterator[bytes]:
         """The bytes of a content, at most 65,536 at a time."""
-        size, expected = 0, run.first
+        size, expected, end = 0, run.first, run.first + run.lines
         with self._read():
             if not 0 <= run.lines <= _MOST:
                 raise ValueError("a content is of no length")
-            rows = self._stream(
-                "SELECT ID, CAST(DATA AS BLOB) FROM CONTENT_LINES WHERE ID >= ? AND ID < ? ORDER BY ID",
-                (run.first, run.first + run.lines),
-            )
-            for number, text in rows:
+            row = self._line(expected) if expected < end else None
+            while row is not None:
+                number, text = row
                 line = pybase64.b64decode(text, validate=True)
                 if number != expected or len(line) > LINE:
                     raise ValueError("lines of a content are missing")
                 expected, size = expected + 1, size + len(line)
                 yield line
-            self._open.discard(rows)
-            if expected != run.first + run.lines or size != run.bytes:
+                row = self._lines.next() if expected < end else None
+            if expected != end or size != run.bytes:
                 raise ValueError(f"a content is {size} bytes long, not {run.bytes}")
+
+    def _line(self, first: int) -> tuple[int, bytes] | None:
+        """The row of a content's first line. Contents mostly lie one after the other, so it is mostly the next one."""
+        row = self._lines.next() if 0 <= self._lines.at < first else None
+        if row is None or row[0] < first:
+            self._let_go()
+            sql = "SELECT ID, CAST(DATA AS BLOB) FROM CONTENT_LINES WHERE ID >= ? ORDER BY ID"
+            self._lines = _Lines(self._stream(sql, (first,)))
+            row = self._lines.next()
+        return row
+
+    def _let_go(self) -> None:
+        """Ends the reading of lines."""
+        if self._lines.rows is not None:
+            self._lines.rows.close()
+            self._open.discard(self._lines.rows)
+        self._lines = _Lines()
 
     def pending(self) -> Iterator[LocalChange]:
         """The changes not yet sent, in their order. CacheDamaged at the first that is not whole."""
@@ -262,8 +280,11 @@ class Old:
             " FROM PENDING WHERE ID = ?",
             (number,),
         )
-        with self._read():
-            return self._change(row)
+        try:
+            with self._read():
+                return self._change(row)
+        finally:
+            self._let_go()
 
     def _change(self, row: tuple[Any, ...]) -> LocalChange:
         files = []
@@ -314,6 +335,18 @@ class Old:
 def _said(error: Exception) -> str:
     """Our own words; those of libraries may quote mail."""
     return str(error) if type(error) is ValueError else f"a row doesn't fit ({type(error).__name__})"
+
+
+class _Lines:
+    """Rows of CONTENT_LINES; `at`: the number of the last one that was read, -1 if none was."""
+
+    def __init__(self, rows: sqlite3.Cursor | None = None) -> None:
+        self.rows, self.at = rows, -1
+
+    def next(self) -> tuple[int, bytes] | None:
+        row: tuple[int, bytes] | None = next(self.rows, None) if self.rows is not None else None
+        self.at = -1 if row is None else row[0]
+        return row
 
 
 class _Below:

@@ -1,56 +1,51 @@
-"""The database that a 7.1 file is carried over to: today's format, filled in bulk, resumable, and proven.
+"""The database that a 7.1 file is carried over to: today's format, filled in bulk, and resumable.
 
 What was carried over and how far that is (`upgrade_at` in `meta`) commit together, some 16 MiB at a time, so a kill
 at any instant leaves a file that is gone on with. Commits don't wait for the disk, another thread urges it on
 meanwhile: after a power cut the file may be damaged, but then the proof at the end finds it, and it is made anew.
 `upgrade_from` names the very file it is made from. Both go in the transaction that makes it a finished cache. Used by
 one thread at a time.
+
+Of every row of items and attachments that is put, a checksum of all its values is remembered (`Written`), with which
+the proof compares what it reads back.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import sqlite3
-import zlib
-from collections.abc import Callable, Sequence
+from array import array
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-from kerio_resync.cache import changes, folders, items
-from kerio_resync.cache.bulk import array
-from kerio_resync.cache.facts import AddChange, LocalChange, PutItems, SetFolders
+from kerio_resync.cache import changes, folders
+from kerio_resync.cache.facts import AddChange, LocalChange, SetFolders
 from kerio_resync.cache.files import SIDECARS, beside, sync_folder
+from kerio_resync.cache.items import COLUMNS, ROW
 from kerio_resync.cache.schema import PAGE_SIZE, check_header, lay_out
-from kerio_resync.cache.sums import item_sum
 from kerio_resync.cache.tables import Tables
 from kerio_resync.cache.trouble import translated
 from kerio_resync.errors import CacheDamaged
-from kerio_resync.model import Folder, Identity, Item
+from kerio_resync.model import Folder, Identity
 
 FROM: Final = "upgrade_from"
 AT: Final = "upgrade_at"
-NOT_HERE: Final = "not in the database that this one was made from"
+ATTACHMENT_COLUMNS: Final = (
+    "number, item, ordinal, role, id, url, name, content_type, content_id, size, state, reason, received, sha256"
+)
+_ITEM_SQL: Final = f"INSERT INTO item ({COLUMNS}) VALUES {ROW}"
+_ATTACHMENT_SQL: Final = f"INSERT INTO attachment ({ATTACHMENT_COLUMNS}) VALUES ({', '.join(['?'] * 14)})"
 _COMMIT: Final = 16 * 1024 * 1024
-_CACHE_KIB: Final = 20 * 1024
+_CACHE_KIB: Final = 8 * 1024
 _READING_KIB: Final = 4 * 1024
-_PAGE: Final = 100
-
-
-@dataclass(frozen=True, slots=True)
-class Content:
-    """A chunk of a content of item `item`: 256 KiB; the `last` one, maybe empty, has what is left."""
-
-    item: str
-    ordinal: int
-    offset: int
-    data: bytes
-    last: bool
+Row = tuple[Any, ...]
+Chunk = tuple[int, int, int, Any]  # attachment, offset, CRC-32, bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,15 +58,28 @@ class Mark:
     items: int = 0
 
 
+@dataclass(slots=True)
+class Written:
+    """Checksums (Python's hash: 64 bits, good within one process) of rows in the order of their numbers, from
+    `item` and `attachment` on: those before were put by an earlier run."""
+
+    item: int
+    attachment: int
+    items: array[int] = field(default_factory=lambda: array("q"))
+    attachments: array[int] = field(default_factory=lambda: array("q"))
+
+
 class Target:
-    """`Target.open(path, identity, source)`; puts; `finish`; `sound`; `close`."""
+    """`Target.open(path, identity, source)`; puts; `commit`; `finish`; `close`."""
 
     def __init__(self, path: Path, db: sqlite3.Connection, resumed: bool) -> None:
         self.path, self.db, self.resumed = path, db, resumed
         self._tables = Tables(db)
         self._weight = 0
-        self._numbers: dict[tuple[str, int], int] = {}
-        self._digest = hashlib.sha256()
+        self.written = Written(*(
+            db.execute(f"SELECT coalesce(max(number), 0) + 1 FROM {table}").fetchone()[0]
+            for table in ("item", "attachment")
+        ))  # fmt: skip
         self._file = os.open(path, os.O_RDWR)  # closed after the connection: a close drops the process's locks
         self._urging = ThreadPoolExecutor(1, "urges the disk on")
         self._urged: Future[None] | None = None
@@ -83,13 +91,13 @@ class Target:
             begun = source_of(path) == source
             if not begun:
                 _begin(path, identity, source)
-            db = _connect(path)
+            db = connect(path, _CACHE_KIB)
             try:
                 check_header(db)
+                return cls(path, db, begun)
             except BaseException:
                 db.close()
                 raise
-            return cls(path, db, begun)
 
     def close(self) -> None:
         self._urging.shutdown()
@@ -105,57 +113,44 @@ class Target:
         except (ValueError, TypeError) as error:
             raise CacheDamaged(f"{self.path}: it does not say how far it is") from error
 
+    def next_numbers(self) -> tuple[int, int]:
+        """The numbers that the next item and the next attachment are to have."""
+        written = self.written
+        return written.item + len(written.items), written.attachment + len(written.attachments)
+
     def put_folders(self, told: Sequence[Folder], ranks: dict[str, int]) -> None:
         with self._writing():
             folders.set_folders(self._tables, SetFolders(tuple(told), ranks))
             self.db.execute("UPDATE folder SET listed = 1")
 
-    def put_items(self, found: Sequence[Item], with_content: Sequence[tuple[str, int]], weight: int) -> None:
-        """Stores items; those of their attachments that `with_content` (item id, place) does not name are omitted."""
-        with self._writing():
-            items.put_items(self._tables, PutItems(tuple(found)))
-            self._numbers.clear()
-            if any(each.attachments for each in found):
-                rows = self.db.execute(
-                    "SELECT item.id, ordinal, attachment.number FROM item"
-                    " JOIN attachment ON attachment.item = item.number"
-                    " WHERE item.id IN (SELECT value FROM json_each(?))",
-                    (array(each.id for each in found),),
-                ).fetchall()
-                self._numbers = {(row[0], row[1]): row[2] for row in rows}
-                omitted = self._numbers.keys() - set(with_content)
-                self.db.executemany(
-                    "UPDATE attachment SET state = 'omitted', reason = ? WHERE number = ?",
-                    [(NOT_HERE, self._numbers[each]) for each in omitted],
-                )
-            self._weight += weight
+    def folders(self) -> dict[str, int]:
+        """Their numbers by id."""
+        with translated(self.path):
+            return dict(self.db.execute("SELECT id, number FROM folder"))
 
-    def put_content(self, content: Content) -> None:
-        """Stores a chunk, after those before it, of an item put last. CacheDamaged if it has no such attachment."""
-        number = self._numbers.get((content.item, content.ordinal))
-        if number is None:
-            raise CacheDamaged(f"a content belongs to no attachment of {content.item}")
-        if content.offset == 0:
-            self._digest = hashlib.sha256()
-        self._digest.update(content.data)
-        size = content.offset + len(content.data)
+    def put_items(self, found: Sequence[Row], attachments: Sequence[Row], weight: int = 0) -> None:
+        """Stores rows of items and of their attachments, whose numbers go on from the last. CacheDamaged if an item
+        is there twice."""
+        first, attached = self.next_numbers()
+        assert not found or found[0][0] == first
+        assert not attachments or attachments[0][0] == attached
         with self._writing():
-            if content.data:
-                self.db.execute(
-                    "INSERT INTO chunk VALUES (?, ?, ?, ?)",
-                    (number, content.offset, zlib.crc32(content.data), content.data),
-                )
-            if content.last:
-                self.db.execute(
-                    "UPDATE attachment SET state = 'done', reason = '', received = ?, sha256 = ? WHERE number = ?",
-                    (size, self._digest.digest(), number),
-                )
-            self._weight += len(content.data)
+            self.db.executemany(_ITEM_SQL, found)
+            self.db.executemany(_ATTACHMENT_SQL, attachments)
+        self.written.items.extend(map(hash, found))
+        self.written.attachments.extend(map(hash, attachments))
+        self._weight += weight
+
+    def put_chunks(self, chunks: Iterable[Chunk], weight: int = 0) -> None:
+        """Stores chunks of contents, in the order of attachments and offsets."""
+        with self._writing():
+            self.db.executemany("INSERT INTO chunk VALUES (?, ?, ?, ?)", chunks)
+        self._weight += weight
 
     def put_change(self, change: LocalChange) -> None:
         with self._writing():
             changes.add_change(self._tables, AddChange(change))
-            self._weight += len(change.struct) + sum(len(each.data) for each in change.files)
+        self._weight += len(change.struct) + sum(len(each.data) for each in change.files)
 
     def passed(self, mark: Mark) -> None:
         """All up to `mark` was put; commits if enough was."""
@@ -209,47 +204,26 @@ def source_of(path: Path) -> str | None:
     if not path.exists():
         return None
     try:
-        with closing(_connect(path, _READING_KIB)) as db:
+        with closing(connect(path)) as db:
             return _meta(db, FROM)
     except sqlite3.Error:
         return None
 
 
-def sound(path: Path, tell: Callable[[int], None]) -> list[str]:
-    """Reads everything back and computes every checksum again: what does not hold. `tell` hears of bytes read."""
-    wrong: list[str] = []
-    with translated(path), closing(_connect(path, _READING_KIB)) as db:
-        db.execute("PRAGMA query_only = 1")
-        after = 0
-        while rows := items.read(
-            db, f"item.number > ? AND item.number <= ? + {_PAGE} ORDER BY item.number", (after, after)
-        ):
-            after = rows[-1][0]
-            wrong += [f"{item.kind} {item.id}" for _, item, told in rows if item_sum(item) != told]
-            tell(sum(len(item.payload) for _, item, _ in rows))
-        wrong += _unsound_chunks(db, tell)
-    return wrong
-
-
-def _unsound_chunks(db: sqlite3.Connection, tell: Callable[[int], None]) -> list[str]:
-    wrong, sizes = [], dict[int, int]()
-    for number, offset, crc, data in db.execute('SELECT attachment, "offset", crc32, data FROM chunk ORDER BY rowid'):
-        if offset != sizes.get(number, 0) or zlib.crc32(data) != crc:
-            wrong.append(f"attachment {number} at {offset}")
-        sizes[number] = offset + len(data)
-        tell(len(data))
-    for number, received in db.execute("SELECT number, received FROM attachment WHERE state = 'done'"):
-        if sizes.get(number, 0) != received:
-            wrong.append(f"attachment {number} is {sizes.get(number, 0)} bytes long")
-    return wrong
-
-
-def intact(path: Path) -> list[str]:
-    """SQLite's own check of the whole file."""
-    with translated(path), closing(_connect(path, _READING_KIB)) as db:
-        found = [str(row[0]) for row in db.execute("PRAGMA integrity_check(10)")]
-        found += [f"{row[0]} {row[1]} has no {row[2]}" for row in db.execute("PRAGMA foreign_key_check")]
-    return [line for line in found if line != "ok"]
+def connect(path: Path, cache: int = _READING_KIB) -> sqlite3.Connection:
+    """A connection as the database is made with; `cache` in KiB. sqlite3.Error."""
+    db = sqlite3.connect(
+        f"{path.absolute().as_uri()}?mode=rw", uri=True, isolation_level=None, timeout=2.0, check_same_thread=False
+    )
+    try:
+        # references are checked at the end, all at once
+        for pragma in (f"cache_size = -{cache}", "synchronous = OFF", "foreign_keys = 0", "trusted_schema = 0"):
+            db.execute(f"PRAGMA {pragma}")
+        db.execute("PRAGMA journal_mode = TRUNCATE").fetchone()
+    except BaseException:
+        db.close()
+        raise
+    return db
 
 
 def _begin(path: Path, identity: Identity, source: str) -> None:
@@ -263,18 +237,6 @@ def _begin(path: Path, identity: Identity, source: str) -> None:
         db.execute("INSERT INTO meta VALUES (?, ?)", (FROM, source))
     new.rename(path)
     sync_folder(path.parent)
-
-
-def _connect(path: Path, cache: int = _CACHE_KIB) -> sqlite3.Connection:
-    db = sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True, isolation_level=None, timeout=2.0)
-    try:
-        for pragma in (f"cache_size = -{cache}", "synchronous = OFF", "foreign_keys = 1", "trusted_schema = 0"):
-            db.execute(f"PRAGMA {pragma}")
-        db.execute("PRAGMA journal_mode = TRUNCATE").fetchone()
-    except BaseException:
-        db.close()
-        raise
-    return db
 
 
 def _meta(db: sqlite3.Connection, key: str) -> str | None:
