@@ -1,11 +1,15 @@
 """The client in a process of its own that dies by SIGKILL at a numbered instant of its work on the disk.
 
     python -m tests.whole.crash_child PROFILE URL USER
+    python -m tests.whole.crash_child
 
-Instants are the moments before and after each stored fact, commit, fsync and rename. The password comes from
-`KERIO_RESYNC_PASSWORD`. Without a death it prints how many instants of each kind there were.
+Instants are the moments before and after each stored fact (a "mark" says how a local change fares), commit, fsync and
+rename. The password comes from `KERIO_RESYNC_PASSWORD`. Without a death it prints how many instants of each kind there
+were. Without arguments it is a nursery: it reads lines of JSON (`arguments`, `environment`, `out`, `err`), and each is
+a life in a process of its own, forked, because the imports take longer than the life; a line tells how it ended.
 
-`KERIO_CRASH_AT`: the instant to die at, from 1 (0: never); `rename done:2`: the second of its kind.
+`KERIO_CRASH_AT`: the instant to die at, from 1 (0: never); `rename done:2`: the second of its kind; `commit
+begins:3+1.5`: 1.5 ms after it, wherever that is, which in a commit is between two writes.
 `KERIO_CRASH_COPY`: where a copy of the profile is kept as it was after the last commit or fsync. Putting it back takes
 away all writes that were not yet synced, as a power cut does.
 `KERIO_FILE_LIMIT`: bytes beyond which no file grows.
@@ -20,6 +24,9 @@ import resource
 import shutil
 import signal
 import sys
+import threading
+import time
+import traceback
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -27,6 +34,7 @@ from typing import Any
 
 from kerio_resync import Settings, rebuild
 from kerio_resync.cache import owner, writing
+from kerio_resync.cache.facts import MarkChange, PutLocal
 from kerio_resync.cache.tables import Tables
 from kerio_resync.errors import ResyncError, explain
 
@@ -36,7 +44,8 @@ class Deadly:
 
     def __init__(self, at: str, profile: Path, copy: Path | None) -> None:
         self.kind, _, number = at.rpartition(":")
-        self.number = int(number)
+        number, _, delay = number.partition("+")
+        self.number, self.delay = int(number), float(delay or 0) / 1000
         self.profile = profile
         self.copy = copy
         self.met: Counter[str] = Counter()
@@ -44,8 +53,14 @@ class Deadly:
     def instant(self, kind: str) -> None:
         self.met[kind] += 1
         count = self.met.total() if not self.kind else self.met[kind] if self.kind == kind else -1
-        if count == self.number:
-            os.kill(os.getpid(), signal.SIGKILL)
+        if count == self.number and self.delay:
+            threading.Thread(target=self.die, args=(self.delay,), daemon=True).start()
+        elif count == self.number:
+            self.die(0)
+
+    def die(self, delay: float) -> None:
+        time.sleep(delay)
+        os.kill(os.getpid(), signal.SIGKILL)
 
     def around(self, kind: str, work: Callable[..., Any], *, syncs: bool = False) -> Callable[..., Any]:
         def deadly(*args: Any, **named: Any) -> Any:
@@ -71,7 +86,8 @@ class Deadly:
 
 def arm(deadly: Deadly) -> None:
     for kind, store in list(writing._STORE.items()):
-        writing._STORE[kind] = deadly.around("fact", store)
+        word = "mark" if kind in (MarkChange, PutLocal) else "fact"
+        writing._STORE[kind] = deadly.around(word, store)
     Tables.commit = deadly.around("commit", Tables.commit, syncs=True)  # type: ignore[method-assign]
     rename, replace, fsync = os.rename, os.replace, os.fsync
     os.fsync = deadly.around("fsync", fsync, syncs=True)
@@ -107,5 +123,31 @@ def main(profile: Path, url: str, user: str) -> int:
     return 0
 
 
+def nurse() -> None:
+    import kerio_resync.resync.rebuild  # noqa: F401  # once for all lives
+
+    for line in sys.stdin:
+        life = json.loads(line)
+        pid = os.fork()
+        if not pid:
+            os.environ.update(life["environment"])
+            for target, name in ((sys.stdout, "out"), (sys.stderr, "err")):
+                os.dup2(os.open(life[name], os.O_WRONLY | os.O_CREAT | os.O_TRUNC), target.fileno())
+            code = 1
+            try:
+                code = main(Path(life["arguments"][0]), *life["arguments"][1:])
+            except BaseException:
+                traceback.print_exc()
+            finally:
+                sys.stdout.flush()
+                sys.stderr.flush()
+                os._exit(code)
+        print(pid, flush=True)
+        print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
+
+
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1]), *sys.argv[2:]))
+    if len(sys.argv) == 1:
+        nurse()
+    else:
+        sys.exit(main(Path(sys.argv[1]), *sys.argv[2:]))

@@ -1,8 +1,9 @@
 """A client that dies by SIGKILL, or by a power cut, at any instant of its work on the disk, again and again.
 
-The server is in this process and outlives it; the mailbox changes on the way. In the end the cache equals the server,
-and next to nothing was fetched twice. A power cut is a kill after which the profile is put back as it was after the
-last commit or fsync (`crash_child.py` keeps that copy). `KERIO_CRASHES`: how many deaths (25 if it isn't set).
+The server is in this process and outlives it; the mailbox changes on the way, and the profile holds changes made
+offline. In the end the cache equals the server, each of those changes was made once or is still there, and next to
+nothing was fetched twice. A power cut is a kill after which the profile is put back as it was after the last commit or
+fsync (`crash_child.py` keeps that copy). `KERIO_CRASHES`: how many deaths (25 if it isn't set).
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -23,14 +25,22 @@ from typing import Any
 
 import pytest
 
+from kerio_mockserver.mailbox.model import NoSuchItem
 from kerio_mockserver.testing import Server, running
 from kerio_mockserver.wire import Reply, Request
 from kerio_resync import Settings, digest
+from kerio_resync.cache.facts import Action, LocalFile
+from kerio_resync.cache.outbox import Change, Outbox
+from kerio_resync.cache.store import Store
+from kerio_resync.model import Identity, Kind
+from kerio_resync.resync.replay import ALL
+from tests.whole.offline import TITLE, struct_of
 
 CRASHES = int(os.environ.get("KERIO_CRASHES", "25"))
 IN_FLIGHT = 4  # requests at once, as the child is told
-RENAMES = ("rename begins:1", "rename done:1", "fsync begins:1", "rename begins:1", "rename done:1")
 CHAIN = 5  # deaths in a row before a profile is let finish
+RENAMES = ("rename begins:1", "rename done:1", "fsync begins:1", "rename begins:1", "rename done:1")
+REPLAY = ("mark begins:2", "mark begins:2", "mark done:4", "mark done:1", "mark begins:3")  # asked for, not yet noted
 PASSWORD = "correct horse battery staple"
 CHURN = {
     "churn": {
@@ -57,18 +67,132 @@ def new_server() -> Any:
     )  # fmt: skip
 
 
-async def child(server: Server, profile: Path, at: int | str = 0, copy: Path | None = None) -> tuple[int, str]:
-    """(exit code, standard output) of one life."""
-    environment = {**os.environ, "KERIO_RESYNC_PASSWORD": PASSWORD, "KERIO_CRASH_AT": str(at)}
+@dataclass
+class Nursery:
+    """Where the lives begin."""
+
+    process: asyncio.subprocess.Process
+    folder: Path
+
+    async def life(self, server: Server, profile: Path, at: int | str = 0, copy: Path | None = None) -> tuple[int, str]:
+        """(exit code, standard output) of one life."""
+        environment = {
+            "KERIO_RESYNC_PASSWORD": PASSWORD,
+            "KERIO_CRASH_AT": str(at),
+            "KERIO_CRASH_COPY": str(copy or ""),
+        }
+        out, err = self.folder / "out", self.folder / "err"
+        life = {"arguments": [str(profile), server.url, server.user], "environment": environment}
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.write(json.dumps({**life, "out": str(out), "err": str(err)}).encode() + b"\n")
+        pid = int(await self.process.stdout.readline())
+        try:
+            code = int(await asyncio.wait_for(self.process.stdout.readline(), 50))
+        except TimeoutError:
+            os.kill(pid, signal.SIGKILL)
+            raise
+        assert "Traceback" not in err.read_text(), err.read_text()
+        assert code in (0, -signal.SIGKILL), err.read_text()
+        return code, out.read_text()
+
+
+@asynccontextmanager
+async def nursery(folder: Path) -> AsyncIterator[Nursery]:
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "tests.whole.crash_child", str(profile), server.url, server.user,
-        env=environment | ({"KERIO_CRASH_COPY": str(copy)} if copy else {}),
-        cwd=Path(__file__).parents[2], stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+        sys.executable, "-m", "tests.whole.crash_child",
+        cwd=Path(__file__).parents[2], stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
     )  # fmt: skip
-    out, err = await asyncio.wait_for(process.communicate(), 50)
-    assert b"Traceback" not in err, err.decode()
-    assert process.returncode in (0, -signal.SIGKILL), err.decode()
-    return process.returncode, out.decode()
+    try:
+        yield Nursery(process, folder)
+    finally:
+        assert process.stdin is not None
+        process.stdin.close()
+        await process.wait()
+
+
+class Diary:
+    """Changes made offline, in a profile's old cache, and what the server was asked to do about them."""
+
+    def __init__(self, server: Server) -> None:
+        self.server = server
+        self.made: dict[str, tuple[Action, str]] = {}  # by uuid: what was to be done, and the title or the item
+        self.asked: list[tuple[str, str]] = []
+        for verb in ("create", "set", "move", "remove"):
+            setattr(server.store, verb, self._heard(verb, getattr(server.store, verb)))
+
+    def _heard(self, verb: str, work: Any) -> Any:
+        def hear(*args: Any) -> Any:
+            found = work(*args)
+            kind, struct = (args[0], args[1]) if verb in ("create", "set") else ("", {})
+            self.asked.append((verb, str(struct.get("id") or struct.get(TITLE.get(kind, ""), "")) or str(args[0])))
+            return found
+
+        return hear
+
+    async def begin(self, profile: Path, identity: Identity) -> None:
+        """Every kind of change, of items that nobody else may touch meanwhile and of such that churn may have met."""
+        profile.mkdir()
+        store = await Store.create(profile / "cache.db", identity)
+        outbox, mailbox = Outbox(store), self.server.store
+        folders = {
+            each["subType"] if each["type"] == "FMail" else each["type"]: each["id"] for each in mailbox.folders()
+        }
+        file = LocalFile("plan.pdf", "application/pdf", random.Random(1).randbytes(300_000))
+        kinds: dict[Kind, str] = {"mail": "FSubDrafts", "contact": "FContact", "event": "FCalendar", "note": "FNote"}
+        for number, (kind, folder) in enumerate([*kinds.items(), *kinds.items()]):
+            title = f"Offline {number}"
+            struct, files = json.dumps(struct_of(kind, title)).encode(), (file,) if kind == "mail" else ()
+            name = await outbox.add("create", kind, folder_id=folders[folder], struct=struct, files=files)
+            self.made[name] = ("create", title)
+        inbox, actions = folders["FSubInbox"], ("edit", "flags", "move", "delete")
+        for action, each in zip(actions * 2, mailbox.folder(inbox).ordered("id"), strict=False):
+            more: dict[str, Any] = {"item_id": each, "folder_id": inbox, "watermark": mailbox.item(each)["watermark"]}
+            more |= {"target_id": folders["FSubSentItems"]} if action == "move" else {}
+            struct = json.dumps({"edit": {"subject": "Edited offline"}, "flags": {"isFlagged": True}}.get(action, {}))
+            self.made[await outbox.add(action, "mail", struct=struct.encode(), **more)] = (action, each)
+        await store.close()
+
+    def done(self, name: str) -> bool:
+        """Whether the server has it; AssertionError if it has it twice."""
+        action, what = self.made[name]
+        verb = {"edit": "set", "flags": "set", "delete": "remove"}.get(action, action)
+        times = sum(each[0] == verb and each[1].split("\n")[0] == what for each in self.asked)
+        assert times <= 1 or action != "create", f"{what} was made {times} times"
+        return times > 0 or (action in ("move", "delete") and not self._is_there(what))
+
+    def _is_there(self, item: str) -> bool:
+        try:
+            self.server.store.item(item)
+        except NoSuchItem:
+            return False
+        return True
+
+    async def check(self, profile: Path, *, settled: bool = False) -> None:
+        """The outbox is what was sent and what is pending, nothing is lost; `settled`: and nothing is pending."""
+        held = await changes(profile)
+        for name, what in self.made.items():
+            state = held[name].state if name in held else "gone"
+            if state in ("sent", "gone"):
+                assert self.done(name), (what, state)
+            assert not settled or state in ("sent", "gone", "conflict"), (what, state, held[name].reason)
+        assert held.keys() <= self.made.keys()
+
+
+async def changes(profile: Path) -> dict[str, Change]:
+    """Of all caches in a profile as it was left, however that was; looked at in a copy."""
+    found: dict[str, Change] = {}
+    copy = profile.with_name(profile.name + ".looked-at")
+    shutil.copytree(profile, copy)
+    for path in sorted(copy.glob("cache.db*")):
+        if path.suffix not in (".new",) and not path.name.endswith(("-journal", "-wal", "-shm")):
+            store = await Store.open(path)
+            for each in await Outbox(store).list(ALL):
+                if each.uuid not in found or each.state not in ("pending", "sending"):
+                    found[each.uuid] = each
+            await store.close()
+    shutil.rmtree(copy)
+    return found
 
 
 class Given:
@@ -93,60 +217,79 @@ async def differences(server: Server, profile: Path) -> set[str]:
     return ours ^ {line.rstrip("\n") for line in server.store.digest()}
 
 
-async def undisturbed(tmp_path: Path) -> tuple[int, dict[str, int]]:
-    """(bytes fetched, instants) of a run that nothing happens to."""
+async def undisturbed(nurse: Nursery, tmp_path: Path) -> tuple[int, dict[str, int], Identity]:
+    """(bytes fetched, instants, whose cache) of a run that nothing happens to, and which has changes to send."""
     async with new_server() as server:
-        given = Given(server)
-        code, out = await child(server, tmp_path / "undisturbed")
+        await nurse.life(server, tmp_path / "first")
+        store = await Store.open(tmp_path / "first" / "cache.db")
+        identity = store.identity
+        await store.close()
+    async with new_server() as server:
+        given, diary, profile = Given(server), Diary(server), tmp_path / "undisturbed"
+        await diary.begin(profile, identity)
+        code, out = await nurse.life(server, profile)
         assert code == 0
-        assert not await differences(server, tmp_path / "undisturbed")
-        return given.total, json.loads(out)["instants"]
+        assert not await differences(server, profile)
+        await diary.check(profile, settled=True)
+        return given.total, json.loads(out)["instants"], identity
 
 
-async def die_and_finish(server: Server, profile: Path, instants: Sequence[int | str], *, power: bool) -> int:
+async def die_and_finish(
+    nurse: Nursery, server: Server, diary: Diary, profile: Path, instants: Sequence[int | str], *, power: bool
+) -> int:
     """Lives that end at those instants, then one that may finish; how many deaths there were."""
     copy = profile.with_name(profile.name + ".synced") if power else None
     deaths = 0
     for at in instants:
-        code, _ = await child(server, profile, at, copy)
+        code, _ = await nurse.life(server, profile, at, copy)
         deaths += code != 0
         if code == 0:
             break  # it was done before that instant came
         if copy is not None and copy.exists():
             shutil.rmtree(profile)
             shutil.copytree(copy, profile)
-    code, out = await child(server, profile)
+        await diary.check(profile)
+    code, out = await nurse.life(server, profile)
     assert code == 0
     assert json.loads(out)["skipped"] == []
     assert not await differences(server, profile)
+    await diary.check(profile, settled=True)
     left = {path.name for path in profile.iterdir()}
     assert left <= {"cache.db", "kerio-resync.lock", "kerio-resync.holder"}, left
     return deaths
 
 
-def broken(total: int, seed: int) -> list[int]:
-    """A run of `total` instants broken at CHAIN random places: how many instants each life has."""
-    places = sorted(random.Random(seed).sample(range(1, total), CHAIN))
-    return [there - here for here, there in pairwise([0, *places])]
+def broken(total: int, commits: int, seed: int) -> list[int | str]:
+    """A run of `total` instants broken at CHAIN random places, one of them within a commit: how many instants each life
+    has."""
+    rng = random.Random(seed)
+    places = sorted(rng.sample(range(1, total), CHAIN))
+    lives: list[int | str] = [there - here for here, there in pairwise([0, *places])]
+    lives[rng.randrange(CHAIN)] = f"commit begins:{rng.randint(1, commits // 3)}+{rng.uniform(0.05, 3):.2f}"
+    return lives
 
 
 @pytest.mark.timeout(200 if CRASHES <= 25 else 24 * 3600)
 async def test_death_at_any_instant_costs_nothing_but_what_was_in_flight(tmp_path: Path) -> None:
     began, tally = time.monotonic(), Tally()
-    base, tally.instants = await undisturbed(tmp_path)
-    total = sum(tally.instants.values())
-    assert total > 100
-    chains = [RENAMES, RENAMES, *(broken(total, seed) for seed in range(CRASHES // CHAIN - 2))]
-    for number, chain in enumerate(chains):
-        async with new_server() as server:
-            profile, given = tmp_path / str(number), Given(server)
-            deaths = await die_and_finish(server, profile, chain, power=number % 2 == 1)
-            tally.deaths += deaths
-            tally.ratios.append(given.total / base)
-            assert given.total <= 1.05 * base + deaths * IN_FLIGHT * given.largest
-            shutil.rmtree(profile)
+    async with nursery(tmp_path) as nurse:
+        base, tally.instants, identity = await undisturbed(nurse, tmp_path)
+        total, commits = sum(tally.instants.values()), tally.instants["commit begins"]
+        assert total > 100
+        fixed: list[Sequence[int | str]] = [RENAMES, RENAMES, REPLAY, REPLAY]
+        chains = [*fixed, *(broken(total, commits, seed) for seed in range(CRASHES // CHAIN - len(fixed)))]
+        for number, chain in enumerate(chains):
+            async with new_server() as server:
+                profile, given, diary = tmp_path / str(number), Given(server), Diary(server)
+                await diary.begin(profile, identity)
+                deaths = await die_and_finish(nurse, server, diary, profile, chain, power=number % 2 == 1)
+                tally.deaths += deaths
+                tally.ratios.append(given.total / base)
+                assert given.total <= 1.05 * base + deaths * IN_FLIGHT * given.largest
+                shutil.rmtree(profile)
     assert tally.deaths >= CRASHES * 4 // 5
     print(
         f"\n{tally.deaths} deaths at {total} kinds of instants {tally.instants} in {time.monotonic() - began:,.0f} s;"
-        f" fetched {min(tally.ratios):.2f} to {max(tally.ratios):.2f} of an undisturbed run; differences: 0"
+        f" fetched {min(tally.ratios):.2f} to {max(tally.ratios):.2f} of an undisturbed run; differences: 0;"
+        " local changes lost or made twice: 0"
     )
