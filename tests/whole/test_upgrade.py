@@ -10,12 +10,13 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 
 from benchmarks.legacy import copy, write
+from kerio_mockserver.conditions.model import Fault
 from kerio_mockserver.testing import Server, running
 from kerio_resync import Settings, rebuild, status
 from kerio_resync.cache.facts import LocalChange, LocalFile
@@ -65,15 +66,24 @@ def settings(server: Server, profile: Path) -> Settings:
     )
 
 
-async def old_cache(server: Server, profile: Path) -> Settings:
+async def old_cache(server: Server, profile: Path, pending: tuple[LocalChange, ...] = PENDING) -> Settings:
     """A profile with the server's mailbox in format 7.1, and three changes that were not sent."""
     told = settings(server, profile)
     mailbox = KerioMailbox(told)
     try:
-        await copy(mailbox, told.cache, pending=PENDING)
+        await copy(mailbox, told.cache, pending=pending)
     finally:
         await mailbox.close()
     return told
+
+
+def spoil(path: Path) -> bytes:
+    """Harms a mail; what the file is then."""
+    data = bytearray(path.read_bytes())
+    at = data.index(b"mhMessageID")
+    data[at : at + 11] = bytes(11)
+    path.write_bytes(data)
+    return bytes(data)
 
 
 async def outbox(told: Settings) -> set[str]:
@@ -102,10 +112,7 @@ async def test_the_upgraded_cache_equals_the_server_and_the_next_rebuild_fetches
 
 async def test_damage_leads_to_a_rebuild_and_the_changes_arrive(server: Server, tmp_path: Path) -> None:
     told = await old_cache(server, tmp_path / "p")
-    data = bytearray(told.cache.read_bytes())
-    at = data.index(b"mhMessageID")
-    data[at : at + 11] = bytes(11)
-    told.cache.write_bytes(data)
+    data = spoil(told.cache)
     ended = await run("--profile", str(told.profile), "upgrade", password=server.password)
     assert ended.code == Exit.USAGE
     assert "kerio-resync rebuild" in ended.err
@@ -117,6 +124,20 @@ async def test_damage_leads_to_a_rebuild_and_the_changes_arrive(server: Server, 
     digest = await run("--profile", str(told.profile), "digest")
     assert digest.out.splitlines() == [line.rstrip("\n") for line in server.store.digest()]
     assert await outbox(told) == {each.uuid for each in PENDING}
+
+
+async def test_changes_that_the_server_does_not_take_now_end_in_code_4(server: Server, tmp_path: Path) -> None:
+    drafts = next(str(each["id"]) for each in server.store.folders() if each["subType"] == "FSubDrafts")
+    told = await old_cache(server, tmp_path / "p", tuple(replace(each, folder_id=drafts) for each in PENDING))
+    spoil(told.cache)
+    with (told.profile / "profile.toml").open("a") as file:
+        file.write('on_failure = "rebuild"\npatience = 1\n')
+    fault = Fault.model_validate({"kind": "code", "method": "Mails.create", "code": 4101})
+    server.core.change(server.core.conditions.model_copy(update={"faults": (fault,)}))
+    ended = await run("--profile", str(told.profile), "upgrade", "--json", password=server.password)
+    assert ended.code == Exit.UNFINISHED, ended.out
+    finished = json.loads(ended.out.splitlines()[-1])
+    assert (finished["exit_code"], finished["summary"]["ready"], finished["summary"]["unfinished"]) == (4, True, True)
 
 
 async def test_a_newer_format_is_refused_with_its_own_words(tmp_path: Path) -> None:

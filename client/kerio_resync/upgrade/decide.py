@@ -21,6 +21,8 @@ from kerio_resync.upgrade.look import State
 Action = Literal["nothing", "migrate", "postpone", "offer", "rebuild"]
 WARNING: Final = "There was not enough disk space to proceed with the upgrade of the database"
 
+UNSETTLED: Final = "Not all local changes are settled: run `kerio-resync rebuild` to go on."
+
 
 @dataclass(frozen=True, slots=True)
 class Facts:
@@ -42,13 +44,15 @@ class Facts:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What to do, and why. `done`: it was done; `summary` then says what came of it."""
+    """What to do, and why. `done`: it was done; `summary` then says what came of it; `unfinished`: the database is
+    ready, but another rebuild is needed for local changes that the server has not got."""
 
     action: Action
     facts: Facts
     reason: str = ""
     done: bool = False
     summary: dict[str, Any] = field(default_factory=dict)
+    unfinished: bool = False
 
     @property
     def ready(self) -> bool:
@@ -58,7 +62,7 @@ class Step:
     @property
     def exit(self) -> Exit:
         if self.ready:
-            return Exit.DONE
+            return Exit.UNFINISHED if self.unfinished else Exit.DONE
         return Exit.POSTPONED if self.action == "postpone" else Exit.USAGE
 
     def sentences(self, size: Callable[[float], str]) -> list[str]:
@@ -74,7 +78,7 @@ class Step:
             case "postpone":
                 return _postponed(facts, size)
             case "rebuild" if self.done:
-                return ["The database was rebuilt from the server."]
+                return ["The database was rebuilt from the server.", *[UNSETTLED] * self.unfinished]
             case "rebuild":
                 return [f"The database can't be upgraded: {self.reason}. It is rebuilt from the server."]
         return [
@@ -88,7 +92,8 @@ class Step:
         return {
             "action": self.action, "done": self.done, "ready": self.ready, "reason": self.reason, "state": facts.state,
             "version": facts.version, "wanted": facts.wanted, "needed_bytes": facts.needed, "free_bytes": facts.free,
-            "where": facts.where, "attempts": facts.attempts + (self.action == "postpone"), **self.summary,
+            "where": facts.where, "attempts": facts.attempts + (self.action == "postpone"), "unfinished": self.unfinished,
+            **self.summary,
         }  # fmt: skip
 
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 from kerio_resync.errors import CacheDamaged, NotEnoughSpace
 from kerio_resync.events import Listener, Notice, PhaseChanged, Progress, nobody
 from kerio_resync.upgrade import gate, notes
-from kerio_resync.upgrade.decide import Facts, Step, decide
+from kerio_resync.upgrade.decide import UNSETTLED, Facts, Step, decide
 from kerio_resync.upgrade.look import Found, look
 from kerio_resync.upgrade.versions import UPGRADES, Migration, Moved, Survey, Upgrade, path_from, spoken, target
 
@@ -41,7 +41,8 @@ async def upgrade(
     """Does what a start has to do about `settings.cache`; the returned Step says what that was, and whether the mail
     program may start (`ready`, `exit`).
 
-    CacheInUse if somebody has the profile or the database; the errors of `rebuild` if one is taken at once.
+    CacheInUse if somebody has the profile or the database; the errors of `rebuild` if one is taken at once. If that
+    one leaves local changes unsettled, the program may start, and `exit` is UNFINISHED.
     Cancelled, it stops soon, keeps what is whole, and goes on from there the next time. `upgrades`, `rebuild`, `free`
     (bytes on the disk) stand in for the real ones in tests.
     """
@@ -54,7 +55,10 @@ async def upgrade(
     for sentence in step.sentences(str):
         listen(Notice(sentence))
     report = await (rebuild or _rebuild)(settings, listen)
-    return _settled(settings, replace(step, done=True, summary={"rebuild": report.as_json()}))
+    if report.unfinished:
+        listen(Notice(UNSETTLED))
+    done = replace(step, done=True, summary={"rebuild": report.as_json()}, unfinished=report.unfinished)
+    return _settled(settings, done)
 
 
 def start(settings: Settings, command: Sequence[str], listen: Listener = nobody) -> int:

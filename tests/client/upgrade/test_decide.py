@@ -54,6 +54,12 @@ def test_exit_codes(action: str, done: bool, code: Exit) -> None:
     assert step.as_json()["ready"] is (code is Exit.DONE)
 
 
+def test_a_rebuild_that_left_changes_pending_says_so_and_the_program_may_start() -> None:
+    step = Step("rebuild", Facts("damaged"), done=True, unfinished=True)
+    assert (step.ready, step.exit, step.as_json()["unfinished"]) == (True, Exit.UNFINISHED, True)
+    assert "Not all local changes are settled" in " ".join(step.sentences(str))
+
+
 @pytest.mark.parametrize("attempts", [0, 1, 7])
 def test_the_warning_says_what_how_much_where_and_how_often(attempts: int) -> None:
     facts = Facts("old", "7.1.0", "7.2.0", needed=5000, free=4000, where="/home/jane/profile", attempts=attempts)

@@ -37,6 +37,13 @@ async def test_a_ready_database_lets_it_run_under_the_lock(tmp_path: Path) -> No
     assert ProfileLock(tmp_path).holder() == ""
 
 
+async def test_changes_that_are_not_settled_do_not_keep_the_program_from_running(tmp_path: Path) -> None:
+    await (await Store.create(tmp_path / "cache.db", IDENTITY)).close()
+    program = Program(tmp_path)
+    step = Step("rebuild", Facts("damaged"), done=True, unfinished=True)
+    assert start(tmp_path, ["sh"], lambda: step, hand_over=program) == 17
+
+
 @pytest.mark.parametrize(
     ("step", "code"),
     [

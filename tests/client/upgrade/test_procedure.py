@@ -37,6 +37,8 @@ def settings(profile: Path, **more: Any) -> Settings:
 
 
 class Report:
+    unfinished = False
+
     def as_json(self) -> dict[str, Any]:
         return {"items": 1}
 
@@ -131,6 +133,20 @@ async def harm(path: Path, state: str) -> None:
             data = bytearray(path.read_bytes())
             data[100:3000] = bytes(2900)
             path.write_bytes(data)
+
+
+async def test_changes_that_a_rebuild_left_pending_are_said(profile: Path) -> None:
+    class Unfinished(Report):
+        unfinished = True
+
+    async def rebuild(settings: Settings, listen: object) -> Report:
+        return Unfinished()
+
+    (profile / "cache.db").write_bytes(b"x" * 10_000)
+    heard: list[Event] = []
+    step = await run(profile, rebuild=rebuild, on_failure="rebuild", listen=heard.append)
+    assert (step.ready, step.exit) == (True, Exit.UNFINISHED)
+    assert any(isinstance(each, Notice) and "Not all local changes are settled" in each.text for each in heard)
 
 
 async def test_what_failed_is_not_tried_again_on_the_same_file(profile: Path, monkeypatch: pytest.MonkeyPatch) -> None:
