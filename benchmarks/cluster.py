@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import pickle
 import subprocess
 import sys
 import tempfile
@@ -115,12 +116,9 @@ class Crew:
 @contextlib.contextmanager
 def joined(scheduler: str = "") -> Iterator[Any]:
     """A Dask client of the cluster at that address, or of one on this machine, while inside. OSError."""
-    import cloudpickle  # type: ignore[import-untyped,unused-ignore]
-    from distributed import Client, LocalCluster  # type: ignore[import-untyped,unused-ignore]
+    from distributed import Client, LocalCluster
 
-    cloudpickle.register_pickle_by_value(sys.modules[__name__])
     with contextlib.ExitStack() as stack:
-        stack.callback(cloudpickle.unregister_pickle_by_value, sys.modules[__name__])
         if not scheduler:
             local: Any = cast(Any, LocalCluster)(
                 n_workers=os.cpu_count() or 1, threads_per_worker=1, dashboard_address=None, memory_limit=0
@@ -135,12 +133,37 @@ def run(cluster: Any, target: Target, count: int) -> list[Outcome]:
     if not workers:
         raise OSError("the cluster has no workers")
     placed = [(worker, share) for worker, share in zip(workers, shares(count, len(workers)), strict=True) if share]
-    futures = [cluster.submit(Crew, target, share, workers=[worker], actor=True) for worker, share in placed]
+    futures = [
+        cluster.submit(pickle.loads, _by_value(target, share), workers=[worker], actor=True, pure=False)
+        for worker, share in placed
+    ]
     crews = [future.result(timeout=_LOADING) for future in futures]
     for loading in [crew.ready() for crew in crews]:
         loading.result(timeout=_LOADING)
     under_way = [crew.go() for crew in crews]
     return [one for each in under_way for one in each.result(timeout=_DONE)]
+
+
+class _Recipe:
+    """Becomes a crew when it is unpickled."""
+
+    def __init__(self, target: Target, crew: int) -> None:
+        self._made_of = (target, crew)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Crew, self._made_of
+
+
+def _by_value(target: Target, count: int) -> bytes:
+    """A crew to be, with its code: Dask itself would send no more than the name of a module that workers don't have."""
+    import cloudpickle  # type: ignore[import-untyped,unused-ignore]
+
+    this = sys.modules[__name__]
+    cloudpickle.register_pickle_by_value(this)
+    try:
+        return bytes(cloudpickle.dumps(_Recipe(target, count)))
+    finally:
+        cloudpickle.unregister_pickle_by_value(this)
 
 
 def shares(count: int, among: int) -> Sequence[int]:

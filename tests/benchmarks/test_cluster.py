@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from benchmarks import many
+from benchmarks import cluster, many
 from benchmarks.cluster import Crew, Target, run, shares
 from kerio_mockserver.testing import running
 
@@ -68,18 +71,27 @@ class Cluster:
     def scheduler_info(self, n_workers: int) -> dict[str, Any]:
         return {"workers": dict.fromkeys(self.workers)}
 
-    def submit(
-        self, make: Callable[..., Any], target: Target, count: int, *, workers: list[str], actor: bool
-    ) -> Future:
-        assert actor
-        return Future(Actor(workers[0], count, self.told))
+    def submit(self, make: Callable[..., Any], crew: int, *, workers: list[str], actor: bool, pure: bool) -> Future:
+        assert (actor, pure) == (True, False)
+        return Future(Actor(workers[0], crew, self.told))
 
 
-def test_nobody_starts_before_all_are_loaded() -> None:
+def test_nobody_starts_before_all_are_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cluster, "_by_value", lambda target, count: count)
     made = Cluster("a", "b", "c")
     assert run(made, Target("", "", ""), 5) == ["a", "a", "b", "b", "c"]
     assert made.told == ["ready a", "ready b", "ready c", "go a", "go b", "go c"]
     assert run(made, Target("", "", ""), 1) == ["a"]
+
+
+def test_a_crew_travels_to_where_the_benchmarks_are_not(tmp_path: Path) -> None:
+    pytest.importorskip("cloudpickle")
+    program = "import pickle, sys; print(pickle.load(sys.stdin.buffer).ready())"
+    crew = cluster._by_value(Target("", "", ""), 0)
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", program], input=crew, capture_output=True, cwd=tmp_path, check=True
+    )
+    assert done.stdout == b"0\n"
 
 
 def test_a_cluster_without_workers_is_said() -> None:
