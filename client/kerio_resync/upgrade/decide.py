@@ -92,8 +92,8 @@ class Step:
         return {
             "action": self.action, "done": self.done, "ready": self.ready, "reason": self.reason, "state": facts.state,
             "version": facts.version, "wanted": facts.wanted, "needed_bytes": facts.needed, "free_bytes": facts.free,
-            "where": facts.where, "attempts": facts.attempts + (self.action == "postpone"), "unfinished": self.unfinished,
-            **self.summary,
+            "where": facts.where, "attempts": facts.attempts + (self.action == "postpone"),
+            "unfinished": self.unfinished, **self.summary,
         }  # fmt: skip
 
 

@@ -6,10 +6,10 @@ A change that can't be read, or is not whole, is counted and not sent to anybody
 from __future__ import annotations
 
 import sqlite3
-from contextlib import suppress
+from collections import deque
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from kerio_resync.cache.facts import AddChange, LocalChange
 from kerio_resync.cache.legacy.reading import Old
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from kerio_resync.cache.store import Store
 
 _BROKEN = (sqlite3.Error, CacheDamaged)
+_HIGHEST: Final = 2**63 - 1
+_REACH: Final = 2048  # numbers beyond the last one that can be read among which more are looked for
+_PROBES: Final = 20_000  # a second, about
 
 
 @dataclass(slots=True)
@@ -72,12 +75,49 @@ def _numbers(db: sqlite3.Connection) -> tuple[list[int], int]:
         expected = int(row[0])
     except (sqlite3.Error, TypeError, ValueError):
         expected = 1  # at least it can't be told that there was none
-    found = set[int]()
-    for beyond, order, start in ((">", "ASC", -(2**63)), ("<", "DESC", 2**63 - 1)):
-        at = start
-        with suppress(sqlite3.Error):  # from both ends up to where it breaks, each by itself, so that none goes with it
-            sql = f"SELECT ID FROM PENDING WHERE ID {beyond} ? ORDER BY ID {order} LIMIT 1"
-            while (row := db.execute(sql, (at,)).fetchone()) and row[0] not in found:
-                at = row[0]
-                found.add(at)
+    found = _readable(db)
     return sorted(found), max(0, expected - len(found))
+
+
+def _readable(db: sqlite3.Connection) -> set[int]:
+    """Around what is spoilt: each stretch is read from both ends up to where it breaks, then cut in two."""
+    found = set[int]()
+    gaps, probes = deque([(0, _HIGHEST)]), 0
+    while gaps and probes < _PROBES:
+        low, high = gaps.popleft()
+        up = _walk(db, ">", low, low, high)
+        found.update(up)
+        if not up.broken:
+            continue
+        down = _walk(db, "<", high, low, high)
+        found.update(down)
+        probes += len(up) + len(down) + 2
+        low = max(up, default=max(low, min(down, default=0) - _REACH))
+        high = min(down, default=min(high, low + _REACH))
+        if high - low > 2:
+            middle = (low + high) // 2
+            gaps += [(low, middle + 1), (middle, high)]
+    return found
+
+
+class _Stretch(list[int]):
+    """Numbers that were read one after the other; `broken`: the next one could not be."""
+
+    broken = False
+
+
+def _walk(db: sqlite3.Connection, beyond: str, at: int, low: int, high: int) -> _Stretch:
+    """The numbers between `low` and `high`, from `at` on in one direction, each by itself, so that none goes with what
+    is spoilt behind it."""
+    found = _Stretch()
+    order = "ASC" if beyond == ">" else "DESC"
+    sql = f"SELECT ID FROM PENDING WHERE ID {beyond} ? AND ID > ? AND ID < ? ORDER BY ID {order} LIMIT 1"
+    try:
+        while row := db.execute(sql, (at, low, high)).fetchone():
+            if (row[0] <= at) if beyond == ">" else (row[0] >= at):  # what is spoilt may go round in a circle
+                break
+            at = row[0]
+            found.append(at)
+    except sqlite3.Error:
+        found.broken = True
+    return found
