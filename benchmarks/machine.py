@@ -13,6 +13,7 @@ import contextlib
 import json
 import os
 import platform
+import resource
 import shutil
 import sqlite3
 import statistics
@@ -29,6 +30,7 @@ import psutil  # type: ignore[import-untyped,unused-ignore]
 
 ROOT = Path(__file__).resolve().parent.parent
 _PASSWORD = "secret"
+_WHO = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
 _PROBE = 0.1  # seconds of processor time
 _PACKAGES = ("aiohttp", "aiosqlite", "orjson", "pydantic", "uvloop", "zstandard")
 
@@ -95,6 +97,11 @@ def waiting() -> float:
     while time.process_time() - spent < _PROBE:
         pass
     return (time.perf_counter() - began) / _PROBE
+
+
+def spent() -> float:
+    """Seconds of processor time of this process and of those that it started and that have ended."""
+    return sum(used.ru_utime + used.ru_stime for used in map(resource.getrusage, _WHO))
 
 
 def _filesystem(folder: Path) -> str:

@@ -134,12 +134,13 @@ def _place(entry: Mapping[str, Any]) -> str:
     on = entry["machine"]
     packages = ", ".join(f"{name} {number}" for name, number in on["packages"].items())
     shared = f" ({on['waiting']:.1f} s for a second of processor time)" if "waiting" in on else ""
+    cost = f" and {entry['cpu']:.0f} s of processor time" if "cpu" in entry else ""
     settings = ", ".join(entry.get("settings") or (["quick"] if entry["quick"] else []))
     return (
         f"<sub>{on['when']}, commit {on['commit'] or 'unknown'}; {on['processor']}, {on['cores']} cores,"
         f" {on['memory_gb']} GB, {on['system']}, {on['filesystem']}, load {on['load']} at the start{shared};"
         f" Python {on['python']}, SQLite {on['sqlite']}, {packages};"
-        f" took {entry['seconds']:.0f} s{', ' + settings if settings else ''}.</sub>"
+        f" took {entry['seconds']:.0f} s{cost}{', ' + settings if settings else ''}.</sub>"
     )
 
 
