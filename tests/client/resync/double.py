@@ -1,0 +1,99 @@
+"""A mailbox in memory that can be told to answer otherwise, and a run on it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from kerio_resync.cache.facts import Fact
+from kerio_resync.events import Event
+from kerio_resync.model import Attachment, Changes, Details, Folder, Identity, Item, Kind, Listed, Page, Piece, Quota
+from kerio_resync.resync.progress import Meter
+from kerio_resync.resync.run import Run
+from kerio_resync.settings import Settings
+from tests.client.cache.world import FOLDERS, IDENTITY, filled
+
+
+@dataclass
+class Mailbox:
+    """`answers`: by verb, what the next calls give instead; an exception is raised. `asked`: the verbs, in order."""
+
+    items: dict[str, Item] = field(default_factory=dict)
+    there: tuple[Folder, ...] = FOLDERS.folders
+    answers: dict[str, list[Any]] = field(default_factory=dict)
+    asked: list[str] = field(default_factory=list)
+    in_flight: int = 0
+    slots: int = 4
+    wire_bytes: int = 0
+    retries: int = 0
+
+    def _answer(self, verb: str, otherwise: Any) -> Any:
+        self.asked.append(verb)
+        told = self.answers.get(verb)
+        found = told.pop(0) if told else otherwise
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    async def open(self) -> Identity:
+        return self._answer("open", IDENTITY)  # type: ignore[no-any-return]
+
+    async def close(self) -> None:
+        self.asked.append("close")
+
+    async def quota(self) -> Quota:
+        return self._answer("quota", Quota())  # type: ignore[no-any-return]
+
+    async def folders(self, *, shared: bool = False, public: bool = False) -> tuple[Folder, ...]:
+        return self._answer("folders", self.there)  # type: ignore[no-any-return]
+
+    async def page(self, folder: Folder, start: int, limit: int, *, whole: bool = False) -> Page:
+        held = sorted((each for each in self.items.values() if each.folder_id == folder.id), key=lambda each: each.id)
+        some = held[start : start + limit]
+        rows = tuple(Listed(each.id, each.watermark, each.size, each.date) for each in some)
+        return self._answer("page", Page(rows, start, len(held), tuple(some) if whole else ()))  # type: ignore[no-any-return]
+
+    async def by_ids(self, kind: Kind, ids: Sequence[str]) -> Details:
+        found = tuple(self.items[each] for each in ids if each in self.items)
+        gone = tuple(each for each in ids if each not in self.items)
+        return self._answer("by_ids", Details(found, gone, plain_bytes=100, wire_bytes=50))  # type: ignore[no-any-return]
+
+    async def key(self) -> str:
+        return self._answer("key", "now")  # type: ignore[no-any-return]
+
+    async def changes(self, key: str) -> Changes:
+        return self._answer("changes", Changes((), key))  # type: ignore[no-any-return]
+
+    async def download(self, attachment: Attachment, *, offset: int = 0, etag: str = "") -> AsyncIterator[Piece]:
+        for each in self._answer("download", [Piece(0, b"12345")]):
+            if isinstance(each, Exception):
+                raise each
+            yield each
+
+
+@asynccontextmanager
+async def running(
+    folder: Path, mailbox: Mailbox, *facts: Fact, heard: list[Event] | None = None, **settings: Any
+) -> AsyncIterator[Run]:
+    """A run on a cache with these facts, `folder` its profile."""
+    store = await filled(folder / "cache.db", *facts)
+    values = {"profile": folder, "server": "https://mail.example.com", "user": "jan", "page_size": 4, "overlap": 1}
+    clock = asyncio.get_running_loop().time
+    listen = heard.append if heard is not None else lambda _: None
+    run = Run(
+        Settings.model_validate(values | settings),
+        listen,
+        mailbox,  # type: ignore[arg-type]  # what a test does not need is not there
+        store,
+        Meter(listen, clock),
+        clock,
+    )
+    run.folders = {each.id: each for each in mailbox.there}
+    try:
+        yield run
+    finally:
+        await store.close()

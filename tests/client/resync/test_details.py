@@ -1,0 +1,115 @@
+"""Fetching items: what is too large, unanswered, gone, malformed, or still in the old cache."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from kerio_resync.cache.facts import Want
+from kerio_resync.cache.salvage import Old
+from kerio_resync.errors import FolderDenied, ItemGone, ServerNonsense, TooLarge
+from kerio_resync.model import Details, Listed, Malformed
+from kerio_resync.resync.details import HOPELESS, fetch_details
+from tests.client.cache.world import filled, items, mail, rows
+from tests.client.resync.double import Mailbox, running
+
+NAMES = ("a", "b", "c", "d")
+
+
+def want(*names: str) -> Want:
+    return Want("inbox", "mail", tuple(Listed(each, 1, 10) for each in names))
+
+
+async def outcome(folder: Path, mailbox: Mailbox, *names: str) -> tuple[set[str], dict[str, str]]:
+    """(ids stored, what was left out and why), nothing being wanted any more."""
+    async with running(folder, mailbox, want(*names)) as run:
+        await fetch_details(run)
+        assert await run.store.wanted(9) == ()
+        skipped = {each.id: each.reason for each in await run.store.skipped()}
+        return set(await run.store.watermarks(names)), skipped
+
+
+def holding(*names: str) -> Mailbox:
+    return Mailbox({each: mail(each) for each in names})
+
+
+async def test_all_at_once(tmp_path: Path) -> None:
+    mailbox = holding(*NAMES)
+    assert await outcome(tmp_path, mailbox, *NAMES) == (set(NAMES), {})
+    assert mailbox.asked == ["by_ids"]
+
+
+@pytest.mark.parametrize("error", [TooLarge("large"), ServerNonsense("broken"), FolderDenied("no"), ItemGone("gone")])
+async def test_a_batch_that_fails_is_halved(tmp_path: Path, error: Exception) -> None:
+    mailbox = holding(*NAMES)
+    mailbox.answers["by_ids"] = [error, error]
+    assert await outcome(tmp_path, mailbox, *NAMES) == (set(NAMES), {})
+    assert len(mailbox.asked) == 2 + 2 + 1
+
+
+async def test_one_that_fails_alone_is_named(tmp_path: Path) -> None:
+    mailbox = holding(*NAMES)
+    mailbox.answers["by_ids"] = [TooLarge("large")] * 3
+    assert await outcome(tmp_path, mailbox, *NAMES) == ({"b", "c", "d"}, {"a": "large"})
+
+
+async def test_one_whose_answer_is_that_it_is_gone_is_forgotten(tmp_path: Path) -> None:
+    mailbox = holding("a")
+    mailbox.answers["by_ids"] = [ItemGone("gone")]
+    assert await outcome(tmp_path, mailbox, "a") == (set(), {})
+
+
+async def test_one_that_is_gone_is_forgotten(tmp_path: Path) -> None:
+    assert await outcome(tmp_path, holding("a"), "a", "b") == ({"a"}, {})
+
+
+async def test_malformed_ones_are_named_and_strangers_ignored(tmp_path: Path) -> None:
+    mailbox = Mailbox()
+    broken = (Malformed("b", "no date"), Malformed("?", "who is that"))
+    mailbox.answers["by_ids"] = [Details((mail("a"), mail("a"), mail("z")), gone=("y",), malformed=broken)]
+    assert await outcome(tmp_path, mailbox, "a", "b") == ({"a"}, {"b": "no date"})
+
+
+async def test_those_that_are_not_answered_for_are_asked_for_alone(tmp_path: Path) -> None:
+    mailbox = holding("a", "b", "c")
+    mailbox.answers["by_ids"] = [Details((mail("a"),)), Details((mail("b"),)), Details(())]
+    stored, skipped = await outcome(tmp_path, mailbox, "a", "b", "c")
+    assert (stored, skipped) == ({"a", "b"}, {"c": "the server did not answer for it"})
+
+
+async def test_a_server_that_makes_no_sense_at_all_ends_the_run(tmp_path: Path) -> None:
+    names = [str(each) for each in range(2 * HOPELESS)]
+    mailbox = holding(*names)
+    mailbox.answers["by_ids"] = [ServerNonsense("?")] * 999
+    with pytest.raises(ServerNonsense):
+        await outcome(tmp_path, mailbox, *names)
+
+
+async def test_what_the_old_cache_has_is_not_asked_for(tmp_path: Path) -> None:
+    (tmp_path / "old").mkdir()
+    await (await filled(tmp_path / "old" / "cache.db", items("a", "b"))).close()
+    mailbox = holding("a", "b", "c")
+    async with running(tmp_path, mailbox, want("a", "b")) as run:
+        run.old = Old.open(tmp_path / "old" / "cache.db")
+        await fetch_details(run)
+        assert (mailbox.asked, run.salvaged) == ([], 2)
+        await run.store.put(want("c"))
+        run.details.announce()
+        await fetch_details(run)
+        assert (mailbox.asked, run.salvaged) == (["by_ids"], 2)
+        assert run.old is not None
+        await run.old.close()
+        await run.store.release()
+    assert rows(tmp_path / "cache.db", "SELECT count(*) FROM item") == [(3,)]
+
+
+async def test_attachments_of_some_folders_are_left_out(tmp_path: Path) -> None:
+    mailbox = Mailbox({"a": mail("a"), "b": replace(mail("b"), folder_id="work")})
+    wants = (want("a"), Want("work", "mail", (Listed("b", 1),)))
+    async with running(tmp_path, mailbox, *wants, attachments="inbox") as run:
+        left_out = [each for each in ("inbox", "work", "people", "no folder") if run.omits_attachments(each)]
+        assert left_out == ["work"]
+        await fetch_details(run)
+        assert set(await run.store.watermarks(["a", "b"])) == {"a", "b"}

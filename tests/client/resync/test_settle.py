@@ -1,0 +1,101 @@
+"""Catching up and comparing until both agree, with keys that expire and mailboxes that never rest."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kerio_resync.cache.facts import Apply
+from kerio_resync.errors import KeyExpired, ServerNonsense, VerificationFailed
+from kerio_resync.model import Change, Changes, Listed, Page
+from kerio_resync.resync.catchup import SYNC_KEY, catch_up, new_key
+from kerio_resync.resync.settle import CHECKS, RENEWALS, bring_up_to_date, settle
+from tests.client.cache.world import FOLDERS, INBOX, items, mail
+from tests.client.resync.double import Mailbox, running
+
+THERE = tuple(replace(each, count=2) if each.id == "inbox" else each for each in FOLDERS.folders)
+KEY = Apply("k1")
+
+
+def holding(*names: str, **answers: list[Any]) -> Mailbox:
+    return Mailbox({each: mail(each) for each in names}, there=THERE, answers=answers)
+
+
+async def test_what_is_up_to_date_stays(tmp_path: Path) -> None:
+    async with running(tmp_path, holding("a", "b"), items("a", "b"), KEY) as run:
+        await settle(run)
+        assert run.repaired == 0
+        assert await run.store.meta(SYNC_KEY) == "k1"
+
+
+async def test_a_key_that_moves_though_nothing_changed_is_kept(tmp_path: Path) -> None:
+    async with running(tmp_path, holding(changes=[Changes((), "k2")]), KEY) as run:
+        assert await catch_up(run) == 0
+        assert await run.store.meta(SYNC_KEY) == "k2"
+
+
+async def test_what_differs_is_fetched(tmp_path: Path) -> None:
+    async with running(tmp_path, holding("a", "b"), items("a", "c"), KEY) as run:
+        await settle(run)
+        assert run.repaired == 1  # the other one was met when the folder was listed for the first time
+        assert set(await run.store.watermarks(["a", "b", "c"])) == {"a", "b"}
+
+
+async def test_without_a_key_everything_is_compared(tmp_path: Path) -> None:
+    async with running(tmp_path, holding("a", "b"), items("a", "c")) as run:
+        await bring_up_to_date(run)
+        assert set(await run.store.watermarks(["a", "b", "c"])) == {"a", "b"}
+        assert await run.store.meta(SYNC_KEY) == "now"
+        assert len(run.problems) == 1
+
+
+async def test_a_key_that_holds_needs_no_comparison(tmp_path: Path) -> None:
+    mailbox = holding("a", "b")
+    async with running(tmp_path, mailbox, items("a", "b"), KEY) as run:
+        await bring_up_to_date(run)
+        assert mailbox.asked == ["changes"]
+
+
+async def test_keys_that_never_hold_make_no_sense(tmp_path: Path) -> None:
+    mailbox = holding("a", changes=[KeyExpired("old")] * 99)
+    async with running(tmp_path, mailbox, items("a"), KEY) as run:
+        with pytest.raises(ServerNonsense, match="every sync key"):
+            await settle(run)
+        assert mailbox.asked.count("key") == RENEWALS
+
+
+async def test_an_empty_key_makes_no_sense(tmp_path: Path) -> None:
+    async with running(tmp_path, holding(key=[""])) as run:
+        with pytest.raises(ServerNonsense, match="empty"):
+            await new_key(run)
+
+
+async def test_a_list_that_disagrees_for_ever_is_said_to(tmp_path: Path) -> None:
+    """It names an item that the server does not have, and nothing changes."""
+    page = Page((Listed("a", 1), Listed("ghost", 1)), 0, 2)
+    mailbox = Mailbox({"a": mail("a")}, there=(INBOX,), answers={"page": [page] * 99})
+    async with running(tmp_path, mailbox, items("a"), KEY) as run:
+        with pytest.raises(VerificationFailed) as caught:
+            await settle(run)
+        assert caught.value.differences == 1
+        assert mailbox.asked.count("page") == CHECKS
+
+
+async def test_a_mailbox_that_never_rests_is_left_with_a_word(tmp_path: Path) -> None:
+    page = Page((Listed("a", 1), Listed("ghost", 1)), 0, 2)
+    keys = count()
+    mailbox = Mailbox({"a": mail("a")}, there=(INBOX,), answers={"page": [page] * 99})
+
+    async def restless(key: str) -> Changes:
+        number = next(keys)
+        return Changes((Change("deleted", "x", "inbox"),) if number % 2 else (), f"k{number}")
+
+    mailbox.changes = restless  # type: ignore[method-assign]
+    async with running(tmp_path, mailbox, items("a"), KEY) as run:
+        await settle(run)
+        assert "changes faster" in run.problems[-1]
+        assert mailbox.asked.count("page") == 3 * CHECKS
