@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-from contextlib import AsyncExitStack
-from dataclasses import dataclass, replace
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
 
 from kerio_resync.errors import Interrupted, ItemGone, ResyncError, ServerNonsense, ServerRefused, SessionExpired
 from kerio_resync.model import Attachment, Piece
@@ -104,7 +104,7 @@ class Download:
         self._state = State(offset, etag)
         self._furthest = offset
         self._history = History()
-        self._open: AsyncExitStack | None = None
+        self._sending: AbstractAsyncContextManager[Response] | None = None
         self._chunks: AsyncIterator[bytes] | None = None
         self._slot: Slot | None = None
         self._response: Response | None = None
@@ -131,13 +131,19 @@ class Download:
         return piece
 
     async def close(self, error: BaseException | None = None) -> None:
-        stack, chunks, self._open, self._chunks = self._open, self._chunks, None, None
+        slot, sending, chunks = self._slot, self._sending, self._chunks
+        self._slot = self._sending = self._chunks = None
         if isinstance(chunks, AsyncGenerator):
             await chunks.aclose()
-        if stack:
-            assert self._slot is not None
-            self._slot.complete(self._count())
-            await stack.__aexit__(type(error) if error else None, error, None)
+        kind = type(error) if error else None
+        try:
+            if sending:
+                await sending.__aexit__(kind, error, None)
+        finally:
+            if slot:
+                if chunks:
+                    slot.complete(self._count())
+                await slot.__aexit__(kind, error, None)
 
     async def _attempt(self) -> Piece | None:
         if owed := self._owed:
@@ -152,23 +158,23 @@ class Download:
             raise
 
     async def _begin(self) -> None:
-        """Sends the request and judges the head of the reply; the slot is held until the body has ended."""
-        stack = AsyncExitStack()
+        """Sends the request and judges the head of the reply; the slot is held until `close`."""
+        slot = self._slot = self._caller.limiter.slot(NAME)
         try:
-            slot = await stack.enter_async_context(self._caller.limiter.slot(NAME))
-            headers = {**self._caller.session.headers(self._url), **wanted(self._state)}
-            request = Request("GET", self._url, headers, timeout=self._caller.timeout)
-            response = await stack.enter_async_context(self._caller.transport.send(request))
-            slot.answered()
-            if response.status not in (200, 206, 416):
-                raise await self._refusal(response)
-            if is_error_page(self._attachment, response.status, response.headers):
-                raise ServerNonsense("a page of HTML instead of an attachment", scope="item")
-            state = begun(self._state, response.status, response.headers)
-        except BaseException as error:
-            await stack.__aexit__(type(error), error, None)
+            await slot.__aenter__()
+        except BaseException:
+            self._slot = None
             raise
-        self._open, self._slot, self._response, self._counted = stack, slot, response, 0
+        headers = {**self._caller.session.headers(self._url), **wanted(self._state)}
+        sending = self._caller.transport.send(Request("GET", self._url, headers, timeout=self._caller.timeout))
+        response = await sending.__aenter__()
+        self._sending, self._response, self._counted = sending, response, 0
+        slot.answered()
+        if response.status not in (200, 206, 416):
+            raise await self._refusal(response)
+        if is_error_page(self._attachment, response.status, response.headers):
+            raise ServerNonsense("a page of HTML instead of an attachment", scope="item")
+        state = begun(self._state, response.status, response.headers)
         if state is None:
             self._state = State()
             raise Interrupted("the server can't go on with an attachment; it begins again")
@@ -209,7 +215,7 @@ class Download:
 
     def _piece(self, start: int, parts: list[bytes]) -> Piece:
         data = parts[0] if len(parts) == 1 else b"".join(parts)
-        self._state = replace(self._state, received=start + len(data))
+        self._state = State(start + len(data), self._state.etag, self._state.total)
         self._told = True
         self._count()
         return Piece(start, data, self._state.total, self._state.etag)

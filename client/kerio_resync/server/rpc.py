@@ -19,7 +19,7 @@ from kerio_resync.errors import Interrupted, Overloaded, ResyncError, ServerNons
 from kerio_resync.events import Listener, Paused
 from kerio_resync.server import refusals, wire
 from kerio_resync.server.limiter import Limiter, Slot
-from kerio_resync.server.retry import History, Persistence
+from kerio_resync.server.retry import History, Persistence, never
 from kerio_resync.server.session import Session
 from kerio_resync.server.transport import Request, TooLong, Transport
 
@@ -114,24 +114,30 @@ class Caller:
         renewing: bool = True,
     ) -> T:
         """Repeats `attempt` as long as that makes sense, logging in again in between if need be."""
+        history = history or History()
+        if history.since is None:
+            history.since = self.limiter.now()
         seen = self.session.generation
+        first: ResyncError | None = None
+        try:
+            return await attempt()
+        except ResyncError as error:
+            first = error  # most attempts succeed at once, and need none of what follows
 
-        async def once() -> T:
-            nonlocal seen
-            seen = self.session.generation
-            return await hushed()
-
-        async def hushed() -> T:
+        async def again() -> T:
+            nonlocal first, seen
             with self.hushed():
+                if first is not None:
+                    error, first = first, None
+                    raise error
+                seen = self.session.generation
                 return await attempt()
 
         async def renew() -> None:
             await self.session.renew(seen, self._login)
 
-        if not renewing:
-            return await self.persistence.call(hushed, name, idempotent=idempotent, patience=patience)
         return await self.persistence.call(
-            once, name, idempotent=idempotent, renew=renew, history=history, patience=patience
+            again, name, idempotent=idempotent, renew=renew if renewing else never, history=history, patience=patience
         )
 
     def overloaded(self, error: Overloaded) -> None:

@@ -12,11 +12,11 @@ from __future__ import annotations
 import asyncio
 import ssl
 import time
-from collections.abc import AsyncIterator, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 from urllib.parse import urljoin, urlsplit
 
 import aiohttp
@@ -115,10 +115,18 @@ class AioTransport:
         self._throttle = throttle
         self._room = room or Room()
         self._session: aiohttp.ClientSession | None = None
+        self._limits: dict[float, aiohttp.ClientTimeout] = {}
 
-    @asynccontextmanager
-    async def send(self, request: Request) -> AsyncIterator[Response]:
+    def send(self, request: Request) -> AbstractAsyncContextManager[Response]:
+        return _Sending(self, request)
+
+    async def _dispatch(self, request: Request) -> aiohttp.ClientResponse:
+        """The reply's head, translated errors, no redirects; to be released by the caller."""
         session = self._session or self._opened(request.url)
+        limits = self._limits.get(request.timeout)
+        if limits is None:
+            limits = aiohttp.ClientTimeout(total=None, sock_connect=self._connect, sock_read=request.timeout)
+            self._limits[request.timeout] = limits
         try:
             async with asyncio.timeout(self._connect + request.timeout):
                 raw = await session.request(
@@ -127,17 +135,17 @@ class AioTransport:
                     headers=request.headers,
                     data=request.body,
                     allow_redirects=False,
-                    timeout=aiohttp.ClientTimeout(total=None, sock_connect=self._connect, sock_read=request.timeout),
+                    timeout=limits,
                 )
         except _FOREIGN as error:
             raise translated(error, request) from error
-        share = self._room.share()
-        try:
-            refuse_redirect(request.url, raw.status, raw.headers.get("location", ""))
-            yield _AioResponse(raw, request, self._meter, self._throttle, share)
-        finally:
-            share.end()
-            raw.release()
+        if 300 <= raw.status < 400:
+            try:
+                refuse_redirect(request.url, raw.status, raw.headers.get("location", ""))
+            except ServerNonsense:
+                raw.release()
+                raise
+        return raw
 
     async def aclose(self) -> None:
         if self._session:
@@ -155,6 +163,48 @@ class AioTransport:
             skip_auto_headers=("User-Agent", "Accept-Encoding"),
         )
         return self._session
+
+
+class _Sending:
+    """One request under way. A class, because a generator in its place costs a tenth of a small request."""
+
+    __slots__ = ("_by", "_raw", "_request", "_share")
+
+    def __init__(self, by: AioTransport, request: Request) -> None:
+        self._by = by
+        self._request = request
+
+    async def __aenter__(self) -> Response:
+        by, request = self._by, self._request
+        self._raw = await by._dispatch(request)
+        self._share = by._room.share()
+        return _AioResponse(self._raw, request, by._meter, by._throttle, self._share)
+
+    async def __aexit__(self, *_: object) -> None:
+        self._share.end()
+        self._raw.release()
+
+
+class _Headers(Mapping[str, str]):
+    """A reply's headers as `Response` promises them; put together only where they are looked at."""
+
+    __slots__ = ("_raw",)
+
+    def __init__(self, raw: Mapping[str, str]) -> None:
+        self._raw = raw
+
+    def __getitem__(self, name: str) -> str:
+        values: list[str] = self._raw.getall(name)  # type: ignore[attr-defined]  # a multidict, whose type is aiohttp's
+        return values[0] if len(values) == 1 else ("\n" if name == "set-cookie" else ", ").join(values)
+
+    def get(self, name: str, default: Any = None) -> Any:
+        return self[name] if name in self._raw else default
+
+    def __iter__(self) -> Iterator[str]:
+        return iter({name.lower(): None for name in self._raw})
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
 
 
 class _AioResponse:
@@ -185,12 +235,7 @@ class _AioResponse:
         self._due = TRICKLE * request.timeout
         self.status = raw.status
         self.wire_bytes = 0
-        headers: dict[str, str] = {}
-        for spelt, value in raw.headers.items():
-            name = spelt.lower()
-            known = headers.get(name)
-            headers[name] = value if known is None else known + ("\n" if name == "set-cookie" else ", ") + value
-        self.headers: Mapping[str, str] = headers
+        self.headers: Mapping[str, str] = _Headers(raw.headers)
 
     async def read(self, limit: int) -> bytes:
         encoding = self.headers.get("content-encoding", "")
