@@ -28,12 +28,16 @@ _LOADING = 600  # seconds for all clients of a crew to be loaded
 _DONE = 7200  # seconds for all of them to end
 # `rebuild` as the command line runs it, from the moment at which all is loaded
 _WAITING = """
-import sys
+import os, sys, threading
 import kerio_resync, kerio_resync.cli
 from kerio_resync.server import kerio, transport
 kerio_resync.rebuild
 print("loaded", file=sys.stderr, flush=True)
-if sys.stdin.readline():  # without the word whoever started this is gone
+def end():  # when the input does, whoever started this is gone
+    os.read(0, 1)
+    os._exit(1)
+if os.read(0, 1):
+    threading.Thread(target=end, daemon=True).start()
     kerio_resync.cli.main()
 """
 
@@ -92,15 +96,16 @@ class Crew:
         began = time.perf_counter()
         for process, _, _ in self._clients:
             assert process.stdin is not None
-            process.stdin.write(b"go\n")
-            process.stdin.close()
+            process.stdin.write(b"!")
+            process.stdin.flush()
         with self._folder, ThreadPoolExecutor(len(self._clients)) as pool:
             return list(pool.map(lambda one: self._end(one[0], one[1], one[2], began), self._clients))
 
     @staticmethod
     def _end(process: subprocess.Popen[bytes], out: Any, loading: float, began: float) -> Outcome:
         assert process.stderr is not None
-        with out, process.stderr:
+        assert process.stdin is not None
+        with out, process.stderr, process.stdin:
             said = process.stderr.read().decode(errors="replace")
             _, status, used = os.wait4(process.pid, 0)
             seconds = time.perf_counter() - began
