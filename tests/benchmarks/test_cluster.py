@@ -30,6 +30,7 @@ def test_clients_are_shared_out_evenly(count: int, among: int, expected: list[in
     assert shares(count, among) == expected
 
 
+@pytest.mark.timeout(180)  # real clients, which take seconds to start on a busy machine
 async def test_a_crew_rebuilds_when_it_is_told_to_and_a_failure_is_no_figure() -> None:
     async with running(mails=5) as server:
         crew, lost = (Crew(Target(server.url, server.user, word), 1) for word in (server.password, "wrong"))
