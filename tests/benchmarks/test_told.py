@@ -1,0 +1,66 @@
+"""What the README says of the measurements, held against the program; and a quick run's time is kept."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import re
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from benchmarks import __main__ as program
+
+README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+TOLD = README[README.index("\n## Measurements") :].split("\n## ", 2)[1]
+
+
+def options(parser: argparse.ArgumentParser) -> set[str]:
+    return {name for action in parser._actions for name in action.option_strings if name.startswith("--")}
+
+
+def test_the_table_has_every_measurement_and_no_other() -> None:
+    rows = re.findall(r"^\| (`.*?) \|", TOLD, re.MULTILINE)
+    assert {name for row in rows for name in re.findall("`([a-z]+)`", row)} == set(program.NAMES)
+
+
+def test_the_options_told_are_there() -> None:
+    told = set(re.findall(r"--[a-z]+", TOLD))
+    assert told <= options(program.parser())
+    assert {"--quick", "--full", "--only", "--scheduler"} <= told
+
+
+def test_the_commands_shown_are_understood() -> None:
+    shown = re.findall(r"^\$ \.venv/bin/python -m benchmarks ?([^#\n]*)", TOLD, re.MULTILINE)
+    assert shown
+    for line in shown:
+        program.parser().parse_args(line.split())
+
+
+@pytest.mark.parametrize("name", program.NAMES)
+def test_every_measurement_measures_and_tells(name: str) -> None:
+    module = importlib.import_module(f"benchmarks.{name}")
+    assert callable(module.measure)
+    assert callable(module.report)
+
+
+def test_a_quick_run_begins_nothing_when_its_time_is_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    now, begun = [0.0], []
+
+    def measured(module: Any, name: str, options: argparse.Namespace) -> dict[str, Any]:
+        begun.append(name)
+        now[0] += 100.0
+        raise ValueError("measured nothing")
+
+    monkeypatch.setattr(program, "measured", measured)
+    monkeypatch.setattr(program, "time", SimpleNamespace(perf_counter=lambda: now[0]))
+    assert program.main(["--quick", "--out", str(tmp_path)]) == 1
+    assert begun == list(program.NAMES[:2])
+    assert f"{program.NAMES[2]}: left out" in capsys.readouterr().err
+    begun.clear()
+    program.main(["--quick", "--only", *program.NAMES, "--out", str(tmp_path)])
+    assert begun == list(program.NAMES)
