@@ -98,17 +98,13 @@ async def rebuild(
 
 def single_error(group: BaseExceptionGroup[ResyncError]) -> ResyncError:
     """Of the errors that ended several tasks at once, the first that is not merely trouble."""
-    errors: list[ResyncError] = []
 
-    def collect(each: BaseException) -> None:
+    def flat(each: ResyncError | BaseExceptionGroup[ResyncError]) -> list[ResyncError]:
         if isinstance(each, BaseExceptionGroup):
-            for inner in each.exceptions:
-                collect(inner)
-        elif isinstance(each, ResyncError):
-            errors.append(each)
+            return [error for inner in each.exceptions for error in flat(inner)]
+        return [each]
 
-    collect(group)
-    return min(errors, key=lambda each: each.retryable)
+    return min(flat(group), key=lambda each: each.retryable)
 
 
 def prepare(settings: Settings) -> None:
@@ -216,17 +212,14 @@ async def _finish(run: Run, started: float, resumed: bool) -> Report:
     damage = await run.store.check(contents=resumed)
     if damage:
         raise CacheDamaged(f"the new database failed its own check ({damage[0].line})")
-    held = await run.store.totals()
     skipped = tuple((row.scope, row.id, row.reason) for row in await run.store.skipped())
     await run.store.finish()
     if not run.settings.folders:
         run.listen(PhaseChanged("swap"))
         await swap(run.store, run.settings.cache)
-    found = Replayed()
     async with _in_use(run) as live:
-        if await live.store.outbox(TO_REPLAY):
-            found = await _send_changes(live)
-            held = await live.store.totals()
+        found = await _send_changes(live) if await live.store.outbox(TO_REPLAY) else Replayed()
+        held = await live.store.totals()
     return Report(
         cache=run.settings.cache, folders=held.folders, items=held.items, attachments=held.attachments,
         plain_bytes=run.meter.tally.bytes_done - run.meter.tally.bytes_kept, wire_bytes=run.mailbox.wire_bytes,

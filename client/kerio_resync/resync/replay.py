@@ -20,7 +20,7 @@ from kerio_resync.cache.facts import ChangeState, Forget, LocalFile, Want
 from kerio_resync.cache.outbox import Change, Outbox
 from kerio_resync.errors import BadCredentials, Overloaded, ServerNonsense, ServerTrouble, SessionExpired
 from kerio_resync.model import Kind, Listed
-from kerio_resync.resync.attempt import Attempt, Fate, Later, Lost, Refused, Sent, Unknown
+from kerio_resync.resync.attempt import Attempt, Fate, Later, Refused, Sent, Unknown
 from kerio_resync.resync.run import Run
 
 ALL: Final[tuple[ChangeState, ...]] = ("pending", "sending", "sent", "conflict", "refused", "withdrawn")
@@ -228,7 +228,7 @@ class Replay:
                 await self._outbox.refused(change.uuid, fate.reason)
                 if change.action == "create":
                     self._stuck[named(change)] = "refused"
-            case Lost():
+            case _:
                 await self._outbox.conflict(change.uuid, fate.item, fate.reason, await self._files(change))
                 self._found.conflicts += 1
                 self._run.notice(f"Conflict: {fate.reason}")

@@ -90,11 +90,11 @@ async def _compare_folder(run: Run, folder: Folder, round_: int) -> AsyncIterato
     before: set[str] = set()
     limit, overlap = run.settings.page_size, run.settings.overlap
     async for page, after in list_folder(run.mailbox, folder, Position(), limit=limit, overlap=overlap):
-        fresh = sum(row.id not in before for row in page.rows)
+        fresh = [row for row in page.rows if row.id not in before]  # not what this page has in common with the last
         before = set(after.tail)
-        odd = await run.store.compare(folder.id, page.rows, round_)
+        odd = await run.store.compare(folder.id, fresh, round_)
         held = await run.store.watermarks([row.id for row in odd]) if odd else {}
-        yield fresh, [Difference("stale" if row.id in held else "missing", folder, row) for row in odd]
+        yield len(fresh), [Difference("stale" if row.id in held else "missing", folder, row) for row in odd]
     async for extra in run.store.unseen(folder.id, round_):
         yield 0, [Difference("extra", folder, Listed(each, 0)) for each in extra]
 

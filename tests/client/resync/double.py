@@ -46,7 +46,7 @@ class Mailbox:
         self.asked.append("close")
 
     async def quota(self) -> Quota:
-        return self._answer("quota", Quota())  # type: ignore[no-any-return]
+        return self._answer("quota", Quota(0, 0))  # type: ignore[no-any-return]
 
     async def folders(self, *, shared: bool = False, public: bool = False) -> tuple[Folder, ...]:
         return self._answer("folders", self.there)  # type: ignore[no-any-return]

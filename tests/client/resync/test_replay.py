@@ -15,7 +15,7 @@ from kerio_resync.cache.outbox import Change, Outbox, followed
 from kerio_resync.errors import FolderDenied, Interrupted, Overloaded, ServerNonsense, SessionExpired, Unreachable
 from kerio_resync.events import nobody
 from kerio_resync.model import Details, Item, Kind, Malformed, Outcome
-from kerio_resync.resync.attempt import Attempt, Trace, Unknown
+from kerio_resync.resync.attempt import Attempt, Sent, Trace, Unknown
 from kerio_resync.resync.progress import Meter
 from kerio_resync.resync.replay import ALL, Names, Place, Replayed, bring_in, replay, to_try_again
 from kerio_resync.resync.run import Run
@@ -266,3 +266,18 @@ def test_an_attempt_tells_whether_it_asked(tmp_path: Path, answers: dict[str, li
         await store.close()
 
     virtual_time.run(work())
+
+
+async def test_one_that_bears_a_name_of_its_own_is_looked_for_by_it_and_by_its_content(tmp_path: Path) -> None:
+    """What is there already under that name, or alike, is not taken for it later."""
+    store = await filled(tmp_path / "cache.db")
+    outbox = Outbox(store)
+    struct = b'{"subject":"x","headers":[{"type":"mhMessageID","value":"<own@example.com>"}]}'
+    await outbox.add("create", "mail", folder_id="work", struct=struct)
+    (each,) = await outbox.list()
+    server = Scripted({"find": [("alike", "both"), ("both", "named")], "by_ids": [THERE]})
+    attempt = Attempt(server, outbox, each, "", 0)  # type: ignore[arg-type]
+    assert await attempt.make() == Sent("N", "work", 9)
+    assert attempt.trace is not None
+    assert attempt.trace.known == ("alike", "both", "named")
+    await store.close()

@@ -5,15 +5,22 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import orjson
 import pytest
 
-from kerio_resync.cache.facts import Forget, Want
+from kerio_resync.cache.facts import Apply, Forget, PutItems, Want
 from kerio_resync.cache.store import Store
-from kerio_resync.model import Listed
+from kerio_resync.errors import BadCredentials, KeyExpired, ServerNonsense, TooLarge
+from kerio_resync.events import Event, Notice
+from kerio_resync.model import Change, Changes, Details, Folder, Item, Listed, Piece
+from kerio_resync.resync.verification import verdict_of
 from kerio_resync.resync.verify import Verdict
+from tests.client.cache.world import FOLDERS, attachment, mail, whole
+from tests.client.resync.double import Mailbox, running
 from tests.whole.offline import small_world
 from tests.whole.world import World, kill
 
@@ -156,3 +163,115 @@ def test_a_killed_repair_is_gone_on_with(world: World) -> None:
         assert world.verify(repair=True) in ("killed", "done")
     assert verified(world, repair=True).ok
     assert world.differences() == []
+
+
+# with a mailbox that answers as told
+
+
+def there(*folders: Folder) -> tuple[Folder, ...]:
+    return tuple(replace(each, count=2) if each.id == "inbox" else each for each in (*FOLDERS.folders, *folders))
+
+
+def with_file() -> Item:
+    file = attachment("x")
+    payload = orjson.dumps({"id": "a", "attachments": [{"id": file.id, "name": file.name, "url": file.url}]})
+    return replace(mail("a", attached=(file,)), payload=payload)
+
+
+async def looked(folder: Path, mailbox: Mailbox, *facts: Any, **how: bool) -> Verdict:
+    held = (PutItems((with_file(), mail("b"))), *whole(1, b"12345"), Apply("k"), *facts)
+    async with running(folder, mailbox, *held) as run:
+        return await verdict_of(run, **{"deep": False, "repair": False, **how})
+
+
+def holding(**answers: list[Any]) -> Mailbox:
+    return Mailbox({"a": with_file(), "b": mail("b")}, there(), answers)
+
+
+async def test_folders_inside_themselves_are_named(tmp_path: Path) -> None:
+    mailbox = holding()
+    mailbox.there = there(Folder("ring", "ring", "Ring", "mail"))
+    found = await looked(tmp_path, mailbox, repair=True)
+    assert (found.differences, found.repaired) == (("folder ring is inside itself on the server",), 0)
+
+
+async def test_a_folder_that_is_new_since_is_no_difference(tmp_path: Path) -> None:
+    mailbox = holding(changes=[Changes((Change("created", "new", "root", is_folder=True),), "k2")])
+    mailbox.there = there(Folder("new", "root", "New", "mail"))
+    assert (await looked(tmp_path, mailbox)).ok
+
+
+async def test_differences_in_a_folder_that_went_are_not_fetched(tmp_path: Path) -> None:
+    mailbox = holding()
+    del mailbox.items["a"]
+    inbox_gone = tuple(each for each in mailbox.there if each.id != "inbox")
+    mailbox.answers["folders"] = [mailbox.there, inbox_gone, inbox_gone]
+    mailbox.there = inbox_gone
+    found = await looked(tmp_path, mailbox, repair=True)
+    assert (found.count, found.ok) == (1, True)
+    assert "by_ids" not in mailbox.asked
+
+
+async def test_a_damaged_item_of_a_folder_that_is_no_more_is_named(tmp_path: Path) -> None:
+    mailbox = holding()
+    mailbox.there = tuple(each for each in mailbox.there if each.id != "work")
+    extra = PutItems((mail("w", folder="work"),))
+    async with running(tmp_path, mailbox, Apply("k"), extra) as run:
+        mailbox.items.clear()
+        with closing(sqlite3.connect(tmp_path / "cache.db")) as db, db:
+            db.execute("UPDATE item SET title = 'x' WHERE id = 'w'")
+        found = await verdict_of(run, deep=False, repair=False)
+    assert found.differences[0] == "damaged mail w: its checksum does not hold"
+    assert found.differences[1].startswith("extra folder work")
+
+
+async def test_of_many_differences_only_the_first_are_named(tmp_path: Path) -> None:
+    mailbox = holding()
+    mailbox.items |= {str(each): mail(str(each)) for each in range(1200)}
+    found = await looked(tmp_path, mailbox)
+    assert (found.count, len(found.differences)) == (1200, 1000)
+
+
+@pytest.mark.parametrize("error", [TooLarge("large"), ServerNonsense("?")])
+async def test_a_batch_that_fails_is_compared_one_by_one(tmp_path: Path, error: Exception) -> None:
+    mailbox = holding(by_ids=[error, error])
+    found = await looked(tmp_path, mailbox, deep=True)
+    assert found.differences == ("unreadable mail a",)
+    assert mailbox.asked.count("by_ids") == 3
+
+
+async def test_an_item_that_is_not_answered_for_is_unreadable(tmp_path: Path) -> None:
+    found = await looked(tmp_path, holding(by_ids=[Details((mail("z"),))]), deep=True)
+    assert found.differences == ("unreadable mail a", "unreadable mail b")
+
+
+async def test_another_version_than_the_list_named_is_not_compared(tmp_path: Path) -> None:
+    newer = Details((mail("a", 9), mail("b", text="other")))
+    assert (await looked(tmp_path, holding(by_ids=[newer]), deep=True)).differences == ("altered mail b",)
+
+
+@pytest.mark.parametrize(
+    ("download", "same"),
+    [
+        ([Piece(0, b"12345")], True),
+        ([Piece(0, b"123"), Piece(3, b"45")], True),
+        ([Piece(0, b"999"), Piece(0, b"12345")], True),
+        ([Piece(0, b"54321")], False),
+        (ServerNonsense("html", scope="item"), False),
+    ],
+)
+async def test_contents_are_compared(tmp_path: Path, download: Any, same: bool) -> None:
+    found = await looked(tmp_path, holding(download=[download]), deep=True)
+    assert found.differences == (() if same else ("altered mail a",))
+
+
+async def test_credentials_that_end_meanwhile_end_it(tmp_path: Path) -> None:
+    with pytest.raises(BadCredentials):
+        await looked(tmp_path, holding(download=[BadCredentials("no")]), deep=True)
+
+
+async def test_a_key_that_is_too_old_is_said(tmp_path: Path) -> None:
+    heard: list[Event] = []
+    async with running(tmp_path, Mailbox(answers={"changes": [KeyExpired("old")]}), Apply("k"), heard=heard) as run:
+        assert (await verdict_of(run, deep=False, repair=False)).ok
+    assert any(isinstance(each, Notice) and "can't tell" in each.text for each in heard)

@@ -1,0 +1,137 @@
+"""Which file is built, what is set aside, and that nothing pending goes with what is let go of."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from kerio_resync.cache.facts import AddChange, LocalChange, SetMeta
+from kerio_resync.cache.store import Store
+from kerio_resync.errors import BadSettings, CacheInUse
+from kerio_resync.events import Event, Notice
+from kerio_resync.resync.opening import give_up_next, open_live, open_next, take_over_changes
+from kerio_resync.resync.part import UNDER_WAY
+from kerio_resync.settings import Settings
+from tests.client.cache.world import IDENTITY, filled, items, names
+from tests.client.resync.double import Mailbox, running
+
+OTHER = replace(IDENTITY, account="user-2", user="eve")
+
+
+def settings(folder: Path, **more: object) -> Settings:
+    return Settings.model_validate({"profile": folder, "server": "https://mail.example.com", "user": "jan", **more})
+
+
+def change(name: str) -> AddChange:
+    return AddChange(LocalChange(name, "create", "note", folder_id="notes"))
+
+
+async def opened(folder: Path, **more: object) -> tuple[bool, int, list[str]]:
+    """(whether it is gone on with, how many mails it holds, what was said)"""
+    heard: list[Event] = []
+    store, resumed = await open_next(settings(folder, **more), IDENTITY, heard.append)
+    mails = (await store.totals()).items["mail"]
+    await store.close()
+    return resumed, mails, [each.text for each in heard if isinstance(each, Notice)]
+
+
+async def test_a_new_one(tmp_path: Path) -> None:
+    assert await opened(tmp_path) == (False, 0, [])
+    assert names(tmp_path) == ["cache.db.next"]
+
+
+async def test_one_that_is_ours_is_gone_on_with(tmp_path: Path) -> None:
+    await (await filled(tmp_path / "cache.db.next", items("a"))).close()
+    assert await opened(tmp_path) == (True, 1, [])
+
+
+async def test_one_that_is_another_accounts_is_set_aside(tmp_path: Path) -> None:
+    await (await Store.create(tmp_path / "cache.db.next", OTHER)).close()
+    resumed, _, said = await opened(tmp_path)
+    assert not resumed
+    assert said == ["The half-built cache is that of eve; it was set aside as cache.db.next.aside-1."]
+    assert names(tmp_path) == ["cache.db.next", "cache.db.next.aside-1"]
+
+
+async def test_one_that_can_not_be_read_is_set_aside(tmp_path: Path) -> None:
+    (tmp_path / "cache.db.next.aside-1").write_bytes(b"an earlier one")
+    (tmp_path / "cache.db.next").write_bytes(b"no database" * 1000)
+    resumed, _, said = await opened(tmp_path)
+    assert not resumed
+    assert "can't be gone on with" in said[0]
+    assert names(tmp_path) == ["cache.db.next", "cache.db.next.aside-1", "cache.db.next.aside-2"]
+
+
+async def test_afresh_it_is_let_go_of_once_its_changes_are_safe(tmp_path: Path) -> None:
+    await (await filled(tmp_path / "cache.db.next", items("a"), change("u-1"))).close()
+    assert await opened(tmp_path, fresh=True) == (False, 0, [])
+    assert "cache.db.next.dropped-1" in names(tmp_path)
+    (tmp_path / "next").mkdir()
+    async with running(tmp_path / "next", Mailbox()) as run:
+        run.settings = settings(tmp_path)
+        await take_over_changes(run)
+        assert [each.uuid for each in await run.store.outbox()] == ["u-1"]
+    assert names(tmp_path) == ["cache.db.next", "next"]
+
+
+async def test_a_damaged_one_is_let_go_of(tmp_path: Path) -> None:
+    give_up_next(settings(tmp_path))
+    assert names(tmp_path) == []
+    for name in ("cache.db.next", "cache.db.next-journal"):
+        (tmp_path / name).write_bytes(b"x")
+    give_up_next(settings(tmp_path))
+    assert names(tmp_path) == ["cache.db.next.dropped-1", "cache.db.next.dropped-1-journal"]
+
+
+async def test_another_accounts_cache_is_set_aside_with_its_changes(tmp_path: Path) -> None:
+    store = await Store.create(tmp_path / "cache.db", OTHER)
+    await store.put(change("hers"))
+    await store.close()
+    (tmp_path / "next").mkdir()
+    async with running(tmp_path / "next", Mailbox()) as run:
+        run.settings = settings(tmp_path)
+        await take_over_changes(run)
+        assert await run.store.outbox() == ()
+        assert "belongs to another account" in run.problems[0]
+    assert names(tmp_path) == ["cache.db.aside-1", "next"]
+
+
+@pytest.mark.parametrize("drop_first", [False, True])
+async def test_changes_of_the_old_cache_come_over(tmp_path: Path, drop_first: bool) -> None:
+    await (await filled(tmp_path / "cache.db", change("u-1"))).close()
+    (tmp_path / "next").mkdir()
+    async with running(tmp_path / "next", Mailbox()) as run:
+        run.settings = settings(tmp_path, drop_first=drop_first)
+        await take_over_changes(run)
+        assert [each.uuid for each in await run.store.outbox()] == ["u-1"]
+    assert (tmp_path / "cache.db").exists() is not drop_first
+
+
+async def test_what_can_be_read_of_a_damaged_old_cache_comes_over(tmp_path: Path) -> None:
+    (tmp_path / "cache.db").write_bytes(b"no database" * 1000)
+    (tmp_path / "next").mkdir()
+    async with running(tmp_path / "next", Mailbox()) as run:
+        run.settings = settings(tmp_path)
+        await take_over_changes(run)
+        assert run.problems
+
+
+async def test_the_live_cache(tmp_path: Path) -> None:
+    with pytest.raises(BadSettings, match="no cache"):
+        await open_live(settings(tmp_path))
+    await (await filled(tmp_path / "cache.db")).close()
+    handle = os.open(tmp_path / "cache.db", os.O_RDONLY)
+    with pytest.raises(CacheInUse):
+        await open_live(settings(tmp_path))
+    os.close(handle)
+    for value, expected in (("", False), ('1 ["inbox"]', True)):
+        store, resumed = await open_live(settings(tmp_path))
+        assert not resumed
+        await store.put(SetMeta(UNDER_WAY, value))
+        await store.close()
+        store, resumed = await open_live(settings(tmp_path))
+        assert resumed is expected
+        await store.close()

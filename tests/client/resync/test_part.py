@@ -1,0 +1,107 @@
+"""Only some folders: which ones are meant, and how they are fetched again in the cache that is there."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kerio_resync.cache.facts import Apply, PutPage, SetMeta, Skip
+from kerio_resync.errors import BadSettings, FolderDenied, Interrupted
+from kerio_resync.events import Event, FolderDone
+from kerio_resync.model import Folder
+from kerio_resync.resync.part import UNDER_WAY, chosen, rebuild_part
+from tests.client.cache.world import FOLDERS, INBOX, PEOPLE, WORK, items, mail
+from tests.client.resync.double import Mailbox, running
+
+TREE = {
+    "inbox": "Inbox", "projects": "Inbox/Projects", "old": "Inbox/Projects/Old", "other": "Archive/Projects",
+    "inboxes": "Inboxes",
+}  # fmt: skip
+KNOWN = [Folder(each, "", path.rpartition("/")[2], "mail") for each, path in TREE.items()]
+LISTED = tuple(PutPage(each.id, (), done=True) for each in FOLDERS.folders if each.kind)
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (("Inbox",), ["inbox", "projects", "old"]),
+        (("Inbox/Projects",), ["projects", "old"]),
+        (("Old",), ["old"]),
+        (("Archive/Projects", "Old", "Old"), ["other", "old"]),
+    ],
+)
+def test_which_folders_are_meant(names: tuple[str, ...], expected: list[str]) -> None:
+    assert [each.id for each in chosen(names, KNOWN, TREE)] == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "says"), [("Nowhere", "no folder 'Nowhere'"), ("Projects", "Archive/Projects, Inbox/Projects")]
+)
+def test_what_is_not_clear_is_said(name: str, says: str) -> None:
+    with pytest.raises(BadSettings, match=says):
+        chosen((name,), KNOWN, TREE)
+
+
+async def part(folder: Path, mailbox: Mailbox, *facts: Any) -> tuple[set[str], str | None, list[Event]]:
+    """(ids stored, what is under way, events)"""
+    heard: list[Event] = []
+    held = (items("a", "gone"), *LISTED, Apply("k"))
+    async with running(folder, mailbox, *held, *facts, heard=heard, folders=("Inbox",)) as run:
+        await rebuild_part(run)
+        return set(await run.store.watermarks(["a", "b", "gone", "w"])), await run.store.meta(UNDER_WAY), heard
+
+
+def holding(**answers: list[Any]) -> Mailbox:
+    there = tuple(replace(each, count=2) if each.id == "inbox" else each for each in FOLDERS.folders)
+    return Mailbox({"a": mail("a"), "b": mail("b"), "w": mail("w", folder="work")}, there, answers)
+
+
+async def test_the_chosen_folder_is_fetched_again(tmp_path: Path) -> None:
+    found, under_way, heard = await part(tmp_path, holding(), Skip("folder", "inbox", "closed"))
+    assert (found, under_way) == ({"a", "b"}, "")  # what is in another folder is not its business
+    assert [(each.folder, each.items) for each in heard if isinstance(each, FolderDone)] == [("inbox", 2)]
+
+
+async def test_one_that_is_under_way_is_gone_on_with(tmp_path: Path) -> None:
+    mailbox = holding()
+    found, *_ = await part(tmp_path, mailbox, SetMeta(UNDER_WAY, '7 ["inbox"]'))
+    assert found == {"a", "gone"}  # the inbox was listed to its end in the run before
+    assert "page" not in mailbox.asked
+
+
+async def test_another_one_that_was_under_way_is_not(tmp_path: Path) -> None:
+    found, under_way, _ = await part(tmp_path, holding(), SetMeta(UNDER_WAY, '7 ["people"]'))
+    assert (found, under_way) == ({"a", "b"}, "")
+
+
+async def test_a_folder_that_is_closed_meanwhile_is_left_out_by_name(tmp_path: Path) -> None:
+    found, under_way, heard = await part(tmp_path, holding(page=[FolderDenied("no")]))
+    assert (found, under_way) == ({"a", "gone"}, "")
+    assert not [each for each in heard if isinstance(each, FolderDone)]
+
+
+async def test_what_ended_in_the_middle_goes_on_with_the_same_comparison(tmp_path: Path) -> None:
+    names = [str(each) for each in range(10)]
+    mailbox = Mailbox({each: mail(each) for each in names}, there=(replace(INBOX, count=10), WORK, PEOPLE))
+    more = {"folders": ("Inbox",)}
+    async with running(tmp_path, mailbox, items(*names, "gone"), *LISTED, Apply("k"), **more) as run:
+        pages = mailbox.page
+
+        async def breaks(folder: Folder, start: int, limit: int, **how: bool) -> Any:
+            if start > 4:
+                raise Interrupted("cut")
+            return await pages(folder, start, limit, **how)
+
+        mailbox.page = breaks  # type: ignore[method-assign,assignment]
+        with pytest.raises(Interrupted):
+            await rebuild_part(run)
+        mailbox.page = pages  # type: ignore[method-assign]
+        number = (await run.store.meta(UNDER_WAY) or "").split(" ")[0]
+        unseen = [each async for some in run.store.unseen("inbox", int(number)) for each in some]
+        assert 0 < len(unseen) < 10
+        await rebuild_part(run)
+        assert set(await run.store.watermarks([*names, "gone"])) == set(names)
+        assert [each async for each in run.store.unseen("inbox", int(number))] == []

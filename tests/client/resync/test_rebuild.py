@@ -1,0 +1,180 @@
+"""A rebuild's edges: what it refuses, what ends it, and what it says in the end."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kerio_resync.cache.facts import Apply, PutPage, Skip
+from kerio_resync.cache.outbox import Outbox
+from kerio_resync.cache.store import Store
+from kerio_resync.errors import (
+    BadCredentials,
+    BadSettings,
+    CacheDamaged,
+    Interrupted,
+    NotEnoughSpace,
+    ResyncError,
+    ServerNonsense,
+    Unreachable,
+)
+from kerio_resync.model import Outcome, Quota
+from kerio_resync.resync.rebuild import rebuild, single_error
+from kerio_resync.resync.report import Report
+from kerio_resync.settings import Settings
+from tests.client.cache.world import FOLDERS, attachment, filled, items, mail, names
+from tests.client.resync.double import Mailbox
+
+THERE = tuple(replace(each, count=2) if each.id == "inbox" else each for each in FOLDERS.folders)
+LISTED = tuple(PutPage(each.id, (), done=True) for each in THERE if each.kind)
+
+
+class Writable(Mailbox):
+    async def find(self, item: Any) -> tuple[str, ...]:
+        return ()
+
+    async def create(self, kind: Any, folder_id: str, structs: Any) -> tuple[Outcome, ...]:
+        return (self._answer("create", Outcome(0, "N", 9)),)
+
+
+def holding(*ids: str, **answers: list[Any]) -> Mailbox:
+    return Writable({each: mail(each) for each in ids}, there=THERE, answers=answers)
+
+
+def settings(folder: Path, **more: Any) -> Settings:
+    values = {"profile": folder, "server": "https://mail.example.com", "user": "jan", "page_size": 4}
+    return Settings.model_validate(values | more)
+
+
+async def run(folder: Path, mailbox: Mailbox, **more: Any) -> Report:
+    return await rebuild(settings(folder, **more), mailbox=mailbox)  # type: ignore[arg-type]
+
+
+async def test_all_of_it(tmp_path: Path) -> None:
+    mailbox = holding("a", "b")
+    report = await run(tmp_path / "p", mailbox)
+    assert (report.items["mail"], report.resumed, report.unfinished, report.skipped) == (2, False, False, ())
+    assert "cache.db" in names(tmp_path / "p")
+    assert mailbox.asked[-1] == "close"
+
+
+@pytest.mark.parametrize("less", ["server", "user"])
+async def test_somebody_has_to_be_named(tmp_path: Path, less: str) -> None:
+    with pytest.raises(BadSettings, match="--server URL and --user NAME"):
+        await run(tmp_path, holding(), **{less: ""})
+
+
+async def test_a_profile_that_can_not_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(BadSettings, match="can't be written"):
+        await run(tmp_path / "file", holding())
+
+
+def test_of_several_errors_the_one_that_waiting_does_not_help() -> None:
+    group: BaseExceptionGroup[ResyncError] = ExceptionGroup(
+        "", [Unreachable("a"), ExceptionGroup("", [Interrupted("b"), BadCredentials("c")])]
+    )
+    assert str(single_error(group)) == "c"
+
+
+async def test_an_error_of_a_worker_comes_out_as_itself(tmp_path: Path) -> None:
+    with pytest.raises(Unreachable, match=r"^gone$"):
+        await run(tmp_path, holding("a", by_ids=[Unreachable("gone")]))
+    report = await run(tmp_path, holding("a"))
+    assert (report.items["mail"], report.resumed) == (1, True)
+
+
+async def test_what_was_left_out_is_asked_for_again(tmp_path: Path) -> None:
+    left_out = Skip("item", "a", "large"), Skip("folder", "w", "?")
+    await (await filled(tmp_path / "cache.db.next", Apply("k"), *left_out)).close()
+    report = await run(tmp_path, holding("a"))
+    assert (report.items["mail"], report.skipped, report.resumed) == (1, (), True)
+
+
+async def test_the_quota_tells_where_folders_do_not(tmp_path: Path) -> None:
+    with pytest.raises(NotEnoughSpace) as caught:
+        await run(tmp_path, holding("a", quota=[Quota(0, 1 << 60)]))
+    assert caught.value.needed > 1 << 60
+
+
+def damage(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as db, db:
+        db.execute("INSERT INTO chunk VALUES (99999, 0, 0, x'00')")
+
+
+async def test_a_half_built_file_that_is_damaged_is_let_go_of(tmp_path: Path) -> None:
+    await (await filled(tmp_path / "cache.db.next", items("a"))).close()
+    damage(tmp_path / "cache.db.next")
+    with pytest.raises(CacheDamaged):
+        await run(tmp_path, holding("a"))
+    assert "cache.db.next.dropped-1" in names(tmp_path)
+    assert (await run(tmp_path, holding("a"))).items["mail"] == 1
+    assert "cache.db.next.dropped-1" not in names(tmp_path)
+
+
+async def test_a_live_cache_that_is_damaged_stays(tmp_path: Path) -> None:
+    await (await filled(tmp_path / "cache.db", items("a"), *LISTED, Apply("k"))).close()
+    damage(tmp_path / "cache.db")
+    with pytest.raises(CacheDamaged):
+        await run(tmp_path, holding("a"), folders=("Inbox",))
+    assert "cache.db" in names(tmp_path)
+
+
+async def with_a_change(tmp_path: Path) -> None:
+    store = await filled(tmp_path / "cache.db", items("a"), *LISTED, Apply("k"))
+    await Outbox(store).add("create", "mail", folder_id="work", struct=b'{"subject":"new"}')
+    await store.close()
+
+
+async def test_changes_are_sent_and_fetched(tmp_path: Path) -> None:
+    await with_a_change(tmp_path)
+    mailbox = holding("a", "b", by_ids=[])
+    mailbox.items["N"] = mail("N", 9, folder="work")
+    report = await run(tmp_path, mailbox, folders=("Inbox",))
+    assert (report.outbox_sent, report.unfinished, report.items["mail"]) == (1, False, 3)
+
+
+async def test_a_server_in_trouble_when_they_are_sent(tmp_path: Path) -> None:
+    await with_a_change(tmp_path)
+    report = await run(tmp_path, holding("a", create=[Unreachable("down")]))
+    assert (report.outbox_sent, report.outbox_pending, report.unfinished) == (0, 1, True)
+
+
+async def test_a_server_in_trouble_when_they_have_been_sent(tmp_path: Path) -> None:
+    await with_a_change(tmp_path)
+    mailbox = holding("a")
+    ask = mailbox.changes
+
+    async def fails_then(key: str) -> Any:
+        if "create" in mailbox.asked:
+            raise Unreachable("down")
+        return await ask(key)
+
+    mailbox.changes = fails_then  # type: ignore[method-assign]
+    report = await run(tmp_path, mailbox)
+    assert (report.outbox_sent, report.outbox_pending, report.unfinished) == (1, 0, True)
+    assert "could not be fetched (down)" in report.problems[-1]
+
+
+async def test_a_change_that_builds_on_nothing_is_not_asked_for(tmp_path: Path) -> None:
+    store = await filled(tmp_path / "cache.db", items("a"))
+    await Outbox(store).add("edit", "mail", item_id="local:nobody", struct=b'{"subject":"new"}')
+    await store.close()
+    report = await run(tmp_path, holding("a"))
+    assert (report.outbox_refused, report.unfinished) == (1, False)
+
+
+async def test_contents_that_could_not_be_had_are_tried_once_more(tmp_path: Path) -> None:
+    mailbox = holding("a")
+    mailbox.items["a"] = mail("a", attached=(attachment("x"),))
+    mailbox.answers["download"] = [ServerNonsense("html", scope="item")]
+    report = await run(tmp_path, mailbox)
+    assert (report.attachments, report.skipped) == (1, ())
+    store = await Store.open(tmp_path / "cache.db")
+    assert b"".join([each async for each in store.content(1)]) == b"12345"
+    await store.close()
