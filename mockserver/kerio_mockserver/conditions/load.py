@@ -144,7 +144,7 @@ class Workers:
             except asyncio.CancelledError:
                 if place.done() and not place.cancelled():
                     self.give_back()
-                else:
+                elif place in self._queue:  # else it was passed over, because it was cancelled
                     self._queue.remove(place)
                 raise
         self.tally.calls.add(_now() - came)

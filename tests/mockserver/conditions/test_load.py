@@ -126,6 +126,20 @@ def test_a_call_that_is_cancelled_as_it_gets_its_worker_passes_it_on() -> None:
     run(main())
 
 
+def test_calls_that_are_cancelled_together_all_end() -> None:
+    async def main() -> None:
+        workers = Workers(Load(workers=1, call_s=10, spread="fixed"))
+        calls = [asyncio.ensure_future(call(workers)) for _ in range(3)]
+        await asyncio.sleep(1)
+        for each in calls:
+            each.cancel()
+        ended = await asyncio.gather(*calls, return_exceptions=True)
+        assert [type(each) for each in ended] == [asyncio.CancelledError] * 3
+        assert await call(workers) == (None, 11.0)
+
+    run(main())
+
+
 def test_users_are_the_same_in_every_run() -> None:
     first, again, other = (list(islice(arrivals(USERS, seed), 5000)) for seed in (1, 1, 2))
     assert first == again != other
