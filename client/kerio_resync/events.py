@@ -49,7 +49,7 @@ class FolderDone(Event):
 @dataclass(frozen=True, slots=True)
 class Progress(Event):
     """Where the run stands. Bytes are plain bytes of items and attachments; `rate` in bytes a second over the last
-    seconds; `seconds_left` None while nothing honest can be said."""
+    seconds; `seconds_left` None while nothing honest can be said. `wire_left`: bytes still to come as they travel."""
 
     name: ClassVar[str] = "progress"
     folders_done: int = 0
@@ -64,6 +64,7 @@ class Progress(Event):
     seconds_left: float | None = None
     in_flight: int = 0
     elapsed: float = 0.0
+    wire_left: int = 0
 
 
 @dataclass(frozen=True, slots=True)

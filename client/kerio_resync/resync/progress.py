@@ -166,9 +166,10 @@ class Meter:
         text = len(item.payload) + len(item.extra or b"")
         attached = sum(each.size or 0 for each in item.attachments) if fetch_attachments else 0
         share = tally.rich if is_rich(size, has_attachment) else tally.plain
-        share.listed += size
-        share.text += text
-        share.attached += attached
+        if size:  # what no size was told of says nothing about those with one
+            share.listed += size
+            share.text += text
+            share.attached += attached
         tally.items_done += 1
         tally.bytes_done += text
         tally.bytes_kept += text if kept else 0
@@ -230,4 +231,5 @@ class Meter:
             seconds_left=tally.wire_ahead() / wire_rate if wire_rate > 0 else None,
             in_flight=self._in_flight(),
             elapsed=moment - self._started,
+            wire_left=int(tally.wire_ahead()),
         )

@@ -62,7 +62,7 @@ GOODBYE = 5.0  # seconds for the logout
 
 class KerioMailbox:
     """A `Mailbox`. `timeout` in seconds of silence; `clock`, `sleep` and `chance` stand in for time and dice in tests,
-    `limit` for the one that adapts in measurements.
+    `limit` for the one that adapts in measurements. `watch` may put something around the transport.
 
     `in_flight`, `wire_bytes` and `retries` are for displays and reports.
     """
@@ -78,6 +78,7 @@ class KerioMailbox:
         chance: Callable[[], float] = random.random,
         timeout: float = TIMEOUT,
         limit: Limit | None = None,
+        watch: Callable[[Transport], Transport] | None = None,
     ) -> None:
         if not settings.server or not settings.user:
             raise BadSettings("a server and a user name are needed")
@@ -91,6 +92,8 @@ class KerioMailbox:
         self._transport = transport or AioTransport(
             connections=settings.max_in_flight, ca_file=settings.ca_file, meter=self._meter, throttle=throttle
         )
+        if watch is not None:
+            self._transport = watch(self._transport)
         self._persistence = Persistence(
             patience=settings.patience,
             listen=listen,
@@ -113,6 +116,10 @@ class KerioMailbox:
     @property
     def wire_bytes(self) -> int:
         return self._caller.wire_bytes
+
+    @property
+    def arriving(self) -> int:
+        return self._caller.arriving
 
     @property
     def retries(self) -> int:

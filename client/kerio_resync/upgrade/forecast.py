@@ -1,40 +1,34 @@
 """How long it would take, here and now: a local upgrade, and a rebuild from the server; and what to tell the users.
 
 Both are measured by doing them for a moment. The local upgrade is done for a sample of the old database, on the disk it
-will be done on. The rebuild is begun into a folder of its own, with all the manners towards the server that it has, and
-broken off after a few seconds; what it foretold then, and how much that swayed, is the estimate and its range. Nothing
-of it stays. The vendor's own figure (1 GB in 5 minutes) stands beside.
+will be done on. The rebuild is begun into a folder of its own and broken off after a few seconds (`probe`). Nothing of
+it stays. The vendor's own figure (1 GB in 5 minutes) stands beside.
 """
 
 from __future__ import annotations
 
 import asyncio
+import random
 import shutil
-import statistics
 import tempfile
-import time
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
 from kerio_resync.errors import BadSettings, ResyncError, explain
-from kerio_resync.events import Event, Listener, PhaseChanged, Progress, nobody
-from kerio_resync.resync.rebuild import prepare, rebuild
+from kerio_resync.events import Listener, PhaseChanged, nobody
+from kerio_resync.resync.rebuild import prepare
 from kerio_resync.server.kerio import KerioMailbox
-from kerio_resync.server.mailbox import Mailbox
+from kerio_resync.server.transport import Transport
 from kerio_resync.settings import Settings
 from kerio_resync.upgrade import migrate
 from kerio_resync.upgrade.look import look
+from kerio_resync.upgrade.probe import LONGEST, SPREAD, Counter, probe
 
 SAMPLE: Final = 96 * 1024 * 1024  # bytes of the old database that are carried over for a trial
-PROBE: Final = 8.0  # seconds of a rebuild; with logging in and out it stays under 10
-LONGEST: Final = 10.0
-TAIL: Final = 1.06  # catching up, comparing, checking, at the end of a rebuild, over the fetching
 VENDOR: Final = 1_000_000_000 / 300  # bytes a second, as the vendor says it
-SPREAD: Final = 0.2  # a range is at least this wide, both ways
-TRIPS: Final = 3
+SLOW: Final = "the server answers too slowly to say"
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,10 +108,16 @@ class Estimate:
         return "\n".join(lines)
 
 
-async def estimate(settings: Settings, listen: Listener = nobody, *, mailbox: Mailbox | None = None) -> Estimate:
+async def estimate(
+    settings: Settings,
+    listen: Listener = nobody,
+    *,
+    transport: Transport | None = None,
+    chance: Callable[[], float] = random.random,
+) -> Estimate:
     """Measures both. BadSettings if the profile can't be used; what can't be measured is said in the Estimate.
 
-    `mailbox`: instead of the Kerio server's; it is opened and closed twice."""
+    `transport`, `chance`: instead of the real ones, for tests and measurements."""
     if settings.server and settings.user:
         prepare(settings)
     elif not settings.profile.is_dir():
@@ -125,10 +125,10 @@ async def estimate(settings: Settings, listen: Listener = nobody, *, mailbox: Ma
     free = shutil.disk_usage(settings.profile).free
     found = await asyncio.to_thread(_local, settings, Estimate(free_bytes=free))
     try:
-        async with asyncio.timeout(LONGEST + 2):
-            return await _remote(settings, listen, mailbox, found)
+        async with asyncio.timeout(LONGEST):
+            return await _remote(settings, listen, found, transport, chance)
     except TimeoutError:
-        return replace(found, rebuild_problem="the server answers too slowly to say")
+        return replace(found, rebuild_problem=SLOW)
     except ResyncError as error:
         return replace(found, rebuild_problem=explain(error)[0].rstrip("."))
 
@@ -159,68 +159,26 @@ def _local(settings: Settings, found: Estimate) -> Estimate:
 # The rebuild
 
 
-class _Ear:
-    """Hears what a rebuild foretells."""
-
-    def __init__(self) -> None:
-        self.last: Progress | None = None
-        self.totals: list[tuple[float, float]] = []  # when, and how long it was to take in all
-
-    def __call__(self, event: Event) -> None:
-        if isinstance(event, Progress):
-            self.last = event
-            if event.seconds_left is not None and event.bytes_done:
-                self.totals.append((event.elapsed, event.elapsed + event.seconds_left))
-
-    def foretold(self) -> Range | None:
-        """From the later half of what was said: the first seconds are spent on finding the pace."""
-        if not self.totals:
-            return None
-        half = (self.totals[0][0] + self.totals[-1][0]) / 2
-        late = sorted(total * TAIL for when, total in self.totals if when >= half)
-        likely = statistics.median(late)
-        return Range(likely, min(late[0], likely * (1 - SPREAD)), max(late[-1], likely * (1 + SPREAD)))
-
-
-async def _remote(settings: Settings, listen: Listener, mailbox: Mailbox | None, found: Estimate) -> Estimate:
-    if mailbox is None and not (settings.server and settings.user and settings.password.get_secret_value()):
+async def _remote(
+    settings: Settings, listen: Listener, found: Estimate, transport: Transport | None, chance: Callable[[], float]
+) -> Estimate:
+    if not (settings.server and settings.user and settings.password.get_secret_value()):
         return replace(found, rebuild_problem="it can't be said without a server, a user and a password")
-    listen(PhaseChanged("session"))
-    mailbox = mailbox or KerioMailbox(settings)
-    await mailbox.open()
-    trips = []
-    for _ in range(TRIPS):
-        started = time.monotonic()
-        quota = await mailbox.quota()
-        trips.append(time.monotonic() - started)
-    folders = await mailbox.folders()
-    items = sum(each.count for each in folders) or quota.items
-    size = sum(each.size for each in folders) or quota.bytes
-    found = replace(found, mailbox_items=items, mailbox_bytes=size, round_trip=min(trips))
     listen(PhaseChanged("fetch"))
+    counter = Counter()
+    mailbox = KerioMailbox(settings, transport=transport, watch=counter.around, chance=chance)
     with tempfile.TemporaryDirectory(dir=settings.profile, prefix="estimate-", ignore_cleanup_errors=True) as folder:
-        return await _probe(settings, Path(folder), mailbox, found)
-
-
-async def _probe(settings: Settings, folder: Path, mailbox: Mailbox, found: Estimate) -> Estimate:
-    ear, started = _Ear(), time.monotonic()
-    trial = settings.model_copy(update={"profile": folder, "fresh": True, "drop_first": False})
-    task = asyncio.create_task(rebuild(trial, ear, mailbox=mailbox))
-    done, _ = await asyncio.wait([task], timeout=PROBE)
-    if not done:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
-    spent = time.monotonic() - started
-    if done:
-        report = task.result()
-        return replace(
-            found, rebuild=Range(spent, spent * (1 - SPREAD), spent * (1 + SPREAD)), rate=report.plain_bytes / spent
-        )
-    foretold = ear.foretold()
-    if foretold is None or ear.last is None:
-        return replace(found, rebuild_problem="the server answers too slowly to say")
-    return replace(found, rebuild=foretold, rate=ear.last.rate)
+        trial = settings.model_copy(update={"profile": Path(folder), "fresh": True, "drop_first": False})
+        probed = await probe(trial, mailbox, counter)
+    if probed.last is not None:
+        found = replace(
+            found, mailbox_items=probed.last.items_total, mailbox_bytes=probed.last.bytes_total,
+            round_trip=probed.round_trip, rate=probed.rate,
+        )  # fmt: skip
+    foretold = probed.foretold()
+    if foretold is None:
+        return replace(found, rebuild_problem=SLOW)
+    return replace(found, rebuild=Range(*foretold))
 
 
 def _spoken(each: Range, span: Callable[[float], str]) -> str:

@@ -1,0 +1,116 @@
+"""What `estimate` foretells of a rebuild, against what the rebuild then really takes, under presets of the mock.
+
+The real client and the real server, over modelled links and under modelled load, in virtual time: what is foretold and
+what happens do not hang on this machine's pace, and always go the same way. What processors need is in neither. Each
+mailbox is large enough that its rebuild takes several times as long as the probe.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+from benchmarks import virtual_time
+from benchmarks.virtual_link import ORIGIN, LinkTransport
+from kerio_mockserver.conditions.line import Link
+from kerio_mockserver.conditions.presets import PRESETS
+from kerio_mockserver.core import Core
+from kerio_mockserver.mailbox.seed import seeded
+from kerio_resync.events import nobody
+from kerio_resync.resync.rebuild import rebuild
+from kerio_resync.server.kerio import KerioMailbox
+from kerio_resync.settings import Settings
+from kerio_resync.upgrade.forecast import Estimate, estimate
+
+PASSWORD: Final = "a secret of the simulation"
+ALLOWED: Final = 0.25  # by which a forecast may be wrong, of what it really took
+BEYOND: Final = "satellite"  # a probe of ten seconds is sixteen round trips there: only its range can be held to
+MAILBOXES: Final[dict[str, tuple[int, int]]] = {  # mails, and bytes in all
+    "office-dsl": (3000, 180_000_000),
+    "home-cable": (3000, 200_000_000),
+    "mobile-4g": (2000, 60_000_000),
+    "mobile-3g": (500, 10_000_000),
+    "monday-morning": (2000, 60_000_000),
+    "server-queues": (2000, 60_000_000),
+    BEYOND: (3000, 90_000_000),
+}
+QUICK: Final = ("mobile-3g", "monday-morning")
+
+
+def measure(quick: bool = False) -> dict[str, Any]:
+    """{"presets": one a preset, "ok": …}."""
+    found = [compare(name, *MAILBOXES[name]) for name in (QUICK if quick else MAILBOXES)]
+    kept = [each["within"] if each["preset"] == BEYOND else abs(each["error"]) <= ALLOWED for each in found]
+    return {"presets": found, "ok": all(kept)}
+
+
+def compare(name: str, mails: int, size: int, seed: int = 1) -> dict[str, Any]:
+    """One preset: what was foretold (seconds, between what, and how long the probe took), and what it took."""
+    with tempfile.TemporaryDirectory(prefix="forecast-") as folder:
+        foretold, probed = virtual_time.run(_with(name, mails, size, seed, Path(folder) / "probe", _foretell))
+        took, requests = virtual_time.run(_with(name, mails, size, seed, Path(folder) / "real", _rebuild))
+    if foretold.rebuild is None:
+        raise ValueError(f"{name}: {foretold.rebuild_problem}")
+    told = foretold.rebuild
+    return {
+        "preset": name, "mails": mails, "bytes": size, "foretold": told.seconds, "low": told.low, "high": told.high,
+        "probed": probed, "took": took, "requests": requests, "error": told.seconds / took - 1,
+        "within": told.low <= took <= told.high,
+    }  # fmt: skip
+
+
+async def _with(name: str, mails: int, size: int, seed: int, profile: Path, work: Any) -> tuple[Any, float]:
+    """What `work` makes of a fresh mailbox under that preset; and seconds, or requests."""
+    conditions = PRESETS[name]
+    core = Core(seeded(seed, mails, total_bytes=size, shared=False), password=PASSWORD, seed=seed,
+                conditions=conditions.model_copy(update={"link": None}))  # fmt: skip
+    settings = Settings.model_validate({"profile": profile, "server": ORIGIN, "user": core.user, "password": PASSWORD})
+    transport = LinkTransport(core, conditions.link or Link())
+    core.start()
+    try:
+        found: tuple[Any, float] = await work(settings, transport, random.Random(f"{seed}/client").random, core)
+        return found
+    finally:
+        core.stop()
+
+
+async def _foretell(
+    settings: Settings, transport: LinkTransport, chance: Callable[[], float], core: Core
+) -> tuple[Estimate, float]:
+    loop = asyncio.get_running_loop()
+    settings.profile.mkdir()
+    began = loop.time()
+    return await estimate(settings, transport=transport, chance=chance), loop.time() - began
+
+
+async def _rebuild(
+    settings: Settings, transport: LinkTransport, chance: Callable[[], float], core: Core
+) -> tuple[float, int]:
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    await rebuild(settings, nobody, mailbox=KerioMailbox(settings, transport=transport, chance=chance), clock=loop.time)
+    return loop.time() - began, sum(core.stats.requests.values())
+
+
+def report(found: dict[str, Any]) -> str:
+    """A table in Markdown."""
+    lines = [
+        "## Forecast",
+        "",
+        "What `estimate` says of a rebuild after its probe, and what the rebuild took; virtual time.",
+        "",
+        "| preset | mails | MB | foretold, s | range, s | took, s | error | probe, s |",
+        "|:---|---:|---:|---:|---:|---:|---:|---:|",
+    ]
+    lines += [
+        f"| {each['preset']} | {each['mails']:,} | {each['bytes'] / 1e6:.0f} | {each['foretold']:.0f}"
+        f" | {each['low']:.0f}–{each['high']:.0f} | {each['took']:.0f} | {each['error']:+.0%}"
+        f" | {each['probed']:.1f} |"
+        for each in found["presets"]
+    ]
+    verdict = f"Within {ALLOWED:.0%} ({BEYOND}: within the range): {'yes' if found['ok'] else 'NO'}."
+    return "\n".join([*lines, "", verdict, ""])

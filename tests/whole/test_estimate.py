@@ -1,0 +1,19 @@
+"""What `estimate` foretells is what then happens, in virtual time; `python -m benchmarks --only forecast` has more."""
+
+from __future__ import annotations
+
+import pytest
+
+from benchmarks.forecast import ALLOWED, compare
+from kerio_resync.upgrade.probe import LONGEST
+
+
+@pytest.mark.parametrize(
+    ("preset", "mails", "size"), [("mobile-3g", 300, 6_000_000), ("server-queues", 800, 34_000_000)]
+)
+def test_a_rebuild_takes_as_long_as_was_foretold(preset: str, mails: int, size: int) -> None:
+    found = compare(preset, mails, size)
+    assert found["took"] > found["probed"]
+    assert abs(found["error"]) <= ALLOWED
+    assert found["within"]
+    assert found["probed"] <= LONGEST
