@@ -23,6 +23,7 @@ from kerio_resync.errors import (
     ServerNonsense,
     Unreachable,
 )
+from kerio_resync.events import Event, Listener, Notice, Skipped
 from kerio_resync.model import Outcome, Quota
 from kerio_resync.resync.rebuild import rebuild, single_error
 from kerio_resync.resync.report import Report
@@ -178,3 +179,18 @@ async def test_contents_that_could_not_be_had_are_tried_once_more(tmp_path: Path
     store = await Store.open(tmp_path / "cache.db")
     assert b"".join([each async for each in store.content(1)]) == b"12345"
     await store.close()
+
+
+async def test_what_the_mailbox_leaves_out_is_reported_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has no row in the database: the server named nothing that one could be made of."""
+    heard: list[Event] = []
+
+    def mailbox(settings: Settings, listen: Listener) -> Mailbox:
+        listen(Notice("hello"))
+        listen(Skipped("folder", "shared", "the server does not name it"))
+        return holding("a")
+
+    monkeypatch.setattr("kerio_resync.resync.rebuild.KerioMailbox", mailbox)
+    report = await rebuild(settings(tmp_path), heard.append)
+    assert report.as_json()["skipped"] == [["folder", "shared", "the server does not name it"]]
+    assert any(isinstance(each, Skipped) for each in heard)

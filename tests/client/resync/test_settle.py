@@ -11,8 +11,8 @@ import pytest
 
 from kerio_resync.cache.facts import Apply
 from kerio_resync.errors import KeyExpired, ServerNonsense, VerificationFailed
-from kerio_resync.model import Change, Changes, Listed, Page
-from kerio_resync.resync.catchup import SYNC_KEY, catch_up, new_key
+from kerio_resync.model import Change, Changes, Folder, Listed, Page
+from kerio_resync.resync.catchup import ROUNDS, SYNC_KEY, catch_up, new_key
 from kerio_resync.resync.settle import CHECKS, RENEWALS, bring_up_to_date, settle
 from tests.client.cache.world import FOLDERS, INBOX, items, mail
 from tests.client.resync.double import Mailbox, running
@@ -99,3 +99,30 @@ async def test_a_mailbox_that_never_rests_is_left_with_a_word(tmp_path: Path) ->
         await settle(run)
         assert "changes faster" in run.problems[-1]
         assert mailbox.asked.count("page") == 3 * CHECKS
+
+
+async def test_a_feed_without_end_is_left_with_a_word(tmp_path: Path) -> None:
+    mailbox, keys = holding("a"), count()
+
+    async def endless(key: str) -> Changes:
+        return Changes((Change("deleted", "x", "inbox"),), f"k{next(keys)}")
+
+    mailbox.changes = endless  # type: ignore[method-assign]
+    async with running(tmp_path, mailbox, items("a"), KEY) as run:
+        assert await catch_up(run) == ROUNDS
+        assert "changes faster" in run.problems[0]
+
+
+async def test_a_folder_that_the_feed_tells_of_is_listed_and_fetched(tmp_path: Path) -> None:
+    new = Folder("new", "root", "New", "mail", count=1)
+    told = Changes(
+        (Change("created", "new", "root", is_folder=True), Change("created", "b", "inbox", watermark=1)), "k2"
+    )
+    mailbox = holding("a", "b", changes=[told])
+    mailbox.items["n"] = mail("n", folder="new")
+    mailbox.there = (*THERE, new)
+    async with running(tmp_path, mailbox, items("a"), KEY) as run:
+        run.folders.pop("new")
+        assert await catch_up(run) == 2
+        assert set(await run.store.watermarks(["a", "b", "n"])) == {"a", "b", "n"}
+        assert await run.store.meta(SYNC_KEY) == "k2"
