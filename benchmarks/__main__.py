@@ -22,7 +22,7 @@ from benchmarks import goals, machine, report
 
 NAMES = (
     "limits", "rivals", "efficiency", "links", "queues", "load", "many", "scale", "large", "salvage", "upgrade",
-    "startup",
+    "forecast", "startup",
 )  # fmt: skip
 BUDGET = 150  # seconds after which a quick run begins nothing more
 RESULTS = Path(__file__).resolve().parent / "results"

@@ -1,7 +1,8 @@
 """How fast a local upgrade is: against `cp` and `sync` of the same file, and against the vendor's figure.
 
 `measure` makes old databases of growing size, copies each with `cp` and `sync`, upgrades it, and gives rates in MB
-(10**6 bytes) of the old file a second. Both are done in turns on the same disk, and the medians are compared.
+(10**6 bytes) of the old file a second. Both are done in turns on the same disk, and compared pair by pair. Memory is
+that of both processes together, at their peaks; the processor's time includes their starts.
 """
 
 from __future__ import annotations
@@ -17,9 +18,12 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.legacy import write
+from benchmarks.scale import exponent
 
 VENDOR = 1e9 / 300  # bytes a second: 1 GB in 5 minutes
 MEAN = 60_000  # bytes of a mail
+LARGE, RATIO, FAST, MEMORY = 1.9e9, 0.4, 60, 150e6  # from such a size on: of cp + sync, times the vendor's, bytes
+ROUNDS = 3
 _UPGRADE = """
 import json, resource, sys, threading, time
 from pathlib import Path
@@ -27,37 +31,54 @@ from kerio_resync.upgrade.migrate import migrate
 started = time.perf_counter()
 moved = migrate(Path(sys.argv[1]), Path(sys.argv[1] + ".next"), lambda *told: None, threading.Event())
 seconds = time.perf_counter() - started
-memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-print(json.dumps({"seconds": seconds, "memory": memory, "items": moved.items, "new_bytes": moved.new_bytes}))
+used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+print(json.dumps({
+    "seconds": seconds, "memory": sum(each.ru_maxrss for each in used) * 1024, "items": moved.items,
+    "cpu": sum(each.ru_utime + each.ru_stime for each in used), "new_bytes": moved.new_bytes,
+}))
 """
 
 
-def measure(quick: bool = False, *, megabytes: tuple[int, ...] = (), rounds: int = 3) -> dict[str, Any]:
-    """{"sizes": [one dict a size], "linear": …}. `megabytes`: about the sizes of the old files; if none: by `quick`."""
-    sizes = megabytes or ((50, 100) if quick else (100, 500, 2000, 4000))
+def measure(quick: bool = False, *, full: bool = False, megabytes: tuple[int, ...] = ()) -> dict[str, Any]:
+    """{"sizes": [one dict a size], "exponent": of the time's growth, "ok": …}. `megabytes`: about the sizes of the old
+    files. `ok` is None where there is no file of 2 GB, for which the bounds are."""
+    sizes = megabytes or ((50, 100) if quick else (100, 500, 2000, 4000) if full else (100, 500))
     with tempfile.TemporaryDirectory(prefix="upgrade-", dir=os.environ.get("KERIO_RESYNC_BENCH_DIR")) as folder:
-        found = [_measure(Path(folder), each, 1 if quick else rounds) for each in sizes]
-    first, last = found[0], found[-1]
-    growth = (last["seconds"] / first["seconds"]) / (last["old_bytes"] / first["old_bytes"])
-    return {"sizes": found, "linear": growth}
+        found = [_measure(Path(folder), each, 1 if quick else ROUNDS) for each in sizes]
+    steep = exponent([(each["old_bytes"], each["seconds"]) for each in found]) if len(found) > 1 else None
+    large = [each for each in found if each["old_bytes"] >= LARGE]
+    kept = [each["ratio"] >= RATIO and each["rate"] >= FAST * VENDOR and each["memory"] <= MEMORY for each in large]
+    return {"sizes": found, "exponent": steep, "ok": all(kept) if kept else None}
 
 
 def report(found: dict[str, Any]) -> str:
     """A table in Markdown, and what it shows."""
     head = [
-        "| old file | items | upgrade | rate | cp + sync | ratio | × vendor | memory |",
-        "|---:|---:|---:|---:|---:|---:|---:|---:|",
+        "## Upgrade",
+        "",
+        "From format 7.1, and `cp` and `sync` of the same file, in turns; medians.",
+        "",
+        "| old file | items | upgrade | processor | rate | cp + sync | ratio (pairs) | × vendor | memory |",
+        "|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
     ]
     rows = [
         (
-            f"| {each['old_bytes'] / 1e6:,.0f} MB | {each['items']:,} | {each['seconds']:.1f} s"
+            f"| {each['old_bytes'] / 1e6:,.0f} MB | {each['items']:,} | {each['seconds']:.1f} s | {each['cpu']:.1f} s"
             f" | {each['rate'] / 1e6:,.0f} MB/s | {each['copy_rate'] / 1e6:,.0f} MB/s | {each['ratio']:.2f}"
-            f" | {each['rate'] / VENDOR:,.0f} | {each['memory'] / 1e6:,.0f} MB |"
+            f" ({each['least']:.2f}–{each['most']:.2f}) | {each['rate'] / VENDOR:,.0f}"
+            f" | {each['memory'] / 1e6:,.0f} MB |"
         )
         for each in found["sizes"]
     ]
-    growth = f"Time for a byte in the largest file, over that in the smallest: {found['linear']:.2f}."
-    return "\n".join([*head, *rows, "", growth])
+    lines = [*head, *rows, ""]
+    if found["exponent"] is not None:
+        lines.append(f"Time grows with the power {found['exponent']:.2f} of the size.")
+    if found["ok"] is not None:
+        lines.append(
+            f"From {LARGE / 1e9:.1f} GB on at least {RATIO} of cp + sync, {FAST} times the vendor's"
+            f" {VENDOR / 1e6:.1f} MB/s, in at most {MEMORY / 1e6:.0f} MB: {'yes' if found['ok'] else 'NO'}."
+        )
+    return "\n".join([*lines, ""])
 
 
 def _measure(folder: Path, megabytes: int, rounds: int) -> dict[str, Any]:
@@ -81,8 +102,10 @@ def _measure(folder: Path, megabytes: int, rounds: int) -> dict[str, Any]:
         profile.rmdir()
     master.unlink()
     seconds, copy = statistics.median(each["seconds"] for each in upgrades), statistics.median(copies)
+    pairs = [one / each["seconds"] for one, each in zip(copies, upgrades, strict=True)]
     return {
         "old_bytes": size, "new_bytes": upgrades[0]["new_bytes"], "items": upgrades[0]["items"], "seconds": seconds,
-        "rate": size / seconds, "copy_rate": size / copy, "ratio": copy / seconds,
+        "cpu": statistics.median(each["cpu"] for each in upgrades), "rate": size / seconds, "copy_rate": size / copy,
+        "ratio": statistics.median(pairs), "least": min(pairs), "most": max(pairs),
         "memory": max(each["memory"] for each in upgrades),
     }  # fmt: skip
