@@ -29,6 +29,7 @@ coverage: $(READY)  ## every branch of the cache, of the rebuild and of the talk
 # Each line prints how many there were, in what time, and the differences; the numbers may be given: make soak CRASHES=50
 SIMULATIONS ?= 20000
 CRASHES     ?= 500
+REPAIRS     ?= 1000
 FULL_DISKS  ?= 50
 FUZZ        ?= 100000
 
@@ -36,6 +37,7 @@ soak: $(READY)  ## the same proofs with large numbers: hours
 	$(BIN)/pytest -s -m soak
 	KERIO_FUZZ=$(FUZZ) $(BIN)/pytest -s tests/whole/test_fuzz.py
 	KERIO_CRASHES=$(CRASHES) $(BIN)/pytest -s tests/whole/test_crash.py
+	KERIO_REPAIRS=$(REPAIRS) $(BIN)/pytest -s tests/whole/test_repairs.py
 	KERIO_FULL_DISKS=$(FULL_DISKS) $(BIN)/pytest -s tests/whole/test_disk_full.py
 	KERIO_SIMULATIONS=$(SIMULATIONS) $(BIN)/pytest -s tests/whole/test_changing_mailbox.py
 	@echo "$(SIMULATIONS) simulated runs of a changing mailbox (in the time above); differences: 0"
