@@ -163,8 +163,10 @@ def picture(results: dict[str, Any], path: Path) -> None:
     axes[1].axhline(FAIR, color="gray", linestyle=":")
     axes[1].set(title="Slowest client's time / fastest's")
     axes[2].set(ylabel="seconds", title="Webmail users' p95 wait")
+    ticks = [cell["clients"] for cell in results["servers"][0]["cells"]]
     for each in axes:
         each.set(xlabel="clients", ylim=(0, None))
+        each.set_xticks(ticks, map(str, ticks))
         each.legend()
     figure.tight_layout()
     figure.savefig(path, dpi=100, bbox_inches="tight")

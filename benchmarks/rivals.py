@@ -119,6 +119,11 @@ def _turn(runners: dict[str, Program], written: Written, *, slow: bool) -> dict[
     return found
 
 
+def _ordered(cell: dict[str, Any]) -> list[str]:
+    """The programs of a cell, ours first; files keep them by their names."""
+    return [name for name in (OURS, *_WAYS, _SLOW) if name in cell["programs"]]
+
+
 def _judged(turns: list[dict[str, dict[str, float]]]) -> dict[str, Any]:
     """By program: seconds, processor time, and how many times ours (within the turn) it took."""
     found: dict[str, Any] = {"programs": {}}
@@ -131,14 +136,6 @@ def _judged(turns: list[dict[str, dict[str, float]]]) -> dict[str, Any]:
             "runs": len(those),
         }
     return found
-
-
-def times(results: dict[str, Any], cell: str, program: str) -> float | None:
-    """How many times as long as ours a program took there, in the median; None if that was not measured."""
-    for each in results["cells"]:
-        if each["name"].endswith(cell) and program in each["programs"]:
-            return float(each["programs"][program]["times"]["median"])
-    return None
 
 
 def report(results: dict[str, Any]) -> str:
@@ -161,12 +158,13 @@ def report(results: dict[str, Any]) -> str:
             "| program | runs | seconds | processor, s | times ours |",
             "|:---|---:|---:|---:|---:|",
         ]
-        lines += [
-            f"| {name} | {one['runs']} | {shown(one['seconds'])} | {shown(one['cpu'])} | {shown(one['times'])} |"
-            for name, one in cell["programs"].items()
-        ]
+        lines += [_row(name, cell["programs"][name]) for name in _ordered(cell)]
         lines.append("")
     return "\n".join(lines)
+
+
+def _row(name: str, one: dict[str, Any]) -> str:
+    return f"| {name} | {one['runs']} | {shown(one['seconds'])} | {shown(one['cpu'])} | {shown(one['times'])} |"
 
 
 def picture(results: dict[str, Any], path: Path) -> None:
@@ -178,7 +176,7 @@ def picture(results: dict[str, Any], path: Path) -> None:
     cells = results["cells"]
     figure, axes = pyplot.subplots(len(cells), 1, figsize=(8, 0.8 + 1.9 * len(cells)), squeeze=False)
     for each, cell in zip(axes[:, 0], cells, strict=True):
-        names = list(cell["programs"])
+        names = _ordered(cell)
         values = [cell["programs"][name]["seconds"] for name in names]
         reach = [[v["median"] - v["least"] for v in values], [v["most"] - v["median"] for v in values]]
         colors = ["C1" if name == OURS else "C0" for name in names]

@@ -17,7 +17,10 @@ RESULTS: dict[str, Any] = {
     "limits": {"mailboxes": [{"name": "made", "slower": MIDDLE, "peak": {"median": 130.0}}]},
     "rivals": {"cells": [{"name": "loopback", "programs": PROGRAMS},
                          {"name": "real text, 100 Mbit/s × 50 ms", "programs": PROGRAMS}]},
-    "efficiency": {"cells": [{"mbit": 100, "rtt": 0.05, **LINES}, {"mbit": 10, "rtt": 0.2, **LINES}]},
+    "efficiency": {
+        "cells": [{"mbit": 100, "rtt": 0.05, **LINES}, {"mbit": 10, "rtt": 0.2, **LINES}],
+        "packets": [{"mbit": 100, "rtt": 0.05, "of_curl": 1.0}, {"mbit": 10, "rtt": 0.2, "of_curl": 1.0}],
+    },
     "startup": {name: {"seconds": {"median": 0.2}} for name in ("help", "upgrade")},
     "scale": {"spread": 3.0, "exponent": 1.01, "steady": 1.0},
     "large": {"more": {"median": 5.0}},
