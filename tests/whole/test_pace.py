@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import load
+from benchmarks import efficiency, load
 from kerio_mockserver.conditions.model import Conditions, Fault, Load, Spell
 from kerio_resync.events import Event, Paused
 from tests.whole.world import World
@@ -60,3 +60,11 @@ def test_the_users_of_a_busy_server_are_left_in_peace() -> None:
     assert ours["p95"] <= 2.2 * ours["p95_alone"]  # a short sample; the benchmark takes a longer one
     assert flood["p95"] > 5 * flood["p95_alone"]
     assert ours["bytes_s"] >= 0.75 * max(fixed["bytes_s"], flood["bytes_s"])
+
+
+def test_a_long_thin_link_is_filled_and_the_time_left_is_true() -> None:
+    """In a model of the link, without the machine: the loss is the few round trips until enough is in flight."""
+    found = efficiency.modelled(10, 0.2, 20.0)
+    assert found["efficiency"] >= 0.95
+    assert found["most_in_flight"] <= 64
+    assert found["left"] == pytest.approx(found["left_in_truth"], rel=0.15)

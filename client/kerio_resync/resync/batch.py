@@ -20,6 +20,7 @@ MILD = 48 * 1024  # bytes that no server is spared: for less the trips would cos
 SMALLEST = 16 * 1024
 LARGEST = 512 * 1024  # bytes; bounds the memory of the replies in flight
 MOST = 500  # items
+TEXT = 16 * 1024.0  # bytes that the text of a mail with attachments is taken to have at most, however large they are
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,5 +62,5 @@ def weigh(row: Wanted, tally: Tally) -> float:
     if not row.size:
         return 2048.0
     if is_rich(row.size, row.has_attachment):
-        return min(tally.rich.expect(row.size, text=0.2, attached=0.6)[0], 256 * 1024.0) + 1024
+        return min(tally.rich.expect(row.size, text=0.2, attached=0.6)[0], TEXT) + 1024
     return tally.plain.expect(row.size, text=1.2, attached=0.0)[0] + 512

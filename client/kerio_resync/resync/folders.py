@@ -36,8 +36,9 @@ def rank(folder: Folder) -> int:
 
 
 def mirrored(folders: Iterable[Folder]) -> list[Folder]:
-    """Those that can hold items and may be read, in the order of their rank (steady within it)."""
-    return sorted((each for each in folders if each.kind and each.readable), key=rank)
+    """Those that can hold items and may be read, in the order of their rank, and the fullest first within it: then
+    there is enough to fetch early, and no long list is left alone at the end."""
+    return sorted((each for each in folders if each.kind and each.readable), key=lambda each: (rank(each), -each.count))
 
 
 def without_loops(folders: Iterable[Folder]) -> tuple[list[Folder], list[Folder]]:

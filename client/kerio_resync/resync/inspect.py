@@ -141,7 +141,7 @@ async def verify(
             try:
                 listen(PhaseChanged("session"))
                 await mailbox.open()
-                run = Run(settings, listen, mailbox, store, Meter(listen, time.monotonic), time.monotonic)
+                run = Run(settings, listen, mailbox, store, Meter(listen, time.monotonic, mailbox), time.monotonic)
                 return await verdict_of(run, deep=deep, repair=repair)
             finally:
                 await store.close()

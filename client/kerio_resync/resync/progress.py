@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from kerio_resync.events import Listener, Progress
 from kerio_resync.model import Item, Listed
@@ -18,6 +19,9 @@ from kerio_resync.model import Item, Listed
 INTERVAL = 0.25  # seconds between two events
 WINDOW = 20.0  # seconds the rate looks back at most
 LATEST = 0.5  # the share of the time so far that it looks back: how a run begins says little about how it goes on
+SHORTEST = 1.0  # seconds it looks back at least
+RECENT = 0.2  # the share of the time so far that tells whether the rate has risen
+RISEN = 1.2  # and from how many times on it has: what was before was the beginning
 
 
 @dataclass(slots=True)
@@ -47,7 +51,6 @@ class Tally:
     attachments_done: int = 0
     bytes_done: int = 0
     bytes_kept: int = 0  # of those, what was not fetched now: an earlier run did, or the old cache had it
-    wire_done: float = 0.0
     attached_wanted: float = 0.0
     pending_plain: float = 0.0
     pending_attached: float = 0.0
@@ -79,14 +82,28 @@ def is_rich(size: int, has_attachment: bool) -> bool:
     return has_attachment and size > 0
 
 
-class Meter:
-    """Counts, and tells the listener a few times a second. `clock` in seconds; `in_flight` is asked when telling."""
+class Traffic(Protocol):
+    """What goes over the wire, as `Mailbox` tells it: requests, body bytes so far, and of those what counts only once
+    the rest has come."""
 
-    def __init__(self, listen: Listener, clock: Callable[[], float], in_flight: Callable[[], int] = lambda: 0) -> None:
+    @property
+    def in_flight(self) -> int: ...
+
+    @property
+    def wire_bytes(self) -> int: ...
+
+    @property
+    def arriving(self) -> int: ...
+
+
+class Meter:
+    """Counts, and tells the listener a few times a second. `clock` in seconds; `traffic` is asked when telling."""
+
+    def __init__(self, listen: Listener, clock: Callable[[], float], traffic: Traffic) -> None:
         self.tally = Tally()
         self._listen = listen
         self._clock = clock
-        self._in_flight = in_flight
+        self._traffic = traffic
         self._started = clock()
         self._told = -INTERVAL
         self._marks: deque[tuple[float, float, int]] = deque()
@@ -187,12 +204,10 @@ class Meter:
         """A reply of details came: `plain` bytes of JSON that took `wire` bytes."""
         self.tally.text_plain += plain
         self.tally.text_wire += wire
-        self.tally.wire_done += wire
 
     def piece(self, size: int) -> None:
         """Bytes of an attachment came."""
         self.tally.bytes_done += size
-        self.tally.wire_done += size
         self.tally.attached_wanted = max(0.0, self.tally.attached_wanted - size)
         self.tell()
 
@@ -205,19 +220,34 @@ class Meter:
         if not now and moment - self._told < INTERVAL:
             return
         self._told = moment
-        self._marks.append((moment, self.tally.wire_done, self.tally.bytes_done))
-        back = min(WINDOW, max(1.0, (moment - self._started) * LATEST))
-        while len(self._marks) > 2 and moment - self._marks[0][0] > back:
-            self._marks.popleft()
+        self._marks.append((moment, self._traffic.wire_bytes, self.tally.bytes_done))
+        elapsed = moment - self._started
+        self._forget(moment - min(WINDOW, max(SHORTEST, elapsed * LATEST)))
+        recent = moment - max(SHORTEST, elapsed * RECENT)
+        if self._wire_rate(recent) > RISEN * self._wire_rate():
+            self._forget(recent)
         self._listen(self.snapshot(moment))
+
+    def _forget(self, before: float) -> None:
+        """What came until `before` says nothing about the rate any more."""
+        while len(self._marks) > 2 and self._marks[0][0] < before:
+            self._marks.popleft()
+
+    def _wire_rate(self, since: float = float("-inf")) -> float:
+        """Bytes/s on the wire from the first mark not before `since` to the last."""
+        last = self._marks[-1]
+        first = next(mark for mark in self._marks if mark[0] >= since or mark is last)
+        return (last[1] - first[1]) / (last[0] - first[0]) if last is not first else 0.0
 
     def snapshot(self, moment: float) -> Progress:
         tally = self.tally
         text, attached = tally.ahead()
-        before, wire, plain = self._marks[0] if self._marks else (moment, tally.wire_done, tally.bytes_done)
+        wire_left = max(0.0, tally.wire_ahead() - self._traffic.arriving)
+        wire_done = self._traffic.wire_bytes
+        before, wire, plain = self._marks[0] if self._marks else (moment, wire_done, tally.bytes_done)
         span = moment - before
         rate = (tally.bytes_done - plain) / span if span > 0 else 0.0
-        wire_rate = (tally.wire_done - wire) / span if span > 0 else 0.0
+        wire_rate = (wire_done - wire) / span if span > 0 else 0.0
         return Progress(
             folders_done=tally.folders_done,
             folders_total=tally.folders_total,
@@ -228,8 +258,8 @@ class Meter:
             bytes_done=tally.bytes_done,
             bytes_total=int(tally.bytes_done + text + attached),
             rate=rate,
-            seconds_left=tally.wire_ahead() / wire_rate if wire_rate > 0 else None,
-            in_flight=self._in_flight(),
+            seconds_left=wire_left / wire_rate if wire_rate > 0 else None,
+            in_flight=self._traffic.in_flight,
             elapsed=moment - self._started,
-            wire_left=int(tally.wire_ahead()),
+            wire_left=int(wire_left),
         )

@@ -83,7 +83,7 @@ async def rebuild(
             identity = await mailbox.open()
             async with _opened(settings, identity, listen) as (store, resumed):
                 listen(RunStarted(str(settings.profile), identity.server, identity.user, resumed))
-                run = Run(settings, listen, mailbox, store, Meter(listen, clock, lambda: mailbox.in_flight), clock)
+                run = Run(settings, listen, mailbox, store, Meter(listen, clock, mailbox), clock)
                 if settings.folders:
                     await rebuild_part(run)
                 else:

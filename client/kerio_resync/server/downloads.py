@@ -159,7 +159,7 @@ class Download:
 
     async def _begin(self) -> None:
         """Sends the request and judges the head of the reply; the slot is held until `close`."""
-        slot = self._slot = self._caller.limiter.slot(NAME)
+        slot = self._slot = self._caller.limiter.slot(NAME, download=True)
         try:
             await slot.__aenter__()
         except BaseException:
@@ -191,6 +191,7 @@ class Download:
             async for chunk in self._chunks:
                 parts.append(chunk)
                 size += len(chunk)
+                self._count()
                 if start + size > most:
                     raise ServerNonsense("an attachment that is longer than it can be", scope="item")
                 if size >= PIECE:

@@ -115,7 +115,7 @@ class KerioMailbox:
 
     @property
     def wire_bytes(self) -> int:
-        return self._caller.wire_bytes
+        return self._caller.wire_bytes + self._caller.arriving
 
     @property
     def arriving(self) -> int:

@@ -34,7 +34,7 @@ LOW = 1.18  # a window below this may be grown upon
 STEP = 0.5  # what is added at once when there were few, so that it takes two quiet windows for one more
 DROP = 0.7  # what a refusal leaves of the limit
 DIP = 0.25  # what a look at the floor leaves of it
-STALE = 60.0  # seconds after which the floor is looked at afresh
+STALE = 120.0  # seconds after which the floor is looked at afresh
 STEADY = 1.25  # waits below so many times the least are those of the way: there is no floor to look for
 LINK_FULL = 1.0  # seconds of our own bytes before a reply: the link has enough to do
 LINK_LONG = 3.0  # and this is too much: a lost reply would cost much, and memory
@@ -42,14 +42,15 @@ LINK_LONG = 3.0  # and this is too much: a lost reply would cost much, and memor
 HALF_BUSY, BUSY = 0.5, 0.9
 LEARNT = 32  # replies that make a class's unit
 FAMILIAR = 8  # replies of a class from which on it tells something
-FIRST = 2.0  # requests in flight to begin with
+FIRST = 8.0  # requests in flight to begin with
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
     """One attempt. `started` and `now` in the clock's seconds; `wait` until the reply's head; `busy` the share of it
     during which the body of some other reply was on its way; `used` requests in flight when it started, itself among
-    them; `size` of the reply's body in bytes; `kind` names the call."""
+    them, and `full` whether the limit allowed no more when it ended; `size` of the reply's body in bytes; `kind` names
+    the call."""
 
     outcome: Outcome
     started: float = 0.0
@@ -59,6 +60,7 @@ class Sample:
     used: int = 1
     size: int = 0
     kind: str = ""
+    full: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +92,7 @@ class Limit:
     most: int = 64
     least: int = 1
     starting: bool = True  # doubling until the first sign of a limit
+    opening: bool = True  # growing with each reply, until they wait for more than the way
     back: float = 0.0  # what a dip returns to; 0: none is under way
     looked: float = float("-inf")  # when the floor was last looked at
     way: float = float("inf")  # the least wait of all, in seconds
@@ -109,7 +112,16 @@ class Limit:
             return self
         if sample.outcome == "dropped":
             return self._cut(DROP, sample.now)
-        return self._counted(sample)._judged(sample.now)
+        counted = self._counted(sample)
+        return counted._opened(sample)._judged(sample.now)
+
+    def _opened(self, sample: Sample) -> Limit:
+        """While every wait so far was that of the way, each reply makes room for one more: double in a round trip."""
+        if not (self.starting and self.opening):
+            return self
+        if not self._is_steady or self.window.link > LINK_FULL * self.window.replies:
+            return replace(self, opening=False)
+        return replace(self, value=min(self.value + sample.full, float(self.most)))
 
     def _counted(self, sample: Sample) -> Limit:
         wait = max(sample.wait, 1e-4)
@@ -151,6 +163,8 @@ class Limit:
         kept = replace(self, window=Window(), records=records, pressure=max(pressure, 1.0))
         if self.back:
             return kept._returned(latest.index, now)
+        if self.starting and self.opening:
+            return kept
         steady = self._is_steady
         unsure = now - self.looked > STALE and not (self.starting and pressure < HIGH)
         if unsure and not steady and self.slots > 1:
@@ -200,7 +214,7 @@ class Limit:
 
     def _cut(self, factor: float, now: float) -> Limit:
         value = max(float(self.least), self.value * factor)
-        return replace(self, value=value, starting=False, back=0.0, changed=now, window=Window())
+        return replace(self, value=value, starting=False, opening=False, back=0.0, changed=now, window=Window())
 
 
 def blame(busy: float) -> float:

@@ -1,8 +1,9 @@
 """Gives each attempt a slot, in the order of asking, and tells the limit what came of it.
 
-Promises: never more attempts in flight than the limit says (`limit.py`); first come, first served; a pause holds
-everyone; a task cancelled while it waits, or just after it was served, loses no slot. Refuses to know why a limit
-changes: that is the pure value's business.
+Promises: never more attempts in flight than the limit says (`limit.py`); first come, first served, but calls and
+downloads by turns, since a call tells what else there is to fetch and must not wait behind a thousand small contents; a
+pause holds everyone; a task cancelled while it waits, or just after it was served, loses no slot. Refuses to know why a
+limit changes: that is the pure value's business.
 """
 
 from __future__ import annotations
@@ -31,6 +32,32 @@ def outcome_of(error: BaseException | None) -> Outcome:
             return "ignored"
 
 
+class Queue:
+    """Those who wait for a slot, in two lines that are served by turns: calls, and downloads."""
+
+    def __init__(self) -> None:
+        self._lines: tuple[deque[asyncio.Future[None]], deque[asyncio.Future[None]]] = deque(), deque()
+        self._turn = 0
+
+    def __len__(self) -> int:
+        return len(self._lines[0]) + len(self._lines[1])
+
+    def join(self, turn: asyncio.Future[None], *, download: bool, first: bool = False) -> None:
+        line = self._lines[download]
+        (line.appendleft if first else line.append)(turn)
+
+    def leave(self, turn: asyncio.Future[None]) -> None:
+        for line in self._lines:
+            if turn in line:
+                line.remove(turn)
+
+    def next(self) -> asyncio.Future[None]:
+        """Takes out who is to be served; to be asked only while somebody waits."""
+        line = self._lines[self._turn] or self._lines[1 - self._turn]
+        self._turn = 1 - self._turn
+        return line.popleft()
+
+
 class Limiter:
     """`in_flight` attempts are under way; no reply's head came sooner than after `least_wait` seconds.
 
@@ -43,7 +70,7 @@ class Limiter:
         self.in_flight = 0
         self.least_wait = float("inf")
         self._clock = clock
-        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._waiting = Queue()
         self._paused_until = float("-inf")
         self._timer: asyncio.TimerHandle | None = None
 
@@ -55,9 +82,9 @@ class Limiter:
         """For how many seconds more nobody may start."""
         return max(0.0, self._paused_until - self.now())
 
-    def slot(self, kind: str = "") -> Slot:
-        """An asynchronous context in which one attempt may be made."""
-        return Slot(self, kind)
+    def slot(self, kind: str = "", *, download: bool = False) -> Slot:
+        """An asynchronous context in which one attempt may be made; `kind` names it."""
+        return Slot(self, kind, download=download)
 
     def pause_until(self, when: float) -> None:
         """Nobody starts before `when`, in the clock's seconds; an earlier end than the present one changes nothing."""
@@ -70,14 +97,14 @@ class Limiter:
             self._timer.cancel()
             self._timer = None
 
-    async def acquire(self) -> None:
+    async def acquire(self, *, download: bool = False) -> None:
         first = False
         if not self._waiting and self.in_flight < self.limit.slots and self.paused <= 0:
             self.in_flight += 1
             return
         while True:
             turn = asyncio.get_running_loop().create_future()
-            (self._waiting.appendleft if first else self._waiting.append)(turn)
+            self._waiting.join(turn, download=download, first=first)
             try:
                 await turn
             except asyncio.CancelledError:
@@ -98,14 +125,14 @@ class Limiter:
         if turn.done() and not turn.cancelled():
             self.in_flight -= 1
             self._serve()
-        elif turn in self._waiting:
-            self._waiting.remove(turn)
+        else:
+            self._waiting.leave(turn)
 
     def _serve(self) -> None:
         if not self._waiting or self.paused > 0:
             return
         while self._waiting and self.in_flight < self.limit.slots:
-            turn = self._waiting.popleft()
+            turn = self._waiting.next()
             if turn.done():
                 continue  # cancelled, and not yet told so
             self.in_flight += 1
@@ -127,10 +154,13 @@ class Limiter:
 class Slot:
     """One attempt. Call `answered` when the reply's head is there, `complete` once its body is, with its bytes."""
 
-    __slots__ = ("_answered", "_before", "_busy", "_coming", "_limiter", "_size", "_started", "_used", "kind")
+    __slots__ = (
+        "_answered", "_before", "_busy", "_coming", "_download", "_limiter", "_size", "_started", "_used", "kind",
+    )  # fmt: skip
 
-    def __init__(self, limiter: Limiter, kind: str) -> None:
+    def __init__(self, limiter: Limiter, kind: str, *, download: bool) -> None:
         self._limiter = limiter
+        self._download = download
         self.kind = kind
         self._answered: float | None = None
         self._coming = False
@@ -139,7 +169,7 @@ class Slot:
 
     async def __aenter__(self) -> Slot:
         limiter = self._limiter
-        await limiter.acquire()
+        await limiter.acquire(download=self._download)
         self._started = limiter.now()
         self._used = limiter.in_flight
         self._before = limiter.meter.busy(self._started)
@@ -189,6 +219,7 @@ class Slot:
                 wait=(self._answered or self._started) - self._started,
                 busy=self._busy,
                 used=self._used,
+                full=limiter.in_flight >= limiter.limit.slots,
                 size=self._size,
                 kind=self.kind,
             )

@@ -25,6 +25,11 @@ class Mailbox(Protocol):
         ...
 
     @property
+    def arriving(self) -> int:
+        """Body bytes that have come of replies to calls (not of contents) that are not whole yet."""
+        ...
+
+    @property
     def retries(self) -> int:
         """Calls made again so far."""
         ...

@@ -21,7 +21,7 @@ from kerio_resync.server import refusals, wire
 from kerio_resync.server.limiter import Limiter, Slot
 from kerio_resync.server.retry import History, Persistence, never
 from kerio_resync.server.session import Session
-from kerio_resync.server.transport import Request, TooLong, Transport
+from kerio_resync.server.transport import Request, Response, TooLong, Transport
 
 T = TypeVar("T")
 
@@ -43,7 +43,8 @@ class Garbled(ServerNonsense):
 @dataclass(frozen=True, slots=True)
 class Answer:
     """A call's `result`. `canonical` writes parts of it as canonical JSON; sizes in bytes, plain and as travelled;
-    `seconds` of the last attempt, without waiting for a slot, of which the server had it for `held`."""
+    `seconds` of the last attempt beyond the way there and back, without waiting for a slot, of which the server had it
+    for `held`."""
 
     result: Any
     canonical: wire.Canonical
@@ -74,6 +75,7 @@ class Caller:
         self.persistence = persistence
         self.timeout = timeout
         self.wire_bytes = 0
+        self._coming: dict[Slot, Response] = {}
         self._listen = listen
         self._login = login
         self._numbers = count(1)
@@ -147,6 +149,11 @@ class Caller:
                 self._listen(Paused(error.retry_after, error.detail))
             self.limiter.pause_until(self.limiter.now() + error.retry_after)
 
+    @property
+    def arriving(self) -> int:
+        """Body bytes that have come of replies to calls that are not whole yet."""
+        return sum(each.wire_bytes for each in self._coming.values())
+
     async def _attempt(self, method: str, body: bytes, idempotent: bool, limit: int) -> Answer:
         async with self.limiter.slot(method) as slot:
             try:
@@ -168,12 +175,14 @@ class Caller:
         start = self.limiter.now()
         async with self.transport.send(Request("POST", url, headers, body, self.timeout)) as response:
             slot.answered()
+            self._coming[slot] = response
             try:
                 data = await response.read(limit)
             finally:
+                del self._coming[slot]
                 self.wire_bytes += response.wire_bytes
         slot.complete(response.wire_bytes)
-        seconds = self.limiter.now() - start
+        seconds = max(0.0, self.limiter.now() - start - self.limiter.least_wait)
         replied = response.headers
         result, canonical = judged(method, response.status, replied, data, idempotent=idempotent)
         cookies = replied.get("set-cookie", "")

@@ -27,7 +27,7 @@ class Mailbox:
     answers: dict[str, list[Any]] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
     in_flight: int = 0
-    slots: int = 4
+    arriving: int = 0
     wire_bytes: int = 0
     retries: int = 0
 
@@ -89,7 +89,7 @@ async def running(
         listen,
         mailbox,  # type: ignore[arg-type]  # what a test does not need is not there
         store,
-        Meter(listen, clock),
+        Meter(listen, clock, mailbox),
         clock,
     )
     run.folders = {each.id: each for each in mailbox.there}

@@ -144,7 +144,7 @@ def replayed(folder: Path, server: Scripted, *changes: dict[str, Any]) -> tuple[
             for each in changes:
                 await outbox.add(**{"action": "create", "kind": "note", "folder_id": "work", **each})
             settings = Settings(profile=folder, server="https://mail.example.com", user="jan")
-            run = Run(settings, nobody, server, store, Meter(nobody, loop.time), loop.time)  # type: ignore[arg-type]
+            run = Run(settings, nobody, server, store, Meter(nobody, loop.time, server), loop.time)  # type: ignore[arg-type]
             run.folders = {each.id: each for each in FOLDERS.folders}
             start = loop.time()
             found = await replay(run)

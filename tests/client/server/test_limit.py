@@ -19,7 +19,7 @@ def fed(limit: Limit, samples: Iterable[Sample]) -> Limit:
 
 
 def replies(n: int, *, at: float, wait: float = 0.1, used: int = 64, busy: float = 0.0, size: int = 9) -> list[Sample]:
-    return [Sample("ok", at, at + wait, wait, busy, used, size, "get") for _ in range(n)]
+    return [Sample("ok", at, at + wait, wait, busy, used, size, "get", used == 64) for _ in range(n)]
 
 
 def varying(value: float) -> Limit:
@@ -55,7 +55,7 @@ def test_it_doubles_while_it_starts_and_creeps_afterwards() -> None:
     limit = Limit(value=4.0)
     seen = []
     for n in range(4):
-        limit = fed(limit, replies(max(8, limit.slots), at=float(n)))
+        limit = fed(limit, replies(limit.slots, at=float(n)))  # one round trip
         seen.append(limit.slots)
     assert seen == [8, 16, 32, 64]
     slow = fed(varying(8.0), replies(WINDOW, at=0.0))
@@ -63,17 +63,17 @@ def test_it_doubles_while_it_starts_and_creeps_afterwards() -> None:
 
 
 def test_calls_of_a_kind_never_seen_are_no_reason_to_grow() -> None:
-    limit = fed(replace(varying(4.0), starting=True), replies(WINDOW, at=1.0))
-    assert limit.slots == 8
+    limit = fed(replace(varying(8.0), starting=True, opening=False), replies(WINDOW, at=1.0))
+    assert limit.slots == 16
     kinds = [replace(one, kind=f"get {n}") for n, one in enumerate(replies(WINDOW, at=2.0, wait=0.4))]
     new = fed(limit, kinds)  # are they slow, or is there a queue?
-    assert new.slots == 8
+    assert new.slots == 16
     assert new.starting
-    assert fed(new, replies(WINDOW, at=3.0)).slots == 16
+    assert fed(new, replies(WINDOW, at=3.0)).slots == 32
 
 
 def test_where_waits_are_those_of_the_way_a_few_replies_are_enough() -> None:
-    limit, seen = Limit(), []
+    limit, seen = Limit(value=2.0, opening=False), []
     for n in range(5):
         limit = fed(limit, replies(max(4, limit.slots), at=float(n), wait=0.5 + n / 100))
         seen.append(limit.slots)
@@ -83,9 +83,19 @@ def test_where_waits_are_those_of_the_way_a_few_replies_are_enough() -> None:
 
 
 def test_nothing_grows_that_is_not_used() -> None:
-    limit = fed(Limit(value=8.0), [one for n in range(9) for one in replies(WINDOW, at=float(n), used=7)])
+    for start in (Limit(value=8.0), Limit(value=8.0, opening=False)):
+        limit = fed(start, [one for n in range(9) for one in replies(WINDOW, at=float(n), used=7)])
+        assert limit.slots == 8
+    assert fed(Limit(value=8.0, opening=False), replies(WINDOW, at=0.0, used=8)).slots > 8
+
+
+def test_the_opening_ends_with_the_first_replies_that_wait_for_more_than_the_way() -> None:
+    limit = fed(Limit(value=4.0), replies(4, at=0.0, wait=0.1))
     assert limit.slots == 8
-    assert fed(Limit(value=8.0), replies(WINDOW, at=0.0, used=8)).slots > 8
+    later = fed(limit, replies(8, at=1.0, wait=0.2))
+    assert later.slots < 11
+    assert not later.opening
+    assert not fed(limit, replies(8, at=1.0, wait=2.0, busy=1.0)).opening  # the link has enough to do
 
 
 def test_fewer_replies_than_a_window_decide_nothing() -> None:
@@ -137,7 +147,7 @@ def test_large_replies_are_no_delay() -> None:
 
 def test_the_floor_is_looked_at_afresh() -> None:
     limit, seen = varying(32.0), []
-    for at in (10.0, 20.0, 70.0, 70.5, 71.0, 100.0, 140.0, 140.5):
+    for at in (10.0, 20.0, 130.0, 130.5, 131.0, 200.0, 260.0, 260.5):
         limit = fed(limit, replies(WINDOW, at=at))
         seen.append(limit.slots)
     assert seen == [35, 39, 10, 39, 43, 47, 12, 47]  # twice it dips, for one window each, and comes back
@@ -212,7 +222,17 @@ class Crowd:
     def learn(self, kind: str, started: float, used: int) -> None:
         outcome: Outcome = "ok" if kind == "reply" else "dropped"
         if not self.fixed:
-            sample = Sample(outcome, started, self.now, self.now - started, 0.0, used, 9, "x")
+            sample = Sample(
+                outcome,
+                started,
+                self.now,
+                self.now - started,
+                0.0,
+                used,
+                9,
+                "x",
+                self.in_flight + 1 >= self.limit.slots,
+            )
             self.limit = self.limit.after(sample)
         if outcome == "ok":
             self.done += 1

@@ -1,0 +1,91 @@
+"""The time that is left, told honestly: on a link that is slow to fill, and where nothing is known yet."""
+
+from __future__ import annotations
+
+import pytest
+
+from kerio_resync.events import Event, Progress
+from kerio_resync.model import Listed
+from kerio_resync.resync.progress import Meter
+
+
+class Watch:
+    """A meter whose clock is moved by hand, its traffic, and what it told last."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.in_flight = self.wire_bytes = self.arriving = 0
+        self.told: Progress | None = None
+        self.meter = Meter(self.hear, lambda: self.now, self)
+
+    def hear(self, event: Event) -> None:
+        assert isinstance(event, Progress)
+        self.told = event
+
+    def come(self, seconds: float, rate: float) -> None:
+        """Contents come at `rate` bytes/s for so many seconds."""
+        for _ in range(int(seconds / 0.1)):
+            self.now += 0.1
+            self.wire_bytes += int(rate / 10)
+            self.meter.piece(int(rate / 10))
+
+
+def begun(size: int) -> Watch:
+    watch = Watch()
+    watch.meter.tally.attached_wanted = size
+    return watch
+
+
+def test_nothing_is_said_before_anything_came() -> None:
+    watch = begun(1000)
+    watch.meter.wanted([Listed("a", 1, 500)])
+    watch.meter.tell(now=True)
+    assert watch.told is not None
+    assert watch.told.seconds_left is None
+    assert watch.told.bytes_total > 1000
+
+
+@pytest.mark.parametrize("fill", [0.0, 1.0, 4.0])
+def test_how_a_run_begins_does_not_count_for_long(fill: float) -> None:
+    """A link that takes `fill` seconds to fill: after a tenth of the bytes the rate is what it is then."""
+    watch = begun(60_000_000)
+    watch.come(fill, 50_000)
+    watch.come(6.0, 1_000_000)
+    assert watch.told is not None
+    left = watch.meter.tally.attached_wanted / 1_000_000
+    assert watch.told.seconds_left == pytest.approx(left, rel=0.1)
+
+
+def test_a_rate_that_falls_is_believed_as_time_goes_on() -> None:
+    watch = begun(100_000_000)
+    watch.come(10.0, 2_000_000)
+    watch.come(40.0, 500_000)
+    assert watch.told is not None
+    assert watch.told.seconds_left == pytest.approx(watch.meter.tally.attached_wanted / 500_000, rel=0.1)
+
+
+def test_what_was_settled_is_not_waited_for() -> None:
+    watch = begun(5_000)
+    watch.come(1.0, 1_000)
+    watch.meter.settled()
+    watch.meter.tell(now=True)
+    assert watch.told is not None
+    assert watch.told.seconds_left == 0
+
+
+def test_what_is_on_its_way_counts_though_it_is_not_whole() -> None:
+    """Replies that all end at once, after ten seconds: meanwhile the time left falls all the same."""
+    watch = begun(0)
+    watch.meter.listed("folder", [Listed(str(n), 1, 1_000_000) for n in range(20)], done=True)
+    watch.meter.reply(1_000_000, 1_000_000)
+    left = []
+    for _ in range(100):
+        watch.now += 0.1
+        watch.wire_bytes += 100_000
+        watch.arriving += 100_000
+        watch.meter.tell()
+        assert watch.told is not None
+        left.append(watch.told.seconds_left)
+    assert left[-1] is not None
+    assert left[10] is not None
+    assert left[10] - left[-1] == pytest.approx(8.9, abs=1)
