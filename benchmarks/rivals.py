@@ -151,7 +151,7 @@ def report(results: dict[str, Any]) -> str:
     ]
     for cell in results["cells"]:
         lines += [
-            f"### {cell['name'].capitalize()}",
+            f"### {cell['name'][0].upper()}{cell['name'][1:]}",
             "",
             f"{cell['mails']:,} mails, {cell['bytes'] / 1e6:.0f} MB as MIME, in {cell['folders']} folders.",
             "",

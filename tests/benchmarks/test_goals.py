@@ -25,7 +25,7 @@ RESULTS: dict[str, Any] = {
     "scale": {"spread": 3.0, "exponent": 1.01, "steady": 1.0},
     "large": {"more": {"median": 5.0}},
     "salvage": {"time": 0.04},
-    "many": {"kept": 0.95, "unfair": 1.5},
+    "many": {"kept": 0.95, "unfair": 1.5, "servers": [{"cells": [{"clients": 1}, {"clients": 64}]}]},
 }  # fmt: skip
 
 
@@ -43,6 +43,12 @@ def test_a_goal_finds_its_figure(goal: goals.Goal) -> None:
     (one,) = (verdict for verdict in judged(entries(), {}) if verdict.goal == goal)
     assert one.figure is not None
     assert one.reached is (goal.key != "peak")
+
+
+def test_four_clients_say_nothing_of_64() -> None:
+    few = {"kept": 0.95, "unfair": 1.5, "servers": [{"cells": [{"clients": 4}]}]}
+    found = {one.goal.key: one.figure for one in judged({"many": {"results": few, "quick": True}}, {})}
+    assert (found["many-total"], found["many-fair"]) == (None, None)
 
 
 def test_what_was_not_measured_is_said_and_not_left_out() -> None:
