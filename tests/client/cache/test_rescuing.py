@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from kerio_resync.cache.facts import LocalChange, LocalFile
+from kerio_resync.cache.legacy import rescuing
 from kerio_resync.cache.legacy.writing import Writer
 from kerio_resync.cache.outbox import Outbox
 from kerio_resync.cache.rescue import Rescued, rescue
@@ -47,6 +48,18 @@ async def test_every_change_comes_over_whole_and_once(tmp_path: Path) -> None:
     assert b"".join([piece async for piece in Outbox(new).file(file.key)]) == FILE.data
     assert await new.check() == ()
     await new.close()
+
+
+@pytest.mark.parametrize("beyond", [">", "<"])
+def test_numbers_that_go_round_in_a_circle_end(beyond: str) -> None:
+    class Circle:
+        def execute(self, *_: object) -> Circle:
+            return self
+
+        def fetchone(self) -> tuple[int]:
+            return (7,)
+
+    assert list(rescuing._walk(Circle(), beyond, 5 if beyond == ">" else 9, 0, 100)) == [7]  # type: ignore[arg-type]
 
 
 async def test_no_changes_nothing_to_say(tmp_path: Path) -> None:

@@ -170,6 +170,10 @@ def test_parts_of_the_contents_are_all_of_them(tmp_path: Path) -> None:
         read: list[int] = []
         assert [wrong_contents(tmp_path / "new.db", read.append, each, parts) for each in range(parts)] == [[]] * parts
         assert sum(read) == sum(sizes)
+    change(tmp_path / "new.db", "DELETE FROM chunk WHERE attachment IN (3, 7)")
+    assert wrong_contents(tmp_path / "new.db", lambda _: None) == [
+        "attachment 3 is 0 bytes long", "attachment 7 is 0 bytes long",
+    ]  # fmt: skip
     change(tmp_path / "new.db", "UPDATE chunk SET crc32 = 1")
     for parts in (1, 2, 3, 9):
         found = [wrong_contents(tmp_path / "new.db", lambda _: None, each, parts) for each in range(parts)]
