@@ -51,6 +51,31 @@ def test_what_is_no_time_stays_as_it_is(odd: object) -> None:
     assert stored is None or get_time(stored) == odd
 
 
+@pytest.mark.parametrize(
+    ("stored", "said"),
+    [
+        ("2026-03-01 00:30:59 +0100", "20260228T233059Z"),
+        ("2026-02-28 23:30:59 -0800", "20260301T073059Z"),
+        ("2026-03-01 10:30:00 +0530", "20260301T050000Z"),
+    ],
+)
+def test_times_of_any_offset_are_read(stored: str, said: str) -> None:
+    assert get_time(stored) == said
+
+
+@pytest.mark.parametrize(
+    "stored",
+    [
+        "2026-03-01 10:3x:59 +0100", "2026-03-01 10:60:59 +0100", "2026-03-0a 10:30:59 +0100",
+        "2026-02-30 10:30:59 +0100", "2026-03-01 10:30:59 +01x0", "2026-03-01 10:30:59 *0100",
+        "0001-01-01 00:30:00 +0100",
+    ],
+)  # fmt: skip
+def test_what_is_no_stored_time_is_said_without_quoting_it(stored: str) -> None:
+    with pytest.raises(ValueError, match="^a time is no time$"):
+        get_time(stored)
+
+
 words = st.text(st.characters(codec="utf-8") | st.sampled_from("\0\t\n\x1f"), max_size=8) | st.just("lone \udc80")
 people = st.lists(
     st.fixed_dictionaries({"name": words, "address": words}, optional={"contactId": words, "more": words}), max_size=3
