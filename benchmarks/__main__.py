@@ -24,6 +24,7 @@ NAMES = (
     "limits", "rivals", "efficiency", "links", "queues", "load", "many", "scale", "large", "salvage", "upgrade",
     "forecast", "startup",
 )  # fmt: skip
+SLOW = ("efficiency", "load", "links", "queues")  # come last in a quick run, which may have no time left for them
 BUDGET = 150  # seconds after which a quick run begins nothing more
 RESULTS = Path(__file__).resolve().parent / "results"
 _OFFERED = ("full", "corpus", "scheduler", "listen", "target", "user")  # to those measurements that know them
@@ -33,6 +34,8 @@ NOTES = Path(__file__).resolve().parent / "NOTES.md"
 def main(arguments: list[str]) -> int:
     options = parser().parse_args(arguments)
     names = [name for name in options.only or NAMES if importlib.util.find_spec(f"benchmarks.{name}")]
+    if options.quick:
+        names.sort(key=lambda name: name in SLOW)
     there = report.load(options.out)
     entries = {name: there[name] for name in NAMES if name in there}
     modules = {name: importlib.import_module(f"benchmarks.{name}") for name in {*names, *entries}}
