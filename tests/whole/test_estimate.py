@@ -9,7 +9,7 @@ from kerio_resync.upgrade.probe import LONGEST
 
 
 @pytest.mark.parametrize(
-    ("preset", "mails", "size"), [("mobile-3g", 300, 6_000_000), ("server-queues", 800, 34_000_000)]
+    ("preset", "mails", "size"), [("mobile-3g", 300, 6_000_000), ("server-queues", 1200, 60_000_000)]
 )
 def test_a_rebuild_takes_as_long_as_was_foretold(preset: str, mails: int, size: int) -> None:
     found = compare(preset, mails, size)
