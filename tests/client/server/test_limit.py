@@ -147,7 +147,7 @@ def test_large_replies_are_no_delay() -> None:
 
 def test_the_floor_is_looked_at_afresh() -> None:
     limit, seen = varying(32.0), []
-    for at in (10.0, 20.0, 130.0, 130.5, 131.0, 200.0, 260.0, 260.5):
+    for at in (10.0, 20.0, 200.0, 200.5, 201.0, 300.0, 400.0, 400.5):
         limit = fed(limit, replies(WINDOW, at=at))
         seen.append(limit.slots)
     assert seen == [35, 39, 10, 39, 43, 47, 12, 47]  # twice it dips, for one window each, and comes back
@@ -288,7 +288,7 @@ def test_it_takes_what_is_left_and_leaves_the_users_in_peace(service: float, rtt
     ours, theirs = Crowd(Limit(), service=service, rtt=rtt, refuse_at=refuse_at).run(180.0)
     assert theirs <= bound
     # a fixed limit that drives the users away gets more, but that is no merit
-    assert ours >= 0.75 * max(rate for rate, time in fixed if time <= bound)
+    assert ours >= 0.8 * max(rate for rate, time in fixed if time <= bound)
 
 
 def test_a_fixed_sixty_four_would_starve_them() -> None:
