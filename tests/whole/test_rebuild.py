@@ -18,6 +18,7 @@ from kerio_resync.errors import BadSettings, CacheInUse, NotEnoughSpace
 from kerio_resync.events import Event, FolderDone, Listener, Notice, PhaseChanged, Progress, nobody
 from kerio_resync.resync.inspect import Status
 from kerio_resync.resync.verify import Verdict
+from tests.client.cache.world import rows
 from tests.whole.world import World, kill
 
 T = TypeVar("T")
@@ -402,3 +403,50 @@ def test_verify_counts_each_item_once(world: World) -> None:
     world.run()
     assert world.report is not None
     assert verified(world).checked == sum(world.report.items.values())
+
+
+def test_the_old_cache_is_copied_and_what_changed_before_and_meanwhile_comes_anew(world: World) -> None:
+    world.run()
+    for action in ("arrive", "edit-draft", "flag", "move", "delete"):
+        world.mutate(action, 3)
+    world.at[9] = [lambda: world.mutate("move", 6), lambda: world.mutate("flag", 9)]
+    world.at[12] = [lambda: world.mutate("edit-draft", 4), lambda: world.mutate("move", 4)]
+    assert world.run() == "done"
+    assert world.differences() == []
+    assert world.report is not None
+    assert 20 <= world.report.salvaged < 80
+    assert world.run() == "done"
+    assert world.differences() == []
+
+
+@pytest.mark.parametrize("moment", [4, 8, 14, 20, 26])
+def test_a_copy_is_gone_on_with_after_a_kill(world: World, moment: int) -> None:
+    world.run()
+    whole = fetched(world)
+    for action in ("arrive", "edit-draft", "move"):
+        world.mutate(action, 2)
+    world.at[moment] = [kill]
+    world.run()
+    world.at.clear()
+    world.mutate("edit-draft", 2)
+    assert world.run() == "done"
+    assert world.differences() == []
+    assert fetched(world) - whole < whole / 2
+
+
+def test_attachments_go_with_the_policy_and_come_back_with_it(world: World) -> None:
+    query = "SELECT count(*) FROM attachment JOIN item ON item.number = item WHERE kind = 'mail' AND state = 'done'"
+
+    def here() -> int:
+        ((count,),) = rows(world.settings().cache, query)
+        assert isinstance(count, int)
+        return count
+
+    world.run()
+    all_of_them = here()
+    assert all_of_them > 3
+    assert world.run(attachments="none") == "done"
+    assert here() == 0
+    assert world.run() == "done"
+    assert here() == all_of_them
+    assert world.differences() == []

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from kerio_resync.cache import items
-from kerio_resync.cache.bulk import array, insert
+from kerio_resync.cache.bulk import among, array, insert
 from kerio_resync.cache.facts import (
     POLICY,
     FinishAttachment,
@@ -97,6 +97,18 @@ def omit(tables: Tables, fact: OmitAttachment) -> None:
     state = "omitted" if fact.reason == POLICY else "failed"
     tables.db.execute(
         "UPDATE attachment SET state = ?, reason = ? WHERE number = ?", (state, fact.reason, fact.attachment)
+    )
+
+
+def omit_all(tables: Tables, folder_ids: Sequence[str]) -> None:
+    """All contents of the items in these folders, by policy."""
+    some = "item IN (SELECT number FROM item WHERE folder IN (SELECT number FROM folder WHERE id IN (...)))"
+    among(tables.db, f"DELETE FROM chunk WHERE attachment IN (SELECT number FROM attachment WHERE {some})", folder_ids)
+    among(
+        tables.db,
+        "UPDATE attachment SET state = 'omitted', reason = ?, etag = '', received = 0, sha256 = NULL WHERE " + some,
+        folder_ids,
+        before=(POLICY,),
     )
 
 

@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final, Self, TypeVar
 
-from kerio_resync.cache import checking, outbox, reading, wants
+from kerio_resync.cache import checking, contents, outbox, reading, wants
 from kerio_resync.cache.facts import ChangeState, Fact, SetMeta
 from kerio_resync.cache.files import clear, exists, sync_folder
 from kerio_resync.cache.line import Line
@@ -146,6 +146,10 @@ class Store:
     async def retry_failed(self) -> None:
         """Contents that could not be had are wanted again."""
         await self._owner.ask(wants.retry_failed, writes=True)
+
+    async def omit_contents(self, folder_ids: Sequence[str]) -> None:
+        """Attachments of items in these folders are not fetched, and what is here of them goes."""
+        await self._owner.ask(lambda tables: contents.omit_all(tables, folder_ids), writes=True)
 
     async def skipped(self) -> tuple[SkippedRow, ...]:
         return await self._read(reading.skipped)

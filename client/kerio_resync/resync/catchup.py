@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from kerio_resync.cache.facts import Apply
 from kerio_resync.errors import KeyExpired, ServerNonsense
@@ -94,7 +94,9 @@ async def catch_up(run: Run) -> int:
         total += len(told.changes)
         await _apply(run, told.changes, told.key)
         # What could not be had in an earlier version may differ in more than its flags.
-        run.only_flags = only_flags(told.changes) - {row.id for row in await run.store.skipped()}
+        # Nor is anything known of the version in which a copied item is here.
+        flagged = frozenset() if run.copied else only_flags(told.changes)
+        run.only_flags = flagged - {row.id for row in await run.store.skipped()}
         await drain(run)
         run.only_flags = frozenset()
     run.notice("The mailbox changes faster than it can be followed; the mail program goes on from the last sync key.")
@@ -108,6 +110,8 @@ async def _apply(run: Run, changes: Sequence[Change], key: str) -> None:
         for folder in new:
             await list_into(run, folder, Position())
     todo = plan(changes, run.folders)
+    if run.copied:  # what moved may have changed before that: it comes anew, contents and all
+        todo = replace(todo, forget=(*todo.forget, *(old for old, _, _ in todo.moved)), moved=())
     stored = await run.store.watermarks([row.id for _, _, row in todo.want])
     arrived = {new for _, new, _ in todo.moved}
     want = tuple(

@@ -16,6 +16,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 
+from kerio_resync.cache.copying import COPIED
 from kerio_resync.cache.facts import Apply, Unskip
 from kerio_resync.cache.lock import ProfileLock
 from kerio_resync.cache.salvage import Old
@@ -146,7 +147,11 @@ async def _build(run: Run) -> None:
     todo = await refresh_folders(run)
     quota = await run.mailbox.quota()
     await _check_room(run, quota)
-    run.old = Old.open(settings.cache) if not settings.fresh and not settings.drop_first else None
+    run.copied = bool(await run.store.meta(COPIED))
+    if run.copied:
+        await run.store.omit_contents([each for each in run.folders if run.omits_attachments(each)])
+    elif not settings.fresh and not settings.drop_first:
+        run.old = Old.open(settings.cache)
     try:
         listen(PhaseChanged("fetch"))
         await _fetch(run, [each.id for each in todo])
@@ -162,8 +167,9 @@ async def _resume(run: Run) -> None:
     for row in await run.store.skipped():
         await run.store.put(Unskip(row.scope, row.id))
     held = await run.store.totals()
+    run.held = sum(held.items.values())
     run.meter.resume(
-        items=sum(held.items.values()), attachments=held.attachments, attachments_wanted=held.attachments_wanted,
+        items=run.held, attachments=held.attachments, attachments_wanted=held.attachments_wanted,
         stored=held.item_bytes + held.attachment_bytes, wanted=held.wanted, wanted_bytes=held.wanted_bytes,
         attached_wanted=held.attachment_bytes_wanted,
     )  # fmt: skip

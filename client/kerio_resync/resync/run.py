@@ -32,6 +32,8 @@ class Run:
     old: Old | None = None
     batch: BatchSize = field(default_factory=BatchSize)
     only_flags: frozenset[str] = frozenset()  # of these nothing but flags changed: what is here of their contents holds
+    copied: bool = False  # the new cache began as a copy of the old one, and was not yet held against the lists
+    held: int = 0  # items that were here when it began
     salvaged: int = 0
     repaired: int = 0
     nonsense: int = 0  # items in a row that could not be had, each asked for alone

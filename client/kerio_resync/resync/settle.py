@@ -7,7 +7,8 @@ looks at the cache, is told by the server that the key is too old, and compares 
 
 from __future__ import annotations
 
-from kerio_resync.cache.facts import Apply
+from kerio_resync.cache.copying import COPIED
+from kerio_resync.cache.facts import Apply, SetMeta
 from kerio_resync.errors import KeyExpired, ServerNonsense, VerificationFailed
 from kerio_resync.events import PhaseChanged
 from kerio_resync.resync.catchup import catch_up, drain, new_key
@@ -36,6 +37,7 @@ async def settle(run: Run) -> None:
         try:
             run.listen(PhaseChanged("catch-up"))
             await catch_up(run)
+            run.salvaged -= run.meter.tally.items_done - run.held if run.copied else 0
             found = await _compare(run)
             changed = await catch_up(run)
             await drain(run)
@@ -47,7 +49,10 @@ async def settle(run: Run) -> None:
             await _renew(run)
             continue
         checks += 1
-        run.repaired += found
+        if run.copied:
+            await _accept(run)
+        else:
+            run.repaired += found
         if not found:
             return
         if checks >= CHECKS and not changed:
@@ -55,6 +60,12 @@ async def settle(run: Run) -> None:
         if checks >= 3 * CHECKS:
             run.notice("The mailbox changes faster than it can be compared; each difference met was settled by itself.")
             return
+
+
+async def _accept(run: Run) -> None:
+    """The copy that the new cache began as has been held against the lists: from now on it is like any other."""
+    run.copied, run.salvaged = False, max(0, run.salvaged)
+    await run.store.put(SetMeta(COPIED, ""))
 
 
 async def _compare(run: Run) -> int:

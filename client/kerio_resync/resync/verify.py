@@ -104,8 +104,9 @@ async def relist(run: Run) -> int:
     left_out = {row.id for row in await run.store.skipped()}
     count = 0
 
-    async def take(folder: Folder, _: int, found: list[Difference]) -> None:
+    async def take(folder: Folder, compared: int, found: list[Difference]) -> None:
         nonlocal count
+        run.salvaged += compared - sum(each.what != "extra" for each in found) if run.copied else 0
         rows = [each.row for each in found if each.row.id not in left_out]
         count += len(rows)
         if rows:

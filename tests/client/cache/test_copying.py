@@ -1,0 +1,183 @@
+from __future__ import annotations
+
+import sqlite3
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from kerio_resync.cache import checking, copying
+from kerio_resync.cache.copying import COPIED, copy_proven
+from kerio_resync.cache.facts import AddChange, LocalChange, PutContent, PutItems, PutLocal, SetMeta, Skip, Want
+from kerio_resync.cache.store import Store
+from tests.client.cache.world import IDENTITY, attachment, filled, listed, mail, names, rows, whole
+
+DATA = bytes(range(256)) * 3000
+MAIL = mail("1", 5, attached=(attachment("a", len(DATA)), attachment("b", 3), attachment("c", 9)), extra=b'{"x":1}')
+OTHER = mail("2", 7)
+
+
+async def old_cache(path: Path) -> None:
+    """Two mails, of whose contents one is half here and one not at all, and what belongs to this cache alone."""
+    made = await filled(
+        path, PutItems((MAIL, OTHER)), *whole(1, DATA), PutContent(2, 0, b"12"), Skip("item", "9", "no struct"),
+        Want("inbox", "mail", (listed("8"),)), SetMeta("sync_key", "{}"), SetMeta("finished_at", "2026"),
+        AddChange(LocalChange("u", "create", "note")), PutLocal(mail("local:1")),
+    )  # fmt: skip
+    await made.close()
+
+
+def change(path: Path, sql: str) -> None:
+    db = sqlite3.connect(path)
+    db.executescript(sql)
+    db.close()
+
+
+async def copied(folder: Path) -> Store:
+    assert await copy_proven(folder / "old.db", folder / "new.db", IDENTITY)
+    return await Store.open(folder / "new.db")
+
+
+async def test_what_is_proven_comes_along_and_nothing_else(tmp_path: Path) -> None:
+    await old_cache(tmp_path / "old.db")
+    before = (tmp_path / "old.db").read_bytes()
+    new = await copied(tmp_path)
+    assert names(tmp_path) == ["new.db", "old.db"]
+    assert (tmp_path / "new.db").stat().st_mode & 0o077 == 0
+    first, second = await new.items()
+    assert (first.payload, first.extra, second.watermark) == (MAIL.payload, MAIL.extra, 7)
+    assert [each.state for each in first.attachments] == ["done", "wanted", "wanted"]
+    assert [each.received for each in await new.wanted_attachments(9)] == [0, 0]
+    assert b"".join([piece async for piece in new.content(first.attachments[0].key)]) == DATA
+    assert (await new.outbox(), await new.skipped(), await new.wanted(9)) == ((), (), ())
+    assert [await new.meta(key) for key in ("sync_key", "finished_at", COPIED)] == [None, None, "2"]
+    assert not await new.watermarks(["local:1"])
+    assert await new.check() == ()
+    await new.close()
+    assert rows(tmp_path / "new.db", "SELECT count(*) FROM sqlite_sequence WHERE name = 'outbox'") == [(0,)]
+    assert (tmp_path / "old.db").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "UPDATE item SET payload = replace(payload, 'Hello', 'Hallo') WHERE id = '1'",
+        "UPDATE item SET seen = 0 WHERE id = '1'",
+        "UPDATE attachment SET name = 'x' WHERE ordinal = 1",
+        "DELETE FROM attachment WHERE ordinal = 2",
+        "UPDATE item SET checksum = zeroblob(32) WHERE id = '1'",
+    ],
+)
+async def test_an_item_whose_sum_does_not_hold_stays_behind(tmp_path: Path, damage: str) -> None:
+    await old_cache(tmp_path / "old.db")
+    change(tmp_path / "old.db", damage)
+    new = await copied(tmp_path)
+    assert [each.id for each in await new.items()] == ["2"]
+    assert await new.check() == ()
+    await new.close()
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        'UPDATE chunk SET data = zeroblob(length(data)) WHERE attachment = 1 AND "offset" > 0',
+        'DELETE FROM chunk WHERE attachment = 1 AND "offset" > 0',
+        "UPDATE chunk SET crc32 = 1 WHERE attachment = 1",
+        "UPDATE attachment SET sha256 = zeroblob(32) WHERE number = 1",
+        "UPDATE attachment SET sha256 = NULL WHERE number = 1",
+        "UPDATE attachment SET received = received - 1 WHERE number = 1",
+    ],
+)
+async def test_a_content_whose_sum_does_not_hold_is_wanted(tmp_path: Path, damage: str) -> None:
+    await old_cache(tmp_path / "old.db")
+    change(tmp_path / "old.db", damage)
+    new = await copied(tmp_path)
+    first, _ = await new.items()
+    assert [each.state for each in first.attachments] == ["wanted"] * 3
+    assert await new.check() == ()
+    await new.close()
+
+
+async def test_contents_are_proven_in_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    await old_cache(tmp_path / "old.db")
+    monkeypatch.setattr(copying, "LARGE", 1)
+    monkeypatch.setattr(copying, "SLICE", 1)
+    new = await copied(tmp_path)
+    assert [[each.state for each in item.attachments] for item in await new.items()] == [
+        ["done", "wanted", "wanted"],
+        [],
+    ]
+    await new.close()
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda path: path.unlink(),
+        lambda path: path.write_bytes(b"text" * 5000),
+        lambda path: path.write_bytes(path.read_bytes()[:40_000]),
+        lambda path: change(path, "UPDATE meta SET value = 'other' WHERE key = 'account'"),
+        lambda path: change(path, "CREATE INDEX more ON item (size)"),
+        lambda path: change(path, "DROP INDEX item_by_date"),
+        lambda path: change(path, "PRAGMA foreign_keys = 0; DELETE FROM folder"),
+        lambda path: change(path, "DELETE FROM item"),
+    ],
+)
+async def test_what_is_not_fit_is_not_copied(tmp_path: Path, spoil: object) -> None:
+    await old_cache(tmp_path / "old.db")
+    spoil(tmp_path / "old.db")  # type: ignore[operator]  # a function of a path
+    assert await copy_proven(tmp_path / "old.db", tmp_path / "new.db", IDENTITY) is None
+    assert set(names(tmp_path)) <= {"old.db"}
+
+
+async def test_a_spoilt_structure_is_not_copied(tmp_path: Path) -> None:
+    await old_cache(tmp_path / "old.db")
+    (page,) = rows(tmp_path / "old.db", "SELECT rootpage FROM sqlite_master WHERE name = 'item_by_folder'")[0]
+    assert isinstance(page, int)
+    with (tmp_path / "old.db").open("r+b") as file:
+        file.seek((page - 1) * 16384)
+        file.write(b"\xff" * 512)
+    assert await copy_proven(tmp_path / "old.db", tmp_path / "new.db", IDENTITY) is None
+    assert names(tmp_path) == ["old.db"]
+
+
+async def test_without_room_for_two_nothing_is_copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    await old_cache(tmp_path / "old.db")
+    monkeypatch.setattr(copying, "available", lambda path: 1_000_000)
+    assert await copy_proven(tmp_path / "old.db", tmp_path / "new.db", IDENTITY) is None
+    assert names(tmp_path) == ["old.db"]
+
+
+async def test_a_copy_that_was_ended_half_way_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    await old_cache(tmp_path / "old.db")
+    (tmp_path / "new.db.new").write_bytes(b"half a copy")
+    (tmp_path / "new.db.new-journal").write_bytes(b"of another file")
+
+    def ends(*_: object) -> None:
+        assert names(tmp_path) == ["new.db.new", "old.db"]
+        raise sqlite3.OperationalError("disk full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checking, "structure", ends)
+        assert await copy_proven(tmp_path / "old.db", tmp_path / "new.db", IDENTITY) is None
+    assert names(tmp_path) == ["old.db"]
+    await (await copied(tmp_path)).close()
+
+
+async def test_the_file_bears_its_name_once_it_is_on_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    await old_cache(tmp_path / "old.db")
+    done: list[str] = []
+    monkeypatch.setattr(copying, "sync_file", lambda path: done.append(f"{path.name} {(tmp_path / 'new.db').exists()}"))
+    await (await copied(tmp_path)).close()
+    assert done == ["new.db.new False"]
+
+
+async def test_contents_can_be_left_out_by_folder(tmp_path: Path) -> None:
+    at_work = replace(mail("3", folder="work", attached=(attachment("d", 3),)))
+    made = await filled(tmp_path / "a.db", PutItems((MAIL, at_work)), *whole(1, DATA), *whole(4, b"123"))
+    await made.omit_contents([])
+    assert [item.attachments[0].state for item in await made.items()] == ["done", "done"]
+    await made.omit_contents(["inbox"])
+    assert [[each.state for each in item.attachments] for item in await made.items()] == [["omitted"] * 3, ["done"]]
+    assert await made.check() == ()
+    await made.close()
