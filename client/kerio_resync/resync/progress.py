@@ -237,7 +237,8 @@ class Meter:
         """Bytes/s on the wire from the first mark not before `since` to the last."""
         last = self._marks[-1]
         first = next(mark for mark in self._marks if mark[0] >= since or mark is last)
-        return (last[1] - first[1]) / (last[0] - first[0]) if last is not first else 0.0
+        span = last[0] - first[0]
+        return (last[1] - first[1]) / span if span > 0 else 0.0
 
     def snapshot(self, moment: float) -> Progress:
         tally = self.tally

@@ -89,3 +89,9 @@ def test_what_is_on_its_way_counts_though_it_is_not_whole() -> None:
     assert left[-1] is not None
     assert left[10] is not None
     assert left[10] - left[-1] == pytest.approx(8.9, abs=1)
+
+
+def test_told_twice_at_one_instant_it_has_no_rate() -> None:
+    watch = begun(1_000)
+    for _ in range(2):
+        watch.meter.tell(now=True)
