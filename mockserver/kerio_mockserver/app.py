@@ -53,6 +53,12 @@ class Running:
         """What the link carried; None if there was never one."""
         return self._front.relay.stats() if self._front.relay else None
 
+    def reset(self, *, mailbox: bool = False) -> None:
+        """What is counted begins anew, the link's bytes too; with `mailbox` that as well."""
+        self.core.reset(mailbox=mailbox)
+        if self._front.relay:
+            self._front.relay.reset()
+
     async def aclose(self) -> None:
         """Stops listening and ends every connection."""
         await self._front.aclose()

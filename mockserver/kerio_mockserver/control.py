@@ -39,6 +39,8 @@ class Served(Protocol):
 
     def link_stats(self) -> dict[str, Any] | None: ...
 
+    def reset(self, *, mailbox: bool = False) -> None: ...
+
 
 def application(served: Served) -> web.Application:
     """The application of the control server of `served`."""
@@ -98,7 +100,7 @@ class Control:
 
     async def reset(self, request: web.Request) -> web.Response:
         wish = await _object(request)
-        self._core.reset(mailbox=wish.get("mailbox") is True)
+        self._served.reset(mailbox=wish.get("mailbox") is True)
         return _json({})
 
     async def conditions(self, request: web.Request) -> web.Response:

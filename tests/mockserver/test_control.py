@@ -64,6 +64,17 @@ async def test_stats_and_reset() -> None:
         assert (told["requests_total"], told["sessions"]) == (0, 1)
 
 
+async def test_a_reset_counts_the_links_bytes_anew_too() -> None:
+    async with running(seed=1, mails=3, conditions={"link": {"rtt_s": 0.001}}) as server:
+        async with aiohttp.ClientSession() as client, client.get(server.url) as answer:
+            await answer.read()
+        _, before = await ask(server, "GET", "/stats")
+        assert before["link"]["down_bytes"] > 0
+        assert await ask(server, "POST", "/reset") == (200, {})
+        _, after = await ask(server, "GET", "/stats")
+        assert (after["link"]["down_bytes"], after["link"]["connections"]) == (0, 0)
+
+
 async def test_reset_of_the_mailbox() -> None:
     made: list[Mailbox] = []
 
