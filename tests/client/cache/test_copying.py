@@ -98,10 +98,11 @@ async def test_a_content_whose_sum_does_not_hold_is_wanted(tmp_path: Path, damag
     await new.close()
 
 
-async def test_contents_are_proven_in_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("rows", [1, 500])
+async def test_contents_are_proven_in_parts(rows: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     await old_cache(tmp_path / "old.db")
     monkeypatch.setattr(copying, "LARGE", 1)
-    monkeypatch.setattr(copying, "SLICE", 1)
+    monkeypatch.setattr(copying, "SLICE", rows)
     new = await copied(tmp_path)
     assert [[each.state for each in item.attachments] for item in await new.items()] == [
         ["done", "wanted", "wanted"],

@@ -333,6 +333,32 @@ def test_who_stops_reading_lets_go() -> None:
     opened(server, work)
 
 
+def test_who_is_cancelled_while_he_waits_for_a_slot_takes_none_along() -> None:
+    server = Scripted()
+    held = asyncio.Event()
+
+    async def slow(request: httpx.Request) -> httpx.Response:
+        await held.wait()
+        return httpx.Response(200, content=DATA, headers={"Content-Length": str(len(DATA))})
+
+    server.router.get(url__startswith=f"{ORIGIN}/webmail/api/download/").mock(side_effect=slow)
+
+    async def work(mailbox: KerioMailbox) -> int:
+        async def read() -> int:
+            return sum([len(piece.data) async for piece in mailbox.download(THERE)])
+
+        first, second = asyncio.create_task(read()), asyncio.create_task(read())
+        await asyncio.sleep(1)
+        second.cancel()
+        await asyncio.wait([second])
+        held.set()
+        assert await first == len(DATA)
+        assert mailbox.in_flight == 0
+        return await read()
+
+    assert opened(server, work, max_in_flight=1) == len(DATA)
+
+
 def test_bytes_and_retries_are_counted() -> None:
     server, files = Scripted(), Files(cuts=[300_000])
     server.router.get(url__startswith=f"{ORIGIN}/webmail/api/download/").mock(side_effect=files)

@@ -33,6 +33,7 @@ from kerio_resync.model import Details, Folder, Identity, Kind, Listed, Malforme
 from kerio_resync.server.kerio import KerioMailbox
 from kerio_resync.server.mailbox import Mailbox
 from kerio_resync.server.rpc import LARGE
+from kerio_resync.server.transport import Transport
 from kerio_resync.settings import Settings
 from tests.respx_transport import RouterTransport
 from tests.virtual_time import run
@@ -109,6 +110,18 @@ def opened(server: Scripted, work: Callable[[KerioMailbox], Coroutine[Any, Any, 
             await mailbox.close()
 
     return run(main())
+
+
+def test_something_may_be_put_around_the_transport() -> None:
+    server, around = Scripted(), []
+    made = Settings(profile=Path("nowhere"), server=ORIGIN, user="jane", password=PASSWORD)
+
+    def watch(transport: Transport) -> Transport:
+        around.append(transport)
+        return transport
+
+    KerioMailbox(made, transport=server.transport, watch=watch)
+    assert around == [server.transport]
 
 
 def mail(n: int | str, **members: Any) -> dict[str, Any]:

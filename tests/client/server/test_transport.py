@@ -98,6 +98,8 @@ async def test_a_reply_and_what_is_known_of_it() -> None:
             assert response.status == 200
             assert response.headers["set-cookie"] == "a=1; HttpOnly\nb=2"
             assert response.headers["x-a"] == "1, 2"
+            assert list(response.headers) == ["content-type", "set-cookie", "x-a", "content-length"]
+            assert len(response.headers) == 4
             assert await response.read(100) == b"hello"
             assert response.wire_bytes == 5
         await transport.aclose()
