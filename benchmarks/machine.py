@@ -148,8 +148,16 @@ def server(conditions: Mapping[str, Any] | None = None, *, host: str = "127.0.0.
     """A mock server while inside. `mailbox`: as `seeded` takes it, or `import_=PATH`; `attached=N` adds
     a mail with an attachment of so many bytes. `host`: where it listens."""
     told = json.dumps({"mailbox": mailbox, "conditions": dict(conditions or {}), "host": host})
+    with child("mock server", "benchmarks.machine", "serve", told) as (pid, line):
+        yield Server(**json.loads(line), process=psutil.Process(pid))
+
+
+@contextlib.contextmanager
+def child(name: str, module: str, *arguments: str) -> Iterator[tuple[int, str]]:
+    """A module of ours as a process of its own, which ends when its standard input does: (its id, the first line that
+    it says). OSError if it says none."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "benchmarks.machine", "serve", told],
+        [sys.executable, "-m", module, *arguments],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT, text=True,
     )  # fmt: skip
     assert process.stdin is not None
@@ -157,8 +165,8 @@ def server(conditions: Mapping[str, Any] | None = None, *, host: str = "127.0.0.
     try:
         line = process.stdout.readline()
         if not line:
-            raise OSError("the mock server did not start")
-        yield Server(**json.loads(line), process=psutil.Process(process.pid))
+            raise OSError(f"the {name} did not start")
+        yield process.pid, line
     finally:
         process.stdin.close()
         process.stdout.close()

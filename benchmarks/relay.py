@@ -9,12 +9,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from benchmarks.machine import ROOT
+from benchmarks.machine import child
 from kerio_mockserver.conditions.line import Link
 from kerio_mockserver.conditions.link import Relay
 
@@ -25,21 +24,8 @@ def before(port: int, link: Mapping[str, Any] | None) -> Iterator[int]:
     if link is None:
         yield port
         return
-    process = subprocess.Popen(
-        [sys.executable, "-m", "benchmarks.relay", json.dumps(link), str(port)],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT,
-    )  # fmt: skip
-    assert process.stdin is not None
-    assert process.stdout is not None
-    try:
-        line = process.stdout.readline()
-        if not line:
-            raise OSError("the relay did not start")
+    with child("relay", "benchmarks.relay", json.dumps(link), str(port)) as (_, line):
         yield int(line)
-    finally:
-        process.stdin.close()
-        process.stdout.close()
-        process.wait()
 
 
 async def _relay(link: Link, port: int) -> None:

@@ -131,12 +131,9 @@ class LinkTransport:
             asked = _HEAD + len(request.url) + _size(request.headers) + len(request.body or b"")
             connection.up.offer(bytes(asked))
             await connection.arrived(up, asked)
-            reply = await self._answered(request)
+            reply = await self.core.answer(arrived(request))
             assert reply.mishap is None, "a link of virtual time knows no mishaps"
-            body = reply.body if isinstance(reply.body, bytes) else reply.body.read(0, len(reply.body))
-            headers = {"content-length": str(len(body))} | {
-                name.lower(): value for name, value in reply.headers.items()
-            }
+            headers, body = sent(reply)
             head = _HEAD + _size(headers)
             connection.down.offer(bytes(head))
             for start in range(0, len(body), _PIECE):
@@ -158,17 +155,23 @@ class LinkTransport:
     async def aclose(self) -> None:
         self._free.clear()
 
-    async def _answered(self, request: Request) -> Reply:
-        parts = urlsplit(request.url)
-        headers = {name.lower(): value for name, value in request.headers.items()}
-        return await self.core.answer(
-            ServerRequest(request.method, unquote(parts.path), headers, request.body or b"", parts.query, "10.0.0.1")
-        )
-
     def _connected(self) -> _Connection:
         loop = asyncio.get_running_loop()
         self._lines = self._lines or (_line(self.link, "up", loop), _line(self.link, "down", loop))
         return _Connection(self._lines, self.link, loop.time())
+
+
+def arrived(request: Request, *, without: str = "") -> ServerRequest:
+    """A request of the client's as the server has it; a header may be left out."""
+    parts = urlsplit(request.url)
+    headers = {name.lower(): value for name, value in request.headers.items() if name.lower() != without}
+    return ServerRequest(request.method, unquote(parts.path), headers, request.body or b"", parts.query, "10.0.0.1")
+
+
+def sent(reply: Reply) -> tuple[dict[str, str], bytes]:
+    """A reply of the server's as it leaves: its headers, in lower case and with the length, and its body."""
+    body = reply.body if isinstance(reply.body, bytes) else reply.body.read(0, len(reply.body))
+    return {"content-length": str(len(body))} | {name.lower(): value for name, value in reply.headers.items()}, body
 
 
 def _line(link: Link, way: str, loop: asyncio.AbstractEventLoop) -> Line:

@@ -10,15 +10,14 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from urllib.parse import unquote, urlsplit
 
+from benchmarks.virtual_link import ORIGIN, arrived, sent
 from kerio_mockserver.app import Core
 from kerio_mockserver.wire import Reply
-from kerio_mockserver.wire import Request as ServerRequest
 from kerio_resync.errors import Interrupted, ServerNonsense
 from kerio_resync.server.transport import Request, Response, Silence
 
-ORIGIN = "http://mail.test"
+__all__ = ["ORIGIN", "CoreResponse", "CoreTransport", "act_out"]
 
 
 async def nothing(request: Request) -> None:
@@ -61,12 +60,7 @@ class CoreTransport:
     @asynccontextmanager
     async def send(self, request: Request) -> AsyncIterator[Response]:
         await self.before(request)
-        parts = urlsplit(request.url)
-        headers = {name.lower(): value for name, value in request.headers.items()}
-        headers.pop("accept-encoding", None)
-        reply = await self.core.answer(
-            ServerRequest(request.method, unquote(parts.path), headers, request.body or b"", parts.query, "10.0.0.1")
-        )
+        reply = await self.core.answer(arrived(request, without="accept-encoding"))
         self.requests.append(reply.rpc)
         yield await act_out(reply, request.timeout)
 
@@ -76,8 +70,7 @@ class CoreTransport:
 
 async def act_out(reply: Reply, patience: float) -> CoreResponse:
     """The reply as it would reach a client that bears `patience` seconds of silence, with its mishap."""
-    body = reply.body if isinstance(reply.body, bytes) else reply.body.read(0, len(reply.body))
-    headers = {"content-length": str(len(body))} | {name.lower(): value for name, value in reply.headers.items()}
+    headers, body = sent(reply)
     response = CoreResponse(reply.status, headers, body)
     mishap = reply.mishap
     if mishap is None:

@@ -117,10 +117,11 @@ async def or_left_out(run: Run, folder: Folder) -> AsyncIterator[None]:
 
 async def _list(run: Run, folder: Folder, position: Position, *, limit: int, whole: bool) -> None:
     overlap = run.settings.overlap
-    before, held = set(position.tail), position.seen
-    async for page, after in list_folder(run.mailbox, folder, position, limit=limit, overlap=overlap, whole=whole):
-        fresh = [row for row in page.rows if row.id not in before]
-        before, held = set(after.tail), max(held, after.seen)
+    held = position.seen
+    async for page, fresh, after in list_folder(
+        run.mailbox, folder, position, limit=limit, overlap=overlap, whole=whole
+    ):
+        held = max(held, after.seen)
         for broken in page.malformed:
             await run.skip("item", broken.id, broken.reason)
         run.meter.listed(folder.id, fresh, done=False)

@@ -18,7 +18,7 @@ from collections.abc import AsyncIterator
 from dataclasses import asdict, dataclass, replace
 
 from kerio_resync.errors import ServerNonsense
-from kerio_resync.model import Folder, Page
+from kerio_resync.model import Folder, Listed, Page
 from kerio_resync.server.mailbox import Mailbox
 
 TAIL = 64  # ids kept as anchors: all of them would have to go between two pages before the listing starts over
@@ -112,8 +112,9 @@ def bound(folder: Folder, page: Page, position: Position, overlap: int) -> int:
 
 async def list_folder(
     mailbox: Mailbox, folder: Folder, position: Position, *, limit: int, overlap: int, whole: bool = False
-) -> AsyncIterator[tuple[Page, Position]]:
-    """Pages from `position` on, each with the position to store together with its rows; the last one is `done`.
+) -> AsyncIterator[tuple[Page, tuple[Listed, ...], Position]]:
+    """Pages from `position` on, each with those of its rows that the page before did not have, and with the position to
+    store together with its rows; the last one is `done`.
 
     Raises what `Mailbox.page` raises, and ServerNonsense (scope folder) for a list without end.
     """
@@ -123,8 +124,9 @@ async def list_folder(
     while not position.done:
         start = ask(position, overlap)
         page = await mailbox.page(folder, start, limit, whole=whole)
+        known = set(position.tail)
         position = advance(position, page, start=start, limit=limit, overlap=overlap, count=folder.count)
         allowed = max(allowed, bound(folder, page, position, overlap))
         if position.pages - first > allowed or position.laps > LAPS:
             raise ServerNonsense(f"the list of folder {folder.id} does not end", scope="folder")
-        yield page, position
+        yield page, tuple(row for row in page.rows if row.id not in known), position

@@ -79,13 +79,13 @@ async def _begin(run: Run, folders: Sequence[Folder]) -> int:
 
 async def _want_all(run: Run, folder: Folder, position: Position, round_: int) -> None:
     assert folder.kind is not None
-    before, held = set(position.tail), position.seen
-    async for page, after in list_folder(
+    held = position.seen
+    async for page, fresh, after in list_folder(
         run.mailbox, folder, position, limit=run.settings.page_size, overlap=run.settings.overlap
     ):
         await run.store.compare(folder.id, page.rows, round_)
-        run.meter.listed(folder.id, [row for row in page.rows if row.id not in before], done=after.done)
-        before, held = set(after.tail), max(held, after.seen)
+        run.meter.listed(folder.id, fresh, done=after.done)
+        held = max(held, after.seen)
         await run.store.put(Want(folder.id, folder.kind, page.rows))
         if not after.done:
             await run.store.put(PutPage(folder.id, (), position=after.to_bytes()))

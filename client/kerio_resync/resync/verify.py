@@ -87,11 +87,8 @@ async def compare_folders(
 
 
 async def _compare_folder(run: Run, folder: Folder, round_: int) -> AsyncIterator[tuple[int, list[Difference]]]:
-    before: set[str] = set()
     limit, overlap = run.settings.page_size, run.settings.overlap
-    async for page, after in list_folder(run.mailbox, folder, Position(), limit=limit, overlap=overlap):
-        fresh = [row for row in page.rows if row.id not in before]  # not what this page has in common with the last
-        before = set(after.tail)
+    async for _, fresh, _ in list_folder(run.mailbox, folder, Position(), limit=limit, overlap=overlap):
         odd = await run.store.compare(folder.id, fresh, round_)
         held = await run.store.watermarks([row.id for row in odd]) if odd else {}
         yield len(fresh), [Difference("stale" if row.id in held else "missing", folder, row) for row in odd]

@@ -218,7 +218,6 @@ class Download:
         data = parts[0] if len(parts) == 1 else b"".join(parts)
         self._state = State(start + len(data), self._state.etag, self._state.total)
         self._told = True
-        self._count()
         return Piece(start, data, self._state.total, self._state.etag)
 
     def _count(self) -> int:

@@ -214,7 +214,7 @@ class Limit:
 
     def _cut(self, factor: float, now: float) -> Limit:
         value = max(float(self.least), self.value * factor)
-        return replace(self, value=value, starting=False, opening=False, back=0.0, changed=now, window=Window())
+        return replace(self, value=value, starting=False, back=0.0, changed=now, window=Window())
 
 
 def blame(busy: float) -> float:

@@ -18,9 +18,24 @@ from kerio_resync.settings import Settings
 from tests.client.cache.world import FOLDERS, IDENTITY, filled
 
 
+class Scripted:
+    """Answers as told: by verb, what the next calls give; an exception is raised. `asked`: the verbs, in order."""
+
+    answers: dict[str, list[Any]]
+    asked: list[str]
+
+    def _answer(self, verb: str, otherwise: Any) -> Any:
+        self.asked.append(verb)
+        told = self.answers.get(verb)
+        found = told.pop(0) if told else otherwise
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+
 @dataclass
-class Mailbox:
-    """`answers`: by verb, what the next calls give instead; an exception is raised. `asked`: the verbs, in order."""
+class Mailbox(Scripted):
+    """A server that holds `items`, in the folders `there`."""
 
     items: dict[str, Item] = field(default_factory=dict)
     there: tuple[Folder, ...] = FOLDERS.folders
@@ -30,14 +45,6 @@ class Mailbox:
     arriving: int = 0
     wire_bytes: int = 0
     retries: int = 0
-
-    def _answer(self, verb: str, otherwise: Any) -> Any:
-        self.asked.append(verb)
-        told = self.answers.get(verb)
-        found = told.pop(0) if told else otherwise
-        if isinstance(found, Exception):
-            raise found
-        return found
 
     async def open(self) -> Identity:
         return self._answer("open", IDENTITY)  # type: ignore[no-any-return]

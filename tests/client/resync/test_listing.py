@@ -42,7 +42,7 @@ class Living:
 async def listing(living: Living, *, limit: int, overlap: int = 3, position: Position | None = None) -> set[int]:
     seen: set[int] = set()
     folder = Folder("f", "", "Inbox", "mail", count=len(living.ids))
-    async for each, _ in list_folder(living, folder, position or Position(), limit=limit, overlap=overlap):  # type: ignore[arg-type]
+    async for each, *_ in list_folder(living, folder, position or Position(), limit=limit, overlap=overlap):  # type: ignore[arg-type]
         seen |= {int(row.id) for row in each.rows}
     return seen
 

@@ -21,6 +21,7 @@ from kerio_resync.resync.replay import ALL, Names, Place, Replayed, bring_in, re
 from kerio_resync.resync.run import Run
 from kerio_resync.settings import Settings
 from tests.client.cache.world import FOLDERS, WORK, filled, mail
+from tests.client.resync.double import Scripted
 
 
 def change(uuid: str, action: str = "edit", item_id: str = "", **more: Any) -> Change:
@@ -103,19 +104,11 @@ def test_a_trace_survives() -> None:
 
 
 @dataclass
-class Scripted:
+class Server(Scripted):
     """A server that answers as told: by verb, the answers in their order; an exception is raised."""
 
     answers: dict[str, list[Any]] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
-
-    def _answer(self, verb: str, otherwise: Any) -> Any:
-        self.asked.append(verb)
-        told = self.answers.get(verb)
-        found = told.pop(0) if told else otherwise
-        if isinstance(found, Exception):
-            raise found
-        return found
 
     async def find(self, item: Item) -> tuple[str, ...]:
         return self._answer("find", ())  # type: ignore[no-any-return]
@@ -133,7 +126,7 @@ class Scripted:
         return (self._answer("move", Outcome(0, "M", 9)),)
 
 
-def replayed(folder: Path, server: Scripted, *changes: dict[str, Any]) -> tuple[Replayed, list[str], list[str], float]:
+def replayed(folder: Path, server: Server, *changes: dict[str, Any]) -> tuple[Replayed, list[str], list[str], float]:
     """What came of it, the changes' states, what was noticed, and the seconds it took."""
 
     async def work() -> tuple[Replayed, list[str], list[str], float]:
@@ -167,14 +160,14 @@ THERE = Details((mail("1", 5),))
 
 def test_one_that_is_told_no_id_is_looked_for(tmp_path: Path) -> None:
     there = replace(mail("N", 9, kind="note"), folder_id=WORK.id)
-    server = Scripted({"find": [(), ("N",)], "create": [Outcome(0, "", 0)], "by_ids": [Details((there,))]})
+    server = Server({"find": [(), ("N",)], "create": [Outcome(0, "", 0)], "by_ids": [Details((there,))]})
     found, states, _, _ = replayed(tmp_path, server, NOTE)
     assert (found.new, states) == ([("work", "note", "N", 9)], ["sent"])
     assert server.asked == ["find", "create", "find", "by_ids"]
 
 
 def test_what_is_done_is_done_whatever_the_server_says_afterwards(tmp_path: Path) -> None:
-    server = Scripted({"find": [(), Unreachable("gone")], "create": [Outcome(0, "", 0)]})
+    server = Server({"find": [(), Unreachable("gone")], "create": [Outcome(0, "", 0)]})
     found, states, problems, _ = replayed(tmp_path, server, NOTE, NOTE)
     assert (found.sent, states, problems) == (2, ["sent", "sent"], [])
     assert server.asked.count("create") == 2
@@ -182,14 +175,14 @@ def test_what_is_done_is_done_whatever_the_server_says_afterwards(tmp_path: Path
 
 def test_a_server_that_is_busy_with_the_item_is_asked_again(tmp_path: Path) -> None:
     busy = Outcome(0, error=Overloaded("reindexing"))
-    server = Scripted({"create": [busy] * 5})
+    server = Server({"create": [busy] * 5})
     found, states, _, took = replayed(tmp_path, server, NOTE)
     assert (found.sent, states, server.asked.count("create")) == (1, ["sent"], 6)
     assert took == 0.5 + 1 + 2 + 4 + 8
 
 
 def test_but_not_for_ever(tmp_path: Path) -> None:
-    server = Scripted({"create": [Outcome(0, error=Overloaded("reindexing"))] * 99})
+    server = Server({"create": [Outcome(0, error=Overloaded("reindexing"))] * 99})
     found, states, problems, took = replayed(tmp_path, server, NOTE, NOTE)
     assert (found.sent, found.pending, found.trouble, states) == (0, 2, "reindexing", ["pending", "pending"])
     assert "reindexing" in problems[-1]
@@ -198,33 +191,33 @@ def test_but_not_for_ever(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("error", [Unreachable("x"), Overloaded("x"), SessionExpired("x")])
 def test_trouble_leaves_it_pending(tmp_path: Path, error: Exception) -> None:
-    found, states, _, _ = replayed(tmp_path, Scripted({"create": [error]}), NOTE, NOTE)
+    found, states, _, _ = replayed(tmp_path, Server({"create": [error]}), NOTE, NOTE)
     assert (found.trouble, found.pending, states) == ("x", 2, ["pending", "pending"])
 
 
 def test_trouble_while_nobody_knows_leaves_it_unknown(tmp_path: Path) -> None:
-    server = Scripted({"create": [Interrupted("x")], "find": [(), Unreachable("y")]})
+    server = Server({"create": [Interrupted("x")], "find": [(), Unreachable("y")]})
     found, states, _, _ = replayed(tmp_path, server, NOTE)
     assert (found.trouble, states) == ("y", ["sending"])
 
 
 @pytest.mark.parametrize("answer", [ServerNonsense("?"), Outcome(0, error=ServerNonsense("?")), Interrupted("?")])
 def test_what_can_not_be_known_is_left_and_the_others_go_on(tmp_path: Path, answer: Any) -> None:
-    server = Scripted({"create": [answer] * 6})
+    server = Server({"create": [answer] * 6})
     found, states, problems, _ = replayed(tmp_path, server, NOTE, NOTE)
     assert (found.sent, found.pending, found.trouble, states) == (1, 1, "", ["sending", "sent"])
     assert "could not be settled" in problems[0]
 
 
 def test_what_can_not_be_looked_at_is_left(tmp_path: Path) -> None:
-    server = Scripted({"by_ids": [Details((), malformed=(Malformed("1", "no item"),))]})
+    server = Server({"by_ids": [Details((), malformed=(Malformed("1", "no item"),))]})
     found, states, _, _ = replayed(tmp_path, server, EDIT, EDIT, NOTE)
     assert (found.sent, states) == (1, ["pending", "pending", "sent"])  # what builds on it waits
     assert server.asked == ["by_ids", "find", "create"]
 
 
 def test_a_folder_that_may_not_be_looked_into_is_a_refusal(tmp_path: Path) -> None:
-    server = Scripted({"find": [FolderDenied("no", code=1003)]})
+    server = Server({"find": [FolderDenied("no", code=1003)]})
     found, states, problems, _ = replayed(tmp_path, server, NOTE)
     assert (found.refused, states) == (1, ["refused"])
     assert "no (code 1003)" in problems[0]
@@ -233,7 +226,7 @@ def test_a_folder_that_may_not_be_looked_into_is_a_refusal(tmp_path: Path) -> No
 @pytest.mark.parametrize("action", ["create", "edit"])
 def test_a_change_that_can_not_be_read_is_refused(tmp_path: Path, action: str) -> None:
     odd = {**EDIT, "action": action, "struct": b"[]"}
-    server = Scripted({"by_ids": [THERE]})
+    server = Server({"by_ids": [THERE]})
     found, states, problems, _ = replayed(tmp_path, server, odd)
     assert (found.refused, states) == (1, ["refused"])
     assert "can't be read" in problems[0]
@@ -241,7 +234,7 @@ def test_a_change_that_can_not_be_read_is_refused(tmp_path: Path, action: str) -
 
 
 def test_an_edit_whose_version_is_not_told_is_asked_for(tmp_path: Path) -> None:
-    server = Scripted(
+    server = Server(
         {"by_ids": [THERE, Details((mail("1", 12),)), Details((mail("1", 12),)), Details((mail("1", 14),))]}
     )
     found, states, _, _ = replayed(tmp_path, server, EDIT, {**EDIT, "struct": b'{"subject":"z"}'})
@@ -258,7 +251,7 @@ def test_an_attempt_tells_whether_it_asked(tmp_path: Path, answers: dict[str, li
         outbox = Outbox(store)
         name = await outbox.add("move", "mail", item_id="1", folder_id="inbox", target_id="work", watermark=5)
         (each,) = await outbox.list()
-        server = Scripted({"by_ids": [THERE], **answers})
+        server = Server({"by_ids": [THERE], **answers})
         attempt = Attempt(server, outbox, each, "1", 5)  # type: ignore[arg-type]
         with pytest.raises(Unknown if "move" in answers else Interrupted):
             await attempt.make()
@@ -275,7 +268,7 @@ async def test_one_that_bears_a_name_of_its_own_is_looked_for_by_it_and_by_its_c
     struct = b'{"subject":"x","headers":[{"type":"mhMessageID","value":"<own@example.com>"}]}'
     await outbox.add("create", "mail", folder_id="work", struct=struct)
     (each,) = await outbox.list()
-    server = Scripted({"find": [("alike", "both"), ("both", "named")], "by_ids": [THERE]})
+    server = Server({"find": [("alike", "both"), ("both", "named")], "by_ids": [THERE]})
     attempt = Attempt(server, outbox, each, "", 0)  # type: ignore[arg-type]
     assert await attempt.make() == Sent("N", "work", 9)
     assert attempt.trace is not None
