@@ -83,6 +83,11 @@ class Totals:
     attachment_bytes_wanted: int
     skipped: int
 
+    @property
+    def bytes_here(self) -> int:
+        """Of what the server told, how much is here. A mail's size is that of its attachments too."""
+        return max(self.attachment_bytes, self.item_bytes - self.attachment_bytes_wanted)
+
 
 @dataclass(frozen=True, slots=True)
 class StoredAttachment:

@@ -170,7 +170,7 @@ async def _resume(run: Run) -> None:
     run.held = sum(held.items.values())
     run.meter.resume(
         items=run.held, attachments=held.attachments, attachments_wanted=held.attachments_wanted,
-        stored=held.item_bytes + held.attachment_bytes, wanted=held.wanted, wanted_bytes=held.wanted_bytes,
+        stored=held.bytes_here, wanted=held.wanted, wanted_bytes=held.wanted_bytes,
         attached_wanted=held.attachment_bytes_wanted,
     )  # fmt: skip
 
@@ -179,7 +179,7 @@ async def _check_room(run: Run, quota: Quota) -> None:
     """NotEnoughSpace if what the server holds would not fit; what is already here counts."""
     told = max(sum(each.size for each in mirrored(run.folders.values())), 0) or quota.bytes
     held = await run.store.totals()
-    needed = int(max(0, told * OVERHEAD - held.item_bytes - held.attachment_bytes)) + RESERVE
+    needed = int(max(0, told * OVERHEAD - held.bytes_here)) + RESERVE
     free = shutil.disk_usage(run.settings.profile).free
     if needed > free:
         raise NotEnoughSpace(needed=needed, available=free, where=str(run.settings.profile))

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from kerio_resync.cache.facts import Apply, PutPage, Skip
+from kerio_resync.cache.facts import Apply, PutItems, PutPage, RestartAttachment, Skip
 from kerio_resync.cache.outbox import Outbox
 from kerio_resync.cache.store import Store
 from kerio_resync.errors import (
@@ -28,7 +28,7 @@ from kerio_resync.model import Outcome, Quota
 from kerio_resync.resync.rebuild import rebuild, single_error
 from kerio_resync.resync.report import Report
 from kerio_resync.settings import Settings
-from tests.client.cache.world import FOLDERS, attachment, filled, items, mail, names
+from tests.client.cache.world import FOLDERS, attachment, filled, items, mail, names, whole
 from tests.client.resync.double import Mailbox
 
 THERE = tuple(replace(each, count=2) if each.id == "inbox" else each for each in FOLDERS.folders)
@@ -101,6 +101,17 @@ async def test_the_quota_tells_where_folders_do_not(tmp_path: Path) -> None:
     with pytest.raises(NotEnoughSpace) as caught:
         await run(tmp_path, holding("a", quota=[Quota(0, 1 << 60)]))
     assert caught.value.needed > 1 << 60
+
+
+async def test_contents_that_are_here_are_counted_once(tmp_path: Path) -> None:
+    """A mail's size is that of its attachments too: neither the display nor the room takes both."""
+    attached = replace(mail("a", attached=(attachment("x", 900_000),)), size=1_000_000)
+    await (await filled(tmp_path / "cache.db", PutItems((attached,)), *whole(1, bytes(900_000)))).close()
+    store = await Store.open(tmp_path / "cache.db")
+    assert (await store.totals()).bytes_here == 1_000_000
+    await store.put(RestartAttachment(1))
+    assert (await store.totals()).bytes_here == 100_000
+    await store.close()
 
 
 def damage(path: Path) -> None:
