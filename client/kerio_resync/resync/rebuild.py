@@ -169,7 +169,8 @@ async def _resume(run: Run) -> None:
     held = await run.store.totals()
     run.held = sum(held.items.values())
     run.meter.resume(
-        items=run.held, attachments=held.attachments, attachments_wanted=held.attachments_wanted,
+        items=run.held, attachments=held.attachments - held.attachments_wanted,
+        attachments_wanted=held.attachments_wanted,
         stored=held.bytes_here, wanted=held.wanted, wanted_bytes=held.wanted_bytes,
         attached_wanted=held.attachment_bytes_wanted,
     )  # fmt: skip

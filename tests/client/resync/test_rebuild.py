@@ -23,7 +23,7 @@ from kerio_resync.errors import (
     ServerNonsense,
     Unreachable,
 )
-from kerio_resync.events import Event, Listener, Notice, Skipped
+from kerio_resync.events import Event, Listener, Notice, Progress, Skipped
 from kerio_resync.model import Outcome, Quota
 from kerio_resync.resync.rebuild import rebuild, single_error
 from kerio_resync.resync.report import Report
@@ -112,6 +112,15 @@ async def test_contents_that_are_here_are_counted_once(tmp_path: Path) -> None:
     await store.put(RestartAttachment(1))
     assert (await store.totals()).bytes_here == 100_000
     await store.close()
+
+
+async def test_attachments_that_an_earlier_run_left_wanted_are_counted_once(tmp_path: Path) -> None:
+    half = replace(mail("a"), attachments=(attachment("x", 5), attachment("y", 5)))
+    await (await filled(tmp_path / "cache.db.next", Apply("k"), PutItems((half,)), *whole(1, b"12345"))).close()
+    heard: list[Event] = []
+    await rebuild(settings(tmp_path), heard.append, mailbox=holding("a"))  # type: ignore[arg-type]
+    told = [(each.attachments_done, each.attachments_total) for each in heard if isinstance(each, Progress)]
+    assert told[0] == (1, 2)
 
 
 def damage(path: Path) -> None:
