@@ -2,8 +2,9 @@
 
 Time stands still while anything can happen: a callback that is ready, a socket to be read, work in a thread. It jumps
 to the next timer only when nothing is left but to wait. Work in threads is known of if it goes through
-`run_in_executor`, through `aiosqlite` (inside `database_counted`), or is said with `real_work`; without that, time
-would run ahead of the disk and every timeout would be a false one.
+`run_in_executor` or is said with `real_work`; without that, time would run ahead of it and every timeout would be a
+false one. `aiosqlite` needs no thread here: inside `run` its calls are made by the loop itself, in their order, so that
+the same run takes the same course each time; how long the disk takes is a number too.
 
 If nothing is ready, nothing is awaited from outside and no timer is set, nothing can ever happen: then the loop waits a
 few real seconds for a socket and raises `Stuck`, so that a test ends instead of hanging.
@@ -14,7 +15,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import selectors
+from collections import deque
 from collections.abc import Callable, Coroutine, Iterator
+from functools import partial
 from typing import Any, TypeVar
 from unittest import mock
 
@@ -82,49 +85,53 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         self.outstanding -= 1
 
 
-def run(main: Coroutine[Any, Any, T], *, start: float = 0.0) -> T:
-    """Runs `main` in virtual time to its end, its database work counted."""
-    with asyncio.Runner(loop_factory=lambda: VirtualLoop(start)) as runner, database_counted():
+def run(main: Coroutine[Any, Any, T], *, start: float = 0.0, disk: Callable[[], float] = lambda: 0.0) -> T:
+    """Runs `main` in virtual time to its end. `disk()` tells for each call of a database how many seconds it takes."""
+    with asyncio.Runner(loop_factory=lambda: VirtualLoop(start)) as runner, database_inside(disk):
         return runner.run(main)
 
 
 @contextlib.contextmanager
-def database_counted() -> Iterator[None]:
-    """Connections that `aiosqlite` opens inside count their calls as real work of a `VirtualLoop` that makes them.
-
-    A call counts until its result is on its way to the loop, also when nobody waits for it any more.
-    """
+def database_inside(disk: Callable[[], float]) -> Iterator[None]:
+    """Connections that `aiosqlite` opens inside make their calls in the loop, each `disk()` seconds after its turn."""
     from aiosqlite import core
 
-    with mock.patch.object(core, "SimpleQueue", _Counted):
+    with mock.patch.object(core, "SimpleQueue", partial(_Calls, disk)), mock.patch.object(core, "Thread", _NoThread):
         yield
 
 
-class _Counted:
-    """The queue between a connection and its thread: what was put and not yet done is outstanding.
+class _NoThread:
+    """What `aiosqlite` starts for each connection, and here is not needed."""
 
-    The thread takes the next call after it has handed over the result of the one before; that is when it is done.
-    """
+    def __init__(self, **_: object) -> None: ...
 
-    def __init__(self) -> None:
-        from queue import SimpleQueue
+    def start(self) -> None: ...
 
-        self._queue: SimpleQueue[Any] = SimpleQueue()
-        self._under_way: VirtualLoop | None = None
+
+class _Calls:
+    """Takes the calls of one connection and makes them one after another."""
+
+    def __init__(self, disk: Callable[[], float]) -> None:
+        self._disk = disk
+        self._waiting: deque[tuple[asyncio.Future[Any] | None, Callable[[], Any]]] = deque()
 
     def put_nowait(self, item: tuple[asyncio.Future[Any] | None, Callable[[], Any]]) -> None:
-        loop = item[0].get_loop() if item[0] is not None else None
-        counted = loop if isinstance(loop, VirtualLoop) else None
-        if counted is not None:
-            counted.outstanding += 1
-            last = getattr(item[1], "__name__", "") == "close_and_stop"  # after this the thread takes nothing more
-            if last and item[0] is not None:
-                item[0].add_done_callback(counted._done)
-                counted = None
-        self._queue.put((item, counted))
+        self._waiting.append(item)
+        if item[0] is None:  # the loop is gone: the connection is closed at once
+            self._make()
+        elif len(self._waiting) == 1:
+            item[0].get_loop().call_later(self._disk(), self._make)
 
-    def get(self) -> Any:
-        if self._under_way is not None:
-            self._under_way.call_soon_threadsafe(self._under_way._done, None)
-        item, self._under_way = self._queue.get()
-        return item
+    def _make(self) -> None:
+        future, call = self._waiting[0]
+        try:
+            result, error = call(), None
+        except BaseException as raised:  # it is the caller's, as from a thread
+            result, error = None, raised
+        self._waiting.popleft()
+        if future is None:
+            return
+        if not future.done():
+            future.set_exception(error) if error is not None else future.set_result(result)
+        if self._waiting:
+            future.get_loop().call_later(self._disk(), self._make)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import threading
 import time
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import aiosqlite
 import pytest
 
 from benchmarks import virtual_time
-from tests.virtual_time import Stuck, VirtualLoop, run
+from tests.virtual_time import Stuck, run
 
 
 def test_hours_pass_in_order_and_in_no_time() -> None:
@@ -51,45 +52,43 @@ def test_time_stands_still_while_a_thread_works() -> None:
     assert run(main()) == 0.0
 
 
-def test_time_stands_still_while_a_database_works(tmp_path: Path) -> None:
+def test_a_database_takes_the_time_that_it_is_said_to_take(tmp_path: Path) -> None:
     async def main() -> float:
-        async with asyncio.timeout(0.001), aiosqlite.connect(tmp_path / "db") as database:
+        async with aiosqlite.connect(tmp_path / "db") as database:
             await database.execute("create table t (n)")
             for n in range(50):
                 await database.execute("insert into t values (?)", (n,))
-                await database.commit()
-        await asyncio.sleep(100)
+            await database.commit()
         return asyncio.get_running_loop().time()
 
-    assert run(main()) == 100.0
+    threads = threading.active_count()
+    assert run(main(), disk=lambda: 1.0) == 55  # opening, the table, the rows, the commit, closing twice
+    assert threading.active_count() == threads
     assert sqlite3.connect(tmp_path / "db").execute("select count(*) from t").fetchone() == (50,)
 
 
-def test_a_cancelled_database_call_holds_time_until_it_is_done(tmp_path: Path) -> None:
-    async def main() -> tuple[int, int]:
-        loop = asyncio.get_running_loop()
-        assert isinstance(loop, VirtualLoop)
-        async with aiosqlite.connect(tmp_path / "db") as database:
-            slow = (
-                "with recursive n(i) as (select 1 union all select i + 1 from n where i < 200000) select max(i) from n"
-            )
-            task = asyncio.ensure_future(database.execute_fetchall(slow))
+def test_calls_of_a_database_are_made_in_their_order_also_when_nobody_waits(tmp_path: Path) -> None:
+    async def main() -> list[int]:
+        async with aiosqlite.connect(":memory:") as database:
+            await database.execute("create table t (n)")
+            told = [asyncio.ensure_future(database.execute("insert into t values (?)", (n,))) for n in range(4)]
             await asyncio.sleep(0)
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
-            during = loop.outstanding
-            await asyncio.sleep(1)
-            return during, loop.outstanding
+            told[1].cancel()
+            rows = await database.execute_fetchall("select n from t order by rowid")
+            with pytest.raises(sqlite3.OperationalError):
+                await database.execute("select nothing")
+            return [n for (n,) in rows]
 
-    during, after = run(main())
-    assert during >= 1  # the thread may not yet have told of the call before
-    assert after == 0
+    delays = iter(range(100, 0, -1))
+    assert run(main(), disk=lambda: float(next(delays))) == [0, 1, 2, 3]
 
 
-def test_outside_the_counting_the_driver_is_as_it_was() -> None:
+def test_outside_a_run_the_driver_is_as_it_was() -> None:
+    async def main() -> bool:
+        return aiosqlite.core.SimpleQueue is before
+
     before = aiosqlite.core.SimpleQueue
-    with virtual_time.database_counted():
-        assert aiosqlite.core.SimpleQueue is not before
+    assert not run(main())
     assert aiosqlite.core.SimpleQueue is before
 
 

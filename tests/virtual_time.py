@@ -1,5 +1,5 @@
 """Virtual time for tests: the loop of `benchmarks.virtual_time`, which has the one implementation."""
 
-from benchmarks.virtual_time import Stuck, VirtualLoop, database_counted, run
+from benchmarks.virtual_time import Stuck, VirtualLoop, run
 
-__all__ = ["Stuck", "VirtualLoop", "database_counted", "run"]
+__all__ = ["Stuck", "VirtualLoop", "run"]

@@ -81,7 +81,7 @@ class World:
         async def work(mailbox: KerioMailbox) -> None:
             self.report = await rebuild(with_these, listen, mailbox=mailbox, clock=asyncio.get_running_loop().time)
 
-        return virtual_time.run(self._live(work, listen, with_these), start=self.now)
+        return virtual_time.run(self._live(work, listen, with_these), start=self.now, disk=self._disk())
 
     def verify(self, listen: Listener = nobody, **how: bool) -> Ending:
         """One verification, to its end (then `verdict` is what came of it) or its death."""
@@ -91,7 +91,12 @@ class World:
         async def work(mailbox: KerioMailbox) -> None:
             self.verdict = await verify(settings, listen, mailbox=mailbox, **how)
 
-        return virtual_time.run(self._live(work, listen, settings), start=self.now)
+        return virtual_time.run(self._live(work, listen, settings), start=self.now, disk=self._disk())
+
+    def _disk(self) -> Callable[[], float]:
+        """Seconds that each call of the database takes: mostly none, now and then up to a second, by the seed."""
+        rng = random.Random(f"disk {self.seed}/{self.now}")
+        return lambda: rng.random() if rng.random() < 0.1 else 0.0
 
     async def _live(
         self, work: Callable[[KerioMailbox], Coroutine[Any, Any, None]], listen: Listener, settings: Settings
