@@ -2,7 +2,8 @@
 
 A download that was cut, in this run or an earlier one, goes on where its committed bytes end if the server honours
 that, and starts again if it doesn't. A content whose length is not what its struct says is fetched once more; if the
-second copy is the same, it is the struct that is wrong, and the content is kept.
+second copy is the same, it is the struct that is wrong, and the content is kept. An empty one is kept only if its
+struct says so: a server in trouble sends nothing as readily as twice the same page.
 """
 
 from __future__ import annotations
@@ -30,12 +31,15 @@ async def fetch_content(run: Run, wanted: WantedAttachment) -> None:
     """Brings one attachment in whole, or leaves it out by name."""
     try:
         first = await _download(run, wanted, wanted.received, wanted.etag)
-        expected = wanted.attachment.size
-        if expected is not None and wanted.attachment.role == "attachment" and first.size != expected:
+        if not _as_said(wanted, first):
             await run.store.put(RestartAttachment(wanted.key))
             second = await _download(run, wanted, 0, "")
-            if not second.same(first) and second.size != expected:
-                raise ServerNonsense(f"its length is {second.size} bytes, then another, and should be {expected}")
+            if not _as_said(wanted, second):
+                if not second.size:
+                    raise ServerNonsense("the server sends nothing for it")
+                if not second.same(first):
+                    said = wanted.attachment.size
+                    raise ServerNonsense(f"its length is {second.size} bytes, then another, and should be {said}")
             first = second
         await _keep(run, wanted, first)
         run.nonsense = 0
@@ -63,6 +67,13 @@ class _Fetched:
 
     def same(self, other: _Fetched) -> bool:
         return (self.sha256, self.size) == (other.sha256, other.size)
+
+
+def _as_said(wanted: WantedAttachment, fetched: _Fetched) -> bool:
+    """Whether the length is what the struct says; of a photo, whose struct says none, that there is anything."""
+    if wanted.attachment.role == "photo" or wanted.attachment.size is None:
+        return fetched.size > 0
+    return fetched.size == wanted.attachment.size
 
 
 async def _keep(run: Run, wanted: WantedAttachment, fetched: _Fetched) -> None:

@@ -80,6 +80,18 @@ async def test_a_length_that_is_another_each_time(tmp_path: Path) -> None:
     assert [each.reason for each in skipped] == [found[2]]
 
 
+@pytest.mark.parametrize("size", [5, None])
+async def test_nothing_is_not_taken_for_the_contents(tmp_path: Path, size: int | None) -> None:
+    assert await fetched(tmp_path, [], [Piece(0, b"12345")], size=size) == (("done", b"12345", ""), [])
+
+
+@pytest.mark.parametrize("size", [5, None])
+async def test_nothing_twice_is_left_out_by_name(tmp_path: Path, size: int | None) -> None:
+    found, skipped = await fetched(tmp_path, [], [], size=size)
+    assert found == ("failed", b"", "the server sends nothing for it")
+    assert [each.reason for each in skipped] == [found[2]]
+
+
 async def test_gone(tmp_path: Path) -> None:
     found, skipped = await fetched(tmp_path, ItemGone("gone"))
     assert (found[0], skipped) == ("failed", [])  # if its item is gone too, the change feed says so
