@@ -130,13 +130,19 @@ class World:
             self.now = loop.time() + 1
         return "done"
 
-    def differences(self) -> list[str]:
-        """Lines of the two digests that are not in both; [] if cache and server hold the same."""
+    def differences(self, *, everything: bool = False) -> list[str]:
+        """Lines of the two digests that are not in both; [] if cache and server hold the same.
+
+        `everything`: what others share is compared too.
+        """
 
         async def ours() -> list[str]:
             return [line async for line in digest(self.settings())]
 
-        mine, theirs = set(asyncio.run(ours())), {line.rstrip("\n") for line in self.store.digest()}
+        mine, theirs = (
+            set(asyncio.run(ours())),
+            {line.rstrip("\n") for line in self.store.digest(everything=everything)},
+        )
         return sorted(f"here  {line}" for line in mine - theirs) + sorted(f"there {line}" for line in theirs - mine)
 
 

@@ -16,8 +16,7 @@ from kerio_resync.errors import KeyExpired, ServerNonsense
 from kerio_resync.model import Change, Folder, Kind, Listed
 from kerio_resync.resync.attachments import fetch_contents
 from kerio_resync.resync.details import fetch_details
-from kerio_resync.resync.folders import list_into, refresh_folders
-from kerio_resync.resync.listing import Position
+from kerio_resync.resync.folders import list_new_folders
 from kerio_resync.resync.run import Run
 
 SYNC_KEY = "sync_key"
@@ -105,10 +104,7 @@ async def catch_up(run: Run) -> int:
 
 async def _apply(run: Run, changes: Sequence[Change], key: str) -> None:
     if names_unknown_folder(changes, run.folders):
-        new = await refresh_folders(run)
-        run.meter.folders_found(len(new))
-        for folder in new:
-            await list_into(run, folder, Position())
+        await list_new_folders(run)
     todo = plan(changes, run.folders)
     if run.copied:  # what moved may have changed before that: it comes anew, contents and all
         todo = replace(todo, forget=(*todo.forget, *(old for old, _, _ in todo.moved)), moved=())

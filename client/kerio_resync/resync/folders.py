@@ -86,6 +86,14 @@ async def refresh_folders(run: Run) -> list[Folder]:
     return [each for each in mirrored(sound) if each.id not in listed]
 
 
+async def list_new_folders(run: Run) -> None:
+    """Asks for the folders once more, and lists those that are new."""
+    new = await refresh_folders(run)
+    run.meter.folders_found(len(new))
+    for folder in new:
+        await list_into(run, folder, Position())
+
+
 async def list_into(run: Run, folder: Folder, position: Position) -> None:
     """Lists a folder to its end, each page stored with the position after it. Mails become wanted, others come whole.
     It is left out by name if it can't be listed."""

@@ -12,8 +12,7 @@ from kerio_resync.cache.facts import Apply, SetMeta
 from kerio_resync.errors import KeyExpired, ServerNonsense, VerificationFailed
 from kerio_resync.events import PhaseChanged
 from kerio_resync.resync.catchup import catch_up, drain, new_key
-from kerio_resync.resync.folders import list_into, refresh_folders
-from kerio_resync.resync.listing import Position
+from kerio_resync.resync.folders import list_new_folders
 from kerio_resync.resync.run import Run
 from kerio_resync.resync.verify import relist
 
@@ -71,8 +70,7 @@ async def _accept(run: Run) -> None:
 async def _compare(run: Run) -> int:
     """Lists everything again; what disagrees is wanted then. Returns how many rows that were."""
     run.listen(PhaseChanged("verify"))
-    for folder in await refresh_folders(run):
-        await list_into(run, folder, Position())
+    await list_new_folders(run)
     return await relist(run)
 
 

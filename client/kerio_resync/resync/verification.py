@@ -23,8 +23,7 @@ from kerio_resync.errors import (
 from kerio_resync.events import PhaseChanged
 from kerio_resync.model import Attachment, Details, Folder, Item, Kind, Listed
 from kerio_resync.resync.catchup import drain
-from kerio_resync.resync.folders import list_into, mirrored, refresh_folders, without_loops
-from kerio_resync.resync.listing import Position
+from kerio_resync.resync.folders import list_new_folders, mirrored, without_loops
 from kerio_resync.resync.run import Run
 from kerio_resync.resync.settle import bring_up_to_date
 from kerio_resync.resync.verify import NAMED, Difference, Verdict, compare_folders, explained, want
@@ -74,8 +73,7 @@ class Check:
     async def mend(self) -> None:
         """Fetches what differs. What is damaged beyond that stays."""
         run = self.run
-        for folder in await refresh_folders(run):
-            await list_into(run, folder, Position())
+        await list_new_folders(run)
         by_folder: dict[str, list[Listed]] = {}
         for each in self.found:
             by_folder.setdefault(each.folder.id, []).append(each.row)

@@ -9,8 +9,11 @@ bytes that are before it on the link. Only the second one hurts the people in fr
 some body being on its way all the time (`Sample.busy`): then the excess is the link's, and judged apart, mildly, since
 a slow link wants its round trip times rate in flight, and no more. The first differs by call and size, so each class of
 replies has its own unit, learnt once, and a window's index is its waits in such units. What the index was is
-remembered for each level of the limit; the least of the levels up to the present one is the floor. A floor of an hour
-ago says little about a server's afternoon, so once it is `STALE` the limit dips for one window to look at it afresh.
+remembered for each level of the limit; the least of the levels up to the present one is the floor. The first one is
+looked for as soon as waits turn out to vary: who begins on a busy server has never seen it idle. A floor of an hour ago
+says little about a server's afternoon, so once it is `STALE` the limit dips for one window to look at it afresh; what
+was known then counts as two more, since one look alone is off by a tenth. Between growing and being cut the limit is
+led to where waits are `AIM` times the floor: going back and forth costs users as much as the peaks, and throughput too.
 Ideas: TCP Vegas; Netflix's concurrency-limits (Vegas, Gradient2); BBR for the dips.
 """
 
@@ -28,12 +31,13 @@ WINDOW = 80  # replies; the mean of 80 exponential times still scatters by a nin
 SHORT = 4  # replies where waits are those of the way
 LOOK = 80  # replies that a look at the floor takes
 HIGH = 1.5  # a window this many times the floor is a queue
-AIM = 1.25  # what a cut aims at
+AIM = 1.25  # where the limit is led: below that it may grow, above that it is drawn back
 LOUD = 2.0  # a window this many times the floor is one, whatever those before it were
-LOW = 1.18  # a window below this may be grown upon
 STEP = 0.25  # what is added at once when there were few, so that it takes four quiet windows for one more
 DROP = 0.7  # what a refusal leaves of the limit
 DIP = 0.25  # what a look at the floor leaves of it
+DEEP = 2.0  # and at most this
+KEPT = 2 * LOOK  # replies that a level's record counts for at the next look
 STALE = 180.0  # seconds after which the floor is looked at afresh
 STEADY = 1.25  # waits below so many times the least are those of the way: there is no floor to look for
 LINK_FULL = 1.0  # seconds of our own bytes before a reply: the link has enough to do
@@ -166,14 +170,15 @@ class Limit:
         if self.starting and self.opening:
             return kept
         steady = self._is_steady
-        unsure = now - self.looked > STALE and not (self.starting and pressure < HIGH)
-        if unsure and not steady and self.slots > 1:
+        if now - self.looked > STALE and not steady and self.slots > 1:
             return kept._dipped(now)
         if pressure > HIGH and not steady:
             return kept._cut(max(AIM / pressure, 0.5), now)
         if link > LINK_LONG:
             return kept._cut(DROP, now)
-        easy = (pressure < LOW or steady) and link < LINK_FULL
+        if pressure > AIM and not steady and not self.starting:
+            return kept._drawn(AIM / pressure, now)
+        easy = (pressure <= AIM or steady) and link < LINK_FULL
         # calls that are all new look like no queue whatever they wait for
         telling = steady or 2 * window.familiar > window.replies or self.value <= FIRST
         if easy and telling and window.used >= self.slots:
@@ -193,24 +198,29 @@ class Limit:
         return max(SHORT, self.slots) if self._is_steady else max(WINDOW, self.slots)
 
     def _dipped(self, now: float) -> Limit:
-        """Looks at the floor afresh; what was known of lower levels is out of date."""
-        value = max(float(self.least), self.value * DIP)
-        level = round(2 * log2(self.slots))
-        kept = {level: self.records[level]} if level in self.records else {}
-        return replace(self, value=value, back=self.value, changed=now, looked=now, records=kept, starting=False)
+        """Looks at the floor afresh, low enough to see it; what was known of the levels counts for less from now on."""
+        value = max(float(self.least), min(self.value * DIP, DEEP))
+        faded = {level: replace(each, replies=min(each.replies, KEPT)) for level, each in self.records.items()}
+        return replace(self, value=value, back=self.value, changed=now, looked=now, records=faded)
 
     def _returned(self, floor: float, now: float) -> Limit:
         """Back to where the dip began, or to what that turns out to be worth beside the floor."""
         before = self.records.get(round(2 * log2(max(1.0, self.back))))
         pressure = before.index / floor if before else 1.0
         value = self.back * (min(1.0, AIM / pressure) if pressure > HIGH else 1.0)
-        return replace(self, value=max(self.value, value), back=0.0, changed=now)
+        starting = self.starting and pressure <= AIM
+        return replace(self, value=max(self.value, value), back=0.0, changed=now, starting=starting)
 
     def _grown(self, now: float, *, at_once: bool) -> Limit:
         value = self.value * 2 if at_once else max(self.value + STEP, self.value * 1.1)
         if min(value, self.most) == self.value:
             return self
         return replace(self, value=min(value, float(self.most)), changed=now)
+
+    def _drawn(self, factor: float, now: float) -> Limit:
+        """Nearer to where the index is `AIM` times the floor. The fraction counts: it decides how soon a slot goes."""
+        drawn = replace(self, value=max(self.value * factor, float(self.least)))
+        return drawn if drawn.slots == self.slots else replace(drawn, changed=now)
 
     def _cut(self, factor: float, now: float) -> Limit:
         value = max(float(self.least), self.value * factor)

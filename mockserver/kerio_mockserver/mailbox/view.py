@@ -123,9 +123,12 @@ class View:
             "percentLimitForWarning": 90,
         }
 
-    def digest(self) -> Iterator[str]:
-        """Sorted lines `kind id watermark sha256` with their line ends, of the own mailbox; see `digest.py`."""
-        return digest.lines(self.tree.of("own"))
+    def digest(self, *, everything: bool = False) -> Iterator[str]:
+        """Sorted lines `kind id watermark sha256` with their line ends, of the own mailbox; see `digest.py`.
+
+        `everything`: of the shared mailboxes and the public folders too.
+        """
+        return digest.lines(self.tree.shelves.values() if everything else self.tree.of("own"))
 
     def _used(self) -> tuple[int, int]:
         """Items and bytes in the own mailbox."""
