@@ -89,6 +89,7 @@ class _LinkResponse:
     size: int
     inbox: _Inbox
     first: bytes
+    set_up: float
     wire_bytes: int = 0
 
     async def read(self, limit: int) -> bytes:
@@ -126,6 +127,7 @@ class LinkTransport:
     async def send(self, request: Request) -> AsyncIterator[Response]:
         self._room = self._room or asyncio.Semaphore(self.connections)
         async with self._room, self._counted():
+            set_up = 0.0 if self._free else self.link.setup_s
             connection = self._free.pop() if self._free else self._connected()
             up, down = connection.inboxes
             asked = _HEAD + len(request.url) + _size(request.headers) + len(request.body or b"")
@@ -138,7 +140,8 @@ class LinkTransport:
             connection.down.offer(bytes(head))
             for start in range(0, len(body), _PIECE):
                 connection.down.offer(body[start : start + _PIECE])
-            response = _LinkResponse(reply.status, headers, len(body), down, await connection.arrived(down, head))
+            first = await connection.arrived(down, head)
+            response = _LinkResponse(reply.status, headers, len(body), down, first, set_up)
             yield response
             if response.wire_bytes == response.size:
                 self._free.append(connection)

@@ -20,6 +20,7 @@ class RouterResponse:
         self.status = status
         self.headers = headers
         self.wire_bytes = 0
+        self.set_up = 0.0
         self._raw = raw
 
     async def read(self, limit: int) -> bytes:

@@ -31,6 +31,7 @@ class CoreResponse:
     body: bytes
     cut: int | None = None
     wire_bytes: int = 0
+    set_up: float = 0.0
 
     async def read(self, limit: int) -> bytes:
         parts = [each async for each in self.chunks()]

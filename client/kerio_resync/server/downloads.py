@@ -169,7 +169,7 @@ class Download:
         sending = self._caller.transport.send(Request("GET", self._url, headers, timeout=self._caller.timeout))
         response = await sending.__aenter__()
         self._sending, self._response, self._counted = sending, response, 0
-        slot.answered()
+        slot.answered(response.set_up)
         if response.status not in (200, 206, 416):
             raise await self._refusal(response)
         if is_error_page(self._attachment, response.status, response.headers):

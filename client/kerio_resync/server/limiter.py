@@ -152,10 +152,14 @@ class Limiter:
 
 
 class Slot:
-    """One attempt. Call `answered` when the reply's head is there, `complete` once its body is, with its bytes."""
+    """One attempt. Call `answered` when the reply's head is there, `complete` once its body is, with its bytes.
+
+    `waited`: seconds until the head came, without those that went into a connection.
+    """
 
     __slots__ = (
         "_answered", "_before", "_busy", "_coming", "_download", "_limiter", "_size", "_started", "_used", "kind",
+        "waited",
     )  # fmt: skip
 
     def __init__(self, limiter: Limiter, kind: str, *, download: bool) -> None:
@@ -163,6 +167,7 @@ class Slot:
         self._download = download
         self.kind = kind
         self._answered: float | None = None
+        self.waited = 0.0
         self._coming = False
         self._busy = 0.0
         self._size = 0
@@ -175,13 +180,15 @@ class Slot:
         self._before = limiter.meter.busy(self._started)
         return self
 
-    def answered(self) -> None:
+    def answered(self, set_up: float = 0.0) -> None:
+        """`set_up`: seconds that went into the connection."""
         limiter = self._limiter
         self._answered = now = limiter.now()
-        wait = now - self._started
-        if wait > 0:
-            self._busy = min(1.0, (limiter.meter.busy(now) - self._before) / wait)
-        limiter.least_wait = min(limiter.least_wait, wait)
+        passed = now - self._started
+        self.waited = max(0.0, passed - set_up)
+        if passed > 0:
+            self._busy = min(1.0, (limiter.meter.busy(now) - self._before) / passed)
+        limiter.least_wait = min(limiter.least_wait, self.waited)
         limiter.meter.began(now)
         self._coming = True
 
@@ -190,7 +197,7 @@ class Slot:
         """Seconds until the head came that neither the way nor our own bodies explain: the server's queue and work."""
         if self._answered is None:
             return 0.0
-        return max(0.0, self._answered - self._started - self._limiter.least_wait) * (1.0 - blame(self._busy))
+        return max(0.0, self.waited - self._limiter.least_wait) * (1.0 - blame(self._busy))
 
     def complete(self, size: int) -> None:
         """`size` of the body as it travelled."""
@@ -216,7 +223,7 @@ class Slot:
                 outcome,
                 started=self._started,
                 now=limiter.now(),
-                wait=(self._answered or self._started) - self._started,
+                wait=self.waited,
                 busy=self._busy,
                 used=self._used,
                 full=limiter.in_flight >= limiter.limit.slots,

@@ -174,7 +174,7 @@ class Caller:
         headers = {**_HEADERS, "Accept-Encoding": self.limiter.meter.accept(), **proof}
         start = self.limiter.now()
         async with self.transport.send(Request("POST", url, headers, body, self.timeout)) as response:
-            slot.answered()
+            slot.answered(response.set_up)
             self._coming[slot] = response
             try:
                 data = await response.read(limit)
@@ -182,7 +182,7 @@ class Caller:
                 del self._coming[slot]
                 self.wire_bytes += response.wire_bytes
         slot.complete(response.wire_bytes)
-        seconds = max(0.0, self.limiter.now() - start - self.limiter.least_wait)
+        seconds = max(0.0, self.limiter.now() - start - response.set_up - self.limiter.least_wait)
         replied = response.headers
         result, canonical = judged(method, response.status, replied, data, idempotent=idempotent)
         cookies = replied.get("set-cookie", "")

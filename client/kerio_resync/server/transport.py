@@ -16,6 +16,7 @@ from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Protocol
 from urllib.parse import urljoin, urlsplit
 
@@ -52,7 +53,8 @@ class Request:
 
 
 class Response(Protocol):
-    """An answer whose head has arrived. `wire_bytes`: body bytes as they travelled, so far.
+    """An answer whose head has arrived. `wire_bytes`: body bytes as they travelled, so far. `set_up`: the seconds that
+    went by until there was a connection for it, 0 on one that was there.
 
     `headers` has lower-case names; what comes several times is joined by ", ", but `set-cookie` by newlines.
     """
@@ -60,6 +62,7 @@ class Response(Protocol):
     status: int
     headers: Mapping[str, str]
     wire_bytes: int
+    set_up: float
 
     async def read(self, limit: int) -> bytes:
         """The whole body, decoded; TooLong once it is longer than `limit` bytes, Interrupted if it is cut short."""
@@ -120,7 +123,7 @@ class AioTransport:
     def send(self, request: Request) -> AbstractAsyncContextManager[Response]:
         return _Sending(self, request)
 
-    async def _dispatch(self, request: Request) -> aiohttp.ClientResponse:
+    async def _dispatch(self, request: Request, way: _Way) -> aiohttp.ClientResponse:
         """The reply's head, translated errors, no redirects; to be released by the caller."""
         session = self._session or self._opened(request.url)
         limits = self._limits.get(request.timeout)
@@ -136,6 +139,7 @@ class AioTransport:
                     data=request.body,
                     allow_redirects=False,
                     timeout=limits,
+                    trace_request_ctx=way,
                 )
         except _FOREIGN as error:
             raise translated(error, request) from error
@@ -157,12 +161,38 @@ class AioTransport:
         connector = aiohttp.TCPConnector(limit=self._connections, ssl=trust, keepalive_timeout=KEEP_ALIVE)
         self._session = aiohttp.ClientSession(
             connector=connector,
+            trace_configs=[_watched()],
             auto_decompress=False,
             cookie_jar=aiohttp.DummyCookieJar(),
             read_bufsize=self._throttle.most if self._throttle else BUFFER,
             skip_auto_headers=("User-Agent", "Accept-Encoding"),
         )
         return self._session
+
+
+class _Way:
+    """How long it took until there was a connection for a request."""
+
+    __slots__ = ("began", "set_up")
+
+    def __init__(self) -> None:
+        self.began = self.set_up = 0.0
+
+
+def _watched() -> aiohttp.TraceConfig:
+    """Tells each request's `_Way` when its connection is being made."""
+
+    async def begins(_: aiohttp.ClientSession, context: SimpleNamespace, __: object) -> None:
+        context.trace_request_ctx.began = asyncio.get_running_loop().time()
+
+    async def ends(_: aiohttp.ClientSession, context: SimpleNamespace, __: object) -> None:
+        way = context.trace_request_ctx
+        way.set_up = asyncio.get_running_loop().time() - way.began
+
+    config = aiohttp.TraceConfig()
+    config.on_connection_create_start.append(begins)
+    config.on_connection_create_end.append(ends)
+    return config
 
 
 class _Sending:
@@ -176,9 +206,10 @@ class _Sending:
 
     async def __aenter__(self) -> Response:
         by, request = self._by, self._request
-        self._raw = await by._dispatch(request)
+        way = _Way()
+        self._raw = await by._dispatch(request, way)
         self._share = by._room.share()
-        return _AioResponse(self._raw, request, by._meter, by._throttle, self._share)
+        return _AioResponse(self._raw, request, by._meter, by._throttle, self._share, way.set_up)
 
     async def __aexit__(self, *_: object) -> None:
         self._share.end()
@@ -218,12 +249,19 @@ class _AioResponse:
         "_share",
         "_throttle",
         "headers",
+        "set_up",
         "status",
         "wire_bytes",
     )
 
     def __init__(
-        self, raw: aiohttp.ClientResponse, request: Request, meter: Meter, throttle: Throttle | None, share: Share
+        self,
+        raw: aiohttp.ClientResponse,
+        request: Request,
+        meter: Meter,
+        throttle: Throttle | None,
+        share: Share,
+        set_up: float,
     ) -> None:
         self._raw = raw
         self._request = request
@@ -235,6 +273,7 @@ class _AioResponse:
         self._due = TRICKLE * request.timeout
         self.status = raw.status
         self.wire_bytes = 0
+        self.set_up = set_up
         self.headers: Mapping[str, str] = _Headers(raw.headers)
 
     async def read(self, limit: int) -> bytes:

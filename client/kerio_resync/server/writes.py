@@ -83,7 +83,7 @@ async def upload(caller: Caller, name: str, content_type: str, chunks: AsyncIter
             }
             request = Request("POST", url, headers, body, caller.timeout)
             async with caller.transport.send(request) as response:
-                slot.answered()
+                slot.answered(response.set_up)
                 data = await response.read(SMALL)
                 caller.wire_bytes += response.wire_bytes
                 slot.complete(response.wire_bytes)

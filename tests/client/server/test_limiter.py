@@ -224,6 +224,24 @@ def test_a_timer_that_is_early_by_the_clock_does_not_end_a_pause() -> None:
     assert run(main()) == 10.25
 
 
+def test_making_a_connection_is_no_wait_for_the_server() -> None:
+    async def main() -> tuple[float, float, bool]:
+        limiter = Limiter(Limit(value=4.0))
+
+        async def work(set_up: float) -> None:
+            async with limiter.slot("get") as slot:
+                await asyncio.sleep(set_up + 0.5)
+                slot.answered(set_up)
+                await asyncio.sleep(0)
+                assert slot.held == 0.0
+
+        for _ in range(3):  # the first ones on new connections, each twice as long as the way
+            await asyncio.gather(*(work(0.5) for _ in range(4)), *(work(0.0) for _ in range(4)))
+        return limiter.least_wait, limiter.limit.way, limiter.limit.opening
+
+    assert run(main()) == (0.5, 0.5, True)
+
+
 def test_a_server_holds_nothing_before_it_has_answered() -> None:
     async def main() -> None:
         limiter = fixed(2)

@@ -133,6 +133,23 @@ async def test_what_goes_out_is_what_was_asked_for() -> None:
     assert not [line for line in lines if line.startswith(("User-Agent", "Accept-Encoding"))]
 
 
+async def test_only_the_first_reply_on_a_connection_waited_for_it() -> None:
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(body(b"{}"))
+
+    transport, took = AioTransport(), []
+    async with serving(handler) as url:
+        try:
+            for _ in range(3):
+                async with transport.send(Request("GET", url + "/x")) as response:
+                    await response.read(100)
+                    took.append(response.set_up)
+        finally:
+            await transport.aclose()
+    assert took[0] > 0
+    assert took[1:] == [0.0, 0.0]
+
+
 async def test_connections_are_kept_and_do_not_wait_for_small_packets() -> None:
     peers: set[object] = set()
     transport = AioTransport()
