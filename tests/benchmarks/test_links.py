@@ -10,7 +10,18 @@ from benchmarks import links, packets
 
 TIMES = {"relay": [5.0, 6.0], "packets": [5.0, 5.0], "ratios": [1.0, 1.2], "ok": False}
 RESULTS = {
-    "cells": [{"mbit": 10, "rtt": 0.05, "delay": 0.0503, "rates": [1.0, 0.99], "off": 0.01, "ok": True, "tries": 1}],
+    "cells": [
+        {
+            "mbit": 10,
+            "rtt": 0.05,
+            "direct": 0.0004,
+            "delay": 0.0503,
+            "rates": [1.0, 0.99],
+            "off": 0.01,
+            "ok": True,
+            "tries": 1,
+        }
+    ],
     "packets": [
         {
             "mbit": 10,
@@ -37,7 +48,7 @@ def test_the_report_names_what_is_off() -> None:
     text = links.report(RESULTS)
     assert "within 3%: yes" in text
     assert "within 10%: NO" in text
-    assert "| 10 | 50 ms | 50.30 ms | 10.00 (100.0%) | 9.90 (99.0%) |" in text
+    assert "| 10 | 50 ms | 50.30 ms | 0.40 ms | 10.00 (100.0%) | 9.90 (99.0%) |" in text
     assert "| 10 | 50 ms | 1,000 | 8 | 6.00 s | 5.00 s | 1.200 |" in text
 
 
