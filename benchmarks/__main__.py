@@ -12,6 +12,7 @@ import asyncio
 import importlib
 import importlib.util
 import inspect
+import os
 import sys
 import time
 from pathlib import Path
@@ -111,25 +112,53 @@ def draw(module: ModuleType, results: dict[str, Any], path: Path) -> None:
 
 
 def write_legacy(arguments: list[str]) -> int:
-    """`python -m benchmarks legacy FILE`: a database of the old format, to try an upgrade on."""
+    """`python -m benchmarks legacy --out FILE`: a database of the old format, to try an upgrade on."""
     made = argparse.ArgumentParser(prog="python -m benchmarks legacy", description="Writes a database of format 7.1.")
-    made.add_argument("file", type=Path)
-    made.add_argument("--mails", type=int, default=10_000, metavar="N")
-    made.add_argument("--mean-bytes", type=int, default=25_000, metavar="N", help="of a mail, attachments included")
-    made.add_argument("--pending", type=int, default=3, metavar="N", help="changes made offline")
-    made.add_argument("--seed", type=int, default=1)
+    made.add_argument("--out", type=Path, required=True, metavar="FILE")
+    invented = made.add_argument_group("of a mailbox that is made up")
+    invented.add_argument("--messages", type=int, default=10_000, metavar="N", help="mails (%(default)s)")
+    invented.add_argument(
+        "--size", type=int, default=250_000_000, metavar="BYTES", help="of all of them, attachments included (250 MB)"
+    )
+    invented.add_argument("--pending", type=int, default=3, metavar="N", help="changes made offline (%(default)s)")
+    invented.add_argument("--seed", type=int, default=1)
+    copied = made.add_argument_group("of a server's mailbox")
+    copied.add_argument("--server", default="", metavar="URL", help="copies this server's instead")
+    copied.add_argument("--user", default="", metavar="NAME", help="whose ($KERIO_RESYNC_PASSWORD has the password)")
     options = made.parse_args(arguments)
-    if options.mails < 0 or options.mean_bytes < 1 or options.pending < 0:
+    if min(options.messages, options.pending) < 0 or options.size < 1:
         made.error("numbers can't be negative")
-    if options.file.exists():
-        made.error(f"{options.file} exists already")
-    from benchmarks import legacy
+    if options.out.exists():
+        made.error(f"{options.out} exists already")
+    from kerio_resync.errors import ResyncError
 
     try:
-        legacy.write(options.file, options.mails, options.mean_bytes, pending=options.pending, seed=options.seed)
-    except OSError as error:
-        made.error(f"{options.file}: {error.strerror or error}")
+        if options.server:
+            count = asyncio.run(_copied(options.out, options.server, options.user))
+            print(f"{options.out}: {count} items of {options.server}")
+        else:
+            from benchmarks import legacy
+
+            mean = max(1, options.size // max(1, options.messages))
+            legacy.write(options.out, options.messages, mean, pending=options.pending, seed=options.seed)
+    except (OSError, ResyncError) as error:
+        options.out.unlink(missing_ok=True)
+        made.error(f"{options.out}: {getattr(error, 'strerror', None) or error}")
     return 0
+
+
+async def _copied(out: Path, server: str, user: str) -> int:
+    from benchmarks import legacy
+    from kerio_resync.events import nobody
+    from kerio_resync.server.kerio import KerioMailbox
+    from kerio_resync.settings import PASSWORD_VARIABLE, Settings
+
+    told = {"profile": out.parent, "server": server, "user": user, "password": os.environ.get(PASSWORD_VARIABLE, "")}
+    mailbox = KerioMailbox(Settings.model_validate(told), nobody)
+    try:
+        return await legacy.copy(mailbox, out)
+    finally:
+        await mailbox.close()
 
 
 if __name__ == "__main__":

@@ -5,12 +5,15 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from kerio_resync.cache.legacy import schema as legacy
 from kerio_resync.cache.lock import ProfileLock
+from kerio_resync.cache.look import rows
 from kerio_resync.cache.store import Store
 from kerio_resync.errors import BadSettings, CacheDamaged, ResyncError
 from kerio_resync.events import Listener, PhaseChanged, nobody
@@ -23,6 +26,8 @@ from kerio_resync.resync.verify import Verdict, item_digests
 from kerio_resync.server.kerio import KerioMailbox
 from kerio_resync.server.mailbox import Mailbox
 from kerio_resync.settings import Settings
+
+_AGED = f"it is still of format {legacy.FORMAT}; run `kerio-resync upgrade`"
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +92,8 @@ async def _file(path: Path, state: str) -> tuple[FileStatus, tuple[dict[str, Any
     try:
         store = await Store.open(path, readonly=True)
     except ResyncError as error:
-        return FileStatus(str(path), "damaged", size, problem=str(error)), ()
+        state, problem = ("old", _AGED) if _is_old(path) else ("damaged", str(error))
+        return FileStatus(str(path), state, size, problem=problem), ()
     try:
         held = await store.totals()
         outbox = tuple(row.as_json() for row in await store.outbox())
@@ -119,7 +125,18 @@ async def digest(settings: Settings) -> AsyncIterator[str]:
 async def _cache(settings: Settings, *, readonly: bool = True) -> Store:
     if not settings.cache.exists():
         raise BadSettings(f"there is no cache at {settings.cache}; run `kerio-resync rebuild` first")
-    return await Store.open(settings.cache, readonly=readonly)
+    try:
+        return await Store.open(settings.cache, readonly=readonly)
+    except CacheDamaged as error:
+        if _is_old(settings.cache):
+            raise BadSettings(f"{settings.cache}: {_AGED}") from error
+        raise
+
+
+def _is_old(path: Path) -> bool:
+    with suppress(CacheDamaged):
+        return rows(path, "PRAGMA user_version") == [(legacy.USER_VERSION,)]
+    return False
 
 
 async def verify(

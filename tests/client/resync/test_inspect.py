@@ -13,6 +13,7 @@ import pytest
 
 from kerio_resync import commands
 from kerio_resync.cache.facts import LocalFile, PutLocal
+from kerio_resync.cache.legacy.writing import Writer
 from kerio_resync.cache.outbox import Outbox
 from kerio_resync.cache.store import Store
 from kerio_resync.errors import BadSettings, CacheDamaged, Unreachable
@@ -55,6 +56,17 @@ async def test_a_file_that_can_not_be_read_is_damaged(tmp_path: Path) -> None:
     assert (found.cache.state, found.building.state) == ("damaged", "damaged")
     assert found.cache.problem
     assert found.building.problem
+
+
+async def test_a_cache_of_the_old_format_is_to_be_upgraded(tmp_path: Path) -> None:
+    with Writer(tmp_path / "cache.db", IDENTITY) as old:
+        for folder in FOLDERS.folders:
+            old.folder(folder)
+    found = await status(settings(tmp_path))
+    assert found.cache.state == "old"
+    assert "run `kerio-resync upgrade`" in found.cache.problem
+    with pytest.raises(BadSettings, match="run `kerio-resync upgrade`"):
+        [line async for line in digest(settings(tmp_path))]
 
 
 SECRETS = {
