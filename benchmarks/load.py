@@ -128,7 +128,7 @@ def _work(caller: Caller, rng: Random) -> Iterator[Any]:
         while True:
             asked = int(size.bytes)
             answer = await caller.call("Mails.getById", {"bytes": asked}, patience=1e9)
-            size = size.after(asked, answer.seconds, answer.held)
+            size = size.after(asked, answer.seconds, answer.held, answer.way)
 
     async def contents() -> None:
         mu, sigma, most = ATTACHMENTS

@@ -135,6 +135,7 @@ class Details:
     wire_bytes: int = 0  # of the reply's body as it travelled
     seconds: float = 0.0  # of the last attempt
     held: float = 0.0  # of these, as far as can be told, those that the server had the request for
+    way: float = 0.0  # seconds that a reply takes at the least
 
 
 ChangeType = Literal["created", "modified", "flags", "moved", "deleted"]

@@ -23,7 +23,7 @@ from kerio_resync.cache.schema import require_sqlite
 from kerio_resync.cache.trouble import translate
 
 T = TypeVar("T")
-CACHE_KIB: Final = 16 * 1024
+CACHE_KIB: Final = 8 * 1024
 PATIENCE: Final = 2.0  # seconds for which another program's short lock is waited out
 
 

@@ -25,8 +25,8 @@ from kerio_resync.cache.trouble import available, no_room, translate
 from kerio_resync.errors import LocalTrouble, ResyncError
 
 T = TypeVar("T")
-QUEUE: Final = 16 * 1024 * 1024  # bytes of facts that may wait
-STEP: Final = 4 * 1024 * 1024  # bytes of facts handed to SQLite at once
+QUEUE: Final = 4 * 1024 * 1024  # bytes of facts that may wait
+STEP: Final = 1024 * 1024  # bytes of facts handed to SQLite at once
 COMMIT: Final = 8 * 1024 * 1024  # bytes after which a transaction is committed
 AGE: Final = 0.25  # seconds after which it is
 RESERVE: Final = 8 * 1024 * 1024  # bytes to leave free for the journal and what is beside us

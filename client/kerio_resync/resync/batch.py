@@ -18,7 +18,9 @@ GOAL = 1.0  # seconds a batch should take
 GENTLE = 0.05  # seconds that the server should be at it, waits in its queue included
 MILD = 48 * 1024  # bytes that no server is spared: for less the trips would cost more than the contents
 SMALLEST = 16 * 1024
-LARGEST = 512 * 1024  # bytes; bounds the memory of the replies in flight
+LARGEST = 512 * 1024  # bytes; bounds the memory of the replies in flight, over a long way
+NEAR = 128 * 1024  # the same over a short one: there more trips cost nothing
+FAR = 0.02  # seconds from which on a way is long
 MOST = 500  # items
 TEXT = 16 * 1024.0  # bytes that the text of a mail with attachments is taken to have at most, however large they are
 
@@ -29,16 +31,17 @@ class BatchSize:
 
     bytes: float = MILD
 
-    def after(self, plain: int, seconds: float, held: float = 0.0) -> BatchSize:
+    def after(self, plain: int, seconds: float, held: float = 0.0, way: float = FAR) -> BatchSize:
         """The size after a reply of `plain` bytes that took `seconds`, of them `held` seconds in the server; at most
-        doubled or halved at a time."""
+        doubled or halved at a time. `way`: the seconds that any reply takes at the least."""
         if plain < self.bytes / 4:
             return self  # too small a reply to tell
         wanted = plain / max(seconds, 0.001) * GOAL
         if held > 0:
             wanted = min(wanted, max(MILD, plain / held * GENTLE))
         step = min(2 * self.bytes, max(self.bytes / 2, wanted))
-        return BatchSize(min(LARGEST, max(SMALLEST, step)))
+        most = min(LARGEST, max(NEAR, LARGEST * way / FAR))
+        return BatchSize(min(most, max(SMALLEST, step)))
 
     def packing(self, tally: Tally) -> Callable[[list[Wanted], Wanted], bool]:
         """For one batch: whether a row goes into it with those already taken. To be asked of each row in turn."""

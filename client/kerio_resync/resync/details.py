@@ -50,7 +50,7 @@ async def _fetch(run: Run, batch: list[Wanted]) -> list[Wanted]:
         details = await run.mailbox.by_ids(batch[0].kind, [row.id for row in batch])
         run.nonsense = 0
         run.meter.reply(details.plain_bytes, details.wire_bytes)
-        run.batch = run.batch.after(details.plain_bytes, details.seconds, details.held)
+        run.batch = run.batch.after(details.plain_bytes, details.seconds, details.held, details.way)
         return await _store(run, {row.id: row for row in batch}, details)
 
 

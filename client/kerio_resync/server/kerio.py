@@ -339,7 +339,7 @@ class KerioMailbox:
 
 def _version() -> str:
     try:
-        return version("kerio-resync")
+        return version("kerio-resync") or "0"  # None while it is being installed anew
     except PackageNotFoundError:  # pragma: no cover - run from a tree that was not installed
         return "0"
 
@@ -351,7 +351,9 @@ def _at_home(item: Item, folder_id: str) -> Item:
 def _details(
     answer: Answer, found: tuple[Item, ...], gone: tuple[str, ...], malformed: tuple[Malformed, ...]
 ) -> Details:
-    return Details(found, gone, malformed, answer.plain_bytes, answer.wire_bytes, answer.seconds, answer.held)
+    return Details(
+        found, gone, malformed, answer.plain_bytes, answer.wire_bytes, answer.seconds, answer.held, answer.way
+    )
 
 
 # What `call` is given as `check`: an answer that is not what was asked for is asked for again, like any other nonsense.
@@ -416,4 +418,5 @@ def joined(parts: Sequence[Details]) -> Details:
         sum(part.wire_bytes for part in parts),
         sum(part.seconds for part in parts),
         max((part.held for part in parts), default=0.0),
+        max((part.way for part in parts), default=0.0),
     )

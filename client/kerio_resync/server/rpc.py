@@ -44,7 +44,7 @@ class Garbled(ServerNonsense):
 class Answer:
     """A call's `result`. `canonical` writes parts of it as canonical JSON; sizes in bytes, plain and as travelled;
     `seconds` of the last attempt beyond the way there and back, without waiting for a slot, of which the server had it
-    for `held`."""
+    for `held`; `way`: the least that any reply took."""
 
     result: Any
     canonical: wire.Canonical
@@ -53,6 +53,7 @@ class Answer:
     seconds: float
     set_cookie: str = ""
     held: float = 0.0
+    way: float = 0.0
 
 
 class Caller:
@@ -186,7 +187,8 @@ class Caller:
         replied = response.headers
         result, canonical = judged(method, response.status, replied, data, idempotent=idempotent)
         cookies = replied.get("set-cookie", "")
-        return Answer(result, canonical, len(data), response.wire_bytes, seconds, cookies, slot.held)
+        way = self.limiter.least_wait
+        return Answer(result, canonical, len(data), response.wire_bytes, seconds, cookies, slot.held, way)
 
     @contextmanager
     def hushed(self) -> Iterator[None]:

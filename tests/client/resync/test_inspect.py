@@ -65,6 +65,10 @@ async def test_a_cache_of_the_old_format_is_to_be_upgraded(tmp_path: Path) -> No
     found = await status(settings(tmp_path))
     assert found.cache.state == "old"
     assert "run `kerio-resync upgrade`" in found.cache.problem
+    (tmp_path / "damaged").mkdir()
+    (tmp_path / "damaged" / "cache.db").write_bytes(b"no database" * 1000)
+    with pytest.raises(CacheDamaged):
+        [line async for line in digest(settings(tmp_path / "damaged"))]
     with pytest.raises(BadSettings, match="run `kerio-resync upgrade`"):
         [line async for line in digest(settings(tmp_path))]
 
