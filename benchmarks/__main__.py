@@ -111,8 +111,7 @@ def draw(module: ModuleType, results: dict[str, Any], path: Path) -> None:
         module.picture(results, path)
 
 
-def write_legacy(arguments: list[str]) -> int:
-    """`python -m benchmarks legacy --out FILE`: a database of the old format, to try an upgrade on."""
+def legacy_parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(prog="python -m benchmarks legacy", description="Writes a database of format 7.1.")
     made.add_argument("--out", type=Path, required=True, metavar="FILE")
     invented = made.add_argument_group("of a mailbox that is made up")
@@ -125,6 +124,12 @@ def write_legacy(arguments: list[str]) -> int:
     copied = made.add_argument_group("of a server's mailbox")
     copied.add_argument("--server", default="", metavar="URL", help="copies this server's instead")
     copied.add_argument("--user", default="", metavar="NAME", help="whose ($KERIO_RESYNC_PASSWORD has the password)")
+    return made
+
+
+def write_legacy(arguments: list[str]) -> int:
+    """`python -m benchmarks legacy --out FILE`: a database of the old format, to try an upgrade on."""
+    made = legacy_parser()
     options = made.parse_args(arguments)
     if min(options.messages, options.pending) < 0 or options.size < 1:
         made.error("numbers can't be negative")

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from benchmarks import __main__ as program
+from kerio_resync.upgrade.look import look
 
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 TOLD = README[README.index("\n## Measurements") :].split("\n## ", 2)[1]
@@ -28,7 +29,7 @@ def test_the_table_has_every_measurement_and_no_other() -> None:
 
 def test_the_options_told_are_there() -> None:
     told = set(re.findall(r"--[a-z]+", TOLD))
-    assert told <= options(program.parser())
+    assert told <= options(program.parser()) | options(program.legacy_parser())
     assert {"--quick", "--full", "--only", "--scheduler"} <= told
 
 
@@ -36,7 +37,19 @@ def test_the_commands_shown_are_understood() -> None:
     shown = re.findall(r"^\$ \.venv/bin/python -m benchmarks ?([^#\n]*)", TOLD, re.MULTILINE)
     assert shown
     for line in shown:
-        program.parser().parse_args(line.split())
+        words = line.split()
+        parser = program.legacy_parser() if words[:1] == ["legacy"] else program.parser()
+        parser.parse_args(words[words[:1] == ["legacy"] :])
+
+
+def test_a_database_of_the_old_format_is_made_as_asked_for(tmp_path: Path) -> None:
+    out = tmp_path / "old.db"
+    wanted = ["--messages", "30", "--size", "300000", "--out", str(out)]
+    assert program.write_legacy(wanted) == 0
+    assert look(out).state == "old"
+    assert 300_000 < out.stat().st_size < 1_000_000
+    with pytest.raises(SystemExit):
+        program.write_legacy(wanted)  # it is there already
 
 
 @pytest.mark.parametrize("name", program.NAMES)
