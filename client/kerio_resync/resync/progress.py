@@ -19,7 +19,7 @@ from kerio_resync.model import Item, Listed
 INTERVAL = 0.25  # seconds between two events
 WINDOW = 20.0  # seconds the rate looks back at most
 LATEST = 0.5  # the share of the time so far that it looks back: how a run begins says little about how it goes on
-SHORTEST = 1.0  # seconds it looks back at least
+SHORTEST = 1.0  # seconds it looks back at least; nothing is foretold before
 RECENT = 0.2  # the share of the time so far that tells whether the rate has risen
 RISEN = 1.2  # and from how many times on it has: what was before was the beginning
 
@@ -259,7 +259,7 @@ class Meter:
             bytes_done=tally.bytes_done,
             bytes_total=int(tally.bytes_done + text + attached),
             rate=rate,
-            seconds_left=wire_left / wire_rate if wire_rate > 0 else None,
+            seconds_left=wire_left / wire_rate if wire_rate > 0 and moment - self._started >= SHORTEST else None,
             in_flight=self._traffic.in_flight,
             elapsed=moment - self._started,
             wire_left=int(wire_left),
