@@ -21,6 +21,7 @@ SMALLEST = 16 * 1024
 LARGEST = 512 * 1024  # bytes; bounds the memory of the replies in flight, over a long way
 NEAR = 128 * 1024  # the same over a short one: there more trips cost nothing
 FAR = 0.02  # seconds from which on a way is long
+BRIEF = 0.02  # seconds; to a server that is at a batch for longer each one costs something, so that fewer help
 MOST = 500  # items
 TEXT = 16 * 1024.0  # bytes that the text of a mail with attachments is taken to have at most, however large they are
 
@@ -40,8 +41,10 @@ class BatchSize:
         if held > 0:
             wanted = min(wanted, max(MILD, plain / held * GENTLE))
         step = min(2 * self.bytes, max(self.bytes / 2, wanted))
-        most = min(LARGEST, max(NEAR, LARGEST * way / FAR))
-        return BatchSize(min(most, max(SMALLEST, step)))
+        enough = max(NEAR, LARGEST * way / FAR)
+        if held < BRIEF and step > enough:
+            step = min(step, max(self.bytes, enough))  # nothing to be gained by more
+        return BatchSize(min(LARGEST, max(SMALLEST, step)))
 
     def packing(self, tally: Tally) -> Callable[[list[Wanted], Wanted], bool]:
         """For one batch: whether a row goes into it with those already taken. To be asked of each row in turn."""

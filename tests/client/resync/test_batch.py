@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from kerio_resync.resync.batch import FAR, GENTLE, LARGEST, MILD, NEAR, SMALLEST, BatchSize
+from kerio_resync.resync.batch import BRIEF, FAR, GENTLE, LARGEST, MILD, NEAR, SMALLEST, BatchSize
 
 
 def after(*replies: tuple[int, float], held: float = 0.0, way: float = 1.0) -> int:
@@ -39,3 +39,13 @@ def test_a_server_that_holds_calls_is_asked_for_less() -> None:
 )
 def test_over_a_short_way_less_is_on_its_way_at_once(way: float, most: int) -> None:
     assert after(*[(10**6, 0.01)] * 10, way=way) == most
+
+
+def test_what_a_busy_server_made_large_stays_so() -> None:
+    """There each call costs something; one that came quickly is no reason for smaller ones."""
+    large = [(LARGEST, 1.0)] * 10
+    size = BatchSize()
+    for plain, seconds in large:
+        size = size.after(plain, seconds, BRIEF, 0.001)
+    assert size.bytes > NEAR
+    assert size.after(LARGEST, 1.0, BRIEF / 2, 0.001).bytes == size.bytes
