@@ -26,8 +26,9 @@ from kerio_resync.cache.schema import CHUNK
 from kerio_resync.cache.sums import crc32
 from kerio_resync.cache.tables import Tables
 
-_WANTED_AGAIN: Final = (
-    "UPDATE attachment SET state = 'wanted', reason = '', etag = '', received = 0, sha256 = NULL WHERE number = ?"
+# to be completed by which
+WANTED_AGAIN: Final = (
+    "UPDATE attachment SET state = 'wanted', reason = '', etag = '', received = 0, sha256 = NULL WHERE "
 )
 
 
@@ -184,4 +185,4 @@ def _cut(tables: Tables, attachment: int, offset: int) -> None:
 
 def _restart(tables: Tables, attachment: int) -> None:
     tables.db.execute("DELETE FROM chunk WHERE attachment = ?", (attachment,))
-    tables.db.execute(_WANTED_AGAIN, (attachment,))
+    tables.db.execute(WANTED_AGAIN + "number = ?", (attachment,))

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Sequence
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -22,6 +21,7 @@ from typing import Final
 
 from kerio_resync.cache import checking
 from kerio_resync.cache.bulk import array
+from kerio_resync.cache.contents import WANTED_AGAIN
 from kerio_resync.cache.files import clear, sync_file, sync_folder
 from kerio_resync.cache.items import read
 from kerio_resync.cache.line import Line
@@ -132,15 +132,7 @@ def _let_go_of_the_rest(db: sqlite3.Connection) -> None:
     db.execute("DELETE FROM folder WHERE standing = 'local'")
     partly = "state <> 'done' OR sha256 IS NULL"
     db.execute(f"DELETE FROM chunk WHERE attachment IN (SELECT number FROM attachment WHERE {partly})")
-    _want(db, partly)
-
-
-def _want(db: sqlite3.Connection, condition: str, values: Sequence[object] = ()) -> None:
-    db.execute(
-        "UPDATE attachment SET state = 'wanted', reason = '', etag = '', received = 0, sha256 = NULL"
-        f" WHERE {condition}",
-        values,
-    )
+    db.execute(WANTED_AGAIN + partly)
 
 
 def _prove_items(db: sqlite3.Connection, after: int) -> int | None:
@@ -166,7 +158,7 @@ def _prove_contents(db: sqlite3.Connection, after: int) -> int | None:
         size, last = size + received, number
     numbers = array(bad)
     db.execute("DELETE FROM chunk WHERE attachment IN (SELECT value FROM json_each(?))", (numbers,))
-    _want(db, "number IN (SELECT value FROM json_each(?))", (numbers,))
+    db.execute(WANTED_AGAIN + "number IN (SELECT value FROM json_each(?))", (numbers,))
     return last
 
 

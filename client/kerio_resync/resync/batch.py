@@ -42,7 +42,7 @@ class BatchSize:
             wanted = min(wanted, max(MILD, plain / held * GENTLE))
         step = min(2 * self.bytes, max(self.bytes / 2, wanted))
         enough = max(NEAR, LARGEST * way / FAR)
-        if held < BRIEF and step > enough:
+        if held < BRIEF:
             step = min(step, max(self.bytes, enough))  # nothing to be gained by more
         return BatchSize(min(LARGEST, max(SMALLEST, step)))
 

@@ -123,7 +123,7 @@ class AioTransport:
     def send(self, request: Request) -> AbstractAsyncContextManager[Response]:
         return _Sending(self, request)
 
-    async def _dispatch(self, request: Request, way: _Way) -> aiohttp.ClientResponse:
+    async def _dispatch(self, request: Request, sending: _Sending) -> aiohttp.ClientResponse:
         """The reply's head, translated errors, no redirects; to be released by the caller."""
         session = self._session or self._opened(request.url)
         limits = self._limits.get(request.timeout)
@@ -139,7 +139,7 @@ class AioTransport:
                     data=request.body,
                     allow_redirects=False,
                     timeout=limits,
-                    trace_request_ctx=way,
+                    trace_request_ctx=sending,
                 )
         except _FOREIGN as error:
             raise translated(error, request) from error
@@ -170,24 +170,15 @@ class AioTransport:
         return self._session
 
 
-class _Way:
-    """How long it took until there was a connection for a request."""
-
-    __slots__ = ("began", "set_up")
-
-    def __init__(self) -> None:
-        self.began = self.set_up = 0.0
-
-
 def _watched() -> aiohttp.TraceConfig:
-    """Tells each request's `_Way` when its connection is being made."""
+    """Tells each request under way when its connection is being made."""
 
     async def begins(_: aiohttp.ClientSession, context: SimpleNamespace, __: object) -> None:
         context.trace_request_ctx.began = asyncio.get_running_loop().time()
 
     async def ends(_: aiohttp.ClientSession, context: SimpleNamespace, __: object) -> None:
-        way = context.trace_request_ctx
-        way.set_up = asyncio.get_running_loop().time() - way.began
+        sending = context.trace_request_ctx
+        sending.set_up = asyncio.get_running_loop().time() - sending.began
 
     config = aiohttp.TraceConfig()
     config.on_connection_create_start.append(begins)
@@ -198,18 +189,18 @@ def _watched() -> aiohttp.TraceConfig:
 class _Sending:
     """One request under way. A class, because a generator in its place costs a tenth of a small request."""
 
-    __slots__ = ("_by", "_raw", "_request", "_share")
+    __slots__ = ("_by", "_raw", "_request", "_share", "began", "set_up")
 
     def __init__(self, by: AioTransport, request: Request) -> None:
         self._by = by
         self._request = request
+        self.began = self.set_up = 0.0  # of its connection, if one has to be made
 
     async def __aenter__(self) -> Response:
         by, request = self._by, self._request
-        way = _Way()
-        self._raw = await by._dispatch(request, way)
+        self._raw = await by._dispatch(request, self)
         self._share = by._room.share()
-        return _AioResponse(self._raw, request, by._meter, by._throttle, self._share, way.set_up)
+        return _AioResponse(self._raw, request, by._meter, by._throttle, self._share, self.set_up)
 
     async def __aexit__(self, *_: object) -> None:
         self._share.end()

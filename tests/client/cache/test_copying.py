@@ -10,7 +10,7 @@ from kerio_resync.cache import checking, copying
 from kerio_resync.cache.copying import COPIED, copy_proven
 from kerio_resync.cache.facts import AddChange, Fact, LocalChange, PutContent, PutItems, PutLocal, SetMeta, Skip, Want
 from kerio_resync.cache.store import Store
-from tests.client.cache.world import IDENTITY, attachment, filled, listed, mail, names, rows, whole
+from tests.client.cache.world import IDENTITY, attachment, change, filled, listed, mail, names, rows, whole
 
 DATA = bytes(range(256)) * 3000
 MAIL = mail("1", 5, attached=(attachment("a", len(DATA)), attachment("b", 3), attachment("c", 9)), extra=b'{"x":1}')
@@ -25,12 +25,6 @@ async def old_cache(path: Path, *more: Fact) -> None:
         AddChange(LocalChange("u", "create", "note")), PutLocal(mail("local:1")),
     )  # fmt: skip
     await made.close()
-
-
-def change(path: Path, sql: str) -> None:
-    db = sqlite3.connect(path)
-    db.executescript(sql)
-    db.close()
 
 
 async def copied(folder: Path) -> Store:

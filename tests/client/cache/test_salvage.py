@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import sqlite3
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +9,7 @@ from kerio_resync.cache.facts import PutItems, PutSalvaged
 from kerio_resync.cache.salvage import Old
 from kerio_resync.cache.store import Store
 from kerio_resync.model import Item
-from tests.client.cache.world import attachment, filled, items, mail, wanted, whole
+from tests.client.cache.world import attachment, change, filled, items, mail, wanted, whole
 
 DATA = bytes(range(256)) * 3000
 MAIL = mail("1", 5, attached=(attachment("a", len(DATA)), attachment("b", 3), attachment("c", 9)), extra=b'{"x":1}')
@@ -18,12 +17,6 @@ MAIL = mail("1", 5, attached=(attachment("a", len(DATA)), attachment("b", 3), at
 
 async def old_cache(path: Path, *more: Item) -> None:
     await (await filled(path, PutItems((MAIL, *more)), *whole(1, DATA), *whole(2, b"123"))).close()
-
-
-def change(path: Path, sql: str) -> None:
-    db = sqlite3.connect(path)
-    db.executescript(sql)
-    db.close()
 
 
 async def take_all(path: Path, new: Store, *rows: Item) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import sqlite3
 import threading
 import zlib
 from collections.abc import Iterator
@@ -16,7 +15,7 @@ from kerio_resync.cache.items import row_of
 from kerio_resync.cache.legacy.proof import intact, sound, wrong_contents
 from kerio_resync.cache.legacy.target import Mark, Row, Target, Written, source_of
 from kerio_resync.errors import CacheDamaged
-from tests.client.cache.world import FOLDERS, IDENTITY, attachment, mail
+from tests.client.cache.world import FOLDERS, IDENTITY, attachment, change, mail
 
 MAIL = mail("1", attached=(attachment("a", 300_000), attachment("b")))
 DATA = bytes(range(250)) * 1200
@@ -51,12 +50,6 @@ def half_made(path: Path) -> Written:
         made.put_items([row_of(1, folder, MAIL)], [attachment_row(1, 0, DATA), attachment_row(2, 1, None)], 1000)
         made.commit(Mark("mail", 1, 1000, 1))
         return made.written
-
-
-def change(path: Path, sql: str) -> None:
-    db = sqlite3.connect(path)
-    db.executescript(sql)
-    db.close()
 
 
 def test_what_was_begun_is_gone_on_with(tmp_path: Path) -> None:
