@@ -26,20 +26,21 @@ coverage: $(READY)  ## every branch of the cache, of the rebuild and of the talk
 	$(BIN)/pytest -n 2 --cov --cov-report= $(TOLD:%=tests/%)
 	$(BIN)/coverage report --fail-under=100
 
-# Each line prints how many there were, in what time, and the differences; the numbers may be given: make soak CRASHES=50
+# Every proof prints how many there were and in what time. The numbers may be given: make soak CRASHES=50 JOBS=8
 SIMULATIONS ?= 20000
 CRASHES     ?= 500
 REPAIRS     ?= 1000
+DAMAGES     ?= 1000
 FULL_DISKS  ?= 50
 FUZZ        ?= 100000
+JOBS        ?= 2
+MANY := changing_mailbox outbox fuzz crash repairs damage disk_full
 
 soak: $(READY)  ## the same proofs with large numbers: hours
-	$(BIN)/pytest -s -m soak
-	KERIO_FUZZ=$(FUZZ) $(BIN)/pytest -s tests/whole/test_fuzz.py
-	KERIO_CRASHES=$(CRASHES) $(BIN)/pytest -s tests/whole/test_crash.py
-	KERIO_REPAIRS=$(REPAIRS) $(BIN)/pytest -s tests/whole/test_repairs.py
-	KERIO_FULL_DISKS=$(FULL_DISKS) $(BIN)/pytest -s tests/whole/test_disk_full.py
-	KERIO_SIMULATIONS=$(SIMULATIONS) $(BIN)/pytest -s tests/whole/test_changing_mailbox.py
+	$(BIN)/pytest -n $(JOBS) --dist worksteal -rP -m soak
+	KERIO_SIMULATIONS=$(SIMULATIONS) KERIO_FUZZ=$(FUZZ) KERIO_CRASHES=$(CRASHES) KERIO_REPAIRS=$(REPAIRS) \
+	KERIO_DAMAGES=$(DAMAGES) KERIO_FULL_DISKS=$(FULL_DISKS) \
+	$(BIN)/pytest -n $(JOBS) --dist worksteal -rP $(MANY:%=tests/whole/test_%.py)
 	@echo "$(SIMULATIONS) simulated runs of a changing mailbox (in the time above); differences: 0"
 
 check: $(READY)  ## style, types, layers

@@ -234,25 +234,23 @@ async def test_no_server_no_json_no_password_no_folder(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become nobody")
-async def test_a_folder_that_may_not_be_written_is_exit_2(tmp_path: Path) -> None:
-    """As another user, for whom the permissions count."""
+async def test_a_folder_that_may_not_be_written_is_exit_2() -> None:
+    """As another user, for whom the permissions count; in a folder of its own, since other users may not look into the
+    one of the tests."""
     command = (
         "import os, sys, tomlkit, kerio_resync.settings; from kerio_resync.cli import main; os.setuid(65534);"
         " rebuild = ['rebuild', '--server', 'http://127.0.0.1:9', '--user', 'x'];"
         " sys.argv = ['kerio-resync', '--profile', sys.argv[1], *rebuild]; main()"
     )
-    profile = tmp_path / "profile"
-    profile.mkdir(mode=0o755)
-    top = Path(tempfile.gettempdir()).resolve()
-    for parent in (tmp_path, *tmp_path.resolve().parents):
-        if parent == top or top not in parent.parents:
-            break
-        parent.chmod(0o755)
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", command, str(profile), env=ENVIRONMENT | {"KERIO_RESYNC_PASSWORD": "x", "HOME": "/"},
-        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-    )  # fmt: skip
-    done = await finish(process)
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        profile = Path(folder, "profile")
+        profile.mkdir(mode=0o755)
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", command, str(profile), env=ENVIRONMENT | {"KERIO_RESYNC_PASSWORD": "x", "HOME": "/"},
+            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+        )  # fmt: skip
+        done = await finish(process)
     assert (done.code, done.out, done.err.count("\n")) == (2, "", 1), done
     assert "can't be written" in done.err
 

@@ -138,7 +138,7 @@ async def test_damage_at_sixty_places(tmp_path: Path) -> None:
 
 
 @pytest.mark.soak
-@pytest.mark.timeout(3600)
+@pytest.mark.timeout(24 * 3600)
 async def test_damage_at_a_thousand_places(tmp_path: Path) -> None:
     found = await damage_many(tmp_path, range(1000))
     whole_ = sum(len(each.changes) == 30 for each in found)

@@ -313,7 +313,7 @@ def test_the_cache_is_as_its_twin(told: list[Fact]) -> None:
 
 
 @pytest.mark.soak
-@pytest.mark.timeout(3600)
+@pytest.mark.timeout(24 * 3600)
 @settings(max_examples=5000, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(facts, max_size=60))
 def test_the_cache_is_as_its_twin_for_long(told: list[Fact]) -> None:

@@ -213,7 +213,7 @@ def test_killed_at_some_instants_it_is_finished_by_the_next_run(
 
 
 @pytest.mark.soak
-@pytest.mark.timeout(1800)
+@pytest.mark.timeout(24 * 3600)
 def test_killed_at_every_instant_it_is_finished_by_the_next_run(
     old: Path, expected: list[str], steps: int, tmp_path: Path
 ) -> None:
@@ -299,7 +299,7 @@ def test_damage_is_noticed_or_harmless(old: Path, expected: list[str], tmp_path:
 
 
 @pytest.mark.soak
-@pytest.mark.timeout(1800)
+@pytest.mark.timeout(24 * 3600)
 def test_damage_in_300_places_is_noticed_or_harmless(old: Path, expected: list[str], tmp_path: Path) -> None:
     assert sum(notices(old, expected, tmp_path, seed) for seed in range(1000, 1300)) >= 100
 
