@@ -5,7 +5,8 @@ The mock runs as a process of its own, the client here, as it is used (at most 6
 count against us) fit through the link, and one round trip. The few calls before and after the fetch each cost a round
 trip and are shown beside it as `whole`. The time left is the client's own figure when a tenth of the bytes was there,
 held against what it took. The same is done in virtual time (`modelled`), where neither the machine nor its other work
-counts: what is lost there is lost by the client's pace.
+counts: what is lost there is lost by the client's pace. Over a link of packets, where there is one, the whole program
+runs beside one curl (`curl.py`), for minutes: not in a quick run, and 10 Mbit/s in a full run only, in a single round.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from pathlib import Path
 from typing import Any
 from urllib.request import Request, urlopen
 
-from benchmarks import virtual_time
+from benchmarks import curl, virtual_time
 from benchmarks.virtual_link import ORIGIN, LinkTransport
 from kerio_mockserver.conditions.line import Link
 from kerio_mockserver.core import Core
@@ -38,15 +39,31 @@ SLOW = 20  # Mbit/s; below that text has to be compressed
 _FULL = ((10, 0.2, 40.0), (100, 0.05, 25.0), (20, 0.5, 60.0))
 _QUICK = ((10, 0.2, 5.0),)
 _MEAN = 60_000  # bytes of a mail with its attachments
+_FULL_BESIDE = (curl.Cell(100, 0.05, 262_000_000, FEW, 5), curl.Cell(10, 0.2, 262_000_000, MOST, 1))
+_BESIDE = (curl.Cell(100, 0.05, 131_000_000, FEW, 2),)
 
 
-async def measure(quick: bool) -> dict[str, Any]:
-    """Efficiency, compression and the client's forecast for each link; `quick`: one link, a short transfer."""
+async def measure(quick: bool, *, full: bool = False) -> dict[str, Any]:
+    """Efficiency, compression and the client's forecast for each link, and rebuilds beside curl (`packets`, or why
+    there are none); `quick`: one link, a short transfer."""
     cells = [await cell(*link, most=most) for link in (_QUICK if quick else _FULL) for most in (FEW, MOST)]
     models = [await asyncio.to_thread(modelled, *link) for link in (_FULL[:1] if quick else _FULL)]
     texts = [await cell(10, 0.05, 3.0 if quick else 10.0, attachments=0.0)]
     ok = all(_holds(one) for one in (*cells, *models) if one["most"] == MOST) and all(map(_is_packed, texts))
-    return {"cells": cells, "models": models, "texts": texts, "ok": ok}
+    beside = await _beside(quick, full)
+    return {"cells": cells, "models": models, "texts": texts, "ok": ok, **beside}
+
+
+async def _beside(quick: bool, full: bool) -> dict[str, Any]:
+    """`packets`: each cell that could be measured; `packets_skipped`: why others could not."""
+    skipped = "a quick run has no time for it" if quick else await curl.missing()
+    found: list[dict[str, Any]] = []
+    for one in () if skipped else _FULL_BESIDE if full else _BESIDE:
+        try:
+            found += [await curl.compare(one)]
+        except OSError as error:  # what was measured before is not to be lost with it
+            skipped = f"{one.mbit} Mbit/s × {one.rtt * 1e3:.0f} ms: {error}"
+    return {"packets": found, "packets_skipped": skipped}
 
 
 def _mails(mbit: float, seconds: float, attachments: float) -> int:
@@ -176,7 +193,7 @@ def _holds(one: dict[str, Any]) -> bool:
 
 
 def report(results: dict[str, Any]) -> str:
-    """Two tables in Markdown."""
+    """Tables in Markdown."""
     lines = [
         "## Links",
         "",
@@ -196,7 +213,7 @@ def report(results: dict[str, Any]) -> str:
         f" | {one['wire_bytes'] / one['plain_bytes']:.2f} |"
         for one in results["texts"]
     ]
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, "", curl.report(results)])
 
 
 def _row(time: str, one: dict[str, Any]) -> str:

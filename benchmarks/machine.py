@@ -144,20 +144,26 @@ def wait(launched: Launched, *, codes: Sequence[int] = (0,)) -> Spent:
 
 
 @contextlib.contextmanager
-def server(conditions: Mapping[str, Any] | None = None, *, host: str = "127.0.0.1", **mailbox: Any) -> Iterator[Server]:
+def server(
+    conditions: Mapping[str, Any] | None = None,
+    *,
+    host: str = "127.0.0.1",
+    before: Sequence[str] = (),
+    **mailbox: Any,
+) -> Iterator[Server]:
     """A mock server while inside. `mailbox`: as `seeded` takes it, or `import_=PATH`; `attached=N` adds
-    a mail with an attachment of so many bytes. `host`: where it listens."""
+    a mail with an attachment of so many bytes. `host`: where it listens; `before`: stands before its command."""
     told = json.dumps({"mailbox": mailbox, "conditions": dict(conditions or {}), "host": host})
-    with child("mock server", "benchmarks.machine", "serve", told) as (pid, line):
+    with child("mock server", "benchmarks.machine", "serve", told, before=before) as (pid, line):
         yield Server(**json.loads(line), process=psutil.Process(pid))
 
 
 @contextlib.contextmanager
-def child(name: str, module: str, *arguments: str) -> Iterator[tuple[int, str]]:
+def child(name: str, module: str, *arguments: str, before: Sequence[str] = ()) -> Iterator[tuple[int, str]]:
     """A module of ours as a process of its own, which ends when its standard input does: (its id, the first line that
     it says). OSError if it says none."""
     process = subprocess.Popen(
-        [sys.executable, "-m", module, *arguments],
+        [*before, sys.executable, "-m", module, *arguments],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT, text=True,
     )  # fmt: skip
     assert process.stdin is not None

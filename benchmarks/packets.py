@@ -17,6 +17,11 @@ from typing import NamedTuple
 SERVER = "10.99.9.1"
 _PACKET = 1500
 _BUFFERS = "4096 262144 67108864"  # a socket's buffers must hold more than is on its way
+_SETTINGS = (
+    f"tcp_rmem={_BUFFERS}",
+    f"tcp_wmem={_BUFFERS}",
+    "tcp_no_metrics_save=1",  # no connection knows what an earlier one found out
+)
 
 
 class Sides(NamedTuple):
@@ -50,8 +55,12 @@ async def link(rate_bits: float, rtt_s: float) -> AsyncIterator[Sides]:
         await _netem_up(name, rate_bits, rtt_s, queue)
     try:
         for side in ("s", "c"):
-            for setting in ("tcp_rmem", "tcp_wmem"):
-                await _run("ip", "netns", "exec", f"{name}-{side}", "sysctl", "-q", f"net.ipv4.{setting}={_BUFFERS}")
+            inside = ("ip", "netns", "exec", f"{name}-{side}")
+            await _run(*inside, "ip", "link", "set", "lo", "up")
+            for setting in _SETTINGS:
+                await _run(*inside, "sysctl", "-q", f"net.ipv4.{setting}")
+            with contextlib.suppress(OSError):  # what nearly all servers have (RFC 9438), where there is a choice
+                await _run(*inside, "sysctl", "-q", "net.ipv4.tcp_congestion_control=cubic")
         yield Sides(("ip", "netns", "exec", f"{name}-s"), ("ip", "netns", "exec", f"{name}-c"))
     finally:
         if emulator:
