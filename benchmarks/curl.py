@@ -36,7 +36,8 @@ _ASK = ("curl", "--disable", "--silent", "--show-error", "--fail", "--noproxy", 
 
 
 class Cell(NamedTuple):
-    """A link of `mbit` and `rtt` (seconds), bytes of mail, requests in flight at most, and how often."""
+    """A link of `mbit` and `rtt` (seconds), bytes of mail (which are fewer on the wire, as text shrinks), requests in
+    flight at most, and how often."""
 
     mbit: float
     rtt: float
