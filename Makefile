@@ -33,13 +33,14 @@ REPAIRS     ?= 1000
 DAMAGES     ?= 1000
 FULL_DISKS  ?= 50
 FUZZ        ?= 100000
+HOSTILE     ?= 20
 JOBS        ?= 2
-MANY := changing_mailbox outbox fuzz crash repairs damage disk_full
+MANY := changing_mailbox outbox fuzz hostile_crowd crash repairs damage disk_full
 
 soak: $(READY)  ## the same proofs with large numbers: hours
 	$(BIN)/pytest -n $(JOBS) --dist worksteal -rP -m soak
-	KERIO_SIMULATIONS=$(SIMULATIONS) KERIO_FUZZ=$(FUZZ) KERIO_CRASHES=$(CRASHES) KERIO_REPAIRS=$(REPAIRS) \
-	KERIO_DAMAGES=$(DAMAGES) KERIO_FULL_DISKS=$(FULL_DISKS) \
+	KERIO_SIMULATIONS=$(SIMULATIONS) KERIO_FUZZ=$(FUZZ) KERIO_HOSTILE=$(HOSTILE) KERIO_CRASHES=$(CRASHES) \
+	KERIO_REPAIRS=$(REPAIRS) KERIO_DAMAGES=$(DAMAGES) KERIO_FULL_DISKS=$(FULL_DISKS) \
 	$(BIN)/pytest -n $(JOBS) --dist worksteal -rP $(MANY:%=tests/whole/test_%.py)
 	@echo "$(SIMULATIONS) simulated runs of a changing mailbox (in the time above); differences: 0"
 

@@ -12,6 +12,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+from benchmarks.upgrade import LARGE, VENDOR
+
 CAUSES = Path(__file__).resolve().parent / "causes.toml"
 Entries = Mapping[str, Mapping[str, Any]]
 
@@ -113,6 +115,11 @@ def _times(results: Mapping[str, Any], cell: str, program: str) -> float:
     return float(found["programs"][program]["times"]["median"])
 
 
+def _two_gigabytes(results: Mapping[str, Any]) -> Mapping[str, Any]:
+    found: Mapping[str, Any] = next(each for each in results["sizes"] if each["old_bytes"] >= LARGE)
+    return found
+
+
 _TEXT = "real text, 100 Mbit/s × 50 ms"
 GOALS = (
     Goal("slower-loop", "limits", "10,000 mails, loopback: times the slower bare loop", "at most", 1.5,
@@ -139,6 +146,18 @@ GOALS = (
          lambda found: float(found["help"]["seconds"]["median"])),
     Goal("upgrade-current", "startup", "`upgrade` on an up-to-date cache, s", "at most", 0.25,
          lambda found: float(found["upgrade"]["seconds"]["median"])),
+    Goal("upgrade-check", "startup", "`await upgrade(settings)` on an up-to-date cache, s", "at most", 0.05,
+         lambda found: float(found["check"]["seconds"]["median"])),
+    Goal("upgrade-copy", "upgrade", "upgrade of 2 GB: of the rate of cp + sync", "at least", 0.4,
+         lambda found: float(_two_gigabytes(found)["ratio"])),
+    Goal("upgrade-vendor", "upgrade", "upgrade of 2 GB: times the vendor's rate", "at least", 60,
+         lambda found: float(_two_gigabytes(found)["rate"]) / VENDOR),
+    Goal("upgrade-memory", "upgrade", "upgrade of 2 GB: memory, MB", "at most", 150,
+         lambda found: float(_two_gigabytes(found)["memory"]) / 1e6),
+    Goal("upgrade-growth", "upgrade", "upgrade: exponent of growth from 100 MB to 4 GB", "at most", 1.03,
+         lambda found: float(found["exponent"])),
+    Goal("upgrade-foretold", "upgrade", "upgrade of 2 GB: the estimate's error", "at most", 0.25,
+         lambda found: abs(float(_two_gigabytes(found)["foretold_error"]))),
     Goal("peak", "limits", "peak of memory, 10,000 mails, MB", "at most", 120,
          lambda found: float(_mailbox(found)["peak"]["median"])),
     Goal("peak-growth", "scale", "peaks of 10,000 and of the most mails apart, MB", "at most", 20,

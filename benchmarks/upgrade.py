@@ -1,8 +1,9 @@
-"""How fast a local upgrade is: against `cp` and `sync` of the same file, and against the vendor's figure.
+"""How fast a local upgrade is: against `cp` and `sync` of the same file, the vendor's figure, and what was foretold.
 
-`measure` makes old databases of growing size, copies each with `cp` and `sync`, upgrades it, and gives rates in MB
-(10**6 bytes) of the old file a second. Both are done in turns on the same disk, and compared pair by pair. Memory is
-that of both processes together, at their peaks; the processor's time includes their starts.
+`measure` makes old databases of growing size, copies each with `cp` and `sync`, asks `estimate` how long its upgrade
+will take, upgrades it, and gives rates in MB (10**6 bytes) of the old file a second. All is done in turns on the same
+disk, and compared within a turn. Memory is that of both processes together, at their peaks; the processor's time
+includes their starts.
 """
 
 from __future__ import annotations
@@ -23,7 +24,20 @@ from benchmarks.scale import exponent
 VENDOR = 1e9 / 300  # bytes a second: 1 GB in 5 minutes
 MEAN = 60_000  # bytes of a mail
 LARGE, RATIO, FAST, MEMORY = 1.9e9, 0.4, 60, 150e6  # from such a size on: of cp + sync, times the vendor's, bytes
-ROUNDS = 3
+FORETOLD = 0.25  # by which an estimate may be wrong, of what it then really took
+ROUNDS = 5
+_ESTIMATE = """
+import asyncio, json, sys, time
+from pathlib import Path
+from kerio_resync.settings import Settings
+from kerio_resync.upgrade.forecast import estimate
+started = time.perf_counter()
+found = asyncio.run(estimate(Settings(profile=Path(sys.argv[1]).parent)))
+told = found.upgrade
+print(json.dumps({
+    "seconds": told.seconds, "low": told.low, "high": told.high, "took": time.perf_counter() - started,
+}))
+"""
 _UPGRADE = """
 import json, resource, sys, threading, time
 from pathlib import Path
@@ -48,7 +62,11 @@ def measure(quick: bool = False, *, full: bool = False, megabytes: tuple[int, ..
     steep = exponent([(each["old_bytes"], each["seconds"]) for each in found]) if len(found) > 1 else None
     large = [each for each in found if each["old_bytes"] >= LARGE]
     kept = [each["ratio"] >= RATIO and each["rate"] >= FAST * VENDOR and each["memory"] <= MEMORY for each in large]
-    return {"sizes": found, "exponent": steep, "ok": all(kept) if kept else None}
+    errors = [abs(each["foretold_error"]) for each in large]
+    return {
+        "sizes": found, "exponent": steep, "ok": all(kept) if kept else None,
+        "foretold": max(errors) <= FORETOLD if errors else None,
+    }  # fmt: skip
 
 
 def report(found: dict[str, Any]) -> str:
@@ -56,17 +74,17 @@ def report(found: dict[str, Any]) -> str:
     head = [
         "## Upgrade",
         "",
-        "From format 7.1, and `cp` and `sync` of the same file, in turns; medians.",
+        f"From format 7.1, and `cp` and `sync` of the same file, in turns; medians of up to {ROUNDS}.",
         "",
-        "| old file | items | upgrade | processor | rate | cp + sync | ratio (pairs) | × vendor | memory |",
-        "|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
+        "| old file | items | upgrade | processor | rate | cp + sync | ratio (pairs) | × vendor | memory | foretold |",
+        "|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
     ]
     rows = [
         (
             f"| {each['old_bytes'] / 1e6:,.0f} MB | {each['items']:,} | {each['seconds']:.1f} s | {each['cpu']:.1f} s"
             f" | {each['rate'] / 1e6:,.0f} MB/s | {each['copy_rate'] / 1e6:,.0f} MB/s | {each['ratio']:.2f}"
             f" ({each['least']:.2f}–{each['most']:.2f}) | {each['rate'] / VENDOR:,.0f}"
-            f" | {each['memory'] / 1e6:,.0f} MB |"
+            f" | {each['memory'] / 1e6:,.0f} MB | {each['foretold_error']:+.0%} |"
         )
         for each in found["sizes"]
     ]
@@ -77,6 +95,7 @@ def report(found: dict[str, Any]) -> str:
         lines.append(
             f"From {LARGE / 1e9:.1f} GB on at least {RATIO} of cp + sync, {FAST} times the vendor's"
             f" {VENDOR / 1e6:.1f} MB/s, in at most {MEMORY / 1e6:.0f} MB: {'yes' if found['ok'] else 'NO'}."
+            f" Foretold by `estimate` within {FORETOLD:.0%}: {'yes' if found['foretold'] else 'NO'}."
         )
     return "\n".join([*lines, ""])
 
@@ -85,7 +104,7 @@ def _measure(folder: Path, megabytes: int, rounds: int) -> dict[str, Any]:
     master, profile = folder / "master.db", folder / "profile"
     write(master, max(1, int(megabytes * 1e6 / 90_000)), MEAN)
     size = master.stat().st_size
-    copies, upgrades = [], []
+    copies, upgrades, told = [], [], []
     for _ in range(rounds):
         profile.mkdir()
         os.sync()
@@ -93,19 +112,26 @@ def _measure(folder: Path, megabytes: int, rounds: int) -> dict[str, Any]:
         subprocess.run(["cp", master, profile / "cache.db"], check=True)
         subprocess.run(["sync", profile / "cache.db"], check=True)
         copies.append(time.perf_counter() - started)
-        done = subprocess.run(
-            [sys.executable, "-c", _UPGRADE, profile / "cache.db"], check=True, capture_output=True, text=True
-        )
-        upgrades.append(json.loads(done.stdout))
+        told.append(_run(_ESTIMATE, profile / "cache.db"))
+        upgrades.append(_run(_UPGRADE, profile / "cache.db"))
         for each in profile.iterdir():
             each.unlink()
         profile.rmdir()
     master.unlink()
     seconds, copy = statistics.median(each["seconds"] for each in upgrades), statistics.median(copies)
     pairs = [one / each["seconds"] for one, each in zip(copies, upgrades, strict=True)]
+    errors = [one["seconds"] / each["seconds"] - 1 for one, each in zip(told, upgrades, strict=True)]
     return {
         "old_bytes": size, "new_bytes": upgrades[0]["new_bytes"], "items": upgrades[0]["items"], "seconds": seconds,
         "cpu": statistics.median(each["cpu"] for each in upgrades), "rate": size / seconds, "copy_rate": size / copy,
         "ratio": statistics.median(pairs), "least": min(pairs), "most": max(pairs),
-        "memory": max(each["memory"] for each in upgrades),
+        "memory": max(each["memory"] for each in upgrades), "foretold_error": statistics.median(errors),
+        "foretold": told, "pairs": pairs, "seconds_each": [each["seconds"] for each in upgrades],
     }  # fmt: skip
+
+
+def _run(program: str, database: Path) -> dict[str, float]:
+    """What a program that prints JSON says of a database."""
+    done = subprocess.run([sys.executable, "-c", program, database], check=True, capture_output=True, text=True)
+    found: dict[str, float] = json.loads(done.stdout)
+    return found

@@ -21,7 +21,11 @@ RESULTS: dict[str, Any] = {
         "cells": [{"mbit": 100, "rtt": 0.05, **LINES}, {"mbit": 10, "rtt": 0.2, **LINES}],
         "packets": [{"mbit": 100, "rtt": 0.05, "of_curl": 1.0}, {"mbit": 10, "rtt": 0.2, "of_curl": 1.0}],
     },
-    "startup": {name: {"seconds": {"median": 0.2}} for name in ("help", "upgrade")},
+    "startup": {name: {"seconds": {"median": 0.04}} for name in ("help", "upgrade", "check")},
+    "upgrade": {
+        "sizes": [{"old_bytes": 2e9, "ratio": 0.5, "rate": 3e8, "memory": 1e8, "foretold_error": 0}],
+        "exponent": 1.0,
+    },
     "scale": {"spread": 3.0, "exponent": 1.01, "steady": 1.0},
     "large": {"more": {"median": 5.0}},
     "salvage": {"time": 0.04},
