@@ -75,13 +75,18 @@ def change_holds(db: sqlite3.Connection, change: outbox.Change) -> bool:
 def holds(db: sqlite3.Connection, table: str, attachment: int, size: int, told: bytes | None) -> bool:
     """Whether the stored chunks are whole, without a gap, and together what the checksum says."""
     digest, offset = hashlib.sha256(), 0
-    sql = f'SELECT "offset", crc32, data FROM {table} WHERE attachment = ? ORDER BY "offset"'
-    for start, crc, data in db.execute(sql, (attachment,)):
+    for start, crc, data in _chunks(db, table, attachment):
         if start != offset or crc32(data) != crc:
             return False
         digest.update(data)
         offset += len(data)
     return offset == size and (told is None or digest.digest() == told)
+
+
+def _chunks(db: sqlite3.Connection, table: str, attachment: int) -> sqlite3.Cursor:
+    return db.execute(
+        f'SELECT "offset", crc32, data FROM {table} WHERE attachment = ? ORDER BY "offset"', (attachment,)
+    )
 
 
 def _contents(db: sqlite3.Connection, item: int) -> list[str]:

@@ -4,10 +4,10 @@ Promises: what bears the new name is a whole cache, durable, in which every item
 and the file's structure is sound; it says of nothing that the server has it: the lists have to be compared before it
 may take the old one's place. Local changes and local items are not in it, they are rescued from the old file. The old
 file is only read. Refuses (with None) what is not worth the trouble or not safe: another account's file, another
-schema, a structure that is damaged, no room for two; `salvage` then takes item by item what it can.
+schema, no room for two; `salvage` then takes item by item what it can.
 
 Copying is what makes a gigabyte a matter of seconds: row by row the new file would be written as slowly as when it was
-fetched.
+fetched. Only where the structure is damaged is it made anew, of the rows that still stand (`recover`).
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from contextlib import closing
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -25,11 +26,12 @@ from kerio_resync.cache.contents import WANTED_AGAIN
 from kerio_resync.cache.files import clear, sync_file, sync_folder
 from kerio_resync.cache.items import read
 from kerio_resync.cache.line import Line
-from kerio_resync.cache.schema import FORMAT, check_header, identity_rows, lay_out
+from kerio_resync.cache.recover import recover
+from kerio_resync.cache.schema import FORMAT, PAGE_SIZE, check_header, identity_rows, lay_out
 from kerio_resync.cache.store import FIRST_BYTES
 from kerio_resync.cache.sums import item_sum
 from kerio_resync.cache.trouble import available
-from kerio_resync.errors import ResyncError
+from kerio_resync.errors import CacheDamaged, ResyncError
 from kerio_resync.model import Identity
 
 COPIED: Final = "copied"  # meta: how many items were taken along, until the lists have been compared
@@ -39,16 +41,23 @@ SPARE: Final = 64 * 1024 * 1024  # bytes to leave free
 _BROKEN: Final = (sqlite3.Error, ValueError, TypeError, OverflowError, OSError, ResyncError)
 
 
-async def copy_proven(old: Path, path: Path, identity: Identity) -> int | None:
-    """Makes `path`, which must not exist, of `old`: how many items are in it. None: it can't be, and nothing is there.
+@dataclass(frozen=True, slots=True)
+class Copied:
+    """How many items are in the new file; whether the old one's structure is damaged."""
+
+    items: int
+    damaged: bool
+
+
+async def copy_proven(old: Path, path: Path, identity: Identity) -> Copied | None:
+    """Makes `path`, which must not exist, of `old`. None: it can't be, and nothing is there.
 
     Errors of the disk are None as well: who goes on without the copy meets them again, and says so."""
     new = path.with_name(path.name + ".new")
     try:
         if not old.is_file() or available(path) < old.stat().st_size + SPARE + FIRST_BYTES:
             return None
-        if not await _copy(old, new, identity):
-            return None
+        damaged = await _copy(old, new, identity)
         kept = await _prove(new, identity)
         if not kept:
             return None
@@ -61,11 +70,12 @@ async def copy_proven(old: Path, path: Path, identity: Identity) -> int | None:
     finally:
         new.unlink(missing_ok=True)
         clear(new)
-    return kept
+    return Copied(kept, damaged)
 
 
 async def _copy(old: Path, new: Path, identity: Identity) -> bool:
-    """A copy as the old file is at one instant; False if it is none of ours."""
+    """A copy as the old file is at one instant; whether it had to be made of what still stands there. CacheDamaged if
+    it is none of ours."""
     new.unlink(missing_ok=True)
     clear(new)
     line = await Line.open(old, readonly=True)
@@ -78,13 +88,27 @@ async def _copy(old: Path, new: Path, identity: Identity) -> bool:
 def _copy_all(db: sqlite3.Connection, new: Path, identity: Identity) -> bool:
     db.execute("BEGIN")  # from the first question on, nobody else writes to the file
     if check_header(db).account != identity.account or _shape(db) != _shape_now(identity):
-        return False
-    os.close(os.open(new, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
-    with closing(sqlite3.connect(new, isolation_level=None)) as target:
-        target.execute("PRAGMA journal_mode = OFF").fetchone()
-        target.execute("PRAGMA synchronous = OFF")
+        raise CacheDamaged("it is another account's, or of another shape")
+    with closing(_draft(new)) as target:
         db.backup(target)
+        if not checking.structure(target):
+            return False
+    new.unlink()
+    with closing(_draft(new)) as target:
+        target.execute(f"PRAGMA page_size = {PAGE_SIZE}")
+        lay_out(target, identity)
+        target.execute("BEGIN")
+        recover(db, target)
+        target.execute("COMMIT")
     return True
+
+
+def _draft(new: Path) -> sqlite3.Connection:
+    """Until it is whole the copy has another name, so that nothing need be undone in it."""
+    os.close(os.open(new, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+    db = sqlite3.connect(new, isolation_level=None)
+    _as_draft(db)
+    return db
 
 
 def _shape(db: sqlite3.Connection) -> list[tuple[str, ...]]:
@@ -102,8 +126,6 @@ async def _prove(new: Path, identity: Identity) -> int:
     line = await Line.open(new)
     try:
         await line.run(_as_draft)
-        if await line.run(checking.structure):
-            return 0
         await line.run(lambda db: db.execute("BEGIN"))
         await line.run(_let_go_of_the_rest)
         after = 0
@@ -120,7 +142,6 @@ async def _prove(new: Path, identity: Identity) -> int:
 
 
 def _as_draft(db: sqlite3.Connection) -> None:
-    """Until it is whole the copy has another name, so that nothing need be undone in it."""
     db.execute("PRAGMA journal_mode = OFF").fetchone()
     db.execute("PRAGMA synchronous = OFF")
 

@@ -58,7 +58,7 @@ class Tables:
         number = self._folders.get(folder_id)
         if number is None:
             row = self.db.execute("SELECT number FROM folder WHERE id = ?", (folder_id,)).fetchone()
-            number = self._folders[folder_id] = row[0] if row else self._stand_in(folder_id)
+            number = self._folders[folder_id] = row[0] if row else stand_in(self.db, folder_id)
         return number
 
     def number(self, folder_id: str) -> int | None:
@@ -84,10 +84,12 @@ class Tables:
                 db.close()
         self._old.clear()
 
-    def _stand_in(self, folder_id: str) -> int:
-        values = (folder_id, folder_id)
-        sql = (
-            "INSERT INTO folder (id, parent_id, name, path, role, place, owner, readable, count, unread, size, payload,"
-            " rank, standing) VALUES (?, '', '', '? ' || ?, 'none', 'own', '', 1, 0, 0, 0, '{}', 100, 'unknown')"
-        )
-        return self.db.execute(sql, values).lastrowid or 0
+
+def stand_in(db: sqlite3.Connection, folder_id: str, number: int | None = None) -> int:
+    """A row for a folder of which nothing is known but its id; its number."""
+    sql = (
+        "INSERT INTO folder (number, id, parent_id, name, path, role, place, owner, readable, count, unread, size,"
+        " payload, rank, standing)"
+        " VALUES (?, ?, '', '', '? ' || ?, 'none', 'own', '', 1, 0, 0, 0, '{}', 100, 'unknown')"
+    )
+    return db.execute(sql, (number, folder_id, folder_id)).lastrowid or 0

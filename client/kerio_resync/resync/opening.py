@@ -1,7 +1,7 @@
 """Which file a rebuild builds, and what is taken over from others before anything of them is dropped.
 
 A half-built file is gone on with if it belongs to the same account; one that does not, or can't be read, is set aside
-under a name that is told. Where there is none, a copy of the old cache is the beginning, if that is sound. `fresh`
+under a name that is told. Where there is none, a copy of what is sound in the old cache is the beginning. `fresh`
 starts anew, but not before the pending changes that only the discarded file has are in the new one: until then it stays
 as `cache.db.next.dropped-N`, and a run that finds such a file takes it up first.
 """
@@ -40,8 +40,12 @@ async def open_next(settings: Settings, identity: Identity, listen: Listener) ->
             await store.close()
             name = _rename(path, "aside").name
             listen(Notice(f"The half-built cache is that of {store.identity.user}; it was set aside as {name}."))
-    if not settings.fresh and not settings.drop_first and await copy_proven(settings.cache, path, identity):
-        return await Store.open(path), False
+    if not settings.fresh and not settings.drop_first:
+        copied = await copy_proven(settings.cache, path, identity)
+        if copied is not None:
+            if copied.damaged:
+                listen(Notice(f"The old cache is damaged; {copied.items:,} items that still stand in it were read."))
+            return await Store.open(path), False
     return await Store.create(path, identity), False
 
 

@@ -7,8 +7,20 @@ from pathlib import Path
 import pytest
 
 from kerio_resync.cache import checking, copying
-from kerio_resync.cache.copying import COPIED, copy_proven
-from kerio_resync.cache.facts import AddChange, Fact, LocalChange, PutContent, PutItems, PutLocal, SetMeta, Skip, Want
+from kerio_resync.cache.copying import COPIED, Copied, copy_proven
+from kerio_resync.cache.facts import (
+    AddChange,
+    Fact,
+    LocalChange,
+    LocalFile,
+    PutContent,
+    PutItems,
+    PutLocal,
+    SetMeta,
+    Skip,
+    Want,
+)
+from kerio_resync.cache.schema import PAGE_SIZE
 from kerio_resync.cache.store import Store
 from tests.client.cache.world import IDENTITY, attachment, change, filled, listed, mail, names, rows, whole
 
@@ -125,15 +137,72 @@ async def test_what_is_not_fit_is_not_copied(tmp_path: Path, spoil: object) -> N
     assert set(names(tmp_path)) <= {"old.db"}
 
 
-async def test_a_spoilt_structure_is_not_copied(tmp_path: Path) -> None:
-    await old_cache(tmp_path / "old.db")
-    (page,) = rows(tmp_path / "old.db", "SELECT rootpage FROM sqlite_master WHERE name = 'item_by_folder'")[0]
+def spoil(path: Path, name: str) -> None:
+    """Overwrites the first page of a table or an index."""
+    (page,) = rows(path, f"SELECT rootpage FROM sqlite_master WHERE name = '{name}'")[0]
     assert isinstance(page, int)
-    with (tmp_path / "old.db").open("r+b") as file:
-        file.seek((page - 1) * 16384)
+    with path.open("r+b") as file:
+        file.seek((page - 1) * PAGE_SIZE)
         file.write(b"\xff" * 512)
+
+
+MANY = [mail(str(number), number, text="much " * 900, attached=(attachment("a", 4),)) for number in range(10, 90)]
+
+
+@pytest.mark.parametrize(
+    "spoilt",
+    [
+        "item_by_folder", "sqlite_autoindex_item_1", "item", "chunk", "folder", "sqlite_autoindex_folder_1", "outbox",
+    ],
+)  # fmt: skip
+async def test_of_a_spoilt_structure_is_taken_what_still_stands(tmp_path: Path, spoilt: str) -> None:
+    """The rows of `item` are on pages of their own below the first one; those of `folder` are lost, their ids not."""
+    more = [fact for number in range(4, 84) for fact in whole(number, b"text")]
+    await old_cache(tmp_path / "old.db", PutItems(tuple(MANY)), *more)
+    spoil(tmp_path / "old.db", spoilt)
+    assert await copy_proven(tmp_path / "old.db", tmp_path / "new.db", IDENTITY) == Copied(82, damaged=True)
+    assert names(tmp_path) == ["new.db", "old.db"]
+    new = await Store.open(tmp_path / "new.db")
+    assert await new.check() == ()
+    first, second, *rest = sorted(await new.items(limit=100), key=lambda each: int(each.id))
+    assert (first.payload, first.extra, second.watermark) == (MAIL.payload, MAIL.extra, 7)
+    assert [each.payload for each in rest] == [each.payload for each in MANY]
+    assert [each.attachments[0].state for each in (first, *rest)] == ["done"] * 81
+    assert b"".join([piece async for piece in new.content(first.attachments[0].key)]) == DATA
+    assert (await new.outbox(), await new.wanted(9)) == ((), ())
+    await new.close()
+
+
+async def test_what_is_lost_with_its_page_is_left_out(tmp_path: Path) -> None:
+    """Without its attachments the one mail does not hold its checksum."""
+    await old_cache(tmp_path / "old.db")
+    spoil(tmp_path / "old.db", "attachment")
+    found = await copy_proven(tmp_path / "old.db", tmp_path / "new.db", IDENTITY)
+    assert found is not None
+    assert found.damaged
+    new = await Store.open(tmp_path / "new.db")
+    assert await new.check() == ()
+    assert [each.id for each in await new.items()] == ["2"]
+    await new.close()
+
+
+async def test_where_no_folder_is_known_nothing_is_taken(tmp_path: Path) -> None:
+    await old_cache(tmp_path / "old.db")
+    spoil(tmp_path / "old.db", "folder")
+    spoil(tmp_path / "old.db", "sqlite_autoindex_folder_1")
     assert await copy_proven(tmp_path / "old.db", tmp_path / "new.db", IDENTITY) is None
     assert names(tmp_path) == ["old.db"]
+
+
+async def test_chunks_of_local_changes_are_none_of_contents(tmp_path: Path) -> None:
+    """Both tables have the same columns, and numbers of their own from 1 on."""
+    files = (LocalFile("f", "text/plain", DATA[::-1]),)
+    await old_cache(tmp_path / "old.db", AddChange(LocalChange("v", "create", "mail", files=files)))
+    spoil(tmp_path / "old.db", "item_by_folder")
+    new = await copied(tmp_path)
+    first, _ = await new.items()
+    assert b"".join([piece async for piece in new.content(first.attachments[0].key)]) == DATA
+    await new.close()
 
 
 async def test_without_room_for_two_nothing_is_copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,13 +9,14 @@ from pathlib import Path
 import pytest
 
 from kerio_resync.cache.facts import AddChange, LocalChange, SetMeta
+from kerio_resync.cache.schema import PAGE_SIZE
 from kerio_resync.cache.store import Store
 from kerio_resync.errors import BadSettings, CacheInUse
 from kerio_resync.events import Event, Notice
 from kerio_resync.resync.opening import give_up_next, open_live, open_next, take_over_changes
 from kerio_resync.resync.part import UNDER_WAY
 from kerio_resync.settings import Settings
-from tests.client.cache.world import IDENTITY, filled, items, names
+from tests.client.cache.world import IDENTITY, filled, items, names, rows
 from tests.client.resync.double import Mailbox, running
 
 OTHER = replace(IDENTITY, account="user-2", user="eve")
@@ -38,6 +39,12 @@ async def opened(folder: Path, **more: object) -> tuple[bool, int, list[str]]:
     return resumed, mails, [each.text for each in heard if isinstance(each, Notice)]
 
 
+def rootpage(path: Path, name: str) -> int:
+    ((page,),) = rows(path, f"SELECT rootpage FROM sqlite_master WHERE name = '{name}'")
+    assert isinstance(page, int)
+    return page
+
+
 async def test_a_new_one(tmp_path: Path) -> None:
     assert await opened(tmp_path) == (False, 0, [])
     assert names(tmp_path) == ["cache.db.next"]
@@ -46,6 +53,15 @@ async def test_a_new_one(tmp_path: Path) -> None:
 async def test_one_that_is_ours_is_gone_on_with(tmp_path: Path) -> None:
     await (await filled(tmp_path / "cache.db.next", items("a"))).close()
     assert await opened(tmp_path) == (True, 1, [])
+
+
+async def test_of_a_damaged_cache_it_begins_with_what_stands(tmp_path: Path) -> None:
+    await (await filled(tmp_path / "cache.db", items("a", "b"))).close()
+    with (tmp_path / "cache.db").open("r+b") as file:
+        file.seek(rootpage(tmp_path / "cache.db", "item_by_date") * PAGE_SIZE - PAGE_SIZE)
+        file.write(b"\xff" * 512)
+    said = "The old cache is damaged; 2 items that still stand in it were read."
+    assert await opened(tmp_path) == (False, 2, [said])
 
 
 async def test_one_that_is_another_accounts_is_set_aside(tmp_path: Path) -> None:
