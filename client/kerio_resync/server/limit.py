@@ -35,7 +35,7 @@ AIM = 1.3  # where the limit is led: below that it may grow, above that it is dr
 LOUD = 2.0  # a window this many times the floor is one, whatever those before it were
 STEP = 0.25  # what is added at once when there were few, so that it takes four quiet windows for one more
 DROP = 0.7  # what a refusal leaves of the limit
-DIP = 0.25  # what a look at the floor leaves of it
+DIP = 0.25  # what a look at the floor leaves of it in the server
 DEEP = 2.0  # and at most this
 KEPT = 2 * LOOK  # replies that a level's record counts for at the next look
 STALE = 180.0  # seconds after which the floor is looked at afresh
@@ -171,7 +171,7 @@ class Limit:
             return kept
         steady = self._is_steady
         if now - self.looked > STALE and not steady and self.slots > 1:
-            return kept._dipped(now)
+            return kept._dipped(now, window.wait / window.replies)
         if pressure > HIGH and not steady:
             return kept._cut(max(AIM / pressure, 0.5), now)
         if link > LINK_LONG:
@@ -197,9 +197,13 @@ class Limit:
             return LOOK
         return max(SHORT, self.slots) if self._is_steady else max(WINDOW, self.slots)
 
-    def _dipped(self, now: float) -> Limit:
-        """Looks at the floor afresh, low enough to see it; what was known of the levels counts for less from now on."""
-        value = max(float(self.least), min(self.value * DIP, DEEP))
+    def _dipped(self, now: float, wait: float) -> Limit:
+        """Looks at the floor afresh, low enough to see it; what was known of the levels counts for less from now on.
+
+        Low enough is when few are in the server. Of those in flight that is the share which a `wait` is longer than the
+        way: over a long one a look with two in flight would take forty round trips, and see no more."""
+        there = wait / max(wait - self.way, 1e-9)  # in flight for each one in the server
+        value = max(float(self.least), min(self.value, min(self.value * DIP, DEEP) * there))
         faded = {level: replace(each, replies=min(each.replies, KEPT)) for level, each in self.records.items()}
         return replace(self, value=value, back=self.value, changed=now, looked=now, records=faded)
 
