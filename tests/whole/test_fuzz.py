@@ -27,7 +27,7 @@ from tests.whole.world import World
 
 WANTED = int(os.environ.get("KERIO_FUZZ", "2000"))
 DEADLINE = 24 * 3600.0  # seconds of virtual time for one run
-REAL = 30.0  # seconds of real time for one run
+REAL = 30.0  # seconds of processor time for one run
 GROWTH = 400 * 2**20  # bytes of memory for all of them together
 Ending = str
 
@@ -59,10 +59,10 @@ def run(
         finally:
             world.now = asyncio.get_running_loop().time() + 1
 
-    began = time.monotonic()
+    began = time.process_time()
     mailbox, transport = mailbox_of(world, rng, share)
     found = virtual_time.run(go(), start=world.now)
-    assert time.monotonic() - began < REAL
+    assert time.process_time() - began < REAL
     return found, transport.spoilt
 
 
