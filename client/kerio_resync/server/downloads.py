@@ -20,7 +20,7 @@ from kerio_resync.server.limiter import Slot
 from kerio_resync.server.retry import History
 from kerio_resync.server.rpc import Caller, judged
 from kerio_resync.server.session import resolved
-from kerio_resync.server.transport import Request, Response
+from kerio_resync.server.transport import Request, Response, TooLong
 
 NAME = "GET attachment"
 PIECE = 256 * 1024  # bytes that are worth handing on
@@ -41,11 +41,12 @@ class State:
     total: int | None = None
 
 
-def wanted(state: State) -> dict[str, str]:
-    """The headers that ask for the rest. A weak ETag proves nothing about bytes (RFC 9110, 13.1.5)."""
+def wanted(state: State, end: int | None = None) -> dict[str, str]:
+    """The headers that ask for the rest, or what of it comes before `end`. A weak ETag proves nothing about bytes
+    (RFC 9110, 13.1.5)."""
     headers = {"Accept-Encoding": "identity"}
-    if state.received:
-        headers["Range"] = f"bytes={state.received}-"
+    if state.received or end is not None:
+        headers["Range"] = f"bytes={state.received}-{'' if end is None else end - 1}"
         if state.etag and not state.etag.startswith("W/"):
             headers["If-Range"] = state.etag
     return headers
@@ -97,11 +98,12 @@ def longest(attachment: Attachment, total: int | None) -> int:
 class Download:
     """One attachment on its way. `next_piece` gives the pieces in turn, None at the end; `close` lets go of it."""
 
-    def __init__(self, caller: Caller, attachment: Attachment, offset: int, etag: str) -> None:
+    def __init__(self, caller: Caller, attachment: Attachment, offset: int, etag: str, end: int | None) -> None:
         self._caller = caller
         self._attachment = attachment
         self._url = resolved(caller.session.origin, attachment.url)
         self._state = State(offset, etag)
+        self._end = end
         self._furthest = offset
         self._history = History()
         self._sending: AbstractAsyncContextManager[Response] | None = None
@@ -165,7 +167,7 @@ class Download:
         except BaseException:
             self._slot = None
             raise
-        headers = {**self._caller.session.headers(self._url), **wanted(self._state)}
+        headers = {**self._caller.session.headers(self._url), **wanted(self._state, self._end)}
         sending = self._caller.transport.send(Request("GET", self._url, headers, timeout=self._caller.timeout))
         response = await sending.__aenter__()
         self._sending, self._response, self._counted = sending, response, 0
@@ -186,19 +188,19 @@ class Download:
         """The next piece: what comes until there is enough of it, or what is left at the end."""
         assert self._chunks is not None
         start, parts, size = self._state.received, [], 0
-        most = longest(self._attachment, self._state.total)
+        total = self._state.total if self._end is None else self._end
+        most = longest(self._attachment, total)
         try:
             async for chunk in self._chunks:
                 parts.append(chunk)
                 size += len(chunk)
                 self._count()
                 if start + size > most:
-                    raise ServerNonsense("an attachment that is longer than it can be", scope="item")
+                    raise TooLong("an attachment that is longer than it can be", scope="item")
                 if size >= PIECE:
                     return self._piece(start, parts)
         except Interrupted as error:
             return await self._cut(error, start, parts)
-        total = self._state.total
         if total is not None and start + size < total:
             return await self._cut(Interrupted("an attachment ended early"), start, parts)
         await self.close()
@@ -249,9 +251,11 @@ async def _nothing() -> AsyncIterator[bytes]:
         yield chunk  # pragma: no cover - there is none; that it stands here is what makes this a generator
 
 
-async def download(caller: Caller, attachment: Attachment, offset: int = 0, etag: str = "") -> AsyncIterator[Piece]:
+async def download(
+    caller: Caller, attachment: Attachment, offset: int = 0, etag: str = "", end: int | None = None
+) -> AsyncIterator[Piece]:
     """The bytes of an attachment, as `Mailbox.download` promises."""
-    transfer = Download(caller, attachment, offset, etag)
+    transfer = Download(caller, attachment, offset, etag, end)
     try:
         while (piece := await transfer.next_piece()) is not None:
             yield piece

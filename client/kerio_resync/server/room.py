@@ -1,11 +1,13 @@
 """The memory that replies may take together: each is bounded alone, but forty at once would be forty times as much.
 
 A reply takes a share that grows with what has really come of it, decoded; where the room is full it waits, and the
-server with it. The oldest share may always grow, so that of many that wait for each other one goes on. Ordinary replies
-never come near the bound: for them this is an addition and a comparison a piece.
+server with it. The oldest share may always grow, so that of many that wait for each other one goes on; what takes
+nothing, because it is handed on as it comes, is nobody whom others wait for. Ordinary replies never come near the
+bound: for them this is an addition and a comparison a piece.
 
 A share ends with its reply. Who needs longer, because what came waits for the disk, says so with `kept`; the share then
-ends with that block, or when a next reply begins in it: nothing waits for a reply while it holds another's share.
+ends with that block, or when a next reply is asked for in it (`let_go`): nobody holds a share while waiting for a turn
+to ask, which those may have who wait for room.
 """
 
 from __future__ import annotations
@@ -31,14 +33,12 @@ class Room:
 
     def share(self) -> Share:
         """A share of nothing yet, for a reply that begins. What is kept of replies before it in this `kept` ends."""
-        keeping = _keeping.get()
-        if keeping is not None:
-            keeping.let_go()
-        share = Share(self, keeping)
-        self._shares[share] = None
-        return share
+        let_go()
+        return Share(self, _keeping.get())
 
     def admits(self, share: Share, size: int) -> bool:
+        """Whether it may grow by `size`. It is as old as the first time that it was asked about."""
+        self._shares.setdefault(share)
         return self.taken + size <= self.most or next(iter(self._shares)) is share
 
     async def wait(self) -> None:
@@ -47,7 +47,7 @@ class Room:
         await self._freed.wait()
 
     def end(self, share: Share) -> None:
-        del self._shares[share]
+        self._shares.pop(share, None)
         self.taken -= share.size
         self._freed.set()
 
@@ -96,6 +96,13 @@ class _Kept:
         for each in self.shares:
             each.leave()
         self.shares.clear()
+
+
+def let_go() -> None:
+    """What is kept of replies in this `kept`, if there is one, ends: the next one is asked for."""
+    keeping = _keeping.get()
+    if keeping is not None:
+        keeping.let_go()
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import count
+from traceback import clear_frames
 from typing import Any, TypeVar
 
 from kerio_resync.errors import Interrupted, Overloaded, ResyncError, ServerNonsense, TooLarge
@@ -20,6 +21,7 @@ from kerio_resync.events import Listener, Paused
 from kerio_resync.server import refusals, wire
 from kerio_resync.server.limiter import Limiter, Slot
 from kerio_resync.server.retry import History, Persistence, never
+from kerio_resync.server.room import let_go
 from kerio_resync.server.session import Session
 from kerio_resync.server.transport import Request, Response, TooLong, Transport
 
@@ -156,6 +158,7 @@ class Caller:
         return sum(each.wire_bytes for each in self._coming.values())
 
     async def _attempt(self, method: str, body: bytes, idempotent: bool, limit: int) -> Answer:
+        let_go()
         async with self.limiter.slot(method) as slot:
             try:
                 return await self._exchange(method, body, idempotent, limit, slot)
@@ -192,10 +195,12 @@ class Caller:
 
     @contextmanager
     def hushed(self) -> Iterator[None]:
-        """Takes the session's secrets out of what errors say: a server may quote what it was sent."""
+        """Takes the session's secrets out of what errors say: a server may quote what it was sent. And the replies out
+        of what they hold on to, since they may be kept for long."""
         try:
             yield
         except ResyncError as error:
+            emptied(error)
             error.detail = self.session.hush(error.detail)
             error.args = (error.detail,)
             raise
@@ -223,6 +228,16 @@ def judged(
     if status != 200:
         raise refusals.of_status(method, status, idempotent=idempotent, after=after)
     raise ServerNonsense(f"{method} is answered with neither a result nor an error")
+
+
+def emptied(error: BaseException) -> None:
+    """Lets go of what the functions worked on that an error, and those before it, went through."""
+    each: BaseException | None = error
+    seen: list[BaseException] = []
+    while each is not None and each not in seen:
+        clear_frames(each.__traceback__)
+        seen.append(each)
+        each = each.__cause__ or each.__context__
 
 
 async def gathered(calls: list[Awaitable[T]]) -> list[T]:

@@ -300,7 +300,8 @@ class _AioResponse:
         """What has come of the body, as it travels; empty at its end. A trickle is as good as silence."""
         content, throttle = self._raw.content, self._throttle
         try:
-            piece = await (content.read(throttle.most) if throttle else content.readany())
+            async with asyncio.timeout(self._request.timeout):  # the library hears bytes too that are none of the body
+                piece = await (content.read(throttle.most) if throttle else content.readany())
         except _FOREIGN as error:
             raise translated(error, self._request) from error
         if not piece:

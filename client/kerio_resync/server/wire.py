@@ -60,17 +60,18 @@ def parsed(data: bytes) -> tuple[Any, Canonical]:
     try:
         return orjson.loads(data), canonical
     except orjson.JSONDecodeError as error:
-        if "limit exceeded" in error.msg:
-            raise ValueError("nested too deeply") from None
+        wrong = "nested too deeply" if "limit exceeded" in error.msg else ""
     try:
-        return json.loads(data.decode("utf-8")), exact
+        if not wrong:
+            return json.loads(data.decode("utf-8")), exact
     except UnicodeDecodeError:
-        raise ValueError("not UTF-8") from None
+        wrong = "not UTF-8"
     except RecursionError:
-        raise ValueError("nested too deeply") from None
+        wrong = "nested too deeply"
     except json.JSONDecodeError as error:
         # the message quotes nothing of the text
-        raise ValueError(f"{error.msg[:80]} at byte {error.pos:,} of {len(data):,}") from None
+        wrong = f"{error.msg[:80]} at byte {error.pos:,} of {len(data):,}"
+    raise ValueError(wrong)  # out here, since the parsers' own errors hold the whole text
 
 
 def canonical(value: Any) -> bytes:

@@ -5,13 +5,22 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import random
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import pytest
 
 from benchmarks import virtual_time
+from kerio_resync.events import nobody
+from kerio_resync.server.limit import Limit
+from kerio_resync.server.limiter import Limiter
+from kerio_resync.server.retry import Persistence
 from kerio_resync.server.room import Room, Share, kept
+from kerio_resync.server.rpc import Caller
+from kerio_resync.server.session import Session
 from kerio_resync.server.transport import AioTransport, Request
 from tests.client.server.test_transport import body, saying, serving
+from tests.simulation import CoreResponse
 
 
 async def reply(room: Room, *pieces: int, pause: float = 1.0) -> Share:
@@ -76,6 +85,58 @@ def test_one_that_is_given_up_while_it_waits_leaves_no_trace() -> None:
         assert room.taken == 0
 
     virtual_time.run(run())
+
+
+def test_nobody_waits_for_what_takes_nothing() -> None:
+    """An attachment that is handed on as it comes, and that was there first."""
+
+    async def run() -> float:
+        room = Room(10)
+        first = room.share()
+        await asyncio.gather(reply(room, 6, 6), reply(room, 6, 6))
+        first.end()
+        assert room.taken == 0
+        return asyncio.get_running_loop().time()
+
+    assert virtual_time.run(run()) < 10
+
+
+class OneReply:
+    """A transport whose every reply takes 8 bytes of the room."""
+
+    def __init__(self, room: Room) -> None:
+        self.room = room
+
+    @asynccontextmanager
+    async def send(self, request: Request) -> AsyncIterator[CoreResponse]:
+        share = self.room.share()
+        await share.grow(8)
+        yield CoreResponse(200, {}, b'{"jsonrpc":"2.0","id":1,"result":{}}')
+        share.end()
+
+    async def aclose(self) -> None:
+        return None
+
+
+async def test_who_waits_for_a_turn_to_ask_holds_nothing() -> None:
+    """Else those who have the turns, and wait for room, would wait for ever."""
+
+    async def login() -> None:
+        raise AssertionError("nobody asked for it")
+
+    room, limiter = Room(10), Limiter(Limit(value=1.0, most=1))
+    caller = Caller(OneReply(room), Session("http://mail.test"), limiter, Persistence(), nobody, login)
+    with kept():
+        await caller.call("Mails.get")
+        assert room.taken == 8
+        async with limiter.slot():
+            second = asyncio.create_task(caller.call("Mails.get"))
+            await asyncio.sleep(0)
+            assert len(limiter._waiting) == 1
+            assert room.taken == 0
+        await second
+        assert room.taken == 8
+    assert room.taken == 0
 
 
 def test_what_is_kept_counts_until_it_is_let_go_of() -> None:

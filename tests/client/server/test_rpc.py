@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import weakref
 from typing import Any
 
 import httpx
@@ -11,7 +12,8 @@ import pytest
 from kerio_resync.errors import FolderDenied, Interrupted, Overloaded, ResyncError, ServerNonsense, ServerRefused
 from kerio_resync.events import Paused
 from kerio_resync.server.kerio import KerioMailbox
-from kerio_resync.server.rpc import SMALL, Garbled, gathered, judged
+from kerio_resync.server.rpc import SMALL, Garbled, emptied, gathered, judged
+from kerio_resync.server.wire import parsed
 from tests.client.server.test_kerio import ORIGIN, Scripted, mail, opened
 
 
@@ -95,3 +97,42 @@ async def test_the_first_error_ends_the_others_and_comes_out_alone() -> None:
     with pytest.raises(FolderDenied, match="no"):
         await gathered([wait(), fail()])
     assert ended == ["cancelled"]
+
+
+class Large:
+    """Stands in for a reply."""
+
+
+def test_an_error_that_is_kept_holds_no_reply() -> None:
+    def read() -> None:
+        reply = Large()
+        held.append(weakref.ref(reply))
+        raise ValueError("it can't be read")
+
+    def judge() -> None:
+        reply = Large()
+        held.append(weakref.ref(reply))
+        try:
+            read()
+        except ValueError as error:
+            raise Garbled("broken") from error
+
+    held: list[weakref.ref[Large]] = []
+    with pytest.raises(Garbled) as caught:
+        judge()
+    assert all(each() for each in held)
+    emptied(caught.value)
+    assert not any(each() for each in held)
+
+
+def test_errors_that_were_each_others_cause_are_emptied_all_the_same() -> None:
+    first, second = Garbled("one"), Garbled("other")
+    first.__cause__, second.__cause__ = second, first
+    emptied(first)
+
+
+def test_what_is_wrong_with_a_reply_is_said_without_the_reply() -> None:
+    for text in (b'{"a": ["long"', b"[" * 100_000, b'{"a": "\xff"}'):
+        with pytest.raises(ValueError) as caught:  # noqa: PT011 - what it says is tested elsewhere
+            parsed(text)
+        assert caught.value.__cause__ is caught.value.__context__ is None

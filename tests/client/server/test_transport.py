@@ -255,6 +255,17 @@ async def test_a_trickle_is_as_good_as_silence() -> None:
     await fails(handler, Silence, match="hardly", timeout=0.2)
 
 
+async def test_bytes_that_are_none_of_the_body_are_as_good_as_silence() -> None:
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(JSON + b"Transfer-Encoding: chunked\r\n\r\n1;")
+        while True:
+            writer.write(b"0" * 100)
+            await writer.drain()
+            await asyncio.sleep(0.05)
+
+    await fails(handler, Silence, timeout=0.2)
+
+
 @pytest.mark.parametrize(
     "reply",
     [
