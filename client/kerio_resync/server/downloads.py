@@ -24,7 +24,7 @@ from kerio_resync.server.transport import Request, Response, TooLong
 
 NAME = "GET attachment"
 PIECE = 256 * 1024  # bytes that are worth handing on
-BEYOND = 64 << 20  # bytes by which an attachment of unknown length may exceed four times what its struct says
+BEYOND = 64 << 20  # bytes by which an attachment may exceed four times what its struct says
 ENDLESS = 4 << 30  # bytes of an attachment of which nothing is known
 ERROR_BODY = 64 * 1024
 
@@ -180,6 +180,8 @@ class Download:
         if state is None:
             self._state = State()
             raise Interrupted("the server can't go on with an attachment; it begins again")
+        if (state.total or 0) > longest(self._attachment, None):
+            raise TooLong(f"an attachment that is longer than it can be ({state.total:,} bytes)", scope="item")
         self._told = self._told and state.received > 0
         self._state = state
         self._chunks = _nothing() if response.status == 416 else response.chunks()

@@ -318,6 +318,19 @@ def test_an_endless_stream_ends() -> None:
     assert count == 1
 
 
+def test_an_attachment_is_not_fetched_of_which_far_more_is_announced_than_its_struct_says() -> None:
+    asked = 0
+
+    def files(request: httpx.Request) -> httpx.Response:
+        nonlocal asked
+        asked += 1
+        return httpx.Response(200, headers={"content-length": "10000000000"}, stream=Stream(b"", None))
+
+    with pytest.raises(ServerNonsense, match="10,000,000,000"):
+        fetched(files, Attachment("a", URL, "x", size=10))
+    assert asked == 1
+
+
 def test_who_stops_reading_lets_go() -> None:
     server = Scripted()
     server.router.get(url__startswith=f"{ORIGIN}/webmail/api/download/").mock(side_effect=Files())

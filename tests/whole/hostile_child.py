@@ -1,0 +1,56 @@
+"""A rebuild in a process of its own, which tells what came of it and how much memory it took at the most.
+
+    python -m tests.whole.hostile_child PROFILE URL USER PATIENCE
+
+As many requests may be in flight from the first moment on as otherwise after a while. The password comes from
+`KERIO_RESYNC_PASSWORD`. Prints one line of JSON.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import resource
+import sys
+import time
+from pathlib import Path
+
+from kerio_resync import Settings, rebuild
+from kerio_resync.errors import ResyncError, explain
+from kerio_resync.server.kerio import KerioMailbox
+from kerio_resync.server.limit import Limit
+
+SILENCE = 2.0  # seconds that are borne
+
+
+def memory() -> int:
+    """The most bytes that this process has had, without those of the one that started it where that can be told."""
+    try:
+        status = Path("/proc/self/status").read_text()
+    except OSError:
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return next(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmHWM:"))
+
+
+async def main(profile: Path, url: str, user: str, patience: float) -> None:
+    values = {
+        "profile": profile, "server": url, "user": user, "password": os.environ["KERIO_RESYNC_PASSWORD"],
+        "page_size": 20, "patience": patience,
+    }  # fmt: skip
+    settings = Settings.model_validate(values)
+    mailbox = KerioMailbox(settings, limit=Limit(value=64.0), timeout=SILENCE)
+    import kerio_resync.resync.rebuild  # noqa: F401  # so that it counts as before
+
+    before, began = memory(), time.monotonic()
+    error, code, named = "", 0, 0
+    try:
+        named = len((await rebuild(settings, mailbox=mailbox)).skipped)
+    except ResyncError as caught:
+        error, code = explain(caught)
+    told = {"error": error, "code": code, "named": named, "before": before, "most": memory()}
+    print(json.dumps({**told, "seconds": time.monotonic() - began}))
+
+
+if __name__ == "__main__":
+    asyncio.run(main(Path(sys.argv[1]), *sys.argv[2:4], float(sys.argv[4])))

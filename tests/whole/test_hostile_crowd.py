@@ -1,0 +1,302 @@
+"""Thirty and more hostile replies at once, over sockets: a whole rebuild ends in bounds, and the next one is right.
+
+The server is a bare socket that lets the mock answer until some thirty requests wait together (lists, batches of mails,
+attachments). Then each of them is answered with something large or endless, and so is what follows, for a while or to
+the end. Which request meets which attack is a matter of time too. The client is a process of its own, so that its
+memory can be told. `KERIO_HOSTILE`: how many seeds (2 if it isn't set).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import itertools
+import json
+import os
+import random
+import sys
+import time
+import zlib
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import orjson
+import pytest
+
+from benchmarks.virtual_link import sent
+from kerio_mockserver.core import Core
+from kerio_mockserver.mailbox.seed import seeded
+from kerio_mockserver.wire import Request
+from kerio_resync import Settings, digest, rebuild
+from kerio_resync.errors import Exit
+from tests.whole.test_hostile import nothing_outside
+
+SEEDS = int(os.environ.get("KERIO_HOSTILE", "2"))
+TOGETHER = 32  # requests that wait when it begins, of 16 batches, 16 attachments and 8 lists
+ENOUGH = 24  # of them on a machine so slow that it begins before
+HELD = 1.5  # seconds after which it does
+FIRST = 6  # batches answered well, from which attachments become wanted
+# Bytes that the client may have at the most: 60 MB to begin with, twice 64 MB for what comes, one reply of 60 MB that
+# is put together and read (each letter of it may take four bytes), and what waits in buffers and for the disk.
+MEMORY = 900 * 2**20
+DEADLINE = 240.0  # seconds for the run; endless replies end at 64 MB each, of which a slow machine has enough
+PASSWORD = "a secret of the crowd"
+BLOCK = 1 << 20
+CHUNK = 64 * 1024
+
+
+def head(*lines: bytes) -> bytes:
+    return b"\r\n".join([b"HTTP/1.1 200 OK", b"Content-Type: application/json", b"Connection: close", *lines, b"", b""])
+
+
+def endless(piece: bytes, *lines: bytes, first: bytes = b"") -> Iterator[bytes]:
+    yield head(*lines) + first
+    yield from itertools.repeat(piece)
+
+
+def gzip_bomb() -> Iterator[bytes]:
+    """A thousand bytes for each million, without an end."""
+    packer = zlib.compressobj(9, zlib.DEFLATED, 31)
+    first = packer.compress(bytes(BLOCK)) + packer.flush(zlib.Z_FULL_FLUSH)
+    block = packer.compress(bytes(BLOCK)) + packer.flush(zlib.Z_FULL_FLUSH)
+    return endless(block * 16, b"Content-Encoding: gzip", first=first)
+
+
+def zstd_bomb() -> Iterator[bytes]:
+    """Four bytes for each 128 KiB, without an end: a frame with a window of 1 MiB, and blocks of one byte repeated."""
+    frame = b"\x28\xb5\x2f\xfd\x00\x50"
+    block = (128 * 1024 << 3 | 1 << 1).to_bytes(3, "little") + b"\0"
+    return endless(block * 64, b"Content-Encoding: zstd", first=frame)
+
+
+def cut_gzip() -> Iterator[bytes]:
+    whole = gzip.compress(b'{"jsonrpc":"2.0","id":1,"result":{"list":[]}}' * 100_000, 1)
+    yield head(b"Content-Encoding: gzip") + whole[:-9]
+
+
+def wide() -> Iterator[bytes]:
+    """Almost as much as is taken, of which each byte needs four in memory once it is read."""
+    size = 60 << 20
+    yield head() + '{"jsonrpc":"2.0","id":1,"result":{"result":[],"list":[],"more":"\U0001f40c'.encode()
+    yield from itertools.repeat(b"x" * CHUNK, size // CHUNK)
+    yield b'"}}'
+
+
+def struct_of_mail() -> Iterator[bytes]:
+    """A mail that is one large text."""
+    yield head() + b'{"jsonrpc":"2.0","id":1,"result":{"result":[{"id":"x","folderId":"y","subject":"'
+    yield from itertools.repeat(b"x" * CHUNK, (40 << 20) // CHUNK)
+    yield b'"}],"list":[],"totalItems":1}}'
+
+
+def crumbs() -> Iterator[bytes]:
+    """A body in chunks of one byte. It ends, since each takes the client's processor as long as a kilobyte does."""
+    yield head(b"Transfer-Encoding: chunked")
+    yield from itertools.repeat(b"1\r\n \r\n" * 10_000, 30)
+    yield b"0\r\n\r\n"
+
+
+def long_size() -> Iterator[bytes]:
+    """A chunk whose size does not end."""
+    return endless(b"0" * CHUNK, b"Transfer-Encoding: chunked", first=b"1;")
+
+
+def cookies() -> Iterator[bytes]:
+    yield b"HTTP/1.1 200 OK\r\n"
+    for n in itertools.count():
+        yield b"".join(b"Set-Cookie: c%d=%s\r\n" % (n * 60 + m, b"v" * 900) for m in range(60))
+
+
+def values() -> Iterator[bytes]:
+    """As many values as a reply may hold."""
+    yield head() + b'{"jsonrpc":"2.0","id":1,"result":{"result":[' + b"{}," * 450_000 + b'{}],"list":[]}}'
+
+
+ATTACKS: dict[str, Callable[[], Iterator[bytes]]] = {
+    "a gzip bomb": gzip_bomb,
+    "a zstd bomb": zstd_bomb,
+    "a gzip that is cut": cut_gzip,
+    "a body without end": lambda: endless(b" " * CHUNK),
+    "a body without end of more than was announced": lambda: endless(b" " * CHUNK, b"Content-Length: 10000000000"),
+    "JSON without end": lambda: endless(b'{"a":' * 10_000),
+    "a text without end": lambda: endless(b"x" * CHUNK, first=b'{"jsonrpc":"2.0","id":1,"result":{"list":["'),
+    "lists in lists": lambda: iter([head() + b'{"jsonrpc":"2.0","id":1,"result":' + b"[" * 900_000]),
+    "a text that grows as it is read": wide,
+    "a mail of 40 MB": struct_of_mail,
+    "values and more values": values,
+    "chunks of a byte": crumbs,
+    "a chunk's size without end": long_size,
+    "a head without end": cookies,
+    "a line without end": lambda: endless(b"x" * CHUNK, first=b"X: "),
+    "silence": lambda: iter([head(b"Content-Length: 1000")]),
+    "nothing": lambda: iter([]),
+}  # fmt: skip
+
+
+@dataclass
+class Crowd:
+    """The server. Once `TOGETHER` requests wait each is attacked, and of what follows a `share`; `left` times in all,
+    `lists` too (one of them that is too long ends a run at once)."""
+
+    core: Core
+    rng: random.Random
+    share: float
+    left: float
+    lists: bool
+    hostile: bool = True
+    waiting: int = 0
+    most: int = 0
+    batches: int = 0
+    begun: asyncio.Event = field(default_factory=asyncio.Event)
+    sent: Counter[str] = field(default_factory=Counter)
+    deck: list[str] = field(default_factory=list)
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(OSError, asyncio.IncompleteReadError):
+            while request := await received(reader):
+                attack = await self.chosen(request)
+                if attack is not None:
+                    await self.attack(attack, reader, writer)
+                    break
+                reply = await self.core.answer(request)
+                headers, body = sent(reply)
+                lines = [f"{name}: {line}" for name, value in headers.items() for line in value.split("\n")]
+                writer.write("\r\n".join([f"HTTP/1.1 {reply.status} Said", *lines, "", ""]).encode() + body)
+                await writer.drain()
+        writer.close()
+
+    async def attack(self, attack: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Sends until the client has enough of it."""
+        for piece in ATTACKS[attack]():
+            writer.write(piece)
+            await writer.drain()
+        if attack == "silence":
+            await reader.read(1)  # until it hangs up
+
+    async def chosen(self, request: Request) -> str | None:
+        """The attack that answers, once it is time; None: the mock does."""
+        if not self.hostile:
+            return None
+        asked = orjson.loads(request.body) if request.body else {"method": "GET attachment", "params": {}}
+        method, params = asked["method"], asked["params"]
+        if method not in ("Mails.get", "Mails.getById", "GET attachment"):
+            return None
+        if self.begun.is_set():
+            return self.drawn(method) if self.rng.random() < self.share else None
+        self.batches += method == "Mails.getById"
+        if (method == "Mails.getById" and self.batches <= FIRST) or not params.get("query", {}).get("start", 1):
+            return None
+        self.waiting += 1
+        self.most = max(self.most, self.waiting)
+        if self.waiting >= TOGETHER:
+            self.begun.set()
+        try:
+            async with asyncio.timeout(HELD):
+                await self.begun.wait()
+        except TimeoutError:
+            self.begun.set()
+        finally:
+            self.waiting -= 1
+        return self.drawn(method)
+
+    def drawn(self, method: str) -> str | None:
+        """The next of all attacks in some order, as long as there is one left."""
+        if method == "Mails.get" and not self.lists:
+            return None
+        self.left -= 1
+        if self.left < 0:
+            return None
+        if not self.deck:
+            self.deck = self.rng.sample(sorted(ATTACKS), len(ATTACKS))
+        attack = self.deck.pop()
+        self.sent[attack] += 1
+        return attack
+
+
+async def received(reader: asyncio.StreamReader) -> Request | None:
+    """The next request of a connection; None at its end."""
+    lines = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
+    method, target, _ = lines[0].split(" ")
+    headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines[1:] if line)}
+    body = await reader.readexactly(int(headers.get("content-length", "0")))
+    parts = urlsplit(target)
+    return Request(method, unquote(parts.path), headers, body, parts.query, "127.0.0.1")
+
+
+@asynccontextmanager
+async def served(crowd: Crowd) -> AsyncIterator[str]:
+    server = await asyncio.start_server(crowd.serve, "127.0.0.1", 0)
+    try:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    finally:
+        server.close()
+
+
+async def life(profile: Path, url: str, user: str, patience: float) -> dict[str, Any]:
+    """What the child told. Its home and its place for temporary files are beside the profile."""
+    beside = profile.parent / "beside"
+    beside.mkdir()
+    environment = {
+        **os.environ, "KERIO_RESYNC_PASSWORD": PASSWORD, "PYTHONPATH": str(Path(__file__).parents[2]),
+        "HOME": str(beside), "TMPDIR": str(beside),
+    }  # fmt: skip
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "tests.whole.hostile_child", str(profile), url, user, str(patience), env=environment,
+        cwd=beside, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    try:
+        async with asyncio.timeout(DEADLINE):
+            out, err = await process.communicate()
+    except TimeoutError:
+        process.kill()
+        await process.wait()
+        raise
+    assert process.returncode == 0, err.decode()
+    assert not err, err.decode()
+    assert not any(beside.iterdir())
+    beside.rmdir()
+    told: dict[str, Any] = json.loads(out)
+    return told
+
+
+async def differences(settings: Settings, core: Core) -> set[str]:
+    ours = {line async for line in digest(settings)}
+    return ours ^ {line.rstrip("\n") for line in core.store.digest()}
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("seed", range(SEEDS))
+async def test_many_hostile_replies_at_once(seed: int, tmp_path: Path) -> None:
+    rng, began = random.Random(f"crowd/{seed}"), time.monotonic()
+    store = seeded(
+        seed, 380, folders=12, contacts=3, events=3, tasks=1, notes=1, attachments=0.6, total_bytes=1_900_000
+    )
+    core = Core(store, password=PASSWORD, seed=seed)
+    for_ever = bool(seed % 2)  # or a server that comes to itself again
+    times = float("inf") if for_ever else 8 if seed < 2 else rng.randint(16, 80)
+    crowd = Crowd(core, rng, share=rng.choice((0.5, 1.0)), left=times, lists=seed % 4 > 1)
+    async with served(crowd) as url:
+        told = await life(tmp_path / "p", url, core.user, 1.0 if for_ever else 120.0)
+        assert crowd.most >= ENOUGH
+        assert told["code"] != Exit.BUG
+        assert len(told["error"]) < 1000
+        assert told["most"] < MEMORY
+        nothing_outside(tmp_path)
+        settings = Settings.model_validate(
+            {"profile": tmp_path / "p", "server": url, "user": core.user, "password": PASSWORD}
+        )
+        assert told["error"] or told["named"] or not await differences(settings, core)
+        crowd.hostile = False
+        report = await rebuild(settings)
+    assert report.skipped == ()
+    assert await differences(settings, core) == set()
+    nothing_outside(tmp_path)
+    print(
+        f"\n{crowd.sent.total()} hostile replies, {crowd.most} requests at once, {time.monotonic() - began:.1f} s,"
+        f" {told['most'] / 2**20:.0f} MiB, {told['named']} left out by name, {told['error'] or 'done'}; differences: 0"
+    )
