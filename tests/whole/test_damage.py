@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from kerio_mockserver.mailbox.blobs import NewBlob
 from tests.whole.world import World
 
 TIMES = int(os.environ.get("KERIO_DAMAGES", "12"))
@@ -57,3 +58,20 @@ def test_damage_anywhere_is_got_over(half_built: bool, tmp_path: Path) -> None:
     if not half_built:
         assert sum(each > 30 for each in salvaged) > TIMES // 2  # most of it is taken over, not fetched
     print(f"\n{TIMES} damaged caches in {time.monotonic() - began:,.0f} s; differences: 0")
+
+
+def test_of_a_large_content_only_what_is_lost_is_fetched(tmp_path: Path) -> None:
+    """One block of a disk spoilt in the middle of ten megabytes."""
+    world = World(tmp_path / "p", mails=9)
+    data = random.Random(1).randbytes(10_000_000)
+    world.store.deliver({"subject": "large"}, [NewBlob(data, "large.bin")])
+    assert world.run() == "done"
+    held = world.settings().cache.read_bytes()
+    (start,) = (at for at in range(0, len(held), 16384) if data[5_000_000:5_000_100] in held[at : at + 16484])
+    with world.settings().cache.open("r+b") as file:
+        file.seek(start)
+        file.write(bytes(16384))
+    assert world.run() == "done"
+    assert world.differences() == []
+    assert world.report is not None
+    assert 0 < world.report.wire_bytes < 600_000

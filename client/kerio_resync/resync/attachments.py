@@ -15,9 +15,8 @@ from kerio_resync.cache.facts import FinishAttachment, OmitAttachment, PutConten
 from kerio_resync.cache.reading import WantedAttachment
 from kerio_resync.errors import BadCredentials, ItemGone, ServerNonsense, ServerRefused, SessionExpired
 from kerio_resync.events import Skipped
+from kerio_resync.resync.mending import STEP, mend
 from kerio_resync.resync.run import Run
-
-STEP = 256 * 1024  # bytes handed to the writer at once
 
 
 async def fetch_contents(run: Run) -> None:
@@ -30,6 +29,9 @@ async def fetch_contents(run: Run) -> None:
 async def fetch_content(run: Run, wanted: WantedAttachment) -> None:
     """Brings one attachment in whole, or leaves it out by name."""
     try:
+        if await mend(run, wanted):
+            run.meter.attachment_done()
+            return
         first = await _download(run, wanted, wanted.received, wanted.etag)
         if not _as_said(wanted, first):
             await run.store.put(RestartAttachment(wanted.key))

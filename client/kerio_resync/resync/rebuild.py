@@ -150,15 +150,16 @@ async def _build(run: Run) -> None:
     run.copied = bool(await run.store.meta(COPIED))
     if run.copied:
         await run.store.omit_contents([each for each in run.folders if run.omits_attachments(each)])
-    elif not settings.fresh and not settings.drop_first:
-        run.old = Old.open(settings.cache)
+    if not settings.fresh and not settings.drop_first:
+        run.remains = Old.open(settings.cache)
+        run.old = None if run.copied else run.remains
     try:
         listen(PhaseChanged("fetch"))
         await _fetch(run, [each.id for each in todo])
         await settle(run)
     finally:
-        if run.old is not None:
-            await run.old.close()
+        if run.remains is not None:
+            await run.remains.close()
             await run.store.release()
 
 

@@ -32,6 +32,7 @@ class Run:
     old: Old | None = None
     batch: BatchSize = field(default_factory=BatchSize)
     only_flags: frozenset[str] = frozenset()  # of these nothing but flags changed: what is here of their contents holds
+    remains: Old | None = None  # the same cache, also where all its items came along: contents' pieces may be left
     copied: bool = False  # the new cache began as a copy of the old one, and was not yet held against the lists
     held: int = 0  # items that were here when it began
     salvaged: int = 0

@@ -313,8 +313,10 @@ class KerioMailbox:
 
     # contents
 
-    def download(self, attachment: Attachment, *, offset: int = 0, etag: str = "") -> AsyncIterator[Piece]:
-        return downloads.download(self._caller, attachment, offset, etag)
+    def download(
+        self, attachment: Attachment, *, offset: int = 0, etag: str = "", end: int | None = None
+    ) -> AsyncIterator[Piece]:
+        return downloads.download(self._caller, attachment, offset, etag, end)
 
     # changes of our own
 

@@ -75,7 +75,9 @@ class Mailbox(Scripted):
     async def changes(self, key: str) -> Changes:
         return self._answer("changes", Changes((), key))  # type: ignore[no-any-return]
 
-    async def download(self, attachment: Attachment, *, offset: int = 0, etag: str = "") -> AsyncIterator[Piece]:
+    async def download(
+        self, attachment: Attachment, *, offset: int = 0, etag: str = "", end: int | None = None
+    ) -> AsyncIterator[Piece]:
         for each in self._answer("download", [Piece(0, b"12345")]):
             if isinstance(each, Exception):
                 raise each

@@ -1,0 +1,93 @@
+"""A content of which the old cache has lost a piece: the piece is fetched, not the whole.
+
+Promises: what comes of it is, to the last bit, the content that the old cache once had whole, of the version that the
+server lists; else nothing comes of it, and the content is fetched like any other. Until that is proven nothing of it is
+in the database: it is put together in a file without a name, in the profile's folder.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import ExitStack, asynccontextmanager, suppress
+from typing import IO, Final
+
+from kerio_resync.cache.facts import FinishAttachment, PutContent
+from kerio_resync.cache.reading import WantedAttachment
+from kerio_resync.cache.salvage import Old, Remains
+from kerio_resync.errors import ServerNonsense
+from kerio_resync.resync.run import Run
+
+STEP: Final = 256 * 1024  # bytes handed to the writer at once
+
+
+async def mend(run: Run, wanted: WantedAttachment) -> bool:
+    """Brings a content in that the old cache has most of; False if it has to be fetched. ItemGone, ServerRefused."""
+    old = run.remains
+    if old is None or wanted.received:
+        return False
+    found = await old.remains(wanted.item_id, wanted.attachment)
+    if found is None or await run.store.watermarks([wanted.item_id]) != {wanted.item_id: found.watermark}:
+        return False
+    held = [offset for offset in found.offsets if await old.piece(found.number, offset)]
+    if not held:
+        return False
+    async with _whole(run, old, wanted, found, held) as file:
+        if file is None:
+            return False
+        start = 0
+        while data := file.read(STEP):
+            await run.store.put(PutContent(wanted.key, start, data, found.etag))
+            start += len(data)
+    await run.store.put(FinishAttachment(wanted.key, sha256=found.sha256, size=found.size))
+    return True
+
+
+@asynccontextmanager
+async def _whole(
+    run: Run, old: Old, wanted: WantedAttachment, found: Remains, held: list[int]
+) -> AsyncIterator[IO[bytes] | None]:
+    """The content in a file, proven; None if it does not come to that."""
+    with ExitStack() as stack:
+        file = None
+        with suppress(OSError, ServerNonsense):
+            made = stack.enter_context(tempfile.TemporaryFile(dir=run.settings.profile, prefix="mending-"))
+            if await _put_together(run, old, wanted, found, held, made):
+                made.seek(0)
+                file = made
+        yield file
+
+
+async def _put_together(
+    run: Run, old: Old, wanted: WantedAttachment, found: Remains, held: list[int], file: IO[bytes]
+) -> bool:
+    digest, position = hashlib.sha256(), 0
+
+    def put(data: bytes) -> None:
+        nonlocal position
+        file.write(data)
+        digest.update(data)
+        position += len(data)
+
+    async def fetch(end: int) -> bool:
+        """Up to `end`; whether that is what came."""
+        pieces = run.mailbox.download(wanted.attachment, offset=position, etag=found.etag, end=end)
+        try:
+            async for piece in pieces:
+                if piece.offset != position or position + len(piece.data) > end:
+                    return False
+                put(piece.data)
+                run.meter.piece(len(piece.data))
+        finally:
+            if isinstance(pieces, AsyncGenerator):
+                await pieces.aclose()
+        return position == end
+
+    for offset in held:
+        if offset > position and not await fetch(offset):
+            return False
+        put(await old.piece(found.number, offset))
+    if position < found.size and not await fetch(found.size):
+        return False
+    return (position, digest.digest()) == (found.size, found.sha256)
