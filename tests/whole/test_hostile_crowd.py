@@ -137,6 +137,11 @@ ATTACKS: dict[str, Callable[[], Iterator[bytes]]] = {
     "nothing": lambda: iter([]),
 }  # fmt: skip
 
+# Whole replies: sent twice for one attachment they are its content, as far as anybody can tell.
+WHOLE = {
+    "lists in lists", "a text that grows as it is read", "a mail of 40 MB", "values and more values", "chunks of a byte",
+}  # fmt: skip
+
 
 @dataclass
 class Crowd:
@@ -211,9 +216,11 @@ class Crowd:
         self.left -= 1
         if self.left < 0:
             return None
-        if not self.deck:
-            self.deck = self.rng.sample(sorted(ATTACKS), len(ATTACKS))
-        attack = self.deck.pop()
+        barred = WHOLE if method == "GET attachment" else set()
+        if not set(self.deck) - barred:
+            self.deck += self.rng.sample(sorted(ATTACKS), len(ATTACKS))
+        attack = next(each for each in self.deck if each not in barred)
+        self.deck.remove(attack)
         self.sent[attack] += 1
         return attack
 

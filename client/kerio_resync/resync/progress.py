@@ -22,6 +22,7 @@ LATEST = 0.5  # the share of the time so far that it looks back: how a run begin
 SHORTEST = 1.0  # seconds it looks back at least; nothing is foretold before
 RECENT = 0.2  # the share of the time so far that tells whether the rate has risen
 RISEN = 1.2  # and from how many times on it has: what was before was the beginning
+EARLY = 0.1  # the share of the bytes before which nothing is foretold while the pace still grows
 
 
 @dataclass(slots=True)
@@ -107,6 +108,8 @@ class Meter:
         self._started = clock()
         self._told = -INTERVAL
         self._marks: deque[tuple[float, float, int]] = deque()
+        self._paces: deque[tuple[float, float, int]] = deque()
+        self._foretells = False
         self._unlisted: dict[str, tuple[int, int]] = {}
 
     def expect(self, folder_id: str, count: int, size: int) -> None:
@@ -221,12 +224,31 @@ class Meter:
             return
         self._told = moment
         self._marks.append((moment, self._traffic.wire_bytes, self.tally.bytes_done))
+        self._foretells = self._foretells or self._has_begun(moment)
         elapsed = moment - self._started
         self._forget(moment - min(WINDOW, max(SHORTEST, elapsed * LATEST)))
         recent = moment - max(SHORTEST, elapsed * RECENT)
         if self._wire_rate(recent) > RISEN * self._wire_rate():
             self._forget(recent)
         self._listen(self.snapshot(moment))
+
+    def _has_begun(self, moment: float) -> bool:
+        """Whether what comes a second tells how it goes on. It doesn't while more and more is in flight, or comes, nor
+        in the first second; after a tenth of the bytes it has to."""
+        paces, traffic, tally = self._paces, self._traffic, self.tally
+        paces.append((moment, traffic.wire_bytes, traffic.in_flight))
+        while len(paces) > 1 and paces[1][0] <= moment - SHORTEST:
+            paces.popleft()
+        before, bytes_before, in_flight = paces[0]
+        if moment - before < SHORTEST:
+            return False
+        come = tally.bytes_done - tally.bytes_kept
+        if come >= EARLY * (come + sum(tally.ahead())):
+            return True
+        middle, bytes_then, _ = next(pace for pace in paces if pace[0] >= (before + moment) / 2)
+        recent = (traffic.wire_bytes - bytes_then) * (moment - before)
+        whole = (traffic.wire_bytes - bytes_before) * (moment - middle)
+        return 0 < recent <= RISEN * whole and traffic.in_flight <= RISEN * in_flight
 
     def _forget(self, before: float) -> None:
         """What came until `before` says nothing about the rate any more."""
@@ -259,7 +281,7 @@ class Meter:
             bytes_done=tally.bytes_done,
             bytes_total=int(tally.bytes_done + text + attached),
             rate=rate,
-            seconds_left=wire_left / wire_rate if wire_rate > 0 and moment - self._started >= SHORTEST else None,
+            seconds_left=wire_left / wire_rate if wire_rate > 0 and self._foretells else None,
             in_flight=self._traffic.in_flight,
             elapsed=moment - self._started,
             wire_left=int(wire_left),
