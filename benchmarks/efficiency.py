@@ -136,11 +136,17 @@ async def _rebuilt(settings: Settings, transport: Transport | None = None) -> di
 
 
 def _forecast(told: list[tuple[float, Progress]], end: float, total: int) -> dict[str, Any]:
-    """The first time left that was told after a tenth of the bytes, and what it was."""
+    """The first time left that was told after a tenth of the bytes, and what it was. `early`: how many times too much
+    or too little was told before that, at the worst; 1 if nothing was."""
+    early = 1.0
     for moment, progress in told:
-        if progress.bytes_done >= 0.1 * total and progress.seconds_left is not None:
-            return {"left": progress.seconds_left, "left_in_truth": end - moment}
-    return {"left": None, "left_in_truth": 0.0}
+        left, truth = progress.seconds_left, end - moment
+        if left is None:
+            continue
+        if progress.bytes_done >= 0.1 * total:
+            return {"left": left, "left_in_truth": truth, "early": early}
+        early = max(early, left / truth, truth / left)
+    return {"left": None, "left_in_truth": 0.0, "early": early}
 
 
 @contextlib.asynccontextmanager

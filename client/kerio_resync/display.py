@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
+import textwrap
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -292,11 +294,20 @@ class OnlyErrors:
 
 
 def show_summary(event: RunFinished, summarise: Summarise) -> None:
-    """On standard output: it is the result. A run that failed has its one line on standard error instead."""
+    """On standard output: it is the result. A run that failed has its one line on standard error instead. On a terminal
+    a line that is too long for it is broken between words, and indented from there on."""
     if "error" in event.summary:
         return
-    for line in summarise(event.summary):
-        print(printable(line))
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 0
+    for line in map(printable, summarise(event.summary)):
+        print(broken(line, width) if 0 < width < len(line) else line)
+
+
+def broken(line: str, width: int) -> str:
+    """The line in several of at most `width` characters; a word that is longer, such as a path, stays whole."""
+    return textwrap.fill(
+        line, width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False, replace_whitespace=False
+    )
 
 
 @contextmanager

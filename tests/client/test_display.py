@@ -249,3 +249,19 @@ def test_the_view_that_fits(
     with opened(as_json=as_json, quiet=quiet, log_file=None, summarise=summarise) as shown:
         assert [type(view).__name__ for view in shown.views] == [kind]  # type: ignore[attr-defined]
         shown.close()
+
+
+def test_a_line_of_the_summary_that_is_too_long_is_broken_between_words(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = "all of the mailbox is in /a/path/that/is/longer/than/the/terminal now"
+    monkeypatch.setenv("COLUMNS", "20")
+    finished = events.RunFinished(ok=True, exit_code=0, summary={"words": words})
+    display.show_summary(finished, summarise)
+    assert capsys.readouterr().out == words + "\n"  # for a pipe it stays one line
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    display.show_summary(finished, summarise)
+    said = ["all of the mailbox", "  is in", "  /a/path/that/is/longer/than/the/terminal", "  now"]
+    assert capsys.readouterr().out.splitlines() == said
+    display.show_summary(events.RunFinished(ok=True, exit_code=0, summary={"words": "short"}), summarise)
+    assert capsys.readouterr().out == "short\n"

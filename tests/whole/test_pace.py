@@ -68,3 +68,10 @@ def test_a_long_thin_link_is_filled_and_the_time_left_is_true() -> None:
     assert found["efficiency"] >= 0.95
     assert found["most_in_flight"] <= 64
     assert found["left"] == pytest.approx(found["left_in_truth"], rel=0.15)
+    assert found["early"] <= 2
+
+
+def test_over_a_very_long_link_nothing_is_foretold_while_the_pace_still_grows() -> None:
+    found = efficiency.modelled(20, 0.6, 5.0)
+    assert found["early"] <= 2
+    assert found["left"] == pytest.approx(found["left_in_truth"], rel=0.2)

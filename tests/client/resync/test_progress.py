@@ -96,3 +96,46 @@ def test_told_twice_at_one_instant_it_has_no_rate() -> None:
     watch = begun(1_000)
     for _ in range(2):
         watch.meter.tell(now=True)
+
+
+def test_nothing_is_said_while_ever_more_comes() -> None:
+    """A pace that doubles with each half second, and then stays."""
+    watch = begun(1_000_000_000)
+    for rate in (10_000, 20_000, 40_000, 80_000, 160_000):
+        watch.come(0.5, rate)
+        assert watch.told is not None
+        assert watch.told.seconds_left is None
+    watch.come(3.0, 160_000)
+    left = watch.meter.tally.attached_wanted / 160_000
+    assert watch.told.seconds_left == pytest.approx(left, rel=0.2)
+
+
+def test_nothing_is_said_while_ever_more_is_in_flight() -> None:
+    watch = begun(1_000_000_000)
+    for in_flight in (8, 16, 32, 64):
+        watch.in_flight = in_flight
+        watch.come(0.6, 10_000)
+        assert watch.told is not None
+        assert watch.told.seconds_left is None
+    watch.come(1.2, 10_000)
+    assert watch.told is not None
+    assert watch.told.seconds_left is not None
+
+
+def test_after_a_tenth_it_is_said_however_it_grows() -> None:
+    watch = begun(2_000_000)
+    watch.come(1.0, 10_000)
+    watch.come(1.0, 1_000_000)
+    assert watch.told is not None
+    assert watch.told.seconds_left is not None
+
+
+def test_what_an_earlier_run_fetched_is_no_part_of_that_tenth() -> None:
+    watch = begun(0)
+    watch.meter.resume(
+        items=9, attachments=9, attachments_wanted=1, stored=10**9, wanted=0, wanted_bytes=0, attached_wanted=10**9
+    )
+    watch.come(0.8, 10_000)
+    watch.come(0.8, 100_000)
+    assert watch.told is not None
+    assert watch.told.seconds_left is None
