@@ -139,8 +139,12 @@ ATTACKS: dict[str, Callable[[], Iterator[bytes]]] = {
 
 # Whole replies: sent twice for one attachment they are its content, as far as anybody can tell.
 WHOLE = {
-    "lists in lists", "a text that grows as it is read", "a mail of 40 MB", "values and more values", "chunks of a byte",
-}  # fmt: skip
+    "lists in lists",
+    "a text that grows as it is read",
+    "a mail of 40 MB",
+    "values and more values",
+    "chunks of a byte",
+}
 
 
 @dataclass
