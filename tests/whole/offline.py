@@ -12,7 +12,6 @@ from typing import Any, TypeVar
 from kerio_mockserver.conditions.model import Churn, Conditions
 from kerio_mockserver.core import Core
 from kerio_mockserver.mailbox.model import NoSuchItem
-from kerio_mockserver.mailbox.seed import seeded
 from kerio_mockserver.wire import Reply, Request
 from kerio_resync.cache.facts import Action, LocalFile
 from kerio_resync.cache.outbox import Change, Outbox
@@ -20,6 +19,7 @@ from kerio_resync.cache.store import Store
 from kerio_resync.errors import Interrupted
 from kerio_resync.model import Item, Kind
 from kerio_resync.resync.replay import ALL
+from tests.simulation import stocked
 from tests.whole.world import CLIENT, PASSWORD, World
 
 T = TypeVar("T")
@@ -192,7 +192,7 @@ def refused(call_id: int, code: int) -> Reply:
 def small_world(profile: Path) -> World:
     """One with few folders, so that a run takes a tenth of a second."""
     world = World(profile, mails=0)
-    world.store = seeded(1, 4, folders=6, contacts=2, events=2, tasks=1, notes=1, total_bytes=9000, shared=False)
+    world.store = stocked(1, 4, folders=6, contacts=2, events=2, tasks=1, notes=1, total_bytes=9000, shared=False)
     world.core = Core(world.store, password=PASSWORD, seed=1, conditions=Conditions(churn=Churn()))
     return world
 

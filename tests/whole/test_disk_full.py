@@ -58,7 +58,7 @@ async def test_a_full_disk_loses_nothing_and_room_lets_it_finish(tmp_path: Path)
         profile = tmp_path / str(number)
         before: set[tuple[str, int]] = set()
         async with new_server() as server:
-            for limit in sorted(rng.randrange(20_000, size) for _ in range(2)):
+            for limit in sorted(rng.randrange(20_000, size * 9 // 10) for _ in range(2)):
                 code, _, err = await life(server, profile, limit)
                 assert code == NO_ROOM, err
                 assert "Traceback" not in err

@@ -14,8 +14,8 @@ import pytest
 
 from kerio_mockserver.conditions.model import Churn, Conditions, Fault, FaultKind
 from kerio_mockserver.core import Core
-from kerio_mockserver.mailbox.seed import seeded
 from kerio_resync.events import Event, PhaseChanged, Progress, Retrying
+from tests.simulation import stocked
 from tests.whole.world import PASSWORD, World
 
 METHODS = (
@@ -43,7 +43,7 @@ class Small(World):
     """A mailbox with something of everything, in which each kind changes while it is being fetched."""
 
     def __post_init__(self) -> None:
-        self.store = seeded(self.seed, 16, folders=6, contacts=3, events=3, tasks=2, notes=2)
+        self.store = stocked(self.seed, 16, folders=6, contacts=3, events=3, tasks=2, notes=2)
         self.core = Core(self.store, password=PASSWORD, seed=self.seed, conditions=Conditions(churn=Churn()))
         self.told: list[Event] = []
         self.changed = False

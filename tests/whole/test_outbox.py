@@ -186,6 +186,23 @@ def test_the_client_dies_and_does_not_know_whether_it_was_done(
     assert made == [1 if happening == "died" else 2] * len(cases)
 
 
+@pytest.mark.parametrize("meanwhile", ["written on", "moved", "both"])
+def test_what_was_created_is_known_again_though_somebody_had_it_in_hands(world: World, meanwhile: str) -> None:
+    """The client died before it heard of it; then the mail was given another subject, or put elsewhere."""
+    scene = Scene(world, [("mail", "create")])
+    scene.plan("died")
+    assert world.run() == "killed"
+    (there,) = scene.deeds[0].on_server()[1]
+    if meanwhile != "moved":
+        world.store.set("mail", {"id": there, "subject": "Theirs now"})
+    if meanwhile != "written on":
+        world.store.move(there, offline.new_folder(world, "mail"))
+    assert scene.run() == (1, 0, 0, 0, False)
+    assert scene.meddler.made() == ["Mails.create"]
+    assert scene.states() == {"sent"}
+    assert len(offline.titled(world, "mail", "Theirs now" if meanwhile != "moved" else scene.deeds[0].new)) == 1
+
+
 @pytest.mark.parametrize("change", ["newer", "gone"])
 @GROUPS
 def test_the_server_wins_a_conflict(world: World, cases: list[tuple[Kind, Action]], change: str) -> None:

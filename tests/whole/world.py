@@ -13,13 +13,12 @@ from benchmarks import virtual_time
 from kerio_mockserver.conditions.model import Action, Churn, Conditions, Fault, Step
 from kerio_mockserver.core import Core
 from kerio_mockserver.mailbox.model import Store
-from kerio_mockserver.mailbox.seed import seeded
 from kerio_resync import Report, Settings, Verdict, digest, rebuild, verify
 from kerio_resync.errors import ResyncError
 from kerio_resync.events import Listener, nobody
 from kerio_resync.server.kerio import KerioMailbox
 from kerio_resync.server.transport import Request
-from tests.simulation import ORIGIN, CoreTransport
+from tests.simulation import ORIGIN, CoreTransport, stocked
 
 CLIENT = "the client"  # the name of its task
 PASSWORD = "a secret of the simulation"
@@ -46,7 +45,7 @@ class World:
     verdict: Verdict | None = None
 
     def __post_init__(self) -> None:
-        self.store: Store = seeded(
+        self.store: Store = stocked(
             self.seed, self.mails, contacts=9, events=7, tasks=3, notes=3, total_bytes=self.mails * 3000
         )
         self.core = Core(self.store, password=PASSWORD, seed=self.seed, conditions=Conditions(churn=Churn()))

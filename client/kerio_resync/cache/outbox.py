@@ -129,6 +129,10 @@ class Outbox:
         """A file's content, in chunks of at most 256 KiB."""
         return self._store.change_file(key)
 
+    async def held(self, message_id: str) -> tuple[str, ...]:
+        """Ids of the mails that have this Message-ID, in any folder. Looks at all mails: a second for a gigabyte."""
+        return await self._store.mails_called(message_id)
+
     async def sending(self, change: str, trace: str = "") -> str:
         """An attempt begins; its token, recorded before it is returned, and with it what would be needed to find out
         whether the attempt was processed."""

@@ -268,3 +268,8 @@ def chunk(db: sqlite3.Connection, table: str, attachment: int, offset: int) -> b
     sql = f'SELECT data FROM {table} WHERE attachment = ? AND "offset" = ?'
     row = db.execute(sql, (attachment, offset)).fetchone()
     return row[0] if row else b""
+
+
+def mails_called(db: sqlite3.Connection, message_id: str) -> tuple[str, ...]:
+    rows = db.execute("SELECT id FROM item WHERE kind = 'mail' AND message_id = ? ORDER BY id", (message_id,))
+    return tuple(row[0] for row in rows)

@@ -121,6 +121,10 @@ class Store:
     async def watermarks(self, ids: Sequence[str]) -> dict[str, int]:
         return await self._read(lambda db: reading.watermarks(db, ids))
 
+    async def mails_called(self, message_id: str) -> tuple[str, ...]:
+        """Ids of the mails with this Message-ID. No index serves this."""
+        return await self._read(lambda db: reading.mails_called(db, message_id))
+
     async def compare(self, folder_id: str, rows: Sequence[Listed], round: int) -> tuple[Listed, ...]:  # noqa: A002
         """Marks the rows as met in `round`; returns those that are neither stored in that version nor wanted."""
         return await self._owner.ask(lambda tables: wants.compare(tables, folder_id, rows, round), writes=True)

@@ -142,6 +142,8 @@ class Attempt:
         item = local.item_of(change.kind, f"local:{change.uuid}", change.folder_id, struct)
         if self.unknown and (found := await self._find(item, by_content=True)):
             return await self._sent(found, change.folder_id)
+        if self.unknown and item.message_id and (there := await self._elsewhere(item.message_id)):
+            return await self._sent(there.id, there.folder_id)
         if self.trace is None or not self.unknown:
             self.trace = Trace(await self._alike(item))
         struct = local.with_files(change.kind, struct, [await self._upload(each) for each in change.files])
@@ -260,9 +262,23 @@ class Attempt:
         of its own, but only if it is known what was there before."""
         before = self.taken.union(self.trace.known if self.trace else ())
         found = [each for each in await self.mailbox.find(item) if each not in before]
+        if not found and self.unknown and item.message_id:
+            found = [each for each in await self._renamed(item) if each not in before]
         if not found and by_content and item.message_id and self.trace:
             found = [each for each in await self.mailbox.find(replace(item, message_id="")) if each not in before]
         return found[-1] if found else ""
+
+    async def _renamed(self, item: Item) -> tuple[str, ...]:
+        """Those in its folder that have its Message-ID, whatever was written on them meanwhile."""
+        with suppress(ServerNonsense):  # more than can be looked at
+            return await self.mailbox.find(item, renamed=True)
+        return ()
+
+    async def _elsewhere(self, message_id: str) -> Item | None:
+        """What was created, if it was moved to another folder meanwhile: the cache has heard of it then."""
+        ids = [each for each in await self.outbox.held(message_id) if each not in self.taken]
+        details = await self.mailbox.by_ids("mail", ids) if ids else None
+        return next((each for each in details.items if each.message_id == message_id), None) if details else None
 
     async def _has(self, there: Item) -> bool:
         """Whether the server's item has the members and the files of the change."""

@@ -335,8 +335,8 @@ class KerioMailbox:
     async def upload(self, name: str, content_type: str, chunks: AsyncIterator[bytes], size: int) -> str:
         return await writes.upload(self._caller, name, content_type, chunks, size)
 
-    async def find(self, item: Item) -> tuple[str, ...]:
-        return await writes.find(self._caller, item)
+    async def find(self, item: Item, *, renamed: bool = False) -> tuple[str, ...]:
+        return await writes.find(self._caller, item, renamed=renamed)
 
 
 def _version() -> str:

@@ -87,6 +87,7 @@ class Mailbox(Protocol):
         """Puts a file on the server for the next create; returns the id to name in the struct's `attachments`."""
         ...
 
-    async def find(self, item: Item) -> tuple[str, ...]:
-        """Ids of items in `item.folder_id` that look created from it (Message-ID or content)."""
+    async def find(self, item: Item, *, renamed: bool = False) -> tuple[str, ...]:
+        """Ids of items in `item.folder_id` that look created from it (Message-ID or content). `renamed`: under any
+        subject, which means looking at all of the folder."""
         ...

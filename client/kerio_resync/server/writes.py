@@ -106,23 +106,24 @@ def _uploaded(status: int, headers: Any, data: bytes) -> str:
     raise ServerNonsense(f"{UPLOAD_NAME} is answered without an id", scope="item")
 
 
-async def find(caller: Caller, item: Item) -> tuple[str, ...]:
+async def find(caller: Caller, item: Item, *, renamed: bool = False) -> tuple[str, ...]:
     """Ids of the items in the item's folder that look created from it. ServerNonsense if too many may be.
 
-    A list that shows fewer items than its total promises is asked for again: what is overlooked here is made twice."""
+    A list that shows fewer items than its total promises is asked for again: what is overlooked here is made twice.
+    `renamed`: whatever it is called now, since somebody may have written on it; only its Message-ID tells it then."""
     found: dict[str, bool] = {}
     for _ in range(LOOKS):
-        met, total = await _look_through(caller, item)
+        met, total = await _look_through(caller, item, renamed)
         found |= met
         if len(found) >= total:
             break
     return tuple(one for one, alike in found.items() if alike)
 
 
-async def _look_through(caller: Caller, item: Item) -> tuple[dict[str, bool], int]:
+async def _look_through(caller: Caller, item: Item, renamed: bool) -> tuple[dict[str, bool], int]:
     """(by id whether it looks created from `item`, how many the server says there are)."""
     method = f"{wire.SERVICES[item.kind]}.get"
-    fields, like = sending.told_apart_by(item.kind), sending.looked_up(item)
+    fields, like = sending.told_apart_by(item.kind), () if renamed else sending.looked_up(item)
     met: dict[str, bool] = {}
     start = 0
     while start < MOST_CANDIDATES:
@@ -133,7 +134,7 @@ async def _look_through(caller: Caller, item: Item) -> tuple[dict[str, bool], in
         values = wire.list_of(method, answer.result)
         total = wire.int_of(answer.result.get("totalItems"))
         some, malformed = items.items_of(item.kind, values, answer.canonical)
-        met |= {one.id: sending.alike(item, one) for one in some}
+        met |= {one.id: one.message_id == item.message_id if renamed else sending.alike(item, one) for one in some}
         met |= {one.id: False for one in malformed}
         if not values or start + len(values) >= total:
             return met, total

@@ -36,7 +36,7 @@ LISTED = tuple(PutPage(each.id, (), done=True) for each in THERE if each.kind)
 
 
 class Writable(Mailbox):
-    async def find(self, item: Any) -> tuple[str, ...]:
+    async def find(self, item: Any, *, renamed: bool = False) -> tuple[str, ...]:
         return ()
 
     async def create(self, kind: Any, folder_id: str, structs: Any) -> tuple[Outcome, ...]:

@@ -110,7 +110,7 @@ class Server(Scripted):
     answers: dict[str, list[Any]] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
 
-    async def find(self, item: Item) -> tuple[str, ...]:
+    async def find(self, item: Item, *, renamed: bool = False) -> tuple[str, ...]:
         return self._answer("find", ())  # type: ignore[no-any-return]
 
     async def by_ids(self, kind: Kind, ids: Sequence[str]) -> Details:

@@ -89,6 +89,16 @@ def test_finding_what_was_created() -> None:
     assert query["conditions"] == [{"fieldName": "subject", "comparator": "Eq", "value": "s"}]
 
 
+def test_finding_it_under_another_name() -> None:
+    """By its Message-ID alone, which the server is not asked about."""
+    headers = [{"type": "mhMessageID", "value": "<ours>"}]
+    there = [mail(1, subject="s"), mail(2, subject="theirs", headers=headers)]
+    server = Scripted({"Mails.get": lambda params: {"list": there, "totalItems": 2}})
+    ours = items_of("mail", [mail(0, subject="s", headers=headers)], canonical)[0][0]
+    assert opened(server, lambda mailbox: mailbox.find(ours, renamed=True)) == ("m2",)
+    assert server.asked[-2][1]["query"]["conditions"] == []
+
+
 def paged(items: list[dict[str, Any]], total: int | None = None) -> Any:
     """A server that gives at most 40 at once, and may tell a wrong total."""
 
