@@ -166,6 +166,16 @@ def test_one_that_is_told_no_id_is_looked_for(tmp_path: Path) -> None:
     assert server.asked == ["find", "create", "find", "by_ids"]
 
 
+def test_one_of_unknown_outcome_that_is_nowhere_is_made_again(tmp_path: Path) -> None:
+    """Also where the folder holds more than can be looked at for one that somebody gave another subject."""
+    new = {"kind": "mail", "struct": b'{"subject":"s"}'}
+    finds = [(), (), ServerNonsense("more than 20,000", scope="item"), ()]
+    server = Server({"find": finds, "create": [Interrupted("cut"), Outcome(0, "N", 9)]})
+    found, states, problems, _ = replayed(tmp_path, server, new)
+    assert (found.new, states, problems) == ([("work", "mail", "N", 9)], ["sent"], [])
+    assert server.asked == ["find", "create", "find", "find", "find", "create"]
+
+
 def test_what_is_done_is_done_whatever_the_server_says_afterwards(tmp_path: Path) -> None:
     server = Server({"find": [(), Unreachable("gone")], "create": [Outcome(0, "", 0)]})
     found, states, problems, _ = replayed(tmp_path, server, NOTE, NOTE)
