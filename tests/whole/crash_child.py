@@ -77,11 +77,16 @@ class Deadly:
         """What a power cut would leave from now on."""
         if self.copy is None:
             return
-        new = self.copy.with_name(self.copy.name + ".new")
+        new, old = (self.copy.with_name(self.copy.name + word) for word in (".new", ".old"))
+        if old.exists() and not self.copy.exists():
+            new.rename(self.copy)
+        shutil.rmtree(old, ignore_errors=True)
         shutil.rmtree(new, ignore_errors=True)
         shutil.copytree(self.profile, new, ignore=shutil.ignore_patterns("*.lock", "*.holder"))
-        shutil.rmtree(self.copy, ignore_errors=True)
+        if self.copy.exists():
+            self.copy.rename(old)  # while that is there, and no copy, the new one is whole
         new.rename(self.copy)
+        shutil.rmtree(old, ignore_errors=True)
 
 
 def arm(deadly: Deadly) -> None:

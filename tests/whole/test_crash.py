@@ -245,9 +245,9 @@ async def die_and_finish(
         deaths += code != 0
         if code == 0:
             break  # it was done before that instant came
-        if copy is not None and copy.exists():
+        if copy is not None and (synced := last_copy(copy)).exists():
             shutil.rmtree(profile)
-            shutil.copytree(copy, profile)
+            shutil.copytree(synced, profile)
         await diary.check(profile)
     code, out = await nurse.life(server, profile)
     assert code == 0
@@ -257,6 +257,12 @@ async def die_and_finish(
     left = {path.name for path in profile.iterdir()}
     assert left <= {"cache.db", "kerio-resync.lock", "kerio-resync.holder"}, left
     return deaths
+
+
+def last_copy(copy: Path) -> Path:
+    """The copy, or, if death came while a new one took its place, that one."""
+    new, old = (copy.with_name(copy.name + word) for word in (".new", ".old"))
+    return new if old.exists() and not copy.exists() else copy
 
 
 def broken(total: int, commits: int, seed: int) -> list[int | str]:

@@ -20,7 +20,7 @@ from typing import Final, TypeVar
 import aiosqlite
 
 from kerio_resync.cache.schema import require_sqlite
-from kerio_resync.cache.trouble import translate
+from kerio_resync.cache.trouble import Foreign, translate
 
 T = TypeVar("T")
 CACHE_KIB: Final = 8 * 1024
@@ -37,7 +37,7 @@ class Line(aiosqlite.Connection):
     async def open(cls, path: Path, *, readonly: bool = False, patience: float | None = None) -> Line:
         """Errors of SQLite come out as ours: BadSettings if it can't be opened; the header is not looked at."""
         require_sqlite()
-        failed: list[sqlite3.Error] = []
+        failed: list[Foreign] = []
         line = cls(
             partial(_try, path, readonly, PATIENCE if patience is None else patience, failed), iter_chunk_size=64
         )
@@ -54,11 +54,11 @@ class Line(aiosqlite.Connection):
         return found
 
 
-def _try(path: Path, readonly: bool, patience: float, failed: list[sqlite3.Error]) -> sqlite3.Connection:
+def _try(path: Path, readonly: bool, patience: float, failed: list[Foreign]) -> sqlite3.Connection:
     """Errors go into `failed` instead of being raised: aiosqlite does not wait for its thread to end after one."""
     try:
         return _connect(path, readonly, patience)
-    except sqlite3.Error as error:
+    except (sqlite3.Error, UnicodeDecodeError) as error:
         failed.append(error)
         return sqlite3.connect(":memory:")
 

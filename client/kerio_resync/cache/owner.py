@@ -21,7 +21,7 @@ from kerio_resync.cache import writing
 from kerio_resync.cache.facts import Fact
 from kerio_resync.cache.line import Line
 from kerio_resync.cache.tables import Tables
-from kerio_resync.cache.trouble import available, no_room, translate
+from kerio_resync.cache.trouble import FOREIGN, available, no_room, translate
 from kerio_resync.errors import LocalTrouble, ResyncError
 
 T = TypeVar("T")
@@ -107,7 +107,7 @@ class Owner:
             while self._queue or not self._closing:
                 await self._one()
             await self._commit()
-        except (sqlite3.Error, OSError) as error:
+        except FOREIGN as error:
             self._fail(translate(error, self._line.path, self._needed()))
         except ResyncError as error:
             self._fail(error)

@@ -26,6 +26,10 @@ _READING: Final = {
 }
 
 
+Foreign = sqlite3.Error | OSError | UnicodeDecodeError
+FOREIGN: Final = (sqlite3.Error, OSError, UnicodeDecodeError)  # SQLite quotes what is damaged as it is
+
+
 def available(path: Path) -> int:
     """Bytes free for this user where `path` is or is to be; 0 if that can't be told."""
     try:
@@ -34,8 +38,10 @@ def available(path: Path) -> int:
         return 0
 
 
-def translate(error: sqlite3.Error | OSError, path: Path, needed: int = 0) -> ResyncError:
+def translate(error: Foreign, path: Path, needed: int = 0) -> ResyncError:
     """The error of ours that says the same. `needed`: the bytes that were to be written."""
+    if isinstance(error, UnicodeDecodeError):
+        return CacheDamaged(f"{path}: a text in it is none")
     if isinstance(error, OSError):
         if error.errno in _NO_ROOM:
             return no_room(path, needed)
@@ -63,5 +69,5 @@ def translated(path: Path, needed: int = 0) -> Iterator[None]:
     """Within it, errors of SQLite and of the file system come out as ours."""
     try:
         yield
-    except (sqlite3.Error, OSError) as error:
+    except FOREIGN as error:
         raise translate(error, path, needed) from error

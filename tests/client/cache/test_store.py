@@ -506,3 +506,14 @@ async def test_what_a_comparison_did_not_meet_is_told_to_the_last(tmp_path: Path
         await cache.put(Forget(some))  # what goes meanwhile hides nothing
     assert found == [("0", "1"), ("2", "4"), ("5", "6")]
     await cache.close()
+
+
+async def test_a_message_of_sqlite_that_is_no_text_is_damage_as_well(tmp_path: Path) -> None:
+    """It quotes what is damaged, byte for byte."""
+    path = tmp_path / "cache.db"
+    await (await filled(path)).close()
+    data = path.read_bytes()
+    assert data.count(b"CREATE TABLE item (") == 1
+    path.write_bytes(data.replace(b"CREATE TABLE item (", b"CREATE \x9bABLE item ("))
+    with pytest.raises(CacheDamaged, match="a text in it is none"):
+        await Store.open(path)
