@@ -13,6 +13,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from traceback import clear_frames
 from typing import Final
 
 from kerio_resync.errors import BadSettings, CacheDamaged, CacheInUse, NotEnoughSpace, ResyncError
@@ -39,7 +40,10 @@ def available(path: Path) -> int:
 
 
 def translate(error: Foreign, path: Path, needed: int = 0) -> ResyncError:
-    """The error of ours that says the same. `needed`: the bytes that were to be written."""
+    """The error of ours that says the same. `needed`: the bytes that were to be written.
+
+    The error lets go of the statement that failed: while there is one, SQLite does not close the file."""
+    clear_frames(error.__traceback__)
     if isinstance(error, UnicodeDecodeError):
         return CacheDamaged(f"{path}: a text in it is none")
     if isinstance(error, OSError):

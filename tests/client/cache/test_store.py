@@ -19,12 +19,25 @@ import pytest
 
 from kerio_resync.cache import owner
 from kerio_resync.cache.facts import Apply, Forget, OmitAttachment, PutContent, PutItems, SetMeta, Skip, Want
+from kerio_resync.cache.files import holders
 from kerio_resync.cache.line import Line
 from kerio_resync.cache.reading import StoredItem
 from kerio_resync.cache.store import Store
 from kerio_resync.cache.tables import Tables
 from kerio_resync.errors import BadSettings, CacheDamaged, CacheInUse, LocalTrouble, NotEnoughSpace
-from tests.client.cache.world import FOLDERS, IDENTITY, attachment, filled, listed, mail, names, rows, size, whole
+from tests.client.cache.world import (
+    FOLDERS,
+    IDENTITY,
+    attachment,
+    change,
+    filled,
+    listed,
+    mail,
+    names,
+    rows,
+    size,
+    whole,
+)
 from tests.virtual_time import run
 
 Usage = namedtuple("Usage", "total used free")
@@ -400,6 +413,7 @@ import asyncio, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[2])
 from kerio_resync.cache.facts import Apply, PutItems
+from kerio_resync.cache.files import holders
 from kerio_resync.cache.line import Line
 from kerio_resync.cache.reading import StoredItem
 from kerio_resync.cache.store import Store
@@ -517,3 +531,16 @@ async def test_a_message_of_sqlite_that_is_no_text_is_damage_as_well(tmp_path: P
     path.write_bytes(data.replace(b"CREATE TABLE item (", b"CREATE \x9bABLE item ("))
     with pytest.raises(CacheDamaged, match="a text in it is none"):
         await Store.open(path)
+
+
+async def test_a_damaged_file_is_closed_though_somebody_keeps_the_error(tmp_path: Path) -> None:
+    """Who does, and goes on in the same process, must not find it open."""
+    path = tmp_path / "cache.db"
+    await (await filled(path, PutItems(tuple(mail(str(n)) for n in range(99))))).close()
+    change(path, "UPDATE item SET id = CAST(x'ff' AS TEXT) WHERE id = '50'")
+    store = await Store.open(path)
+    with pytest.raises(CacheDamaged) as kept:
+        await store.items(limit=99)
+    await store.close()
+    assert holders(path) == ()
+    assert kept.value.detail  # it is kept until here
