@@ -10,13 +10,14 @@ from __future__ import annotations
 import hashlib
 import tempfile
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import ExitStack, asynccontextmanager, suppress
-from typing import IO, Final
+from contextlib import ExitStack, aclosing, asynccontextmanager, suppress
+from typing import IO, Final, cast
 
 from kerio_resync.cache.facts import FinishAttachment, PutContent
 from kerio_resync.cache.reading import WantedAttachment
 from kerio_resync.cache.salvage import Old, Remains
 from kerio_resync.errors import ServerNonsense
+from kerio_resync.model import Piece
 from kerio_resync.resync.run import Run
 
 STEP: Final = 256 * 1024  # bytes handed to the writer at once
@@ -73,15 +74,12 @@ async def _put_together(
     async def fetch(end: int) -> bool:
         """Up to `end`; whether that is what came."""
         pieces = run.mailbox.download(wanted.attachment, offset=position, etag=found.etag, end=end)
-        try:
+        async with aclosing(cast("AsyncGenerator[Piece]", pieces)):
             async for piece in pieces:
                 if piece.offset != position or position + len(piece.data) > end:
                     return False
                 put(piece.data)
                 run.meter.piece(len(piece.data))
-        finally:
-            if isinstance(pieces, AsyncGenerator):
-                await pieces.aclose()
         return position == end
 
     for offset in held:

@@ -47,9 +47,9 @@ def found(path: Path, **more: int) -> dict[int, tuple[Any, ...]]:
     return {number: values for number, values in rows(path, **more) if len(values) == 2}
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
-    st.dictionaries(NUMBERS, st.tuples(VALUES, VALUES), max_size=40), st.sampled_from([512, 1024, 4096, 16384, 65536])
+    st.dictionaries(NUMBERS, st.tuples(VALUES, VALUES), max_size=12), st.sampled_from([512, 1024, 4096, 16384, 65536])
 )
 @example({n: (b"x" * n * 7, "y" * n) for n in range(300)}, 512)
 @example({1: (b"x" * 200_000, None)}, 16384)
