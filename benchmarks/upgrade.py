@@ -57,14 +57,15 @@ def measure(quick: bool = False, *, full: bool = False, megabytes: tuple[int, ..
     """{"sizes": [one dict a size], "exponent": of the time's growth, "ok": …}. `megabytes`: about the sizes of the old
     files. `ok` is None where there is no file of 2 GB, for which the bounds are."""
     sizes = megabytes or ((50, 100) if quick else (100, 500, 2000, 4000) if full else (100, 500))
+    rounds = 1 if quick else ROUNDS
     with tempfile.TemporaryDirectory(prefix="upgrade-", dir=os.environ.get("KERIO_RESYNC_BENCH_DIR")) as folder:
-        found = [_measure(Path(folder), each, 1 if quick else ROUNDS) for each in sizes]
+        found = [_measure(Path(folder), each, rounds) for each in sizes]
     steep = exponent([(each["old_bytes"], each["seconds"]) for each in found]) if len(found) > 1 else None
     large = [each for each in found if each["old_bytes"] >= LARGE]
     kept = [each["ratio"] >= RATIO and each["rate"] >= FAST * VENDOR and each["memory"] <= MEMORY for each in large]
     errors = [abs(each["foretold_error"]) for each in large]
     return {
-        "sizes": found, "exponent": steep, "ok": all(kept) if kept else None,
+        "sizes": found, "rounds": rounds, "exponent": steep, "ok": all(kept) if kept else None,
         "foretold": max(errors) <= FORETOLD if errors else None,
     }  # fmt: skip
 
@@ -74,7 +75,7 @@ def report(found: dict[str, Any]) -> str:
     head = [
         "## Upgrade",
         "",
-        f"From format 7.1, and `cp` and `sync` of the same file, in turns; medians of up to {ROUNDS}.",
+        f"From format 7.1, and `cp` and `sync` of the same file, in turns; medians of {found['rounds']}.",
         "",
         "| old file | items | upgrade | processor | rate | cp + sync | ratio (pairs) | × vendor | memory | foretold |",
         "|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
