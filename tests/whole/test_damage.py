@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from kerio_mockserver.mailbox.blobs import NewBlob
+from kerio_resync.errors import CacheDamaged
 from tests.whole.world import World
 
 TIMES = int(os.environ.get("KERIO_DAMAGES", "12"))
@@ -58,6 +59,18 @@ def test_damage_anywhere_is_got_over(half_built: bool, tmp_path: Path) -> None:
     if not half_built:
         assert sum(each > 30 for each in salvaged) > TIMES // 2  # most of it is taken over, not fetched
     print(f"\n{TIMES} damaged caches in {time.monotonic() - began:,.0f} s; differences: 0")
+
+
+@pytest.mark.parametrize("number", [341, 468])
+def test_a_half_built_file_is_not_gone_on_with_for_ever(number: int, tmp_path: Path) -> None:
+    """Of what was found: an id that is no text, and an index that lacks rows, which are fetched ever anew."""
+    world = World(tmp_path / "p", mails=60)
+    assert world.run() == "done"
+    world.settings().cache.rename(world.settings().next_cache)
+    overwrite(world.settings().next_cache, random.Random(f"True/{number}"))
+    assert isinstance(world.run(), CacheDamaged)
+    assert world.run() == "done"
+    assert world.differences() == []
 
 
 def test_of_a_large_content_only_what_is_lost_is_fetched(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from kerio_resync.cache.copying import COPIED
 from kerio_resync.cache.facts import Apply, SetMeta
-from kerio_resync.errors import KeyExpired, ServerNonsense, VerificationFailed
+from kerio_resync.errors import CacheDamaged, KeyExpired, ServerNonsense, VerificationFailed
 from kerio_resync.events import PhaseChanged
 from kerio_resync.resync.catchup import catch_up, drain, new_key
 from kerio_resync.resync.folders import list_new_folders
@@ -29,7 +29,8 @@ async def bring_up_to_date(run: Run) -> None:
 
 
 async def settle(run: Run) -> None:
-    """Catches up, and lists again until the lists agree. VerificationFailed if they don't though nothing changes."""
+    """Catches up, and lists again until the lists agree. VerificationFailed if they don't though nothing changes;
+    CacheDamaged if that is the file's fault, which no run to come would get over."""
     checks = renewals = 0
     await run.store.retry_failed()
     while True:
@@ -55,6 +56,8 @@ async def settle(run: Run) -> None:
         if not found:
             return
         if checks >= CHECKS and not changed:
+            if damage := await run.store.check(contents=False):  # then it is not the server that disagrees with itself
+                raise CacheDamaged(f"the new database failed its own check ({damage[0].line})")
             raise VerificationFailed(f"{found} items still differ from the server's lists", differences=found)
         if checks >= 3 * CHECKS:
             run.notice("The mailbox changes faster than it can be compared; each difference met was settled by itself.")

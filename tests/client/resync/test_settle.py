@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 
+from kerio_resync.cache import checking
+from kerio_resync.cache.checking import Damage
 from kerio_resync.cache.facts import Apply
-from kerio_resync.errors import KeyExpired, ServerNonsense, VerificationFailed
+from kerio_resync.errors import CacheDamaged, KeyExpired, ServerNonsense, VerificationFailed
 from kerio_resync.model import Change, Changes, Folder, Listed, Page
 from kerio_resync.resync.catchup import ROUNDS, SYNC_KEY, catch_up, new_key
 from kerio_resync.resync.settle import CHECKS, RENEWALS, bring_up_to_date, settle
@@ -83,6 +85,17 @@ async def test_a_list_that_disagrees_for_ever_is_said_to(tmp_path: Path) -> None
             await settle(run)
         assert caught.value.differences == 1
         assert mailbox.asked.count("page") == CHECKS
+
+
+async def test_a_file_that_disagrees_with_itself_is_damaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An index that lacks a row: it would be fetched again for ever, by this run and by all to come."""
+    page = Page((Listed("a", 1), Listed("ghost", 1)), 0, 2)
+    mailbox = Mailbox({"a": mail("a")}, there=(INBOX,), answers={"page": [page] * 99})
+    lines = [Damage("row 1 missing from index item_by_kind")]
+    monkeypatch.setattr(checking, "structure", lambda db: lines)
+    async with running(tmp_path, mailbox, items("a"), KEY) as run:
+        with pytest.raises(CacheDamaged, match="row 1 missing"):
+            await settle(run)
 
 
 async def test_a_mailbox_that_never_rests_is_left_with_a_word(tmp_path: Path) -> None:
