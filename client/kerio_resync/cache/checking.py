@@ -30,7 +30,7 @@ def structure(db: sqlite3.Connection) -> list[Damage]:
     try:
         found = [str(row[0]) for row in db.execute(f"PRAGMA integrity_check({MOST})")]
         orphans = [f"{row[0]} {row[1]} has no {row[2]}" for row in db.execute("PRAGMA foreign_key_check")]
-    except sqlite3.Error as error:
+    except (sqlite3.Error, UnicodeDecodeError) as error:
         return [Damage(f"the file can't be checked: {error}")]
     return [Damage(line) for line in (found if found != ["ok"] else []) + orphans]
 

@@ -17,12 +17,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
-from kerio_resync.cache import writing
+from kerio_resync.cache import checking, writing
 from kerio_resync.cache.facts import Fact
 from kerio_resync.cache.line import Line
 from kerio_resync.cache.tables import Tables
 from kerio_resync.cache.trouble import FOREIGN, available, no_room, translate
-from kerio_resync.errors import LocalTrouble, ResyncError
+from kerio_resync.errors import CacheDamaged, LocalTrouble, ResyncError
 
 T = TypeVar("T")
 QUEUE: Final = 4 * 1024 * 1024  # bytes of facts that may wait
@@ -112,10 +112,19 @@ class Owner:
         except ResyncError as error:
             self._fail(error)
         except BaseException as error:
+            if isinstance(error, Exception) and (damage := await self._damage()):
+                self._fail(CacheDamaged(f"{self._line.path}: {damage}"))
+                return
             self._fail(LocalTrouble(f"{self._line.path}: the writer ended ({type(error).__name__})"))
             raise
         finally:
             await self._end()
+
+    async def _damage(self) -> str:
+        """What is wrong with the file; '' if it is sound. A value where the schema allows none is no error to SQLite,
+        but one to whoever reckons with it."""
+        found = await self._line.run(checking.structure)
+        return found[0].line if found else ""
 
     async def _one(self) -> None:
         """One step: some facts, or one question, or a commit that is due, or the wait for any of them."""

@@ -544,3 +544,29 @@ async def test_a_damaged_file_is_closed_though_somebody_keeps_the_error(tmp_path
     await store.close()
     assert holders(path) == ()
     assert kept.value.detail  # it is kept until here
+
+
+async def test_a_value_that_the_schema_does_not_allow_is_damage(tmp_path: Path) -> None:
+    """SQLite gives it as it is, and whoever reckons with it stumbles."""
+    path = tmp_path / "cache.db"
+    await (await filled(path, PutItems((mail("1"),)))).close()
+    nullable = "UPDATE sqlite_master SET sql = replace(sql, 'size       INTEGER NOT NULL', 'size INTEGER')"
+    change(path, f"PRAGMA writable_schema = 1; {nullable} WHERE name = 'item'")
+    change(path, "UPDATE item SET size = NULL")
+    back = "UPDATE sqlite_master SET sql = replace(sql, 'size INTEGER', 'size INTEGER NOT NULL') WHERE name = 'item'"
+    change(path, f"PRAGMA writable_schema = 1; {back}")
+    store = await Store.open(path)
+    with pytest.raises(CacheDamaged, match=r"NULL value in item\.size"):
+        await store.totals()
+    await store.close()
+
+
+async def test_a_fault_of_our_own_is_one(tmp_path: Path) -> None:
+    def stumble(db: object) -> None:
+        raise TypeError("ours")
+
+    store = await filled(tmp_path / "cache.db")
+    with pytest.raises(LocalTrouble, match="TypeError"):
+        await store._read(stumble)
+    with pytest.raises(TypeError, match="ours"):
+        await store.close()
