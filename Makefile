@@ -16,7 +16,7 @@ $(READY): pyproject.toml constraints.txt
 demo: $(READY)  ## a mock server, a rebuild of real mail from it, verification, and what happened
 	$(BIN)/kerio-resync demo
 
-test: $(READY)  ## the suite (under five minutes on two cores)
+test: $(READY)  ## the suite (six minutes on two cores)
 	$(BIN)/pytest -n 2 --dist worksteal
 
 TOLD := client/cache client/resync client/server client/upgrade whole
