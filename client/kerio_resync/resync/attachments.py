@@ -29,22 +29,8 @@ async def fetch_contents(run: Run) -> None:
 async def fetch_content(run: Run, wanted: WantedAttachment) -> None:
     """Brings one attachment in whole, or leaves it out by name."""
     try:
-        if await mend(run, wanted):
-            run.meter.attachment_done()
-            return
-        first = await _download(run, wanted, wanted.received, wanted.etag)
-        if not _as_said(wanted, first):
-            await run.store.put(RestartAttachment(wanted.key))
-            second = await _download(run, wanted, 0, "")
-            if not _as_said(wanted, second):
-                if not second.size:
-                    raise ServerNonsense("the server sends nothing for it")
-                if not second.same(first):
-                    said = wanted.attachment.size
-                    raise ServerNonsense(f"its length is {second.size} bytes, then another, and should be {said}")
-            first = second
-        await _keep(run, wanted, first)
-        run.nonsense = 0
+        if not await mend(run, wanted):
+            await _fetch(run, wanted)
     except ItemGone:
         # If its item is gone too, the change feed says so, and the record of this goes with it.
         await run.store.put(OmitAttachment(wanted.key, "the server does not have it any more"))
@@ -55,6 +41,22 @@ async def fetch_content(run: Run, wanted: WantedAttachment) -> None:
         await run.store.put(OmitAttachment(wanted.key, reason))
         run.listen(Skipped("attachment", wanted.attachment.id or wanted.item_id, reason))
     run.meter.attachment_done()
+
+
+async def _fetch(run: Run, wanted: WantedAttachment) -> None:
+    first = await _download(run, wanted, wanted.received, wanted.etag)
+    if not _as_said(wanted, first):
+        await run.store.put(RestartAttachment(wanted.key))
+        second = await _download(run, wanted, 0, "")
+        if not _as_said(wanted, second):
+            if not second.size:
+                raise ServerNonsense("the server sends nothing for it")
+            if not second.same(first):
+                said = wanted.attachment.size
+                raise ServerNonsense(f"its length is {second.size} bytes, then another, and should be {said}")
+        first = second
+    await _keep(run, wanted, first)
+    run.nonsense = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,10 +31,7 @@ async def mend(run: Run, wanted: WantedAttachment) -> bool:
     found = await old.remains(wanted.item_id, wanted.attachment)
     if found is None or await run.store.watermarks([wanted.item_id]) != {wanted.item_id: found.watermark}:
         return False
-    held = [offset for offset in found.offsets if await old.piece(found.number, offset)]
-    if not held:
-        return False
-    async with _whole(run, old, wanted, found, held) as file:
+    async with _whole(run, old, wanted, found) as file:
         if file is None:
             return False
         start = 0
@@ -46,23 +43,20 @@ async def mend(run: Run, wanted: WantedAttachment) -> bool:
 
 
 @asynccontextmanager
-async def _whole(
-    run: Run, old: Old, wanted: WantedAttachment, found: Remains, held: list[int]
-) -> AsyncIterator[IO[bytes] | None]:
+async def _whole(run: Run, old: Old, wanted: WantedAttachment, found: Remains) -> AsyncIterator[IO[bytes] | None]:
     """The content in a file, proven; None if it does not come to that."""
     with ExitStack() as stack:
         file = None
         with suppress(OSError, ServerNonsense):
             made = stack.enter_context(tempfile.TemporaryFile(dir=run.settings.profile, prefix="mending-"))
-            if await _put_together(run, old, wanted, found, held, made):
+            if await _put_together(run, old, wanted, found, made):
                 made.seek(0)
                 file = made
         yield file
 
 
-async def _put_together(
-    run: Run, old: Old, wanted: WantedAttachment, found: Remains, held: list[int], file: IO[bytes]
-) -> bool:
+async def _put_together(run: Run, old: Old, wanted: WantedAttachment, found: Remains, file: IO[bytes]) -> bool:
+    """Whether it came to the old whole. Nothing is fetched where no piece is left."""
     digest, position = hashlib.sha256(), 0
 
     def put(data: bytes) -> None:
@@ -82,10 +76,11 @@ async def _put_together(
                 run.meter.piece(len(piece.data))
         return position == end
 
-    for offset in held:
-        if offset > position and not await fetch(offset):
+    for offset in found.offsets:
+        data = await old.piece(found.number, offset)
+        if data and offset > position and not await fetch(offset):
             return False
-        put(await old.piece(found.number, offset))
-    if position < found.size and not await fetch(found.size):
+        put(data)
+    if not position or (position < found.size and not await fetch(found.size)):
         return False
     return (position, digest.digest()) == (found.size, found.sha256)
