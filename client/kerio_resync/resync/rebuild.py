@@ -46,7 +46,7 @@ from kerio_resync.resync.progress import Meter
 from kerio_resync.resync.replay import TO_REPLAY, Replayed, bring_in, replay
 from kerio_resync.resync.report import Report
 from kerio_resync.resync.run import Run
-from kerio_resync.resync.settle import bring_up_to_date, settle
+from kerio_resync.resync.settle import bring_up_to_date, must_hold, settle
 from kerio_resync.server.kerio import KerioMailbox
 from kerio_resync.server.mailbox import Mailbox
 from kerio_resync.settings import Settings
@@ -217,9 +217,7 @@ async def _fetch(run: Run, todo: list[str]) -> None:
 async def _finish(run: Run, started: float, resumed: bool) -> Report:
     run.meter.tell(now=True)
     # What this run wrote was summed on its way in; what an earlier one left has been through a kill or a power cut.
-    damage = await run.store.check(contents=resumed)
-    if damage:
-        raise CacheDamaged(f"the new database failed its own check ({damage[0].line})")
+    await must_hold(run, contents=resumed)
     skipped = tuple((row.scope, row.id, row.reason) for row in await run.store.skipped())
     await run.store.finish()
     if not run.settings.folders:

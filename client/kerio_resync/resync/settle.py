@@ -56,12 +56,17 @@ async def settle(run: Run) -> None:
         if not found:
             return
         if checks >= CHECKS and not changed:
-            if damage := await run.store.check(contents=False):  # then it is not the server that disagrees with itself
-                raise CacheDamaged(f"the new database failed its own check ({damage[0].line})")
+            await must_hold(run, contents=False)  # else it is not the server that disagrees with itself
             raise VerificationFailed(f"{found} items still differ from the server's lists", differences=found)
         if checks >= 3 * CHECKS:
             run.notice("The mailbox changes faster than it can be compared; each difference met was settled by itself.")
             return
+
+
+async def must_hold(run: Run, *, contents: bool) -> None:
+    """CacheDamaged unless the database is sound; with `contents` every checksum in it too."""
+    if damage := await run.store.check(contents=contents):
+        raise CacheDamaged(f"the new database failed its own check ({damage[0].line})")
 
 
 async def _accept(run: Run) -> None:
