@@ -12,12 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import machine
-from kerio_resync.cache.schema import CHUNK
+from kerio_resync.cache.schema import CHUNK, PAGE_SIZE
 
 SHARE = 0.05  # of the time of a full rebuild
 DAMAGE = 0.01  # of the old cache's pages
 STRETCHES = 10
-PAGE = 16 * 1024
 ROUNDS = 5
 _LINK = {"link": {"down_bytes_s": 12_500_000, "up_bytes_s": 12_500_000, "rtt_s": 0.05}}
 _MADE = {
@@ -69,13 +68,13 @@ def damage(path: Path, share: float, pieces: int, seed: int) -> None:
 
     The first page stays."""
     rng = random.Random(seed)
-    count = path.stat().st_size // PAGE
+    count = path.stat().st_size // PAGE_SIZE
     pieces = pieces or max(1, int(count * share))
     length = max(1, int(count * share / pieces))
     with path.open("r+b") as file:
         for place in rng.sample(range(1, count - length), pieces):
-            file.seek(place * PAGE)
-            file.write(rng.randbytes(length * PAGE))
+            file.seek(place * PAGE_SIZE)
+            file.write(rng.randbytes(length * PAGE_SIZE))
 
 
 def report(results: dict[str, Any]) -> str:

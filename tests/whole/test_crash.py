@@ -28,13 +28,14 @@ import pytest
 from kerio_mockserver.mailbox.model import NoSuchItem
 from kerio_mockserver.testing import Server, running
 from kerio_mockserver.wire import Reply, Request
-from kerio_resync import Settings, digest
+from kerio_resync import Settings
 from kerio_resync.cache.facts import Action, LocalFile
 from kerio_resync.cache.outbox import Change, Outbox
 from kerio_resync.cache.store import Store
 from kerio_resync.model import Identity, Kind
 from kerio_resync.resync.replay import ALL
 from tests.whole.offline import TITLE, struct_of
+from tests.whole.world import differences
 
 CRASHES = int(os.environ.get("KERIO_CRASHES", "25"))
 IN_FLIGHT = 4  # requests at once, as the child is told
@@ -212,11 +213,6 @@ class Given:
         server.core.answer = count  # type: ignore[method-assign]
 
 
-async def differences(server: Server, profile: Path) -> set[str]:
-    ours = {line async for line in digest(Settings(profile=profile))}
-    return ours ^ {line.rstrip("\n") for line in server.store.digest()}
-
-
 async def undisturbed(nurse: Nursery, tmp_path: Path) -> tuple[int, dict[str, int], Identity]:
     """(bytes fetched, instants, whose cache) of a run that nothing happens to, and which has changes to send."""
     async with new_server() as server:
@@ -229,7 +225,7 @@ async def undisturbed(nurse: Nursery, tmp_path: Path) -> tuple[int, dict[str, in
         await diary.begin(profile, identity)
         code, out = await nurse.life(server, profile)
         assert code == 0
-        assert not await differences(server, profile)
+        assert not await differences(server.store, Settings(profile=profile))
         await diary.check(profile, settled=True)
         return given.total, json.loads(out)["instants"], identity
 
@@ -252,7 +248,7 @@ async def die_and_finish(
     code, out = await nurse.life(server, profile)
     assert code == 0
     assert json.loads(out)["skipped"] == []
-    assert not await differences(server, profile)
+    assert not await differences(server.store, Settings(profile=profile))
     await diary.check(profile, settled=True)
     left = {path.name for path in profile.iterdir()}
     assert left <= {"cache.db", "kerio-resync.lock", "kerio-resync.holder"}, left

@@ -20,7 +20,9 @@ from pathlib import Path
 import pytest
 
 from kerio_mockserver.testing import Server
-from tests.whole.test_crash import PASSWORD, differences, new_server
+from kerio_resync import Settings
+from tests.whole.test_crash import PASSWORD, new_server
+from tests.whole.world import differences
 
 TIMES = int(os.environ.get("KERIO_FULL_DISKS", "6"))
 NO_ROOM = 7
@@ -70,7 +72,7 @@ async def test_a_full_disk_loses_nothing_and_room_lets_it_finish(tmp_path: Path)
             code, out, err = await life(server, profile)
             assert code == 0, err
             assert json.loads(out)["skipped"] == []
-            assert not await differences(server, profile)
+            assert not await differences(server.store, Settings(profile=profile))
     print(f"\n{full} full disks in {time.monotonic() - began:,.0f} s; all finished afterwards; differences: 0")
 
 

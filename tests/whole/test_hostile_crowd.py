@@ -32,9 +32,10 @@ from benchmarks.virtual_link import sent
 from kerio_mockserver.core import Core
 from kerio_mockserver.mailbox.seed import seeded
 from kerio_mockserver.wire import Request
-from kerio_resync import Settings, digest, rebuild
+from kerio_resync import Settings, rebuild
 from kerio_resync.errors import Exit
 from tests.whole.test_hostile import nothing_outside
+from tests.whole.world import differences
 
 SEEDS = int(os.environ.get("KERIO_HOSTILE", "2"))
 TOGETHER = 32  # requests that wait when it begins, of 16 batches, 16 attachments and 8 lists
@@ -275,11 +276,6 @@ async def life(profile: Path, url: str, user: str, patience: float) -> dict[str,
     return told
 
 
-async def differences(settings: Settings, core: Core) -> set[str]:
-    ours = {line async for line in digest(settings)}
-    return ours ^ {line.rstrip("\n") for line in core.store.digest()}
-
-
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("seed", range(SEEDS))
 async def test_many_hostile_replies_at_once(seed: int, tmp_path: Path) -> None:
@@ -301,11 +297,11 @@ async def test_many_hostile_replies_at_once(seed: int, tmp_path: Path) -> None:
         settings = Settings.model_validate(
             {"profile": tmp_path / "p", "server": url, "user": core.user, "password": PASSWORD}
         )
-        assert told["error"] or told["named"] or not await differences(settings, core)
+        assert told["error"] or told["named"] or not await differences(core.store, settings)
         crowd.hostile = False
         report = await rebuild(settings)
     assert report.skipped == ()
-    assert await differences(settings, core) == set()
+    assert await differences(core.store, settings) == set()
     nothing_outside(tmp_path)
     print(
         f"\n{crowd.sent.total()} hostile replies, {crowd.most} requests at once, {time.monotonic() - began:.1f} s,"

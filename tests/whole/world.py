@@ -145,5 +145,11 @@ class World:
         return sorted(f"here  {line}" for line in mine - theirs) + sorted(f"there {line}" for line in theirs - mine)
 
 
+async def differences(store: Store, settings: Settings) -> set[str]:
+    """The lines of the digests of a server's mailbox and of a cache that are not in both."""
+    ours = {line async for line in digest(settings)}
+    return ours ^ {line.rstrip("\n") for line in store.digest()}
+
+
 def kill() -> None:
     raise Kill
