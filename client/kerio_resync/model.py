@@ -9,7 +9,7 @@ stand apart in `extra`, so that nothing the server said is lost.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NamedTuple
 
 Kind = Literal["mail", "contact", "event", "task", "note"]
 KINDS: tuple[Kind, ...] = ("mail", "contact", "event", "task", "note")
@@ -17,8 +17,7 @@ Role = Literal["none", "inbox", "drafts", "sent", "trash", "junk", "default", "r
 Place = Literal["own", "shared", "public"]
 
 
-@dataclass(frozen=True, slots=True)
-class Identity:
+class Identity(NamedTuple):
     """Whose mailbox it is, where: what a half-built cache must agree with to be gone on with."""
 
     server: str  # origin, such as https://mail.example.com
@@ -27,8 +26,7 @@ class Identity:
     address: str  # the preferred mail address, for people
 
 
-@dataclass(frozen=True, slots=True)
-class Quota:
+class Quota(NamedTuple):
     """What the server says the mailbox holds; 0 where it does not say."""
 
     items: int
@@ -54,8 +52,7 @@ class Folder:
     extra: bytes | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Listed:
+class Listed(NamedTuple):
     """One line of a listing: what is known of an item before it is fetched. `size` 0 and `date` None if not told."""
 
     id: str
@@ -65,8 +62,7 @@ class Listed:
     has_attachment: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Attachment:
+class Attachment(NamedTuple):
     """`role`: "attachment" of a mail, "photo" of a contact. `size` as the struct says it, None if it doesn't."""
 
     id: str
@@ -78,8 +74,7 @@ class Attachment:
     role: Literal["attachment", "photo"] = "attachment"
 
 
-@dataclass(frozen=True, slots=True)
-class Item:
+class Item(NamedTuple):
     """One item, whole but for its attachments' contents. The members before `payload` are for people's queries."""
 
     id: str
@@ -102,8 +97,7 @@ class Item:
     attachments: tuple[Attachment, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Page:
+class Page(NamedTuple):
     """A slice of a living list. `start`: the offset of its first row; `total`: the server's count, which may lie.
 
     `items` stands beside `rows` when the page was asked for whole (`Mailbox.page(..., whole=True)`).
@@ -116,16 +110,14 @@ class Page:
     malformed: tuple[Malformed, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Malformed:
+class Malformed(NamedTuple):
     """An item the server sent that can't be one: counted, named, skipped. `id` may be empty."""
 
     id: str
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Details:
+class Details(NamedTuple):
     """The answer to a batch: what came, what is gone, what was refused, and what the trip cost."""
 
     items: tuple[Item, ...]
@@ -141,8 +133,7 @@ class Details:
 ChangeType = Literal["created", "modified", "flags", "moved", "deleted"]
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(NamedTuple):
     """One line of the change feed. A move has `old_id` (the id before) and, if told, `old_parent_id`."""
 
     type: ChangeType
@@ -155,14 +146,12 @@ class Change:
     old_parent_id: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Changes:
+class Changes(NamedTuple):
     changes: tuple[Change, ...]
     key: str  # opaque: where the next call goes on
 
 
-@dataclass(frozen=True, slots=True)
-class Piece:
+class Piece(NamedTuple):
     """Consecutive bytes of an attachment. `offset` 0 again means that it starts again: drop what came before."""
 
     offset: int

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -128,7 +128,7 @@ async def test_damage_leads_to_a_rebuild_and_the_changes_arrive(server: Server, 
 
 async def test_changes_that_the_server_does_not_take_now_end_in_code_4(server: Server, tmp_path: Path) -> None:
     drafts = next(str(each["id"]) for each in server.store.folders() if each["subType"] == "FSubDrafts")
-    told = await old_cache(server, tmp_path / "p", tuple(replace(each, folder_id=drafts) for each in PENDING))
+    told = await old_cache(server, tmp_path / "p", tuple(each._replace(folder_id=drafts) for each in PENDING))
     spoil(told.cache)
     with (told.profile / "profile.toml").open("a") as file:
         file.write('on_failure = "rebuild"\npatience = 1\n')

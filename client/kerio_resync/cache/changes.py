@@ -84,8 +84,7 @@ def local_item(item: Item, files: tuple[LocalFile, ...]) -> Item:
         Attachment(f"{item.id}/{ordinal}", "", each.name, each.content_type, each.content_id, len(each.data))
         for ordinal, each in enumerate(files)
     )
-    fields = {name: getattr(item, name) for name in Item.__slots__}
-    return Item(**fields | {"folder_id": CONFLICTS, "attachments": attachments})
+    return item._replace(folder_id=CONFLICTS, attachments=attachments)
 
 
 def _store_file(tables: Tables, item: int, ordinal: int, file: LocalFile) -> None:

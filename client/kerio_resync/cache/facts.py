@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 from kerio_resync.model import Folder, Item, Kind, Listed
 
@@ -36,8 +36,7 @@ class SetFolders:
         return sum(len(each.payload) + len(each.name) + _ROW for each in self.folders)
 
 
-@dataclass(frozen=True, slots=True)
-class PutPage:
+class PutPage(NamedTuple):
     """One page of a listing: `rows` become wanted unless stored in that version or a newer one, or wanted already;
     `items` are stored at once. `position` is where the listing goes on; `done`: the folder's listing is complete."""
 
@@ -52,8 +51,7 @@ class PutPage:
         return len(self.rows) * _ROW * 2 + _weigh(self.items)
 
 
-@dataclass(frozen=True, slots=True)
-class Relist:
+class Relist(NamedTuple):
     """The folder's listing starts again."""
 
     folder_id: str
@@ -62,8 +60,7 @@ class Relist:
         return _ROW
 
 
-@dataclass(frozen=True, slots=True)
-class PutItems:
+class PutItems(NamedTuple):
     """Items as the server sent them. One older than what is stored changes nothing.
 
     Each is no longer wanted, unless a newer version than this is: then it stays wanted, but only once, so that a server
@@ -81,8 +78,7 @@ class PutItems:
         return _weigh(self.items)
 
 
-@dataclass(frozen=True, slots=True)
-class PutContent:
+class PutContent(NamedTuple):
     """Bytes of an attachment (`attachment` is its number). They begin at or before what is stored without a gap;
     bytes beyond a gap, or of an attachment that is no longer there or is done, are let go."""
 
@@ -95,8 +91,7 @@ class PutContent:
         return len(self.data) + _ROW
 
 
-@dataclass(frozen=True, slots=True)
-class FinishAttachment:
+class FinishAttachment(NamedTuple):
     """The content is whole. If `size` bytes are not stored, it is not, and is wanted again from its start."""
 
     attachment: int
@@ -107,8 +102,7 @@ class FinishAttachment:
         return _ROW
 
 
-@dataclass(frozen=True, slots=True)
-class PutWhole:
+class PutWhole(NamedTuple):
     """A content that came in one piece: what `PutContent` from the start and `FinishAttachment` say, in one fact."""
 
     attachment: int
@@ -120,8 +114,7 @@ class PutWhole:
         return len(self.data) + _ROW
 
 
-@dataclass(frozen=True, slots=True)
-class RestartAttachment:
+class RestartAttachment(NamedTuple):
     """Lets go of the bytes of an attachment; it is wanted."""
 
     attachment: int
@@ -130,8 +123,7 @@ class RestartAttachment:
         return _ROW
 
 
-@dataclass(frozen=True, slots=True)
-class OmitAttachment:
+class OmitAttachment(NamedTuple):
     """The attachment is not fetched, and why: its state is `failed`, or `omitted` if the reason is POLICY."""
 
     attachment: int
@@ -141,8 +133,7 @@ class OmitAttachment:
         return _ROW
 
 
-@dataclass(frozen=True, slots=True)
-class Want:
+class Want(NamedTuple):
     """These are to be fetched, whatever is stored."""
 
     folder_id: str
@@ -153,8 +144,7 @@ class Want:
         return len(self.rows) * _ROW * 2
 
 
-@dataclass(frozen=True, slots=True)
-class Forget:
+class Forget(NamedTuple):
     """These are no longer on the server: items, their contents, and the wish for them go."""
 
     ids: tuple[str, ...]
@@ -163,8 +153,7 @@ class Forget:
         return len(self.ids) * _ROW
 
 
-@dataclass(frozen=True, slots=True)
-class Apply:
+class Apply(NamedTuple):
     """What the change feed said up to `key`, and the key, together. In this order: forget, moved, want.
 
     A moved item (old id, new id, new folder) keeps its row and contents under the new id, and is wanted anew.
@@ -179,8 +168,7 @@ class Apply:
         return (len(self.forget) + 2 * len(self.want) + 4 * len(self.moved) + 1) * _ROW
 
 
-@dataclass(frozen=True, slots=True)
-class Skip:
+class Skip(NamedTuple):
     """Something was left out; the same scope and id again replaces the reason. A skipped "item" is no longer wanted."""
 
     scope: str
@@ -191,8 +179,7 @@ class Skip:
         return _ROW
 
 
-@dataclass(frozen=True, slots=True)
-class Unskip:
+class Unskip(NamedTuple):
     """What was skipped came after all."""
 
     scope: str
@@ -202,8 +189,7 @@ class Unskip:
         return _ROW
 
 
-@dataclass(frozen=True, slots=True)
-class SetMeta:
+class SetMeta(NamedTuple):
     key: str
     value: str
 
@@ -211,8 +197,7 @@ class SetMeta:
         return len(self.value) + _ROW
 
 
-@dataclass(frozen=True, slots=True)
-class OldContent:
+class OldContent(NamedTuple):
     """A whole content in an old cache: the attachment's place in its item, its number there, SHA-256 and size."""
 
     ordinal: int
@@ -221,8 +206,7 @@ class OldContent:
     size: int
 
 
-@dataclass(frozen=True, slots=True)
-class Salvaged:
+class Salvaged(NamedTuple):
     """An item of the old cache at `path`, its checksum held, and the contents that cache claims to have of it."""
 
     item: Item
@@ -230,8 +214,7 @@ class Salvaged:
     contents: tuple[OldContent, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class PutSalvaged:
+class PutSalvaged(NamedTuple):
     """Stores what an old cache still has, as if the server had sent it. Contents are copied chunk by chunk from the old
     file; one whose checksums don't hold stays wanted."""
 
@@ -242,8 +225,7 @@ class PutSalvaged:
         return _weigh((self.found.item,)) + sum(each.size for each in self.found.contents)
 
 
-@dataclass(frozen=True, slots=True)
-class LocalFile:
+class LocalFile(NamedTuple):
     """A file that belongs to a local change."""
 
     name: str
@@ -252,8 +234,7 @@ class LocalFile:
     content_id: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class LocalChange:
+class LocalChange(NamedTuple):
     """A change made offline. `uuid` names it for ever; `struct` is a documented struct (JSON) with the members to
     create or set, `watermark` the version that was changed, `made` when (ISO 8601, UTC)."""
 
@@ -269,8 +250,7 @@ class LocalChange:
     files: tuple[LocalFile, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class AddChange:
+class AddChange(NamedTuple):
     """A local change is to be sent; one whose uuid is known already changes nothing. `attempt`, `attempts`, `state`,
     `reason`, `new_id` come along when it is carried over from another file."""
 
@@ -285,8 +265,7 @@ class AddChange:
         return len(self.change.struct) + sum(len(each.data) for each in self.change.files) + _ROW
 
 
-@dataclass(frozen=True, slots=True)
-class MarkChange:
+class MarkChange(NamedTuple):
     """What became of a change. `attempt` non-empty counts one attempt more; `new_id` '' leaves it as it is."""
 
     uuid: str
@@ -299,8 +278,7 @@ class MarkChange:
         return len(self.attempt) + _ROW
 
 
-@dataclass(frozen=True, slots=True)
-class PutLocal:
+class PutLocal(NamedTuple):
     """An item that exists here alone goes into the local folder "Conflicts", with its files; `uuid`, if given, names
     the change that lost, whose state becomes `conflict` in the same transaction."""
 

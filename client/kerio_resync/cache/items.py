@@ -74,7 +74,7 @@ def rename(tables: Tables, old: str, new: str, folder: int) -> tuple[Kind, Liste
         return None
     number, item, _ = found[0]
     folder_id = tables.db.execute("SELECT id FROM folder WHERE number = ?", (folder,)).fetchone()[0]
-    moved = Item(**{name: getattr(item, name) for name in Item.__slots__} | {"id": new, "folder_id": folder_id})
+    moved = item._replace(id=new, folder_id=folder_id)
     tables.db.execute(
         "UPDATE item SET id = ?, folder = ?, checksum = ? WHERE number = ?", (new, folder, item_sum(moved), number)
     )

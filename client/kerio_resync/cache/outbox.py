@@ -16,9 +16,8 @@ from __future__ import annotations
 import sqlite3
 import uuid
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from kerio_resync.cache.bulk import record
 from kerio_resync.cache.changes import change_sum
@@ -33,8 +32,7 @@ _VERSION: Final = "version "
 TO_SEND: Final[tuple[ChangeState, ...]] = ("pending", "sending")
 
 
-@dataclass(frozen=True, slots=True)
-class ChangeFile:
+class ChangeFile(NamedTuple):
     """A file of a change; `key` is its number, for `Outbox.file`."""
 
     key: int
@@ -45,8 +43,7 @@ class ChangeFile:
     sha256: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(NamedTuple):
     """A change in the outbox; see `facts.LocalChange` for the first members. `attempt`: the last attempt's token and,
     after a space, its trace."""
 
@@ -159,8 +156,7 @@ class Outbox:
         """The server's item stays; the local one, as `item`, goes into the local folder "Conflicts" in the same breath.
 
         Its id there is made of the change's uuid, so that told twice it is there once."""
-        fields = {name: getattr(item, name) for name in Item.__slots__} | {"id": f"local:{change}"}
-        await self._tell(PutLocal(Item(**fields), tuple(files), change, reason))
+        await self._tell(PutLocal(item._replace(id=f"local:{change}"), tuple(files), change, reason))
 
     async def _tell(self, fact: AddChange | MarkChange | PutLocal) -> None:
         await self._store.put(fact)

@@ -25,8 +25,7 @@ class Cursor(NamedTuple):
     id: str
 
 
-@dataclass(frozen=True, slots=True)
-class FolderRow:
+class FolderRow(NamedTuple):
     """`rank`: lower is fetched earlier. `position`: where its listing goes on. `listed`: its listing is complete."""
 
     folder: Folder
@@ -36,8 +35,7 @@ class FolderRow:
     listed: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
+class Wanted(NamedTuple):
     """An item to fetch. `keep_contents`: it was moved, and its contents are here."""
 
     id: str
@@ -55,8 +53,7 @@ class Wanted:
         return Cursor(self.rank, self.date or "", self.id)
 
 
-@dataclass(frozen=True, slots=True)
-class WantedAttachment:
+class WantedAttachment(NamedTuple):
     """A content to fetch. `key` is the attachment's number, `received` how many bytes from its start are here."""
 
     key: int
@@ -89,8 +86,7 @@ class Totals:
         return max(self.attachment_bytes, self.item_bytes - self.attachment_bytes_wanted)
 
 
-@dataclass(frozen=True, slots=True)
-class StoredAttachment:
+class StoredAttachment(NamedTuple):
     """`sha256` of the whole content if it is here; `key` is its number, for `Store.content`."""
 
     key: int
@@ -101,8 +97,7 @@ class StoredAttachment:
     state: AttachmentState
 
 
-@dataclass(frozen=True, slots=True)
-class StoredItem:
+class StoredItem(NamedTuple):
     id: str
     kind: Kind
     folder_id: str
@@ -112,8 +107,7 @@ class StoredItem:
     attachments: tuple[StoredAttachment, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class SkippedRow:
+class SkippedRow(NamedTuple):
     scope: str
     id: str
     reason: str

@@ -9,7 +9,7 @@ struct says so: a server in trouble sends nothing as readily as twice the same p
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from kerio_resync.cache.facts import FinishAttachment, OmitAttachment, PutContent, PutWhole, RestartAttachment
 from kerio_resync.cache.reading import WantedAttachment
@@ -59,8 +59,7 @@ async def _fetch(run: Run, wanted: WantedAttachment) -> None:
     run.nonsense = 0
 
 
-@dataclass(frozen=True, slots=True)
-class _Fetched:
+class _Fetched(NamedTuple):
     """A content: what it is, and of it the bytes from `start` on, which are not told to the database yet."""
 
     sha256: bytes

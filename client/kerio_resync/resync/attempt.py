@@ -179,7 +179,7 @@ class Attempt:
         there = await self._look()
         if there is None:
             return await self._moved() or self._lost(None, "it is gone from the server")
-        item, alone = replace(there, folder_id=change.target_id), there.watermark <= self.base
+        item, alone = there._replace(folder_id=change.target_id), there.watermark <= self.base
         if there.folder_id == change.target_id:
             return Sent(there.id, there.folder_id, there.watermark, alone=alone)
         if self.trace is None or not self.unknown:
@@ -252,7 +252,7 @@ class Attempt:
 
     async def _alike(self, item: Item) -> tuple[str, ...]:
         """What is there that a later search for `item` could mistake for it."""
-        found = await self.mailbox.find(replace(item, message_id=""))
+        found = await self.mailbox.find(item._replace(message_id=""))
         if item.message_id and self.change.uuid not in item.message_id:
             found += await self.mailbox.find(item)
         return tuple(dict.fromkeys(found))
@@ -265,7 +265,7 @@ class Attempt:
         if not found and self.unknown and item.message_id:
             found = [each for each in await self._renamed(item) if each not in before]
         if not found and by_content and item.message_id and self.trace:
-            found = [each for each in await self.mailbox.find(replace(item, message_id="")) if each not in before]
+            found = [each for each in await self.mailbox.find(item._replace(message_id="")) if each not in before]
         return found[-1] if found else ""
 
     async def _renamed(self, item: Item) -> tuple[str, ...]:
@@ -316,7 +316,7 @@ class Attempt:
             f" {why}; the local one is kept as local:{change.uuid}"
         )
         note = json.dumps({"conflict": reason}, ensure_ascii=False).encode()
-        return Lost(replace(item, extra=note), there, reason)
+        return Lost(item._replace(extra=note), there, reason)
 
 
 def refusal(error: ServerRefused) -> Refused:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from kerio_resync.errors import Interrupted, ItemGone, ResyncError, ServerNonsense, ServerRefused, SessionExpired
 from kerio_resync.model import Attachment, Piece
@@ -32,8 +32,7 @@ _RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18}|\*)", re.ASCII)
 _UNSATISFIED = re.compile(r"bytes \*/(\d{1,18})", re.ASCII)
 
 
-@dataclass(frozen=True, slots=True)
-class State:
+class State(NamedTuple):
     """What is known of a transfer: `received` bytes of the version `etag`, which has `total` bytes."""
 
     received: int = 0

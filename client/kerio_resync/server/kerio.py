@@ -256,7 +256,7 @@ class KerioMailbox:
                 return details
             details = joined([details, await self._sifted(kind, missing, [SIFTING])])
         silent = tuple(Malformed(one, "the server did not answer for it") for one in unanswered(ids, details))
-        return replace(details, malformed=details.malformed + silent)
+        return details._replace(malformed=details.malformed + silent)
 
     async def _sifted(self, kind: Kind, ids: Sequence[str], calls: list[int]) -> Details:
         """The batch, or its halves if one item that no parser takes spoils all. `calls` that may be made."""
@@ -279,7 +279,7 @@ class KerioMailbox:
         asked = set(ids)
         by_id = {item.id: item for item in found if item.id in asked}
         gone, refused = _refused(ids, wire.item_errors(method, answer.result))
-        refused = tuple(replace(one, reason=self._session.hush(one.reason)) for one in refused)
+        refused = tuple(one._replace(reason=self._session.hush(one.reason)) for one in refused)
         return _details(answer, tuple(by_id.values()), gone, refused + malformed)
 
     async def _event(self, event_id: str) -> Details:
@@ -347,7 +347,7 @@ def _version() -> str:
 
 
 def _at_home(item: Item, folder_id: str) -> Item:
-    return item if item.folder_id else replace(item, folder_id=folder_id)
+    return item if item.folder_id else item._replace(folder_id=folder_id)
 
 
 def _details(

@@ -20,9 +20,9 @@ Ideas: TCP Vegas; Netflix's concurrency-limits (Vegas, Gradient2); BBR for the d
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from math import log2
-from typing import Literal
+from typing import Literal, NamedTuple
 
 Outcome = Literal["ok", "ignored", "dropped"]
 Class = tuple[str, int]
@@ -49,8 +49,7 @@ FAMILIAR = 8  # replies of a class from which on it tells something
 FIRST = 8.0  # requests in flight to begin with
 
 
-@dataclass(frozen=True, slots=True)
-class Sample:
+class Sample(NamedTuple):
     """One attempt. `started` and `now` in the clock's seconds; `wait` until the reply's head; `busy` the share of it
     during which the body of some other reply was on its way; `used` requests in flight when it started, itself among
     them, and `full` whether the limit allowed no more when it ended; `size` of the reply's body in bytes; `kind` names
@@ -67,8 +66,7 @@ class Sample:
     full: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Window:
+class Window(NamedTuple):
     """What the replies since the last judgement add up to."""
 
     replies: int = 0
@@ -88,8 +86,7 @@ class Record:
     time: float
 
 
-@dataclass(frozen=True, slots=True)
-class Limit:
+class Limit(NamedTuple):
     """`value` requests may be in flight, between `least` and `most`; `after` gives the limit that a reply leaves."""
 
     value: float = FIRST
@@ -103,8 +100,8 @@ class Limit:
     changed: float = float("-inf")  # replies to what was sent before say nothing about this value
     pressure: float = 1.0  # the last window's index over the floor
     window: Window = Window()
-    records: Mapping[int, Record] = field(default_factory=dict)
-    units: Mapping[Class, tuple[int, float]] = field(default_factory=dict)
+    records: Mapping[int, Record] = {}
+    units: Mapping[Class, tuple[int, float]] = {}
 
     @property
     def slots(self) -> int:
@@ -124,8 +121,8 @@ class Limit:
         if not (self.starting and self.opening):
             return self
         if not self._is_steady or self.window.link > LINK_FULL * self.window.replies:
-            return replace(self, opening=False)
-        return replace(self, value=min(self.value + sample.full, float(self.most)))
+            return self._replace(opening=False)
+        return self._replace(value=min(self.value + sample.full, float(self.most)))
 
     def _counted(self, sample: Sample) -> Limit:
         wait = max(sample.wait, 1e-4)
@@ -148,7 +145,7 @@ class Limit:
             used=max(self.window.used, sample.used),
             familiar=self.window.familiar + (seen >= FAMILIAR),
         )
-        return replace(self, window=window, units=units, way=way)
+        return self._replace(window=window, units=units, way=way)
 
     def _judged(self, now: float) -> Limit:
         window = self.window
@@ -164,7 +161,7 @@ class Limit:
         pressure = seen if seen > LOUD else latest.index / floor.index
         records = {**self.records, level: latest}
         link = window.link / window.replies
-        kept = replace(self, window=Window(), records=records, pressure=max(pressure, 1.0))
+        kept = self._replace(window=Window(), records=records, pressure=max(pressure, 1.0))
         if self.back:
             return kept._returned(latest.index, now)
         if self.starting and self.opening:
@@ -183,7 +180,7 @@ class Limit:
         telling = steady or 2 * window.familiar > window.replies or self.value <= FIRST
         if easy and telling and window.used >= self.slots:
             return kept._grown(now, at_once=self.starting or steady)
-        return replace(kept, starting=self.starting and easy)
+        return kept._replace(starting=self.starting and easy)
 
     @property
     def _is_steady(self) -> bool:
@@ -205,7 +202,7 @@ class Limit:
         there = wait / max(wait - self.way, 1e-9)  # in flight for each one in the server
         value = max(float(self.least), min(self.value, min(self.value * DIP, DEEP) * there))
         faded = {level: replace(each, replies=min(each.replies, KEPT)) for level, each in self.records.items()}
-        return replace(self, value=value, back=self.value, changed=now, looked=now, records=faded)
+        return self._replace(value=value, back=self.value, changed=now, looked=now, records=faded)
 
     def _returned(self, floor: float, now: float) -> Limit:
         """Back to where the dip began, or to what that turns out to be worth beside the floor."""
@@ -213,22 +210,22 @@ class Limit:
         pressure = before.index / floor if before else 1.0
         value = self.back * (min(1.0, AIM / pressure) if pressure > HIGH else 1.0)
         starting = self.starting and pressure <= AIM
-        return replace(self, value=max(self.value, value), back=0.0, changed=now, starting=starting)
+        return self._replace(value=max(self.value, value), back=0.0, changed=now, starting=starting)
 
     def _grown(self, now: float, *, at_once: bool) -> Limit:
         value = self.value * 2 if at_once else max(self.value + STEP, self.value * 1.1)
         if min(value, self.most) == self.value:
             return self
-        return replace(self, value=min(value, float(self.most)), changed=now)
+        return self._replace(value=min(value, float(self.most)), changed=now)
 
     def _drawn(self, factor: float, now: float) -> Limit:
         """Nearer to where the index is `AIM` times the floor. The fraction counts: it decides how soon a slot goes."""
-        drawn = replace(self, value=max(self.value * factor, float(self.least)))
-        return drawn if drawn.slots == self.slots else replace(drawn, changed=now)
+        drawn = self._replace(value=max(self.value * factor, float(self.least)))
+        return drawn if drawn.slots == self.slots else drawn._replace(changed=now)
 
     def _cut(self, factor: float, now: float) -> Limit:
         value = max(float(self.least), self.value * factor)
-        return replace(self, value=value, starting=False, back=0.0, changed=now, window=Window())
+        return self._replace(value=value, starting=False, back=0.0, changed=now, window=Window())
 
 
 def blame(busy: float) -> float:

@@ -7,7 +7,7 @@ what a change does not say is not made up. Refuses structs that are no JSON obje
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from kerio_resync.model import Attachment, Item, Kind
@@ -76,7 +76,7 @@ def overlaid(there: Item, struct: bytes) -> Item:
     """The server's item with the members of the struct laid over it: what the change wanted it to be."""
     value = {**sending.object_of(there.payload), **settable(there.kind, struct)}
     found = item_of(there.kind, there.id, there.folder_id, canonical(value), there.watermark)
-    return replace(found, extra=there.extra)
+    return found._replace(extra=there.extra)
 
 
 def trace(item: Item) -> bytes:

@@ -12,7 +12,7 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
 
@@ -51,8 +51,7 @@ OVERLOADED = Backoff(1.0, 30.0)
 GARBLED = Backoff(0.5, 5.0)
 
 
-@dataclass(frozen=True, slots=True)
-class Situation:
+class Situation(NamedTuple):
     """`seen`: how often this kind of trouble came before in this call; `elapsed` and `patience` in seconds; `chance` in
     [0, 1)."""
 

@@ -11,10 +11,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from itertools import count
 from traceback import clear_frames
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from kerio_resync.errors import Interrupted, Overloaded, ResyncError, ServerNonsense, TooLarge
 from kerio_resync.events import Listener, Paused
@@ -42,8 +41,7 @@ class Garbled(ServerNonsense):
     """A reply that is JSON but for a fault in it: one item may have spoilt it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """A call's `result`. `canonical` writes parts of it as canonical JSON; sizes in bytes, plain and as travelled;
     `seconds` of the last attempt beyond the way there and back, without waiting for a slot, of which the server had it
     for `held`; `way`: the least that any reply took."""

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import sqlite3
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -237,7 +236,7 @@ async def test_the_file_bears_its_name_once_it_is_on_the_disk(tmp_path: Path, mo
 
 
 async def test_contents_can_be_left_out_by_folder(tmp_path: Path) -> None:
-    at_work = replace(mail("3", folder="work", attached=(attachment("d", 3),)))
+    at_work = mail("3", folder="work", attached=(attachment("d", 3),))
     made = await filled(tmp_path / "a.db", PutItems((MAIL, at_work)), *whole(1, DATA), *whole(4, b"123"))
     await made.omit_contents([])
     assert [item.attachments[0].state for item in await made.items()] == ["done", "done"]

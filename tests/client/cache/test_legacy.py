@@ -162,7 +162,7 @@ def test_odd_items_come_back_exactly(tmp_path: Path) -> None:
 
 
 def _in_f1(item: Item) -> Item:
-    return Item(**{name: getattr(item, name) for name in Item.__slots__} | {"folder_id": "f1"})
+    return item._replace(folder_id="f1")
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -49,8 +48,8 @@ async def test_an_item_comes_over_with_the_contents_it_had(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     "row",
     [
-        replace(MAIL, id="2"), replace(MAIL, watermark=6), replace(MAIL, watermark=4), replace(MAIL, folder_id="work"),
-        replace(MAIL, kind="note"), replace(MAIL, watermark=0),
+        MAIL._replace(id="2"), MAIL._replace(watermark=6), MAIL._replace(watermark=4), MAIL._replace(folder_id="work"),
+        MAIL._replace(kind="note"), MAIL._replace(watermark=0),
     ],
 )  # fmt: skip
 async def test_only_just_what_is_wanted_is_taken(tmp_path: Path, row: Item) -> None:
@@ -160,7 +159,7 @@ async def test_what_does_not_hold_is_counted(tmp_path: Path) -> None:
 
 async def test_what_is_newer_here_already_stays(tmp_path: Path) -> None:
     await old_cache(tmp_path / "old.db")
-    newer = replace(MAIL, watermark=9, title="newer")
+    newer = MAIL._replace(watermark=9, title="newer")
     new = await filled(tmp_path / "new.db", PutItems((newer,)))
     assert await take_all(tmp_path / "old.db", new, MAIL) == 1
     assert await new.watermarks([MAIL.id]) == {MAIL.id: 9}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
@@ -168,7 +168,7 @@ class Twin:
 
     def PutPage(self, fact: PutPage) -> None:
         if fact.items:
-            self.PutItems(PutItems(fact.items))
+            self.PutItems(PutItems(fact.items, fact.omit_attachments))
         self.name(fact.folder_id)
         for row in newest_rows(fact.rows):
             here = self.items.get(row.id)
@@ -198,7 +198,7 @@ class Twin:
         stored = self.items.pop(old, None)
         row = self.wanted.pop(old, None)
         if stored and not fresh:
-            item = replace(stored[0], id=new, folder_id=folder)
+            item = stored[0]._replace(id=new, folder_id=folder)
             self.items[new] = (item, stored[1])
             self.want(folder, Listed(new, item.watermark, item.size, item.date), keep=True)
         elif row:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -106,7 +105,7 @@ async def test_what_the_old_cache_has_is_not_asked_for(tmp_path: Path) -> None:
 
 
 async def test_attachments_of_some_folders_are_left_out(tmp_path: Path) -> None:
-    mailbox = Mailbox({"a": mail("a"), "b": replace(mail("b"), folder_id="work")})
+    mailbox = Mailbox({"a": mail("a"), "b": mail("b")._replace(folder_id="work")})
     wants = (want("a"), Want("work", "mail", (Listed("b", 1),)))
     async with running(tmp_path, mailbox, *wants, attachments="inbox") as run:
         left_out = [each for each in ("inbox", "work", "people", "no folder") if run.omits_attachments(each)]

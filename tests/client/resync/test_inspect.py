@@ -87,7 +87,7 @@ SECRETS = {
 async def with_secrets(profile: Path) -> None:
     """A profile with everything that could give something away."""
     stored = mail("a", title=SECRETS["subject"], text=SECRETS["body"], attached=(attachment(SECRETS["name"]),))
-    store = await filled(profile / "cache.db", items(), PutLocal(replace(stored, id="local:1")))
+    store = await filled(profile / "cache.db", items(), PutLocal(stored._replace(id="local:1")))
     outbox = Outbox(store)
     struct = json.dumps({"subject": SECRETS["subject"], "displayableParts": [{"content": SECRETS["text"]}]}).encode()
     file = LocalFile(SECRETS["name"], "application/pdf", SECRETS["file"].encode())

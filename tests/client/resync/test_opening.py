@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,7 +18,7 @@ from kerio_resync.settings import Settings
 from tests.client.cache.world import IDENTITY, filled, items, names, rows
 from tests.client.resync.double import Mailbox, running
 
-OTHER = replace(IDENTITY, account="user-2", user="eve")
+OTHER = IDENTITY._replace(account="user-2", user="eve")
 
 
 def settings(folder: Path, **more: object) -> Settings:

@@ -105,7 +105,7 @@ async def test_the_quota_tells_where_folders_do_not(tmp_path: Path) -> None:
 
 async def test_contents_that_are_here_are_counted_once(tmp_path: Path) -> None:
     """A mail's size is that of its attachments too: neither the display nor the room takes both."""
-    attached = replace(mail("a", attached=(attachment("x", 900_000),)), size=1_000_000)
+    attached = mail("a", attached=(attachment("x", 900_000),))._replace(size=1_000_000)
     await (await filled(tmp_path / "cache.db", PutItems((attached,)), *whole(1, bytes(900_000)))).close()
     store = await Store.open(tmp_path / "cache.db")
     assert (await store.totals()).bytes_here == 1_000_000
@@ -115,7 +115,7 @@ async def test_contents_that_are_here_are_counted_once(tmp_path: Path) -> None:
 
 
 async def test_attachments_that_an_earlier_run_left_wanted_are_counted_once(tmp_path: Path) -> None:
-    half = replace(mail("a"), attachments=(attachment("x", 5), attachment("y", 5)))
+    half = mail("a")._replace(attachments=(attachment("x", 5), attachment("y", 5)))
     await (await filled(tmp_path / "cache.db.next", Apply("k"), PutItems((half,)), *whole(1, b"12345"))).close()
     heard: list[Event] = []
     await rebuild(settings(tmp_path), heard.append, mailbox=holding("a"))  # type: ignore[arg-type]

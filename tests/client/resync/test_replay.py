@@ -3,7 +3,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +75,7 @@ def test_which_refusals_are_tried_again(reason: str, again: bool) -> None:
     base = change("c", "create", state="refused", reason="(code 4102)")
     other = change("e", item_id="local:x" if "local:x" in reason else "local:c", state="refused", reason=reason)
     assert to_try_again([base, other]) == ([base, other] if again else [base])
-    assert to_try_again([replace(base, state="conflict")]) == []
+    assert to_try_again([base._replace(state="conflict")]) == []
 
 
 def test_what_was_sent_is_carried_along_while_others_build_on_it() -> None:
@@ -159,7 +159,7 @@ THERE = Details((mail("1", 5),))
 
 
 def test_one_that_is_told_no_id_is_looked_for(tmp_path: Path) -> None:
-    there = replace(mail("N", 9, kind="note"), folder_id=WORK.id)
+    there = mail("N", 9, kind="note")._replace(folder_id=WORK.id)
     server = Server({"find": [(), ("N",)], "create": [Outcome(0, "", 0)], "by_ids": [Details((there,))]})
     found, states, _, _ = replayed(tmp_path, server, NOTE)
     assert (found.new, states) == ([("work", "note", "N", 9)], ["sent"])

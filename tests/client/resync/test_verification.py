@@ -175,7 +175,7 @@ def there(*folders: Folder) -> tuple[Folder, ...]:
 def with_file() -> Item:
     file = attachment("x")
     payload = orjson.dumps({"id": "a", "attachments": [{"id": file.id, "name": file.name, "url": file.url}]})
-    return replace(mail("a", attached=(file,)), payload=payload)
+    return mail("a", attached=(file,))._replace(payload=payload)
 
 
 async def looked(folder: Path, mailbox: Mailbox, *facts: Any, **how: bool) -> Verdict:

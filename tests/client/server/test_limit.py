@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 import random
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import pytest
 
@@ -63,9 +63,9 @@ def test_it_doubles_while_it_starts_and_creeps_afterwards() -> None:
 
 
 def test_calls_of_a_kind_never_seen_are_no_reason_to_grow() -> None:
-    limit = fed(replace(varying(8.0), starting=True, opening=False), replies(WINDOW, at=1.0))
+    limit = fed(varying(8.0)._replace(starting=True, opening=False), replies(WINDOW, at=1.0))
     assert limit.slots == 16
-    kinds = [replace(one, kind=f"get {n}") for n, one in enumerate(replies(WINDOW, at=2.0, wait=0.4))]
+    kinds = [one._replace(kind=f"get {n}") for n, one in enumerate(replies(WINDOW, at=2.0, wait=0.4))]
     new = fed(limit, kinds)  # are they slow, or is there a queue?
     assert new.slots == 16
     assert new.starting
@@ -99,7 +99,7 @@ def test_the_opening_ends_with_the_first_replies_that_wait_for_more_than_the_way
 
 
 def test_fewer_replies_than_a_window_decide_nothing() -> None:
-    steady = replace(Limit(value=16.0), starting=False)
+    steady = Limit(value=16.0)._replace(starting=False)
     quick = fed(steady, replies(WINDOW, at=0.0))
     slow = fed(quick, replies(WINDOW - 1, at=10.0, wait=1.0))
     assert slow.slots == quick.slots
@@ -107,7 +107,7 @@ def test_fewer_replies_than_a_window_decide_nothing() -> None:
 
 
 def test_delay_of_the_link_is_no_delay_of_the_server() -> None:
-    steady = fed(replace(Limit(value=16.0), starting=False), replies(WINDOW, at=0.0))
+    steady = fed(Limit(value=16.0)._replace(starting=False), replies(WINDOW, at=0.0))
     ours = fed(steady, replies(WINDOW, at=10.0, wait=2.1, busy=0.95))
     assert ours.slots == steady.slots  # no cut, but no growth either: the link has enough to do
     theirs = fed(steady, replies(WINDOW, at=10.0, wait=2.1, busy=0.3))
@@ -130,7 +130,7 @@ def test_a_link_that_is_busy_from_the_first_reply_is_no_queue_either() -> None:
 
 
 def test_a_long_queue_on_the_link_is_cut_in_the_end() -> None:
-    steady = fed(replace(Limit(value=16.0), starting=False), replies(WINDOW, at=0.0))
+    steady = fed(Limit(value=16.0)._replace(starting=False), replies(WINDOW, at=0.0))
     assert fed(steady, replies(WINDOW, at=10.0, wait=9.1, busy=1.0)).slots < steady.slots
 
 
@@ -142,7 +142,7 @@ def test_large_replies_are_no_delay() -> None:
     both = fed(limit, [one for pair in pairs for one in pair])
     assert fed(both, small).slots >= both.slots
     assert fed(both, large).slots >= both.slots
-    assert fed(both, [replace(one, size=9) for one in large]).slots < both.slots
+    assert fed(both, [one._replace(size=9) for one in large]).slots < both.slots
 
 
 def test_the_floor_is_looked_at_afresh() -> None:
@@ -154,13 +154,13 @@ def test_the_floor_is_looked_at_afresh() -> None:
 
 
 def test_a_look_at_the_floor_that_finds_no_queue_there_does_not_go_back_into_it() -> None:
-    limit = fed(replace(varying(32.0), looked=float("-inf")), replies(WINDOW, at=10.0, wait=0.4))
+    limit = fed(varying(32.0)._replace(looked=float("-inf")), replies(WINDOW, at=10.0, wait=0.4))
     assert limit.slots == 2
     assert fed(limit, replies(WINDOW, at=20.0, wait=0.1)).slots < 16
 
 
 def test_a_server_that_has_become_slower_is_believed_in_the_end() -> None:
-    limit = fed(replace(Limit(value=16.0), starting=False), replies(WINDOW, at=0.0))
+    limit = fed(Limit(value=16.0)._replace(starting=False), replies(WINDOW, at=0.0))
     seen = []
     for n in range(200):
         limit = fed(limit, replies(WINDOW, at=1.0 + n, wait=0.5))  # five times as slow, whatever we do

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -57,7 +56,7 @@ def test_a_struct_as_an_item() -> None:
 
 
 def test_the_local_item_of_a_conflict_is_the_servers_with_our_members() -> None:
-    theirs = replace(there("mail", subject="theirs", isSeen=True), extra=b'{"x":1}')
+    theirs = there("mail", subject="theirs", isSeen=True)._replace(extra=b'{"x":1}')
     mine = local.overlaid(theirs, b'{"subject":"mine","id":"other","folderId":"g","size":3,"send":true}')
     assert (mine.id, mine.folder_id, mine.title, mine.seen, mine.extra) == ("i", "f", "mine", True, b'{"x":1}')
     assert "send" not in said(mine.payload)
@@ -111,7 +110,7 @@ def test_which_attachment_a_file_may_have_become() -> None:
     assert [each.id for each in local.candidates(mail, "a", 2)] == ["2"]
     assert local.candidates(mail, "b", 2) == ()
     photo = Attachment("p", "/p", "", role="photo")
-    assert local.candidates(replace(mail, attachments=(photo,)), "a", 2) == (photo,)
+    assert local.candidates(mail._replace(attachments=(photo,)), "a", 2) == (photo,)
 
 
 def test_a_trace_is_enough_to_know_an_item_again() -> None:
