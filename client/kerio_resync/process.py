@@ -80,13 +80,19 @@ def run(work: Callable[[], Coroutine[Any, Any, T]], leave: Callable[[], None] = 
 
 @contextlib.contextmanager
 def _seldom_swept() -> Iterator[None]:
-    """A run makes millions of objects and hardly a cycle: to look for them as often as usual takes 3 % of its time."""
-    usual = gc.get_threshold()
+    """A run makes millions of objects and hardly a cycle: to look for them as often as usual takes 3 % of its time, and
+    what was imported need not be looked at again at all."""
+    usual, enabled = gc.get_threshold(), gc.isenabled()
+    gc.freeze()
     gc.set_threshold(_SWEPT_AFTER, *usual[1:])
+    gc.enable()
     try:
         yield
     finally:
+        gc.unfreeze()
         gc.set_threshold(*usual)
+        if not enabled:
+            gc.disable()
 
 
 @contextlib.contextmanager

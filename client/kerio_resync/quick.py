@@ -7,6 +7,7 @@ second. So the plain spellings of `upgrade` and `start` are recognised here. Wha
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import Sequence
@@ -22,6 +23,7 @@ def main() -> None:
         elif not _QUIET & set(words):
             print("The database is up to date.")
         raise SystemExit(0)
+    gc.disable()  # importing makes nothing but what stays; a run enables it again
     from kerio_resync.cli import main as command_line
 
     command_line()
