@@ -21,13 +21,11 @@ _VARIABLES: Final = 30_000  # SQLite allows 32,766 in one statement
 
 def insert(db: sqlite3.Connection, head: str, row: str, rows: Sequence[Sequence[Any]], tail: str = "") -> None:
     """Runs `head VALUES row, row, … tail`; `row` is such as `(?, ?)`, each of `rows` the values of one."""
-    start, count = 0, _ROWS
-    while start < len(rows):
-        while start + count > len(rows) or count * len(rows[start]) > _VARIABLES:
-            count //= 2
-        values = [value for each in rows[start : start + count] for value in each]
-        db.execute(f"{head} VALUES {', '.join([row] * count)} {tail}", values)
-        start += count
+    most = min(_ROWS, _VARIABLES // len(rows[0])) if rows else 1
+    for start in range(0, len(rows), most):
+        some = rows[start : start + most]
+        values = [value for each in some for value in each]
+        db.execute(f"{head} VALUES {', '.join([row] * len(some))} {tail}", values)
 
 
 def among(
@@ -35,13 +33,11 @@ def among(
 ) -> list[Any]:
     """Runs `sql`, in which `(...)` stands for the values, as often as it takes; all the rows. `before`, `after`: what
     is bound on either side of them."""
-    rest, found = list(values), []
-    count = _MANY
-    while rest:
-        while count > len(rest):
-            count //= 2
-        some, rest = rest[:count], rest[count:]
-        found += db.execute(sql.replace("(...)", f"({', '.join('?' * count)})"), (*before, *some, *after)).fetchall()
+    every, found = list(values), []
+    for start in range(0, len(every), _MANY):
+        some = every[start : start + _MANY]
+        marks = ", ".join("?" * len(some))
+        found += db.execute(sql.replace("(...)", f"({marks})"), (*before, *some, *after)).fetchall()
     return found
 
 

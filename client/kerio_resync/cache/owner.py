@@ -75,6 +75,12 @@ class Owner:
             self._waiting += weight
             self._told.set()
 
+    async def eased(self) -> None:
+        """Returns once less than half of QUEUE waits."""
+        while self._waiting > QUEUE // 2 and self._failure is None:
+            self._room.clear()
+            await self._room.wait()
+
     async def ask(self, work: Callable[[Tables], T], *, writes: bool = False, commits: bool = False) -> T:
         """The answer of `work`, which sees every fact told before."""
         self._check()
@@ -150,24 +156,41 @@ class Owner:
             await self._commit()  # not by the clock once more: of two readings one may round the age below AGE
 
     async def _store(self) -> None:
-        facts: list[Fact] = []
-        weight = 0
-        for each in self._queue:
-            if isinstance(each, _Question) or (facts and weight + each[1] > STEP):
-                break
-            facts.append(each[0])
-            weight += each[1]
-        begins = self._begins(weight)
+        """Stores what waits, and what comes meanwhile: up to a transaction's worth, or to a question."""
+        begins = self._begins(self._waiting)
+        loop = asyncio.get_running_loop()
+        room = COMMIT - self._open
 
         def work(_: sqlite3.Connection) -> None:
+            nonlocal room
             assert self._tables is not None
             if begins:
                 self._tables.begin()
-            writing.store(self._tables, facts)
+            while room > 0:
+                facts, weight = self._next()
+                if not facts:
+                    break
+                writing.store(self._tables, facts)
+                room -= weight
+                loop.call_soon_threadsafe(self._applied, weight)
 
         await self._line.run(work)
-        for _ in facts:
-            self._queue.popleft()
+
+    def _next(self) -> tuple[list[Fact], int]:
+        """Takes the next facts out of the queue, a STEP at most, and their weight. Called in the connection's thread,
+        while nobody else takes any."""
+        queue, weight = self._queue, 0
+        facts: list[Fact] = []
+        while queue:
+            head = queue[0]
+            if isinstance(head, _Question) or (facts and weight + head[1] > STEP):
+                break
+            queue.popleft()
+            facts.append(head[0])
+            weight += head[1]
+        return facts, weight
+
+    def _applied(self, weight: int) -> None:
         self._waiting -= weight
         self._open += weight
         self._room.set()
@@ -175,7 +198,7 @@ class Owner:
     async def _reply(self, question: _Question) -> None:
         if question.answer.cancelled():
             return
-        begins = question.writes and self._begins(0)
+        begins = question.writes and self._begins()
 
         def work(_: sqlite3.Connection) -> Any:
             assert self._tables is not None
@@ -189,7 +212,7 @@ class Owner:
         if not question.answer.done():
             question.answer.set_result(found)
 
-    def _begins(self, weight: int) -> bool:
+    def _begins(self, weight: int = 0) -> bool:
         """Whether a transaction has to be begun; NotEnoughSpace if there is no room for it."""
         if self._since is not None:
             return False

@@ -88,6 +88,10 @@ class Store:
         """Tells a fact; returns once it is queued (at most 16 MiB wait). It is stored whole or not at all."""
         await self._owner.tell(fact)
 
+    async def eased(self) -> None:
+        """Waits while so much is queued that what a large reply brings would have to wait too."""
+        await self._owner.eased()
+
     async def flush(self) -> None:
         """What was told before is on the disk when it returns."""
         await self._owner.ask(lambda tables: None, commits=True)

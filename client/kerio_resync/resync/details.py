@@ -46,6 +46,7 @@ async def fetch_batch(run: Run, batch: list[Wanted]) -> None:
 
 async def _fetch(run: Run, batch: list[Wanted]) -> list[Wanted]:
     """Asks for the rows and stores what came; returns those that were not answered for."""
+    await run.store.eased()
     with kept():  # until it is on its way to the disk
         details = await run.mailbox.by_ids(batch[0].kind, [row.id for row in batch])
         run.nonsense = 0
