@@ -18,7 +18,7 @@ from kerio_resync.cache import checking, items, outbox
 from kerio_resync.cache.checking import STATES
 from kerio_resync.cache.facts import AddChange, LocalFile, MarkChange, PutLocal
 from kerio_resync.cache.files import exists, keep_aside
-from kerio_resync.cache.legacy import rescuing
+from kerio_resync.cache.legacy.schema import is_old
 from kerio_resync.cache.line import Line
 from kerio_resync.cache.outbox import Change
 from kerio_resync.cache.reading import chunk
@@ -106,7 +106,7 @@ async def carry_over(line: Line, store: Store) -> Rescued:
     """The same from a file that is open already."""
     tally = Tally()
     try:
-        if await line.run(rescuing.is_old):
+        if await line.run(is_old):
             return await _carry_from_old_format(line, store, tally)
         await line.run(check_header)
     except (CacheDamaged, *BROKEN) as error:
@@ -119,7 +119,9 @@ async def carry_over(line: Line, store: Store) -> Rescued:
 
 
 async def _carry_from_old_format(line: Line, store: Store, tally: Tally) -> Rescued:
-    carried = await rescuing.carry(line, store)
+    from kerio_resync.cache.legacy.rescuing import carry  # hardly any file is of that format
+
+    carried = await carry(line, store)
     await store.flush()
     tally.changes, tally.known, tally.unreadable = carried.changes, carried.known, carried.unreadable
     for reason in carried.reasons:

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Final
 
 from kerio_resync.cache.facts import AddChange, LocalChange
 from kerio_resync.cache.legacy.reading import Old
-from kerio_resync.cache.legacy.schema import APPLICATION_ID, USER_VERSION
 from kerio_resync.errors import CacheDamaged
 
 if TYPE_CHECKING:
@@ -34,12 +33,6 @@ class Carried:
     known: int = 0
     unreadable: int = 0
     reasons: list[str] = field(default_factory=list)
-
-
-def is_old(db: sqlite3.Connection) -> bool:
-    """Whether the open file is of format 7.1."""
-    marks = [db.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version")]
-    return marks == [APPLICATION_ID, USER_VERSION]
 
 
 async def carry(line: Line, store: Store) -> Carried:

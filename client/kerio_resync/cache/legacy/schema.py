@@ -16,6 +16,7 @@ A file is marked by `PRAGMA user_version` 70100 and no `application_id` (the for
 
 from __future__ import annotations
 
+import sqlite3
 from typing import Final
 
 FORMAT: Final = "7.1"
@@ -105,3 +106,9 @@ COUNTED: Final = (
 def slots(owner: int) -> tuple[int, int]:
     """The first and the last number that rows owned by `owner` may have."""
     return owner * SLOTS, owner * SLOTS + SLOTS - 1
+
+
+def is_old(db: sqlite3.Connection) -> bool:
+    """Whether the open file is of format 7.1."""
+    marks = [db.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version")]
+    return marks == [APPLICATION_ID, USER_VERSION]
