@@ -117,7 +117,7 @@ class Zstd(Plain):
 
         super().__init__(limit)
         self._error = zstandard.ZstdError
-        self._stream = zstandard.ZstdDecompressor(max_window_size=ZSTD_WINDOW).decompressobj()
+        self._stream = zstandard.ZstdDecompressor(max_window_size=ZSTD_WINDOW).decompressobj(write_size=PIECE // 8)
         self._begun = False
 
     def feed(self, data: bytes) -> Iterator[bytes]:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import math
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -80,6 +81,17 @@ def test_messages_about_broken_json_quote_nothing() -> None:
     with pytest.raises(ValueError, match="at byte") as caught:
         wire.parsed(b'{"subject":"very private" oops}')
     assert "private" not in str(caught.value)
+
+
+def test_a_written_struct_takes_no_more_memory_than_it_has_bytes() -> None:
+    texts = [f"{number:05}" * 1000 for number in range(100)]
+    tracemalloc.start()
+    try:
+        kept = [wire.canonical({"text": text}) for text in texts]
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert held < 1.1 * sum(map(len, kept))
 
 
 def test_duplicate_keys_are_no_trouble() -> None:
