@@ -26,7 +26,10 @@ def main() -> None:
     gc.disable()  # importing makes nothing but what stays; a run enables it again
     from kerio_resync.cli import main as command_line
 
-    command_line()
+    try:
+        command_line()
+    finally:
+        gc.freeze()  # the interpreter would look through it all once more before it ends
 
 
 _QUIET = {"--quiet", "-q"}

@@ -21,17 +21,21 @@ SLICE = 1000
 
 
 class Feed(Generic[Row, Cursor]):
-    """`read(limit, after)` gives rows in a steady order; `key` names a row, `cursor` says where to go on after it."""
+    """`read(limit, after)` gives rows in a steady order; `key` names a row, `cursor` says where to go on after it.
+
+    `size`, if given: of the rows at hand the largest go first, so that no large one is left for the end, alone."""
 
     def __init__(
         self,
         read: Callable[[int, Cursor | None], Awaitable[tuple[Row, ...]]],
         key: Callable[[Row], Hashable],
         cursor: Callable[[Row], Cursor],
+        size: Callable[[Row], int] | None = None,
     ) -> None:
         self._read = read
         self._key = key
         self._cursor_of = cursor
+        self._size = size
         self._buffer: deque[Row] = deque()
         self._in_hand: set[Hashable] = set()
         self._done: set[Hashable] = set()  # since the last slice was asked for
@@ -92,7 +96,8 @@ class Feed(Generic[Row, Cursor]):
             self._after = self._cursor_of(rows[-1])
             keyed = [(self._key(row), row) for row in rows]
             self._announced |= any(key in self._done for key, _ in keyed)
-            self._buffer.extend(row for key, row in keyed if key not in self._in_hand and key not in self._done)
+            fresh = [row for key, row in keyed if key not in self._in_hand and key not in self._done]
+            self._buffer.extend(sorted(fresh, key=self._size, reverse=True) if self._size else fresh)
         else:
             self._scanning = False
 

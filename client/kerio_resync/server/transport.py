@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from types import SimpleNamespace
@@ -34,6 +34,10 @@ CONNECT = 30.0  # seconds for name, TCP and TLS
 TRICKLE = 64.0  # bytes/s below which a body counts as silent
 BUFFER = 1 << 20  # bytes of a body that may wait for us
 KEEP_ALIVE = 60.0  # seconds
+SPARSE = 32 * 1024  # bytes; less at a time costs more than it brings: a slow link brings a body packet by packet
+LULL = 0.02  # seconds for which more of a long body is then let come, at most
+LULLS = 4  # a round trip has at least so many of them
+SHORTEST_LULL = 0.002  # a shorter one would bring nothing
 
 
 class Silence(Interrupted):
@@ -108,15 +112,18 @@ class AioTransport:
         meter: Meter | None = None,
         throttle: Throttle | None = None,
         room: Room | None = None,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._connections = connections
         self._ca_file = ca_file
         self._connect = connect
-        self._meter = meter or Meter()
-        self._throttle = throttle
-        self._room = room or Room()
+        self.meter = meter or Meter()
+        self.throttle = throttle
+        self.room = room or Room()
+        self.sleep = sleep
         self._session: aiohttp.ClientSession | None = None
         self._limits: dict[float, aiohttp.ClientTimeout] = {}
+        self.way = float("inf")  # the least seconds that any reply's head took
 
     def send(self, request: Request) -> AbstractAsyncContextManager[Response]:
         return _Sending(self, request)
@@ -162,7 +169,7 @@ class AioTransport:
             trace_configs=[_watched()],
             auto_decompress=False,
             cookie_jar=aiohttp.DummyCookieJar(),
-            read_bufsize=self._throttle.most if self._throttle else BUFFER,
+            read_bufsize=self.throttle.most if self.throttle else BUFFER,
             skip_auto_headers=("User-Agent", "Accept-Encoding"),
         )
         return self._session
@@ -195,10 +202,12 @@ class _Sending:
         self.began = self.set_up = 0.0  # of its connection, if one has to be made
 
     async def __aenter__(self) -> Response:
-        by, request = self._by, self._request
+        by, request, clock = self._by, self._request, asyncio.get_running_loop().time
+        asked = clock()
         self._raw = await by._dispatch(request, self)
-        self._share = by._room.share()
-        return _AioResponse(self._raw, request, by._meter, by._throttle, self._share, self.set_up)
+        by.way = min(by.way, clock() - asked - self.set_up)
+        self._share = by.room.share()
+        return _AioResponse(by, self._raw, request, self._share, self.set_up)
 
     async def __aexit__(self, *_: object) -> None:
         self._share.end()
@@ -229,14 +238,15 @@ class _Headers(Mapping[str, str]):
 
 class _AioResponse:
     __slots__ = (
+        "_by",
         "_clock",
         "_due",
+        "_lull",
         "_mark",
-        "_meter",
         "_raw",
         "_request",
         "_share",
-        "_throttle",
+        "_sparse",
         "headers",
         "set_up",
         "status",
@@ -244,22 +254,17 @@ class _AioResponse:
     )
 
     def __init__(
-        self,
-        raw: aiohttp.ClientResponse,
-        request: Request,
-        meter: Meter,
-        throttle: Throttle | None,
-        share: Share,
-        set_up: float,
+        self, by: AioTransport, raw: aiohttp.ClientResponse, request: Request, share: Share, set_up: float
     ) -> None:
+        self._by = by
         self._raw = raw
         self._request = request
-        self._meter = meter
-        self._throttle = throttle
         self._share = share
         self._clock = asyncio.get_running_loop().time
         self._mark = self._clock()
         self._due = TRICKLE * request.timeout
+        self._lull = min(LULL, by.way / LULLS)
+        self._sparse = False
         self.status = raw.status
         self.wire_bytes = 0
         self.set_up = set_up
@@ -284,7 +289,7 @@ class _AioResponse:
         decode.end()
         body = parts[0] if len(parts) == 1 else b"".join(parts)
         if encoding:
-            self._meter.decoded(self.wire_bytes, len(body), spent)
+            self._by.meter.decoded(self.wire_bytes, len(body), spent)
         return body
 
     async def chunks(self) -> AsyncIterator[bytes]:
@@ -296,7 +301,9 @@ class _AioResponse:
 
     async def _piece(self) -> bytes:
         """What has come of the body, as it travels; empty at its end. A trickle is as good as silence."""
-        content, throttle = self._raw.content, self._throttle
+        content, throttle = self._raw.content, self._by.throttle
+        if self._sparse and self._is_long and not content.is_eof():
+            await self._by.sleep(self._lull)
         try:
             async with asyncio.timeout(self._request.timeout):  # the library hears bytes too that are none of the body
                 piece = await (content.read(throttle.most) if throttle else content.readany())
@@ -306,6 +313,7 @@ class _AioResponse:
             return piece
         now = self._clock()
         self.wire_bytes += len(piece)
+        self._sparse = len(piece) < SPARSE and self._lull >= SHORTEST_LULL and not throttle
         if now - self._mark > self._request.timeout:
             if self.wire_bytes < self._due and not throttle:
                 raise Silence(f"hardly a byte in {self._request.timeout:.0f} s")
@@ -313,6 +321,12 @@ class _AioResponse:
         if throttle:
             await throttle.pay(len(piece))
         return piece
+
+    @property
+    def _is_long(self) -> bool:
+        """Whether enough of the body is to come yet for it to be let come for a while."""
+        length = self._raw.content_length
+        return length is None or length - self.wire_bytes > SPARSE
 
 
 _FOREIGN = (aiohttp.ClientError, OSError, TimeoutError, ValueError, EOFError)

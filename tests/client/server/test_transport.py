@@ -21,7 +21,7 @@ from cryptography.x509.oid import NameOID
 
 from kerio_resync.errors import BadSettings, Interrupted, ResyncError, ServerNonsense, Unreachable
 from kerio_resync.server.throttle import Throttle
-from kerio_resync.server.transport import AioTransport, Request, Silence, TooLong, refuse_redirect
+from kerio_resync.server.transport import LULL, AioTransport, Request, Silence, TooLong, refuse_redirect
 
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 JSON = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
@@ -385,6 +385,37 @@ async def test_chunks_come_as_they_come() -> None:
             gate.set()
             assert [chunk async for chunk in chunks] == [b"secon"]
         await transport.aclose()
+
+
+@pytest.mark.parametrize("long", [True, False])
+async def test_more_of_a_body_is_let_come_where_the_way_is_long(monkeypatch: pytest.MonkeyPatch, long: bool) -> None:
+    lull, sent = asyncio.Event(), asyncio.Event()
+    monkeypatch.setattr(f"{AioTransport.__module__}.LULLS", 1e-9 if long else 1e9)  # however soon the head comes here
+
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n" + bytes(1000))
+        if long:
+            await lull.wait()
+        for _ in range(9):
+            writer.write(bytes(11_000))
+            await writer.drain()
+        sent.set()
+
+    async def sleep(seconds: float) -> None:
+        assert seconds == LULL
+        lull.set()
+        await sent.wait()
+        await asyncio.sleep(0)
+
+    async with serving(handler) as url:
+        transport = AioTransport(sleep=sleep)
+        try:
+            async with transport.send(Request("GET", url)) as response:
+                found = [len(piece) async for piece in response.chunks()]
+        finally:
+            await transport.aclose()
+    assert sum(found) == 100_000
+    assert lull.is_set() is long
 
 
 async def test_the_throttle_is_paid_for_each_piece() -> None:
