@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import sqlite3
+import zlib
 from dataclasses import dataclass
 from typing import Final, get_args
 
 from kerio_resync.cache import outbox
 from kerio_resync.cache.facts import ChangeState
 from kerio_resync.cache.items import read
-from kerio_resync.cache.sums import crc32, item_sum
+from kerio_resync.cache.sums import item_sum
+from kerio_resync.cache.tables import NOTES, Tables
 from kerio_resync.model import Item
 
 MOST: Final = 1000  # lines; beyond that nobody reads
@@ -27,9 +29,24 @@ class Damage:
 
 
 def structure(db: sqlite3.Connection) -> list[Damage]:
+    return _ask(db, f"PRAGMA integrity_check({MOST})", "PRAGMA foreign_key_check")
+
+
+def written(tables: Tables) -> list[Damage]:
+    """The same for what was written since the structure was found sound, which is all of it if it never was."""
+    if not tables.only_noted():
+        return structure(tables.db)
+    return [
+        each
+        for name in NOTES
+        for each in _ask(tables.db, f"PRAGMA integrity_check({name})", f"PRAGMA foreign_key_check({name})")
+    ]
+
+
+def _ask(db: sqlite3.Connection, check: str, references: str) -> list[Damage]:
     try:
-        found = [str(row[0]) for row in db.execute(f"PRAGMA integrity_check({MOST})")]
-        orphans = [f"{row[0]} {row[1]} has no {row[2]}" for row in db.execute("PRAGMA foreign_key_check")]
+        found = [str(row[0]) for row in db.execute(check)]
+        orphans = [f"{row[0]} {row[1]} has no {row[2]}" for row in db.execute(references)]
     except (sqlite3.Error, UnicodeDecodeError) as error:
         return [Damage(f"the file can't be checked: {error}")]
     return [Damage(line) for line in (found if found != ["ok"] else []) + orphans]
@@ -76,7 +93,7 @@ def holds(db: sqlite3.Connection, table: str, attachment: int, size: int, told: 
     """Whether the stored chunks are whole, without a gap, and together what the checksum says."""
     digest, offset = hashlib.sha256(), 0
     for start, crc, data in _chunks(db, table, attachment):
-        if start != offset or crc32(data) != crc:
+        if start != offset or zlib.crc32(data) != crc:
             return False
         digest.update(data)
         offset += len(data)

@@ -13,40 +13,43 @@ fetched. Only where the structure is damaged is it made anew, of the rows that s
 from __future__ import annotations
 
 import os
+import shutil
 import sqlite3
-from contextlib import closing
+from collections.abc import Callable, Sequence
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final, TypeVar
 
-from kerio_resync.cache import checking
 from kerio_resync.cache.bulk import array
 from kerio_resync.cache.contents import WANTED_AGAIN
 from kerio_resync.cache.files import clear, sync_file, sync_folder
-from kerio_resync.cache.items import read
 from kerio_resync.cache.line import Line
+from kerio_resync.cache.proving import Findings, prove
 from kerio_resync.cache.recover import recover
 from kerio_resync.cache.schema import FORMAT, PAGE_SIZE, check_header, identity_rows, lay_out
 from kerio_resync.cache.store import FIRST_BYTES
-from kerio_resync.cache.sums import item_sum
 from kerio_resync.cache.trouble import available
 from kerio_resync.errors import CacheDamaged, ResyncError
 from kerio_resync.model import Identity
 
+T = TypeVar("T")
 COPIED: Final = "copied"  # meta: how many items were taken along, until the lists have been compared
-SLICE: Final = 500  # items, or contents, that are proven at once
-LARGE: Final = 64 * 1024 * 1024  # bytes of contents proven at once, or a single larger one
 SPARE: Final = 64 * 1024 * 1024  # bytes to leave free
+_STEP: Final = 256 * 1024 * 1024  # bytes that the kernel copies at once
+_PIECE: Final = 1024 * 1024  # bytes that are copied at once where it does not
 _BROKEN: Final = (sqlite3.Error, ValueError, TypeError, OverflowError, OSError, ResyncError)
 
 
 @dataclass(frozen=True, slots=True)
 class Copied:
-    """How many items are in the new file; whether the old one's structure is damaged."""
+    """How many items are in the new file; whether the old one's structure is damaged; whether the new one is as it was
+    when its structure was found sound."""
 
     items: int
-    damaged: bool
+    damaged: bool = False
+    as_checked: bool = True
 
 
 async def copy_proven(old: Path, path: Path, identity: Identity) -> Copied | None:
@@ -54,61 +57,84 @@ async def copy_proven(old: Path, path: Path, identity: Identity) -> Copied | Non
 
     Errors of the disk are None as well: who goes on without the copy meets them again, and says so."""
     new = path.with_name(path.name + ".new")
+    found: Copied | None = None
     try:
-        if not old.is_file() or available(path) < old.stat().st_size + SPARE + FIRST_BYTES:
-            return None
-        damaged = await _copy(old, new, identity)
-        kept = await _prove(new, identity)
-        if not kept:
-            return None
-        sync_file(new)
-        clear(path)
-        new.rename(path)
-        sync_folder(path.parent)
-    except _BROKEN:
-        return None
+        if old.is_file() and available(path) >= old.stat().st_size + SPARE + FIRST_BYTES:
+            found = await _make(old, new, identity)
+        if found is not None:
+            sync_file(new)
+            clear(path)
+            new.rename(path)
+            sync_folder(path.parent)
+    except* _BROKEN:
+        found = None
     finally:
         new.unlink(missing_ok=True)
         clear(new)
-    return Copied(kept, damaged)
+    return found
 
 
-async def _copy(old: Path, new: Path, identity: Identity) -> bool:
-    """A copy as the old file is at one instant; whether it had to be made of what still stands there. CacheDamaged if
-    it is none of ours."""
-    new.unlink(missing_ok=True)
-    clear(new)
-    line = await Line.open(old, readonly=True)
-    try:
-        return await line.run(partial(_copy_all, new=new, identity=identity))
-    finally:
-        await line.close()
+async def _make(old: Path, new: Path, identity: Identity) -> Copied | None:
+    """None if no item is left in it. CacheDamaged if the old file is none of ours."""
+    with old.open("rb") as source:  # until the line is closed: closing it drops the locks that the line has
+        line = await Line.open(old, readonly=True)
+        try:
+            await line.run(partial(_copy, source=source, new=new, identity=identity))
+            findings = await _examine(new)
+            damaged = findings is None
+            if damaged:
+                await line.run(partial(_recover, new=new, identity=identity))
+                findings = await _examine(new)
+        finally:
+            await line.close()
+    if findings is None:
+        return None
+    kept = await _as_draft(new, partial(_begin_anew, findings=findings, identity=identity))
+    return Copied(kept, damaged, not (findings.items or findings.contents)) if kept else None
 
 
-def _copy_all(db: sqlite3.Connection, new: Path, identity: Identity) -> bool:
+def _copy(db: sqlite3.Connection, source: BinaryIO, new: Path, identity: Identity) -> None:
+    """A copy as the old file is at one instant, which lasts until `db` is closed."""
     db.execute("BEGIN")  # from the first question on, nobody else writes to the file
     if check_header(db).account != identity.account or _shape(db) != _shape_now(identity):
         raise CacheDamaged("it is another account's, or of another shape")
-    with closing(_draft(new)) as target:
-        db.backup(target)
-        if not checking.structure(target):
-            return False
+    with _draft(new) as target:
+        if db.execute("PRAGMA journal_mode").fetchone() != ("wal",):
+            _copy_bytes(source, target)
+            return
+    with closing(sqlite3.connect(new, isolation_level=None)) as copy:  # part of it stands in the log
+        _without_journal(copy)
+        db.backup(copy)
+
+
+def _copy_bytes(source: BinaryIO, target: BinaryIO) -> None:
+    """By the kernel, which need not move them where the file system can share them; what it does not do is done
+    here."""
+    with suppress(AttributeError, OSError):
+        while os.copy_file_range(source.fileno(), target.fileno(), _STEP):
+            pass
+    source.seek(target.seek(0, os.SEEK_END))
+    shutil.copyfileobj(source, target, _PIECE)
+
+
+def _recover(db: sqlite3.Connection, new: Path, identity: Identity) -> None:
     new.unlink()
-    with closing(_draft(new)) as target:
+    clear(new)
+    _draft(new).close()
+    with closing(sqlite3.connect(new, isolation_level=None)) as target:
+        _without_journal(target)
         target.execute(f"PRAGMA page_size = {PAGE_SIZE}")
         lay_out(target, identity)
         target.execute("BEGIN")
         recover(db, target)
         target.execute("COMMIT")
-    return True
 
 
-def _draft(new: Path) -> sqlite3.Connection:
+def _draft(new: Path) -> BinaryIO:
     """Until it is whole the copy has another name, so that nothing need be undone in it."""
-    os.close(os.open(new, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
-    db = sqlite3.connect(new, isolation_level=None)
-    _as_draft(db)
-    return db
+    new.unlink(missing_ok=True)
+    clear(new)
+    return os.fdopen(os.open(new, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600), "r+b")
 
 
 def _shape(db: sqlite3.Connection) -> list[tuple[str, ...]]:
@@ -121,70 +147,51 @@ def _shape_now(identity: Identity) -> list[tuple[str, ...]]:
         return _shape(db)
 
 
-async def _prove(new: Path, identity: Identity) -> int:
-    """Takes out of the copy what is not proven, and what belongs to the old cache alone; the items that are left."""
+async def _examine(new: Path) -> Findings | None:
+    """What is not proven, in what need not stay behind; None: its structure is damaged."""
+    try:
+        await _as_draft(new, _let_go_of_the_rest)
+    except sqlite3.DatabaseError:
+        return None
+    return await prove(new)
+
+
+async def _as_draft(new: Path, work: Callable[[sqlite3.Connection], T]) -> T:
     line = await Line.open(new)
     try:
-        await line.run(_as_draft)
+        await line.run(_without_journal)
         await line.run(lambda db: db.execute("BEGIN"))
-        await line.run(_let_go_of_the_rest)
-        after = 0
-        while (last := await line.run(partial(_prove_items, after=after))) is not None:
-            after = last
-        after = 0
-        while (last := await line.run(partial(_prove_contents, after=after))) is not None:
-            after = last
-        kept = await line.run(partial(_begin_anew, identity=identity))
+        found = await line.run(work)
         await line.run(lambda db: db.execute("COMMIT"))
     finally:
         await line.close()
-    return kept
+    return found
 
 
-def _as_draft(db: sqlite3.Connection) -> None:
+def _without_journal(db: sqlite3.Connection) -> None:
     db.execute("PRAGMA journal_mode = OFF").fetchone()
     db.execute("PRAGMA synchronous = OFF")
 
 
 def _let_go_of_the_rest(db: sqlite3.Connection) -> None:
+    """What belongs to the old cache alone, and contents that are not whole."""
     for table in ("outbox", "wanted", "seen", "skipped"):
         db.execute(f"DELETE FROM {table}")
     db.execute("DELETE FROM sqlite_sequence WHERE name = 'outbox'")
     db.execute("DELETE FROM folder WHERE standing = 'local'")
-    partly = "state <> 'done' OR sha256 IS NULL"
-    db.execute(f"DELETE FROM chunk WHERE attachment IN (SELECT number FROM attachment WHERE {partly})")
-    db.execute(WANTED_AGAIN + partly)
+    _want_again(db, "state <> 'done' OR sha256 IS NULL")
 
 
-def _prove_items(db: sqlite3.Connection, after: int) -> int | None:
-    """Deletes those of the next items whose checksum does not hold; the last one's number, None at the end."""
-    found = read(db, "item.number > ? ORDER BY item.number LIMIT ?", (after, SLICE))
-    bad = [number for number, item, told in found if item_sum(item) != told]
-    db.execute("DELETE FROM item WHERE number IN (SELECT value FROM json_each(?))", (array(bad),))
-    return found[-1][0] if found else None
+def _want_again(db: sqlite3.Connection, which: str, values: Sequence[str] = ()) -> None:
+    db.execute(f"DELETE FROM chunk WHERE attachment IN (SELECT number FROM attachment WHERE {which})", values)
+    db.execute(WANTED_AGAIN + which, values)
 
 
-def _prove_contents(db: sqlite3.Connection, after: int) -> int | None:
-    """The same for contents: what is not as it was when it came is wanted again."""
-    rows = db.execute(
-        "SELECT number, received, sha256 FROM attachment WHERE state = 'done' AND number > ? ORDER BY number LIMIT ?",
-        (after, SLICE),
-    ).fetchall()
-    size, last, bad = 0, None, []
-    for number, received, told in rows:
-        if size >= LARGE:
-            break
-        if not checking.holds(db, "chunk", number, received, told):
-            bad.append(number)
-        size, last = size + received, number
-    numbers = array(bad)
-    db.execute("DELETE FROM chunk WHERE attachment IN (SELECT value FROM json_each(?))", (numbers,))
-    db.execute(WANTED_AGAIN + "number IN (SELECT value FROM json_each(?))", (numbers,))
-    return last
-
-
-def _begin_anew(db: sqlite3.Connection, identity: Identity) -> int:
-    """What a new cache says of itself; how many items are in it."""
+def _begin_anew(db: sqlite3.Connection, findings: Findings, identity: Identity) -> int:
+    """Takes out what is not proven, and puts in what a new cache says of itself; how many items are in it."""
+    among = "number IN (SELECT value FROM json_each(?))"
+    db.execute(f"DELETE FROM item WHERE {among}", (array(findings.items),))
+    _want_again(db, among, (array(findings.contents),))
     (kept,) = db.execute("SELECT count(*) FROM item").fetchone()
     db.execute("DELETE FROM meta")
     facts = {"format": FORMAT, **identity_rows(identity), COPIED: str(kept)}

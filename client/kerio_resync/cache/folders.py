@@ -55,7 +55,8 @@ def set_folders(tables: Tables, fact: SetFolders) -> None:
         if told.pop(local, None):
             _skip_folder(tables, local, "its id is that of a local folder")
     path = paths(told.values())
-    db.executemany(_UPSERT, [_row(each, path[each.id], fact.ranks.get(each.id, RANK)) for each in told.values()])
+    with tables.noting():
+        db.executemany(_UPSERT, [_row(each, path[each.id], fact.ranks.get(each.id, RANK)) for each in told.values()])
     among(db, "DELETE FROM skipped WHERE scope = 'folder' AND reason = ? AND id IN (...)", told, before=(UNKNOWN,))
     here = db.execute("SELECT number, id, standing FROM folder WHERE standing <> 'local'").fetchall()
     for number, folder_id, standing in here:

@@ -11,6 +11,7 @@ NORMAL, which writes everything twice; and each commit is durable when it return
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 from collections.abc import Callable
 from functools import partial
@@ -41,7 +42,13 @@ class Line(aiosqlite.Connection):
         line = cls(
             partial(_try, path, readonly, PATIENCE if patience is None else patience, failed), iter_chunk_size=64
         )
-        await line
+        opening = asyncio.ensure_future(_opened(line))
+        try:
+            await asyncio.shield(opening)
+        except asyncio.CancelledError:
+            await asyncio.wait([opening])  # what nobody waits for any more must not stay open
+            await line.close()
+            raise
         line.path, line.readonly = path, readonly
         if failed:
             await line.close()
@@ -52,6 +59,10 @@ class Line(aiosqlite.Connection):
         """Runs `work` in the connection's thread, after what was asked for before. Raises what it raises."""
         found: T = await self._execute(work, self._conn)  # type: ignore[no-untyped-call]  # aiosqlite types it not
         return found
+
+
+async def _opened(line: Line) -> None:
+    await line
 
 
 def _try(path: Path, readonly: bool, patience: float, failed: list[Foreign]) -> sqlite3.Connection:

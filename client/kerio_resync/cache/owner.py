@@ -58,8 +58,11 @@ class Owner:
         self._closing = False
         self._task: asyncio.Task[None] | None = None
 
-    async def start(self) -> None:
-        self._tables = await self._line.run(Tables)
+    async def start(self, *, sound: bool = False) -> None:
+        """`sound`: the file's structure is known to be that."""
+        tables = self._tables = await self._line.run(Tables)
+        if sound:
+            await self._line.run(lambda _: tables.found_sound())
         self._task = asyncio.create_task(self._work(), name=f"owner of {self._line.path.name}")
 
     async def tell(self, fact: Fact) -> None:

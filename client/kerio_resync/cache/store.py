@@ -65,8 +65,10 @@ class Store:
         return await cls.open(path)
 
     @classmethod
-    async def open(cls, path: Path, *, readonly: bool = False) -> Self:
-        """The cache at `path`. CacheDamaged (also: none of ours, another format), CacheInUse, BadSettings."""
+    async def open(cls, path: Path, *, readonly: bool = False, sound: bool = False) -> Self:
+        """The cache at `path`. CacheDamaged (also: none of ours, another format), CacheInUse, BadSettings.
+
+        `sound`: this process has found its structure to be that, and but for notes it is as it was then."""
         line = await Line.open(path, readonly=readonly)
         try:
             with translated(path):
@@ -74,7 +76,7 @@ class Store:
                 if not readonly:
                     await line.run(_prepare)
             store = cls(path, identity, line)
-            await store._owner.start()
+            await store._owner.start(sound=sound)
         except BaseException:
             await line.close()
             raise
@@ -172,9 +174,10 @@ class Store:
     async def check(self, *, contents: bool = True) -> tuple[checking.Damage, ...]:
         """What is wrong with the file (at most 1,000 of it); () if it is sound.
 
-        Without `contents` it is the structure alone, of which every page is read: tables, indexes, references."""
+        Without `contents` it is the structure alone: tables, indexes, references. Every page is read for that, but
+        where it is known that it was found sound and that nothing but notes has been written since (`tables`)."""
         await self.flush()
-        found = await self._read(checking.structure)
+        found = await (self._read(checking.structure) if contents else self._owner.ask(checking.written))
         after: int | None = 0 if contents else None
         while after is not None and len(found) < checking.MOST:
             some, after = await self._read(partial(checking.items, after=after))

@@ -1,16 +1,22 @@
 """What the functions that write share: the connection, the next free numbers, and the folders' numbers.
 
 Numbers are counted here instead of being asked for, so that an item and its attachments go in without a question in
-between. They are read again when a transaction begins after another program has written.
+between. They are read again when a transaction begins after another program has written. Rows that are written are
+counted too, by SQLite: so a file whose structure was found sound need not be read again to know that it still is. Left
+out are notes: the rows of a few small tables (`NOTES`), which can be checked by themselves.
 """
 
 from __future__ import annotations
 
 import sqlite3
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Final
 
 from kerio_resync.model import Kind
+
+NOTES: Final = ("meta", "folder", "seen")
 
 
 class Tables:
@@ -23,6 +29,8 @@ class Tables:
         self._attachments = 0
         self._folders: dict[str, int] = {}
         self._old: dict[Path, sqlite3.Connection] = {}
+        self._noted = 0
+        self._sound: tuple[int, int] | None = None
 
     def begin(self) -> None:
         self.db.execute("BEGIN IMMEDIATE")
@@ -41,6 +49,24 @@ class Tables:
         if self.db.in_transaction:
             with suppress(sqlite3.Error):
                 self.db.execute("ROLLBACK")
+
+    @contextmanager
+    def noting(self) -> Iterator[None]:
+        """What is written within is in `NOTES` alone."""
+        before = self.db.total_changes
+        yield
+        self._noted += self.db.total_changes - before
+
+    def found_sound(self) -> None:
+        """The structure of the file, as it is now, is known to be sound."""
+        self._sound = self._written()
+
+    def only_noted(self) -> bool:
+        """Whether nothing has been written since it was found sound, by anybody, but what was noted here."""
+        return self._sound == self._written()
+
+    def _written(self) -> tuple[int, int]:
+        return self.db.total_changes - self._noted, self.db.execute("PRAGMA data_version").fetchone()[0]
 
     def new_item(self) -> int:
         self._items += 1

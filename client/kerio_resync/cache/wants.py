@@ -59,7 +59,8 @@ def apply(tables: Tables, fact: Apply) -> None:
         _move(tables, old, new, folder_id)
     rows = [_row(tables.folder(folder_id), kind, listed) for folder_id, kind, listed in fact.want]
     _want(tables, rows, _IN_ANY_CASE)
-    tables.db.execute("INSERT OR REPLACE INTO meta VALUES ('sync_key', ?)", (fact.key,))
+    with tables.noting():
+        tables.db.execute("INSERT OR REPLACE INTO meta VALUES ('sync_key', ?)", (fact.key,))
 
 
 def skip(tables: Tables, fact: Skip) -> None:
@@ -79,7 +80,8 @@ def compare(tables: Tables, folder_id: str, rows: Sequence[Listed], round_: int)
     # all of it stands in the index `item_by_kind`: the items themselves are large, and not read
     sql = "SELECT number, id, watermark FROM item WHERE kind = ? AND id IN (...) AND folder = ?"
     here = among(db, sql, ids, before=(tables.kind(folder_id),), after=(tables.number(folder_id),))
-    insert(db, "INSERT OR REPLACE INTO seen", "(?, ?)", [(row[0], round_) for row in here])
+    with tables.noting():
+        insert(db, "INSERT OR REPLACE INTO seen", "(?, ?)", [(row[0], round_) for row in here])
     held = {row[1]: row[2] for row in here}
     coming = {row[0] for row in among(db, "SELECT id FROM wanted WHERE id IN (...)", ids)}
     return tuple(each for each in rows if held.get(each.id) != each.watermark and each.id not in coming)

@@ -33,7 +33,8 @@ from kerio_resync.cache.tables import Tables
 
 
 def set_meta(tables: Tables, fact: SetMeta) -> None:
-    tables.db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (fact.key, fact.value))
+    with tables.noting():
+        tables.db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (fact.key, fact.value))
 
 
 _STORE: Final[dict[type, Callable[[Tables, Any], None]]] = {

@@ -18,12 +18,15 @@ Row = TypeVar("Row")
 Cursor = TypeVar("Cursor")
 
 SLICE = 1000
+LAST = 64  # rows: what can be under way at once
 
 
 class Feed(Generic[Row, Cursor]):
     """`read(limit, after)` gives rows in a steady order; `key` names a row, `cursor` says where to go on after it.
 
-    `size`, if given: of the rows at hand the largest go first, so that no large one is left for the end, alone."""
+    `size`, if given: once nobody announces more, a slice's last rows go the largest first, so that no large one is left
+    for the end, alone. Not all rows: what comes a second while large ones come says little about the small ones left.
+    """
 
     def __init__(
         self,
@@ -97,7 +100,9 @@ class Feed(Generic[Row, Cursor]):
             keyed = [(self._key(row), row) for row in rows]
             self._announced |= any(key in self._done for key, _ in keyed)
             fresh = [row for key, row in keyed if key not in self._in_hand and key not in self._done]
-            self._buffer.extend(sorted(fresh, key=self._size, reverse=True) if self._size else fresh)
+            if self._size and not self._sources:
+                fresh[-LAST:] = sorted(fresh[-LAST:], key=self._size, reverse=True)
+            self._buffer.extend(fresh)
         else:
             self._scanning = False
 

@@ -14,7 +14,7 @@ believed if total and folder agree on it, or nothing more comes.
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import asdict, dataclass, replace
 
 from kerio_resync.errors import ServerNonsense
@@ -112,7 +112,7 @@ def bound(folder: Folder, page: Page, position: Position, overlap: int) -> int:
 
 async def list_folder(
     mailbox: Mailbox, folder: Folder, position: Position, *, limit: int, overlap: int, whole: bool = False
-) -> AsyncIterator[tuple[Page, tuple[Listed, ...], Position]]:
+) -> AsyncGenerator[tuple[Page, tuple[Listed, ...], Position], None]:
     """Pages from `position` on, each with those of its rows that the page before did not have, and with the position to
     store together with its rows; the last one is `done`.
 

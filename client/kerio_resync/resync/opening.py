@@ -8,9 +8,11 @@ as `cache.db.next.dropped-N`, and a run that finds such a file takes it up first
 
 from __future__ import annotations
 
+import asyncio
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from kerio_resync.cache.copying import copy_proven
+from kerio_resync.cache.copying import Copied, copy_proven
 from kerio_resync.cache.files import holders, sidecars
 from kerio_resync.cache.rescue import rescue
 from kerio_resync.cache.store import Store
@@ -18,13 +20,24 @@ from kerio_resync.cache.swap import drop
 from kerio_resync.errors import BadSettings, CacheDamaged, CacheInUse
 from kerio_resync.events import Listener, Notice
 from kerio_resync.model import Identity
+from kerio_resync.resync.ahead import Ahead, list_ahead
 from kerio_resync.resync.part import UNDER_WAY
 from kerio_resync.resync.run import Run
+from kerio_resync.server.mailbox import Mailbox
 from kerio_resync.settings import Settings
 
 
-async def open_next(settings: Settings, identity: Identity, listen: Listener) -> tuple[Store, bool]:
-    """The file to build: (store, whether it is an earlier run's). CacheInUse, BadSettings, NotEnoughSpace."""
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A file to work on. `resumed`: it is an earlier run's; `ahead`: lists that came while it was being made."""
+
+    store: Store
+    resumed: bool = False
+    ahead: Ahead = field(default_factory=Ahead)
+
+
+async def open_next(settings: Settings, identity: Identity, listen: Listener, mailbox: Mailbox) -> Opened:
+    """The file to build. CacheInUse, BadSettings, NotEnoughSpace."""
     path = settings.next_cache
     if path.exists() and settings.fresh:
         _rename(path, "dropped")
@@ -36,17 +49,31 @@ async def open_next(settings: Settings, identity: Identity, listen: Listener) ->
             listen(Notice(f"The half-built cache can't be gone on with ({error}); it was set aside as {name}."))
         else:
             if same_owner(store.identity, identity):
-                return store, True
+                return Opened(store, resumed=True)
             await store.close()
             name = _rename(path, "aside").name
             listen(Notice(f"The half-built cache is that of {store.identity.user}; it was set aside as {name}."))
     if not settings.fresh and not settings.drop_first:
-        copied = await copy_proven(settings.cache, path, identity)
+        copied, ahead = await _copy(settings, identity, mailbox)
         if copied is not None:
             if copied.damaged:
                 listen(Notice(f"The old cache is damaged; {copied.items:,} items that still stand in it were read."))
-            return await Store.open(path), False
-    return await Store.create(path, identity), False
+            return Opened(await Store.open(path, sound=copied.as_checked), ahead=ahead)
+    return Opened(await Store.create(path, identity))
+
+
+async def _copy(settings: Settings, identity: Identity, mailbox: Mailbox) -> tuple[Copied | None, Ahead]:
+    """What is sound in the old cache, and the lists that it is to be held against: one is the machine's work, the other
+    the server's."""
+    if not settings.cache.exists():
+        return None, Ahead()
+    lists = asyncio.create_task(list_ahead(mailbox, settings))
+    try:
+        copied = await copy_proven(settings.cache, settings.next_cache, identity)
+        return copied, Ahead() if copied is None else await lists
+    finally:
+        lists.cancel()
+        await asyncio.gather(lists, return_exceptions=True)
 
 
 def give_up_next(settings: Settings) -> None:
@@ -56,7 +83,7 @@ def give_up_next(settings: Settings) -> None:
         _rename(settings.next_cache, "dropped")
 
 
-async def open_live(settings: Settings) -> tuple[Store, bool]:
+async def open_live(settings: Settings) -> Opened:
     """The cache that is in use, for a rebuild of a part of it: as `open_next`. BadSettings if there is none."""
     path = settings.cache
     if not path.exists():
@@ -64,7 +91,7 @@ async def open_live(settings: Settings) -> tuple[Store, bool]:
     if by := holders(path):
         raise CacheInUse(f"{path} is open in {by[0]}")
     store = await Store.open(path)
-    return store, bool(await store.meta(UNDER_WAY))
+    return Opened(store, resumed=bool(await store.meta(UNDER_WAY)))
 
 
 def same_owner(held: Identity, asked: Identity) -> bool:

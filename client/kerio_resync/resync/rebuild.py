@@ -3,6 +3,8 @@
     lock → log in → open or start cache.db.next → rescue pending changes → sync key → folders → room
     → list, fetch → catch up → list again and settle what disagrees → catch up → check → swap → send local changes
 
+Beside an old cache the key and the lists come while it is copied, and the copy is held against them.
+
 The old cache is not touched before the new one is whole (but with `drop_first`, once its pending changes are safe in
 the new file). No step after an unresolved error: an exception leaves the half-built file for the next run.
 """
@@ -40,7 +42,7 @@ from kerio_resync.resync.catchup import SYNC_KEY, WORKERS, catch_up, drain, new_
 from kerio_resync.resync.details import fetch_details
 from kerio_resync.resync.folders import list_into, mirrored, refresh_folders
 from kerio_resync.resync.listing import Position
-from kerio_resync.resync.opening import give_up_next, open_live, open_next, take_over_changes
+from kerio_resync.resync.opening import Opened, give_up_next, open_live, open_next, take_over_changes
 from kerio_resync.resync.part import rebuild_part
 from kerio_resync.resync.progress import Meter
 from kerio_resync.resync.replay import TO_REPLAY, Replayed, bring_in, replay
@@ -82,14 +84,15 @@ async def rebuild(
         with ProfileLock(settings.profile):
             listen(PhaseChanged("session"))
             identity = await mailbox.open()
-            async with _opened(settings, identity, listen) as (store, resumed):
-                listen(RunStarted(str(settings.profile), identity.server, identity.user, resumed))
-                run = Run(settings, listen, mailbox, store, Meter(listen, clock, mailbox), clock)
+            async with _opened(settings, identity, listen, mailbox) as opened:
+                listen(RunStarted(str(settings.profile), identity.server, identity.user, opened.resumed))
+                run = Run(settings, listen, mailbox, opened.store, Meter(listen, clock, mailbox), clock)
+                run.ahead = opened.ahead
                 if settings.folders:
                     await rebuild_part(run)
                 else:
                     await _build(run)
-                report = await _finish(run, started, resumed)
+                report = await _finish(run, started, opened.resumed)
                 return replace(report, skipped=(*report.skipped, *unstored))
     except* ResyncError as group:
         raise single_error(group) from None
@@ -121,18 +124,18 @@ def prepare(settings: Settings) -> None:
 
 
 @asynccontextmanager
-async def _opened(settings: Settings, identity: Identity, listen: Listener) -> AsyncIterator[tuple[Store, bool]]:
-    """The file to write to, closed at the end: (store, whether an earlier run began it)."""
-    store, resumed = await (open_live(settings) if settings.folders else open_next(settings, identity, listen))
+async def _opened(settings: Settings, identity: Identity, listen: Listener, mailbox: Mailbox) -> AsyncIterator[Opened]:
+    """The file to write to, closed at the end."""
+    opened = await (open_live(settings) if settings.folders else open_next(settings, identity, listen, mailbox))
     try:
-        yield store, resumed
+        yield opened
     except* CacheDamaged:
-        await store.close()
+        await opened.store.close()
         if not settings.folders:
             give_up_next(settings)
         raise
     finally:
-        await store.close()
+        await opened.store.close()
 
 
 async def _build(run: Run) -> None:
@@ -141,7 +144,7 @@ async def _build(run: Run) -> None:
     await take_over_changes(run)
     await _resume(run)
     if await run.store.meta(SYNC_KEY) is None:
-        await run.store.put(Apply(await new_key(run)))  # before the first page, and committed
+        await run.store.put(Apply(run.ahead.key or await new_key(run)))  # before the first page, and committed
         await run.store.flush()
     listen(PhaseChanged("folders"))
     todo = await refresh_folders(run)

@@ -35,8 +35,9 @@ async def settle(run: Run) -> None:
     await run.store.retry_failed()
     while True:
         try:
-            run.listen(PhaseChanged("catch-up"))
-            await catch_up(run)
+            if not run.ahead.lists:  # they are of the key's time: what has changed since comes after them
+                run.listen(PhaseChanged("catch-up"))
+                await catch_up(run)
             run.salvaged -= run.meter.tally.items_done - run.held if run.copied else 0
             found = await _compare(run)
             changed = await catch_up(run)
@@ -79,11 +80,14 @@ async def _compare(run: Run) -> int:
     """Lists everything again; what disagrees is wanted then. Returns how many rows that were."""
     run.listen(PhaseChanged("verify"))
     await list_new_folders(run)
-    return await relist(run)
+    found = await relist(run)
+    run.ahead.lists.clear()
+    return found
 
 
 async def _renew(run: Run) -> None:
     """A new key, taken before the comparison and stored after it."""
+    run.ahead.lists.clear()  # they are older than the key
     key = await new_key(run)
     run.repaired += await _compare(run)
     await drain(run)

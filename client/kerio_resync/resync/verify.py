@@ -15,9 +15,10 @@ from kerio_resync.cache.facts import Forget, SetMeta, Want
 from kerio_resync.cache.store import Store
 from kerio_resync.errors import FolderDenied, ItemGone, KeyExpired, ResyncError, ServerNonsense
 from kerio_resync.model import Change, Folder, Kind, Listed
+from kerio_resync.resync.ahead import longest_first
 from kerio_resync.resync.catchup import ROUNDS, SYNC_KEY
 from kerio_resync.resync.folders import mirrored
-from kerio_resync.resync.listing import Position, list_folder
+from kerio_resync.resync.listing import list_folder
 from kerio_resync.resync.run import Run
 from kerio_resync.server.items import digest as digest_struct
 from kerio_resync.server.mailbox import Mailbox
@@ -66,7 +67,7 @@ async def compare_folders(
     """Lists folders, several at once, and gives to `take`, page by page, how many rows were compared and which of them
     disagree. Returns, by id, those that could not be listed: they went or were closed to us meanwhile, or never end."""
     round_ = await new_round(run.store)
-    todo = list(folders)
+    todo = longest_first(folders)
     unlisted: dict[str, ResyncError] = {}
 
     async def work() -> None:
@@ -87,13 +88,22 @@ async def compare_folders(
 
 
 async def _compare_folder(run: Run, folder: Folder, round_: int) -> AsyncIterator[tuple[int, list[Difference]]]:
-    limit, overlap = run.settings.page_size, run.settings.overlap
-    async for _, fresh, _ in list_folder(run.mailbox, folder, Position(), limit=limit, overlap=overlap):
+    async for fresh in _pages(run, folder):
         odd = await run.store.compare(folder.id, fresh, round_)
         held = await run.store.watermarks([row.id for row in odd]) if odd else {}
         yield len(fresh), [Difference("stale" if row.id in held else "missing", folder, row) for row in odd]
     async for extra in run.store.unseen(folder.id, round_):
         yield 0, [Difference("extra", folder, Listed(each, 0)) for each in extra]
+
+
+async def _pages(run: Run, folder: Folder) -> AsyncIterator[tuple[Listed, ...]]:
+    """The folder's list, page by page, as far as it is known already, and the rest of it from the server."""
+    limit, overlap = run.settings.page_size, run.settings.overlap
+    begun = run.ahead.take(folder.id)
+    for rows in begun.pages:
+        yield rows
+    async for _, fresh, _ in list_folder(run.mailbox, folder, begun.position, limit=limit, overlap=overlap):
+        yield fresh
 
 
 async def relist(run: Run) -> int:

@@ -1,13 +1,28 @@
 from __future__ import annotations
 
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from kerio_resync.cache.facts import AddChange, LocalChange, LocalFile, PutItems
+from kerio_resync.cache import checking
+from kerio_resync.cache.checking import Damage
+from kerio_resync.cache.facts import (
+    AddChange,
+    Apply,
+    Fact,
+    Forget,
+    LocalChange,
+    LocalFile,
+    PutItems,
+    SetFolders,
+    SetMeta,
+    Skip,
+)
+from kerio_resync.cache.schema import PAGE_SIZE
 from kerio_resync.cache.store import Store
-from tests.client.cache.world import attachment, filled, mail, whole
+from tests.client.cache.world import FOLDERS, ROOT, attachment, change, filled, listed, mail, whole
 
 CHANGE = AddChange(LocalChange("u-1", "create", "mail", files=(LocalFile("f", "t", b"content"),)))
 
@@ -54,4 +69,61 @@ async def test_a_page_overwritten_is_found(tmp_path: Path) -> None:
     path.write_bytes(data)
     cache = await Store.open(path)
     assert await cache.check() != ()
+    await cache.close()
+
+
+async def known_as_sound(path: Path) -> Store:
+    await (await filled(path, PutItems((mail("1"), mail("2"))), SetMeta("k", "v"))).close()
+    return await Store.open(path, sound=True)
+
+
+@pytest.mark.parametrize(
+    ("facts", "all_of_it"),
+    [
+        ((), False),
+        ((SetMeta("k", "w"), Apply("key"), FOLDERS), False),
+        ((PutItems((mail("3"),)),), True),
+        ((Forget(("1",)),), True),
+        ((SetFolders((ROOT,)),), True),
+        ((Skip("item", "9", "no struct"),), True),
+    ],
+)
+async def test_what_was_found_sound_is_read_again_once_more_than_notes_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, facts: tuple[Fact, ...], all_of_it: bool
+) -> None:
+    cache = await known_as_sound(tmp_path / "cache.db")
+    monkeypatch.setattr(checking, "structure", lambda db: [Damage("all of it was read")])
+    for fact in facts:
+        await cache.put(fact)
+    await cache.compare("inbox", [listed("1"), listed("2")], 1)
+    assert [each.line for each in await cache.check(contents=False)] == ["all of it was read"] * all_of_it
+    assert [each.line for each in await cache.check()] == ["all of it was read"]
+    await cache.close()
+
+
+async def test_notes_are_read_in_any_case(tmp_path: Path) -> None:
+    cache = await known_as_sound(tmp_path / "cache.db")
+    await cache.put(SetMeta("k", "w"))
+    await cache.flush()
+    with closing(sqlite3.connect(tmp_path / "cache.db")) as db:
+        (page,) = db.execute("SELECT rootpage FROM sqlite_master WHERE name = 'sqlite_autoindex_folder_1'").fetchone()
+    with (tmp_path / "cache.db").open("r+b") as file:
+        file.seek((page - 1) * PAGE_SIZE)
+        file.write(b"\xff" * 512)
+    assert await cache.check(contents=False) != ()
+    await cache.close()
+
+
+async def test_what_another_program_wrote_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache = await known_as_sound(tmp_path / "cache.db")
+    monkeypatch.setattr(checking, "structure", lambda db: [Damage("all of it was read")])
+    change(tmp_path / "cache.db", "INSERT INTO meta VALUES ('another', 'program')")
+    assert await cache.check(contents=False) != ()
+    await cache.close()
+
+
+async def test_a_file_of_which_nothing_is_known_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache = await filled(tmp_path / "cache.db")
+    monkeypatch.setattr(checking, "structure", lambda db: [Damage("all of it was read")])
+    assert await cache.check(contents=False) != ()
     await cache.close()

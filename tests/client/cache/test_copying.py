@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+import os
 import sqlite3
+import subprocess
+import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from kerio_resync.cache import checking, copying
+from kerio_resync.cache import apart, checking, copying, proving
 from kerio_resync.cache.copying import COPIED, Copied, copy_proven
 from kerio_resync.cache.facts import (
     AddChange,
@@ -106,8 +110,9 @@ async def test_a_content_whose_sum_does_not_hold_is_wanted(tmp_path: Path, damag
 @pytest.mark.parametrize("rows", [1, 500])
 async def test_contents_are_proven_in_parts(rows: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     await old_cache(tmp_path / "old.db", *whole(3, DATA))
-    monkeypatch.setattr(copying, "LARGE", 1)
-    monkeypatch.setattr(copying, "SLICE", rows)
+    monkeypatch.setattr(proving, "LARGE", 1)
+    monkeypatch.setattr(proving, "SLICE", rows)
+    monkeypatch.setattr(apart, "SLICE", rows)
     new = await copied(tmp_path)
     assert [[each.state for each in item.attachments] for item in await new.items()] == [
         ["done", "wanted", "done"],
@@ -202,6 +207,70 @@ async def test_chunks_of_local_changes_are_none_of_contents(tmp_path: Path) -> N
     first, _ = await new.items()
     assert b"".join([piece async for piece in new.content(first.attachments[0].key)]) == DATA
     await new.close()
+
+
+async def test_what_stands_in_a_log_comes_along(tmp_path: Path) -> None:
+    """The file alone would not have it."""
+    await old_cache(tmp_path / "old.db")
+    with closing(sqlite3.connect(tmp_path / "old.db", isolation_level=None)) as reader:
+        reader.execute("PRAGMA journal_mode = WAL").fetchone()
+        reader.execute("DELETE FROM item WHERE id = '2'")
+        assert (tmp_path / "old.db-wal").stat().st_size
+        new = await copied(tmp_path)
+        assert [each.id for each in await new.items()] == ["1"]
+        assert await new.check() == ()
+        await new.close()
+
+
+async def test_what_the_kernel_does_not_copy_is_copied_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    await old_cache(tmp_path / "old.db")
+    does = os.copy_file_range
+
+    def half(source: int, target: int, count: int) -> int:
+        if os.fstat(target).st_size:
+            raise OSError("not any more")
+        return does(source, target, 50_000)
+
+    monkeypatch.setattr(os, "copy_file_range", half)
+    new = await copied(tmp_path)
+    assert len(await new.items()) == 2
+    assert await new.check() == ()
+    await new.close()
+
+
+async def test_nobody_writes_to_the_old_file_while_it_is_copied(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A handle on the file must not be closed as long as the lock is needed."""
+    await old_cache(tmp_path / "old.db")
+    write = "import sqlite3, sys; sqlite3.connect(sys.argv[1], timeout=0).execute('BEGIN EXCLUSIVE')"
+    refused: list[str] = []
+
+    def structure(db: sqlite3.Connection) -> list[checking.Damage]:
+        command = [sys.executable, "-c", write, str(tmp_path / "old.db")]
+        tried = subprocess.run(command, check=False, capture_output=True, text=True)
+        refused.append(tried.stderr.strip().splitlines()[-1])
+        return []
+
+    monkeypatch.setattr(checking, "structure", structure)
+    await (await copied(tmp_path)).close()
+    assert refused == ["sqlite3.OperationalError: database is locked"]
+
+
+async def test_it_is_told_whether_anything_was_taken_out(tmp_path: Path) -> None:
+    await old_cache(tmp_path / "old.db")
+    assert await copy_proven(tmp_path / "old.db", tmp_path / "a.db", IDENTITY) == Copied(2)
+    change(tmp_path / "old.db", "UPDATE chunk SET crc32 = 1 WHERE attachment = 1")
+    assert await copy_proven(tmp_path / "old.db", tmp_path / "b.db", IDENTITY) == Copied(2, as_checked=False)
+    change(tmp_path / "old.db", "UPDATE item SET seen = 0 WHERE id = '1'")
+    assert await copy_proven(tmp_path / "old.db", tmp_path / "c.db", IDENTITY) == Copied(1, as_checked=False)
+
+
+async def test_what_is_made_anew_is_proven_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    await old_cache(tmp_path / "old.db")
+    monkeypatch.setattr(checking, "structure", lambda db: [checking.Damage("a page is lost")])
+    assert await copy_proven(tmp_path / "old.db", tmp_path / "new.db", IDENTITY) is None
+    assert names(tmp_path) == ["old.db"]
 
 
 async def test_without_room_for_two_nothing_is_copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

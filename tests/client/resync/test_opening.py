@@ -10,12 +10,12 @@ import pytest
 from kerio_resync.cache.facts import AddChange, LocalChange, SetMeta
 from kerio_resync.cache.schema import PAGE_SIZE
 from kerio_resync.cache.store import Store
-from kerio_resync.errors import BadSettings, CacheInUse
+from kerio_resync.errors import BadSettings, CacheInUse, Unreachable
 from kerio_resync.events import Event, Notice
 from kerio_resync.resync.opening import give_up_next, open_live, open_next, take_over_changes
 from kerio_resync.resync.part import UNDER_WAY
 from kerio_resync.settings import Settings
-from tests.client.cache.world import IDENTITY, filled, items, names, rows
+from tests.client.cache.world import IDENTITY, filled, items, mail, names, rows
 from tests.client.resync.double import Mailbox, running
 
 OTHER = IDENTITY._replace(account="user-2", user="eve")
@@ -32,10 +32,10 @@ def change(name: str) -> AddChange:
 async def opened(folder: Path, **more: object) -> tuple[bool, int, list[str]]:
     """(whether it is gone on with, how many mails it holds, what was said)"""
     heard: list[Event] = []
-    store, resumed = await open_next(settings(folder, **more), IDENTITY, heard.append)
-    mails = (await store.totals()).items["mail"]
-    await store.close()
-    return resumed, mails, [each.text for each in heard if isinstance(each, Notice)]
+    found = await open_next(settings(folder, **more), IDENTITY, heard.append, Mailbox())  # type: ignore[arg-type]
+    mails = (await found.store.totals()).items["mail"]
+    await found.store.close()
+    return found.resumed, mails, [each.text for each in heard if isinstance(each, Notice)]
 
 
 def rootpage(path: Path, name: str) -> int:
@@ -125,6 +125,33 @@ async def test_changes_of_the_old_cache_come_over(tmp_path: Path, drop_first: bo
     assert (tmp_path / "cache.db").exists() is not drop_first
 
 
+async def test_the_lists_come_while_it_is_copied(tmp_path: Path) -> None:
+    await (await filled(tmp_path / "cache.db", items("a"))).close()
+    mailbox = Mailbox({"a": mail("a")}, answers={"key": ["k1"]})
+    found = await open_next(settings(tmp_path), IDENTITY, lambda _: None, mailbox)  # type: ignore[arg-type]
+    assert (found.resumed, found.ahead.key) == (False, "k1")
+    assert [row.id for page in found.ahead.take("inbox").pages for row in page] == ["a"]
+    assert await found.store.check(contents=False) == ()
+    await found.store.close()
+
+
+async def test_what_ends_a_run_leaves_the_copy_to_the_next(tmp_path: Path) -> None:
+    await (await filled(tmp_path / "cache.db", items("a"))).close()
+    mailbox = Mailbox(answers={"key": [Unreachable("gone")]})
+    with pytest.raises(Unreachable):
+        await open_next(settings(tmp_path), IDENTITY, lambda _: None, mailbox)  # type: ignore[arg-type]
+    assert await opened(tmp_path) == (True, 1, [])
+
+
+@pytest.mark.parametrize("error", [None, Unreachable("gone")])
+async def test_no_list_is_waited_for_if_nothing_is_copied(tmp_path: Path, error: Exception | None) -> None:
+    await (await filled(tmp_path / "cache.db")).close()
+    mailbox = Mailbox(answers={"key": [error or "k1"]})
+    found = await open_next(settings(tmp_path), IDENTITY, lambda _: None, mailbox)  # type: ignore[arg-type]
+    assert (found.ahead.key, found.ahead.lists) == ("", {})
+    await found.store.close()
+
+
 async def test_what_can_be_read_of_a_damaged_old_cache_comes_over(tmp_path: Path) -> None:
     (tmp_path / "cache.db").write_bytes(b"no database" * 1000)
     (tmp_path / "next").mkdir()
@@ -143,10 +170,10 @@ async def test_the_live_cache(tmp_path: Path) -> None:
         await open_live(settings(tmp_path))
     os.close(handle)
     for value, expected in (("", False), ('1 ["inbox"]', True)):
-        store, resumed = await open_live(settings(tmp_path))
-        assert not resumed
-        await store.put(SetMeta(UNDER_WAY, value))
-        await store.close()
-        store, resumed = await open_live(settings(tmp_path))
-        assert resumed is expected
-        await store.close()
+        found = await open_live(settings(tmp_path))
+        assert not found.resumed
+        await found.store.put(SetMeta(UNDER_WAY, value))
+        await found.store.close()
+        found = await open_live(settings(tmp_path))
+        assert found.resumed is expected
+        await found.store.close()

@@ -14,7 +14,9 @@ from kerio_resync.cache.checking import Damage
 from kerio_resync.cache.facts import Apply
 from kerio_resync.errors import CacheDamaged, KeyExpired, ServerNonsense, VerificationFailed
 from kerio_resync.model import Change, Changes, Folder, Listed, Page
+from kerio_resync.resync.ahead import Begun
 from kerio_resync.resync.catchup import ROUNDS, SYNC_KEY, catch_up, new_key
+from kerio_resync.resync.listing import Position
 from kerio_resync.resync.settle import CHECKS, RENEWALS, bring_up_to_date, settle
 from tests.client.cache.world import FOLDERS, INBOX, items, mail
 from tests.client.resync.double import Mailbox, running
@@ -139,3 +141,34 @@ async def test_a_folder_that_the_feed_tells_of_is_listed_and_fetched(tmp_path: P
         assert await catch_up(run) == 2
         assert set(await run.store.watermarks(["a", "b", "n"])) == {"a", "b", "n"}
         assert await run.store.meta(SYNC_KEY) == "k2"
+
+
+async def test_lists_that_came_ahead_are_compared_before_what_has_changed_since(tmp_path: Path) -> None:
+    """What is changed since is not taken for what the server has lost."""
+    mailbox = holding("a", "b", changes=[Changes((Change("modified", "a", "inbox", watermark=2),), "k2")])
+    mailbox.items["a"] = mail("a", 2)
+    async with running(tmp_path, mailbox, items("a", "b"), KEY) as run:
+        run.ahead.lists["inbox"] = Begun([(Listed("a", 1), Listed("b", 1))], Position(done=True))
+        run.ahead.lists["gone"] = Begun()
+        await settle(run)
+        assert await run.store.watermarks(["a", "b"]) == {"a": 2, "b": 1}
+        assert run.repaired == 0
+        assert mailbox.asked.count("by_ids") == 1
+        assert run.ahead.lists == {}
+
+
+async def test_lists_that_are_older_than_the_key_are_not_used(tmp_path: Path) -> None:
+    mailbox = holding("a", "b")
+    async with running(tmp_path, mailbox, items("a", "b")) as run:
+        run.ahead.lists["inbox"] = Begun([(Listed("a", 1),)], Position(done=True))
+        await bring_up_to_date(run)
+        assert set(await run.store.watermarks(["a", "b"])) == {"a", "b"}
+        assert run.repaired == 0
+
+
+async def test_a_list_that_came_in_part_is_gone_on_with(tmp_path: Path) -> None:
+    mailbox = holding("a", "b")
+    async with running(tmp_path, mailbox, items("a", "c"), KEY) as run:
+        run.ahead.lists["inbox"] = Begun([(Listed("a", 1),)], Position(1, ("a",), pages=1, width=1))
+        await settle(run)
+        assert set(await run.store.watermarks(["a", "b", "c"])) == {"a", "b"}
