@@ -18,27 +18,20 @@ Row = TypeVar("Row")
 Cursor = TypeVar("Cursor")
 
 SLICE = 1000
-LAST = 64  # rows: what can be under way at once
 
 
 class Feed(Generic[Row, Cursor]):
-    """`read(limit, after)` gives rows in a steady order; `key` names a row, `cursor` says where to go on after it.
-
-    `size`, if given: once nobody announces more, a slice's last rows go the largest first, so that no large one is left
-    for the end, alone. Not all rows: what comes a second while large ones come says little about the small ones left.
-    """
+    """`read(limit, after)` gives rows in a steady order; `key` names a row, `cursor` says where to go on after it."""
 
     def __init__(
         self,
         read: Callable[[int, Cursor | None], Awaitable[tuple[Row, ...]]],
         key: Callable[[Row], Hashable],
         cursor: Callable[[Row], Cursor],
-        size: Callable[[Row], int] | None = None,
     ) -> None:
         self._read = read
         self._key = key
         self._cursor_of = cursor
-        self._size = size
         self._buffer: deque[Row] = deque()
         self._in_hand: set[Hashable] = set()
         self._done: set[Hashable] = set()  # since the last slice was asked for
@@ -99,10 +92,7 @@ class Feed(Generic[Row, Cursor]):
             self._after = self._cursor_of(rows[-1])
             keyed = [(self._key(row), row) for row in rows]
             self._announced |= any(key in self._done for key, _ in keyed)
-            fresh = [row for key, row in keyed if key not in self._in_hand and key not in self._done]
-            if self._size and not self._sources:
-                fresh[-LAST:] = sorted(fresh[-LAST:], key=self._size, reverse=True)
-            self._buffer.extend(fresh)
+            self._buffer.extend(row for key, row in keyed if key not in self._in_hand and key not in self._done)
         else:
             self._scanning = False
 

@@ -47,9 +47,7 @@ class Run:
     def __post_init__(self) -> None:
         store = self.store
         self.details = Feed(store.wanted, lambda row: row.id, lambda row: row.cursor)
-        self.contents = Feed(
-            store.wanted_attachments, lambda row: row.key, lambda row: row.key, lambda row: row.attachment.size or 0
-        )
+        self.contents = Feed(store.wanted_attachments, lambda row: row.key, lambda row: row.key)
 
     def omits_attachments(self, folder_id: str) -> bool:
         """Whether the settings leave out the attachments of this folder's mails (photos of contacts always come)."""

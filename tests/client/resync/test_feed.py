@@ -46,12 +46,6 @@ async def test_hands_out_every_row_once_in_order() -> None:
     assert seen == list(range(10))
 
 
-async def test_of_the_last_rows_at_hand_the_largest_go_first() -> None:
-    table = Table(set(range(5)))
-    feed = Feed(table.read, lambda row: row, lambda row: row, lambda row: row)
-    assert [await feed.take(one) for _ in range(5)] == [[2], [1], [0], [4], [3]]  # three are read at a time
-
-
 async def test_batches_what_fits() -> None:
     feed = Table(set(range(3))).feed()
     assert await feed.take(lambda taken, row: len(taken) < 2) == [0, 1]
