@@ -87,7 +87,7 @@ class Store:
         await self._owner.close()
 
     async def put(self, fact: Fact) -> None:
-        """Tells a fact; returns once it is queued (at most 16 MiB wait). It is stored whole or not at all."""
+        """Tells a fact; returns once it is queued (at most 4 MiB wait). It is stored whole or not at all."""
         await self._owner.tell(fact)
 
     async def eased(self) -> None:
