@@ -80,7 +80,7 @@ class Owner:
 
     async def eased(self) -> None:
         """Returns once less than half of QUEUE waits."""
-        while self._waiting > QUEUE // 2 and self._failure is None:
+        while self._waiting > QUEUE // 2:
             self._room.clear()
             await self._room.wait()
 

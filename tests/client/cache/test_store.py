@@ -12,13 +12,14 @@ import subprocess
 import sys
 import threading
 from collections import namedtuple
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 
-from kerio_resync.cache import owner
-from kerio_resync.cache.facts import Apply, Forget, OmitAttachment, PutContent, PutItems, SetMeta, Skip, Want
+from kerio_resync.cache import owner, writing
+from kerio_resync.cache.facts import Apply, Fact, Forget, OmitAttachment, PutContent, PutItems, SetMeta, Skip, Want
 from kerio_resync.cache.files import holders
 from kerio_resync.cache.line import Line
 from kerio_resync.cache.reading import StoredItem
@@ -40,6 +41,7 @@ from tests.client.cache.world import (
 )
 from tests.virtual_time import run
 
+T = TypeVar("T")
 Usage = namedtuple("Usage", "total used free")
 
 
@@ -171,6 +173,45 @@ async def test_the_queue_is_bounded_by_bytes(tmp_path: Path, monkeypatch: pytest
     assert most <= 100_000
     (row,) = await cache.wanted_attachments(1)
     assert row.received == 400_000
+    await cache.close()
+
+
+async def test_what_brings_much_waits_until_little_is_queued(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache = await filled(tmp_path / "cache.db", PutItems((mail("1", attached=(attachment("a"),)),)))
+    monkeypatch.setattr(owner, "QUEUE", 100_000)
+    await cache.put(PutContent(1, 0, bytes(80_000)))
+    assert cache._owner._waiting > 80_000
+    await cache.eased()
+    assert cache._owner._waiting <= 50_000
+    await cache.close()
+
+
+async def test_what_is_told_while_the_writer_writes_goes_into_the_same_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = await filled(tmp_path / "cache.db")
+    loop, began, go = asyncio.get_running_loop(), asyncio.Event(), threading.Event()
+    steps: list[int] = []
+    run, store = Line.run, writing.store
+
+    async def counted(line: Line, work: Callable[[sqlite3.Connection], T]) -> T:
+        steps.append(0)
+        return await run(line, work)
+
+    def slowly(tables: Tables, facts: list[Fact]) -> None:
+        steps[-1] += 1
+        loop.call_soon_threadsafe(began.set)
+        go.wait()
+        store(tables, facts)
+
+    monkeypatch.setattr(Line, "run", counted)
+    monkeypatch.setattr(writing, "store", slowly)
+    await cache.put(PutItems((mail("1"),)))
+    await began.wait()
+    await cache.put(PutItems((mail("2"),)))
+    go.set()
+    assert len(await cache.items()) == 2
+    assert steps[0] == 2
     await cache.close()
 
 
