@@ -68,7 +68,6 @@ class Limiter:
         self.limit = limit
         self.meter = meter or Meter()
         self.in_flight = 0
-        self.least_wait = float("inf")
         self._clock = clock
         self._waiting = Queue()
         self._paused_until = float("-inf")
@@ -76,6 +75,10 @@ class Limiter:
 
     def now(self) -> float:
         return self._clock() if self._clock else asyncio.get_running_loop().time()
+
+    @property
+    def least_wait(self) -> float:
+        return self.meter.way
 
     @property
     def paused(self) -> float:
@@ -188,7 +191,7 @@ class Slot:
         self.waited = max(0.0, passed - set_up)
         if passed > 0:
             self._busy = min(1.0, (limiter.meter.busy(now) - self._before) / passed)
-        limiter.least_wait = min(limiter.least_wait, self.waited)
+        limiter.meter.way = min(limiter.meter.way, self.waited)
         limiter.meter.began(now)
         self._coming = True
 

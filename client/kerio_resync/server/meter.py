@@ -25,8 +25,9 @@ PLAIN = "identity"
 
 @dataclass(slots=True)
 class Meter:
-    """Of one run, all calls together. Times in seconds of one clock."""
+    """Of one run, all calls together. Times in seconds of one clock. `way`: the least until any reply's head came."""
 
+    way: float = float("inf")
     _packed: int = 0
     _unpacked: int = 0
     _decoding: float = 0.0

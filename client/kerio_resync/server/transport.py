@@ -123,10 +123,15 @@ class AioTransport:
         self.sleep = sleep
         self._session: aiohttp.ClientSession | None = None
         self._limits: dict[float, aiohttp.ClientTimeout] = {}
-        self.way = float("inf")  # the least seconds that any reply's head took
 
     def send(self, request: Request) -> AbstractAsyncContextManager[Response]:
         return _Sending(self, request)
+
+    @property
+    def lull(self) -> float:
+        """The seconds for which more of a long body is let come; 0 where the way is short, or not known yet."""
+        lull = self.meter.way / LULLS
+        return min(LULL, lull) if SHORTEST_LULL <= lull < float("inf") else 0.0
 
     async def _dispatch(self, request: Request, sending: _Sending) -> aiohttp.ClientResponse:
         """The reply's head, translated errors, no redirects; to be released by the caller."""
@@ -202,10 +207,8 @@ class _Sending:
         self.began = self.set_up = 0.0  # of its connection, if one has to be made
 
     async def __aenter__(self) -> Response:
-        by, request, clock = self._by, self._request, asyncio.get_running_loop().time
-        asked = clock()
+        by, request = self._by, self._request
         self._raw = await by._dispatch(request, self)
-        by.way = min(by.way, clock() - asked - self.set_up)
         self._share = by.room.share()
         return _AioResponse(by, self._raw, request, self._share, self.set_up)
 
@@ -241,7 +244,6 @@ class _AioResponse:
         "_by",
         "_clock",
         "_due",
-        "_lull",
         "_mark",
         "_raw",
         "_request",
@@ -263,7 +265,6 @@ class _AioResponse:
         self._clock = asyncio.get_running_loop().time
         self._mark = self._clock()
         self._due = TRICKLE * request.timeout
-        self._lull = min(LULL, by.way / LULLS)
         self._sparse = False
         self.status = raw.status
         self.wire_bytes = 0
@@ -302,8 +303,8 @@ class _AioResponse:
     async def _piece(self) -> bytes:
         """What has come of the body, as it travels; empty at its end. A trickle is as good as silence."""
         content, throttle = self._raw.content, self._by.throttle
-        if self._sparse and self._is_long and not content.is_eof():
-            await self._by.sleep(self._lull)
+        if self._sparse and self._is_long and not content.is_eof() and (lull := self._by.lull):
+            await self._by.sleep(lull)
         try:
             async with asyncio.timeout(self._request.timeout):  # the library hears bytes too that are none of the body
                 piece = await (content.read(throttle.most) if throttle else content.readany())
@@ -313,7 +314,7 @@ class _AioResponse:
             return piece
         now = self._clock()
         self.wire_bytes += len(piece)
-        self._sparse = len(piece) < SPARSE and self._lull >= SHORTEST_LULL and not throttle
+        self._sparse = len(piece) < SPARSE and not throttle
         if now - self._mark > self._request.timeout:
             if self.wire_bytes < self._due and not throttle:
                 raise Silence(f"hardly a byte in {self._request.timeout:.0f} s")

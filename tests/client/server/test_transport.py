@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from kerio_resync.errors import BadSettings, Interrupted, ResyncError, ServerNonsense, Unreachable
+from kerio_resync.server.meter import Meter
 from kerio_resync.server.throttle import Throttle
 from kerio_resync.server.transport import LULL, AioTransport, Request, Silence, TooLong, refuse_redirect
 
@@ -388,9 +389,8 @@ async def test_chunks_come_as_they_come() -> None:
 
 
 @pytest.mark.parametrize("long", [True, False])
-async def test_more_of_a_body_is_let_come_where_the_way_is_long(monkeypatch: pytest.MonkeyPatch, long: bool) -> None:
+async def test_more_of_a_body_is_let_come_where_the_way_is_long(long: bool) -> None:
     lull, sent = asyncio.Event(), asyncio.Event()
-    monkeypatch.setattr(f"{AioTransport.__module__}.LULLS", 1e-9 if long else 1e9)  # however soon the head comes here
 
     async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n" + bytes(1000))
@@ -408,7 +408,7 @@ async def test_more_of_a_body_is_let_come_where_the_way_is_long(monkeypatch: pyt
         await asyncio.sleep(0)
 
     async with serving(handler) as url:
-        transport = AioTransport(sleep=sleep)
+        transport = AioTransport(sleep=sleep, meter=Meter(way=0.5 if long else 0.001))
         try:
             async with transport.send(Request("GET", url)) as response:
                 found = [len(piece) async for piece in response.chunks()]
