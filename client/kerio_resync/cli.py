@@ -20,6 +20,7 @@ from kerio_resync import commands
 from kerio_resync.commands import View
 from kerio_resync.errors import Exit
 from kerio_resync.process import conduct
+from kerio_resync.version import VERSION
 
 app = typer.Typer(
     name="kerio-resync",
@@ -81,9 +82,7 @@ _before = Chosen()
 
 def _say_version(wanted: bool) -> None:
     if wanted:
-        from importlib.metadata import version
-
-        typer.echo(f"kerio-resync {version('kerio-resync')}")
+        typer.echo(f"kerio-resync {VERSION}")
         raise typer.Exit
 
 

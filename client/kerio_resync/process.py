@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from kerio_resync.errors import Exit, explain
+from kerio_resync.version import VERSION
 from kerio_resync.words import printable
 
 T = TypeVar("T")
@@ -133,10 +134,9 @@ def _leave_now(leave: Callable[[], None]) -> None:
 def record(error: BaseException, profile: Path) -> Path | None:
     """Writes where `error` came from to `crash.log`, for its owner's eyes; None if it can't be written."""
     from datetime import UTC, datetime
-    from importlib.metadata import version
 
     path = profile / "crash.log"
-    about = f"kerio-resync {version('kerio-resync')}, Python {sys.version.split()[0]}, {sys.platform}"
+    about = f"kerio-resync {VERSION}, Python {sys.version.split()[0]}, {sys.platform}"
     head = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ} {about}\n"
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_NOFOLLOW", 0), 0o600)

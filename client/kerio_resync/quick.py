@@ -23,6 +23,7 @@ def main() -> None:
         elif not _QUIET & set(words):
             print("The database is up to date.")
         raise SystemExit(0)
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")  # to look for some takes longer than all its own work
     gc.disable()  # importing makes nothing but what stays; a run enables it again
     from kerio_resync.cli import main as command_line
 

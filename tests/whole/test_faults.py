@@ -19,7 +19,7 @@ from tests.simulation import stocked
 from tests.whole.world import PASSWORD, World
 
 METHODS = (
-    "Session.login", "Session.whoAmI", "Session.getQuotaInformation", "Session.logout", "Folders.get", "Mails.get",
+    "Session.login", "Session.whoAmI", "Session.logout", "Folders.get", "Mails.get",
     "Mails.getById", "Contacts.get", "Contacts.getById", "Events.get", "Events.getById", "Tasks.get", "Tasks.getById",
     "Notes.get", "Notes.getById", "Changes.getSyncKey", "Changes.get", "GET attachment",
 )  # fmt: skip

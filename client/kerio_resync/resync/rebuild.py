@@ -36,7 +36,7 @@ from kerio_resync.errors import (
     VerificationFailed,
 )
 from kerio_resync.events import Event, Listener, PhaseChanged, RunStarted, Skipped, nobody
-from kerio_resync.model import Identity, Quota
+from kerio_resync.model import Identity
 from kerio_resync.resync.attachments import fetch_contents
 from kerio_resync.resync.catchup import SYNC_KEY, WORKERS, catch_up, drain, new_key
 from kerio_resync.resync.details import fetch_details
@@ -148,8 +148,7 @@ async def _build(run: Run) -> None:
         await run.store.flush()
     listen(PhaseChanged("folders"))
     todo = await refresh_folders(run)
-    quota = await run.mailbox.quota()
-    await _check_room(run, quota)
+    await _check_room(run)
     run.copied = bool(await run.store.meta(COPIED))
     if run.copied:
         await run.store.omit_contents([each for each in run.folders if run.omits_attachments(each)])
@@ -180,9 +179,11 @@ async def _resume(run: Run) -> None:
     )  # fmt: skip
 
 
-async def _check_room(run: Run, quota: Quota) -> None:
+async def _check_room(run: Run) -> None:
     """NotEnoughSpace if what the server holds would not fit; what is already here counts."""
-    told = max(sum(each.size for each in mirrored(run.folders.values())), 0) or quota.bytes
+    told = sum(each.size for each in mirrored(run.folders.values()))
+    if told <= 0:
+        told = (await run.mailbox.quota()).bytes
     held = await run.store.totals()
     needed = int(max(0, told * OVERHEAD - held.bytes_here)) + RESERVE
     free = shutil.disk_usage(run.settings.profile).free

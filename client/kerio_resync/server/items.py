@@ -15,11 +15,11 @@ from functools import lru_cache
 from hashlib import sha256
 from typing import Annotated, Any, Required
 
-from pydantic import BeforeValidator, Strict, TypeAdapter, ValidationError
+from pydantic import BeforeValidator, Strict, ValidationError
 from typing_extensions import TypedDict
 
 from kerio_resync.model import Attachment, Item, Kind, Listed, Malformed
-from kerio_resync.server.wire import Canonical, Id, Int64, divided, exact, parsed, size_of, text_of
+from kerio_resync.server.wire import Canonical, Id, Int64, adapter, divided, exact, parsed, size_of, text_of
 
 
 def _words(text: str) -> frozenset[str]:
@@ -312,26 +312,24 @@ def _attachment_id(value: Mapping[str, Any], owner: str) -> str:
 
 
 _Columns = Callable[[Mapping[str, Any], bytes, bytes | None], Item]
-_KINDS: Mapping[Kind, tuple[TypeAdapter[Any], TypeAdapter[Any], _Columns]] = {
-    "mail": (TypeAdapter(list[_Mail]), TypeAdapter(_Mail), _mail),
-    "contact": (TypeAdapter(list[_Contact]), TypeAdapter(_Contact), _contact),
-    "event": (TypeAdapter(list[_Event]), TypeAdapter(_Event), _event),
-    "task": (TypeAdapter(list[_Task]), TypeAdapter(_Task), _task),
-    "note": (TypeAdapter(list[_Note]), TypeAdapter(_Note), _note),
+_KINDS: Mapping[Kind, tuple[Any, Any, _Columns]] = {
+    "mail": (list[_Mail], _Mail, _mail),
+    "contact": (list[_Contact], _Contact, _contact),
+    "event": (list[_Event], _Event, _event),
+    "task": (list[_Task], _Task, _task),
+    "note": (list[_Note], _Note, _note),
 }
-_ROWS: TypeAdapter[Any] = TypeAdapter(list[_Listed])
-_ROW: TypeAdapter[Any] = TypeAdapter(_Sloppy)
 
 
 def items_of(kind: Kind, values: Sequence[Any], write: Canonical) -> tuple[tuple[Item, ...], tuple[Malformed, ...]]:
     """The items of a list, and what of it can't be one. The list is checked as a whole; one by one if that fails."""
-    whole, single, columns = _KINDS[kind]
+    several, one, columns = _KINDS[kind]
     items: list[Item] = []
     malformed: list[Malformed] = []
     try:
-        checked: Sequence[Any] = whole.validate_python(values)
+        checked: Sequence[Any] = adapter(several).validate_python(values)
     except ValidationError:
-        checked = [_checked(single, value) for value in values]
+        checked = [_checked(one, value) for value in values]
     known = _KNOWN[kind]
     for value, columned in zip(values, checked, strict=True):
         struct = columned
@@ -363,9 +361,9 @@ def _scrubbed(value: Any, depth: int = 8) -> Any:
 def rows_of(values: Sequence[Any]) -> tuple[tuple[Listed, ...], tuple[Malformed, ...]]:
     """The lines of a listing."""
     try:
-        checked: Sequence[Any] = _ROWS.validate_python(values)
+        checked: Sequence[Any] = adapter(list[_Listed]).validate_python(values)
     except ValidationError:
-        checked = [_checked(_ROW, value) for value in values]
+        checked = [_checked(_Sloppy, value) for value in values]
     rows: list[Listed] = []
     malformed: list[Malformed] = []
     for struct in checked:
@@ -383,8 +381,9 @@ def row_of(item: Item) -> Listed:
     return Listed(item.id, item.watermark, item.size, item.date, bool(item.attachments))
 
 
-def _checked(single: TypeAdapter[Any], value: Any) -> Any:
+def _checked(shape: Any, value: Any) -> Any:
     """The columns of one item, sloppy members left out; Malformed if what is essential is wrong."""
+    single = adapter(shape)
     try:
         return single.validate_python(value)
     except ValidationError as error:

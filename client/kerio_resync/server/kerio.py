@@ -12,7 +12,6 @@ import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import replace
 from functools import partial
-from importlib.metadata import PackageNotFoundError, version
 
 from kerio_resync.errors import (
     BadSettings,
@@ -52,6 +51,7 @@ from kerio_resync.server.session import Session
 from kerio_resync.server.throttle import Throttle
 from kerio_resync.server.transport import AioTransport, Transport
 from kerio_resync.settings import Settings
+from kerio_resync.version import VERSION
 
 FIRST_PATIENCE = 15.0  # seconds for the first contact: a wrong address should be told soon
 SECOND_PATIENCE = 60.0  # seconds for the second, if somebody took the first and the answer was lost
@@ -163,7 +163,7 @@ class KerioMailbox:
             {
                 "userName": settings.user,
                 "password": settings.password.get_secret_value(),
-                "application": {"name": "kerio-resync", "vendor": "kerio-resync", "version": _version()},
+                "application": {"name": "kerio-resync", "vendor": "kerio-resync", "version": VERSION},
             },
             patience=patience,
             renewing=False,
@@ -337,13 +337,6 @@ class KerioMailbox:
 
     async def find(self, item: Item, *, renamed: bool = False) -> tuple[str, ...]:
         return await writes.find(self._caller, item, renamed=renamed)
-
-
-def _version() -> str:
-    try:
-        return version("kerio-resync") or "0"  # None while it is being installed anew
-    except PackageNotFoundError:  # pragma: no cover - run from a tree that was not installed
-        return "0"
 
 
 def _at_home(item: Item, folder_id: str) -> Item:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cache
 from typing import Annotated, Any, Literal, Required
 
 import orjson
@@ -97,6 +98,12 @@ def looks_like_html(data: bytes) -> bool:
     return data[:512].lstrip()[:1] == b"<"
 
 
+@cache
+def adapter(of: Any) -> TypeAdapter[Any]:
+    """What checks values of a type. Made on first use: 2 ms each, and most runs need few of them."""
+    return TypeAdapter(of)
+
+
 # Calls
 
 
@@ -120,13 +127,10 @@ class _Error(TypedDict, total=False):
     messageParameters: _Parameters
 
 
-_ERROR: TypeAdapter[Any] = TypeAdapter(_Error)
-
-
 def error_of(value: Any) -> tuple[int, str]:
     """The (code, message) of an `error` member or of a line of `errors`; code 0 if it is none."""
     try:
-        error = _ERROR.validate_python(value)
+        error = adapter(_Error).validate_python(value)
     except ValidationError:
         code = value.get("code") if isinstance(value, dict) else None
         return (code, "") if isinstance(code, int) else (0, "an error without a code")
@@ -340,9 +344,6 @@ class _Change(TypedDict, total=False):
     watermark: Int64
 
 
-_CHANGES: TypeAdapter[Any] = TypeAdapter(list[_Change])
-
-
 def key_of(method: str, result: Mapping[str, Any], canonical: Canonical) -> str:
     """A sync key as opaque text."""
     try:
@@ -365,7 +366,7 @@ def key_struct(key: str) -> Any:
 def changes_of(method: str, result: Mapping[str, Any], canonical: Canonical) -> Changes:
     """The feed, in the order it was told. ServerNonsense if a line of it can't be understood."""
     try:
-        lines = _CHANGES.validate_python(list_of(method, result))
+        lines = adapter(list[_Change]).validate_python(list_of(method, result))
     except ValidationError as error:
         where = ".".join(str(part) for part in error.errors()[0]["loc"][:2])
         raise ServerNonsense(f"{method} tells a change that can't be understood ({where})") from None
