@@ -39,7 +39,8 @@ DIP = 0.25  # what a look at the floor leaves of it in the server
 DEEP = 2.0  # and at most this
 KEPT = 2 * LOOK  # replies that a level's record counts for at the next look
 STALE = 180.0  # seconds after which the floor is looked at afresh
-STEADY = 1.25  # waits below so many times the least are those of the way: there is no floor to look for
+WORTH = 2.0  # waits from which on, in times the way, a look at the floor is worth its second
+STEADY = 1.25  # waits below so many times the least are those of the way
 LINK_FULL = 1.0  # seconds of our own bytes before a reply: the link has enough to do
 LINK_LONG = 3.0  # and this is too much: a lost reply would cost much, and memory
 # shares of time: from where on the link is to blame for a wait, and from where on for all of it
@@ -167,7 +168,8 @@ class Limit(NamedTuple):
         if self.starting and self.opening:
             return kept
         steady = self._is_steady
-        if now - self.looked > STALE and not steady and self.slots > 1:
+        mostly_way = window.wait < WORTH * self.way * window.replies
+        if now - self.looked > STALE and not mostly_way and self.slots > 1:
             return kept._dipped(now, window.wait / window.replies)
         if pressure > HIGH and not steady:
             return kept._cut(max(AIM / pressure, 0.5), now)

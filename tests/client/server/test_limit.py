@@ -153,6 +153,12 @@ def test_the_floor_is_looked_at_afresh() -> None:
     assert seen == [35, 39, 2, 39, 43, 47, 2, 47]  # twice it dips, for one window each, and comes back
 
 
+@pytest.mark.parametrize(("wait", "slots"), [(0.095, 16), (0.105, 4)])
+def test_no_look_at_the_floor_where_most_of_a_wait_is_the_way(wait: float, slots: int) -> None:
+    limit = Limit(value=8.0, opening=False, way=0.05)
+    assert fed(limit, replies(WINDOW, at=0.0, wait=wait)).slots == slots
+
+
 def test_a_look_at_the_floor_that_finds_no_queue_there_does_not_go_back_into_it() -> None:
     limit = fed(varying(32.0)._replace(looked=float("-inf")), replies(WINDOW, at=10.0, wait=0.4))
     assert limit.slots == 2
