@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
+from benchmarks import virtual_time
 from kerio_mockserver.conditions.model import Churn, Conditions
 from kerio_mockserver.core import Core
 from kerio_mockserver.mailbox.model import NoSuchItem
@@ -42,7 +43,7 @@ def open_cache(world: World, work: Callable[[Store], Awaitable[T]]) -> T:
         finally:
             await store.close()
 
-    return asyncio.run(run())
+    return virtual_time.run(run())
 
 
 def add(world: World, action: Action, kind: Kind, *, files: tuple[LocalFile, ...] = (), **more: Any) -> str:

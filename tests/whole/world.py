@@ -139,7 +139,7 @@ class World:
             return [line async for line in digest(self.settings())]
 
         mine, theirs = (
-            set(asyncio.run(ours())),
+            set(virtual_time.run(ours())),
             {line.rstrip("\n") for line in self.store.digest(everything=everything)},
         )
         return sorted(f"here  {line}" for line in mine - theirs) + sorted(f"there {line}" for line in theirs - mine)
