@@ -34,6 +34,7 @@ from kerio_resync.cache.outbox import Change, Outbox
 from kerio_resync.cache.store import Store
 from kerio_resync.model import Identity, Kind
 from kerio_resync.resync.replay import ALL
+from tests.simulation import stocked
 from tests.whole.offline import TITLE, struct_of
 from tests.whole.world import differences
 
@@ -62,10 +63,8 @@ class Tally:
 
 
 def new_server() -> Any:
-    return running(
-        seed=3, mails=120, password=PASSWORD, conditions=CHURN,
-        mailbox={"contacts": 9, "events": 7, "tasks": 3, "notes": 3, "total_bytes": 3_000_000},
-    )  # fmt: skip
+    store = stocked(3, 120, contacts=9, events=7, tasks=3, notes=3, total_bytes=3_000_000)
+    return running(store, seed=3, password=PASSWORD, conditions=CHURN)
 
 
 @dataclass
@@ -76,14 +75,19 @@ class Nursery:
     folder: Path
 
     async def life(self, server: Server, profile: Path, at: int | str = 0, copy: Path | None = None) -> tuple[int, str]:
-        """(exit code, standard output) of one life."""
-        environment = {
-            "KERIO_RESYNC_PASSWORD": PASSWORD,
-            "KERIO_CRASH_AT": str(at),
-            "KERIO_CRASH_COPY": str(copy or ""),
-        }
+        """(exit code, standard output) of one life, which may end by a death."""
+        code, out, err = await self.lived(server, profile, KERIO_CRASH_AT=str(at), KERIO_CRASH_COPY=str(copy or ""))
+        assert "Traceback" not in err, err
+        assert code in (0, -signal.SIGKILL), err
+        return code, out
+
+    async def lived(self, server: Server, profile: Path, **environment: str) -> tuple[int, str, str]:
+        """(exit code, standard output, standard error) of one life."""
         out, err = self.folder / "out", self.folder / "err"
-        life = {"arguments": [str(profile), server.url, server.user], "environment": environment}
+        life = {
+            "arguments": [str(profile), server.url, server.user],
+            "environment": {"KERIO_RESYNC_PASSWORD": PASSWORD, **environment},
+        }
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         self.process.stdin.write(json.dumps({**life, "out": str(out), "err": str(err)}).encode() + b"\n")
@@ -93,9 +97,7 @@ class Nursery:
         except TimeoutError:
             os.kill(pid, signal.SIGKILL)
             raise
-        assert "Traceback" not in err.read_text(), err.read_text()
-        assert code in (0, -signal.SIGKILL), err.read_text()
-        return code, out.read_text()
+        return code, out.read_text(), err.read_text()
 
 
 @asynccontextmanager

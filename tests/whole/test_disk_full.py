@@ -6,13 +6,11 @@ A limit on the size of files stands in for the small disk: it needs no rights, a
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import random
 import re
 import sqlite3
-import sys
 import time
 from contextlib import closing
 from pathlib import Path
@@ -21,24 +19,12 @@ import pytest
 
 from kerio_mockserver.testing import Server
 from kerio_resync import Settings
-from tests.whole.test_crash import PASSWORD, new_server
+from tests.whole.test_crash import Nursery, new_server, nursery
 from tests.whole.world import differences
 
 TIMES = int(os.environ.get("KERIO_FULL_DISKS", "6"))
 NO_ROOM = 7
 SENTENCE = re.compile(r"not enough room on the disk: [\d,]+ bytes are needed and [\d,]+ are free at .+")
-
-
-async def life(server: Server, profile: Path, limit: int = 0) -> tuple[int, str, str]:
-    """(exit code, standard output, standard error) of a run in which no file grows beyond `limit` bytes."""
-    environment = {**os.environ, "KERIO_RESYNC_PASSWORD": PASSWORD, "KERIO_FILE_LIMIT": str(limit)}
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "tests.whole.crash_child", str(profile), server.url, server.user, env=environment,
-        cwd=Path(__file__).parents[2], stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-    )  # fmt: skip
-    out, err = await asyncio.wait_for(process.communicate(), 50)
-    assert process.returncode is not None
-    return process.returncode, out.decode(), err.decode()
 
 
 def stored(path: Path) -> set[tuple[str, int]]:
@@ -52,16 +38,24 @@ def stored(path: Path) -> set[tuple[str, int]]:
 
 @pytest.mark.timeout(120 if TIMES <= 6 else 24 * 3600)
 async def test_a_full_disk_loses_nothing_and_room_lets_it_finish(tmp_path: Path) -> None:
-    rng, began, full = random.Random(5), time.monotonic(), 0
+    began = time.monotonic()
+    async with nursery(tmp_path) as nurse:
+        full = await fill_disks(nurse, tmp_path)
+    print(f"\n{full} full disks in {time.monotonic() - began:,.0f} s; all finished afterwards; differences: 0")
+
+
+async def fill_disks(nurse: Nursery, tmp_path: Path) -> int:
+    """How many were full."""
+    rng, full = random.Random(5), 0
     async with new_server() as server:
-        assert (await life(server, tmp_path / "whole"))[0] == 0
+        assert (await nurse.life(server, tmp_path / "whole"))[0] == 0
         size = (tmp_path / "whole" / "cache.db").stat().st_size
     for number in range(TIMES):
         profile = tmp_path / str(number)
         before: set[tuple[str, int]] = set()
         async with new_server() as server:
             for limit in sorted(rng.randrange(20_000, size * 9 // 10) for _ in range(2)):
-                code, _, err = await life(server, profile, limit)
+                code, _, err = await nurse.lived(server, profile, KERIO_FILE_LIMIT=str(limit))
                 assert code == NO_ROOM, err
                 assert "Traceback" not in err
                 assert SENTENCE.search(err), err
@@ -69,11 +63,11 @@ async def test_a_full_disk_loses_nothing_and_room_lets_it_finish(tmp_path: Path)
                 assert {name for name, _ in before} - {name for name, _ in now} <= gone_from(server)
                 assert not (profile / "cache.db").exists()
                 before, full = now, full + 1
-            code, out, err = await life(server, profile)
-            assert code == 0, err
+            code, out = await nurse.life(server, profile)
+            assert code == 0
             assert json.loads(out)["skipped"] == []
             assert not await differences(server.store, Settings(profile=profile))
-    print(f"\n{full} full disks in {time.monotonic() - began:,.0f} s; all finished afterwards; differences: 0")
+    return full
 
 
 def gone_from(server: Server) -> set[str]:
