@@ -440,7 +440,7 @@ async def test_below_json(attack: str, tmp_path: Path) -> None:
     before, began = memory(), time.monotonic()
     async with bare(BARE[attack]) as url:
         made = memory()  # what the attack itself took to make
-        settings = World(tmp_path / "p").settings(server=url, patience=2.0)
+        settings = World(tmp_path / "p").settings(server=url, patience=0.5)
         with pytest.raises(ResyncError) as caught:
             async with asyncio.timeout(40):
                 await rebuild(settings)

@@ -259,7 +259,8 @@ def test_a_half_made_database_of_another_file_is_begun_anew(old: Path, expected:
     assert held(profile / "cache.db") == expected
 
 
-def test_somebody_else_has_it_open(old: Path, tmp_path: Path) -> None:
+def test_somebody_else_has_it_open(old: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(migrating, "PATIENCE", 0.2)
     profile = profile_of(old, tmp_path)
     db = sqlite3.connect(profile / "cache.db")
     db.execute("BEGIN EXCLUSIVE")
