@@ -600,7 +600,7 @@ def deed_of(kind: Kind, action: Action) -> str:
     return f"{SERVICE[kind]}.{VERB[action]}"
 
 
-@pytest.mark.parametrize("seed", range(int(os.environ.get("KERIO_SIMULATIONS", "200")) // 30))
+@pytest.mark.parametrize("seed", range(int(os.environ.get("KERIO_SIMULATIONS", "120")) // 20))
 def test_whatever_happens_none_is_lost_or_doubled(tmp_path: Path, seed: int) -> None:
     assert muddle(tmp_path / "profile", seed).total() > 0
 
