@@ -14,7 +14,7 @@ settings.register_profile("suite", deadline=None, suppress_health_check=[HealthC
 settings.load_profile("suite")
 
 MEMORY = Path("/dev/shm")  # a file system in memory, where there is one
-ROOM = 2**30  # bytes that must be free in it; the suite needs a tenth
+ROOM = 2**30  # bytes that must be free in it; the suite needs about a fifth
 
 # Nearly every test writes a database, and waits for each fsync, whose effect none can see: deaths are those of
 # processes, and a power cut is a copy put back. `TMPDIR` says otherwise; `make soak` runs on the disk.

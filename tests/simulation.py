@@ -44,7 +44,10 @@ class _Pack(pickle.Pickler):
 class _Unpack(pickle.Unpickler):
     def __init__(self, data: bytes, kept: list[list[Line]]) -> None:
         super().__init__(io.BytesIO(data))
-        self.persistent_load = kept.__getitem__
+        self._kept = kept
+
+    def persistent_load(self, pid: int) -> list[Line]:
+        return self._kept[pid]
 
 
 @cache
