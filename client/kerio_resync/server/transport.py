@@ -215,6 +215,7 @@ class _Sending:
     async def __aexit__(self, *_: object) -> None:
         self._share.end()
         self._raw.release()
+        del self._raw  # it knows us, as what its traces are told: nothing but the collector would let go of it
 
 
 class _Headers(Mapping[str, str]):

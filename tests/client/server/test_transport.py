@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import gzip
 import socket
 import ssl
@@ -12,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
 
+import aiohttp
 import pytest
 import zstandard
 from cryptography import x509
@@ -149,6 +151,31 @@ async def test_only_the_first_reply_on_a_connection_waited_for_it() -> None:
             await transport.aclose()
     assert took[0] > 0
     assert took[1:] == [0.0, 0.0]
+
+
+async def test_nothing_stays_of_a_reply_that_was_read() -> None:
+    """Without the collector's help: it comes once in thousands of replies, and until then they fill memory."""
+
+    async def handler(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(body(b"hello"))
+
+    def here() -> int:
+        return sum(isinstance(each, aiohttp.ClientResponse) for each in gc.get_objects())
+
+    transport = AioTransport()
+    gc.collect()
+    before = here()
+    gc.disable()
+    try:
+        async with serving(handler) as url:
+            for _ in range(20):
+                async with transport.send(Request("GET", url + "/x")) as response:
+                    assert await response.read(100) == b"hello"
+            del response
+            assert here() - before < 3
+    finally:
+        gc.enable()
+        await transport.aclose()
 
 
 async def test_connections_are_kept_and_do_not_wait_for_small_packets() -> None:
