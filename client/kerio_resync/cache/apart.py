@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import Final, TextIO
 
 from kerio_resync.cache.items import read
-from kerio_resync.cache.sums import item_sum
+from kerio_resync.cache.sums import HASH_SLICE, WHOLE, item_sum
 
 SLICE: Final = 500  # items proven at once
-_WHOLE: Final = "whole"
+_DONE: Final = "whole"
 _PROGRAM: Final = """
 import gc, sys
 from kerio_resync.cache.apart import main
@@ -49,7 +49,7 @@ def bad_items(path: Path, stop: threading.Event) -> array[int] | None:
                 if stop.is_set():
                     return None
                 said = json.loads(line)
-                if said == _WHOLE:
+                if said == _DONE:
                     return found
                 found.extend(said)
         except ValueError:
@@ -64,13 +64,13 @@ def main(path: str, go: TextIO) -> None:
         db.execute("PRAGMA cell_size_check = 1")
         after: int | None = 0
         while after is not None:
-            bad, after = prove(db, after)
+            bad, after = prove(db, after, WHOLE)  # no other thread waits
             print(json.dumps(bad), file=go, flush=True)
-    print(json.dumps(_WHOLE), file=go, flush=True)
+    print(json.dumps(_DONE), file=go, flush=True)
 
 
-def prove(db: sqlite3.Connection, after: int) -> tuple[list[int], int | None]:
+def prove(db: sqlite3.Connection, after: int, piece: int = HASH_SLICE) -> tuple[list[int], int | None]:
     """(those of the next items whose checksum does not hold, where to go on or None at the end)"""
     found = read(db, "item.number > ? ORDER BY item.number LIMIT ?", (after, SLICE))
-    bad = [number for number, item, told in found if item_sum(item) != told]
+    bad = [number for number, item, told in found if item_sum(item, piece) != told]
     return bad, found[-1][0] if found else None

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import sqlite3
-import zlib
 from dataclasses import dataclass
 from typing import Final, get_args
 
 from kerio_resync.cache import outbox
 from kerio_resync.cache.facts import ChangeState
 from kerio_resync.cache.items import read
-from kerio_resync.cache.sums import item_sum
+from kerio_resync.cache.sums import item_sum, plain_crc32
 from kerio_resync.cache.tables import NOTES, Tables
 from kerio_resync.model import Item
 
@@ -93,7 +92,7 @@ def holds(db: sqlite3.Connection, table: str, attachment: int, size: int, told: 
     """Whether the stored chunks are whole, without a gap, and together what the checksum says."""
     digest, offset = hashlib.sha256(), 0
     for start, crc, data in _chunks(db, table, attachment):
-        if start != offset or zlib.crc32(data) != crc:
+        if start != offset or plain_crc32(data) != crc:
             return False
         digest.update(data)
         offset += len(data)

@@ -8,8 +8,11 @@ only then renamed, the lock still held, and the folder synced. At every instant 
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sqlite3
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 from kerio_resync.cache.files import beside, clear, exists, holders, keep_aside, sidecars, sync_file, sync_folder
@@ -40,6 +43,14 @@ async def swap(new: Store | Path, current: Path) -> None:
     Pending local changes made in `current` meanwhile are carried into `new`, if it is a Store, under the lock.
     A damaged `current` is kept aside. CacheInUse: nothing has happened, `new` is as whole as before.
     """
+    async with swapped(new, current):
+        pass
+
+
+@asynccontextmanager
+async def swapped(new: Store | Path, current: Path) -> AsyncIterator[None]:
+    """As `swap`; inside, the new file can be used already, while the kernel lets go of what the old one held: 0.3 s a
+    gigabyte. That is over when the context is left."""
     store, path = (new, new.path) if isinstance(new, Store) else (None, new)
     if store is not None:
         await store.release()
@@ -55,9 +66,16 @@ async def swap(new: Store | Path, current: Path) -> None:
                 _set_aside(current)
             os.replace(path, current)
             sync_folder(current.parent)
-    finally:
+    except BaseException:
         if old is not None:
             await old.close()
+        raise
+    closing = asyncio.create_task(old.close()) if old is not None else None
+    try:
+        yield
+    finally:
+        if closing is not None:
+            await closing
 
 
 def drop(path: Path) -> None:

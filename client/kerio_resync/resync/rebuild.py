@@ -15,7 +15,7 @@ import asyncio
 import shutil
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import replace
 
 from kerio_resync.cache.copying import COPIED
@@ -23,7 +23,7 @@ from kerio_resync.cache.facts import Apply, Unskip
 from kerio_resync.cache.lock import ProfileLock
 from kerio_resync.cache.salvage import Old
 from kerio_resync.cache.store import Store
-from kerio_resync.cache.swap import seal, swap
+from kerio_resync.cache.swap import seal, swapped
 from kerio_resync.errors import (
     BadSettings,
     CacheDamaged,
@@ -224,10 +224,11 @@ async def _finish(run: Run, started: float, resumed: bool) -> Report:
     await must_hold(run, contents=resumed)
     skipped = tuple((row.scope, row.id, row.reason) for row in await run.store.skipped())
     await run.store.finish()
-    if not run.settings.folders:
-        run.listen(PhaseChanged("swap"))
-        await swap(run.store, run.settings.cache)
-    async with _in_use(run) as live:
+    async with AsyncExitStack() as stack:
+        if not run.settings.folders:
+            run.listen(PhaseChanged("swap"))
+            await stack.enter_async_context(swapped(run.store, run.settings.cache))
+        live = await stack.enter_async_context(_in_use(run))
         found = await _send_changes(live) if await live.store.outbox(TO_REPLAY) else Replayed()
         held = await live.store.totals()
     return Report(

@@ -307,8 +307,12 @@ class _AioResponse:
         if self._sparse and self._is_long and not content.is_eof() and (lull := self._by.lull):
             await self._by.sleep(lull)
         try:
-            async with asyncio.timeout(self._request.timeout):  # the library hears bytes too that are none of the body
-                piece = await (content.read(throttle.most) if throttle else content.readany())
+            reading = content.read(throttle.most) if throttle else content.readany()
+            if content.is_eof():  # all is here, nothing is waited for
+                piece = await reading
+            else:
+                async with asyncio.timeout(self._request.timeout):  # the library hears bytes that are none of the body
+                    piece = await reading
         except _FOREIGN as error:
             raise translated(error, self._request) from error
         if not piece:

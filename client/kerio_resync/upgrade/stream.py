@@ -9,13 +9,13 @@ from __future__ import annotations
 import hashlib
 import queue
 import threading
-import zlib
 from collections.abc import Callable, Generator, Iterator
 from typing import Any, Final
 
 from kerio_resync.cache.legacy.reading import Old, Run
 from kerio_resync.cache.legacy.target import Chunk
 from kerio_resync.cache.schema import CHUNK
+from kerio_resync.cache.sums import plain_crc32
 from kerio_resync.errors import CacheDamaged
 from kerio_resync.upgrade.batches import Batch
 
@@ -62,7 +62,7 @@ class Parcel:
         if last > first:
             data = self._view[first:last]
             digest.update(data)
-            self._chunks.append((number, offset, zlib.crc32(data), first, last))
+            self._chunks.append((number, offset, plain_crc32(data), first, last))
             self.size = last
         return last - first
 

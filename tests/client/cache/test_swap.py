@@ -13,7 +13,7 @@ from kerio_resync.cache.facts import PutItems
 from kerio_resync.cache.files import holders, keep_aside
 from kerio_resync.cache.outbox import Outbox
 from kerio_resync.cache.store import Store
-from kerio_resync.cache.swap import drop, seal, swap
+from kerio_resync.cache.swap import drop, seal, swap, swapped
 from kerio_resync.errors import CacheInUse
 from tests.client.cache.world import filled, mail, names, rows, size
 
@@ -24,6 +24,12 @@ async def two(tmp_path: Path) -> tuple[Path, Path]:
     for name, item in (("cache.db", "old"), ("cache.db.next", "new")):
         await (await filled(tmp_path / name, PutItems((mail(item),)))).close()
     return tmp_path / "cache.db", tmp_path / "cache.db.next"
+
+
+def open_in(folder: Path) -> list[str]:
+    """What this process has open in it, also what has no name any more (where the system shows it)."""
+    links = Path("/proc/self/fd").glob("*")
+    return [name for each in links if os.path.lexists(each) and (name := os.readlink(each)).startswith(str(folder))]
 
 
 def with_live_log(path: Path) -> None:
@@ -77,6 +83,26 @@ async def test_an_open_store_is_closed_and_swapped_in(tmp_path: Path) -> None:
     await swap(store, current)
     await store.close()
     assert rows(current, MAILS + " ORDER BY id") == [("last",), ("new",)]
+
+
+async def test_the_new_file_can_be_used_while_the_old_one_is_let_go_of(tmp_path: Path) -> None:
+    current, new = await two(tmp_path)
+    async with swapped(new, current):
+        assert names(tmp_path) == ["cache.db"]
+        store = await Store.open(current)
+        await store.put(PutItems((mail("later"),)))
+        await store.close()
+    assert not open_in(tmp_path)
+    assert rows(current, MAILS + " ORDER BY id") == [("later",), ("new",)]
+
+
+async def test_an_error_meanwhile_does_not_leave_the_old_file_open(tmp_path: Path) -> None:
+    current, new = await two(tmp_path)
+    with pytest.raises(RuntimeError, match="meanwhile"):
+        async with swapped(new, current):
+            raise RuntimeError("meanwhile")
+    assert not open_in(tmp_path)
+    assert rows(current, MAILS) == [("new",)]
 
 
 async def test_an_open_store_becomes_the_first_cache(tmp_path: Path) -> None:

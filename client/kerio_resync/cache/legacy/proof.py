@@ -8,7 +8,6 @@ holds the CRC that was made of it before it was written, and a content has the l
 from __future__ import annotations
 
 import sqlite3
-import zlib
 from array import array
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -17,7 +16,7 @@ from typing import Final
 
 from kerio_resync.cache import items
 from kerio_resync.cache.legacy.target import ATTACHMENT_COLUMNS, Written, connect
-from kerio_resync.cache.sums import item_sum
+from kerio_resync.cache.sums import item_sum, plain_crc32
 from kerio_resync.cache.trouble import translated
 
 _PAGE: Final = 100
@@ -121,7 +120,7 @@ def _unsound(db: sqlite3.Connection, first: int, last: int, told: Told) -> Itera
             if size != here[1]:
                 yield f"attachment {here[0]} is {size} bytes long"
             here, size = next(lengths, None), 0
-        if here is None or here[0] != number or offset != size or zlib.crc32(data) != crc:
+        if here is None or here[0] != number or offset != size or plain_crc32(data) != crc:
             yield f"attachment {number} at {offset}"
         size = offset + len(data)
         told(len(data))
