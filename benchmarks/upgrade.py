@@ -18,6 +18,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from benchmarks import machine
 from benchmarks.legacy import write
 from benchmarks.scale import exponent
 
@@ -133,6 +134,5 @@ def _measure(folder: Path, megabytes: int, rounds: int) -> dict[str, Any]:
 
 def _run(program: str, database: Path) -> dict[str, float]:
     """What a program that prints JSON says of a database."""
-    done = subprocess.run([sys.executable, "-c", program, database], check=True, capture_output=True, text=True)
-    found: dict[str, float] = json.loads(done.stdout)
+    found: dict[str, float] = json.loads(machine.spend([sys.executable, "-c", program, str(database)]).said)
     return found
