@@ -85,6 +85,16 @@ def test_progress_is_honest(world: World) -> None:
     assert phases[:4] == ["session", "rescue", "folders", "fetch"]
 
 
+def test_the_folders_counted_are_those_that_are_listed(world: World) -> None:
+    events: list[Event] = []
+    world.run(events.append)
+    last = [each for each in events if isinstance(each, Progress)][-1]
+    assert world.report is not None
+    assert last.folders_done == last.folders_total == world.report.folders
+    found = in_cache(world, Store.totals)
+    assert found.folders_listed == found.folders == world.report.folders
+
+
 def test_each_folder_is_said_once_when_its_items_are_known(world: World) -> None:
     events: list[Event] = []
     world.run(events.append)

@@ -21,7 +21,7 @@ from kerio_resync.cache.items import read
 from kerio_resync.cache.sums import HASH_SLICE, WHOLE, item_sum
 
 SLICE: Final = 500  # items proven at once
-_DONE: Final = "whole"
+_END: Final = "whole"
 _PROGRAM: Final = """
 import gc, sys
 from kerio_resync.cache.apart import main
@@ -49,7 +49,7 @@ def bad_items(path: Path, stop: threading.Event) -> array[int] | None:
                 if stop.is_set():
                     return None
                 said = json.loads(line)
-                if said == _DONE:
+                if said == _END:
                     return found
                 found.extend(said)
         except ValueError:
@@ -66,7 +66,7 @@ def main(path: str, go: TextIO) -> None:
         while after is not None:
             bad, after = prove(db, after, WHOLE)  # no other thread waits
             print(json.dumps(bad), file=go, flush=True)
-    print(json.dumps(_DONE), file=go, flush=True)
+    print(json.dumps(_END), file=go, flush=True)
 
 
 def prove(db: sqlite3.Connection, after: int, piece: int = HASH_SLICE) -> tuple[list[int], int | None]:

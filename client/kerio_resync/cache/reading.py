@@ -66,7 +66,10 @@ class WantedAttachment(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """Counts, and bytes: `item_bytes` and `wanted_bytes` as the server told the sizes, `attachment_bytes` as stored."""
+    """Counts, and bytes: `item_bytes` and `wanted_bytes` as the server told the sizes, `attachment_bytes` as stored.
+
+    `folders` are those that can hold items and may be read: each of them is listed once.
+    """
 
     folders: int
     folders_listed: int
@@ -190,7 +193,10 @@ def totals(db: sqlite3.Connection) -> Totals:
     less = one(f"SELECT count(*), coalesce(sum(received), 0) {here}")
     return record(
         Totals,
-        *one("SELECT count(*), coalesce(sum(listed), 0) FROM folder WHERE standing = 'server'"),
+        *one(
+            "SELECT count(*), coalesce(sum(listed), 0) FROM folder"
+            " WHERE standing = 'server' AND kind IS NOT NULL AND readable"
+        ),
         items,
         item_bytes,
         *one("SELECT count(*), coalesce(sum(size), 0) FROM wanted"),

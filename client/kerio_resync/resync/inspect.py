@@ -32,7 +32,8 @@ _AGED = f"it is still of format {legacy.FORMAT}; run `kerio-resync upgrade`"
 
 @dataclass(frozen=True, slots=True)
 class FileStatus:
-    """One database file, and what it holds. `state`: absent, ready, building, damaged."""
+    """One database file, and what it holds. `state`: absent, ready, building, damaged; `folders`: those that can hold
+    items and may be read."""
 
     path: str
     state: str

@@ -11,10 +11,11 @@ from kerio_resync.model import Kind
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """`plain_bytes`: of items and attachments fetched in this run; `wire_bytes`: body bytes as they travelled;
-    `seconds` of wall time. `skipped`: (scope, id, reason) of everything left out. `repaired`: rows that the second
-    listing brought in. `outbox_pending`, `outbox_refused`: local changes that the server does not have;
-    `conflicts`: those that lost in this run. `unfinished`: another run is needed for what is pending."""
+    """`folders`: those that can hold items and may be read. `plain_bytes`: of items and attachments fetched in this
+    run; `wire_bytes`: body bytes as they travelled; `seconds` of wall time. `skipped`: (scope, id, reason) of
+    everything left out. `repaired`: rows that the second listing brought in. `outbox_pending`, `outbox_refused`: local
+    changes that the server does not have; `conflicts`: those that lost in this run. `unfinished`: another run is needed
+    for what is pending."""
 
     cache: Path
     folders: int = 0

@@ -384,7 +384,7 @@ async def test_totals_count_what_is_here_and_what_is_not(tmp_path: Path) -> None
         Skip("item", "4", "x"),
     )
     found = await cache.totals()
-    assert (found.folders, found.folders_listed, found.items["mail"], found.items["contact"]) == (4, 0, 1, 1)
+    assert (found.folders, found.folders_listed, found.items["mail"], found.items["contact"]) == (3, 0, 1, 1)
     assert (found.wanted, found.wanted_bytes, found.skipped) == (2, 42, 1)
     assert (found.attachments, found.attachment_bytes) == (2, 5)
     assert (found.attachments_wanted, found.attachment_bytes_wanted) == (1, 7)
