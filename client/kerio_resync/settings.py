@@ -241,6 +241,7 @@ _OPTIONS: tuple[tuple[str, str, Any], ...] = (
     ("bwlimit", "at most so many bytes a second, such as 500k or 10M; if not set: no limit", "10M"),
     ("max_in_flight", "at most so many requests at once", 64),
     ("patience", "seconds that one call may go on being tried again", 600.0),
+    ("on_failure", "when the database can't be upgraded here: offer a rebuild, or rebuild at once", "offer"),
 )
 
 

@@ -105,6 +105,7 @@ class StoredItem(NamedTuple):
     kind: Kind
     folder_id: str
     watermark: int
+    size: int
     payload: bytes
     extra: bytes | None
     attachments: tuple[StoredAttachment, ...]
@@ -225,7 +226,7 @@ def unseen(db: sqlite3.Connection, folder_id: str, round_: int, after: int, limi
 def items(db: sqlite3.Connection, after: tuple[str, str], limit: int) -> tuple[StoredItem, ...]:
     """Server items by (kind, id), at most 8 MiB or so of them at once; () at the end."""
     rows = db.execute(
-        "SELECT item.number, item.id, item.kind, folder.id, watermark,"
+        "SELECT item.number, item.id, item.kind, folder.id, watermark, item.size,"
         " CAST(item.payload AS BLOB), CAST(item.extra AS BLOB)"
         " FROM item JOIN folder ON folder.number = item.folder"
         " WHERE (item.kind, item.id) > (?, ?) AND standing <> 'local' ORDER BY item.kind, item.id LIMIT ?",
@@ -235,7 +236,7 @@ def items(db: sqlite3.Connection, after: tuple[str, str], limit: int) -> tuple[S
     weight = 0
     for row in rows:
         found.append(row)
-        weight += len(row[5])
+        weight += len(row[6])
         if weight >= PAGE_BYTES:
             break
     attached = _attachments(db, [row[0] for row in found])

@@ -16,7 +16,7 @@ from kerio_resync.cache.lock import ProfileLock
 from kerio_resync.cache.look import rows
 from kerio_resync.cache.store import Store
 from kerio_resync.errors import BadSettings, CacheDamaged, ResyncError
-from kerio_resync.events import Listener, PhaseChanged, nobody
+from kerio_resync.events import Listener, PhaseChanged, RunStarted, nobody
 from kerio_resync.model import Kind
 from kerio_resync.resync.progress import Meter
 from kerio_resync.resync.rebuild import prepare, single_error
@@ -32,8 +32,8 @@ _AGED = f"it is still of format {legacy.FORMAT}; run `kerio-resync upgrade`"
 
 @dataclass(frozen=True, slots=True)
 class FileStatus:
-    """One database file, and what it holds. `state`: absent, ready, building, damaged; `folders`: those that can hold
-    items and may be read."""
+    """One database file, and what it holds. `state`: absent, ready, building, old, damaged; `folders`: those that can
+    hold items and may be read."""
 
     path: str
     state: str
@@ -158,7 +158,8 @@ async def verify(
             store = await _cache(settings, readonly=False)
             try:
                 listen(PhaseChanged("session"))
-                await mailbox.open()
+                identity = await mailbox.open()
+                listen(RunStarted(str(settings.profile), identity.server, identity.user))
                 run = Run(settings, listen, mailbox, store, Meter(listen, time.monotonic, mailbox), time.monotonic)
                 return await verdict_of(run, deep=deep, repair=repair)
             finally:

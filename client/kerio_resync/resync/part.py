@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from difflib import get_close_matches
+from typing import Final
 
 from kerio_resync.cache.facts import PutPage, Relist, SetMeta, Unskip, Want
 from kerio_resync.errors import BadSettings
@@ -21,6 +23,7 @@ from kerio_resync.resync.run import Run
 from kerio_resync.resync.settle import bring_up_to_date
 from kerio_resync.resync.verify import new_round
 
+NAMED: Final = 10  # folders told to somebody who names none of them
 UNDER_WAY = "part"  # meta: the number of the comparison and the ids of the folders that are being rebuilt
 
 
@@ -32,7 +35,8 @@ def chosen(names: Sequence[str], folders: Iterable[Folder], paths: Mapping[str, 
     for name in names:
         exact = [each for each in known if paths.get(each.id) == name] or [each for each in known if each.name == name]
         if not exact:
-            raise BadSettings(f"there is no folder {name!r}; `kerio-resync status` and the view folder_tree show them")
+            there = (paths.get(each.id, each.name) for each in known)
+            raise BadSettings(f"there is no folder {name!r}; {_offer(name, there)}")
         if len(exact) > 1:
             several = ", ".join(sorted(paths.get(each.id, each.name) for each in exact))
             raise BadSettings(f"several folders are called {name!r}; give the path of one: {several}")
@@ -41,6 +45,16 @@ def chosen(names: Sequence[str], folders: Iterable[Folder], paths: Mapping[str, 
             if each is exact[0] or paths.get(each.id, "").startswith(inside):
                 picked[each.id] = each
     return list(picked.values())
+
+
+def _offer(name: str, there: Iterable[str]) -> str:
+    """What may have been meant, or else what there is, by path."""
+    called = {path: (path.casefold(), path.rpartition("/")[2].casefold()) for path in sorted(there)}
+    near = get_close_matches(name.casefold(), list({text: None for both in called.values() for text in both}))
+    if meant := dict.fromkeys(path for text in near for path, both in called.items() if text in both):
+        return f"did you mean {' or '.join(map(repr, list(meant)[:NAMED]))}?"
+    more = f" and {len(called) - NAMED} more" if len(called) > NAMED else ""
+    return f"there are {', '.join(map(repr, list(called)[:NAMED])) or 'none'}{more}"
 
 
 async def rebuild_part(run: Run) -> None:

@@ -6,28 +6,17 @@ repaired if nothing is wrong with it any more, not because something was done ab
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
-from kerio_resync.cache.reading import StoredItem
-from kerio_resync.errors import (
-    BadCredentials,
-    FolderDenied,
-    ItemGone,
-    ServerNonsense,
-    ServerRefused,
-    SessionExpired,
-    TooLarge,
-)
 from kerio_resync.events import PhaseChanged
-from kerio_resync.model import Attachment, Details, Folder, Item, Kind, Listed
+from kerio_resync.model import Folder, Listed
 from kerio_resync.resync.catchup import drain
+from kerio_resync.resync.deep import Contents
 from kerio_resync.resync.folders import list_new_folders, mirrored, without_loops
 from kerio_resync.resync.run import Run
 from kerio_resync.resync.settle import bring_up_to_date
 from kerio_resync.resync.verify import NAMED, Difference, Verdict, compare_folders, explained, want
-from kerio_resync.server.items import digest as digest_struct
 
 ROUNDS = 3  # times that what differs is fetched again, as long as less and less does
 
@@ -47,6 +36,9 @@ class Check:
     async def look(self) -> None:
         run = self.run
         run.listen(PhaseChanged("verify"))
+        contents = Contents(run, self.only) if self.deep else None
+        if contents is not None and self.only is None:
+            await contents.expect()
         damaged = await run.store.check()
         for damage in damaged:
             self._name(f"damaged {damage.line}")
@@ -55,10 +47,14 @@ class Check:
             self._name(f"folder {each.id} is inside itself on the server")
         run.folders = {each.id: each for each in told}
         known = {row.folder.id: row.folder for row in await run.store.folders()}
-        unlisted = await compare_folders(run, [each for each in mirrored(told) if each.id in known], self._take)
+        todo = [each for each in mirrored(told) if each.id in known]
+        if contents is None:
+            run.meter.tally.items_total += sum(each.count for each in todo)
+        unlisted = await compare_folders(run, todo, self._take)
         await self._find_unfetched()
-        if self.deep:
-            await self._compare_contents()
+        if contents is not None:
+            self.found += await contents.compare()
+        run.meter.tell(now=True)
         changed, whole = await explained(run.mailbox, run.store)  # last: what changes while we look is no difference
         if not whole:
             run.notice("The server can't tell what changed since the last synchronisation: that is named as well.")
@@ -102,6 +98,9 @@ class Check:
     async def _take(self, folder: Folder, rows: int, odd: list[Difference]) -> None:
         self.checked += rows
         self.found += odd
+        if not self.deep:  # else it is the contents that are counted
+            self.run.meter.tally.items_done += rows
+            self.run.meter.tell()
 
     async def _find_unfetched(self) -> None:
         """What an interrupted run knows to be missing, and has not fetched yet."""
@@ -117,50 +116,6 @@ class Check:
             key = contents[-1].key
             for each in contents:
                 self._name(f"missing attachment {each.attachment.id} of {each.item_id}")
-
-    async def _compare_contents(self) -> None:
-        """Fetches items and their attachments again and compares digests."""
-        store, after = self.run.store, ("", "")
-        while rows := await store.items(after, limit=100):
-            after = (rows[-1].kind, rows[-1].id)
-            there = [row for row in rows if row.folder_id in self.run.folders]
-            asked = [row for row in there if self.only is None or row.id in self.only]
-            for kind in dict.fromkeys(row.kind for row in asked):
-                await self._compare_batch(kind, [row for row in asked if row.kind == kind])
-
-    async def _compare_batch(self, kind: Kind, rows: Sequence[StoredItem]) -> None:
-        try:
-            details = await self.run.mailbox.by_ids(kind, [row.id for row in rows])
-        except (TooLarge, ServerNonsense, FolderDenied, ItemGone):
-            if len(rows) > 1:
-                for row in rows:
-                    await self._compare_batch(kind, [row])
-                return
-            details = Details(())
-        items = {item.id: item for item in details.items}
-        for row in rows:
-            item = items.get(row.id)
-            if item is None or (item.watermark == row.watermark and not await self._alike(row, item)):
-                what = "altered" if item else "unreadable"
-                self.found.append(Difference(what, self.run.folders[row.folder_id], Listed(row.id, row.watermark)))
-
-    async def _alike(self, row: StoredItem, item: Item) -> bool:
-        held = {each.id: each.sha256.hex() for each in row.attachments if each.sha256 is not None}
-        try:
-            theirs = {each.id: await self._content_hash(each) for each in item.attachments if each.id in held}
-        except (ServerRefused, ServerNonsense) as error:
-            if isinstance(error, BadCredentials | SessionExpired):
-                raise
-            return False
-        return digest_struct(row.kind, row.payload, held) == digest_struct(row.kind, item.payload, theirs)
-
-    async def _content_hash(self, attachment: Attachment) -> str:
-        sha = hashlib.sha256()
-        async for piece in self.run.mailbox.download(attachment):
-            if piece.offset == 0:
-                sha = hashlib.sha256()
-            sha.update(piece.data)
-        return sha.hexdigest()
 
 
 async def verdict_of(run: Run, *, deep: bool, repair: bool) -> Verdict:

@@ -149,9 +149,9 @@ async def explained(mailbox: Mailbox, store: Store) -> tuple[set[str], bool]:
             told = await mailbox.changes(key)
         except KeyExpired:
             return ids, False
+        ids.update(_ids(told.changes))
         if not told.changes or told.key == key:
             return ids, True
-        ids.update(_ids(told.changes))
         key = told.key
     return ids, False
 

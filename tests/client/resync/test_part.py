@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -38,11 +39,28 @@ def test_which_folders_are_meant(names: tuple[str, ...], expected: list[str]) ->
 
 
 @pytest.mark.parametrize(
-    ("name", "says"), [("Nowhere", "no folder 'Nowhere'"), ("Projects", "Archive/Projects, Inbox/Projects")]
+    ("name", "says"),
+    [
+        ("Projects", "Archive/Projects, Inbox/Projects"),
+        ("Project", "no folder 'Project'; did you mean 'Archive/Projects' or 'Inbox/Projects'?"),
+        ("INBOX/projects/old", "did you mean 'Inbox/Projects/Old' or 'Inbox/Projects'"),
+        (
+            "Nowhere",
+            "no folder 'Nowhere'; there are 'Archive/Projects', 'Inbox', 'Inbox/Projects', 'Inbox/Projects/Old', 'Inbo",
+        ),
+    ],
 )
 def test_what_is_not_clear_is_said(name: str, says: str) -> None:
-    with pytest.raises(BadSettings, match=says):
+    with pytest.raises(BadSettings, match=re.escape(says)):
         chosen((name,), KNOWN, TREE)
+
+
+def test_of_many_folders_some_are_named() -> None:
+    many = [Folder(str(each), "", f"{each:02}", "mail") for each in range(13)]
+    with pytest.raises(BadSettings, match=r"there are '00', .*, '09' and 3 more"):
+        chosen(("Nowhere",), many, {})
+    with pytest.raises(BadSettings, match="there are none"):
+        chosen(("Nowhere",), [], {})
 
 
 async def part(folder: Path, mailbox: Mailbox, *facts: Any) -> tuple[set[str], str | None, list[Event]]:

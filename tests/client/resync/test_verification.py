@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+from asyncio import timeout
+from collections.abc import AsyncIterator
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +17,7 @@ import pytest
 from kerio_resync.cache.facts import Apply, Forget, PutItems, Want
 from kerio_resync.cache.store import Store
 from kerio_resync.errors import BadCredentials, KeyExpired, ServerNonsense, TooLarge
-from kerio_resync.events import Event, Notice
+from kerio_resync.events import Event, Notice, Progress
 from kerio_resync.model import Change, Changes, Details, Folder, Item, Listed, Piece
 from kerio_resync.resync.verification import verdict_of
 from kerio_resync.resync.verify import Verdict
@@ -168,14 +170,14 @@ def test_a_killed_repair_is_gone_on_with(world: World) -> None:
 # with a mailbox that answers as told
 
 
-def there(*folders: Folder) -> tuple[Folder, ...]:
-    return tuple(replace(each, count=2) if each.id == "inbox" else each for each in (*FOLDERS.folders, *folders))
+def there(count: int = 2, *folders: Folder) -> tuple[Folder, ...]:
+    return tuple(replace(each, count=count) if each.id == "inbox" else each for each in (*FOLDERS.folders, *folders))
 
 
-def with_file() -> Item:
-    file = attachment("x")
-    payload = orjson.dumps({"id": "a", "attachments": [{"id": file.id, "name": file.name, "url": file.url}]})
-    return mail("a", attached=(file,))._replace(payload=payload)
+def with_file(name: str = "a") -> Item:
+    file = attachment(f"of-{name}")
+    payload = orjson.dumps({"id": name, "attachments": [{"id": file.id, "name": file.name, "url": file.url}]})
+    return mail(name, attached=(file,))._replace(payload=payload)
 
 
 async def looked(folder: Path, mailbox: Mailbox, *facts: Any, **how: bool) -> Verdict:
@@ -190,14 +192,14 @@ def holding(**answers: list[Any]) -> Mailbox:
 
 async def test_folders_inside_themselves_are_named(tmp_path: Path) -> None:
     mailbox = holding()
-    mailbox.there = there(Folder("ring", "ring", "Ring", "mail"))
+    mailbox.there = there(2, Folder("ring", "ring", "Ring", "mail"))
     found = await looked(tmp_path, mailbox, repair=True)
     assert (found.differences, found.repaired) == (("folder ring is inside itself on the server",), 0)
 
 
 async def test_a_folder_that_is_new_since_is_no_difference(tmp_path: Path) -> None:
     mailbox = holding(changes=[Changes((Change("created", "new", "root", is_folder=True),), "k2")])
-    mailbox.there = there(Folder("new", "root", "New", "mail"))
+    mailbox.there = there(2, Folder("new", "root", "New", "mail"))
     assert (await looked(tmp_path, mailbox)).ok
 
 
@@ -266,8 +268,48 @@ async def test_contents_are_compared(tmp_path: Path, download: Any, same: bool) 
 
 
 async def test_credentials_that_end_meanwhile_end_it(tmp_path: Path) -> None:
-    with pytest.raises(BadCredentials):
+    with pytest.raises(ExceptionGroup) as caught:
         await looked(tmp_path, holding(download=[BadCredentials("no")]), deep=True)
+    assert caught.group_contains(BadCredentials)
+
+
+async def test_contents_are_fetched_several_at_once(tmp_path: Path) -> None:
+    together = asyncio.Barrier(4)
+
+    class Waiting(Mailbox):
+        async def download(self, *args: Any, **how: Any) -> AsyncIterator[Piece]:
+            await together.wait()
+            yield Piece(0, b"12345")
+
+    mails = [with_file(str(each)) for each in range(4)]
+    held = [PutItems(tuple(mails)), *(fact for each in range(4) for fact in whole(each + 1, b"12345")), Apply("k")]
+    async with running(tmp_path, Waiting({each.id: each for each in mails}, there(4)), *held) as run, timeout(30):
+        assert (await verdict_of(run, deep=True, repair=False)).ok
+
+
+@pytest.mark.parametrize("deep", [False, True])
+def test_progress_ends_with_everything_that_was_compared(world: World, deep: bool) -> None:
+    events: list[Event] = []
+    assert world.verify(events.append, deep=deep) == "done"
+    assert world.verdict is not None
+    ticks = [each for each in events if isinstance(each, Progress)]
+    assert [each.items_done for each in ticks] == sorted(each.items_done for each in ticks)
+    last = ticks[-1]
+    assert last.items_done == last.items_total == world.verdict.checked
+    assert (last.attachments_done == last.attachments_total > 0) == deep
+    assert (last.bytes_done == last.bytes_total > 0) == deep
+    if deep:
+        assert ticks[0].bytes_total > last.bytes_total / 2, "how much there is is said at once"
+
+
+async def test_what_is_not_compared_is_not_counted(tmp_path: Path) -> None:
+    heard: list[Event] = []
+    held = (PutItems((with_file(), mail("b"), mail("w", folder="work"))), *whole(1, b"12345"), Apply("k"))
+    mailbox = Mailbox({"b": mail("b")}, tuple(each for each in there(1) if each.id != "work"))
+    async with running(tmp_path, mailbox, *held, heard=heard) as run:
+        await verdict_of(run, deep=True, repair=False)
+    last = [each for each in heard if isinstance(each, Progress)][-1]
+    assert (last.items_done, last.items_total, last.attachments_total) == (1, 1, 0)
 
 
 async def test_a_key_that_is_too_old_is_said(tmp_path: Path) -> None:

@@ -102,6 +102,12 @@ async def test_what_the_server_says_has_changed(tmp_path: Path) -> None:
         assert await explained(run.mailbox, run.store) == ({"n", "o", "d", "f", "parent"}, True)
 
 
+async def test_changes_told_with_the_same_key_count(tmp_path: Path) -> None:
+    feed = [Changes((Change("deleted", "d", "inbox"),), "k1")]
+    async with running(tmp_path, Mailbox(answers={"changes": feed}), KEY, FOLDERS) as run:
+        assert await explained(run.mailbox, run.store) == ({"d"}, True)
+
+
 async def test_a_server_that_can_not_tell_what_has_changed(tmp_path: Path) -> None:
     mailbox = Mailbox()
     async with running(tmp_path, mailbox) as run:
