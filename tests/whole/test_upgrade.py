@@ -281,3 +281,15 @@ async def test_estimate_measures_both_ways_and_leaves_nothing(server: Server, tm
     ended = await run("--profile", str(told.profile), "estimate")
     assert ended.code == 0
     assert "without a server, a user and a password" in ended.out
+
+
+async def test_where_nothing_can_be_measured_there_is_no_notice(tmp_path: Path) -> None:
+    (tmp_path / "cache.db").write_bytes(b"no database")
+    ended = await run("--profile", str(tmp_path), "estimate")
+    assert (ended.code, ended.out.splitlines()) == (
+        0,
+        [
+            "Local upgrade: it can't be done (damaged).",
+            "Rebuild from the server: it can't be said without a server, a user and a password.",
+        ],
+    )

@@ -64,7 +64,8 @@ class Estimate:
     def lines(self, size: Callable[[float], str], span: Callable[[float], str]) -> list[str]:
         """For people; `size` turns bytes into words, `span` seconds."""
         measured = [*self._upgrade_lines(size, span), *self._rebuild_lines(size, span)]
-        return [*measured, "", "A notice to send:", "", *self.notice().splitlines()]
+        notice = self.notice().splitlines()
+        return [*measured, *(["", "A notice to send:", "", *notice] if notice else [])]
 
     def _upgrade_lines(self, size: Callable[[float], str], span: Callable[[float], str]) -> list[str]:
         if self.upgrade is None:
@@ -86,12 +87,10 @@ class Estimate:
         ]
 
     def notice(self) -> str:
-        """What users can be told; WHEN is for the sender to fill in."""
-        longest = max((each.high for each in (self.upgrade, self.rebuild) if each is not None), default=None)
-        if longest is None:
-            return "The mail program's database is up to date; nothing has to be done."
+        """What users can be told; WHEN is for the sender to fill in. '' where nothing was measured."""
         usual = self.upgrade or self.rebuild
-        assert usual is not None
+        if usual is None:
+            return ""
         lines = [
             "Dear colleagues,",
             "",
@@ -99,9 +98,8 @@ class Estimate:
             f" {_rounded(usual.seconds)}; please let it finish, and do not switch the computer off.",
         ]
         if self.upgrade and self.rebuild:
-            lines.append(
-                f"Should the database have to be fetched from the server again, it takes up to {_rounded(longest)}."
-            )
+            longest = _rounded(max(self.upgrade.high, self.rebuild.high))
+            lines.append(f"Should the database have to be fetched from the server again, it takes up to {longest}.")
         lines.append(
             "Meanwhile you can read and write mail as usual in the webmail. Nothing is lost: no mail, no draft."
         )
