@@ -6,7 +6,6 @@ are kept, the rest is listed when it is its turn.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterable
 from contextlib import aclosing
 from dataclasses import dataclass, field
@@ -14,11 +13,11 @@ from dataclasses import dataclass, field
 from kerio_resync.errors import FolderDenied, ItemGone, ServerNonsense
 from kerio_resync.model import Folder, Listed
 from kerio_resync.resync.listing import Position, list_folder
+from kerio_resync.resync.together import together
 from kerio_resync.server.mailbox import Mailbox
 from kerio_resync.settings import Settings
 
 ROOM = 50_000  # rows
-WORKERS = 8  # folders listed at once
 
 
 @dataclass(slots=True)
@@ -43,7 +42,6 @@ class Ahead:
 async def list_ahead(mailbox: Mailbox, settings: Settings) -> Ahead:
     """Raises what ends a run. A folder that can't be listed is not among the lists."""
     ahead, room = Ahead(), ROOM
-    todo: list[Folder] = []
 
     async def begin(folder: Folder) -> None:
         nonlocal room
@@ -57,20 +55,18 @@ async def list_ahead(mailbox: Mailbox, settings: Settings) -> Ahead:
                     break
         ahead.lists[folder.id] = begun
 
-    async def work() -> None:
-        while todo and room > 0:
+    async def begin_if_there_is_room(folder: Folder) -> None:
+        if room > 0:
             try:
-                await begin(todo.pop(0))
+                await begin(folder)
             except (ItemGone, FolderDenied, ServerNonsense) as error:
                 if isinstance(error, ServerNonsense) and error.scope != "folder":
                     raise
 
     ahead.key = await mailbox.key()
     told = await mailbox.folders(shared=settings.shared, public=settings.public)
-    todo += longest_first(each for each in told if each.kind and each.readable)
-    async with asyncio.TaskGroup() as group:
-        for _ in range(WORKERS):
-            group.create_task(work())
+    todo = longest_first(each for each in told if each.kind and each.readable)
+    await together(todo, begin_if_there_is_room)
     return ahead
 
 

@@ -16,6 +16,7 @@ from kerio_resync.model import Folder
 from kerio_resync.resync.details import put_items
 from kerio_resync.resync.listing import Position, list_folder
 from kerio_resync.resync.run import Run
+from kerio_resync.resync.together import together
 from kerio_resync.server.room import kept
 
 WHOLE_SHARE = 5  # a page of whole items asks for this much fewer than a page of ids
@@ -90,8 +91,7 @@ async def list_new_folders(run: Run) -> None:
     """Asks for the folders once more, and lists those that are new."""
     new = await refresh_folders(run)
     run.meter.folders_found(len(new))
-    for folder in new:
-        await list_into(run, folder, Position())
+    await together(new, lambda folder: list_into(run, folder, Position()))
 
 
 async def list_into(run: Run, folder: Folder, position: Position) -> None:

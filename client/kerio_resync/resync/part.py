@@ -21,6 +21,7 @@ from kerio_resync.resync.folders import mirrored, or_left_out, refresh_folders
 from kerio_resync.resync.listing import Position, list_folder
 from kerio_resync.resync.run import Run
 from kerio_resync.resync.settle import bring_up_to_date
+from kerio_resync.resync.together import together
 from kerio_resync.resync.verify import new_round
 
 NAMED: Final = 10  # folders told to somebody who names none of them
@@ -52,7 +53,7 @@ def _offer(name: str, there: Iterable[str]) -> str:
     called = {path: (path.casefold(), path.rpartition("/")[2].casefold()) for path in sorted(there)}
     near = get_close_matches(name.casefold(), list({text: None for both in called.values() for text in both}))
     if meant := dict.fromkeys(path for text in near for path, both in called.items() if text in both):
-        return f"did you mean {' or '.join(map(repr, list(meant)[:NAMED]))}?"
+        return f"perhaps {' or '.join(map(repr, list(meant)[:NAMED]))} is meant"
     more = f" and {len(called) - NAMED} more" if len(called) > NAMED else ""
     return f"there are {', '.join(map(repr, list(called)[:NAMED])) or 'none'}{more}"
 
@@ -65,11 +66,15 @@ async def rebuild_part(run: Run) -> None:
     round_ = await _begin(run, folders)
     todo = {row.folder.id: row for row in await run.store.folders() if not row.listed}
     run.meter.tally.folders_total = len(folders)
-    for folder in folders:
+
+    async def list_again(folder: Folder) -> None:
         if folder.id in todo:
             async with or_left_out(run, folder):
                 await _want_all(run, folder, Position.from_bytes(todo[folder.id].position), round_)
         run.meter.tally.folders_done += 1
+
+    with run.meter.only_lists():
+        await together(folders, list_again)
     await drain(run)
     await bring_up_to_date(run)
     await run.store.put(SetMeta(UNDER_WAY, ""))

@@ -9,7 +9,8 @@ come over the rate of the last seconds. Pure: every method takes the time; `Mete
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -110,6 +111,7 @@ class Meter:
         self._marks: deque[tuple[float, float, int]] = deque()
         self._paces: deque[tuple[float, float, int]] = deque()
         self._foretells = False
+        self._only_lists = False
         self._unlisted: dict[str, tuple[int, int]] = {}
 
     def expect(self, folder_id: str, count: int, size: int) -> None:
@@ -136,6 +138,17 @@ class Meter:
         self.tally.items_total += len(rows)
         for row in rows:
             self._pend(row.size, row.has_attachment, +1)
+
+    @contextmanager
+    def only_lists(self) -> Iterator[None]:
+        """Nothing but lists comes meanwhile: their pace says nothing about how contents will come."""
+        self._only_lists = True
+        try:
+            yield
+        finally:
+            self._only_lists = False
+            self._marks.clear()
+            self._paces.clear()
 
     def folders_found(self, count: int) -> None:
         """So many folders more are to be listed than were known of at first."""
@@ -240,7 +253,7 @@ class Meter:
         while len(paces) > 1 and paces[1][0] <= moment - SHORTEST:
             paces.popleft()
         before, bytes_before, in_flight = paces[0]
-        if moment - before < SHORTEST:
+        if self._only_lists or moment - before < SHORTEST:
             return False
         come = tally.bytes_done - tally.bytes_kept
         if come >= EARLY * (come + sum(tally.ahead())):

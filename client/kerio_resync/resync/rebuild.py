@@ -49,11 +49,11 @@ from kerio_resync.resync.replay import TO_REPLAY, Replayed, bring_in, replay
 from kerio_resync.resync.report import Report
 from kerio_resync.resync.run import Run
 from kerio_resync.resync.settle import bring_up_to_date, must_hold, settle
+from kerio_resync.resync.together import together
 from kerio_resync.server.kerio import KerioMailbox
 from kerio_resync.server.mailbox import Mailbox
 from kerio_resync.settings import Settings
 
-LISTERS = 8  # folders listed at once; each one in order
 RESERVE = 64 * 1024 * 1024  # bytes to leave free
 OVERHEAD = 1.15  # a database's size over what it holds
 
@@ -200,17 +200,13 @@ async def _fetch(run: Run, todo: list[str]) -> None:
         folder = run.folders[each]
         share = max(0.0, 1 - positions[each].seen / folder.count) if folder.count else 0.0
         run.meter.expect(each, int(folder.count * share), int(folder.size * share))
-    queue = list(todo)
 
     async def list_folders() -> None:
         with run.details.source(), run.contents.source():
-            while queue:
-                each = queue.pop(0)
-                await list_into(run, run.folders[each], positions[each])
+            await together(todo, lambda each: list_into(run, run.folders[each], positions[each]))
 
     async with asyncio.TaskGroup() as group:
-        for _ in range(LISTERS):
-            group.create_task(list_folders())
+        group.create_task(list_folders())
         for _ in range(WORKERS):
             group.create_task(fetch_details(run))
             group.create_task(fetch_contents(run))

@@ -50,7 +50,8 @@ class Check:
         todo = [each for each in mirrored(told) if each.id in known]
         if contents is None:
             run.meter.tally.items_total += sum(each.count for each in todo)
-        unlisted = await compare_folders(run, todo, self._take)
+        with run.meter.only_lists():
+            unlisted = await compare_folders(run, todo, self._take)
         await self._find_unfetched()
         if contents is not None:
             self.found += await contents.compare()

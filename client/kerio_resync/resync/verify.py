@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -20,11 +19,11 @@ from kerio_resync.resync.catchup import ROUNDS, SYNC_KEY
 from kerio_resync.resync.folders import mirrored
 from kerio_resync.resync.listing import list_folder
 from kerio_resync.resync.run import Run
+from kerio_resync.resync.together import together
 from kerio_resync.server.items import digest as digest_struct
 from kerio_resync.server.mailbox import Mailbox
 
 ROUND = "round"  # meta: the number of the last comparison
-WORKERS = 8
 NAMED = 1000  # differences named one by one; beyond that they are only counted
 
 
@@ -67,23 +66,18 @@ async def compare_folders(
     """Lists folders, several at once, and gives to `take`, page by page, how many rows were compared and which of them
     disagree. Returns, by id, those that could not be listed: they went or were closed to us meanwhile, or never end."""
     round_ = await new_round(run.store)
-    todo = longest_first(folders)
     unlisted: dict[str, ResyncError] = {}
 
-    async def work() -> None:
-        while todo:
-            folder = todo.pop(0)
-            try:
-                async for rows, found in _compare_folder(run, folder, round_):
-                    await take(folder, rows, found)
-            except (ItemGone, FolderDenied, ServerNonsense) as error:
-                if isinstance(error, ServerNonsense) and error.scope != "folder":
-                    raise
-                unlisted[folder.id] = error
+    async def compare(folder: Folder) -> None:
+        try:
+            async for rows, found in _compare_folder(run, folder, round_):
+                await take(folder, rows, found)
+        except (ItemGone, FolderDenied, ServerNonsense) as error:
+            if isinstance(error, ServerNonsense) and error.scope != "folder":
+                raise
+            unlisted[folder.id] = error
 
-    async with asyncio.TaskGroup() as group:
-        for _ in range(WORKERS):
-            group.create_task(work())
+    await together(longest_first(folders), compare)
     return unlisted
 
 

@@ -22,8 +22,9 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from kerio_resync.events import Event, Progress
-from kerio_resync.resync.rebuild import LISTERS, rebuild
+from kerio_resync.resync.rebuild import rebuild
 from kerio_resync.resync.report import Report
+from kerio_resync.resync.together import LISTERS
 from kerio_resync.server.mailbox import Mailbox
 from kerio_resync.server.transport import Request, Response, Transport
 from kerio_resync.settings import Settings

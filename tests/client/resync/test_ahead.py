@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from kerio_resync.errors import FolderDenied, ServerNonsense, Unreachable
-from kerio_resync.resync import ahead
+from kerio_resync.resync import ahead, together
 from kerio_resync.resync.ahead import Ahead, Begun, list_ahead, longest_first
 from kerio_resync.resync.listing import Position
 from kerio_resync.settings import Settings
@@ -51,7 +51,7 @@ async def test_a_list_is_handed_out_once() -> None:
 
 async def test_what_does_not_fit_is_listed_later(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ahead, "ROOM", 5)
-    monkeypatch.setattr(ahead, "WORKERS", 1)
+    monkeypatch.setattr(together, "LISTERS", 1)
     found = await listed(holding())
     assert set(found.lists) == {"inbox"}
     begun = found.take("inbox")

@@ -130,6 +130,25 @@ def test_after_a_tenth_it_is_said_however_it_grows() -> None:
     assert watch.told.seconds_left is not None
 
 
+def test_nothing_is_said_while_only_lists_come() -> None:
+    watch = begun(1_000_000)
+
+    def lists_come(seconds: float) -> None:
+        for _ in range(int(seconds / 0.1)):
+            watch.now += 0.1
+            watch.wire_bytes += 500
+            watch.meter.tell()
+
+    with watch.meter.only_lists():
+        lists_come(5.0)
+        assert watch.told is not None
+        assert watch.told.seconds_left is None
+    watch.come(1.0, 100_000)
+    assert watch.told.seconds_left is None
+    watch.come(2.0, 100_000)
+    assert watch.told.seconds_left == pytest.approx(7, rel=0.1)
+
+
 def test_what_an_earlier_run_fetched_is_no_part_of_that_tenth() -> None:
     watch = begun(0)
     watch.meter.resume(
