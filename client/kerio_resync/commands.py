@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -67,7 +68,7 @@ def watch_verify(settings: Settings, view: View, *, deep: bool = False, repair: 
         settings,
         lambda listen: kerio_resync.verify(settings, listen, deep=deep, repair=repair),
         lambda verdict: (Exit.DONE if verdict.ok else Exit.UNVERIFIED, verdict.as_json()),
-        words.summary_of_verify,
+        partial(words.summary_of_verify, repair=repair),
     )
 
 

@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 _NAMED = 10  # how many of what was left out are named
+_DIFFERS = "Run `kerio-resync verify --repair` to fetch what differs."
+_LEFT = "What is left could not be repaired in the cache: run `kerio-resync rebuild`."
 
 
 def printable(text: str) -> str:
@@ -81,8 +83,8 @@ def _fetched(report: Mapping[str, Any]) -> str:
     return ", ".join(parts) + "."
 
 
-def summary_of_verify(verdict: Mapping[str, Any]) -> list[str]:
-    """The Verdict in sentences."""
+def summary_of_verify(verdict: Mapping[str, Any], *, repair: bool = False) -> list[str]:
+    """The Verdict in sentences; `repair`: that was tried already."""
     count, repaired = verdict["count"], verdict["repaired"]
     found = many(count, "difference") if count else "no difference"
     mended = f", {repaired:,} repaired" if repaired else ""
@@ -90,6 +92,7 @@ def summary_of_verify(verdict: Mapping[str, Any]) -> list[str]:
     return [
         f"Compared {compared} with the server: {found}{mended}.",
         *_named("Differences", [str(line) for line in verdict["differences"]], count),
+        *([] if verdict["ok"] else [_LEFT if repair else _DIFFERS]),
     ]
 
 

@@ -109,7 +109,10 @@ def test_the_summary_of_a_verification() -> None:
         "  missing mail x",
     ]
     many = {"checked": 9, "differences": tuple("abcdefghijkl"), "count": 5000, "repaired": 0, "ok": False}
-    assert words.summary_of_verify(many)[-1] == "  and 4,990 more"
+    *_, more, advice = words.summary_of_verify(many)
+    assert (more, advice) == ("  and 4,990 more", "Run `kerio-resync verify --repair` to fetch what differs.")
+    *_, more, advice = words.summary_of_verify(many, repair=True)
+    assert (more, advice.rpartition(":")[2]) == ("  and 4,990 more", " run `kerio-resync rebuild`.")
 
 
 FILE: dict[str, Any] = {

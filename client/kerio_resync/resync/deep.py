@@ -35,7 +35,7 @@ BATCH: Final = 100  # items, fewer of large ones
 @dataclass(slots=True)
 class Contents:
     """One comparison under way, of all items in folders that the server names, or of those named in `only`. The run's
-    meter is told of each; without `only` also, before, of how much there is."""
+    meter is told of each."""
 
     run: Run
     only: Collection[str] | None = None
@@ -61,6 +61,9 @@ class Contents:
 
     async def expect(self) -> None:
         """Tells the meter how much there is."""
+        if self.only is not None:
+            self.run.meter.tally.items_total = len(self.only)
+            return
         held = await self.run.store.totals()
         self.run.meter.resume(
             items=0, attachments=0, attachments_wanted=held.attachments - held.attachments_wanted, stored=0,
@@ -77,10 +80,11 @@ class Contents:
                 yield [row for row in asked if row.kind == kind]
 
     def _is_asked(self, row: StoredItem) -> bool:
-        if row.folder_id not in self.run.folders:
+        asked = self.only is None or row.id in self.only
+        if asked and row.folder_id not in self.run.folders:
             self._passed(row)
             return False
-        return self.only is None or row.id in self.only
+        return asked
 
     async def _compare_batch(self, rows: Sequence[StoredItem]) -> None:
         """`rows`: all of one kind."""
@@ -110,9 +114,9 @@ class Contents:
 
     def _passed(self, row: StoredItem) -> None:
         """It is not compared after all."""
-        if self.only is None:
-            self.run.meter.dropped(row.size, has_attachment=False)
-            self.run.meter.tally.attachments_total -= sum(each.sha256 is not None for each in row.attachments)
+        tally = self.run.meter.tally
+        self.run.meter.dropped(row.size, has_attachment=False)
+        tally.attachments_total = max(0, tally.attachments_total - sum(bool(each.sha256) for each in row.attachments))
 
     def _differs(self, what: str, row: StoredItem) -> None:
         folder = self.run.folders[row.folder_id]

@@ -150,6 +150,14 @@ class Meter:
             self._marks.clear()
             self._paces.clear()
 
+    def anew(self) -> None:
+        """What is counted from now on is other work."""
+        self.tally = Tally()
+        self._unlisted.clear()
+        self._marks.clear()
+        self._paces.clear()
+        self._foretells = False
+
     def folders_found(self, count: int) -> None:
         """So many folders more are to be listed than were known of at first."""
         self.tally.folders_total += count

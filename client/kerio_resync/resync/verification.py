@@ -36,8 +36,9 @@ class Check:
     async def look(self) -> None:
         run = self.run
         run.listen(PhaseChanged("verify"))
+        run.meter.anew()
         contents = Contents(run, self.only) if self.deep else None
-        if contents is not None and self.only is None:
+        if contents is not None:
             await contents.expect()
         damaged = await run.store.check()
         for damage in damaged:
