@@ -50,11 +50,11 @@ class Rescued:
         """For people; () if there is nothing to say."""
         found = []
         if self.changes:
-            found.append(f"{self.changes} local changes that were not sent yet were taken over.")
+            found.append(f"Local changes that were not sent yet, taken over: {self.changes:,}.")
         if self.items:
-            found.append(f"{self.items} items of the local folder Conflicts were taken over.")
+            found.append(f"Items of the local folder Conflicts, taken over: {self.items:,}.")
         if self.unreadable:
-            found.append(f"{self.unreadable} local changes or items of the old cache can't be read any more.")
+            found.append(f"Local changes and items of the old cache that can't be read any more: {self.unreadable:,}.")
         if self.uncounted:
             found.append(f"The old cache is damaged; how many local changes were in it can't be told ({self.why}).")
         if self.aside:

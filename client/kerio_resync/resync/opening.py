@@ -57,7 +57,7 @@ async def open_next(settings: Settings, identity: Identity, listen: Listener, ma
         copied, ahead = await _copy(settings, identity, mailbox)
         if copied is not None:
             if copied.damaged:
-                listen(Notice(f"The old cache is damaged; {copied.items:,} items that still stand in it were read."))
+                listen(Notice(f"The old cache is damaged; items that could be read from it: {copied.items:,}."))
             return Opened(await Store.open(path, sound=copied.as_checked), ahead=ahead)
     return Opened(await Store.create(path, identity))
 

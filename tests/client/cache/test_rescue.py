@@ -56,7 +56,7 @@ async def test_every_kind_of_change_comes_over_whole_and_once(tmp_path: Path) ->
     assert (first, again) == (Rescued(changes=6), Rescued(known=6))
     assert await contents(new) == before
     assert await new.check() == ()
-    assert first.sentences() == ("6 local changes that were not sent yet were taken over.",)
+    assert first.sentences() == ("Local changes that were not sent yet, taken over: 6.",)
     assert again.sentences() == ()
     await new.close()
 
@@ -101,7 +101,7 @@ async def test_the_folder_conflicts_comes_over(tmp_path: Path) -> None:
     for items in (1, 0):
         found = await rescue(tmp_path / "old.db", new)
         assert (found.items, found.unreadable) == (items, 0)
-        assert ("1 items of the local folder Conflicts were taken over." in found.sentences()) == bool(items)
+        assert ("Items of the local folder Conflicts, taken over: 1." in found.sentences()) == bool(items)
     assert await new.check() == ()
     await new.close()
     assert rows(tmp_path / "new.db", "SELECT folder, summary, id FROM event") == [
