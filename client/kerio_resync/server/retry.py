@@ -32,6 +32,7 @@ T = TypeVar("T")
 
 NONSENSE = 4  # times that nonsense is heard
 SESSIONS = 5  # sessions that may die under one call
+GRAIN = 0.01  # seconds of patience that are none: timers are no finer, and to wait for less is not to wait
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +92,7 @@ def verdict(error: BaseException, at: Situation) -> float | None:
         case _:
             return None
     left = at.patience - at.elapsed
-    return min(wait, left) if left > 0 else None
+    return min(wait, left) if left > GRAIN else None
 
 
 @dataclass(slots=True)

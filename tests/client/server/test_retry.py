@@ -37,6 +37,8 @@ ONCE = Situation(idempotent=False)
         (Unreachable("x"), Situation(seen=3), 2.0),
         (Unreachable("x"), Situation(seen=50), 15.0),
         (Unreachable("x"), Situation(seen=3, elapsed=599.5), 0.5),  # not beyond patience
+        (Unreachable("x"), Situation(seen=3, elapsed=599.999), None),  # a timer may be early by that: no storm of calls
+        (Unreachable("x"), Situation(seen=3, elapsed=19.999999999999996, patience=20.0), None),
         (Unreachable("x"), Situation(elapsed=600.0), None),
         (Unreachable("x"), Situation(patience=0.0), None),
         (Untrusted("x"), FIRST, None),
