@@ -10,9 +10,9 @@ from collections.abc import Iterable
 from contextlib import aclosing
 from dataclasses import dataclass, field
 
-from kerio_resync.errors import FolderDenied, ItemGone, ServerNonsense
+from kerio_resync.errors import ResyncError
 from kerio_resync.model import Folder, Listed
-from kerio_resync.resync.listing import Position, list_folder
+from kerio_resync.resync.listing import Position, list_folder, of_this_list_alone
 from kerio_resync.resync.together import together
 from kerio_resync.server.mailbox import Mailbox
 from kerio_resync.settings import Settings
@@ -59,8 +59,8 @@ async def list_ahead(mailbox: Mailbox, settings: Settings) -> Ahead:
         if room > 0:
             try:
                 await begin(folder)
-            except (ItemGone, FolderDenied, ServerNonsense) as error:
-                if isinstance(error, ServerNonsense) and error.scope != "folder":
+            except ResyncError as error:
+                if not of_this_list_alone(error):
                     raise
 
     ahead.key = await mailbox.key()

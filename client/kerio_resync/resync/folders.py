@@ -10,11 +10,11 @@ from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 
 from kerio_resync.cache.facts import PutPage, SetFolders
-from kerio_resync.errors import FolderDenied, ItemGone, ServerNonsense
+from kerio_resync.errors import ResyncError, ServerNonsense
 from kerio_resync.events import FolderDone
 from kerio_resync.model import Folder
 from kerio_resync.resync.details import put_items
-from kerio_resync.resync.listing import Position, list_folder
+from kerio_resync.resync.listing import Position, list_folder, of_this_list_alone
 from kerio_resync.resync.run import Run
 from kerio_resync.resync.together import together
 from kerio_resync.server.room import kept
@@ -117,8 +117,8 @@ async def or_left_out(run: Run, folder: Folder) -> AsyncIterator[None]:
     catch-up removes it if it is gone."""
     try:
         yield
-    except (FolderDenied, ItemGone, ServerNonsense) as error:
-        if isinstance(error, ServerNonsense) and error.scope != "folder":
+    except ResyncError as error:
+        if not of_this_list_alone(error):
             raise
         await run.skip("folder", folder.id, f"{folder.name!r}: {str(error) or type(error).__name__}")
 

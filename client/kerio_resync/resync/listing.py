@@ -17,7 +17,7 @@ import json
 from collections.abc import AsyncGenerator
 from dataclasses import asdict, dataclass, replace
 
-from kerio_resync.errors import ServerNonsense
+from kerio_resync.errors import FolderDenied, ItemGone, ResyncError, ServerNonsense
 from kerio_resync.model import Folder, Listed, Page
 from kerio_resync.server.mailbox import Mailbox
 
@@ -102,6 +102,14 @@ def _lap(position: Position, fresh: list[str], *, over: bool) -> tuple[str, int]
     if fresh and not position.laps and (not position.mark or not pages & (pages - 1)):
         return fresh[-1], 0
     return position.mark, position.laps
+
+
+def of_this_list_alone(error: ResyncError) -> bool:
+    """Whether it says no more than that one folder can't be listed: it went, is closed to us, or its list makes no
+    sense."""
+    if isinstance(error, ServerNonsense):
+        return error.scope == "folder"
+    return isinstance(error, ItemGone | FolderDenied)
 
 
 def bound(folder: Folder, page: Page, position: Position, overlap: int) -> int:

@@ -147,16 +147,19 @@ class Meter:
             yield
         finally:
             self._only_lists = False
-            self._marks.clear()
-            self._paces.clear()
+            self._begin_pace()
 
     def anew(self) -> None:
         """What is counted from now on is other work."""
         self.tally = Tally()
         self._unlisted.clear()
+        self._foretells = False
+        self._begin_pace()
+
+    def _begin_pace(self) -> None:
+        """What came so far says nothing about what comes from now on."""
         self._marks.clear()
         self._paces.clear()
-        self._foretells = False
 
     def folders_found(self, count: int) -> None:
         """So many folders more are to be listed than were known of at first."""

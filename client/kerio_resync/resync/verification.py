@@ -50,7 +50,7 @@ class Check:
         known = {row.folder.id: row.folder for row in await run.store.folders()}
         todo = [each for each in mirrored(told) if each.id in known]
         if contents is None:
-            run.meter.tally.items_total += sum(each.count for each in todo)
+            run.meter.tally.items_total = sum(each.count for each in todo)
         with run.meter.only_lists():
             unlisted = await compare_folders(run, todo, self._take)
         await self._find_unfetched()

@@ -12,12 +12,12 @@ from typing import Any
 
 from kerio_resync.cache.facts import Forget, SetMeta, Want
 from kerio_resync.cache.store import Store
-from kerio_resync.errors import FolderDenied, ItemGone, KeyExpired, ResyncError, ServerNonsense
+from kerio_resync.errors import KeyExpired, ResyncError, ServerNonsense
 from kerio_resync.model import Change, Folder, Kind, Listed
 from kerio_resync.resync.ahead import longest_first
 from kerio_resync.resync.catchup import ROUNDS, SYNC_KEY
 from kerio_resync.resync.folders import mirrored
-from kerio_resync.resync.listing import list_folder
+from kerio_resync.resync.listing import list_folder, of_this_list_alone
 from kerio_resync.resync.run import Run
 from kerio_resync.resync.together import together
 from kerio_resync.server.items import digest as digest_struct
@@ -72,8 +72,8 @@ async def compare_folders(
         try:
             async for rows, found in _compare_folder(run, folder, round_):
                 await take(folder, rows, found)
-        except (ItemGone, FolderDenied, ServerNonsense) as error:
-            if isinstance(error, ServerNonsense) and error.scope != "folder":
+        except ResyncError as error:
+            if not of_this_list_alone(error):
                 raise
             unlisted[folder.id] = error
 

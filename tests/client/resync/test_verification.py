@@ -170,7 +170,7 @@ def test_a_killed_repair_is_gone_on_with(world: World) -> None:
 # with a mailbox that answers as told
 
 
-def there(count: int = 2, *folders: Folder) -> tuple[Folder, ...]:
+def there(*folders: Folder, count: int = 2) -> tuple[Folder, ...]:
     return tuple(replace(each, count=count) if each.id == "inbox" else each for each in (*FOLDERS.folders, *folders))
 
 
@@ -192,14 +192,14 @@ def holding(**answers: list[Any]) -> Mailbox:
 
 async def test_folders_inside_themselves_are_named(tmp_path: Path) -> None:
     mailbox = holding()
-    mailbox.there = there(2, Folder("ring", "ring", "Ring", "mail"))
+    mailbox.there = there(Folder("ring", "ring", "Ring", "mail"))
     found = await looked(tmp_path, mailbox, repair=True)
     assert (found.differences, found.repaired) == (("folder ring is inside itself on the server",), 0)
 
 
 async def test_a_folder_that_is_new_since_is_no_difference(tmp_path: Path) -> None:
     mailbox = holding(changes=[Changes((Change("created", "new", "root", is_folder=True),), "k2")])
-    mailbox.there = there(2, Folder("new", "root", "New", "mail"))
+    mailbox.there = there(Folder("new", "root", "New", "mail"))
     assert (await looked(tmp_path, mailbox)).ok
 
 
@@ -283,7 +283,7 @@ async def test_contents_are_fetched_several_at_once(tmp_path: Path) -> None:
 
     mails = [with_file(str(each)) for each in range(4)]
     held = [PutItems(tuple(mails)), *(fact for each in range(4) for fact in whole(each + 1, b"12345")), Apply("k")]
-    async with running(tmp_path, Waiting({each.id: each for each in mails}, there(4)), *held) as run, timeout(30):
+    async with running(tmp_path, Waiting({each.id: each for each in mails}, there(count=4)), *held) as run, timeout(30):
         assert (await verdict_of(run, deep=True, repair=False)).ok
 
 
@@ -305,7 +305,7 @@ def test_progress_ends_with_everything_that_was_compared(world: World, deep: boo
 async def test_what_is_not_compared_is_not_counted(tmp_path: Path) -> None:
     heard: list[Event] = []
     held = (PutItems((with_file(), mail("b"), mail("w", folder="work"))), *whole(1, b"12345"), Apply("k"))
-    mailbox = Mailbox({"b": mail("b")}, tuple(each for each in there(1) if each.id != "work"))
+    mailbox = Mailbox({"b": mail("b")}, tuple(each for each in there(count=1) if each.id != "work"))
     async with running(tmp_path, mailbox, *held, heard=heard) as run:
         await verdict_of(run, deep=True, repair=False)
     last = [each for each in heard if isinstance(each, Progress)][-1]
