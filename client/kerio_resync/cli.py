@@ -28,7 +28,8 @@ app = typer.Typer(
     epilog=(
         "Exit codes: 0 done, 1 error in kerio-resync itself, 2 usage or settings, 3 postponed, 4 server unreachable or"
         " overloaded (run again to go on), 5 credentials refused, 6 cache in use, 7 not enough room, 8 the server's"
-        " answers make no sense, 9 verification failed, 130 interrupted (run again to go on)."
+        " answers make no sense, 9 verification failed, 10 a rebuild is needed, 11 another account's cache,"
+        " 130 interrupted (run again to go on)."
     ),
     no_args_is_help=True,
     add_completion=False,

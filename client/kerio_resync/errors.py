@@ -11,7 +11,9 @@
     ├─ ServerNonsense               what it said doesn't fit
     ├─ VerificationFailed .differences
     └─ LocalTrouble
-       ├─ NotEnoughSpace .needed .available · CacheInUse · CacheDamaged · BadSettings
+       ├─ NotEnoughSpace .needed .available · CacheInUse · OtherAccount · NoCache · BadSettings
+       └─ CacheDamaged
+          └─ OtherFormat            sound perhaps, but not for this version
 
 Foreign exceptions are mapped at one border each (`server/transport.py`, `cache/`), with `from`. `explain` is the only
 place that turns an exception into a sentence and an exit code. No exception carries a password, a token or mail text.
@@ -38,6 +40,8 @@ class Exit(IntEnum):
     NO_ROOM = 7
     NONSENSE = 8
     UNVERIFIED = 9
+    REBUILD_NEEDED = 10
+    OTHER_ACCOUNT = 11
     INTERRUPTED = 130
 
 
@@ -158,8 +162,26 @@ class CacheInUse(LocalTrouble):
     exit = Exit.IN_USE
 
 
+class OtherAccount(LocalTrouble):
+    """The cache belongs to another account, or to another server, than the one that was asked for."""
+
+    exit = Exit.OTHER_ACCOUNT
+
+
+class NoCache(LocalTrouble):
+    """There is no cache yet to do this with."""
+
+    exit = Exit.REBUILD_NEEDED
+
+
 class CacheDamaged(LocalTrouble):
     """The database file can't be trusted or understood; the server still has everything but the pending changes."""
+
+    exit = Exit.REBUILD_NEEDED
+
+
+class OtherFormat(CacheDamaged):
+    """The database file is of a format that this version does not read. The file itself may be sound."""
 
 
 class BadSettings(LocalTrouble):
@@ -184,6 +206,7 @@ _SENTENCES: tuple[tuple[type[ResyncError], str], ...] = (
     ),
     (VerificationFailed, "Verification failed: {detail}. Run `kerio-resync verify --repair`."),
     (CacheInUse, "The cache is in use: {detail}. Close the mail program (or wait for the other run) and run again."),
+    (OtherFormat, "The local cache can't be used: {detail}. Run `kerio-resync rebuild`."),
     (CacheDamaged, "The local cache is damaged: {detail}. Run `kerio-resync rebuild`."),
 )
 

@@ -35,7 +35,14 @@ TABLE: list[tuple[BaseException, Exit, str]] = [
     ),
     (errors.NotEnoughSpace(available=0), Exit.NO_ROOM, "disk: 0 are free at the profile"),
     (errors.CacheInUse("by pid 7"), Exit.IN_USE, "in use: by pid 7."),
-    (errors.CacheDamaged("page 1"), Exit.USAGE, "damaged: page 1. Run `kerio-resync rebuild`."),
+    (errors.OtherAccount("the cache is another's"), Exit.OTHER_ACCOUNT, "The cache is another's."),
+    (errors.NoCache("there is none"), Exit.REBUILD_NEEDED, "There is none."),
+    (
+        errors.OtherFormat("its format is 7.0"),
+        Exit.REBUILD_NEEDED,
+        "can't be used: its format is 7.0. Run `kerio-resync rebuild`.",
+    ),
+    (errors.CacheDamaged("page 1"), Exit.REBUILD_NEEDED, "damaged: page 1. Run `kerio-resync rebuild`."),
     (errors.BadSettings("no user is named."), Exit.USAGE, "No user is named."),
     (errors.LocalTrouble("x"), Exit.USAGE, "X."),
     (errors.ResyncError("something"), Exit.UNFINISHED, "Something."),
@@ -96,4 +103,4 @@ def test_scope_and_whether_to_try_again(kind: type[ResyncError], scope: str, ret
 
 
 def test_the_codes_are_those_that_scripts_know() -> None:
-    assert [code.value for code in Exit] == [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 130]
+    assert [code.value for code in Exit] == [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 130]

@@ -114,7 +114,7 @@ async def test_damage_leads_to_a_rebuild_and_the_changes_arrive(server: Server, 
     told = await old_cache(server, tmp_path / "p")
     data = spoil(told.cache)
     ended = await run("--profile", str(told.profile), "upgrade", password=server.password)
-    assert ended.code == Exit.USAGE
+    assert ended.code == Exit.REBUILD_NEEDED
     assert "kerio-resync rebuild" in ended.err
     assert told.cache.read_bytes() == data
     with (told.profile / "profile.toml").open("a") as file:
@@ -147,7 +147,7 @@ async def test_a_newer_format_is_refused_with_its_own_words(tmp_path: Path) -> N
     (tmp_path / "cache.db").write_bytes(data)
     for words in (("upgrade",), ("start", "--", "touch", str(tmp_path / "ran"))):
         ended = await run("--profile", str(tmp_path), *words)
-        assert ended.code == Exit.USAGE
+        assert ended.code == Exit.REBUILD_NEEDED
         assert "a newer version of the program wrote it (format 7.9.0" in ended.err
     assert not (tmp_path / "ran").exists()
     assert (tmp_path / "cache.db").read_bytes() == data

@@ -63,7 +63,7 @@ class Step:
     def exit(self) -> Exit:
         if self.ready:
             return Exit.UNFINISHED if self.unfinished else Exit.DONE
-        return Exit.POSTPONED if self.action == "postpone" else Exit.USAGE
+        return Exit.POSTPONED if self.action == "postpone" else Exit.REBUILD_NEEDED
 
     def sentences(self, size: Callable[[float], str]) -> list[str]:
         """For people; `size` turns bytes into words."""

@@ -45,7 +45,7 @@ def test_every_combination(state: State) -> None:
         ("migrate", True, Exit.DONE),
         ("rebuild", True, Exit.DONE),
         ("postpone", False, Exit.POSTPONED),
-        ("offer", False, Exit.USAGE),
+        ("offer", False, Exit.REBUILD_NEEDED),
     ],
 )
 def test_exit_codes(action: str, done: bool, code: Exit) -> None:

@@ -48,8 +48,8 @@ async def test_changes_that_are_not_settled_do_not_keep_the_program_from_running
     ("step", "code"),
     [
         (Step("postpone", Facts("old")), Exit.POSTPONED),
-        (Step("offer", Facts("damaged")), Exit.USAGE),
-        (Step("migrate", Facts("old")), Exit.USAGE),
+        (Step("offer", Facts("damaged")), Exit.REBUILD_NEEDED),
+        (Step("migrate", Facts("old")), Exit.REBUILD_NEEDED),
     ],
 )
 def test_else_it_does_not_run(step: Step, code: Exit, tmp_path: Path) -> None:

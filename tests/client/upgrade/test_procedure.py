@@ -112,7 +112,7 @@ async def test_anything_else_leads_to_a_rebuild(state: str, at_once: bool, profi
     step = await run(profile, rebuild=rebuild, on_failure="rebuild" if at_once else "offer", listen=heard.append)
     assert rebuild.calls == at_once
     assert (step.action, step.done, step.ready) == (("rebuild", True, True) if at_once else ("offer", False, False))
-    assert step.exit is (Exit.DONE if at_once else Exit.USAGE)
+    assert step.exit is (Exit.DONE if at_once else Exit.REBUILD_NEEDED)
     assert any(isinstance(each, Notice) and step.reason in each.text for each in heard) == at_once
     assert (path.read_bytes() if path.exists() else b"") == before
     assert step.reason in " ".join(step.sentences(str)) or step.done
