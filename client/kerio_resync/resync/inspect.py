@@ -164,7 +164,7 @@ async def verify(
                 return await verdict_of(run, deep=deep, repair=repair)
             finally:
                 await store.close()
-    except* ResyncError as group:
+    except BaseExceptionGroup as group:
         raise single_error(group) from None
     finally:
         await mailbox.close()

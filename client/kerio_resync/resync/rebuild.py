@@ -94,21 +94,28 @@ async def rebuild(
                     await _build(run)
                 report = await _finish(run, started, opened.resumed)
                 return replace(report, skipped=(*report.skipped, *unstored))
-    except* ResyncError as group:
+    except BaseExceptionGroup as group:
         raise single_error(group) from None
     finally:
         await mailbox.close()
 
 
-def single_error(group: BaseExceptionGroup[ResyncError]) -> ResyncError:
-    """Of the errors that ended several tasks at once, the first that is not merely trouble."""
+def single_error(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The first error of a group that is not retryable; the group itself if it holds other errors than ours.
 
-    def flat(each: ResyncError | BaseExceptionGroup[ResyncError]) -> list[ResyncError]:
-        if isinstance(each, BaseExceptionGroup):
-            return [error for inner in each.exceptions for error in flat(inner)]
-        return [each]
-
-    return min(flat(group), key=lambda each: each.retryable)
+    The caller raises it from a plain `except`: Python 3.11.2 wraps what is raised within `except*` in a new group.
+    """
+    errors: list[ResyncError] = []
+    pending: list[BaseException] = [group]
+    while pending:
+        error = pending.pop(0)
+        if isinstance(error, BaseExceptionGroup):
+            pending[:0] = error.exceptions
+        elif isinstance(error, ResyncError):
+            errors.append(error)
+        else:
+            return group
+    return min(errors, key=lambda each: each.retryable)
 
 
 def prepare(settings: Settings) -> None:
@@ -129,10 +136,14 @@ async def _opened(settings: Settings, identity: Identity, listen: Listener, mail
     opened = await (open_live(settings) if settings.folders else open_next(settings, identity, listen, mailbox))
     try:
         yield opened
-    except* CacheDamaged:
-        await opened.store.close()
-        if not settings.folders:
-            give_up_next(settings)
+    except BaseException as error:
+        damaged = (
+            error.subgroup(CacheDamaged) if isinstance(error, BaseExceptionGroup) else isinstance(error, CacheDamaged)
+        )
+        if damaged:
+            await opened.store.close()
+            if not settings.folders:
+                give_up_next(settings)
         raise
     finally:
         await opened.store.close()

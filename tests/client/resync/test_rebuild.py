@@ -83,6 +83,26 @@ def test_of_several_errors_the_one_that_waiting_does_not_help() -> None:
     assert str(single_error(group)) == "c"
 
 
+def test_single_error_returns_the_group_if_one_error_is_not_ours() -> None:
+    group = ExceptionGroup("", [Unreachable("a"), ExceptionGroup("", [KeyError("b")])])
+    assert single_error(group) is group
+
+
+@pytest.mark.parametrize("grouped", [False, True], ids=["alone", "in a group"])
+async def test_rebuild_sets_a_damaged_file_aside_however_the_damage_is_raised(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, grouped: bool
+) -> None:
+    error: Exception = CacheDamaged("x")
+
+    async def damaged(*_: object) -> None:
+        raise ExceptionGroup("", [ExceptionGroup("", [error])]) if grouped else error
+
+    monkeypatch.setattr("kerio_resync.resync.rebuild._build", damaged)
+    with pytest.raises(CacheDamaged, match=r"^x$"):
+        await run(tmp_path, holding())
+    assert not settings(tmp_path).next_cache.exists()
+
+
 async def test_an_error_of_a_worker_comes_out_as_itself(tmp_path: Path) -> None:
     with pytest.raises(Unreachable, match=r"^gone$"):
         await run(tmp_path, holding("a", by_ids=[Unreachable("gone")]))
