@@ -36,13 +36,13 @@ def occurrence(event: dict[str, Any]) -> dict[str, Any]:
 
 
 @method("Occurrences.get")
-def get(call: Call) -> dict[str, Any]:
+async def get(call: Call) -> dict[str, Any]:
     server = call.server
     query = read(call.params["query"], "Occurrence", server.manners.page_limit)
-    events = select(server.store, "event", call.params["folderIds"], _EVERYTHING)
+    events = await select(server.store, "event", call.params["folderIds"], _EVERYTHING)
     every = {one["id"]: one for one in (occurrence(server.store.item(event_id)) for event_id in events)}
     test = matcher(query)
-    ids = arranged(((key, one) for key, one in every.items() if test(one)), query)
+    ids = arranged(((key, one) for key, one in every.items() if test(one, {})), query)
     page = [every[one] for one in ids[query.start : query.start + query.limit]]
     if query.fields is not None:
         page = [{field: one[field] for field in query.fields} for one in page]

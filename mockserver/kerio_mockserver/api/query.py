@@ -2,11 +2,14 @@
 
 A condition compares one member with a text: numbers as numbers, booleans as `true`/`false`/`1`/`0`, times as instants
 (a whole day is its midnight UTC), enumerations by their place in the reference, texts without regard to case; `Like`
-finds the text anywhere in the member, nested members included. `QUICKSEARCH`, which real clients use, is `Like` over
-the whole item. An order is steady: ties fall back to the item's id, whose last part counts as a number.
+finds the text anywhere in the member, nested members included. `QUICKSEARCH` and `FULLTEXT`, which real clients use,
+are `Like` over the whole item. An order is steady: ties fall back to the item's id, whose last part counts as a number.
 
-Open (chosen here): members that the reference does not name are refused with -32602, in `fields`, `conditions` and
-`orderBy` alike; no `combining` means `And`; a limit under -1 and a negative start are refused with -32602.
+Names in `fields` that the reference does not know are left out, as real servers do: clients ask for members of other
+versions. What a query costs is bounded: repeated conditions and columns count once, and there are at most 100.
+
+Open (chosen here): unknown members are refused with -32602 in `conditions` and `orderBy`; no `combining` means `And`; a
+limit under -1 and a negative start are refused with -32602.
 """
 
 from __future__ import annotations
@@ -20,8 +23,12 @@ from kerio_mockserver.api.errors import INVALID_PARAMS, Refusal
 from kerio_mockserver.api.reference import ENUMS, readable
 
 Struct = Mapping[str, Any]
-Matcher = Callable[[Struct], bool]
-QUICKSEARCH = "QUICKSEARCH"
+Texts = dict[str, str]
+"""What has been read of an item already: the text of each member that a condition looks through."""
+Test = Callable[[Struct, Texts], bool]
+WHOLE_ITEM = frozenset({"QUICKSEARCH", "FULLTEXT"})
+SEARCH_TIME = "searchTime"
+MAX_CONDITIONS = 100
 
 _DEFAULTS = {"fields": [], "conditions": [], "combining": "And", "start": 0, "limit": -1, "orderBy": []}
 
@@ -48,27 +55,24 @@ class Query:
     @property
     def needs(self) -> frozenset[str]:
         """Members that must be known to select and to order."""
-        return frozenset(field for field, _, _ in self.conditions) | {one.column for one in self.order}
+        return frozenset(field for field, _, _ in self.conditions) | self.columns
+
+    @property
+    def columns(self) -> frozenset[str]:
+        """Members that must be known to order."""
+        return frozenset(one.column for one in self.order)
 
 
 def read(query: Mapping[str, Any], struct: str, safety_limit: int) -> Query:
     """A SearchQuery that has its documented types, for the items of `struct`. Refusal -32602."""
     given = {**_DEFAULTS, **query}
     members = readable(struct)
-    for field in given["fields"]:
-        _known(field, members)
-    conditions = tuple(
-        (one.get("fieldName", ""), one.get("comparator", "Eq"), one.get("value", "")) for one in given["conditions"]
-    )
-    for field, _, _ in conditions:
-        if field != QUICKSEARCH:
-            _known(field, members)
-    order = tuple(
-        Order(one.get("columnName", ""), one.get("direction", "Asc") == "Desc", one.get("caseSensitive", False))
-        for one in given["orderBy"]
-    )
-    for one in order:
-        _known(one.column, members)
+    conditions = _conditions(given["conditions"], struct)
+    columns: dict[str, Order] = {}
+    for one in given["orderBy"]:
+        column = one.get("columnName", "")
+        _known(column, members)
+        columns.setdefault(column, Order(column, one.get("direction") == "Desc", one.get("caseSensitive", False)))
     start, limit = given["start"], given["limit"]
     if start < 0 or limit < -1:
         raise Refusal(
@@ -76,8 +80,23 @@ def read(query: Mapping[str, Any], struct: str, safety_limit: int) -> Query:
         )
     limit = safety_limit if limit == -1 else min(limit, safety_limit)
     whole = not given["fields"] or members.keys() <= set(given["fields"])
-    fields = None if whole else tuple(dict.fromkeys(given["fields"]))
-    return Query(struct, fields, conditions, given["combining"] == "Or", start, limit, order)
+    fields = None if whole else tuple(name for name in dict.fromkeys(given["fields"]) if name in members)
+    return Query(struct, fields, conditions, given["combining"] == "Or", start, limit, tuple(columns.values()))
+
+
+def _conditions(given: Sequence[Mapping[str, str]], struct: str) -> tuple[tuple[str, str, str], ...]:
+    """Each condition once. Refusal -32602 for members that nothing is known of, and for too many of them."""
+    found = dict.fromkeys(
+        (one.get("fieldName", ""), one.get("comparator", "Eq"), one.get("value", "")) for one in given
+    )
+    if len(found) > MAX_CONDITIONS:
+        raise Refusal(INVALID_PARAMS, "Invalid params: %1 holds too many conditions.", "query.conditions")
+    for field, comparator, _ in found:
+        if struct == "Occurrence" and field == "end" and comparator != "LessThan":
+            raise Refusal(INVALID_PARAMS, "Invalid params: %1 can only be compared by %2.", field, "LessThan")
+        if field not in WHOLE_ITEM and not (struct == "Occurrence" and field == SEARCH_TIME):
+            _known(field, readable(struct))
+    return tuple(found)
 
 
 def _known(field: str, members: Mapping[str, str]) -> None:
@@ -85,14 +104,17 @@ def _known(field: str, members: Mapping[str, str]) -> None:
         raise Refusal(INVALID_PARAMS, "Invalid params: %1 is no member of the item.", field)
 
 
-def matcher(query: Query) -> Matcher:
-    """Whether an item is among those asked for. Refusal -32602 for a value that its member can't have."""
+def matcher(query: Query) -> Test:
+    """Whether an item is among those asked for. Refusal -32602 for a value that its member can't have.
+
+    The texts that the conditions look through are left in the second argument, so that each is made once per item.
+    """
     tests = [_condition(query.struct, *condition) for condition in query.conditions]
     if not tests:
-        return lambda item: True
+        return lambda item, texts: True
     if query.any_of:
-        return lambda item: any(test(item) for test in tests)
-    return lambda item: all(test(item) for test in tests)
+        return lambda item, texts: any(test(item, texts) for test in tests)
+    return lambda item, texts: all(test(item, texts) for test in tests)
 
 
 def arranged(items: Iterable[tuple[str, Struct]], query: Query) -> list[str]:
@@ -127,30 +149,65 @@ def flat(value: Any) -> str:
     return str(value).casefold()
 
 
-def _condition(struct: str, field: str, comparator: str, value: str) -> Matcher:
-    if field == QUICKSEARCH:
-        wanted = value.casefold()
-        return lambda item: wanted in flat(item)
-    if comparator == "Like":
-        wanted = value.casefold()
-        return lambda item: wanted in flat(item.get(field, ""))
+def _condition(struct: str, field: str, comparator: str, value: str) -> Test:
+    wanted = value.casefold()
+    if field in WHOLE_ITEM or comparator == "Like":
+        return lambda item, texts: wanted in _text(item, field, texts)
+    if field == SEARCH_TIME:
+        return _during(comparator, instant(value))
     kind = readable(struct)[field]
-    key = _sort_key(kind, case_sensitive=False)
-    right = key(_value(kind, value, field))
     compare = _COMPARE[comparator]
     if kind.endswith("[]") or _is_struct(kind):
-        return _any_text(field, comparator, value.casefold())
-    return lambda item: compare(key(item.get(field)), right)
+        return _any_text(field, comparator, wanted)
+    key = _sort_key(kind, case_sensitive=False)
+    right = key(_value(kind, value, field))
+    return lambda item, texts: compare(key(item.get(field)), right)
 
 
-def _any_text(field: str, comparator: str, wanted: str) -> Matcher:
+def _text(item: Struct, field: str, texts: Texts) -> str:
+    """All text of a member, or of the whole item."""
+    found = texts.get(field)
+    if found is None:
+        found = texts[field] = flat(item if field in WHOLE_ITEM else item.get(field, ""))
+    return found
+
+
+def _during(comparator: str, wanted: str) -> Test:
+    """An occurrence takes place at all instants from its start to before its end; one without length at its start."""
+
+    def test(item: Struct, texts: Texts) -> bool:
+        start, end = instant(item["start"]), ends(item)
+        match comparator:
+            case "Eq":
+                return start <= wanted < end or start == wanted
+            case "NotEq":
+                return not (start <= wanted < end or start == wanted)
+            case "LessThan":
+                return start < wanted
+            case "LessEq":
+                return start <= wanted
+            case "GreaterThan":
+                return end > wanted
+        return end > wanted or start >= wanted
+
+    return test
+
+
+def ends(item: Struct) -> str:
+    """When an event is over: the last day of one of whole days belongs to it."""
+    if item.get("isAllDay") and len(item["end"]) == 8:
+        return instant(f"{item['end']}T235959Z")
+    return instant(item["end"])
+
+
+def _any_text(field: str, comparator: str, wanted: str) -> Test:
     """Lists and structures have no order: `Eq` if any text in them is equal; the others as texts go."""
     if comparator == "Eq":
-        return lambda item: wanted in flat(item.get(field, "")).split("\n")
+        return lambda item, texts: wanted in _text(item, field, texts).split("\n")
     if comparator == "NotEq":
-        return lambda item: wanted not in flat(item.get(field, "")).split("\n")
+        return lambda item, texts: wanted not in _text(item, field, texts).split("\n")
     compare = _COMPARE[comparator]
-    return lambda item: compare(flat(item.get(field, "")), wanted)
+    return lambda item, texts: compare(_text(item, field, texts), wanted)
 
 
 _COMPARE: dict[str, Callable[[Any, Any], bool]] = {

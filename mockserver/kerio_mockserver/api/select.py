@@ -1,28 +1,31 @@
 """Which items a query finds in which folders: ids in order, without building more of an item than the query needs.
 
 A folder in one of its native orders is sliced, not sorted. Anything else is selected and sorted once for each state of
-the mailbox, and the next pages are cut from the same list until something changes.
+the mailbox, and the next pages are cut from the same list until something changes. A search lets other calls in between
+two pieces of work, however large the mailbox and the query are.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
 from typing import Any
 from weakref import WeakKeyDictionary
 
 from kerio_mockserver.api.errors import ACCESS_DENIED, FAILED, Refusal
-from kerio_mockserver.api.query import QUICKSEARCH, Query, Struct, arranged, matcher
-from kerio_mockserver.mailbox.model import Shelf, Store
+from kerio_mockserver.api.query import WHOLE_ITEM, Query, Struct, arranged, matcher
+from kerio_mockserver.mailbox.model import NoSuchItem, Shelf, Store
 
 NATIVE = frozenset({"id", "receiveDate", "watermark"})
 _KEPT = 8
-
+_ITEM_COST, _PAUSE_COST = 1_000, 500_000  # in characters looked through, so that equal calls pause at equal places
 
 _recent: WeakKeyDictionary[Store, OrderedDict[Any, Sequence[str]]] = WeakKeyDictionary()
 
 
-def select(store: Store, kind: str, folder_ids: Sequence[str], query: Query) -> Sequence[str]:
+async def select(store: Store, kind: str, folder_ids: Sequence[str], query: Query) -> Sequence[str]:
     """The ids of all items that match, in order; their number is `totalItems`.
 
     NoSuchFolder; Refusal 1000 for a folder of another kind, 1004 for one that this user may not read.
@@ -40,13 +43,14 @@ def select(store: Store, kind: str, folder_ids: Sequence[str], query: Query) -> 
         query.any_of,
         query.order,
     )
-    stamp = (store.journal.watermark, key)
+    watermark = store.journal.watermark
+    stamp = (watermark, key)
     kept = _recent.setdefault(store, OrderedDict())
     found = kept.get(stamp)
     if found is None:
-        test = matcher(query)
-        known = ((item_id, item) for item_id, item in _known(store, shelves, query) if test(item))
-        found = kept[stamp] = tuple(arranged(known, query))
+        found = tuple(arranged([pair async for pair in _matching(store, shelves, query)], query))
+        if store.journal.watermark == watermark:
+            kept[stamp] = found
         while len(kept) > _KEPT:
             kept.popitem(last=False)
     return found
@@ -74,10 +78,19 @@ def _native(query: Query) -> tuple[str, bool] | None:
     return (first.column, first.descending) if first.column in NATIVE and steady else None
 
 
-def _known(store: Store, shelves: Sequence[Shelf], query: Query) -> Iterator[tuple[str, Struct]]:
-    """Each item with at least the members that the query looks at."""
-    names = query.needs
-    whole = QUICKSEARCH in names
+async def _matching(store: Store, shelves: Sequence[Shelf], query: Query) -> AsyncIterator[tuple[str, Struct]]:
+    """Each item that matches, with the members to order by. Items that go meanwhile are left out."""
+    test, names, columns = matcher(query), query.needs, query.columns
+    whole = not WHOLE_ITEM.isdisjoint(names)
+    cost = 0
     for shelf in shelves:
         for item_id in shelf.ordered("id"):
-            yield item_id, store.item(item_id) if whole else store.some(item_id, names)
+            with suppress(NoSuchItem):
+                item = store.item(item_id) if whole else store.some(item_id, names)
+                texts: dict[str, str] = {}
+                if test(item, texts):
+                    yield item_id, {name: item[name] for name in columns}
+                cost += _ITEM_COST + sum(map(len, texts.values())) * len(query.conditions)
+            if cost >= _PAUSE_COST:
+                cost = 0
+                await asyncio.sleep(0)

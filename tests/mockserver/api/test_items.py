@@ -188,14 +188,28 @@ async def test_set_all_seen() -> None:
     assert box.store.folder(box.inbox).unread == 0
 
 
-async def test_contacts_from_cache_know_little() -> None:
+async def test_contacts_from_cache_have_the_documented_members() -> None:
     caller, box = await logged_in()
+    documented = {
+        "id", "folderId", "watermark", "type", "commonName", "titleAfter", "titleBefore", "firstName", "middleName",
+        "surName", "nickName", "emailAddresses", "phoneNumbers", "photo",
+    }  # fmt: skip
     (contact,) = (await caller.call("Contacts.getFromCache", folderIds=[box.contacts], query={}))["list"]
-    assert contact["commonName"] == "Ana"
-    assert "photo" not in contact
-    by_id = await caller.call("Contacts.getByIdFromCache", ids=[contact["id"], "no"])
+    assert contact.keys() == documented
+    assert contact["photo"]["url"]
+    by_id = await caller.call("Contacts.getByIdFromCache", ids=[contact["id"], box.contacts])
     assert by_id["result"] == [contact]
-    assert by_id["errors"][0]["code"] == 1002
+    assert [(one["inputIndex"], one["code"]) for one in by_id["errors"]] == [(1, 1002)]
+    query = {"fields": ["commonName", "birthDay", "modification"]}
+    listed = await caller.call("Contacts.getFromCache", folderIds=[box.contacts], query=query)
+    assert listed == {"list": [{"commonName": "Ana"}], "totalItems": 1}
+
+
+async def test_get_leaves_out_members_that_it_does_not_know() -> None:
+    caller, box = await logged_in()
+    query = {"fields": ["id", "lastModificationTime", "subject"], "limit": 2}
+    listed = (await caller.call("Mails.get", folderIds=[box.inbox], query=query))["list"]
+    assert [one.keys() for one in listed] == [{"id", "subject"}] * 2
 
 
 async def test_occurrences_are_the_events_themselves() -> None:

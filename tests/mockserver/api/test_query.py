@@ -51,11 +51,13 @@ MAIL = {
         ("sendDate", "LessThan", "20260301T110001Z", True),
         ("QUICKSEARCH", "Like", "jiri", True),
         ("QUICKSEARCH", "Like", "nothing", False),
+        ("FULLTEXT", "Like", "jiri", True),
+        ("FULLTEXT", "Eq", "nothing", False),
     ],
 )
 def test_conditions(field: str, comparator: str, value: str, found: bool) -> None:
     query = read({"conditions": [{"fieldName": field, "comparator": comparator, "value": value}]}, "Mail", 10)
-    assert matcher(query)(MAIL) is found
+    assert matcher(query)(MAIL, {}) is found
 
 
 @pytest.mark.parametrize(("combining", "found"), [("And", False), ("Or", True)])
@@ -64,14 +66,14 @@ def test_combining(combining: str, found: bool) -> None:
         {"fieldName": "size", "comparator": "Eq", "value": "1000"},
         {"fieldName": "isSeen", "comparator": "Eq", "value": "true"},
     ]
-    assert matcher(read({"conditions": conditions, "combining": combining}, "Mail", 10))(MAIL) is found
+    assert matcher(read({"conditions": conditions, "combining": combining}, "Mail", 10))(MAIL, {}) is found
 
 
 @pytest.mark.parametrize(
     "query",
     [
-        {"fields": ["nonsense"]},
-        {"fields": ["send"]},
+        {"conditions": [{"fieldName": "searchTime", "comparator": "Eq", "value": "20260301"}]},
+        {"conditions": [{"fieldName": "subject", "comparator": "Eq", "value": str(n)} for n in range(101)]},
         {"conditions": [{"fieldName": "nonsense", "comparator": "Eq", "value": ""}]},
         {"orderBy": [{"columnName": "nonsense"}]},
         {"start": -1},
@@ -97,6 +99,49 @@ def test_limit_stays_within_the_safety_limit(given: int | None, limit: int) -> N
 def test_fields() -> None:
     assert read({}, "Mail", 10).fields is None
     assert read({"fields": ["size", "id", "size"]}, "Mail", 10).fields == ("size", "id")
+
+
+def test_read_leaves_out_fields_that_the_reference_does_not_know() -> None:
+    assert read({"fields": ["lastModificationTime", "id", "send", "descriptionHtml"]}, "Mail", 10).fields == ("id",)
+    assert read({"fields": ["nonsense"]}, "Mail", 10).fields == ()
+
+
+def test_read_counts_repeated_conditions_and_columns_once() -> None:
+    condition = {"fieldName": "QUICKSEARCH", "comparator": "Like", "value": "zzzz"}
+    query = read({"conditions": [condition] * 3000, "orderBy": [{"columnName": "subject"}] * 3000}, "Mail", 10)
+    assert (len(query.conditions), len(query.order)) == (1, 1)
+
+
+def test_end_of_an_occurrence_is_only_compared_by_less_than() -> None:
+    def condition(comparator: str) -> dict[str, Any]:
+        return {"conditions": [{"fieldName": "end", "comparator": comparator, "value": "20260301"}]}
+
+    assert read(condition("LessThan"), "Occurrence", 10).conditions
+    for comparator in ("Eq", "NotEq", "GreaterThan", "LessEq", "GreaterEq", "Like"):
+        with pytest.raises(Refusal, match="LessThan"):
+            read(condition(comparator), "Occurrence", 10)
+        assert read(condition(comparator), "Event", 10).conditions
+
+
+@pytest.mark.parametrize(
+    ("comparator", "value", "found"),
+    [
+        ("Eq", "20260301T090000Z", True),
+        ("Eq", "20260301T100000Z", False),
+        ("NotEq", "20260301T100000Z", True),
+        ("LessThan", "20260301T090000Z", False),
+        ("LessEq", "20260301T090000Z", True),
+        ("GreaterThan", "20260301T095959Z", True),
+        ("GreaterThan", "20260301T110000+0100", False),
+        ("GreaterEq", "20260301", True),
+        ("GreaterEq", "20260302", False),
+    ],
+)
+def test_search_time_is_any_instant_of_an_occurrence(comparator: str, value: str, found: bool) -> None:
+    query = read(
+        {"conditions": [{"fieldName": "searchTime", "comparator": comparator, "value": value}]}, "Occurrence", 10
+    )
+    assert matcher(query)({"start": "20260301T090000Z", "end": "20260301T100000Z"}, {}) is found
 
 
 ROWS: list[tuple[str, dict[str, Any]]] = [
