@@ -12,9 +12,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-import orjson
-
-from kerio_mockserver.api import downloads, rpc
+from kerio_mockserver.api import downloads, rpc, uploads
 from kerio_mockserver.api.changes import Polls
 from kerio_mockserver.api.downloads import Archives
 from kerio_mockserver.api.errors import INTERNAL, TOO_LARGE, Refusal, busy
@@ -128,15 +126,14 @@ class Core:
             return await self._call(request)
         if path.startswith((downloads.ATTACHMENT, downloads.ARCHIVE)):
             return await self._download(request)
-        if path in downloads.UPLOADS:
+        if path in uploads.UPLOADS:
             return await self._upload(request)
         self._count("HTTP 404")
         return Reply(404, dict(_HTML), b"<html><body><h1>404 Not Found</h1></body></html>", "other")
 
     async def _call(self, request: Request) -> Reply:
         if request.method != "POST":
-            self._count("HTTP 405")
-            return Reply(405, {**_HTML, "Allow": "POST"}, b"<html><body>POST only</body></html>", "other")
+            return self._wrong_method("POST")
         try:
             if len(request.body) > self.max_request:
                 raise Refusal(TOO_LARGE, "The request is too large.")
@@ -155,8 +152,7 @@ class Core:
 
     async def _download(self, request: Request) -> Reply:
         if request.method not in {"GET", "HEAD"}:
-            self._count("HTTP 405")
-            return Reply(405, {**_HTML, "Allow": "GET, HEAD"}, b"<html><body>GET only</body></html>", "other")
+            return self._wrong_method("GET, HEAD")
 
         async def run() -> Reply:
             reply = downloads.download(self, request, _now())
@@ -168,10 +164,11 @@ class Core:
 
     async def _upload(self, request: Request) -> Reply:
         async def run() -> Reply:
-            result = downloads.upload(self, request, _now())
-            return Reply(200, dict(rpc.JSON), orjson.dumps(result), "POST upload")
+            return uploads.upload(self, request, self.max_request, _now())
 
-        return await self._in_turn("POST upload", None, None, run)
+        if request.method != "POST":
+            return self._wrong_method("POST")
+        return await self._in_turn(uploads.NAME, None, None, run)
 
     async def _in_turn(
         self, method: str, params: Any, message_id: object, run: Callable[[], Awaitable[Reply]]
@@ -193,6 +190,10 @@ class Core:
         reply = self.faults.apply(method, reply)
         self.churning.replied(method)
         return reply
+
+    def _wrong_method(self, allowed: str) -> Reply:
+        self._count("HTTP 405")
+        return Reply(405, {**_HTML, "Allow": allowed}, f"<html><body>{allowed} only</body></html>".encode(), "other")
 
     def _refused(self, refusal: Refusal, method: str = "invalid", message_id: object = None) -> Reply:
         self._count(str(refusal.code))

@@ -13,7 +13,14 @@ from kerio_mockserver.conditions.model import Conditions
 from kerio_mockserver.wire import Request
 from tests.mockserver.caller import Mailbox, Refused, envelope, logged_in
 
-PATHS = ("/", "/webmail/api/jsonrpc", "/webmail/api/upload", "/webmail/api/download/attachment/", "/webmail//", "")
+PATHS = (
+    "/",
+    "/webmail/api/jsonrpc",
+    "/webmail/api/jsonrpc/attachment-upload/",
+    "/webmail/api/download/attachment/",
+    "/webmail//",
+    "",
+)
 
 
 def plausible(kind: str, dice: Random, ids: list[str], depth: int = 0) -> Any:

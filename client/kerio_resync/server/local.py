@@ -9,12 +9,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import quote
 
 from kerio_resync.model import Attachment, Item, Kind
 from kerio_resync.server import sending
 from kerio_resync.server.items import items_of
 from kerio_resync.server.wire import canonical
 
+UPLOADED = "/webmail/api/download/attachment/tmp/"
 _HEADER = "mhMessageID"
 _SAYS_NOTHING = frozenset({"id", "url", "contactId", "isNotified", "partStatus", "isValidCertificate"})
 _TITLE: Mapping[Kind, str] = {"mail": "subject", "event": "summary", "task": "summary"}
@@ -48,7 +50,7 @@ def with_files(kind: Kind, struct: bytes, uploads: Sequence[Upload], there: Item
         return struct
     value = sending.object_of(struct)
     if kind == "contact":
-        return canonical({**value, "photo": {"id": uploads[-1].id}})
+        return canonical({**value, "photo": _photo(uploads[-1])})
     has = {"attachments": [{"id": each.id} for each in there.attachments]} if there else {}
     kept = value.get("attachments", has.get("attachments")) or []
     new = [
@@ -56,6 +58,12 @@ def with_files(kind: Kind, struct: bytes, uploads: Sequence[Upload], there: Item
         for each in uploads
     ]
     return canonical({**value, "attachments": [*kept, *new]})
+
+
+def _photo(upload: Upload) -> dict[str, str]:
+    """A photo by the id that the reference documents, and by the address at which real clients name it."""
+    name = quote(upload.name, safe="") if upload.name.strip(".") else "photo.jpg"
+    return {"id": upload.id, "url": f"{UPLOADED}{quote(upload.id, safe='')}/{name}"}
 
 
 def addressed(struct: bytes, item_id: str) -> bytes:

@@ -18,7 +18,7 @@ from kerio_resync.server import items, sending, wire
 from kerio_resync.server.rpc import LARGE, SMALL, Answer, Caller, judged
 from kerio_resync.server.transport import Request
 
-UPLOAD = "/webmail/api/upload"
+UPLOAD = "/webmail/api/jsonrpc/attachment-upload/"
 UPLOAD_NAME = "POST upload"
 CANDIDATES = 100  # items that a search looks at in one page
 MOST_CANDIDATES = 20_000
@@ -61,7 +61,9 @@ async def remove(caller: Caller, kind: Kind, ids: Sequence[str]) -> tuple[Outcom
 
 
 async def upload(caller: Caller, name: str, content_type: str, chunks: AsyncIterator[bytes], size: int) -> str:
-    """Sends a file as multipart/form-data. Only a temporary file comes of it, so it may be repeated."""
+    """Sends a file as multipart/form-data. Only a temporary file comes of it, so it may be repeated.
+
+    Real servers want the part to have a `Content-Description`."""
     parts = [chunk async for chunk in chunks]
     if sum(map(len, parts)) != size:
         raise ServerNonsense(f"a file of {size:,} bytes that has another length", scope="item")
@@ -70,6 +72,7 @@ async def upload(caller: Caller, name: str, content_type: str, chunks: AsyncIter
     head = (
         f"--{boundary}\r\n"
         f'Content-Disposition: form-data; name="file"; filename="{_quoted(name)}"\r\n'
+        f"Content-Description: {_line(name)}\r\n"
         f"Content-Type: {_header(content_type)}\r\n\r\n"
     )
     body = b"".join([head.encode(), *parts, f"\r\n--{boundary}--\r\n".encode()])
@@ -93,17 +96,20 @@ async def upload(caller: Caller, name: str, content_type: str, chunks: AsyncIter
 
 
 def _uploaded(status: int, headers: Any, data: bytes) -> str:
-    """The id in an upload's reply, which stands in a JSON-RPC `result` or alone."""
+    """The id in an upload's reply. ServerNonsense (of the run) for a reply that does not come from the server's API:
+    it says nothing of the file, which is sent again at another time."""
     try:
         value, _ = wire.parsed(data)
     except ValueError:
         value = None
-    if not isinstance(value, dict) or "fileUpload" not in value:
-        value, _ = judged(UPLOAD_NAME, status, headers, data)
-    file = value.get("fileUpload")
+    ours = isinstance(value, dict) and ("result" in value or "error" in value)
+    if not ours and status in (400, 403, 404, 405):
+        raise ServerNonsense(f"{UPLOAD_NAME} is answered with something that is not JSON-RPC (status {status})")
+    result, _ = judged(UPLOAD_NAME, status, headers, data)
+    file = result.get("fileUpload")
     if isinstance(file, dict) and (file_id := wire.text_of(file.get("id"))):
         return file_id
-    raise ServerNonsense(f"{UPLOAD_NAME} is answered without an id", scope="item")
+    raise ServerNonsense(f"{UPLOAD_NAME} is answered without an id")
 
 
 async def find(caller: Caller, item: Item, *, renamed: bool = False) -> tuple[str, ...]:
@@ -145,6 +151,11 @@ async def _look_through(caller: Caller, item: Item, renamed: bool) -> tuple[dict
 def _quoted(name: str) -> str:
     """A file name in a form's header: what could end the quotes or the line is percent-encoded, as browsers do."""
     return "".join(quote(c) if c in '"\\\r\n\0%' else c for c in wire.text_of(name))
+
+
+def _line(name: str) -> str:
+    """A file name as a header's value."""
+    return "".join(c if c.isprintable() else " " for c in wire.text_of(name)).strip() or "attachment"
 
 
 def _header(content_type: str) -> str:

@@ -1,14 +1,11 @@
-"""Attachments by GET, archives of them, and uploads.
+"""Attachments by GET, and archives of them.
 
 A download needs the session's cookies; `X-Token` may come along and must then be right. It answers with
 `Content-Length`, a name that no header or path can be broken with, and (unless switched off, for the real server's
 manners are not documented) `ETag` and ranges: one range gives 206, none that fits 416, several or a stale `If-Range`
-the whole.
+the whole. A file that was uploaded and is not used yet can be had at its own address, below `tmp/`.
 
-Open (chosen here): without a session a download answers 401 with a JSON-RPC error -32001 as its body. The upload
-address: `POST /webmail/api/upload` (or `/webmail/api/jsonrpc/attachment-upload`), as multipart/form-data with one
-file or as a raw body whose name is in `X-Filename` or in the query's `name`; it answers `{"fileUpload": {"id",
-"name"}}`, an id to be named in the `attachments` of a later create or set.
+Open (chosen here): without a session a download answers 401 with a JSON-RPC error -32001 as its body.
 """
 
 from __future__ import annotations
@@ -18,26 +15,23 @@ import io
 import re
 import zipfile
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
-from email import message_from_bytes, policy
-from email.message import EmailMessage
 from hashlib import sha256
 from typing import Any
-from urllib.parse import parse_qs, quote, unquote
+from urllib.parse import quote
 
 import orjson
 
 from kerio_mockserver.api.call import Call, Server, method
-from kerio_mockserver.api.errors import INVALID_PARAMS, Refusal, no_such_item
+from kerio_mockserver.api.errors import Refusal, no_such_item
 from kerio_mockserver.mailbox.blobs import Bytes
+from kerio_mockserver.mailbox.ids import is_upload
 from kerio_mockserver.mailbox.model import NoSuchFolder, NoSuchItem
 from kerio_mockserver.wire import Blob, Reply, Request
 
 ATTACHMENT = "/webmail/api/download/attachment/"
 ARCHIVE = "/webmail/api/download/archive/"
-_UPLOADS = ("/webmail/api/upload", "/webmail/api/jsonrpc/attachment-upload")
-UPLOADS = frozenset(path + end for path in _UPLOADS for end in ("", "/"))
 _TYPE = re.compile(r"[\w!#$&^.+-]+/[\w!#$&^.+-]+\Z", re.ASCII)
 _RANGE = re.compile(r"bytes=(\d*)-(\d*)\Z", re.ASCII)
 
@@ -106,6 +100,9 @@ def rpc_of(path: str) -> str:
 
 
 def _find(server: Server, path: str) -> File:
+    if is_upload(path):
+        found = server.store.blob(path)
+        return File(found.blob, found.name, found.content_type, found.etag)
     if path.startswith(ATTACHMENT):
         guid, number, part, _name = path[len(ATTACHMENT) :].split("/", 3)
         found = server.store.blob_at(guid, number, part)
@@ -209,27 +206,3 @@ def unique(name: str, taken: set[str]) -> str:
         number += 1
         free = f"{stem} ({number}).{suffix}" if dot and stem else f"{name} ({number})"
     return free
-
-
-def upload(server: Server, request: Request, now: float) -> dict[str, Any]:
-    """Keeps a file for a later create or set. Refusal -32001, or -32602 for a body without a file."""
-    server.sessions.find(request.headers, request.peer, now)
-    name, content_type, data = uploaded(request.headers, request.query, request.body)
-    return {"fileUpload": {"id": server.store.upload(name, content_type, data), "name": name}}
-
-
-def uploaded(headers: Mapping[str, str], query: str, body: bytes) -> tuple[str, str, bytes]:
-    """The (name, content type, bytes) of an upload's body."""
-    content_type = headers.get("content-type", "application/octet-stream")
-    if not content_type.casefold().startswith("multipart/form-data"):
-        name = unquote(headers.get("x-filename", "")) or parse_qs(query).get("name", ["attachment"])[0]
-        return name, content_type, body
-    head = f"Content-Type: {content_type}\r\nMIME-Version: 1.0\r\n\r\n".encode("utf-8", "replace")
-    message = message_from_bytes(head + body, policy=policy.HTTP)
-    assert isinstance(message, EmailMessage)
-    for part in message.iter_parts():
-        name = part.get_filename() or ""
-        if name:
-            data = part.get_payload(decode=True)
-            return name, part.get_content_type(), data if isinstance(data, bytes) else b""
-    raise Refusal(INVALID_PARAMS, "Invalid params: %1 is missing.", "file")

@@ -12,15 +12,16 @@ from typing import Any
 import orjson
 
 from kerio_mockserver.mailbox.blobs import Attached, NewBlob
-from kerio_mockserver.mailbox.ids import Home, Kind
+from kerio_mockserver.mailbox.ids import Home, Kind, is_upload
 from kerio_mockserver.mailbox.pim import PHOTO
 from kerio_mockserver.mailbox.sizes import mime_size
-from kerio_mockserver.mailbox.structs import ITEM_STRUCTS, complete, members
+from kerio_mockserver.mailbox.structs import ITEM_STRUCTS, BadStruct, complete, members
 
 Struct = dict[str, Any]
 _SERVERS = frozenset({"id", "folderId", "watermark", "size", "attachments", "photo"})
 _METADATA = frozenset({"isSeen", "isFlagged", "isAnswered", "isForwarded", "isJunk", "isMDNSent", "showExternal"})
 _FIRST_PART = 2  # part 1 of a mail is its text
+_JPEG, _MAX_PHOTO_BYTES = b"\xff\xd8\xff", 256 * 1024
 
 
 def given(kind: Kind, struct: Struct) -> Struct:
@@ -96,7 +97,16 @@ def references(kind: Kind, struct: Struct) -> list[Struct]:
     if kind == "mail":
         return list(complete("Attachment[]", struct["attachments"], "Mail.attachments"))
     photo = complete("PhotoAttachment", struct["photo"], "Contact.photo")
+    if not photo["id"] and is_upload(photo["url"]):
+        photo["id"] = photo["url"]
     return [photo] if photo["id"] else []
+
+
+def check_photo(one: Attached) -> None:
+    """BadStruct for an upload that is documented not to be a contact's photo: no JPEG, or larger than 256 KB."""
+    jpeg = one.content_type.startswith("image/jpeg") or one.blob.read(0, len(_JPEG)) == _JPEG
+    if not jpeg or len(one.blob) > _MAX_PHOTO_BYTES:
+        raise BadStruct("Contact.photo must be a JPEG of at most 256 KB")
 
 
 def renamed(one: Attached, reference: Struct) -> Attached:

@@ -4,6 +4,7 @@
     keriostorage://mail/<domain>/<user>/<guid>/<number>              (contact, event, task, note likewise)
     keriostorage://attachment/<domain>/<user>/<guid>/<number>/<part>
     /webmail/api/download/attachment/<guid>/<number>/<part>/<name, percent-encoded>
+    /webmail/api/download/attachment/tmp/<id of an upload>/<name, percent-encoded>
 
 `<guid>` is the folder's. A number is written in one way only, so that an item has one id.
 """
@@ -18,6 +19,7 @@ KINDS: tuple[Kind, ...] = ("mail", "contact", "event", "task", "note")
 
 SCHEME = "keriostorage://"
 DOWNLOADS = "/webmail/api/download/attachment"
+UPLOADED = f"{DOWNLOADS}/tmp/"
 
 
 class Home:
@@ -80,3 +82,13 @@ def owner(text: str) -> str:
     """`<domain>/<user>` of any id; empty for what is no id."""
     pieces = text.removeprefix(SCHEME).split("/", 3)
     return f"{pieces[1]}/{pieces[2]}" if len(pieces) == 4 else ""
+
+
+def is_upload(text: str) -> bool:
+    """Whether this is the address of a file that was uploaded."""
+    return text.startswith(UPLOADED)
+
+
+def upload_id(text: str) -> str:
+    """The id of an upload, which may be named by its address."""
+    return text.removeprefix(UPLOADED).partition("/")[0] if is_upload(text) else text

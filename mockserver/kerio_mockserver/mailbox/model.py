@@ -9,12 +9,13 @@ No clock is asked: what happens gets a time from the journal, so that the same c
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from hashlib import blake2b
 
 from kerio_mockserver.mailbox import filling
 from kerio_mockserver.mailbox.blobs import Attached, NewBlob
 from kerio_mockserver.mailbox.dates import NOW, utc
 from kerio_mockserver.mailbox.errors import NoSuchFolder, NoSuchItem, NotPermitted, QuotaReached
-from kerio_mockserver.mailbox.ids import KINDS, SCHEME, Kind
+from kerio_mockserver.mailbox.ids import KINDS, SCHEME, Kind, upload_id
 from kerio_mockserver.mailbox.journal import KeyTooOld
 from kerio_mockserver.mailbox.shelf import HEAVY, Shelf, light_members
 from kerio_mockserver.mailbox.structs import ITEM_STRUCTS, BadStruct, Struct, blank, complete
@@ -39,8 +40,6 @@ __all__ = [
     "Struct",
     "light_members",
 ]
-
-_UPLOADS = "upload"
 
 
 class Store(View):
@@ -194,9 +193,10 @@ class Store(View):
     def upload(self, name: str, content_type: str, data: bytes) -> str:
         """Keeps a file for an item that is to come. Returns the id to name in its `attachments[].id` or `photo.id`."""
         number = len(self._uploads) + 1
-        upload_id = f"{SCHEME}attachment/{self.domain}/{self.user}/{_UPLOADS}/{number}/1"
-        self._uploads[upload_id] = NewBlob(data, name, content_type).attached()
-        return upload_id
+        seed = f"{self.domain}/{self.user}/{self.tree.guids(1)[0]}/{number}/{name}"
+        key = blake2b(seed.encode("utf-8", "replace"), digest_size=16).hexdigest()
+        self._uploads[key] = NewBlob(data, name, content_type).attached()
+        return key
 
     # --- how it is done ---
 
@@ -258,7 +258,10 @@ class Store(View):
                 part, one = mine[reference["id"]]
                 kept[part] = one
             else:
-                new.append(filling.renamed(self.blob(reference["id"]), reference))
+                found = self.blob(reference["id"])
+                if kind == "contact" and upload_id(reference["id"]) in self._uploads:
+                    filling.check_photo(found)
+                new.append(filling.renamed(found, reference))
         return filling.parts_of(kind, new, kept)
 
     def _destination(self, kind: Kind, struct: Struct) -> Shelf:

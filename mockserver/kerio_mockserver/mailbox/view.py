@@ -8,7 +8,7 @@ from kerio_mockserver.mailbox import digest
 from kerio_mockserver.mailbox.blobs import Attached
 from kerio_mockserver.mailbox.cache import Encoded
 from kerio_mockserver.mailbox.errors import NoSuchFolder, NoSuchItem
-from kerio_mockserver.mailbox.ids import SCHEME, Kind, parse, whole
+from kerio_mockserver.mailbox.ids import SCHEME, Kind, parse, upload_id, whole
 from kerio_mockserver.mailbox.journal import Journal
 from kerio_mockserver.mailbox.shelf import Shelf
 from kerio_mockserver.mailbox.structs import Struct
@@ -92,9 +92,9 @@ class View:
         return shelf.watermark_of(number)
 
     def blob(self, attachment_id: str) -> Attached:
-        """The content of an attachment, a photo or an upload; NoSuchItem."""
-        if attachment_id in self._uploads:
-            return self._uploads[attachment_id]
+        """The content of an attachment, a photo or an upload, which may be named by its address; NoSuchItem."""
+        if (upload := upload_id(attachment_id)) in self._uploads:
+            return self._uploads[upload]
         parsed = parse(attachment_id)
         shelf = self.tree.by_guid(parsed.guid) if parsed else None
         if parsed is None or shelf is None or shelf.home.attachment_id(parsed.number, parsed.part) != attachment_id:

@@ -42,7 +42,10 @@ def test_files_are_added_to_those_that_are_there() -> None:
     assert said(local.with_files("mail", b"{}", UPLOADS))["attachments"] == NEW
     assert said(local.with_files("mail", b"{}", UPLOADS, mail))["attachments"] == [{"id": "old"}, *NEW]
     assert said(local.with_files("mail", b'{"attachments":[]}', UPLOADS, mail))["attachments"] == NEW
-    assert said(local.with_files("contact", b"{}", UPLOADS))["photo"] == {"id": "u2"}
+    assert said(local.with_files("contact", b"{}", UPLOADS))["photo"] == {
+        "id": "u2",
+        "url": "/webmail/api/download/attachment/tmp/u2/b.jpg",
+    }
     assert local.with_files("mail", b'{"a": 1}', [], mail) == b'{"a": 1}'
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import httpx
 import pytest
 
-from kerio_resync.errors import FolderDenied, Interrupted, ServerNonsense
+from kerio_resync.errors import FolderDenied, Interrupted, ServerNonsense, ServerRefused, ServerTrouble
 from kerio_resync.server.items import items_of
 from kerio_resync.server.kerio import KerioMailbox
 from kerio_resync.server.wire import canonical
@@ -45,11 +45,14 @@ async def chunks(*data: bytes) -> AsyncIterator[bytes]:
         yield one
 
 
-@pytest.mark.parametrize("path", [{"fileUpload": {"id": "u7"}}, {"result": {"fileUpload": {"id": "u7"}}}])
-def test_an_upload(path: dict[str, Any]) -> None:
+UPLOAD = f"{ORIGIN}/webmail/api/jsonrpc/attachment-upload/"
+UPLOADED = {"jsonrpc": "2.0", "id": None, "result": {"fileUpload": {"id": "u7", "name": "x"}}}
+
+
+def test_upload_sends_a_form_to_the_documented_address() -> None:
     server = Scripted()
-    route = server.router.post(f"{ORIGIN}/webmail/api/upload").mock(
-        side_effect=[httpx.ReadError("x"), httpx.Response(401, json=error(-32001)), httpx.Response(200, json=path)]
+    route = server.router.post(UPLOAD).mock(
+        side_effect=[httpx.ReadError("x"), httpx.Response(401, json=error(-32001)), httpx.Response(200, json=UPLOADED)]
     )
 
     async def work(mailbox: KerioMailbox) -> str:
@@ -63,15 +66,40 @@ def test_an_upload(path: dict[str, Any]) -> None:
     boundary = content_type.split("boundary=")[1].encode()
     assert body.startswith(b"--" + boundary + b"\r\n")
     assert body.endswith(b"\r\n\r\nhello\r\n\r\n--" + boundary + b"--\r\n")
-    assert 'filename="a%22%0D%0Ab ü.txt"'.encode() in body
+    assert 'filename="a%22%0D%0Ab ü.txt"\r\nContent-Description: a"  b ü.txt\r\n'.encode() in body
     assert b"\r\nX: y" not in body
 
 
-@pytest.mark.parametrize("reply", [httpx.Response(200, json={"fileUpload": {}}), httpx.Response(200, html="<html>")])
-def test_an_upload_without_an_id_is_nonsense(reply: httpx.Response) -> None:
+FOREIGN = [
+    httpx.Response(200, json={"result": {"fileUpload": {}}}),
+    httpx.Response(200, json={"result": {"fileUpload": {"id": 7}}}),
+    httpx.Response(200, json={"fileUpload": {"id": "u7"}}),  # not in an envelope
+    httpx.Response(200, json={"result": "u7"}),
+    httpx.Response(200, json=["u7"]),
+    httpx.Response(200, html="<html>"),
+    httpx.Response(200, content=b""),
+    httpx.Response(302, headers={"Location": "/login"}),
+    httpx.Response(400, html="<html>"),
+    httpx.Response(403, html="<html>"),
+    httpx.Response(404, html="<html>"),
+    httpx.Response(405, html="<html>"),
+    httpx.Response(511, html="<html>"),
+]
+
+
+@pytest.mark.parametrize("reply", FOREIGN)
+def test_upload_takes_a_foreign_reply_for_trouble_not_for_a_refusal(reply: httpx.Response) -> None:
     server = Scripted()
-    server.router.post(f"{ORIGIN}/webmail/api/upload").mock(return_value=reply)
-    with pytest.raises(ServerNonsense):
+    server.router.post(UPLOAD).mock(return_value=reply)
+    with pytest.raises((ServerNonsense, ServerTrouble)):
+        opened(server, lambda mailbox: mailbox.upload("x", "", chunks(b"x"), 1))
+
+
+@pytest.mark.parametrize("code", [-32602, 1000, 1003, 4102])
+def test_upload_that_the_server_refuses_is_refused(code: int) -> None:
+    server = Scripted()
+    server.router.post(UPLOAD).mock(return_value=httpx.Response(500, json=error(code)))
+    with pytest.raises(ServerRefused):
         opened(server, lambda mailbox: mailbox.upload("x", "", chunks(b"x"), 1))
 
 

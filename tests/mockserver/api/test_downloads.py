@@ -2,14 +2,12 @@ from __future__ import annotations
 
 import io
 import zipfile
-from random import Random
 from typing import Any
 
 import orjson
 import pytest
 
-from kerio_mockserver.api.downloads import Archives, disposition, safe_name, span, unique, uploaded
-from kerio_mockserver.api.errors import Refusal
+from kerio_mockserver.api.downloads import Archives, disposition, safe_name, span, unique
 from kerio_mockserver.conditions.model import Conditions
 from kerio_mockserver.wire import Reply
 from tests.mockserver.caller import PDF, Caller, Mailbox, Refused, logged_in
@@ -165,56 +163,3 @@ def test_old_archives_go() -> None:
     assert archives.get(keys[2]) == b"\2"
     with pytest.raises(KeyError):
         archives.get(keys[0])
-
-
-@pytest.mark.parametrize("seed", range(20))
-def test_multipart_upload_keeps_every_byte(seed: int) -> None:
-    data = Random(seed).randbytes(3000) + [b"", b"\r", b"\n", b"\r\n", b"--"][seed % 5]
-    body = (
-        b'--XX\r\nContent-Disposition: form-data; name="note"\r\n\r\nhello\r\n'
-        b'--XX\r\nContent-Disposition: form-data; name="file"; filename="\xc5\x99.bin"\r\n'
-        b"Content-Type: image/png\r\n\r\n" + data + b"\r\n--XX--\r\n"
-    )
-    name, kind, kept = uploaded({"content-type": "multipart/form-data; boundary=XX"}, "", body)
-    assert (name, kind) == ("ř.bin", "image/png")
-    assert kept == data
-
-
-@pytest.mark.parametrize(
-    ("headers", "query", "name"),
-    [
-        ({"x-filename": "%C5%99.bin"}, "", "ř.bin"),
-        ({}, "name=a%20b.txt", "a b.txt"),
-        ({}, "", "attachment"),
-    ],
-)
-def test_raw_upload(headers: dict[str, str], query: str, name: str) -> None:
-    assert uploaded({"content-type": "text/plain", **headers}, query, b"x") == (name, "text/plain", b"x")
-
-
-@pytest.mark.parametrize(
-    "body", [b"", b"--XX--", b'--XX\r\nContent-Disposition: form-data; name="a"\r\n\r\nx\r\n--XX--']
-)
-def test_upload_without_a_file(body: bytes) -> None:
-    with pytest.raises(Refusal):
-        uploaded({"content-type": "multipart/form-data; boundary=XX"}, "", body)
-
-
-@pytest.mark.parametrize("end", ["", "/"])
-@pytest.mark.parametrize("path", ["/webmail/api/upload", "/webmail/api/jsonrpc/attachment-upload"])
-async def test_upload_then_create_then_download(path: str, end: str) -> None:
-    caller, box, _ = await ready()
-    reply = await caller.send(b"new content", path + end, **{"x-filename": "n.txt", "content-type": "text/plain"})
-    file = orjson.loads(content(reply))["fileUpload"]
-    assert file["name"] == "n.txt"
-    mail = {"folderId": box.inbox, "subject": "with a file", "attachments": [{"id": file["id"]}]}
-    (made,) = (await caller.call("Mails.create", mails=[mail]))["result"]
-    (one,) = box.store.item(made["id"])["attachments"]
-    assert (one["name"], one["size"]) == ("n.txt", 11)
-    assert content(await caller.get(one["url"])) == b"new content"
-
-
-async def test_upload_needs_a_session() -> None:
-    caller, _, _ = await ready()
-    caller.token = ""
-    assert (await caller.send(b"x", "/webmail/api/upload")).status == 500

@@ -167,7 +167,7 @@ def test_attachments_stay_go_and_come(store: Store) -> None:
 
 
 def test_photos_come_stay_and_go(store: Store) -> None:
-    new, _ = store.create("contact", {"commonName": "x", "photo": {"id": store.upload("p.png", "image/png", b"p")}})
+    new, _ = store.create("contact", {"commonName": "x", "photo": {"id": store.upload("p.jpg", "image/jpeg", b"p")}})
     photo = store.item(new)["photo"]
     assert content(store, photo["id"]) == b"p"
     store.set("contact", {"id": new, "commonName": "y", "photo": photo})
