@@ -15,11 +15,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import selectors
+import sqlite3
 from collections import deque
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Generator, Iterator
 from functools import partial
 from typing import Any, TypeVar
 from unittest import mock
+
+import aiosqlite
 
 T = TypeVar("T")
 _PATIENCE = 5.0  # real seconds
@@ -84,6 +87,11 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     def _done(self, _: object) -> None:
         self.outstanding -= 1
 
+    async def shutdown_default_executor(self, timeout: float | None = None) -> None:
+        """Waits for the threads' end in real time; from Python 3.12 on, `Runner` asks for it with a timeout."""
+        with self.real_work():
+            await super().shutdown_default_executor()
+
 
 def run(main: Coroutine[Any, Any, T], *, start: float = 0.0, disk: Callable[[], float] = lambda: 0.0) -> T:
     """Runs `main` in virtual time to its end. `disk()` tells for each call of a database how many seconds it takes."""
@@ -94,33 +102,40 @@ def run(main: Coroutine[Any, Any, T], *, start: float = 0.0, disk: Callable[[], 
 @contextlib.contextmanager
 def database_inside(disk: Callable[[], float]) -> Iterator[None]:
     """Connections that `aiosqlite` opens inside make their calls in the loop, each `disk()` seconds after its turn."""
-    from aiosqlite import core
-
-    with mock.patch.object(core, "SimpleQueue", partial(_Calls, disk)), mock.patch.object(core, "Thread", _NoThread):
+    with mock.patch.object(aiosqlite, "Connection", partial(_Connection, disk)):
         yield
 
 
-class _NoThread:
-    """What `aiosqlite` starts for each connection, and here is not needed."""
+class _Connection:
+    """What our cache uses of `aiosqlite.Connection`, without a thread."""
 
-    def __init__(self, **_: object) -> None: ...
-
-    def start(self) -> None: ...
-
-
-class _Calls:
-    """Takes the calls of one connection and makes them one after another."""
-
-    def __init__(self, disk: Callable[[], float]) -> None:
+    def __init__(self, disk: Callable[[], float], connector: Callable[[], sqlite3.Connection], **_: object) -> None:
         self._disk = disk
-        self._waiting: deque[tuple[asyncio.Future[Any] | None, Callable[[], Any]]] = deque()
+        self._connector = connector
+        self._db: sqlite3.Connection | None = None
+        self._waiting: deque[tuple[asyncio.Future[Any], Callable[[], Any]]] = deque()
 
-    def put_nowait(self, item: tuple[asyncio.Future[Any] | None, Callable[[], Any]]) -> None:
-        self._waiting.append(item)
-        if item[0] is None:  # the loop is gone: the connection is closed at once
-            self._make()
-        elif len(self._waiting) == 1:
-            item[0].get_loop().call_later(self._disk(), self._make)
+    def __await__(self) -> Generator[Any, None, _Connection]:
+        self._db = yield from self._called(self._connector).__await__()
+        return self
+
+    async def executescript(self, script: Any) -> None:
+        if self._db is None:
+            raise ValueError("the connection is closed")
+        await self._called(partial(self._db.executescript, script))
+
+    async def close(self) -> None:
+        db, self._db = self._db, None
+        if db is not None:
+            await self._called(db.close)
+
+    def _called(self, call: Callable[[], T]) -> asyncio.Future[T]:
+        """The result of `call`, which has its turn after those before it."""
+        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self._waiting.append((future, call))
+        if len(self._waiting) == 1:
+            future.get_loop().call_later(self._disk(), self._make)
+        return future
 
     def _make(self) -> None:
         future, call = self._waiting[0]
@@ -129,8 +144,6 @@ class _Calls:
         except BaseException as raised:  # it is the caller's, as from a thread
             result, error = None, raised
         self._waiting.popleft()
-        if future is None:
-            return
         if not future.done():
             future.set_exception(error) if error is not None else future.set_result(result)
         if self._waiting:

@@ -13,10 +13,11 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar, cast
 
 import aiosqlite
 
@@ -28,28 +29,27 @@ CACHE_KIB: Final = 8 * 1024
 PATIENCE: Final = 2.0  # seconds for which another program's short lock is waited out
 
 
-class Line(aiosqlite.Connection):
+class Line:
     """`await Line.open(path)`; then `await line.run(work)` as often as wanted; then `await line.close()`."""
 
-    path: Path
-    readonly: bool
+    def __init__(self, connection: aiosqlite.Connection, path: Path, *, readonly: bool) -> None:
+        self._connection = connection
+        self.path = path
+        self.readonly = readonly
 
     @classmethod
     async def open(cls, path: Path, *, readonly: bool = False, patience: float | None = None) -> Line:
         """Errors of SQLite come out as ours: BadSettings if it can't be opened; the header is not looked at."""
         require_sqlite()
         failed: list[Foreign] = []
-        line = cls(
-            partial(_try, path, readonly, PATIENCE if patience is None else patience, failed), iter_chunk_size=64
-        )
-        opening = asyncio.ensure_future(_opened(line))
+        patience = PATIENCE if patience is None else patience
+        connection = aiosqlite.Connection(partial(_try, path, readonly, patience, failed), iter_chunk_size=64)
+        line = cls(connection, path, readonly=readonly)
         try:
-            await asyncio.shield(opening)
+            await _to_its_end(connection)
         except asyncio.CancelledError:
-            await asyncio.wait([opening])  # what nobody waits for any more must not stay open
             await line.close()
             raise
-        line.path, line.readonly = path, readonly
         if failed:
             await line.close()
             raise translate(failed[0], path) from failed[0]
@@ -57,12 +57,42 @@ class Line(aiosqlite.Connection):
 
     async def run(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Runs `work` in the connection's thread, after what was asked for before. Raises what it raises."""
-        found: T = await self._execute(work, self._conn)  # type: ignore[no-untyped-call]  # aiosqlite types it not
-        return found
+        results: list[T] = []
+
+        def script(db: sqlite3.Connection) -> None:
+            results.append(work(db))
+
+        await self._connection.executescript(cast("str", script))
+        return results[0]
+
+    async def close(self) -> None:
+        """Closes the file, after what was asked for before. A caller that is cancelled still waits for that."""
+        await _to_its_end(self._connection.close())
 
 
-async def _opened(line: Line) -> None:
-    await line
+class _Connection(sqlite3.Connection):
+    """A connection of SQLite whose script is a function.
+
+    aiosqlite calls the methods of the connection in a thread of its own. Nothing that it offers runs a function there,
+    so the method for scripts, which are whole pieces of work too, takes one.
+    """
+
+    def executescript(self, script: Any, /) -> Any:
+        return script(self)
+
+
+async def _to_its_end(work: Awaitable[T]) -> T:
+    """The result of `work`. It runs to its end also if the caller is cancelled, who waits for that."""
+    task = asyncio.ensure_future(work)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        while not task.done():
+            with suppress(asyncio.CancelledError):  # cancelled once more: the file is still open
+                await asyncio.wait([task])
+        if not task.cancelled():
+            task.exception()  # no complaint that it was not looked at
+        raise
 
 
 def _try(path: Path, readonly: bool, patience: float, failed: list[Foreign]) -> sqlite3.Connection:
@@ -71,11 +101,12 @@ def _try(path: Path, readonly: bool, patience: float, failed: list[Foreign]) -> 
         return _connect(path, readonly, patience)
     except (sqlite3.Error, UnicodeDecodeError) as error:
         failed.append(error)
-        return sqlite3.connect(":memory:")
+        return sqlite3.connect(":memory:", factory=_Connection)
 
 
 def _connect(path: Path, readonly: bool, patience: float) -> sqlite3.Connection:
-    db = sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True, isolation_level=None, timeout=patience)
+    address = f"{path.absolute().as_uri()}?mode=rw"
+    db = sqlite3.connect(address, uri=True, isolation_level=None, timeout=patience, factory=_Connection)
     try:
         db.execute("PRAGMA foreign_keys = 1")
         db.execute("PRAGMA cell_size_check = 1")
