@@ -1,7 +1,8 @@
 """`kerio-mockserver serve`: a mock server on this machine, until it is told to end.
 
 Prints exactly one line on standard output, once it answers: a JSON object with `url`, `control_url`, `user`,
-`password`, and with `--tls` `ca_file`. What there is to say to a person goes to standard error. Ends with 0 on
+`password`, with `--tls` `ca_file`, and with `--import` `imported`: how many items of each kind, what was skipped or
+simplified and why. What there is to say to a person goes to standard error. Ends with 0 on
 SIGTERM or SIGINT (and with `--exit-with-parent` when its standard input ends); with 2 and one clear line for
 arguments, files or ports that can't be used. It listens on 127.0.0.1 unless another address is named.
 """
@@ -39,12 +40,12 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     options = parser().parse_args(arguments)
     try:
         conditions = conditions_of(options)
-        store = store_of(options)
+        store, imported = mailbox_of(options)
     except (CannotImport, ConditionsError, OSError, ValueError) as error:
         fail(str(error))
     try:
         with asyncio.Runner(loop_factory=new_loop) as runner:
-            runner.run(run(options, store, conditions))
+            runner.run(run(options, store, conditions, imported))
     except OSError as error:
         fail(explain(error, options))
     sys.exit(0)
@@ -123,6 +124,11 @@ def conditions_of(options: argparse.Namespace) -> Conditions:
 
 def store_of(options: argparse.Namespace) -> Store:
     """The mailbox asked for. CannotImport, ValueError."""
+    return mailbox_of(options)[0]
+
+
+def mailbox_of(options: argparse.Namespace) -> tuple[Store, dict[str, Any]]:
+    """The mailbox asked for, and what was imported into it. CannotImport, ValueError."""
     local, _, domain = (options.user or "anna@example.com").partition("@")
     whose = {"user": local, "domain": domain or "example.com"}
     names = ("mails", "folders", "contacts", "events", "tasks", "notes", "attachments", "total_bytes", "seed")
@@ -131,14 +137,17 @@ def store_of(options: argparse.Namespace) -> Store:
         store = Store(whose["domain"], whose["user"], seed=options.seed or 0)
     else:
         store = seeded(**(asked | whose))
-    if options.paths:
-        report = load(store, options.paths)
-        told = {name: value for name, value in report.as_json().items() if value and name != "names"}
-        print("imported:", json.dumps(told, ensure_ascii=False), file=sys.stderr, flush=True)
-    return store
+    if not options.paths:
+        return store, {}
+    imported = load(store, options.paths).as_json()
+    told = {name: value for name, value in imported.items() if value and name not in ("names", "simplified")}
+    print("imported:", json.dumps(told, ensure_ascii=False), file=sys.stderr, flush=True)
+    return store, imported
 
 
-async def run(options: argparse.Namespace, store: Store, conditions: Conditions) -> None:
+async def run(
+    options: argparse.Namespace, store: Store, conditions: Conditions, imported: dict[str, Any] | None = None
+) -> None:
     """Serves until a signal or the parent's end. OSError if a port or a file can't be had."""
     core = Core(
         store,
@@ -151,7 +160,7 @@ async def run(options: argparse.Namespace, store: Store, conditions: Conditions)
     )
     async with AsyncExitStack() as stack:
         context = None
-        told: dict[str, str] = {}
+        told: dict[str, Any] = {"imported": imported} if imported else {}
         if options.tls:
             from kerio_mockserver.tls import certificate  # takes a while, and most runs do without
 
@@ -159,7 +168,8 @@ async def run(options: argparse.Namespace, store: Store, conditions: Conditions)
                 stack.enter_context(tempfile.TemporaryDirectory(prefix="kerio-mockserver-"))
             )
             made = certificate(folder)
-            context, told = made.context(), {"ca_file": str(made.certificate.absolute())}
+            context = made.context()
+            told["ca_file"] = str(made.certificate.absolute())
         server = await serve(core, options.host, options.port, control_port=options.control_port, ssl=context)
         stack.push_async_callback(server.aclose)
         end = _until_told(exit_with_parent=options.exit_with_parent)

@@ -1,7 +1,8 @@
-"""iCalendar files as the API's Event, Task and Note structs.
+"""iCalendar and vCalendar files as the API's Event, Task and Note structs.
 
-Promises: one broken entry costs that entry, not the file, and is counted; text is read whatever charset it is in. What
-the API has no words for is simplified and counted: exceptions of a series, rules by the hour or the week of the year.
+Promises: every entry whose BEGIN is found is either given or counted. A broken property costs that property, a broken
+time zone costs the zone of the entries that name it. What the API has no words for is simplified and counted:
+exceptions of a series, rules by the hour or by the week of the year. Time is proportional to the size.
 
 What the vendor's reference leaves open is settled so: days of the week are 1 (Sunday) to 7, as in libical; the end of
 an event of whole days is its last day; a time in a zone keeps its offset, since the rule of a series is in local days.
@@ -11,25 +12,26 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, Literal
 
-from icalendar import Calendar
+from icalendar.prop import vDuration
 
-from kerio_mockserver.mailbox.charsets import Troubles, cleaned, decode
-from kerio_mockserver.mailbox.recurrence import rule_of
+from kerio_mockserver.mailbox.charsets import Troubles, cleaned
+from kerio_mockserver.mailbox.content_lines import NO_END, Component, Line, divided, read_components, unescaped
+from kerio_mockserver.mailbox.recurrence import parse_rule, rule_of
 from kerio_mockserver.mailbox.structs import ENUMS, Struct, blank
+from kerio_mockserver.mailbox.zones import Zones
 
 BAD_ENTRY = "calendar entry unreadable"
+NO_KIND = "free/busy times"
 SIMPLIFIED = "recurrence simplified"
+NO_ZONE = "time zone unknown"
+BAD_TIME = "time unreadable"
 
-Component = Any  # icalendar's classes differ between its releases; properties are reached by name only
-_ENTRY = re.compile(
-    r"^BEGIN:(VEVENT|VTODO|VJOURNAL)\r?\n.*?^END:\1[ \t]*\r?$", re.MULTILINE | re.DOTALL | re.IGNORECASE
-)
-_ZONE = re.compile(r"^BEGIN:VTIMEZONE\r?\n.*?^END:VTIMEZONE[ \t]*\r?$", re.MULTILINE | re.DOTALL | re.IGNORECASE)
 _KINDS: dict[str, Literal["event", "task", "note"]] = {"VEVENT": "event", "VTODO": "task", "VJOURNAL": "note"}
+_DATE = re.compile(r"(\d{4})-?(\d\d)-?(\d\d)(?:[T ](\d\d):?(\d\d):?(\d\d)?(?:[.,]\d+)?(Z|[+-]\d\d:?\d\d)?)?", re.ASCII)
 _BUSY = {"FREE": "Free", "TENTATIVE": "Tentative", "BUSY": "Busy", "OOF": "OutOfOffice", "WORKINGELSEWHERE": "Busy"}
 _PARTS = {
     "ACCEPTED": "PartAccepted",
@@ -43,50 +45,89 @@ _STATUSES = {"COMPLETED": "tsCompleted", "IN-PROCESS": "tsInProgress", "CANCELLE
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """`struct` is complete but for ids and watermark."""
+    """`struct` is complete but for ids and watermark. None: it can't be read, and `troubles` says why."""
 
     kind: Literal["event", "task", "note"]
-    struct: Struct
+    struct: Struct | None
+    troubles: Troubles = field(default_factory=Troubles)
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """An entry while it is read."""
+
+    component: Component
+    zones: Zones
+    troubles: Troubles
+
+    def text(self, name: str) -> str:
+        line = self.component.one(name)
+        return "" if line is None else cleaned(unescaped(line.value), self.troubles)
+
+    def word(self, name: str) -> str:
+        line = self.component.one(name)
+        return "" if line is None else line.value.strip().upper()
+
+    def number(self, name: str) -> int:
+        word = self.word(name)
+        return int(word) if word.isascii() and word.isdigit() and len(word) < 10 else 0
+
+    def time(self, name: str) -> date | timedelta | None:
+        """A date, a time or a span, or None."""
+        line = self.component.one(name)
+        if line is None or not line.value.strip():
+            return None
+        found = parsed_time(line, self.zones, self.troubles)
+        self.troubles[BAD_TIME] += found is None
+        return found
 
 
 def read_calendar(data: bytes, troubles: Troubles) -> Iterator[Entry]:
-    """The entries of an .ics file, in its order."""
-    text = decode(data, "utf-8", (), troubles).removeprefix("\ufeff")
-    for component in _components(text, troubles):
-        kind = _KINDS[component.name]
-        try:
-            struct = _READERS[kind](component, troubles)
-        except Exception:  # properties of the wrong kind fail in many ways
-            troubles[BAD_ENTRY] += 1
-            continue
-        yield Entry(kind, struct)
-
-
-def _components(text: str, troubles: Troubles) -> Iterator[Component]:
-    try:
-        calendars = Calendar.from_ical(text, multiple=True)
-    except Exception:  # one bad line spoils a file: take the entries one by one
-        yield from _singly(text, troubles)
-        return
-    for calendar in calendars:
-        for component in calendar.walk():
+    """The entries of an .ics or .vcs file, in its order. `troubles`: what belongs to the file as a whole."""
+    zones = Zones()
+    for outer in read_components(data, troubles):
+        inner = outer.parts if outer.name == "VCALENDAR" else [outer]
+        troubles[NO_END] += outer.name == "VCALENDAR" and not outer.complete
+        zones.define(component for component in inner if component.name == "VTIMEZONE")
+        for component in inner:
             if component.name in _KINDS:
-                yield component
+                yield _entry(component, zones)
+            elif component.name == "VFREEBUSY":
+                yield Entry("event", None, Troubles({NO_KIND: 1}))
 
 
-def _singly(text: str, troubles: Troubles) -> Iterator[Component]:
-    zones = "\r\n".join(match[0] for match in _ZONE.finditer(text))
-    found = False
-    for match in _ENTRY.finditer(text):
-        found = True
-        try:
-            calendar = Calendar.from_ical(f"BEGIN:VCALENDAR\r\n{zones}\r\n{match[0]}\r\nEND:VCALENDAR\r\n")
-        except Exception:  # as above
-            troubles[BAD_ENTRY] += 1
-            continue
-        yield from (component for component in calendar.walk() if component.name in _KINDS)
-    if not found:
-        troubles[BAD_ENTRY] += 1
+def _entry(component: Component, zones: Zones) -> Entry:
+    kind, troubles = _KINDS[component.name], Troubles()
+    troubles[NO_END] += not component.complete
+    try:
+        struct = _READERS[kind](_Source(component, zones, troubles))
+    except (ValueError, OverflowError, ArithmeticError, LookupError, TypeError):
+        return Entry(kind, None, Troubles({BAD_ENTRY: 1}))
+    return Entry(kind, struct, +troubles)
+
+
+def parsed_time(line: Line, zones: Zones, troubles: Troubles) -> date | timedelta | None:
+    """A date, a time or a span; None if it is neither."""
+    zone, _, value = line.value.strip().rpartition(":")  # a zone such as "(UTC+01:00) Berlin" may stand unquoted
+    zone = ":".join(filter(None, [line.parameter("TZID"), zone]))
+    found = _DATE.fullmatch(value)
+    try:
+        if found is None:
+            span: timedelta = vDuration.from_ical(value.upper())  # type: ignore[no-untyped-call, unused-ignore]
+            return span
+        year, month, day, hour, minute, second = (int(number or 0) for number in found.groups()[:6])
+        if found[4] is None:
+            return date(year, month, day)
+        local = datetime(year, month, day, hour, minute, min(second, 59))  # noqa: DTZ001 - its zone follows
+        if found[7] is not None:
+            return local.replace(tzinfo=datetime.strptime(found[7], "%z").tzinfo)
+    except (ValueError, OverflowError):
+        return None
+    if not zone:
+        return local
+    known = zones.find(zone)
+    troubles[NO_ZONE] += known is None
+    return local.replace(tzinfo=known)
 
 
 def moment(value: Any) -> str:
@@ -102,46 +143,50 @@ def moment(value: Any) -> str:
     return ""
 
 
-def _event(component: Component, troubles: Troubles) -> Struct:
+def _event(source: _Source) -> Struct:
     struct: Struct = blank("Event")
-    start, end = _time(component, "DTSTART"), _time(component, "DTEND")
-    if start is None:
+    start, end = source.time("DTSTART"), source.time("DTEND")
+    if not isinstance(start, date):
         raise ValueError("an event without a start")
     whole_days = not isinstance(start, datetime)
-    if end is None:
-        span = _time(component, "DURATION")
-        end = start + span if isinstance(span, timedelta) else start + timedelta(days=1) if whole_days else start
+    if not isinstance(end, date):
+        span = source.time("DURATION")
+        default = timedelta(days=1) if whole_days else timedelta()
+        end = start + (span if isinstance(span, timedelta) else default)
     if whole_days:
-        end = max(start, end - timedelta(days=1))
+        end = max(start, _day(end) - timedelta(days=1))
     struct |= {"isAllDay": whole_days, "start": moment(start), "end": moment(end)}
-    struct["categories"] = _categories(component, troubles)
+    struct["categories"] = _categories(source)
     struct["label"] = next((one for one in struct["categories"] if one in ENUMS["EventLabel"]), "None")
-    struct["freeBusy"] = _busy(component)
-    travel = _time(component, "X-APPLE-TRAVEL-DURATION")
+    struct["freeBusy"] = _busy(source)
+    travel = source.time("X-APPLE-TRAVEL-DURATION")
     struct["travelMinutes"] = int(travel.total_seconds() // 60) if isinstance(travel, timedelta) else 0
-    return _shared(struct, component, start, troubles)
+    return _shared(struct, source, start)
 
 
-def _task(component: Component, troubles: Troubles) -> Struct:
+def _day(value: date) -> date:
+    return value.date() if isinstance(value, datetime) else value
+
+
+def _task(source: _Source) -> Struct:
     struct: Struct = blank("Task")
-    start, due = _time(component, "DTSTART"), _time(component, "DUE")
-    struct |= {"start": moment(start), "due": moment(due), "end": moment(_time(component, "COMPLETED"))}
-    struct["done"] = min(100, max(0, _number(component, "PERCENT-COMPLETE")))
-    struct["status"] = _STATUSES.get(_word(component, "STATUS"), "tsNotStarted")
+    start, due = source.time("DTSTART"), source.time("DUE")
+    struct |= {"start": moment(start), "due": moment(due), "end": moment(source.time("COMPLETED"))}
+    struct["done"] = min(100, source.number("PERCENT-COMPLETE"))
+    struct["status"] = _STATUSES.get(source.word("STATUS"), "tsNotStarted")
     if struct["end"]:
         struct["status"] = "tsCompleted"
     if struct["status"] == "tsCompleted":
         struct["done"] = 100
-    return _shared(struct, component, start or due, troubles)
+    return _shared(struct, source, next((day for day in (start, due) if isinstance(day, date)), None))
 
 
-def _note(component: Component, troubles: Troubles) -> Struct:
+def _note(source: _Source) -> Struct:
     struct: Struct = blank("Note")
-    texts = [_text(component, "SUMMARY", troubles), _text(component, "DESCRIPTION", troubles)]
-    struct["text"] = "\n".join(text for text in texts if text)
-    color = _word(component, "COLOR").capitalize()
+    struct["text"] = "\n".join(filter(None, [source.text("SUMMARY"), source.text("DESCRIPTION")]))
+    color = source.word("COLOR").capitalize()
     struct["color"] = color if color in ENUMS["NoteColor"] else "Yellow"
-    written = [moment(_time(component, name)) for name in ("CREATED", "DTSTART", "DTSTAMP", "LAST-MODIFIED")]
+    written = [moment(source.time(name)) for name in ("CREATED", "DTSTART", "DTSTAMP", "LAST-MODIFIED")]
     struct["createDate"] = next(filter(None, written), "")
     struct["modifyDate"] = written[3] or struct["createDate"]
     return struct
@@ -150,59 +195,64 @@ def _note(component: Component, troubles: Troubles) -> Struct:
 _READERS = {"event": _event, "task": _task, "note": _note}
 
 
-def _shared(struct: Struct, component: Component, start: Any, troubles: Troubles) -> Struct:
+def _shared(struct: Struct, source: _Source, start: date | None) -> Struct:
     """What events and tasks have in common."""
     for member, name in (("summary", "SUMMARY"), ("location", "LOCATION"), ("description", "DESCRIPTION")):
-        struct[member] = _text(component, name, troubles)
-    struct["isPrivate"] = _word(component, "CLASS") in ("PRIVATE", "CONFIDENTIAL")
-    struct["isCancelled"] = _word(component, "STATUS") == "CANCELLED"
-    priority = _number(component, "PRIORITY")
+        struct[member] = source.text(name)
+    struct["isPrivate"] = source.word("CLASS") in ("PRIVATE", "CONFIDENTIAL")
+    struct["isCancelled"] = source.word("STATUS") == "CANCELLED"
+    priority = source.number("PRIORITY")
     struct["priority"] = "High" if 1 <= priority <= 4 else "Low" if priority >= 6 else "Normal"
-    struct["attendees"] = _attendees(component, troubles)
-    struct["reminder"] = _reminder(component)
-    recurrence = _one(component, "RRULE")
-    if recurrence is not None and start is not None:
-        rule, whole = rule_of(dict(recurrence), start, moment)
-        struct["rule"] = rule
-        troubles[SIMPLIFIED] += not whole
-    if any(_one(component, name) is not None for name in ("EXDATE", "RDATE", "RECURRENCE-ID")):
-        troubles[SIMPLIFIED] += 1
+    struct["attendees"] = _attendees(source)
+    struct["reminder"] = _reminder(source)
+    whole = not any(source.component.one(name) for name in ("EXDATE", "RDATE", "EXRULE", "RECURRENCE-ID"))
+    rules = source.component.all("RRULE")
+    if rules and start is not None:
+        parts, clean = parse_rule(rules[0].value, _until)
+        struct["rule"], exact = rule_of(parts, start, moment)
+        whole = whole and clean and exact and len(rules) == 1
+    if not whole:
+        source.troubles[SIMPLIFIED] += 1
     return struct
 
 
-def _attendees(component: Component, troubles: Troubles) -> list[Struct]:
+def _until(text: str) -> date | timedelta | None:
+    return parsed_time(Line("UNTIL", text), Zones(), Troubles())
+
+
+def _attendees(source: _Source) -> list[Struct]:
     found: dict[str, Struct] = {}
     for name in ("ORGANIZER", "ATTENDEE"):
-        for value in _all(component, name):
-            address = re.sub(r"(?i)^mailto:", "", str(value)).strip()
-            said = {key.upper(): str(text) for key, text in getattr(value, "params", {}).items()}
-            role = _role(name, said)
+        for line in source.component.all(name):
+            address = cleaned(re.sub(r"(?i)^mailto:", "", line.value.strip()).strip(), source.troubles)
             struct: Struct = {
-                "displayName": cleaned(said.get("CN", ""), troubles),
-                "emailAddress": cleaned(address, troubles),
-                "role": role,
-                "isNotified": said.get("RSVP", "").upper() == "TRUE",
-                "partStatus": _PARTS.get(said.get("PARTSTAT", "").upper(), "PartNotResponded"),
+                "displayName": cleaned(line.parameter("CN"), source.troubles),
+                "emailAddress": address,
+                "role": _role(line),
+                "isNotified": line.parameter("RSVP").upper() == "TRUE",
+                "partStatus": _PARTS.get(line.parameter("PARTSTAT").upper(), "PartNotResponded"),
             }
             before = found.get(address.lower())
-            if before is not None and before["role"] == "RoleOrganizer":  # who invites also takes part
+            if before is not None and before["role"] == "RoleOrganizer":  # the organizer also takes part
                 struct |= {"role": "RoleOrganizer", "displayName": before["displayName"] or struct["displayName"]}
             found[address.lower()] = struct
     return list(found.values())
 
 
-def _role(name: str, said: dict[str, str]) -> str:
-    if name == "ORGANIZER" or said.get("ROLE", "").upper() == "CHAIR":
+def _role(line: Line) -> str:
+    role = line.parameter("ROLE").upper()
+    if line.name == "ORGANIZER" or role == "CHAIR":
         return "RoleOrganizer"
-    by_type = {"ROOM": "RoleRoom", "RESOURCE": "RoleEquipment"}.get(said.get("CUTYPE", "").upper())
-    optional = said.get("ROLE", "").upper() in ("OPT-PARTICIPANT", "NON-PARTICIPANT")
+    by_type = {"ROOM": "RoleRoom", "RESOURCE": "RoleEquipment"}.get(line.parameter("CUTYPE").upper())
+    optional = role in ("OPT-PARTICIPANT", "NON-PARTICIPANT")
     return by_type or ("RoleOptionalAttendee" if optional else "RoleRequiredAttendee")
 
 
-def _reminder(component: Component) -> Struct:
+def _reminder(source: _Source) -> Struct:
     struct: Struct = blank("Reminder")
-    for alarm in component.walk("VALARM"):
-        trigger = _time(alarm, "TRIGGER")
+    for alarm in source.component.parts:
+        line = alarm.one("TRIGGER") if alarm.name == "VALARM" else None
+        trigger = parsed_time(line, source.zones, source.troubles) if line else None
         if isinstance(trigger, timedelta):
             return struct | {"isSet": True, "minutesBeforeStart": max(0, int(-trigger.total_seconds() // 60))}
         if isinstance(trigger, datetime):
@@ -210,48 +260,13 @@ def _reminder(component: Component) -> Struct:
     return struct
 
 
-def _busy(component: Component) -> str:
-    said = _BUSY.get(_word(component, "X-MICROSOFT-CDO-BUSYSTATUS"))
-    if said is None and _word(component, "TRANSP") == "TRANSPARENT":
+def _busy(source: _Source) -> str:
+    said = _BUSY.get(source.word("X-MICROSOFT-CDO-BUSYSTATUS"))
+    if said is None and source.word("TRANSP") in ("TRANSPARENT", "1"):
         return "Free"
-    return said or ("Tentative" if _word(component, "STATUS") == "TENTATIVE" else "Busy")
+    return said or ("Tentative" if source.word("STATUS") == "TENTATIVE" else "Busy")
 
 
-def _categories(component: Component, troubles: Troubles) -> list[str]:
-    found = (str(one) for value in _all(component, "CATEGORIES") for one in getattr(value, "cats", [value]))
-    return [cleaned(one, troubles) for one in dict.fromkeys(found) if one]
-
-
-def _all(component: Component, name: str) -> list[Any]:
-    value = component.get(name)
-    if value is None:
-        return []
-    return list(value) if isinstance(value, list) else [value]
-
-
-def _one(component: Component, name: str) -> Any:
-    return next(iter(_all(component, name)), None)
-
-
-def _text(component: Component, name: str, troubles: Troubles) -> str:
-    value = _one(component, name)
-    return "" if value is None else cleaned(str(value), troubles).replace("\r\n", "\n")
-
-
-def _word(component: Component, name: str) -> str:
-    return str(_one(component, name) or "").strip().upper()
-
-
-def _number(component: Component, name: str) -> int:
-    word = _word(component, name)
-    return int(word) if word.isascii() and word.isdigit() and len(word) < 10 else 0
-
-
-def _time(component: Component, name: str) -> Any:
-    """A date, a time or a span, or None."""
-    value = _one(component, name)
-    try:
-        found = getattr(value, "dt", None)
-    except ValueError:  # icalendar's word for what it could not parse
-        found = None
-    return found if isinstance(found, date | timedelta) else None
+def _categories(source: _Source) -> list[str]:
+    found = (one.strip() for line in source.component.all("CATEGORIES") for one in divided(line.value, ","))
+    return [cleaned(one, source.troubles) for one in dict.fromkeys(found) if one]

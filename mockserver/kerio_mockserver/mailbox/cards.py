@@ -1,31 +1,29 @@
 """vCard files as the API's Contact structs, photos as contents of their own.
 
-Promises: one broken card costs nothing but its order: it is kept with its name, the card's text in the comment, and
-counted. vCard 2.1, 3.0 and 4.0 as address books write them, in whatever charset.
+Promises: every card whose BEGIN is found becomes a contact. A broken property costs that property, and is counted.
+vCard 2.1, 3.0 and 4.0 as address books write them, in whatever charset.
 """
 
 from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
-
-import vobject
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from urllib.parse import unquote_to_bytes
 
 from kerio_mockserver.mailbox.blobs import NewBlob
-from kerio_mockserver.mailbox.charsets import Troubles, cleaned, decode
+from kerio_mockserver.mailbox.charsets import Troubles, cleaned
+from kerio_mockserver.mailbox.content_lines import NO_END, Component, Line, divided, read_components, unescaped
 from kerio_mockserver.mailbox.structs import Struct, blank
 
-BAD_CARD = "card unreadable"
+BAD_PHOTO = "photo unreadable"
+NO_PHOTO = "photo elsewhere"
 
-_CARD = re.compile(r"^BEGIN:VCARD[ \t]*\r?\n.*?^END:VCARD[ \t]*\r?$", re.MULTILINE | re.DOTALL | re.IGNORECASE)
-_NAME = re.compile(r"^(?:[\w-]+\.)?FN(?:;[^:\n]*)?:([^\r\n]*)", re.MULTILINE | re.IGNORECASE)
-_INLINE = re.compile(r"(data:[\w/+.-]+;base64),")
-"""What vobject takes for the end of a value unless the comma is escaped."""
-_DATA = re.compile(r"data:([\w/+.-]*)(?:;[^,;]*)*;base64,(.*)", re.DOTALL)
+_DATA = re.compile(r"data:([^,;]*)((?:;[^,;]*)*),(.*)", re.DOTALL | re.IGNORECASE)
+_ELSEWHERE = re.compile(r"(?:https?|ftp|file|cid|content|ldap):", re.IGNORECASE)
 _DAY = re.compile(r"(\d{4})-?(\d\d)-?(\d\d)")
+_NOT_BASE64 = re.compile(r"[^A-Za-z0-9+/]+")
 _IMAGES = {b"\x89PNG": "png", b"\xff\xd8\xff": "jpeg", b"GIF8": "gif", b"RIFF": "webp"}
 _TEXTS = {
     "nickName": ("NICKNAME",),
@@ -35,8 +33,9 @@ _TEXTS = {
     "comment": ("NOTE",),
     "IMAddress": ("IMPP", "X-JABBER", "X-AIM", "X-ICQ", "X-MSN", "X-SKYPE", "X-SKYPE-USERNAME"),
 }
-
-Line = Any  # vobject has no types
+_DAYS = {"birthDay": ("BDAY",), "anniversary": ("ANNIVERSARY", "X-ANNIVERSARY", "X-EVOLUTION-ANNIVERSARY")}
+_NAME = ("surName", "firstName", "middleName", "titleBefore", "titleAfter")
+_POSTAL = ("pobox", "extendedAddress", "street", "locality", "state", "zip", "country")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,120 +44,103 @@ class Card:
 
     struct: Struct
     blobs: tuple[NewBlob, ...] = ()
+    troubles: Troubles = field(default_factory=Troubles)
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """A card while it is read."""
+
+    card: Component
+    troubles: Troubles
+
+    def lines(self, *names: str) -> list[Line]:
+        return [line for name in names for line in self.card.all(name)]
+
+    def text(self, line: Line) -> str:
+        return cleaned(unescaped(line.value).strip(), self.troubles)
+
+    def texts(self, *names: str) -> list[str]:
+        return [text for line in self.lines(*names) if (text := self.text(line))]
+
+    def fields(self, line: Line) -> list[str]:
+        """The parts of a structured value."""
+        return [cleaned(part.strip(), self.troubles) for part in divided(line.value, ";")]
+
+    def label(self, line: Line) -> Struct:
+        """The name that a person gave to a line, as Apple's address book groups it with the line."""
+        if not line.group:
+            return {"groupId": "", "label": ""}
+        group = line.group.lower()
+        named = (self.text(one) for one in self.card.all("X-ABLABEL") if one.group.lower() == group)
+        label = next(named, "").removeprefix("_$!<").removesuffix(">!$_")
+        return {"groupId": cleaned(line.group, self.troubles), "label": label}
 
 
 def read_cards(data: bytes, troubles: Troubles) -> Iterator[Card]:
-    """The contacts of a .vcf file, in its order."""
-    text = decode(data, "utf-8", (), troubles).removeprefix("\ufeff").replace("\r\n", "\n")
-    found = False
-    for match in _CARD.finditer(text):
-        found = True
-        try:
-            card = next(vobject.readComponents(_INLINE.sub(r"\1\,", match[0]), ignoreUnreadable=True, allowQP=True))
-            yield _contact(card.contents, troubles)
-        except Exception:  # vobject fails in many ways
-            yield _remains(match[0], troubles)
-    if not found:
-        troubles[BAD_CARD] += 1
+    """The contacts of a .vcf file, in its order. `troubles`: what belongs to the file as a whole."""
+    for component in read_components(data, troubles):
+        if component.name == "VCARD":
+            own = Troubles({NO_END: not component.complete})
+            yield _contact(_Source(component, own))
 
 
-def _remains(text: str, troubles: Troubles) -> Card:
-    troubles[BAD_CARD] += 1
+def _contact(source: _Source) -> Card:
     struct: Struct = blank("Contact")
-    name = _NAME.search(text)
-    return Card(struct | {"commonName": cleaned(name[1].strip() if name else "", troubles), "comment": text})
-
-
-def _contact(lines: dict[str, list[Line]], troubles: Troubles) -> Card:
-    struct: Struct = blank("Contact")
-
-    def texts(*names: str) -> list[str]:
-        values = (_flat(line.value) for name in names for line in lines.get(name.lower(), []))
-        return [cleaned(value, troubles) for value in values if value]
-
     for member, names in _TEXTS.items():
-        struct[member] = next(iter(texts(*names)), "")
-    struct["commonName"] = next(iter(texts("FN", "ORG", "EMAIL")), "")
-    struct["categories"] = [one for text in texts("CATEGORIES") for one in text.split(",") if one]
-    for member, names in (
-        ("birthDay", ("BDAY",)),
-        ("anniversary", ("ANNIVERSARY", "X-ANNIVERSARY", "X-EVOLUTION-ANNIVERSARY")),
-    ):
-        day = next((day for text in texts(*names) if (day := _DAY.match(text))), None)
+        struct[member] = next(iter(source.texts(*names)), "")
+    struct["commonName"] = next(iter(source.texts("FN", "ORG", "EMAIL")), "")
+    struct["categories"] = [
+        cleaned(one.strip(), source.troubles)
+        for line in source.lines("CATEGORIES")
+        for one in divided(line.value, ",")
+        if one.strip()
+    ]
+    for member, names in _DAYS.items():
+        day = next((day for text in source.texts(*names) if (day := _DAY.match(text))), None)
         struct[member] = "".join(day.groups()) if day else ""
-    for line in lines.get("n", [])[:1]:
-        _put_name(struct, line.value, troubles)
-    for line in lines.get("org", [])[:1]:
-        units = [
-            cleaned(_flat(unit), troubles) for unit in (line.value if isinstance(line.value, list) else [line.value])
-        ]
-        struct["companyName"], struct["departmentName"] = units[0] if units else "", ", ".join(units[1:])
-    if any(text.lower() == "group" for text in texts("KIND", "X-ADDRESSBOOKSERVER-KIND")):
+    for line in source.lines("N")[:1]:
+        struct |= dict(zip(_NAME, source.fields(line), strict=False))
+    struct["commonName"] = struct["commonName"] or f"{struct['firstName']} {struct['surName']}".strip()
+    for line in source.lines("ORG")[:1]:
+        units = source.fields(line)
+        struct["companyName"], struct["departmentName"] = units[0], ", ".join(filter(None, units[1:]))
+    if any(text.lower() == "group" for text in source.texts("KIND", "X-ADDRESSBOOKSERVER-KIND")):
         struct["type"] = "ctDistributionList"
-    _put_ways(struct, lines, troubles)
-    photo = next((found for line in lines.get("photo", []) if (found := _photo(line.value)) is not None), None)
-    return Card(struct, () if photo is None else (photo,))
+    _put_ways(struct, source)
+    photos = [photo for line in source.lines("PHOTO") if (photo := _photo(line, source.troubles)) is not None]
+    return Card(struct, tuple(photos[:1]), +source.troubles)
 
 
-def _put_name(struct: Struct, name: Any, troubles: Troubles) -> None:
-    for member, part in (
-        ("surName", "family"),
-        ("firstName", "given"),
-        ("middleName", "additional"),
-        ("titleBefore", "prefix"),
-        ("titleAfter", "suffix"),
-    ):
-        struct[member] = cleaned(_flat(getattr(name, part, "")), troubles)
-
-
-def _put_ways(struct: Struct, lines: dict[str, list[Line]], troubles: Troubles) -> None:
+def _put_ways(struct: Struct, source: _Source) -> None:
     """Telephones, addresses of all kinds, pages."""
-    struct["phoneNumbers"] = [
-        {"type": _phone_type(_types(line)), "number": _said(line, troubles), "extension": _label(lines, line, troubles)}
-        for line in lines.get("tel", [])
-    ]
-    for line in lines.get("email", []) + lines.get("member", []):
+    for line in source.lines("TEL"):
+        number = _without(source.text(line), "tel:")
+        phone = {"type": _phone_type(_types(line)), "number": number, "extension": source.label(line)}
+        struct["phoneNumbers"].append(phone)
+    for line in source.lines("EMAIL", "MEMBER", "X-ADDRESSBOOKSERVER-MEMBER"):
         address: Struct = blank("EmailAddress")
-        kind = _place(_types(line), "Email")
-        address |= {"address": re.sub(r"(?i)^mailto:", "", _said(line, troubles)), "type": kind}
-        address |= {"preferred": "PREF" in _types(line), "extension": _label(lines, line, troubles)}
+        types = _types(line)
+        address |= {"address": _without(source.text(line), "mailto:"), "type": _place(types, "Email")}
+        address |= {"preferred": "PREF" in types, "extension": source.label(line)}
         struct["emailAddresses"].append(address)
-    for line in lines.get("adr", []):
-        struct["postalAddresses"].append(_postal(line, _label(lines, line, troubles), troubles))
+    for line in source.lines("ADR"):
+        postal: Struct = blank("PostalAddress")
+        types = _types(line)
+        postal |= dict(zip(_POSTAL, source.fields(line), strict=False))
+        postal |= {"label": cleaned(unescaped(line.parameter("LABEL")), source.troubles)}
+        postal |= {"type": _place(types, "Address"), "preferred": "PREF" in types, "extension": source.label(line)}
+        struct["postalAddresses"].append(postal)
     struct["urls"] = [
-        {"type": _place(_types(line), "Url"), "url": _said(line, troubles), "extension": _label(lines, line, troubles)}
-        for line in lines.get("url", [])
+        {"type": _place(_types(line), "Url"), "url": source.text(line), "extension": source.label(line)}
+        for line in source.lines("URL")
     ]
-
-
-def _postal(line: Line, label: Struct, troubles: Troubles) -> Struct:
-    address: Struct = blank("PostalAddress")
-    for member, part in (
-        ("pobox", "box"),
-        ("extendedAddress", "extended"),
-        ("street", "street"),
-        ("locality", "city"),
-        ("state", "region"),
-        ("zip", "code"),
-        ("country", "country"),
-    ):
-        address[member] = cleaned(_flat(getattr(line.value, part, "")), troubles)
-    written = getattr(line, "params", {}).get("LABEL", [""])[0]
-    types = _types(line)
-    return address | {
-        "label": cleaned(_flat(written), troubles),
-        "type": _place(types, "Address"),
-        "preferred": "PREF" in types,
-        "extension": label,
-    }
 
 
 def _types(line: Line) -> frozenset[str]:
     """A line's types in upper case; PREF among them in whichever way it is said."""
-    parameters = getattr(line, "params", {})
-    types = {part.strip().upper() for value in parameters.get("TYPE", []) for part in value.split(",")}
-    types |= {value.upper() for value in getattr(line, "singletonparams", [])}
-    return frozenset(types | ({"PREF"} if "PREF" in parameters else set()))
+    types = {part.strip().upper() for value in line.parameters.get("TYPE", ()) for part in value.split(",")}
+    return frozenset(types | ({"PREF"} if "PREF" in line.parameters else set()))
 
 
 def _phone_type(types: frozenset[str]) -> str:
@@ -180,35 +162,33 @@ def _place(types: frozenset[str], prefix: str) -> str:
     return prefix + ("Work" if "WORK" in types else "Home" if "HOME" in types else "Other")
 
 
-def _label(lines: dict[str, list[Line]], line: Line, troubles: Troubles) -> Struct:
-    """The name that a person gave to a line, as Apple's address book groups it with the line."""
-    group = getattr(line, "group", None)
-    if not group:
-        return {"groupId": "", "label": ""}
-    named = (_flat(one.value) for one in lines.get("x-ablabel", []) if one.group == group)
-    label = next(named, "").removeprefix("_$!<").removesuffix(">!$_")
-    return {"groupId": cleaned(str(group), troubles), "label": cleaned(label, troubles)}
+def _without(text: str, scheme: str) -> str:
+    return text[len(scheme) :].strip() if text[: len(scheme)].lower() == scheme else text
 
 
-def _said(line: Line, troubles: Troubles) -> str:
-    return cleaned(_flat(line.value), troubles).removeprefix("tel:")
-
-
-def _flat(value: Any) -> str:
-    if isinstance(value, bytes):
-        return ""
-    if isinstance(value, list | tuple):
-        return ",".join(_flat(one) for one in value if one)
-    return str(value or "").strip()
-
-
-def _photo(value: Any) -> NewBlob | None:
-    """A photo that stands in the card; one that is elsewhere is none."""
-    data = value if isinstance(value, bytes) else b""
-    if isinstance(value, str) and (inline := _DATA.fullmatch(value.strip())):
-        data = base64.b64decode(re.sub(r"[^A-Za-z0-9+/]", "", inline[2]) + "==")
-    if not data:
+def _photo(line: Line, troubles: Troubles) -> NewBlob | None:
+    """A photo that stands in the card, as base64 or as a data: address."""
+    value = unescaped(line.value).strip()
+    if _ELSEWHERE.match(value):
+        troubles[NO_PHOTO] += 1
         return None
+    inline = _DATA.fullmatch(value)
+    coded = inline is None or "base64" in inline[2].lower()
+    data = _unbase64(inline[3] if inline else value) if coded else unquote_to_bytes(inline[3] if inline else "")
     kind = next((name for start, name in _IMAGES.items() if data.startswith(start)), "")
+    if not kind and (not data or not _declared(line, inline)):
+        troubles[BAD_PHOTO] += bool(value)
+        return None
     extension = {"jpeg": "jpg", "": "bin"}.get(kind, kind)
     return NewBlob(data, f"photo.{extension}", f"image/{kind}" if kind else "application/octet-stream", role="photo")
+
+
+def _declared(line: Line, inline: Sequence[str | None] | re.Match[str] | None) -> bool:
+    """Whether the line says that its value is binary."""
+    return inline is not None or line.parameter("ENCODING").upper() in ("B", "BASE64")
+
+
+def _unbase64(text: str) -> bytes:
+    letters = _NOT_BASE64.sub("", text)
+    letters = letters[: len(letters) - (len(letters) % 4 == 1)]
+    return base64.b64decode(letters + "=" * (-len(letters) % 4))

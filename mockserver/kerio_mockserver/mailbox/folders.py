@@ -29,6 +29,7 @@ _CALLED = {
     "junk": "FSubJunkEmail",
     "junk e-mail": "FSubJunkEmail",
     "spam": "FSubJunkEmail",
+    "bulk mail": "FSubJunkEmail",
 }
 """What programs call the special folders."""
 
@@ -63,9 +64,9 @@ class Folders:
         """The mail folder of that path; () is the Inbox."""
         if not names:
             return self._special["FMail", "FSubInbox"]
-        if len(names) == 1 and (called := _CALLED.get(names[0].casefold())) is not None:
-            return self._special["FMail", called]
         parent = self._root
+        if (called := _CALLED.get(names[0].casefold())) is not None:
+            parent, names = self._special["FMail", called], names[1:]
         for name in names:
             key = (parent, name.casefold())
             if key not in self._named:

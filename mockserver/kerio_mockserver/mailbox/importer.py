@@ -1,8 +1,9 @@
 """Fills a mailbox from files: mails, calendars, cards; from folders, Maildirs, mboxes and archives of them.
 
-Promises: everything found is either in the mailbox or counted with its reason in `Imported`; no bytes of a file make it
-raise. Mails go in by the date they arrived, so that their numbers rise with it. A folder on disk becomes a mail folder;
-"Inbox", "Sent", "Trash" and the like become the special ones. Refuses with `CannotImport` a path that is not there.
+Promises: everything found is either in the mailbox or counted with its reason in `Imported`, and named; no bytes of a
+file make it raise. Mails go in by the date they arrived, so that their numbers rise with it. A folder on disk becomes a
+mail folder; "Inbox", "Sent", "Trash" and the like become the special ones. Refuses with `CannotImport` a path that is
+not there.
 """
 
 from __future__ import annotations
@@ -23,8 +24,13 @@ from kerio_mockserver.mailbox.model import Kind, Store
 from kerio_mockserver.mailbox.sources import File, Piece, pieces
 
 _DEFAULT = Limits()
-_NAMED = 100
-"""How many skipped things are named; all are counted."""
+EMPTY = "no entry in it"
+DELETED = "deleted, but not yet removed by the mail program"
+_NAMED = 50
+"""How many things are named for each of the two lists; all are counted."""
+_NAMED_EACH = 10
+"""How many are named for one reason, so that a common one does not hide the others."""
+_LONGEST_NAME = 160
 
 
 class CannotImport(Exception):
@@ -33,8 +39,10 @@ class CannotImport(Exception):
 
 @dataclass(slots=True)
 class Imported:
-    """What came in. `undecodable`: how often text or structure was broken, by reason (the item is in nevertheless);
-    `skipped`: what is not in, by reason; `names`: the first of those, as "name: reason".
+    """What came in. `skipped`: what is not in, by reason, and `names` the first of those, as "name: reason".
+
+    `undecodable`: how often text or structure was broken or had to be simplified, by reason; the item is in
+    nevertheless. `simplified`: the first of those, as "name: reason".
     """
 
     files: int = 0
@@ -48,10 +56,34 @@ class Imported:
     undecodable: dict[str, int] = field(default_factory=dict)
     skipped: dict[str, int] = field(default_factory=dict)
     names: list[str] = field(default_factory=list)
+    simplified: list[str] = field(default_factory=list)
+
+    @property
+    def items(self) -> int:
+        """How many items are in the mailbox by this import."""
+        return self.mails + self.contacts + self.events + self.tasks + self.notes
+
+    def skip(self, name: str, reason: str) -> None:
+        """Counts what is not in, and names it."""
+        self.skipped[reason] = self.skipped.get(reason, 0) + 1
+        _name(self.names, name, reason, self.skipped[reason])
+
+    def doubt(self, name: str, troubles: Troubles) -> None:
+        """Counts what was hard to read in an item, and names it."""
+        for reason, count in troubles.items():
+            if count > 0:
+                self.undecodable[reason] = self.undecodable.get(reason, 0) + count
+                _name(self.simplified, name, reason, sum(line.endswith(f": {reason}") for line in self.simplified) + 1)
 
     def as_json(self) -> dict[str, Any]:
         """The same as a value for JSON."""
         return asdict(self)
+
+
+def _name(names: list[str], name: str, reason: str, count: int) -> None:
+    if count <= _NAMED_EACH and len(names) < _NAMED:
+        shown = "".join(letter if letter.isprintable() else "?" for letter in name)
+        names.append(f"{shown[-_LONGEST_NAME:]}: {reason}")
 
 
 @dataclass(slots=True)
@@ -59,7 +91,6 @@ class _Tally:
     """`held`: (date, place in the sequence, folder id, mail), until all are read."""
 
     report: Imported = field(default_factory=Imported)
-    troubles: Troubles = field(default_factory=Counter)
     held: list[tuple[str, int, str, ReadMail]] = field(default_factory=list)
 
 
@@ -79,7 +110,7 @@ def load(store: Store, paths: Sequence[Path], limits: Limits = _DEFAULT) -> Impo
     report = tally.report
     report.mails = len(tally.held)
     report.folders = len(store.folders()) - before
-    report.undecodable = dict(tally.troubles.most_common())
+    report.undecodable = dict(Counter(report.undecodable).most_common())
     return report
 
 
@@ -89,23 +120,48 @@ def _take(store: Store, folders: Folders, found: Piece | Skipped | File, tally: 
         case File():
             report.files += 1
         case Skipped(name, reason):
-            report.skipped[reason] = report.skipped.get(reason, 0) + 1
-            if len(report.names) < _NAMED:
-                report.names.append(f"{name}: {reason}")
+            report.skip(name, reason)
         case Piece(kind="mail"):
             mail = read_mail(found.data, Origin(found.flags, found.modified))
-            tally.troubles.update(mail.troubles)
+            if mail.deleted:
+                report.skip(found.name, DELETED)
+                return
+            report.doubt(found.name, mail.troubles)
             report.attachments += len(mail.blobs)
             tally.held.append((mail.struct["receiveDate"], len(tally.held), folders.mail(found.folder), mail))
         case Piece(kind="calendar"):
-            for entry in read_calendar(found.data, tally.troubles):
-                store.add(entry.kind, folders.default(entry.kind), entry.struct)
-                _count(report, entry.kind)
+            _take_calendar(store, folders, found, report)
         case Piece():
-            for card in read_cards(found.data, tally.troubles):
-                store.add("contact", folders.default("contact"), card.struct, card.blobs)
-                report.attachments += len(card.blobs)
-                _count(report, "contact")
+            _take_cards(store, folders, found, report)
+
+
+def _take_calendar(store: Store, folders: Folders, found: Piece, report: Imported) -> None:
+    of_file = Troubles()
+    count = 0
+    for count, entry in enumerate(read_calendar(found.data, of_file), 1):
+        name = f"{found.name}, entry {count}"
+        if entry.struct is None:
+            report.skip(name, next(iter(entry.troubles)))
+            continue
+        store.add(entry.kind, folders.default(entry.kind), entry.struct)
+        _count(report, entry.kind)
+        report.doubt(name, entry.troubles)
+    report.doubt(found.name, of_file)
+    if not count:
+        report.skip(found.name, EMPTY)
+
+
+def _take_cards(store: Store, folders: Folders, found: Piece, report: Imported) -> None:
+    of_file = Troubles()
+    count = 0
+    for count, card in enumerate(read_cards(found.data, of_file), 1):
+        store.add("contact", folders.default("contact"), card.struct, card.blobs)
+        report.attachments += len(card.blobs)
+        _count(report, "contact")
+        report.doubt(f"{found.name}, card {count}", card.troubles)
+    report.doubt(found.name, of_file)
+    if not count:
+        report.skip(found.name, EMPTY)
 
 
 def _count(report: Imported, kind: Kind) -> None:

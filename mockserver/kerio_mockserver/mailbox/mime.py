@@ -3,11 +3,13 @@
 Promises: any bytes become a mail, and no text in them is lost: what can't be taken apart stays as text, and is counted
 by its reason. Line ends in texts are "\\n". `sendDate` is what the sender claims; `receiveDate` is what the first
 Received line says, else the mbox "From " line, else the claim, else the file's time.
-Flags come from the Maildir name or the Status lines; a mail without either gets plausible ones, the same each time.
+Flags come from the Maildir name, Thunderbird's X-Mozilla-Status or the Status lines; a mail without any of them gets
+plausible ones, the same each time.
 """
 
 from __future__ import annotations
 
+import re
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -25,6 +27,9 @@ UNREADABLE = "mail kept as raw text"
 
 _TEXTS = {"text/plain": "ctTextPlain", "text/html": "ctTextHtml"}
 _LONGEST_NAME = 200
+_MOZILLA = ((0x0001, "S"), (0x0002, "R"), (0x0004, "F"), (0x1000, "P"))
+_EXPUNGED = 0x0008
+_DELETED_ON_SERVER = 0x00200000
 _PRIORITIES = {"1": "High", "2": "High", "4": "Low", "5": "Low", "high": "High", "urgent": "High", "low": "Low"}
 _PRIORITIES["non-urgent"] = "Low"
 # without the machine's own tables, so that names are the same everywhere
@@ -48,11 +53,15 @@ class Origin:
 
 @dataclass(slots=True)
 class ReadMail:
-    """`struct` is complete but for ids, watermark and attachments, which the store gives out from the `blobs`."""
+    """`struct` is complete but for ids, watermark and attachments, which the store gives out from the `blobs`.
+
+    `deleted`: the mail program shows it no more, though it has not yet removed it from the file.
+    """
 
     struct: Struct
     blobs: list[NewBlob]
     troubles: Troubles = field(default_factory=Troubles)
+    deleted: bool = False
 
 
 def read_mail(data: bytes, origin: Origin = Origin()) -> ReadMail:
@@ -65,8 +74,8 @@ def read_mail(data: bytes, origin: Origin = Origin()) -> ReadMail:
 
 
 def _read(data: bytes, origin: Origin, troubles: Troubles) -> ReadMail:
-    head, from_line, body = parts.parse(data, troubles)
-    found = parts.leaves(head, body, troubles)
+    head, from_line = parts.parse(data, troubles)
+    found = parts.leaves(head, troubles)
     hints = _hints(head, found)
     struct: Struct = blank("Mail")
     struct["size"] = len(data)
@@ -75,7 +84,7 @@ def _read(data: bytes, origin: Origin, troubles: Troubles) -> ReadMail:
     _put_dates(struct, head, from_line, origin, troubles)
     _put_marks(struct, head, data, origin, hints, troubles)
     blobs = _put_contents(struct, found, hints, troubles)
-    return ReadMail(struct, blobs, troubles)
+    return ReadMail(struct, blobs, troubles, bool(_mozilla(head) & _EXPUNGED))
 
 
 def _raw(data: bytes, origin: Origin) -> ReadMail:
@@ -133,7 +142,10 @@ def _put_marks(
     struct["isFlagged"] = "F" in flags
     struct["isForwarded"] = "P" in flags
     struct["isDraft"] = "D" in flags
-    struct["isJunk"] = head.get("x-spam-flag", "").strip().lower() == "yes"
+    keys = head.get("x-mozilla-keys", "").lower().split()
+    struct["isJunk"] = "junk" in keys or (
+        "nonjunk" not in keys and head.get("x-spam-flag", "").strip().lower() == "yes"
+    )
     struct["requestDSN"] = "return-receipt-to" in head
     for header in ("x-priority", "priority", "importance"):
         word = head.get(header, "").strip().lower()
@@ -153,11 +165,22 @@ def _flags(head: Head, data: bytes, origin: Origin) -> str:
     """Maildir letters: S seen, R replied, F flagged, P passed on, D draft."""
     if origin.flags is not None:
         return origin.flags
+    if (mozilla := _mozilla(head)) >= 0:
+        return "".join(letter for bit, letter in _MOZILLA if mozilla & bit)
     status = head.get("status", "") + head.get("x-status", "")
     if status:
         return status.translate({ord("R"): "S", ord("A"): "R", ord("T"): "D", ord("D"): None})
     dice = zlib.crc32(data)
     return ("S" if dice % 10 else "") + ("R" if dice % 11 == 1 and dice % 10 else "") + ("F" if dice % 37 == 1 else "")
+
+
+def _mozilla(head: Head) -> int:
+    """Thunderbird's bits for a mail; below 0 if there are none (which has no bit set that is asked for)."""
+    found = [head.get(name, "").strip() for name in ("x-mozilla-status", "x-mozilla-status2")]
+    if not re.fullmatch(r"[0-9a-fA-F]{1,8}", found[0], re.ASCII):
+        return -1 & ~_EXPUNGED
+    more = int(found[1], 16) if re.fullmatch(r"[0-9a-fA-F]{1,8}", found[1], re.ASCII) else 0
+    return int(found[0], 16) | (more & _DELETED_ON_SERVER and _EXPUNGED)
 
 
 def _put_contents(struct: Struct, found: Sequence[Leaf], hints: Sequence[str], troubles: Troubles) -> list[NewBlob]:
@@ -204,7 +227,7 @@ def _name(leaf: Leaf, hints: Sequence[str], troubles: Troubles) -> str:
 
 def _invented(leaf: Leaf, number: int, troubles: Troubles) -> str:
     if leaf.content_type == "message/rfc822":
-        head, _, _ = parts.parse(leaf.data, Troubles())
+        head, _ = parts.parse(leaf.data[: parts.LARGEST_HEAD], Troubles())
         subject = header_text(head.get("subject", ""), (), Troubles()).replace("/", "_")
         subject = "".join(letter for letter in cleaned(subject, troubles) if letter.isprintable())
         return f"{subject[:_LONGEST_NAME] or 'message'}.eml"

@@ -1,37 +1,40 @@
 """A mail's bytes taken apart into its MIME leaves, each with its own bytes.
 
-Promises: nothing is lost and nothing raises; a part that is broken (no boundary, a boundary that never comes, nesting
-beyond `DEEPEST`, more than `MOST` parts) stays whole as one leaf, and is counted. Time is linear in the size, times the
-depth. The standard library's `email` reads the header blocks; its body parser is not used, because it recurses by the
-depth of the nesting, gives nested messages back re-written instead of in their own bytes, and reads line by line.
+The standard library's `email` takes the structure apart, under a modern policy that hands out header values as they
+stand. `Part` keeps its known traps shut: nesting and the number of parts are bounded (the parser recurses), a mail
+within a mail stays one leaf (the parser would give it back re-written), header values with parameters are bounded
+(reading them takes the square of the length), and no defect raises.
+
+Promises: nothing is lost; a part that is broken (no boundary, nesting beyond `DEEPEST`, more than `MOST` parts) stays
+whole as one leaf, and is counted. Time is linear in the size, times the depth.
 """
 
 from __future__ import annotations
 
 import binascii
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from email import message_from_bytes
-from email.message import Message
-from email.policy import Compat32
+from email import errors
+from email.message import EmailMessage
+from email.parser import BytesFeedParser
+from email.policy import EmailPolicy
+from email.utils import decode_params
+from typing import Any
 
-from kerio_mockserver.mailbox.charsets import Troubles, known_charset, strict
+from kerio_mockserver.mailbox.charsets import Troubles, from_utf16, known_charset, strict
 
 DEEPEST = 32
 MOST = 1000
 LARGEST_HEAD = 1 << 20
 LARGEST_VALUE = 4096
-"""Of a header with parameters: reading them takes the square of the length."""
-COPIED = 256 << 20
-"""Bytes that the levels of one mail's nesting may hold together."""
-
-_LONGEST_FOOTER = 4096
 
 BAD_MIME = "MIME structure broken"
 BAD_BASE64 = "base64 broken"
+BAD_UU = "uuencoded data broken"
 BAD_HEAD = "header block broken"
 
+_LONGEST_FOOTER = 4096
 _FROM_LINE = re.compile(rb"From [^\r\n]*\r?\n")
 _BLANK = re.compile(rb"\r?\n\r?\n")
 _SPACED_NAME = re.compile(rb"^([!-9;-~]+)[ \t]+:", re.MULTILINE)
@@ -41,21 +44,62 @@ _WELL_KNOWN = re.compile(
     re.MULTILINE | re.IGNORECASE,
 )
 _CODED_LINES = re.compile(rb"\s*(?:[A-Za-z0-9+/]+=*[ \t]*(?:\r?\n|\Z))*")
-_AFTER_MARK = re.compile(rb"(--)?[ \t]*(?:\r?\n|\r?\Z)")
 _BOUNDARY = re.compile(rb"^--([^\r\n]{1,100}?)[ \t]*\r?\nContent-[A-Za-z-]{1,40}:", re.MULTILINE | re.IGNORECASE)
 META_CHARSET = re.compile(rb"<meta\s[^<>]{0,200}?charset\s*=\s*[\"']?([\w:.-]{2,40})", re.IGNORECASE)
 _NOT_BASE64 = re.compile(rb"[^A-Za-z0-9+/=]+")
+_TYPE = re.compile(r"\s*([\w!#$&^.+-]+(?:/[\w!#$&^.+-]+)?)", re.ASCII)
+_COMMENT = re.compile(r'("(?:[^"\\]|\\.)*"?)|\([^()"]*\)')
+_PARAMETER = re.compile(
+    r"([\w!#$&^.+*-]+)\s*=\s*(\"(?:[^\"\\]|\\.)*\"?|[^;\"]*?)(?=\s*(?:[;,]|\Z)|\s+[\w*-]+\s*=|(?<=\"))", re.DOTALL
+)
+_UU_BEGIN = re.compile(rb"^begin [0-7]{3,4} ([^\r\n]{1,200})\r?\n", re.MULTILINE)
+_UU_ENCODINGS = frozenset({"x-uuencode", "uuencode", "uue", "x-uue"})
 
 
-class _Raw(Compat32):
-    """Header values as they stand, raw bytes as surrogate escapes, instead of `Header` objects that hide them."""
+class _TooManyParts(Exception):
+    pass
 
-    def header_fetch_parse(self, name: str, value: str) -> str:
+
+class Part(EmailMessage):
+    """A message or one of its parts. `depth`: how many parts it is nested in; `siblings`: all parts so far."""
+
+    depth = 0
+    deepest = DEEPEST
+
+    def __init__(self, policy: Any = None) -> None:
+        super().__init__(policy or _POLICY)
+        self.siblings: list[Part] = []
+
+    def get_content_type(self) -> str:
+        """What the parser may take apart; anything else is text to it, whatever the header says."""
+        kind = value_type(self, "content-type", self.get_default_type())
+        return kind if kind.startswith("multipart/") else "text/plain"
+
+    def get_boundary(self, failobj: Any = None) -> Any:
+        return (parameters(self, "content-type").get("boundary") or failobj) if self.depth < self.deepest else failobj
+
+    def attach(self, payload: Any) -> None:
+        payload.depth, payload.deepest, payload.siblings = self.depth + 1, self.deepest, self.siblings
+        self.siblings.append(payload)
+        if len(self.siblings) > MOST:
+            raise _TooManyParts
+        super().attach(payload)
+
+    def content(self) -> bytes:
+        """The body as it stands in the mail."""
+        payload: Any = self._payload  # type: ignore[attr-defined, unused-ignore] # get_payload() decodes
+        return payload.encode("ascii", "surrogateescape") if isinstance(payload, str) else b""
+
+
+class _Policy(EmailPolicy):
+    """Header values as text in which raw bytes are surrogate escapes: `headers` reads them."""
+
+    def header_fetch_parse(self, name: str, value: str) -> Any:
         return value
 
 
-_POLICY = _Raw()
-Head = Message
+_POLICY = _Policy(message_factory=Part)  # type: ignore[call-arg, unused-ignore]
+Head = Part
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,55 +113,91 @@ class Leaf:
     within: tuple[str, ...] = ()
 
 
-def parse(data: bytes, troubles: Troubles) -> tuple[Head, str, bytes]:
-    """A mail as its header, the mbox "From " line before it ("" if there is none), and its body's bytes."""
+def parse(data: bytes, troubles: Troubles) -> tuple[Part, str]:
+    """A mail as `email` sees it, and the mbox "From " line before it ("" if there is none)."""
+    data = from_utf16(data).removeprefix(b"\xef\xbb\xbf")
     line = _FROM_LINE.match(data)
-    head, body = _part(data[line.end() :] if line else data, troubles)
-    return head, line[0].decode("latin-1") if line else "", body
+    start = line.end() if line else 0
+    skipped = re.compile(rb"[\r\n]+").match(data, start)
+    if skipped and _WELL_KNOWN.match(data, skipped.end()):
+        start = skipped.end()
+    head, body = _halves(data[start:], troubles)
+    return _message(head, body), line[0].decode("latin-1") if line else ""
 
 
-def leaves(head: Head, body: bytes, troubles: Troubles) -> list[Leaf]:
+def leaves(mail: Part, troubles: Troubles) -> list[Leaf]:
     """The leaves of a mail in their order; at least one."""
     found: list[Leaf] = []
-    _walk(head, body, "text/plain", (), found, troubles)
+    _walk(mail, (), found, troubles)
     return found
 
 
 def value_type(head: Head, header: str, default: str) -> str:
     """What stands before the parameters of a header, such as `text/plain`, in lower case; `default` if nonsense."""
-    value = head.get(header, "").partition(";")[0].strip().lower()
-    return value if re.fullmatch(r"[\w!#$&^.+-]+(?:/[\w!#$&^.+-]+)?", value, re.ASCII) else default
+    found = _TYPE.match(_uncommented(head.get(header, "")))
+    return found[1].lower() if found else default
 
 
 def parameters(head: Head, header: str) -> dict[str, str]:
-    """The parameters of a header by lower-case name, unquoted, RFC 2231 decoded. Raw bytes are surrogate escapes."""
-    value = head.get(header, "")
-    if not value:
-        return {}
-    short = Message(_POLICY)
-    short[header] = value[:LARGEST_VALUE].replace("\n", "").replace("\r", "")
-    found: dict[str, str] = {}
+    """The parameters of a header by lower-case name, unquoted, RFC 2231 decoded. Raw bytes are surrogate escapes.
+
+    An extended value (`filename*`) counts more than a plain one of the same name, as in RFC 6266 and mail programs.
+    """
+    value = _uncommented(head.get(header, ""))
+    start = _TYPE.match(value)
+    first = value.find("=") if start is not None and value[start.end() :].lstrip().startswith("=") else -1
+    rest = value if first >= 0 or start is None else value[start.end() :]
     try:
-        for name, text in short.get_params([], header)[1:]:
-            found.setdefault(name.lower(), _collapsed(text).strip())
+        found = decode_params([("", ""), *((name.lower(), text) for name, text in _PARAMETER.findall(rest))])[1:]
     except (ValueError, LookupError, TypeError, AttributeError):  # hostile RFC 2231 continuations
-        pass
-    return found
+        return {}
+    extended = {name: _collapsed(text) for name, text in reversed(found) if isinstance(text, tuple)}
+    plain = {name: _unquoted(text) for name, text in reversed(found) if isinstance(text, str)}
+    return plain | extended
 
 
-def _collapsed(value: str | tuple[str | None, str | None, str]) -> str:
-    if isinstance(value, str):
-        return value
+def _uncommented(value: str) -> str:
+    """A header value without its comments, on one line, as much of it as is read."""
+    value = value[:LARGEST_VALUE].replace("\r", "").replace("\n", "")
+    for _ in range(4 if "(" in value else 0):  # comments nest
+        value = _COMMENT.sub(lambda match: match[1] or " ", value)
+    return value
+
+
+def _unquoted(text: str) -> str:
+    text = text.strip()
+    if text.startswith('"'):
+        text = text[1:-1] if text.endswith('"') and len(text) > 1 else text[1:]
+    return re.sub(r"\\([\\\"])", r"\1", text).strip()
+
+
+def _collapsed(value: tuple[str | None, str | None, str]) -> str:
     charset, _, text = value
-    raw = text.encode("latin-1", "surrogateescape")
+    raw = _unquoted(text).encode("latin-1", "surrogateescape")
     known = known_charset(charset or "")
     found = strict(raw, known) if known else None
-    return raw.decode("ascii", "surrogateescape") if found is None else found
+    return (raw.decode("ascii", "surrogateescape") if found is None else found).strip()
 
 
-def _part(data: bytes, troubles: Troubles) -> tuple[Head, bytes]:
-    head, body = _halves(data, troubles)
-    return message_from_bytes(head, policy=_POLICY), body
+def _message(head: bytes, body: bytes) -> Part:
+    source = head.rstrip(b"\n") + b"\n\n" + body if head.strip() else b"\n" + body
+    try:
+        return _parsed(source, Part)
+    except (_TooManyParts, RecursionError):
+
+        def flat(policy: Any) -> Part:
+            part = Part(policy)
+            part.deepest = 0
+            return part
+
+        return _parsed(source, flat)
+
+
+def _parsed(source: bytes, factory: Any) -> Part:
+    parser = BytesFeedParser(factory, policy=_POLICY)  # type: ignore[var-annotated, unused-ignore]
+    parser.feed(source)
+    found: Any = parser.close()
+    return found  # type: ignore[no-any-return]
 
 
 def _halves(data: bytes, troubles: Troubles) -> tuple[bytes, bytes]:
@@ -140,64 +220,79 @@ def _halves(data: bytes, troubles: Troubles) -> tuple[bytes, bytes]:
     return _BROKEN.sub(b"X-Broken-Line: ", head), data[start:]
 
 
-def _walk(
-    head: Head, body: bytes, default: str, within: tuple[str, ...], found: list[Leaf], troubles: Troubles
-) -> None:
-    kind = value_type(head, "content-type", default)
-    found_parameters = parameters(head, "content-type")
+def _walk(part: Part, within: tuple[str, ...], found: list[Leaf], troubles: Troubles) -> None:
+    if any(isinstance(defect, errors.MissingHeaderBodySeparatorDefect) for defect in part.defects):
+        part = _mended(part, troubles)
+    default = part.get_default_type()
+    kind = value_type(part, "content-type", default)
     if kind.startswith("multipart/"):
-        shallow = len(within) < DEEPEST and len(within) * len(body) < COPIED
-        pieces = _pieces(body, found_parameters.get("boundary", ""), troubles) if shallow else []
-        if pieces and len(found) + len(pieces) <= MOST:
-            inner = "message/rfc822" if kind == "multipart/digest" else "text/plain"
-            for piece in pieces:
-                part, content = _part(piece, troubles)
-                _walk(part, content, inner, (*within, kind), found, troubles)
+        inner = _parts(part, troubles)
+        if inner:
+            for one in inner:
+                _walk(one, (*within, kind), found, troubles)
             return
         troubles[BAD_MIME] += 1
         kind = "text/plain"
     if "/" not in kind:
         kind = {"text": "text/plain", "html": "text/html"}.get(kind, default)
-    found.append(Leaf(head, kind, found_parameters, _transfer_decoded(head, kind, body, troubles), within))
+    data = _transfer_decoded(part, kind, troubles)
+    leaf = Leaf(part, kind, parameters(part, "content-type"), data, within)
+    found.extend(_without_files(leaf) if kind == "text/plain" else [leaf])
 
 
-def _pieces(body: bytes, boundary: str, troubles: Troubles) -> list[bytes]:
+def _mended(part: Part, troubles: Troubles) -> Part:
+    """A part whose header block a broken line interrupts, with the headers after that line."""
+    head, body = _halves(part.content(), troubles)
+    if not head or part.is_multipart():
+        return part
+    mended = _message(b"".join(_raw(part)) + head, body)
+    mended.set_default_type(part.get_default_type())
+    return mended
+
+
+def _raw(part: Part) -> Iterator[bytes]:
+    for name, value in part.items():
+        yield f"{name}: {value}\n".encode("ascii", "surrogateescape").replace(b"\r\n", b"\n")
+
+
+def _parts(part: Part, troubles: Troubles) -> Sequence[Part]:
     """The parts by the boundary the header names, or else by the one that the body seems to use; none if neither."""
-    pieces = list(_split(body, boundary.encode("utf-8", "surrogateescape")))
-    if not pieces and (seen := _BOUNDARY.search(body)) is not None:
-        troubles[BAD_MIME] += 1
-        pieces = list(_split(body, seen[1]))
-    return pieces
+    if part.is_multipart():
+        return part.get_payload()  # type: ignore[return-value]
+    body = part.content()
+    seen = _BOUNDARY.search(body) if part.depth < part.deepest else None
+    if seen is None:
+        return []
+    kind = value_type(part, "content-type", "multipart/mixed")
+    quoted = re.sub(rb'(["\\])', rb"\\\1", seen[1])
+    again = _message(b'Content-Type: %s; boundary="%s"' % (kind.encode(), quoted), body)
+    if not again.is_multipart():
+        return []
+    troubles[BAD_MIME] += 1
+    return again.get_payload()  # type: ignore[return-value]
 
 
-def _split(body: bytes, boundary: bytes) -> Iterator[bytes]:
-    """The parts between the delimiter lines; the line end before one belongs to it. There need be no last one."""
-    if not boundary:
-        return
-    mark = b"--" + boundary
-    start = -1
-    at = body.find(mark)
-    while at >= 0:
-        rest = _AFTER_MARK.match(body, at + len(mark)) if at == 0 or body[at - 1] == 0x0A else None
-        if rest is not None:
-            if start >= 0:
-                # two delimiters in a row share the line end between them
-                yield body[start : max(start, at - 2 if body[at - 2 : at] == b"\r\n" else at - 1)]
-            if rest[1]:
-                return
-            start = rest.end()
-        at = body.find(mark, at + len(mark))
-    if start >= 0:
-        yield body[start:]
-
-
-def _transfer_decoded(head: Head, kind: str, body: bytes, troubles: Troubles) -> bytes:
-    encoding = head.get("content-transfer-encoding", "").partition(";")[0].strip().strip("\"'").lower()
+def _transfer_decoded(part: Part, kind: str, troubles: Troubles) -> bytes:
+    body = part.content()
+    encoding = _uncommented(part.get("content-transfer-encoding", "")).partition(";")[0].strip().strip("\"'").lower()
     if encoding == "quoted-printable":
-        return binascii.a2b_qp(body)
+        # blanks at the end of a line were added on the way, also after a soft line break
+        return binascii.a2b_qp(b"\n".join(_trimmed(line) for line in body.split(b"\n")))
     if encoding == "base64":
         return _unbase64(body, kind, troubles)
+    if encoding in _UU_ENCODINGS:
+        begin = _UU_BEGIN.search(body)
+        data = _uudecoded(body, begin.end() if begin else 0)
+        if data is None:
+            troubles[BAD_UU] += 1
+            return body
+        return data[0]
     return body
+
+
+def _trimmed(line: bytes) -> bytes:
+    """A line without the blanks at its end; a CR stays."""
+    return line[:-1].rstrip(b" \t") + b"\r" if line.endswith(b"\r") else line.rstrip(b" \t")
 
 
 def _unbase64(body: bytes, kind: str, troubles: Troubles) -> bytes:
@@ -218,3 +313,44 @@ def _unbase64(body: bytes, kind: str, troubles: Troubles) -> bytes:
     if rest:
         troubles[BAD_BASE64] += 1
     return b"".join(out) + (body[end:] if footer and text else b"")
+
+
+def _without_files(leaf: Leaf) -> Iterator[Leaf]:
+    """A text, and after it the uuencoded files that stood in it."""
+    text: list[bytes] = []
+    files: list[Leaf] = []
+    at = 0
+    while (begin := _UU_BEGIN.search(leaf.data, at)) is not None:
+        decoded = _uudecoded(leaf.data, begin.end(), complete=True)
+        if decoded is None:
+            text.append(leaf.data[at : begin.end()])
+            at = begin.end()
+            continue
+        text.append(leaf.data[at : begin.start()])
+        at = decoded[1]
+        head = Part()
+        head.set_raw("Content-Disposition", "attachment")
+        name = begin[1].decode("ascii", "surrogateescape").strip()
+        files.append(Leaf(head, "application/octet-stream", {"name": name}, decoded[0], leaf.within))
+    if files:
+        leaf = Leaf(leaf.head, leaf.content_type, leaf.parameters, b"".join([*text, leaf.data[at:]]), leaf.within)
+    yield leaf
+    yield from files
+
+
+def _uudecoded(body: bytes, at: int = 0, *, complete: bool = False) -> tuple[bytes, int] | None:
+    """The data of uuencoded lines from `at` on, and where they end; None for what is not. `complete`: up to "end"."""
+    out: list[bytes] = []
+    while at < len(body):
+        stop = body.find(b"\n", at) + 1 or len(body)
+        line = body[at:stop].rstrip(b"\r\n")
+        at = stop
+        if line.strip() == b"end":
+            return b"".join(out), at
+        if not line.strip():
+            continue
+        try:
+            out.append(binascii.a2b_uu(line.ljust(1 + ((line[0] - 32 & 63) + 2) // 3 * 4)))
+        except binascii.Error:
+            return None
+    return None if complete else (b"".join(out), at)

@@ -2,25 +2,35 @@
 
 Promises: everything is either given as a `Piece` or as a `Skipped` with its reason; order is by name on disk and the
 archive's own within archives; content decides where the suffix says nothing. What a name on disk can do to folder names
-is limited here: at most `_DEEPEST` levels, no control characters, no way out. An archive within an archive stays shut.
+is limited here: at most `_DEEPEST` levels, no control characters, no way out. A linked folder is read once, after the
+real ones. An archive within an archive stays shut.
 """
 
 from __future__ import annotations
 
 import base64
+import os
 import re
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Literal
 
 from kerio_mockserver.mailbox.archives import TOO_LARGE, Broken, Limits, Member, Skipped, is_archive, members
+from kerio_mockserver.mailbox.charsets import from_utf16
+from kerio_mockserver.mailbox.mbox import split_mbox, starts_mbox
 
 UNKNOWN = "no mail, calendar or card"
 UNREADABLE = "can't be read"
 UNFINISHED = "delivery unfinished"
+INDEX = "a mail program's index"
+ALREADY = "a link to a folder that is read already"
+TOO_DEEP = "nested too deep"
 
 _DEEPEST = 20
+_DEEPEST_ON_DISK = 100
+_STATUS_WITHIN = 4096  # Thunderbird writes its lines first
 _LONGEST = 200
 _SUFFIXES: dict[str, Literal["mail", "mbox", "calendar", "cards"]] = {
     ".eml": "mail",
@@ -29,16 +39,20 @@ _SUFFIXES: dict[str, Literal["mail", "mbox", "calendar", "cards"]] = {
     ".ics": "calendar",
     ".ical": "calendar",
     ".ifb": "calendar",
+    ".vcs": "calendar",
     ".vcf": "cards",
     ".vcard": "cards",
 }
-_FROM_LINE = re.compile(rb"From [^\n]*\d:\d\d[^\n]*\d{4}")
+_INDICES = frozenset({".msf", ".cmeta", ".ibex", ".ev-summary", ".index"})
+_FOLDERS = (".sbd", ".mbox")
+"""Endings of folders on disk that are not part of a name: Thunderbird's and Apple Mail's."""
 _HEADERS = re.compile(
-    rb"\A(?:From [^\n]*\n|>From [^\n]*\n)?(?:[!-9;-~]+:[^\n]*\n(?:[ \t][^\n]*\n)*)*?"
-    rb"(?:from|to|date|subject|received|message-id|return-path|delivered-to|mime-version):",
+    rb"\A(?:From [^\n]*\n|>From [^\n]*\n)?(?:[!-9;-~]+[ \t]*:[^\n]*\n(?:[ \t][^\n]*\n)*)*?"
+    rb"(?:from|to|date|subject|received|message-id|return-path|delivered-to|mime-version)[ \t]*:",
     re.IGNORECASE,
 )
 _MAILDIR_NAME = re.compile(r"\d{6,}\.")
+_MAILDIR_FLAGS = re.compile(r"[:;!]2,([A-Za-z]*)")  # ";" and "!" where the file system has no ":"
 _SHIFTED = re.compile(r"&([A-Za-z0-9+,]*)-")
 
 
@@ -68,26 +82,50 @@ Found = Piece | Skipped | File
 
 
 def pieces(path: Path, limits: Limits) -> Iterator[Found]:
-    """What is in `path`: a file, a folder, a Maildir, an archive."""
+    """What is in `path`: a file, a folder, a Maildir, a mail program's folders, an archive."""
     if not path.is_dir():
         yield from _file(path, (), limits)
         return
-    top = () if (path / "cur").is_dir() else (path.resolve().name,)
-    yield from _folder(path, top, limits)
+    yield from _Walk(limits).run(path, () if _is_account(path) else (path.resolve().name,))
 
 
-def _folder(path: Path, steps: tuple[str, ...], limits: Limits) -> Iterator[Found]:
-    try:
-        entries = sorted(path.iterdir())
-    except OSError:
-        yield Skipped(str(path), UNREADABLE)
-        return
-    for entry in entries:
-        if entry.is_dir():
-            if not entry.is_symlink():  # a link may lead round in a circle
-                yield from _folder(entry, (*steps, entry.name), limits)
-        else:
-            yield from _file(entry, steps, limits)
+def _is_account(path: Path) -> bool:
+    """Whether the folder is a Maildir or holds Thunderbird's folders, so that its name is no folder's."""
+    return (path / "cur").is_dir() or any(next(path.glob(pattern), None) for pattern in ("*.sbd", "*.msf"))
+
+
+class _Walk:
+    """One walk through a folder and everything in it."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._seen: set[tuple[int, int]] = set()
+        self._links: deque[tuple[Path, tuple[str, ...]]] = deque()
+
+    def run(self, path: Path, steps: tuple[str, ...]) -> Iterator[Found]:
+        yield from self._folder(path, steps, 0)
+        while self._links:
+            link, within = self._links.popleft()
+            yield from self._folder(link, within, 0)
+
+    def _folder(self, path: Path, steps: tuple[str, ...], depth: int) -> Iterator[Found]:
+        try:
+            status = os.stat(path)
+            entries = sorted(path.iterdir())
+        except OSError:
+            yield Skipped(str(path), UNREADABLE)
+            return
+        if (status.st_dev, status.st_ino) in self._seen or depth > _DEEPEST_ON_DISK:
+            yield Skipped(str(path), ALREADY if depth <= _DEEPEST_ON_DISK else TOO_DEEP)
+            return
+        self._seen.add((status.st_dev, status.st_ino))
+        for entry in entries:
+            if not entry.is_dir():
+                yield from _file(entry, steps, self._limits)
+            elif entry.is_symlink():
+                self._links.append((entry, (*steps, entry.name)))
+            else:
+                yield from self._folder(entry, (*steps, entry.name), depth + 1)
 
 
 def _file(path: Path, steps: tuple[str, ...], limits: Limits) -> Iterator[Found]:
@@ -123,7 +161,7 @@ def _content(file: IO[bytes], steps: tuple[str, ...], name: str, modified: float
     if maildir == "tmp":
         yield Skipped(name, UNFINISHED)
     elif kind is None:
-        yield Skipped(name, UNKNOWN)
+        yield Skipped(name, INDEX if Path(own).suffix.lower() in _INDICES else UNKNOWN)
     elif kind == "mbox":
         yield from _mbox(file, start, within, own, modified, limits)
     else:
@@ -131,7 +169,7 @@ def _content(file: IO[bytes], steps: tuple[str, ...], name: str, modified: float
         if len(data) > limits.item:
             yield Skipped(name, TOO_LARGE)
         elif maildir:
-            flags = own.rpartition(":2,")[2] if ":2," in own else ""
+            flags = found[1] if (found := _MAILDIR_FLAGS.search(own)) else ""
             yield Piece("mail", folders((*within[:-2], *_maildir_steps(within[-2:-1]))), name, data, flags, modified)
         else:
             yield Piece(kind, folders(within), name, data, None, modified)
@@ -142,12 +180,15 @@ def kind_of(name: str, start: bytes) -> Literal["mail", "mbox", "calendar", "car
     suffix = Path(name).suffix.lower()
     if suffix in _SUFFIXES:
         return _SUFFIXES[suffix]
-    text = start.removeprefix(b"\xef\xbb\xbf").lstrip()[:20].upper()
+    if suffix in _INDICES:
+        return None
+    start = start.removeprefix(b"\xef\xbb\xbf")
+    text = from_utf16(start).lstrip()[:20].upper()
     if text.startswith(b"BEGIN:VCALENDAR"):
         return "calendar"
     if text.startswith(b"BEGIN:VCARD"):
         return "cards"
-    if _FROM_LINE.match(start):
+    if starts_mbox(start):
         return "mbox"
     return "mail" if _HEADERS.match(start) else None
 
@@ -157,59 +198,23 @@ def _mbox(
 ) -> Iterator[Found]:
     """The mails of an mbox, in a folder of its name; a lone mail without that suffix stays in the folder it is in."""
     named = Path(own).suffix.lower() in _SUFFIXES
-    inner = folders((*within, Path(own).stem if named else own))
+    beside_index = within and own == "mbox" and within[-1].endswith(".mbox")  # Apple Mail's Inbox.mbox/mbox
+    inner = folders(within if beside_index else (*within, Path(own).stem if named else own))
+    alone = named or beside_index
     held: Piece | None = None
-    for count, data in enumerate(split_mbox(file, start, limits.item), 1):
+    for count, data in enumerate(split_mbox(file, start.removeprefix(b"\xef\xbb\xbf"), limits.item), 1):
         if held is not None:
             yield held
             held = None
         if data is None:
             yield Skipped(f"{own}, mail {count}", TOO_LARGE)
-        elif count == 1 and not named:
+        elif count == 1 and not alone:
             held = Piece("mail", inner, own, data, None, modified)
         else:
             yield Piece("mail", inner, f"{own}, mail {count}", data, None, modified)
     if held is not None:
-        yield Piece("mail", folders(within), own, held.data, None, modified)
-
-
-def split_mbox(file: IO[bytes], start: bytes, limit: int) -> Iterator[bytes | None]:
-    """The mails of an mbox with their "From " lines; None for one of more than `limit` bytes.
-
-    A mail starts at a "From " line with a time and a year in it, after an empty line: others stand in texts.
-    """
-    lines: list[bytes] = []
-    size = 0
-    blank, whole = True, True
-    for line in _lines(file, start):
-        if blank and whole and _FROM_LINE.match(line):
-            if size:
-                yield _joined(lines, size, limit)
-            lines, size = [], 0
-        size += len(line)
-        if size <= limit:
-            lines.append(line)
-        blank, whole = whole and line in (b"\n", b"\r\n"), line.endswith(b"\n")
-    if size:
-        yield _joined(lines, size, limit)
-
-
-def _joined(lines: list[bytes], size: int, limit: int) -> bytes | None:
-    if size > limit:
-        return None
-    if len(lines) > 1 and lines[-1] in (b"\n", b"\r\n"):
-        lines = lines[:-1]  # it parts the mails and belongs to none
-    return b"".join(lines)
-
-
-def _lines(file: IO[bytes], start: bytes) -> Iterator[bytes]:
-    """Lines, or pieces of those that are endless."""
-    *whole, rest = start.splitlines(keepends=True) or [b""]
-    yield from whole
-    if start:
-        yield rest + (b"" if rest.endswith(b"\n") else file.readline(1 << 16))
-    while line := file.readline(1 << 16):
-        yield line
+        lone = inner if b"\nX-Mozilla-Status:" in held.data[:_STATUS_WITHIN] else folders(within)
+        yield Piece("mail", lone, own, held.data, None, modified)
 
 
 def folders(steps: tuple[str, ...]) -> tuple[str, ...]:
@@ -220,6 +225,8 @@ def folders(steps: tuple[str, ...]) -> tuple[str, ...]:
 
 def _folder_name(step: str) -> str:
     text = step.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    for ending in _FOLDERS:
+        text = text[: -len(ending)] if text.lower().endswith(ending) else text
     return "".join(letter for letter in text if letter.isprintable()).strip()[:_LONGEST]
 
 

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kerio_mockserver.mailbox.cards import BAD_CARD, Card, read_cards
+from kerio_mockserver.mailbox.cards import BAD_PHOTO, Card, read_cards
 from kerio_mockserver.mailbox.charsets import Troubles
+from kerio_mockserver.mailbox.content_lines import NO_END, STRAY_LINE
 from kerio_mockserver.mailbox.structs import complete
 
 SAMPLE = (Path(__file__).parents[2] / "data" / "sample" / "contacts.vcf").read_bytes()
@@ -21,7 +22,7 @@ def read(*lines: str) -> tuple[Card, Troubles]:
     text = "\r\n".join(["BEGIN:VCARD", "VERSION:3.0", *lines, "END:VCARD", ""])
     (card,) = read_cards(text.encode(), troubles)
     assert complete("Contact", card.struct) == card.struct
-    return card, troubles
+    return card, card.troubles + troubles
 
 
 def sample(name: str) -> Card:
@@ -32,7 +33,8 @@ def sample(name: str) -> Card:
 def test_the_sample_is_read_without_trouble() -> None:
     troubles = Troubles()
     cards = list(read_cards(SAMPLE, troubles))
-    assert (len(cards), troubles) == (12, {})
+    assert (len(cards), +troubles) == (12, {})
+    assert not any(card.troubles for card in cards)
     assert sum(len(card.blobs) for card in cards) == 3
 
 
@@ -116,17 +118,71 @@ def test_members(lines: list[str], member: str, value: str) -> None:
     assert read("FN:x", *lines)[0].struct[member] == value
 
 
-def test_a_broken_card_stays_readable() -> None:
-    card, troubles = read("FN:Grete Meier", "TEL;;;=:1:2", "PHOTO;ENCODING=b:%%%", "N")
-    if troubles[BAD_CARD]:
-        assert "TEL;;;=" in card.struct["comment"]
-    assert card.struct["commonName"] == "Grete Meier"
+def test_a_broken_property_costs_only_itself() -> None:
+    card, troubles = read(
+        "FN:Grete Meier", "TEL;;;=:1:2", "PHOTO;ENCODING=b:%%%", "N", "ADR:;;Weg 1;Ulm", "NOTE:first", "second", "TEL:3"
+    )
+    struct = card.struct
+    assert (struct["commonName"], struct["comment"]) == ("Grete Meier", "first\nsecond")
+    assert [one["number"] for one in struct["phoneNumbers"]] == ["1:2", "3"]
+    assert struct["postalAddresses"][0]["locality"] == "Ulm"
+    assert +troubles == {BAD_PHOTO: 1, STRAY_LINE: 2}
+    assert card.blobs == ()
 
 
-def test_what_holds_no_card_is_counted() -> None:
-    troubles = Troubles()
-    assert list(read_cards(b"BEGIN:VCARD\nFN:never ends\n", troubles)) == []
-    assert troubles == {BAD_CARD: 1}
+def test_a_photo_written_as_an_address_with_its_data_is_a_photo() -> None:
+    card, troubles = read("FN:x", "PHOTO;ENCODING=b;TYPE=png:data:image/png;base64,iVBORw0KGgo=", "TEL:1")
+    assert [(photo.name, photo.data) for photo in card.blobs] == [("photo.png", b"\x89PNG\r\n\x1a\n")]
+    assert (card.struct["phoneNumbers"][0]["number"], +troubles) == ("1", {})
+
+
+@pytest.mark.parametrize(
+    "end", ["", "END:VCARD\n", "BEGIN:VCARD\nFN:another\nEND:VCARD\n", "BEGIN:VCALENDAR\nEND:VCALENDAR\n"]
+)
+def test_a_card_without_its_end_is_in_and_counted(end: str) -> None:
+    cards = list(read_cards(f"BEGIN:VCARD\nFN:never ends\n{end}".encode(), Troubles()))
+    assert cards[0].struct["commonName"] == "never ends"
+    assert cards[0].troubles == ({} if end.startswith("END") else {NO_END: 1})
+    assert len(cards) == 1 + ("another" in end)
+
+
+def test_what_holds_no_card_gives_none() -> None:
+    assert list(read_cards(b"FN:outside\n", Troubles())) == []
+
+
+@pytest.mark.parametrize("codec", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be"])
+def test_cards_in_any_form_of_unicode(codec: str) -> None:
+    text = "BEGIN:VCARD\r\nVERSION:3.0\r\nFN:Jiří Žák\r\nEND:VCARD\r\n"
+    (card,) = read_cards(text.encode(codec), Troubles())
+    assert card.struct["commonName"] == "Jiří Žák"
+
+
+def test_version_2_1_with_its_charsets_and_encodings() -> None:
+    data = (
+        b"BEGIN:VCARD\r\nVERSION:2.1\r\n"
+        b"N;CHARSET=ISO-8859-2;ENCODING=QUOTED-PRINTABLE:=AE=E1k;Ji=F8=ED\r\n"
+        b"FN;CHARSET=UTF-8;ENCODING=QUOTED-PRINTABLE:Ji=C5=99=C3=AD =\r\n=C5=BD=C3=A1k\r\n"
+        b"TEL;WORK;FAX:1\r\nEMAIL;PREF;INTERNET:a@b.c\r\n"
+        b"ADR;HOME;CHARSET=windows-1250:;;\x8aumav\xe1 1;Brno;;602 00;\r\n"
+        b"NOTE;ENCODING=QUOTED-PRINTABLE:one=0D=0A=\r\n two\r\n"
+        b"PHOTO;JPEG;BASE64:\r\n /9j/4AAQ\r\n SkZJRg==\r\n\r\nEND:VCARD\r\n"
+    )
+    (card,) = read_cards(data, Troubles())
+    struct = card.struct
+    assert (struct["surName"], struct["firstName"], struct["commonName"]) == ("Žák", "Jiří", "Jiří Žák")
+    assert struct["phoneNumbers"][0]["type"] == "TypeWorkFax"
+    assert (struct["emailAddresses"][0]["preferred"], struct["postalAddresses"][0]["street"]) == (True, "Šumavá 1")
+    assert struct["comment"].split() == ["one", "two"]
+    assert card.blobs[0].content_type == "image/jpeg"
+    assert not card.troubles
+
+
+def test_grouped_properties_in_lower_case() -> None:
+    text = b"begin:vcard\nversion:3.0\nfn:x\nitem1.tel;type=cell:1\nITEM1.X-ABLabel:Boat\nend:vcard\n"
+    (card,) = read_cards(text, Troubles())
+    assert card.struct["phoneNumbers"] == [
+        {"type": "TypeMobile", "number": "1", "extension": {"groupId": "item1", "label": "Boat"}}
+    ]
 
 
 @settings(max_examples=60, deadline=None)

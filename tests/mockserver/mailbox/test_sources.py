@@ -56,7 +56,7 @@ def test_kind_of(name: str, start: bytes, kind: str | None) -> None:
         (FROM + b"1\r\n\r\n" + FROM + b"2\r\n", [FROM + b"1\r\n", FROM + b"2\r\n"]),
         (FROM + b"1\n" + FROM + b"not after an empty line\n", [FROM + b"1\n" + FROM + b"not after an empty line\n"]),
         (FROM + b"1\n\nFrom now on, at 10:00\n", [FROM + b"1\n\nFrom now on, at 10:00\n"]),
-        (FROM + b"1\n\n>" + FROM, [FROM + b"1\n\n>" + FROM]),
+        (FROM + b"1\n\n>" + FROM, [FROM + b"1\n\n" + FROM]),
         (FROM + b"x" * 200_000 + FROM + b"\n\n" + FROM, [FROM + b"x" * 200_000 + FROM + b"\n", FROM]),
         (FROM + b"no line end", [FROM + b"no line end"]),
         (b"", []),
@@ -148,6 +148,7 @@ def test_links_that_go_round_and_files_that_are_none(tmp_path: Path) -> None:
         "a.eml",
         Skipped(str(post / "gone.eml"), "can't be read"),
         Skipped(str(post / "pipe.eml"), "can't be read"),
+        Skipped(str(post / "round"), "a link to a folder that is read already"),
     ]
 
 
