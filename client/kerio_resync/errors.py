@@ -11,18 +11,22 @@
     ├─ ServerNonsense               what it said doesn't fit
     ├─ VerificationFailed .differences
     └─ LocalTrouble
-       ├─ NotEnoughSpace .needed .available · CacheInUse · OtherAccount · NoCache · BadSettings
+       ├─ NotEnoughSpace .needed .available · DiskTrouble
+       ├─ CacheInUse · OtherAccount · NoCache · BadSettings
        └─ CacheDamaged
           └─ OtherFormat            sound perhaps, but not for this version
 
-Foreign exceptions are mapped at one border each (`server/transport.py`, `cache/`), with `from`. `explain` is the only
-place that turns an exception into a sentence and an exit code. No exception carries a password, a token or mail text.
+Foreign exceptions are mapped at one border each (`server/transport.py`, `filesystem.py`, `cache/`), with `from`.
+`explain` is the only place that turns an exception into a sentence and an exit code. No exception carries a password,
+a token or mail text.
 """
 
 from __future__ import annotations
 
 from enum import IntEnum
 from typing import ClassVar, Literal
+
+from kerio_resync.os_errors import CERTAIN, NO_ROOM, describe
 
 Scope = Literal["item", "folder", "run"]
 
@@ -147,15 +151,33 @@ class LocalTrouble(ResyncError):
 
 
 class NotEnoughSpace(LocalTrouble):
-    """`needed` and `available` in bytes, at `where`; `needed` is 0 if a write failed before the need was known."""
+    """`needed` and `available` in bytes, at `where`; `needed` is 0 if a write failed before the need was known.
+
+    `said`: the whole sentence, where figures would mislead (a quota, a limit on a file's size). `advice`: what else
+    than making room would help, as a command; "" if nothing is known to."""
 
     exit = Exit.NO_ROOM
 
-    def __init__(self, detail: str = "", *, needed: int = 0, available: int = 0, where: str = "") -> None:
+    def __init__(
+        self,
+        detail: str = "",
+        *,
+        needed: int = 0,
+        available: int = 0,
+        where: str = "",
+        said: str = "",
+        advice: str = "",
+    ) -> None:
         super().__init__(detail)
         self.needed = needed
         self.available = available
         self.where = where
+        self.said = said
+        self.advice = advice
+
+
+class DiskTrouble(LocalTrouble):
+    """A disk, a file system or a limit of the process refuses. The detail says what happened and what to do."""
 
 
 class CacheInUse(LocalTrouble):
@@ -220,6 +242,9 @@ def explain(error: BaseException) -> tuple[str, Exit]:
             return _explain_by_table(error), error.exit
         case BaseExceptionGroup():
             return explain(_weightiest(error))
+        case OSError() if error.errno in CERTAIN:  # from a place without a border of its own
+            said = describe(error, error.filename or "the profile")
+            return f"{said[:1].upper()}{said[1:]}.", Exit.NO_ROOM if error.errno in NO_ROOM else Exit.USAGE
         case Exception():
             kind = type(error).__name__
             return f"Something unforeseen went wrong ({kind}); this is an error in kerio-resync itself.", Exit.BUG
@@ -238,10 +263,12 @@ def _explain_by_table(error: ResyncError) -> str:
 
 
 def _explain_space(error: NotEnoughSpace) -> str:
+    if error.said:
+        return error.said
     needed = f"{error.needed:,} bytes are needed and " if error.needed else ""
     return (
         f"There is not enough room on the disk: {needed}{error.available:,} are free at {error.where or 'the profile'}."
-        " Make room and run again, or use `rebuild --drop-first`."
+        f" Make room and run again{f', or use {error.advice}' if error.advice else ''}."
     )
 
 

@@ -26,6 +26,8 @@ from kerio_resync.words import printable
 T = TypeVar("T")
 _SWEPT_AFTER = 50_000  # objects
 _GRACE = 1.6  # seconds from the first signal to leaving hard
+# Neither a link nor a FIFO in its place is opened.
+_LOG_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
 # Types whose text names code, not data; other texts may quote what a server sent.
 _TELLING = (AttributeError, TypeError, NameError, ImportError, NotImplementedError, RecursionError, OSError)
 
@@ -139,7 +141,7 @@ def record(error: BaseException, profile: Path) -> Path | None:
     about = f"kerio-resync {VERSION}, Python {sys.version.split()[0]}, {sys.platform}"
     head = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ} {about}\n"
     try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_NOFOLLOW", 0), 0o600)
+        descriptor = os.open(path, _LOG_FLAGS, 0o600)
         with os.fdopen(descriptor, "w", encoding="utf-8", errors="replace") as file:
             file.writelines([head, *_trace(error, set())])
     except OSError:

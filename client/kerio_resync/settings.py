@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
 from kerio_resync.errors import BadSettings
+from kerio_resync.filesystem import read_small, real_place, translate_os_error, write_private
 
 PASSWORD_VARIABLE = "KERIO_RESYNC_PASSWORD"
 _ONE_RUN = frozenset({"profile", "password", "folders", "fresh", "drop_first"})  # never in the file
@@ -77,11 +78,14 @@ class Settings(BaseModel):
 
     @property
     def cache(self) -> Path:
-        return self.profile / "cache.db"
+        """The cache itself: where `cache.db` is a link, what it leads to."""
+        return real_place(self.profile / "cache.db")
 
     @property
     def next_cache(self) -> Path:
-        return self.profile / "cache.db.next"
+        """Beside the cache, so that one can take the other's place."""
+        cache = self.cache
+        return cache.with_name(f"{cache.name}.next")
 
     @property
     def sends_in_clear(self) -> bool:
@@ -147,8 +151,10 @@ def remember(settings: Settings, given: Mapping[str, Any]) -> None:
             _write(path, _first_text(settings, given))
         elif not settings.cache.exists() and not settings.next_cache.exists():
             _correct(path, settings)
+    except FileExistsError as error:
+        raise BadSettings(f"{settings.profile} is not a folder; name another one with --profile") from error
     except OSError as error:
-        raise BadSettings(f"the profile folder {settings.profile} can't be used: {error.strerror or error}") from error
+        raise translate_os_error(error, Path(os.fsdecode(error.filename or settings.profile))) from error
 
 
 def with_password(settings: Settings, ask: Callable[[str], str] | None) -> Settings:
@@ -180,11 +186,11 @@ def _from_keyring(settings: Settings) -> str | None:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        kept = tomllib.loads(path.read_text(encoding="utf-8"))
+        kept = tomllib.loads(read_small(path).decode("utf-8"))
     except FileNotFoundError:
         return {}
     except OSError as error:
-        raise BadSettings(f"{path} can't be read: {error.strerror or error}") from error
+        raise translate_os_error(error, path) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise BadSettings(f"{path} is no TOML: {error}") from error
     if "password" in kept:
@@ -257,9 +263,9 @@ def _correct(path: Path, settings: Settings) -> None:
 
 def _write(path: Path, text: str) -> None:
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_NOFOLLOW", 0), 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8", newline="\n") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(descriptor)
-    part.replace(path)
+    try:
+        write_private(part, text.encode())
+        part.replace(path)
+    except OSError:
+        part.unlink(missing_ok=True)
+        raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import time
@@ -10,7 +11,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+from kerio_resync.errors import BadSettings
+from kerio_resync.filesystem import open_regular, real_place, require_regular, translate_os_error
+
 SIDECARS: Final = ("-journal", "-wal", "-shm")
+_NO_FOLDER_SYNC: Final = {errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EBADF}  # some network file systems
 
 
 def beside(path: Path, suffix: str) -> Path:
@@ -20,6 +25,32 @@ def beside(path: Path, suffix: str) -> Path:
 def sidecars(path: Path) -> tuple[Path, ...]:
     """Those that are there: a journal or a log that SQLite would play into whatever file bears the name."""
     return tuple(each for each in (beside(path, suffix) for suffix in SIDECARS) if each.exists())
+
+
+def require_places(profile: Path) -> None:
+    """Whether each file that a run reads or writes is one, or not there yet. BadSettings, DiskTrouble.
+
+    `cache.db` may be a link, to a file or to where one is to be; nothing else may."""
+    cache = profile / "cache.db"
+    require_regular((cache,), links=True)
+    real = real_place(cache)
+    if real != cache and not real.parent.is_dir():
+        raise BadSettings(
+            f"{cache} is a link to {real}, and that folder is not there; connect its disk, or remove the link"
+        )
+    made = [beside(real, suffix) for suffix in ("", ".next", ".next.new")]
+    notes = [profile / name for name in ("upgrade.json", "upgrade.json.part", ".writable")]
+    require_regular((*made, *(beside(each, suffix) for each in made for suffix in SIDECARS), *notes))
+
+
+def raise_unreadable(path: Path) -> None:
+    """DiskTrouble if the file can't be opened for reading, and says why."""
+    try:
+        os.close(open_regular(path))
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise translate_os_error(error, path) from error
 
 
 def exists(path: Path) -> bool:
@@ -40,6 +71,9 @@ def sync_folder(folder: Path) -> None:
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
+    except OSError as error:
+        if error.errno not in _NO_FOLDER_SYNC:
+            raise
     finally:
         os.close(handle)
 

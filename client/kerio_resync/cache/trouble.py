@@ -1,42 +1,47 @@
 """The border at which SQLite's and the operating system's errors become ours.
 
-No room (also a limit on file size, or a write that failed) is NotEnoughSpace; a file that can't be understood, or read,
-is CacheDamaged; a lock that someone else holds is CacheInUse; a place where nothing can be opened or written is
-BadSettings.
+SQLite tells an extended code, not the system's error. So where a write or an opening failed, the place is tried: what
+stands in the way of SQLite mostly stands in ours too, and is then known by its name. What stays unknown is said as an
+input/output error, and never as a full disk. A file that can't be understood, or read, is CacheDamaged; a lock that
+someone else holds is CacheInUse.
 """
 
 from __future__ import annotations
 
 import errno
-import shutil
+import os
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryFile
 from traceback import clear_frames
 from typing import Final
 
-from kerio_resync.errors import BadSettings, CacheDamaged, CacheInUse, NotEnoughSpace, ResyncError
+from kerio_resync.errors import CacheDamaged, CacheInUse, DiskTrouble, ResyncError
+from kerio_resync.filesystem import available, no_locks, no_room, translate_os_error
 
-_NO_ROOM: Final = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+__all__ = ["FOREIGN", "Foreign", "available", "no_room", "translate", "translated"]
+
 _READING: Final = {
     sqlite3.SQLITE_IOERR_READ,
     sqlite3.SQLITE_IOERR_SHORT_READ,
     sqlite3.SQLITE_IOERR_CORRUPTFS,
     sqlite3.SQLITE_IOERR_DATA,
 }
+_LOCKING: Final = {
+    sqlite3.SQLITE_IOERR_LOCK,
+    sqlite3.SQLITE_IOERR_RDLOCK,
+    sqlite3.SQLITE_IOERR_UNLOCK,
+    sqlite3.SQLITE_IOERR_CHECKRESERVEDLOCK,
+}
+_TRIAL_BYTES: Final = 64 * 1024  # written to find out why a write failed
+_NEAR: Final = 1024 * 1024  # bytes: a file that failed to grow this close to a limit has met it
+_FEW: Final = 8  # descriptors that SQLite needs at once
 
 
 Foreign = sqlite3.Error | OSError | UnicodeDecodeError
 FOREIGN: Final = (sqlite3.Error, OSError, UnicodeDecodeError)  # SQLite quotes what is damaged as it is
-
-
-def available(path: Path) -> int:
-    """Bytes free for this user where `path` is or is to be; 0 if that can't be told."""
-    try:
-        return shutil.disk_usage(path if path.is_dir() else path.parent).free
-    except OSError:
-        return 0
 
 
 def translate(error: Foreign, path: Path, needed: int = 0) -> ResyncError:
@@ -45,27 +50,30 @@ def translate(error: Foreign, path: Path, needed: int = 0) -> ResyncError:
     The error lets go of the statement that failed: while there is one, SQLite does not close the file."""
     clear_frames(error.__traceback__)
     if isinstance(error, UnicodeDecodeError):
-        return CacheDamaged(f"{path}: a text in it is none")
+        return CacheDamaged(f"{path}: it has text that is not valid UTF-8")
     if isinstance(error, OSError):
-        if error.errno in _NO_ROOM:
-            return no_room(path, needed)
-        return BadSettings(f"{path}: {error.strerror or error}")
+        return translate_os_error(error, path, needed)
     code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
     match code & 0xFF:
         case sqlite3.SQLITE_FULL:
             return no_room(path, needed)
+        case sqlite3.SQLITE_IOERR if code in _LOCKING:
+            return no_locks(path, str(error))
         case sqlite3.SQLITE_IOERR if code not in _READING:
-            return no_room(path, needed)
+            return translate_os_error(_limit(path) or _tried(path) or _unknown(errno.EIO), path, needed)
         case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
             return CacheInUse(f"{path} is locked by another program")
+        case sqlite3.SQLITE_READONLY if code == sqlite3.SQLITE_READONLY_DBMOVED:
+            return CacheInUse(f"{path} was moved or replaced by another program meanwhile")
         case sqlite3.SQLITE_CANTOPEN | sqlite3.SQLITE_READONLY | sqlite3.SQLITE_PERM | sqlite3.SQLITE_AUTH:
-            return BadSettings(f"{path} can't be opened or written ({error})")
+            found = _open_files() or _tried(path, must_exist=True)
+            if found is None:
+                return DiskTrouble(f"{path} can't be opened ({error}). Check the file and its folder, then run again")
+            return translate_os_error(found, path, needed)
+        case sqlite3.SQLITE_INTERRUPT:
+            return CacheDamaged(f"{path}: a query of it takes longer than any sound file needs")
         case _:
             return CacheDamaged(f"{path}: {error}")
-
-
-def no_room(path: Path, needed: int = 0) -> NotEnoughSpace:
-    return NotEnoughSpace(f"no room at {path}", needed=needed, available=available(path), where=str(path.parent))
 
 
 @contextmanager
@@ -75,3 +83,46 @@ def translated(path: Path, needed: int = 0) -> Iterator[None]:
         yield
     except FOREIGN as error:
         raise translate(error, path, needed) from error
+
+
+def _unknown(code: int) -> OSError:
+    return OSError(code, os.strerror(code))
+
+
+def _limit(path: Path) -> OSError | None:
+    """EFBIG if the file, or its journal, has come to the process's or the file system's limit on sizes."""
+    limits = [2**31, 2**32]  # old file systems, FAT32
+    with suppress(ImportError):
+        import resource  # not on Windows
+
+        limits.append(resource.getrlimit(resource.RLIMIT_FSIZE)[0])
+    for each in (path, path.with_name(path.name + "-journal")):
+        with suppress(OSError):
+            size = each.stat().st_size
+            if any(0 <= limit - size <= _NEAR for limit in limits):
+                return _unknown(errno.EFBIG)
+    return None
+
+
+def _open_files() -> OSError | None:
+    """EMFILE if the process is about to have as many files open as it may."""
+    with suppress(ImportError, OSError):
+        import resource
+
+        if len(os.listdir("/proc/self/fd")) + _FEW > resource.getrlimit(resource.RLIMIT_NOFILE)[0]:
+            return _unknown(errno.EMFILE)
+    return None
+
+
+def _tried(path: Path, *, must_exist: bool = False) -> OSError | None:
+    """What the system says when the file is opened, and when something is written beside it; None if both work."""
+    try:
+        if must_exist or path.exists():
+            os.close(os.open(path, os.O_RDWR | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)))
+        with TemporaryFile(dir=path.parent, prefix=".trial-") as file:
+            file.write(bytes(_TRIAL_BYTES))
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        return error
+    return None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import AsyncIterator
 from contextlib import suppress
@@ -11,12 +10,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from kerio_resync.cache.files import require_places
 from kerio_resync.cache.legacy import schema as legacy
 from kerio_resync.cache.lock import ProfileLock
 from kerio_resync.cache.look import rows
 from kerio_resync.cache.store import Store
-from kerio_resync.errors import BadSettings, CacheDamaged, ResyncError
+from kerio_resync.errors import BadSettings, CacheDamaged
 from kerio_resync.events import Listener, PhaseChanged, RunStarted, nobody
+from kerio_resync.filesystem import available
 from kerio_resync.model import Kind
 from kerio_resync.resync.progress import Meter
 from kerio_resync.resync.rebuild import prepare, single_error
@@ -78,11 +79,12 @@ async def status(settings: Settings) -> Status:
     """The state of the profile's files; no network. BadSettings if there is no such folder."""
     if not settings.profile.is_dir():
         raise BadSettings(f"there is no profile folder {settings.profile}; run `kerio-resync rebuild` to make one")
+    require_places(settings.profile)
     cache, outbox = await _file(settings.cache, "ready")
     building, more = await _file(settings.next_cache, "building")
     return Status(
         str(settings.profile), cache, building, (*outbox, *more), ProfileLock(settings.profile).holder(),
-        shutil.disk_usage(settings.profile).free, datetime.now(UTC).isoformat(timespec="seconds"),
+        available(settings.cache), datetime.now(UTC).isoformat(timespec="seconds"),
     )  # fmt: skip
 
 
@@ -92,7 +94,7 @@ async def _file(path: Path, state: str) -> tuple[FileStatus, tuple[dict[str, Any
     size = sum(each.stat().st_size for each in path.parent.glob(f"{path.name}*") if each.name in _family(path))
     try:
         store = await Store.open(path, readonly=True)
-    except ResyncError as error:
+    except CacheDamaged as error:
         state, problem = ("old", _AGED) if _is_old(path) else ("damaged", str(error))
         return FileStatus(str(path), state, size, problem=problem), ()
     try:

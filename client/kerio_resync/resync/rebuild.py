@@ -20,6 +20,7 @@ from dataclasses import replace
 
 from kerio_resync.cache.copying import COPIED
 from kerio_resync.cache.facts import Apply, Unskip
+from kerio_resync.cache.files import require_places
 from kerio_resync.cache.lock import ProfileLock
 from kerio_resync.cache.salvage import Old
 from kerio_resync.cache.store import Store
@@ -36,6 +37,7 @@ from kerio_resync.errors import (
     VerificationFailed,
 )
 from kerio_resync.events import Event, Listener, PhaseChanged, RunStarted, Skipped, nobody
+from kerio_resync.filesystem import translate_os_error, write_private
 from kerio_resync.model import Identity
 from kerio_resync.resync.attachments import fetch_contents
 from kerio_resync.resync.catchup import SYNC_KEY, WORKERS, catch_up, drain, new_key
@@ -123,11 +125,18 @@ def prepare(settings: Settings) -> None:
         raise BadSettings("no server and user are set: give --server URL and --user NAME")
     try:
         settings.profile.mkdir(parents=True, exist_ok=True, mode=0o700)
-        probe = settings.profile / ".writable"
-        probe.touch(mode=0o600)
-        probe.unlink()
+    except FileExistsError as error:
+        raise BadSettings(f"{settings.profile} is not a folder; name another one with --profile") from error
     except OSError as error:
-        raise BadSettings(f"the profile folder {settings.profile} can't be written: {error.strerror}") from error
+        raise translate_os_error(error, settings.profile) from error
+    require_places(settings.profile)
+    for folder in {settings.profile, settings.cache.parent}:
+        probe = folder / ".writable"
+        try:
+            write_private(probe, b"", sync=False)
+            probe.unlink()
+        except OSError as error:
+            raise translate_os_error(error, probe) from error
 
 
 @asynccontextmanager

@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import asyncio
 import random
-import shutil
 import tempfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
+from kerio_resync.cache.files import require_places
 from kerio_resync.errors import BadSettings, ResyncError, explain
 from kerio_resync.events import Listener, PhaseChanged, nobody
+from kerio_resync.filesystem import available, translate_os_error
 from kerio_resync.resync.rebuild import prepare
 from kerio_resync.server.kerio import KerioMailbox
 from kerio_resync.server.transport import Transport
@@ -120,7 +121,8 @@ async def estimate(
         prepare(settings)
     elif not settings.profile.is_dir():
         raise BadSettings(f"there is no profile folder {settings.profile}")
-    free = shutil.disk_usage(settings.profile).free
+    require_places(settings.profile)
+    free = available(settings.cache)
     found = await asyncio.to_thread(_local, settings, Estimate(free_bytes=free))
     try:
         async with asyncio.timeout(LONGEST):
@@ -144,8 +146,8 @@ def _local(settings: Settings, found: Estimate) -> Estimate:
         with tempfile.TemporaryDirectory(dir=settings.profile, prefix="estimate-") as folder:
             carried, seconds = migrate.trial(settings.cache, Path(folder) / "cache.db.next", SAMPLE)
     except (ResyncError, OSError) as error:
-        problem = explain(error)[0].rstrip(".") if isinstance(error, ResyncError) else str(error.strerror)
-        return replace(found, upgrade_problem=problem, old_bytes=seen.bytes)
+        own = error if isinstance(error, ResyncError) else translate_os_error(error, settings.cache)
+        return replace(found, upgrade_problem=explain(own)[0].rstrip("."), old_bytes=seen.bytes)
     likely = survey.live / carried * seconds if carried else seconds
     spread = SPREAD if carried >= survey.live else 2 * SPREAD  # a disk is quicker for a moment than for long
     return replace(

@@ -54,7 +54,8 @@ def start(
         return int(step.exit)
     lock = ProfileLock(profile)
     with lock:
-        if look(profile / "cache.db", upgrades).state != "current":  # someone put another there in between
+        found = look(profile / "cache.db", upgrades, settled=True)
+        if found.state != "current":  # someone put another there in between
             raise CacheInUse("another run changed the database meanwhile")
         return (hand_over or _hand_over)(path, command, lambda: lock.__exit__(None, None, None))
 

@@ -1,8 +1,4 @@
-"""What a database file is, from the first hundred bytes of it: quick enough for every start.
-
-Reads the header of the SQLite file itself (https://www.sqlite.org/fileformat2.html#the_database_header), opens no
-database, and believes nothing beyond the marks: whether the rest is sound shows when it is used.
-"""
+"""What a database file is, from the first hundred bytes of it: quick enough for every start."""
 
 from __future__ import annotations
 
@@ -11,10 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from kerio_resync.cache.header import is_mid_change, read_header
+from kerio_resync.errors import BadSettings
+from kerio_resync.filesystem import real_place
 from kerio_resync.upgrade.versions import APPLICATION_ID, UPGRADES, Upgrade, path_from, target
 
-State = Literal["absent", "current", "old", "newer", "unknown", "damaged", "unreadable"]
-_MAGIC = b"SQLite format 3\0"
+State = Literal["absent", "current", "old", "newer", "unknown", "damaged", "unreadable", "mid-change"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,21 +24,25 @@ class Found:
     bytes: int = 0
 
 
-def look(path: Path, upgrades: Sequence[Upgrade] = UPGRADES) -> Found:
-    """What is at `path`. Never raises for what is there."""
+def look(path: Path, upgrades: Sequence[Upgrade] = UPGRADES, *, settled: bool = False) -> Found:
+    """What is at `path`. Never raises for what is there.
+
+    "mid-change": a journal is beside it, so that SQLite has to open it before more can be told; `settled`: don't ask
+    for one, the database is in use, or was opened by SQLite just now."""
+    path = real_place(path)
     try:
-        with path.open("rb") as file:
-            head = file.read(100)
-            size = file.seek(0, 2)
+        header = read_header(path)
+        changing = is_mid_change(path)
+        if changing and not settled:
+            return Found("mid-change", header.version, header.bytes)
+        # a program that is writing to it just now makes both readings differ
+        damaged = not header.valid or (header.cut_short and not changing and read_header(path) == header)
     except FileNotFoundError:
         return Found("absent")
-    except OSError:
+    except (OSError, BadSettings):
         return Found("unreadable")
-    if len(head) < 100 or not head.startswith(_MAGIC):
-        return Found("damaged", bytes=size)
-    version = int.from_bytes(head[60:64], "big")
-    mark = int.from_bytes(head[68:72], "big")
-    return Found(_state(mark, version, upgrades), version, size)
+    state = "damaged" if damaged else _state(header.mark, header.version, upgrades)
+    return Found(state, header.version if header.valid else 0, header.bytes)
 
 
 def _state(mark: int, version: int, upgrades: Sequence[Upgrade]) -> State:

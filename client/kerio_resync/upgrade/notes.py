@@ -14,6 +14,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
+from kerio_resync.errors import BadSettings
+from kerio_resync.filesystem import read_small, write_private
+
 _ROOM: Final = 1024  # bytes; well within one block
 
 
@@ -41,9 +44,9 @@ def identity_of(path: Path) -> str:
 def read(profile: Path) -> Notes:
     """What was noted; nothing if that can't be read."""
     try:
-        told = json.loads((profile / "upgrade.json").read_text(encoding="utf-8"))
+        told = json.loads(read_small(profile / "upgrade.json", links=False))
         return Notes(int(told["attempts"]), str(told["failure"]), str(told["failed"]))
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, BadSettings, ValueError, KeyError, TypeError, RecursionError):
         return NONE
 
 
@@ -56,22 +59,23 @@ def write(profile: Path, notes: Notes) -> None:
         return
     fields = asdict(notes)
     fields["failure"] = notes.failure[:300]
-    text = json.dumps(fields).ljust(_ROOM)
+    text = json.dumps(fields).ljust(_ROOM).encode()
     part = path.with_name("upgrade.json.part")
     try:
-        _store(part, text, os.O_CREAT | os.O_TRUNC)
+        write_private(part, text)
         part.replace(path)
     except OSError:
         with suppress(OSError):
             part.unlink(missing_ok=True)
         with suppress(OSError):
-            _store(path, text, 0)
+            _write_over(path, text)
 
 
-def _store(path: Path, text: str, flags: int) -> None:
-    descriptor = os.open(path, os.O_WRONLY | flags, 0o600)
+def _write_over(path: Path, text: bytes) -> None:
+    flags = os.O_WRONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+    descriptor = os.open(path, flags)
     try:
-        os.write(descriptor, text.encode())
+        os.write(descriptor, text)
         os.fsync(descriptor)
     finally:
         os.close(descriptor)

@@ -8,15 +8,17 @@ the upgrade off, anything else leads to a rebuild, and what went wrong is rememb
 from __future__ import annotations
 
 import asyncio
-import shutil
 import threading
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any, Final
 
-from kerio_resync.errors import CacheDamaged, NotEnoughSpace
+from kerio_resync.cache.files import holders, raise_unreadable, require_places
+from kerio_resync.errors import CacheDamaged, CacheInUse, NotEnoughSpace
 from kerio_resync.events import Listener, Notice, PhaseChanged, Progress, nobody
+from kerio_resync.filesystem import available
 from kerio_resync.upgrade import gate, notes
 from kerio_resync.upgrade.decide import UNSETTLED, Facts, Step, decide
 from kerio_resync.upgrade.look import Found, look
@@ -46,7 +48,8 @@ async def upgrade(
     Cancelled, it stops soon, keeps what is whole, and goes on from there the next time. `upgrades`, `rebuild`, `free`
     (bytes on the disk) stand in for the real ones in tests.
     """
-    found = look(settings.cache, upgrades)
+    require_places(settings.profile)
+    found = await _settle(settings, look(settings.cache, upgrades), upgrades)
     if found.state == "current":
         return _settled(settings, Step("nothing", Facts("current", spoken(found.version), spoken(found.version))))
     step = await _Procedure(settings, listen, upgrades, free or _free).run(found)
@@ -67,6 +70,22 @@ def start(settings: Settings, command: Sequence[str], listen: Listener = nobody)
     return gate.start(settings.profile, command, lambda: asyncio.run(upgrade(settings, listen)))
 
 
+async def _settle(settings: Settings, found: Found, upgrades: Sequence[Upgrade]) -> Found:
+    """Has SQLite take up what a killed writer left beside the database, unless another program has it open; says why
+    the database can't be read, if it can't. DiskTrouble."""
+    if found.state == "unreadable":
+        raise_unreadable(settings.cache)
+    if found.state != "mid-change":
+        return found
+    from kerio_resync.cache.lock import ProfileLock
+    from kerio_resync.cache.swap import seal
+
+    with suppress(CacheInUse, CacheDamaged), ProfileLock(settings.profile):
+        if not holders(settings.cache):
+            await seal(settings.cache)
+    return look(settings.cache, upgrades, settled=True)
+
+
 def _settled(settings: Settings, step: Step) -> Step:
     if (settings.profile / "upgrade.json").exists():
         notes.write(settings.profile, notes.NONE)
@@ -74,7 +93,7 @@ def _settled(settings: Settings, step: Step) -> Step:
 
 
 def _free(settings: Settings) -> int:
-    return shutil.disk_usage(settings.profile).free
+    return available(settings.cache)
 
 
 async def _rebuild(settings: Settings, listen: Listener) -> Any:

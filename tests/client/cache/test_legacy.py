@@ -19,7 +19,7 @@ from kerio_resync.cache.legacy.members import COLUMNS, get_time, joined, put_tim
 from kerio_resync.cache.legacy.reading import Old
 from kerio_resync.cache.legacy.schema import LINE
 from kerio_resync.cache.legacy.writing import Writer
-from kerio_resync.errors import BadSettings, CacheDamaged, CacheInUse
+from kerio_resync.errors import CacheDamaged, CacheInUse, DiskTrouble
 from kerio_resync.model import KINDS, Folder, Item, Kind
 from kerio_resync.server.items import items_of
 from kerio_resync.server.wire import canonical
@@ -249,7 +249,7 @@ def test_what_does_not_fit_is_damage(harm: str, tmp_path: Path) -> None:
 
 
 def test_what_is_no_file_of_that_format_is_said(tmp_path: Path) -> None:
-    with pytest.raises(BadSettings):
+    with pytest.raises(DiskTrouble):
         Old(tmp_path / "missing")
     sqlite3.connect(tmp_path / "empty").close()
     with pytest.raises(CacheDamaged, match=r"is not of format 7\.1"):

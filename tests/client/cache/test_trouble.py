@@ -1,15 +1,28 @@
 from __future__ import annotations
 
 import errno
+import os
 import sqlite3
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from kerio_resync.cache.trouble import available, translate, translated
-from kerio_resync.errors import BadSettings, CacheDamaged, CacheInUse, NotEnoughSpace, ResyncError
+from kerio_resync.errors import CacheDamaged, CacheInUse, DiskTrouble, Exit, NotEnoughSpace, ResyncError, explain
+from tests.client.cache.world import names
 
 PLACE = Path("/nowhere/cache.db")
+OTHERS = (
+    errno.EIO, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.EACCES, errno.EPERM, errno.ENAMETOOLONG, errno.ELOOP,
+    errno.ENOTDIR, errno.ENOENT, errno.ENOMEM, errno.ESTALE, errno.EXDEV, errno.ENOLCK,
+)  # fmt: skip
+WORDS = {
+    errno.ENOSPC: "not enough room", errno.EDQUOT: "quota", errno.EFBIG: "ulimit -f", errno.EIO: "input/output error",
+    errno.EROFS: "read-only", errno.EMFILE: "ulimit -n", errno.ENFILE: "can't open more files",
+    errno.EACCES: "permission denied", errno.ENAMETOOLONG: "too long", errno.ELOOP: "symbolic link",
+    errno.ENOLCK: "does not support file locks", errno.EXDEV: "Check the disk",
+}  # fmt: skip
 
 
 def sqlite_error(code: int) -> sqlite3.Error:
@@ -22,8 +35,9 @@ def sqlite_error(code: int) -> sqlite3.Error:
     ("code", "kind"),
     [
         (sqlite3.SQLITE_FULL, NotEnoughSpace),
-        (sqlite3.SQLITE_IOERR_WRITE, NotEnoughSpace),
-        (sqlite3.SQLITE_IOERR_FSYNC, NotEnoughSpace),
+        (sqlite3.SQLITE_IOERR_WRITE, DiskTrouble),
+        (sqlite3.SQLITE_IOERR_FSYNC, DiskTrouble),
+        (sqlite3.SQLITE_IOERR_LOCK, DiskTrouble),
         (sqlite3.SQLITE_IOERR_READ, CacheDamaged),
         (sqlite3.SQLITE_IOERR_SHORT_READ, CacheDamaged),
         (sqlite3.SQLITE_CORRUPT, CacheDamaged),
@@ -32,9 +46,11 @@ def sqlite_error(code: int) -> sqlite3.Error:
         (sqlite3.SQLITE_BUSY, CacheInUse),
         (sqlite3.SQLITE_BUSY_SNAPSHOT, CacheInUse),
         (sqlite3.SQLITE_LOCKED, CacheInUse),
-        (sqlite3.SQLITE_CANTOPEN, BadSettings),
-        (sqlite3.SQLITE_READONLY, BadSettings),
-        (sqlite3.SQLITE_PERM, BadSettings),
+        (sqlite3.SQLITE_CANTOPEN, DiskTrouble),
+        (sqlite3.SQLITE_READONLY, DiskTrouble),
+        (sqlite3.SQLITE_READONLY_DBMOVED, CacheInUse),
+        (sqlite3.SQLITE_PERM, DiskTrouble),
+        (sqlite3.SQLITE_INTERRUPT, CacheDamaged),
     ],
 )
 def test_each_code_of_sqlite_has_its_error(code: int, kind: type[ResyncError]) -> None:
@@ -47,7 +63,7 @@ def test_each_code_of_sqlite_has_its_error(code: int, kind: type[ResyncError]) -
         (errno.ENOSPC, NotEnoughSpace),
         (errno.EDQUOT, NotEnoughSpace),
         (errno.EFBIG, NotEnoughSpace),
-        (errno.EACCES, BadSettings),
+        *((code, DiskTrouble) for code in OTHERS),
     ],
 )
 def test_each_error_of_the_system_has_its_error(code: int, kind: type[ResyncError]) -> None:
@@ -64,3 +80,62 @@ def test_the_error_says_what_was_needed_and_came_from_where() -> None:
 def test_room_is_that_of_the_folder(tmp_path: Path) -> None:
     assert available(tmp_path) == pytest.approx(available(tmp_path / "cache.db"), abs=10**9)
     assert available(PLACE) == 0
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG, *OTHERS])
+def test_each_error_of_the_system_says_what_happened_and_what_to_do(code: int) -> None:
+    sentence, exit_code = explain(translate(OSError(code, os.strerror(code)), PLACE))
+    assert sentence.count(". ") == 1
+    assert "Error" not in sentence
+    assert "errno" not in sentence.casefold()
+    assert WORDS.get(code, "").casefold() in sentence.casefold()
+    assert exit_code == (Exit.NO_ROOM if code in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) else Exit.USAGE)
+    assert "--drop-first" not in sentence
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [
+        (errno.ENOSPC, NotEnoughSpace),
+        (errno.EDQUOT, NotEnoughSpace),
+        (errno.EIO, DiskTrouble),
+        (errno.EROFS, DiskTrouble),
+    ],
+)
+def test_failed_write_of_sqlite_is_named_by_what_stands_in_the_way(
+    code: int, kind: type[ResyncError], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(handle: int) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    (tmp_path / "cache.db").touch()
+    error = translate(sqlite_error(sqlite3.SQLITE_IOERR_WRITE), tmp_path / "cache.db")
+    assert type(error) is kind
+    assert WORDS[code] in explain(error)[0]
+    assert names(tmp_path) == ["cache.db"]
+
+
+def test_failed_write_without_a_known_cause_is_an_input_output_error(tmp_path: Path) -> None:
+    error = translate(sqlite_error(sqlite3.SQLITE_IOERR_WRITE), tmp_path / "cache.db")
+    assert type(error) is DiskTrouble
+    assert WORDS[errno.EIO] in explain(error)[0]
+
+
+def test_failed_write_at_the_limit_of_a_files_size_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    resource = pytest.importorskip("resource")
+    monkeypatch.setattr(resource, "getrlimit", lambda which: (2 * 1024 * 1024, 2 * 1024 * 1024))
+    (tmp_path / "cache.db-journal").write_bytes(bytes(2 * 1024 * 1024 - 512))
+    error = translate(sqlite_error(sqlite3.SQLITE_IOERR_WRITE), tmp_path / "cache.db")
+    assert type(error) is NotEnoughSpace
+    assert WORDS[errno.EFBIG] in explain(error)[0]
+
+
+def test_no_free_inodes_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    room = {"f_bavail": 10**6, "f_frsize": 4096, "f_blocks": 10**7, "f_bfree": 10**6}
+    monkeypatch.setattr(os, "statvfs", lambda path: SimpleNamespace(f_files=100, f_favail=0, **room))
+    error = translate(OSError(errno.ENOSPC, "No space left on device"), tmp_path / "cache.db")
+    assert type(error) is NotEnoughSpace
+    assert "free inodes" in explain(error)[0]
+    monkeypatch.setattr(os, "statvfs", lambda path: SimpleNamespace(f_files=0, f_favail=0, **room))  # as btrfs has it
+    assert "free inodes" not in explain(translate(OSError(errno.ENOSPC, ""), tmp_path / "cache.db"))[0]

@@ -72,7 +72,7 @@ async def test_somebody_has_to_be_named(tmp_path: Path, less: str) -> None:
 
 async def test_a_profile_that_can_not_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(BadSettings, match="can't be written"):
+    with pytest.raises(BadSettings, match="is not a folder"):
         await run(tmp_path / "file", holding())
 
 

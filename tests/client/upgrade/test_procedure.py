@@ -234,14 +234,11 @@ async def test_cancelled_it_stops_and_goes_on_the_next_time(profile: Path, monke
 def test_notes_survive_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert notes.read(tmp_path) == notes.NONE
     notes.write(tmp_path, notes.Notes(1))
-    real = notes._store
 
-    def full(path: Path, text: str, flags: int) -> None:
-        if flags:
-            raise OSError(28, "No space left on device")
-        real(path, text, flags)
+    def full(path: Path, text: bytes) -> None:
+        raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(notes, "_store", full)
+    monkeypatch.setattr(notes, "write_private", full)
     notes.write(tmp_path, notes.Notes(2, "é" * 400, "1 2 3"))
     assert notes.read(tmp_path).attempts == 2
     assert [each.name for each in tmp_path.iterdir()] == ["upgrade.json"]

@@ -1,0 +1,69 @@
+"""The first hundred bytes of a SQLite file: its marks, and whether the file has been cut short.
+
+See https://www.sqlite.org/fileformat2.html#the_database_header. Reads them itself, because every start asks, and to
+open the database takes longer. Believes nothing beyond them: whether the rest is sound shows when it is used. The
+header counts the file's pages, and the count holds if it was written with the last change ("version valid for" equals
+the change counter); a file with fewer bytes than that was cut short. While a journal or a log is beside the file, it
+may be in the middle of a change, and only SQLite can tell.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from kerio_resync.filesystem import open_regular
+
+HEADER_BYTES: Final = 100
+_MAGIC: Final = b"SQLite format 3\0"
+_JOURNALS: Final = (
+    ("-journal", (b"\xd9\xd5\x05\xf9\x20\xa1\x63\xd7",)),
+    ("-wal", (b"\x37\x7f\x06\x82", b"\x37\x7f\x06\x83")),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """`version`: the file's `user_version`, `mark` its `application_id`; both 0 if it is no SQLite file (`valid`).
+
+    `bytes`: its size; `expected`: the size that it should at least have, 0 if the header does not tell."""
+
+    valid: bool
+    bytes: int
+    version: int = 0
+    mark: int = 0
+    expected: int = 0
+
+    @property
+    def cut_short(self) -> bool:
+        return self.bytes < self.expected
+
+
+def read_header(path: Path) -> Header:
+    """OSError; BadSettings if `path` is not a regular file."""
+    with os.fdopen(open_regular(path), "rb") as file:
+        head = file.read(HEADER_BYTES)
+        size = os.fstat(file.fileno()).st_size
+
+    def number(start: int, length: int = 4) -> int:
+        return int.from_bytes(head[start : start + length], "big")
+
+    page = 65536 if number(16, 2) == 1 else number(16, 2)
+    if len(head) < HEADER_BYTES or not head.startswith(_MAGIC) or page < 512 or page & (page - 1):
+        return Header(False, size)
+    expected = number(28) * page if number(24) == number(92) else page
+    return Header(True, size, number(60), number(68), max(expected, page))
+
+
+def is_mid_change(path: Path) -> bool:
+    """Whether a journal or a log that SQLite would play into the file is beside it. OSError, BadSettings."""
+    for suffix, magics in _JOURNALS:
+        try:
+            with os.fdopen(open_regular(path.with_name(path.name + suffix)), "rb") as file:
+                if file.read(8).startswith(magics):
+                    return True
+        except FileNotFoundError:
+            continue
+    return False
