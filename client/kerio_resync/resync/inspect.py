@@ -126,6 +126,7 @@ async def digest(settings: Settings) -> AsyncIterator[str]:
 
 
 async def _cache(settings: Settings, *, readonly: bool = True) -> Store:
+    require_places(settings.profile)
     if not settings.cache.exists():
         raise BadSettings(f"there is no cache at {settings.cache}; run `kerio-resync rebuild` first")
     try:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import errno
+import fcntl
 import json
 import os
 import signal
@@ -11,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from kerio_resync.cache.lock import ProfileLock
-from kerio_resync.errors import BadSettings, CacheInUse
+from kerio_resync.errors import BadSettings, CacheInUse, DiskTrouble
 
 CHILD = """
 import sys
@@ -69,4 +71,49 @@ def test_a_lock_that_can_not_be_is_said(tmp_path: Path) -> None:
     (tmp_path / "kerio-resync.lock").mkdir()
     assert ProfileLock(tmp_path).holder() == ""
     with pytest.raises(BadSettings), ProfileLock(tmp_path):
+        pass
+
+
+@pytest.mark.parametrize("name", ["kerio-resync.lock", "kerio-resync.holder"])
+@pytest.mark.parametrize("kind", ["link", "dangling", "fifo"])
+def test_lock_neither_follows_a_link_nor_waits_for_a_fifo(name: str, kind: str, tmp_path: Path) -> None:
+    victim = tmp_path / "victim"
+    if kind == "fifo":
+        os.mkfifo(tmp_path / name)
+    else:
+        (tmp_path / name).symlink_to(victim)
+    if kind == "link":
+        victim.write_text("precious")
+    with pytest.raises(BadSettings, match=name), ProfileLock(tmp_path):
+        pass
+    assert ProfileLock(tmp_path).holder() == ""
+    assert victim.exists() == (kind == "link")
+    assert kind != "link" or victim.read_text() == "precious"
+
+
+@pytest.mark.parametrize(
+    "code", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EBADF, errno.EINVAL, errno.EIO, errno.EPERM]
+)
+def test_file_system_without_locks_is_named(code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(handle: int, operation: int) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    words = {errno.EIO: "input/output error", errno.EPERM: "permission denied"}.get(code, "does not support file locks")
+    with pytest.raises(DiskTrouble, match=words), ProfileLock(tmp_path):
+        pass
+    assert not (tmp_path / "kerio-resync.holder").exists()
+
+
+def test_two_profiles_with_one_cache_exclude_each_other(tmp_path: Path) -> None:
+    for name in ("one", "two", "real"):
+        (tmp_path / name).mkdir()
+    for name in ("one", "two"):
+        (tmp_path / name / "cache.db").symlink_to(tmp_path / "real" / "cache.db")
+    with ProfileLock(tmp_path / "one"):
+        for name in ("two", "real"):
+            with pytest.raises(CacheInUse, match="held by process"), ProfileLock(tmp_path / name):
+                pass
+            assert ProfileLock(tmp_path / name).holder().startswith("process")
+    with ProfileLock(tmp_path / "two"):
         pass

@@ -1,0 +1,137 @@
+"""What bears the name of a file of the profile and is none is refused by every command, and never waited for."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from kerio_resync import commands
+from kerio_resync.cache.files import require_places
+from kerio_resync.cache.header import read_header
+from kerio_resync.commands import View
+from kerio_resync.errors import BadSettings, DiskTrouble, LocalTrouble
+from kerio_resync.filesystem import read_small, real_place, write_private
+from kerio_resync.upgrade import notes
+from kerio_resync.upgrade.look import look
+
+
+def make_socket(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as found:
+        found.bind(os.path.relpath(path))
+
+
+def loop(path: Path) -> None:
+    path.symlink_to(path)
+
+
+def device(path: Path) -> None:
+    path.symlink_to("/dev/zero")
+
+
+def nowhere(path: Path) -> None:
+    path.symlink_to("/nowhere/cache.db")
+
+
+KINDS: tuple[Callable[[Path], None], ...] = (os.mkfifo, Path.mkdir, make_socket, device, loop, nowhere)
+GIVEN = {"server": "http://127.0.0.1:9", "user": "x"}
+VIEW = View(quiet=True)
+COMMANDS: dict[str, Callable[[Path], object]] = {
+    "status": lambda profile: commands.status(profile, as_json=False),
+    "digest": commands.digest,
+    "verify": lambda profile: commands.verify(profile, GIVEN, VIEW, deep=False, repair=False),
+    "rebuild": lambda profile: commands.rebuild(profile, GIVEN, VIEW),
+    "estimate": lambda profile: commands.estimate(profile, GIVEN, VIEW),
+    "upgrade": lambda profile: commands.upgrade(profile, VIEW),
+    "start": lambda profile: commands.start(profile, ["true"], VIEW),
+}
+
+
+@pytest.fixture(autouse=True)
+def password(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("KERIO_RESYNC_PASSWORD", "secret")
+    monkeypatch.chdir(tmp_path)  # a socket's path is short
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("make", KINDS, ids=lambda each: each.__name__)
+@pytest.mark.parametrize("command", COMMANDS)
+def test_command_refuses_what_is_no_file(command: str, make: Callable[[Path], None], tmp_path: Path) -> None:
+    make(tmp_path / "cache.db")
+    with pytest.raises(LocalTrouble) as refused:
+        COMMANDS[command](tmp_path)
+    assert refused.value.exit == 2
+    assert str(tmp_path / "cache.db") in str(refused.value)
+
+
+@pytest.mark.parametrize("make", KINDS, ids=lambda each: each.__name__)
+@pytest.mark.parametrize(
+    "name", ["cache.db.next", "cache.db-journal", "cache.db-wal", "cache.db.next-journal", "upgrade.json"]
+)
+def test_places_refuse_what_is_no_file(name: str, make: Callable[[Path], None], tmp_path: Path) -> None:
+    make(tmp_path / name)
+    with pytest.raises(BadSettings, match=f"{name} is a"):
+        require_places(tmp_path)
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("make", [os.mkfifo, Path.mkdir, device], ids=lambda each: each.__name__)
+def test_settings_refuse_a_profile_toml_that_is_no_file(make: Callable[[Path], None], tmp_path: Path) -> None:
+    make(tmp_path / "profile.toml")
+    with pytest.raises(LocalTrouble, match=r"profile\.toml is a"):
+        commands.status(tmp_path, as_json=False)
+
+
+@pytest.mark.timeout(20)
+def test_notes_neither_wait_for_a_fifo_nor_follow_a_link(tmp_path: Path) -> None:
+    victim = tmp_path / "victim"
+    victim.write_text("precious")
+    os.mkfifo(tmp_path / "upgrade.json")
+    assert notes.read(tmp_path) == notes.NONE
+    (tmp_path / "upgrade.json").unlink()
+    (tmp_path / "upgrade.json.part").symlink_to(victim)
+    notes.write(tmp_path, notes.Notes(3))
+    assert notes.read(tmp_path).attempts == 3
+    assert victim.read_text() == "precious"
+
+
+@pytest.mark.timeout(20)
+def test_look_waits_for_no_fifo(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "cache.db")
+    assert look(tmp_path / "cache.db").state == "unreadable"
+    with pytest.raises(BadSettings, match="FIFO"):
+        read_header(tmp_path / "cache.db")
+
+
+def test_link_leads_to_the_cache_and_to_where_one_is_to_be(tmp_path: Path) -> None:
+    (tmp_path / "cache.db").symlink_to(tmp_path / "elsewhere.db")
+    require_places(tmp_path)
+    assert real_place(tmp_path / "cache.db") == tmp_path / "elsewhere.db"
+    assert real_place(tmp_path / "other") == tmp_path / "other"
+
+
+def test_small_file_is_small(tmp_path: Path) -> None:
+    with (tmp_path / "profile.toml").open("wb") as file:
+        file.truncate(2**40)
+    with pytest.raises(BadSettings, match="too large"):
+        read_small(tmp_path / "profile.toml")
+
+
+def test_private_file_replaces_a_link(tmp_path: Path) -> None:
+    (tmp_path / "victim").write_text("precious")
+    (tmp_path / "file").symlink_to(tmp_path / "victim")
+    write_private(tmp_path / "file", b"new")
+    assert (tmp_path / "victim").read_text() == "precious"
+    assert (tmp_path / "file").stat().st_mode & 0o777 == 0o600
+
+
+def test_folder_that_may_not_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path) -> os.stat_result:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(os, "lstat", refuse)
+    with pytest.raises(DiskTrouble, match="permission denied"):
+        require_places(tmp_path)
