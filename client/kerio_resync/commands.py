@@ -133,7 +133,12 @@ def _upgrade(profile: Path, view: View, summarise: Callable[[Mapping[str, Any]],
     async def rebuild(settings: Settings, listen: Listener) -> Any:
         import kerio_resync
 
-        return await kerio_resync.rebuild(_online(profile, {}), listen)
+        online = _online(profile, {})
+        try:
+            return await kerio_resync.rebuild(online, listen)
+        except Exception as error:
+            online.redactor.error(error)
+            raise
 
     def judge(step: Step) -> tuple[Exit, Summary]:
         taken.append(step)
@@ -194,17 +199,18 @@ def watch(
 ) -> Exit:
     """Runs `work` while showing its events; the exit code is what `judge` makes of its result."""
     with display.opened(as_json=view.as_json, quiet=view.quiet, log_file=view.log_file, summarise=summarise) as shown:
+        show = settings.redactor.listening(shown)
 
         def listen(event: Event) -> None:
             if not isinstance(event, RunFinished):  # that one is said here, where the exit code is known
-                shown(event)
+                show(event)
 
         if settings.sends_in_clear:
             listen(Notice(f"{settings.server} is not encrypted: the password and the mail can be read on the way."))
 
         def fail(error: BaseException) -> None:
             sentence, code = explain(error)
-            shown(RunFinished(ok=False, exit_code=code, summary={"error": sentence}))
+            show(RunFinished(ok=False, exit_code=code, summary={"error": sentence}))
 
         def leave() -> None:
             fail(KeyboardInterrupt())
@@ -213,9 +219,9 @@ def watch(
         try:
             code, summary = judge(run(lambda: work(listen), leave))
         except BaseException as error:
-            fail(error)
+            fail(settings.redactor.error(error))
             raise
-        shown(RunFinished(ok=code is Exit.DONE, exit_code=code, summary=summary))
+        show(RunFinished(ok=code is Exit.DONE, exit_code=code, summary=summary))
         return code
 
 

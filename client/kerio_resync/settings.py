@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, SecretStr, ValidationError, field_validator
 
 from kerio_resync.errors import BadSettings
 from kerio_resync.filesystem import read_small, real_place, translate_os_error, write_private
+from kerio_resync.redaction import Redactor
 
 PASSWORD_VARIABLE = "KERIO_RESYNC_PASSWORD"
 _ONE_RUN = frozenset({"profile", "password", "folders", "fresh", "drop_first"})  # never in the file
@@ -52,6 +53,13 @@ class Settings(BaseModel):
     overlap: int = Field(default=3, ge=0)  # rows by which a page reaches back into the page before
     page_size: int = Field(default=1000, ge=2, le=50_000)
     on_failure: Literal["offer", "rebuild"] = "offer"  # when the local upgrade can't be done
+
+    _redactor: Redactor = PrivateAttr(default_factory=Redactor)
+
+    @property
+    def redactor(self) -> Redactor:
+        """What takes this run's secrets out of texts; copies of these settings share it."""
+        return self._redactor
 
     @field_validator("server")
     @classmethod

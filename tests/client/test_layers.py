@@ -9,7 +9,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 ROWS = (
     "quick", "cli", "demo", "commands", "display", "process", "words", "upgrade", "resync", "server", "cache",
-    "settings", "filesystem", "events", "errors", "model", "os_errors",
+    "settings", "filesystem", "redaction", "events", "errors", "model", "os_errors",
 )  # fmt: skip
 
 

@@ -154,6 +154,7 @@ async def verify(
     """Compares the cache with the server, item by item: ids and versions, the database's own checksums, and with `deep`
     the contents as the server has them now. What changed on the server since the last synchronisation is no difference.
     `repair` fetches what differs. Raises as `rebuild` does."""
+    listen = settings.redactor.listening(listen)
     prepare(settings)
     mailbox = mailbox or KerioMailbox(settings, listen)
     try:

@@ -73,11 +73,12 @@ async def rebuild(
     Raises the errors of `kerio_resync.errors`: BadCredentials, Unreachable, ServerNonsense, NotEnoughSpace, …
     """
     started = clock()
+    listen = settings.redactor.listening(listen)
     prepare(settings)
     unstored: dict[tuple[str, str, str], None] = {}  # what was left out before it could get a row in the database
 
     def heard(event: Event) -> None:
-        if isinstance(event, Skipped):
+        if isinstance(event := settings.redactor.event(event), Skipped):
             unstored[event.scope, event.id, event.reason] = None
         listen(event)
 
@@ -238,7 +239,8 @@ async def _finish(run: Run, started: float, resumed: bool) -> Report:
     run.meter.tell(now=True)
     # What this run wrote was summed on its way in; what an earlier one left has been through a kill or a power cut.
     await must_hold(run, contents=resumed)
-    skipped = tuple((row.scope, row.id, row.reason) for row in await run.store.skipped())
+    clean = run.settings.redactor.own
+    skipped = tuple((row.scope, clean(row.id), clean(row.reason)) for row in await run.store.skipped())
     await run.store.finish()
     async with AsyncExitStack() as stack:
         if not run.settings.folders:

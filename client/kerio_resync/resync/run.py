@@ -58,9 +58,11 @@ class Run:
 
     async def skip(self, scope: str, each: str, reason: str) -> None:
         """Leaves something out: counted and named in the database, told to the listener."""
+        reason = self.settings.redactor.own(reason)
         await self.store.put(Skip(scope, each, reason))
         self.listen(Skipped(scope, each, reason))
 
     def notice(self, text: str) -> None:
+        text = self.settings.redactor.own(text)
         self.problems.append(text)
         self.listen(Notice(text))

@@ -84,7 +84,7 @@ class Check:
     def _name(self, line: str) -> None:
         self.count += 1
         if len(self.lines) < NAMED:
-            self.lines.append(line)
+            self.lines.append(self.run.settings.redactor.own(line))
 
     def _name_folders(self, known: Mapping[str, Folder], unlisted: Collection[str], changed: Collection[str]) -> None:
         """Folders that only one side has, and those that could not be compared."""

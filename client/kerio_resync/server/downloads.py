@@ -238,7 +238,8 @@ class Download:
         after = refusals.retry_after(response.headers.get("retry-after"))
         if "json" in response.headers.get("content-type", ""):
             try:
-                judged(NAME, status, response.headers, await response.read(ERROR_BODY))
+                clean = self._caller.session.redactor.value
+                judged(NAME, status, response.headers, await response.read(ERROR_BODY), clean=clean)
             except ServerNonsense:
                 pass
             except ResyncError as error:

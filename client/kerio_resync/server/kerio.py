@@ -46,7 +46,7 @@ from kerio_resync.server.limit import Limit
 from kerio_resync.server.limiter import Limiter
 from kerio_resync.server.meter import Meter
 from kerio_resync.server.retry import Persistence
-from kerio_resync.server.rpc import LARGE, TIMEOUT, Answer, Caller, Garbled, gathered
+from kerio_resync.server.rpc import LARGE, TIMEOUT, Answer, Caller, Garbled, emptied, gathered
 from kerio_resync.server.session import Session
 from kerio_resync.server.throttle import Throttle
 from kerio_resync.server.transport import AioTransport, Transport
@@ -86,11 +86,15 @@ class KerioMailbox:
         self._listen = listen
         self._meter = Meter()
         self._limiter = Limiter(limit or Limit(most=settings.max_in_flight), meter=self._meter, clock=clock)
-        self._session = Session(settings.server)
-        self._session.keep_secret(settings.password.get_secret_value())
+        settings.redactor.keep(settings.password.get_secret_value())
+        self._session = Session(settings.server, settings.redactor)
         throttle = Throttle(settings.bwlimit, clock=clock, sleep=sleep) if settings.bwlimit else None
         self._transport = transport or AioTransport(
-            connections=settings.max_in_flight, ca_file=settings.ca_file, meter=self._meter, throttle=throttle
+            connections=settings.max_in_flight,
+            ca_file=settings.ca_file,
+            meter=self._meter,
+            throttle=throttle,
+            redactor=settings.redactor,
         )
         if watch is not None:
             self._transport = watch(self._transport)
@@ -158,20 +162,22 @@ class KerioMailbox:
 
     async def _login(self, patience: float | None = None) -> None:
         settings = self._settings
-        answer = await self._caller.call(
-            refusals.LOGIN,
-            {
-                "userName": settings.user,
-                "password": settings.password.get_secret_value(),
-                "application": {"name": "kerio-resync", "vendor": "kerio-resync", "version": VERSION},
-            },
-            patience=patience,
-            renewing=False,
-        )
-        token = answer.result.get("token")
-        if not isinstance(token, str) or not token or not token.isprintable() or not token.isascii():
-            raise ServerNonsense(f"{refusals.LOGIN} is answered without a token")
-        self._session.begin(token, answer.set_cookie)
+        try:
+            answer = await self._caller.call(
+                refusals.LOGIN,
+                {
+                    "userName": settings.user,
+                    "password": settings.password.get_secret_value(),
+                    "application": {"name": "kerio-resync", "vendor": "kerio-resync", "version": VERSION},
+                },
+                patience=patience,
+                renewing=False,
+            )
+            token, cookies = _token_of(answer), answer.set_cookie
+        except ResyncError as error:
+            emptied(error)  # its traceback leads through what was sent and answered
+            raise
+        self._session.begin(token, cookies)
 
     def _overloaded(self, error: Overloaded) -> None:
         self._caller.overloaded(error)
@@ -279,7 +285,6 @@ class KerioMailbox:
         asked = set(ids)
         by_id = {item.id: item for item in found if item.id in asked}
         gone, refused = _refused(ids, wire.item_errors(method, answer.result))
-        refused = tuple(one._replace(reason=self._session.hush(one.reason)) for one in refused)
         return _details(answer, tuple(by_id.values()), gone, refused + malformed)
 
     async def _event(self, event_id: str) -> Details:
@@ -337,6 +342,13 @@ class KerioMailbox:
 
     async def find(self, item: Item, *, renamed: bool = False) -> tuple[str, ...]:
         return await writes.find(self._caller, item, renamed=renamed)
+
+
+def _token_of(answer: Answer) -> str:
+    token = answer.result.get("token")
+    if not isinstance(token, str) or not token or not token.isprintable() or not token.isascii():
+        raise ServerNonsense(f"{refusals.LOGIN} is answered without a token")
+    return token
 
 
 def _at_home(item: Item, folder_id: str) -> Item:

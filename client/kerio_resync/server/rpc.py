@@ -186,7 +186,9 @@ class Caller:
         slot.complete(response.wire_bytes)
         seconds = max(0.0, self.limiter.now() - start - response.set_up - self.limiter.least_wait)
         replied = response.headers
-        result, canonical = judged(method, response.status, replied, data, idempotent=idempotent)
+        result, canonical = judged(
+            method, response.status, replied, data, idempotent=idempotent, clean=self.session.redactor.value
+        )
         cookies = replied.get("set-cookie", "")
         way = self.limiter.least_wait
         return Answer(result, canonical, len(data), response.wire_bytes, seconds, cookies, slot.held, way)
@@ -199,15 +201,23 @@ class Caller:
             yield
         except ResyncError as error:
             emptied(error)
-            error.detail = self.session.hush(error.detail)
-            error.args = (error.detail,)
+            self.session.redactor.error(error)
             raise
 
 
 def judged(
-    method: str, status: int, headers: Mapping[str, str], data: bytes, *, idempotent: bool = True
+    method: str,
+    status: int,
+    headers: Mapping[str, str],
+    data: bytes,
+    *,
+    idempotent: bool = True,
+    clean: Callable[[Any], Any] = lambda value: value,
 ) -> tuple[Any, wire.Canonical]:
-    """The `result` of a reply and how to write parts of it; the reply's error is raised."""
+    """The `result` of a reply and how to write parts of it; the reply's error is raised.
+
+    `clean` takes the secrets out of what the reply says about errors, before anything is made of it.
+    """
     after = refusals.retry_after(headers.get("retry-after"))
     try:
         value, canonical = wire.parsed(data)
@@ -219,9 +229,11 @@ def judged(
         ) from error
     if isinstance(value, dict):
         if (refused := value.get("error")) is not None:
-            code, message = wire.error_of(refused)
+            code, message = wire.error_of(clean(refused))
             raise refusals.of_code(method, code, message, idempotent=idempotent, after=after)
         if isinstance(result := value.get("result"), dict):
+            if result.get("errors"):
+                result["errors"] = clean(result["errors"])
             return result, canonical
     if status != 200:
         raise refusals.of_status(method, status, idempotent=idempotent, after=after)

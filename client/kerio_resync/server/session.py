@@ -2,7 +2,7 @@
 
 Promises: one login at a time, however many calls find the session dead; a refused login is refused for all of them, so
 that a wrong password is not tried forty times; addresses from the server are resolved against its origin, or refused.
-Nothing here shows a secret: `repr` has none, and `hush` takes them out of what the server says.
+Nothing here shows a secret: `repr` has none, and the `redactor` takes them out of what the server says.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable
 from urllib.parse import quote, urlsplit
 
 from kerio_resync.errors import ServerNonsense
+from kerio_resync.redaction import Redactor
 
 # How many cookies a client has to keep, and how long (RFC 6265, 6.1); a flood would go out with each call.
 COOKIES, COOKIE = 50, 4096
@@ -24,27 +25,19 @@ _COOKIE = re.compile(r"\s*([!#$%&'*+\-.^_`|~0-9A-Za-z]+)=([^;,\s\"\\]*|\"[^;,\s\
 
 
 class Session:
-    """`origin` such as https://mail.example.com; `generation` counts the logins, 0 before the first."""
+    """`origin` such as https://mail.example.com; `generation` counts the logins, 0 before the first. `redactor` learns
+    each token and cookie."""
 
-    def __init__(self, origin: str) -> None:
+    def __init__(self, origin: str, redactor: Redactor | None = None) -> None:
         self.origin = origin
+        self.redactor = redactor or Redactor()
         self.generation = 0
         self._token = ""
         self._cookies: dict[str, str] = {}
-        self._secrets: tuple[str, ...] = ()
         self._renewal: asyncio.Task[None] | None = None
 
     def __repr__(self) -> str:
         return f"Session({self.origin!r}, generation={self.generation}, {'open' if self._token else 'closed'})"
-
-    def keep_secret(self, *secrets: str) -> None:
-        """Words that `hush` must take out from now on."""
-        self._secrets = tuple({*self._secrets, *(secret for secret in secrets if len(secret) > 2)})
-
-    def hush(self, text: str) -> str:
-        for secret in self._secrets:
-            text = text.replace(secret, "…")
-        return text
 
     def begin(self, token: str, set_cookie: str) -> None:
         """A login has succeeded. `set_cookie`: the header's values, one a line."""
@@ -54,7 +47,7 @@ class Session:
             if (found := _COOKIE.match(line)) and len(found[0]) <= COOKIE and len(self._cookies) < COOKIES:
                 self._cookies[found[1]] = found[2]
         self.generation += 1
-        self.keep_secret(token, *self._cookies.values())
+        self.redactor.keep(token, *(value.strip('"') for value in self._cookies.values()))
 
     def end(self) -> None:
         self._token, self._cookies = "", {}

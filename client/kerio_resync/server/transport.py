@@ -20,9 +20,11 @@ from typing import Any, NamedTuple, Protocol
 from urllib.parse import urljoin, urlsplit
 
 import aiohttp
+from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
 from kerio_resync.errors import BadSettings, Interrupted, ResyncError, ServerNonsense, Unreachable, Untrusted
+from kerio_resync.redaction import Redactor
 from kerio_resync.server.inflate import TooLong, decoder
 from kerio_resync.server.meter import Meter
 from kerio_resync.server.room import Room, Share
@@ -83,7 +85,7 @@ class Transport(Protocol):
     async def aclose(self) -> None: ...
 
 
-def refuse_redirect(url: str, status: int, location: str) -> None:
+def refuse_redirect(url: str, status: int, location: str, clean: Callable[[str], str] = str) -> None:
     """ServerNonsense if the reply sends us elsewhere: the session's token must not travel."""
     if status not in (301, 302, 303, 307, 308):
         return
@@ -94,7 +96,8 @@ def refuse_redirect(url: str, status: int, location: str) -> None:
     except ValueError:
         host, elsewhere = "an address that is none", True
     if elsewhere:
-        raise ServerNonsense(f"a redirect to another place ({host[:100]}, status {status}), which is not followed")
+        host = clean(host)[:100]
+        raise ServerNonsense(f"a redirect to another place ({host}, status {status}), which is not followed")
     raise ServerNonsense(f"a redirect (status {status}) where an answer was expected; perhaps the address is wrong")
 
 
@@ -112,6 +115,7 @@ class AioTransport:
         meter: Meter | None = None,
         throttle: Throttle | None = None,
         room: Room | None = None,
+        redactor: Redactor | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._connections = connections
@@ -120,6 +124,7 @@ class AioTransport:
         self.meter = meter or Meter()
         self.throttle = throttle
         self.room = room or Room()
+        self.redactor = redactor or Redactor()
         self.sleep = sleep
         self._session: aiohttp.ClientSession | None = None
         self._limits: dict[float, aiohttp.ClientTimeout] = {}
@@ -152,10 +157,11 @@ class AioTransport:
                     trace_request_ctx=sending,
                 )
         except _FOREIGN as error:
-            raise translated(error, request) from error
+            raise translated(_bare(error), request) from error
         if 300 <= raw.status < 400:
             try:
-                refuse_redirect(request.url, raw.status, raw.headers.get("location", ""))
+                location = raw.headers.get("location", "")
+                refuse_redirect(request.url, raw.status, location, self.redactor.foreign)
             except ServerNonsense:
                 raw.release()
                 raise
@@ -314,7 +320,7 @@ class _AioResponse:
                 async with asyncio.timeout(self._request.timeout):  # the library hears bytes that are none of the body
                     piece = await reading
         except _FOREIGN as error:
-            raise translated(error, self._request) from error
+            raise translated(_bare(error), self._request) from error
         if not piece:
             return piece
         now = self._clock()
@@ -346,6 +352,14 @@ def _trust(ca_file: Path | None) -> ssl.SSLContext:
         except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
             raise BadSettings(f"ca_file {ca_file} can't be used: {_words(error)}") from error
     return context
+
+
+def _bare(error: BaseException) -> BaseException:
+    """The same error without the request and reply that aiohttp puts into it: their headers hold the session."""
+    if isinstance(error, aiohttp.ClientResponseError):
+        error.request_info = aiohttp.RequestInfo(URL(), "", CIMultiDictProxy(CIMultiDict()), URL())
+        error.history, error.headers, error.message, error.args = (), None, "", ()
+    return error
 
 
 def translated(error: BaseException, request: Request) -> ResyncError:

@@ -8,7 +8,7 @@ item whose outcome the reply leaves out counts as failed with `ServerNonsense`.
 from __future__ import annotations
 
 import secrets
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 from urllib.parse import quote
 
@@ -90,12 +90,12 @@ async def upload(caller: Caller, name: str, content_type: str, chunks: AsyncIter
                 data = await response.read(SMALL)
                 caller.wire_bytes += response.wire_bytes
                 slot.complete(response.wire_bytes)
-            return _uploaded(response.status, response.headers, data)
+            return _uploaded(response.status, response.headers, data, caller.session.redactor.value)
 
     return await caller.persist(attempt, UPLOAD_NAME)
 
 
-def _uploaded(status: int, headers: Any, data: bytes) -> str:
+def _uploaded(status: int, headers: Any, data: bytes, clean: Callable[[Any], Any]) -> str:
     """The id in an upload's reply. ServerNonsense (of the run) for a reply that does not come from the server's API:
     it says nothing of the file, which is sent again at another time."""
     try:
@@ -105,7 +105,7 @@ def _uploaded(status: int, headers: Any, data: bytes) -> str:
     ours = isinstance(value, dict) and ("result" in value or "error" in value)
     if not ours and status in (400, 403, 404, 405):
         raise ServerNonsense(f"{UPLOAD_NAME} is answered with something that is not JSON-RPC (status {status})")
-    result, _ = judged(UPLOAD_NAME, status, headers, data)
+    result, _ = judged(UPLOAD_NAME, status, headers, data, clean=clean)
     file = result.get("fileUpload")
     if isinstance(file, dict) and (file_id := wire.text_of(file.get("id"))):
         return file_id

@@ -35,10 +35,10 @@ def test_nobody_else_does(url: str) -> None:
 
 def test_no_secret_shows() -> None:
     session = begun()
-    session.keep_secret("p4ssw0rd")
+    session.redactor.keep("p4ssw0rd")
     assert "s3cr3t" not in repr(session)
     assert "c00kie" not in repr(session)
-    assert session.hush("no p4ssw0rd, s3cr3t-token or c00kie") == "no …, … or …"
+    assert session.redactor.foreign("no p4ssw0rd, s3cr3t-token or c00kie") == "no …, … or …"
 
 
 @pytest.mark.parametrize(
