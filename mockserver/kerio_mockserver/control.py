@@ -8,7 +8,8 @@
     GET  /churn        what churn has changed so far
     GET  /journal      every change there was, for comparing two runs
 
-Bad requests answer 400 with `{"error": text}`.
+Bad requests answer 400 with `{"error": text}`. Requests that a web page of another site could cause are refused: see
+`guard`.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import orjson
 from aiohttp import web
 from pydantic import ValidationError
 
+from kerio_mockserver import guard
 from kerio_mockserver.conditions.model import Churn, Conditions
 from kerio_mockserver.conditions.units import ConditionsError, explain
 from kerio_mockserver.core import Core
@@ -131,7 +133,11 @@ async def _explained(
     request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
 ) -> web.StreamResponse:
     try:
+        listening = request.transport.get_extra_info("sockname") if request.transport else ("", 0)
+        guard.check(request.raw_path, request.headers, listening, has_body=request.body_exists)
         return await handler(request)
+    except guard.Foreign as refusal:
+        return _json({"error": str(refusal)}, refusal.status)
     except (ConditionsError, ValueError) as error:
         return _json({"error": str(error)}, 400)
 

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import socket
 import struct
+from collections.abc import Callable, Iterator
 from urllib.parse import unquote
 
 from aiohttp import web
@@ -19,6 +20,8 @@ from kerio_mockserver.core import Core
 from kerio_mockserver.wire import Blob, Mishap, Reply, Request
 
 SLICE = 256 * 1024
+MAX_BODIES_BYTES = 512 << 20
+BODY_PAUSE_SECONDS = 60.0
 SERVER = "Kerio Connect (mock)"
 _RESET = struct.pack("ii", 1, 0)
 _FOREVER = 86_400.0
@@ -29,9 +32,17 @@ class Shell:
 
     def __init__(self, core: Core) -> None:
         self._core = core
+        self._bodies = Bodies(MAX_BODIES_BYTES)
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        reply = await self._core.answer(await asked(request, self._core.max_request))
+        with self._bodies.reserve() as take:
+            try:
+                wanted = await asked(request, self._core.max_request, take)
+            except TimeoutError:
+                return _given_up(408)
+            except TooMuchAtOnce:
+                return _given_up(503)
+            reply = await self._core.answer(wanted)
         if reply.mishap is not None:
             return await spoiled(request, reply, reply.mishap)
         if isinstance(reply.body, bytes):
@@ -44,8 +55,40 @@ class Shell:
         return web.ServerRunner(server, shutdown_timeout=patience)
 
 
-async def asked(request: web.BaseRequest, limit: int) -> Request:
-    """The request as a value; of a body that is too large only so much that it can be seen to be."""
+class TooMuchAtOnce(Exception):
+    """The bodies of all requests together are larger than this server holds."""
+
+
+class Bodies:
+    """The bytes of requests that are held at the same time."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self.held = 0
+
+    @contextlib.contextmanager
+    def reserve(self) -> Iterator[Callable[[int], None]]:
+        """A function to call with each piece's size while the request is read. It raises TooMuchAtOnce."""
+        taken = 0
+
+        def take(size: int) -> None:
+            nonlocal taken
+            taken += size
+            self.held += size
+            if self.held > self._limit:
+                raise TooMuchAtOnce
+
+        try:
+            yield take
+        finally:
+            self.held -= taken
+
+
+async def asked(request: web.BaseRequest, limit: int, take: Callable[[int], None] = lambda size: None) -> Request:
+    """The request as a value; of a body that is too large only so much that it can be seen to be.
+
+    TimeoutError if nothing of the body arrives for a minute.
+    """
     path, _, query = request.raw_path.partition("?")
     if path.startswith(("http://", "https://")):
         path = request.rel_url.raw_path
@@ -53,9 +96,13 @@ async def asked(request: web.BaseRequest, limit: int) -> Request:
     if request.can_read_body:
         pieces: list[bytes] = []
         size = 0
-        while size <= limit and (piece := await request.content.readany()):
-            pieces.append(piece)
-            size += len(piece)
+        clock = asyncio.get_running_loop().time
+        async with asyncio.timeout(BODY_PAUSE_SECONDS) as deadline:
+            while size <= limit and (piece := await request.content.readany()):
+                take(len(piece))
+                pieces.append(piece)
+                size += len(piece)
+                deadline.reschedule(clock() + BODY_PAUSE_SECONDS)
         body = b"".join(pieces)
     headers = {name.lower(): value for name, value in request.headers.items()}
     return Request(request.method, unquote(path), headers, body, query, request.remote or "")
@@ -136,6 +183,13 @@ async def _overrun(request: web.BaseRequest, response: web.StreamResponse, body:
     if request.transport is not None and promised < len(body):
         request.transport.write(_part(body, promised, len(body)))
     _close(request)
+
+
+def _given_up(status: int) -> web.Response:
+    """A refusal of a request whose body is not read to its end, so that the connection can't be used again."""
+    response = web.Response(status=status, headers={"Server": SERVER})
+    response.force_close()
+    return response
 
 
 def _close(request: web.BaseRequest) -> None:

@@ -112,7 +112,7 @@ async def test_conditions() -> None:
 async def test_bad_conditions_change_nothing(body: bytes, method: str) -> None:
     async with running(small().store) as server:
         before = server.core.conditions
-        status, told = await ask(server, method, "/conditions", data=body)
+        status, told = await ask(server, method, "/conditions", data=body, headers={"Content-Type": "application/json"})
         assert status == 400
         assert told["error"]
         assert server.core.conditions is before

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 import aiohttp
 import pytest
 
+from kerio_mockserver import shell
 from kerio_mockserver.core import Core
 from kerio_mockserver.mailbox.blobs import NewBlob
 from kerio_mockserver.testing import Server, running
@@ -176,3 +177,29 @@ def test_core_is_the_same_under_both_names() -> None:
     from kerio_mockserver import app
 
     assert app.Core is Core
+
+
+async def test_a_body_that_stops_coming_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shell, "BODY_PAUSE_SECONDS", 0.1)
+    async with running(small(5).store) as server:
+        assert await first_line(server, b"Content-Length: 1000\r\n\r\n{") == b"HTTP/1.1 408 Request Timeout"
+
+
+async def test_bodies_larger_together_than_the_server_holds_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shell, "MAX_BODIES_BYTES", 1000)
+    async with running(small(5).store) as server:
+        told = await first_line(server, b"Content-Length: 2000\r\n\r\n" + b" " * 2000)
+        assert told == b"HTTP/1.1 503 Service Unavailable"
+        for _ in range(3):  # what was held is released
+            assert await first_line(server, b"Content-Length: 900\r\n\r\n" + b" " * 900) != told
+
+
+async def first_line(server: Server, rest: bytes) -> bytes:
+    """The status line of the reply to a POST with this end of its header and this body."""
+    host, port = server.url.removeprefix("http://").split(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    writer.write(b"POST /webmail/api/jsonrpc/ HTTP/1.1\r\nHost: x\r\n" + rest)
+    line = await asyncio.wait_for(reader.readline(), 10)
+    writer.close()
+    await writer.wait_closed()
+    return line.strip()

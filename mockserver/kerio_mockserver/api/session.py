@@ -2,7 +2,8 @@
 
 A session is the cookie `SESSION_CONNECT_WEBMAIL` and, on each call, the header `X-Token` with the token that login
 gave; `token` in the envelope or in the params is tolerated and proves nothing. It ends after two hours of idleness,
-after 312 hours in any case, on logout, and if so set when the client's address changes. What has ended answers -32001
+after 312 hours in any case, on logout, if so set when the client's address changes, and when there are `MAX_SESSIONS`
+newer ones. What has ended answers -32001
 for ever. Ages are measured by the clock that the caller hands in, so that they can pass in no time.
 
 Open (the vendor does not say; chosen here): the session must be proven by cookie and header both; a download needs the
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from http.cookies import CookieError, SimpleCookie
@@ -26,6 +28,7 @@ from kerio_mockserver.conditions.model import Manners
 SESSION_COOKIE = "SESSION_CONNECT_WEBMAIL"
 TOKEN_COOKIE = "TOKEN_CONNECT_WEBMAIL"
 COOKIE_PATH = "/webmail/"
+MAX_SESSIONS = 10_000
 
 
 @dataclass(slots=True)
@@ -46,7 +49,7 @@ class Sessions:
         self.manners = manners
         self._seed = seed
         self._opened = 0
-        self._open: dict[str, Session] = {}
+        self._open: OrderedDict[str, Session] = OrderedDict()  # the longest unused first
 
     def __len__(self) -> int:
         return len(self._open)
@@ -61,6 +64,8 @@ class Sessions:
         self._opened += 1
         cookie, token = (hashlib.sha256(random.randbytes(32)).hexdigest() for _ in range(2))
         session = Session(cookie, token, peer, now, now)
+        while self._open and (len(self._open) >= MAX_SESSIONS or self._idle(next(iter(self._open.values())), now)):
+            self._open.popitem(last=False)
         self._open[cookie] = session
         return session
 
@@ -79,6 +84,7 @@ class Sessions:
         elif not hmac.compare_digest(token.encode(), session.token.encode()):
             raise expired()
         session.used = now
+        self._open.move_to_end(session.cookie)
         return session
 
     def close(self, session: Session) -> None:
@@ -88,9 +94,12 @@ class Sessions:
         """Every session dies at once, as when the server restarts."""
         self._open.clear()
 
+    def _idle(self, session: Session, now: float) -> bool:
+        return now - session.used > self.manners.session_idle_s
+
     def _over(self, session: Session, peer: str, now: float) -> bool:
         return (
-            now - session.used > self.manners.session_idle_s
+            self._idle(session, now)
             or now - session.opened > self.manners.session_s
             or (self.manners.session_bound_to_address and peer != session.peer)
         )

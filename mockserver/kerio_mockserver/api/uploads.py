@@ -31,7 +31,7 @@ def upload(server: Server, request: Request, max_bytes: int, now: float) -> Repl
     if len(request.body) > max_bytes:
         raise Refusal(TOO_LARGE, "The file is too large.")
     name, content_type, data = parse_upload(request.headers, request.body)
-    result = {"fileUpload": {"id": server.store.upload(name, content_type, data), "name": name}}
+    result = {"fileUpload": {"id": server.store.upload(name, content_type, data, now), "name": name}}
     body = orjson.dumps({"jsonrpc": "2.0", "id": None, "result": result})
     return Reply(200, {"Content-Type": "application/json; charset=UTF-8", "Cache-Control": "no-store"}, body, NAME)
 

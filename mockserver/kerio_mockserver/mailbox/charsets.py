@@ -47,9 +47,6 @@ _NICKNAMES = {
     "gb2312_charset": "gb2312",
     "cp936": "gbk",
     "ks_c_5601": "euc_kr",
-    "cp50220": "iso2022_jp",
-    "cp50221": "iso2022_jp",
-    "cp50222": "iso2022_jp",
     "cp51932": "euc_jp",
     "unicode-1-1-utf-7": "utf-7",
     "utf8mb4": "utf-8",
@@ -73,6 +70,7 @@ _DAMAGED = 0.1
 _TELLING = 40
 """Non-ASCII bytes from which a guess by their frequency is believed: fewer are told apart by luck."""
 _SAMPLE = 8192
+_ALIKE = 0.05
 _CANDIDATES = ["cp1252", "cp1250", "cp1251", "koi8_r", "iso8859_2", "cp1253", "cp1254", "cp1255", "cp1256", "cp932",
                "euc_jp", "gb18030", "big5", "cp949"]  # fmt: skip
 
@@ -88,6 +86,8 @@ def known_charset(claim: str) -> str | None:
     label = re.sub(r"[^\w.:-]", "", claim.partition("*")[0]).lower()
     if not label or not label.isascii() or len(label) > 40:
         return None
+    if label.startswith(("iso-2022-jp", "cp5022")):
+        return ISO_2022_JP
     name = _NICKNAMES.get(label) or _NICKNAMES.get(label.removeprefix("x-")) or label
     standard = None if name in _AS_PYTHON else webencodings.lookup(name)
     try:
@@ -110,11 +110,18 @@ def decode(data: bytes, claim: str | None, hints: Sequence[str] = (), troubles: 
     """
     seen = Troubles() if troubles is None else troubles
     charset = known_charset(claim) if claim else None
-    if charset in _SHIFTED or charset in _WIDE or not data.isascii():
+    if charset in (None, "ascii") and _is_iso_2022_jp(data):
+        text = iso2022.decode(data)
+    elif charset in _SHIFTED or charset in _WIDE or not data.isascii():
         text = _guess(data, claim, charset, hints, seen)
     else:
         text = data.decode("ascii")
     return cleaned(text, seen)
+
+
+def _is_iso_2022_jp(data: bytes) -> bool:
+    """Whether a text that names no charset switches to Japanese characters and back."""
+    return b"\x1b$" in data and b"\x1b(" in data and strict(data, ISO_2022_JP) is not None
 
 
 def cleaned(text: str, troubles: Troubles) -> str:
@@ -150,8 +157,15 @@ def detected(data: bytes) -> str | None:
     sample = b"".join(lines)[:_SAMPLE]
     if _high(sample) < _TELLING:
         return None
-    best = from_bytes(sample, cp_isolation=_CANDIDATES, threshold=0.3, preemptive_behaviour=False).best()
-    return known_charset(best.encoding) if best is not None else None
+    matches = from_bytes(sample, cp_isolation=_CANDIDATES, threshold=0.3, preemptive_behaviour=False)
+    best = matches.best()
+    if best is None:
+        return None
+    for match in matches:  # charsets of Latin letters differ little: where it is nearly as good, it is the usual one
+        close = match.chaos <= best.chaos + _ALIKE and match.coherence >= best.coherence - _ALIKE
+        if match.encoding == "cp1252" and close:
+            return "cp1252"
+    return known_charset(best.encoding)
 
 
 def _guess(data: bytes, claim: str | None, charset: str | None, hints: Sequence[str], troubles: Troubles) -> str:

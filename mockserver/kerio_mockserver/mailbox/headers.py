@@ -69,7 +69,7 @@ def _plain(value: str, hints: Sequence[str], troubles: Troubles) -> str:
         value.encode()
     except UnicodeEncodeError:
         return decode(_raw_bytes(value), None, hints, troubles)
-    return cleaned(value, troubles)
+    return decode(value.encode(), None, hints, troubles) if "\x1b$" in value else cleaned(value, troubles)
 
 
 def _raw_bytes(value: str) -> bytes:

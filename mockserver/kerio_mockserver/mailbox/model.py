@@ -190,12 +190,12 @@ class Store(View):
         self._encoded.drop(item_id)
         return item_id, self.journal.record(item_change("chtDeleted", shelf, item_id))
 
-    def upload(self, name: str, content_type: str, data: bytes) -> str:
+    def upload(self, name: str, content_type: str, data: bytes, now: float = 0.0) -> str:
         """Keeps a file for an item that is to come. Returns the id to name in its `attachments[].id` or `photo.id`."""
-        number = len(self._uploads) + 1
+        number = self._uploads.count + 1
         seed = f"{self.domain}/{self.user}/{self.tree.guids(1)[0]}/{number}/{name}"
         key = blake2b(seed.encode("utf-8", "replace"), digest_size=16).hexdigest()
-        self._uploads[key] = NewBlob(data, name, content_type).attached()
+        self._uploads.put(key, NewBlob(data, name, content_type).attached(), now)
         return key
 
     # --- how it is done ---

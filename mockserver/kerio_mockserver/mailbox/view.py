@@ -13,6 +13,7 @@ from kerio_mockserver.mailbox.journal import Journal
 from kerio_mockserver.mailbox.shelf import Shelf
 from kerio_mockserver.mailbox.structs import Struct
 from kerio_mockserver.mailbox.tree import Owner, Tree
+from kerio_mockserver.mailbox.uploads import Uploads
 
 PUBLIC = "~public"
 _PLACES = ("own", "public")
@@ -39,7 +40,7 @@ class View:
         self.tree = Tree(domain, seed, self.journal)
         self._owners = {"own": Owner(user, name, self.address), "public": Owner(PUBLIC, "Public folders")}
         self._encoded = Encoded(cache_bytes)
-        self._uploads: dict[str, Attached] = {}
+        self._uploads = Uploads()
 
     def folders(self, place: str = "own") -> list[Struct]:
         """Folder structs with live counts and sizes. `place`: own, public."""

@@ -116,3 +116,24 @@ async def test_two_sessions_live_side_by_side() -> None:
 async def test_quota() -> None:
     caller, box = await logged_in()
     assert (await caller.call("Session.getQuotaInformation"))["quotaInfo"] == box.store.quota()
+
+
+def test_more_sessions_than_the_server_holds_end_the_longest_unused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kerio_mockserver.api.session.MAX_SESSIONS", 3)
+    sessions = Sessions(Manners())
+    opened = [sessions.open("1.2.3.4", now) for now in range(3)]
+    sessions.find(headers(opened[0]), "1.2.3.4", 5.0)
+    opened.append(sessions.open("1.2.3.4", 6.0))
+    assert len(sessions) == 3
+    with pytest.raises(Refusal):
+        sessions.find(headers(opened[1]), "1.2.3.4", 7.0)
+    for one in (opened[0], opened[2], opened[3]):
+        assert sessions.find(headers(one), "1.2.3.4", 7.0) is one
+
+
+def test_sessions_that_were_left_idle_go_at_the_next_login() -> None:
+    sessions = Sessions(Manners())
+    for _ in range(50):
+        sessions.open("1.2.3.4", 0.0)
+    sessions.open("1.2.3.4", Manners().session_idle_s + 1)
+    assert len(sessions) == 1

@@ -1,0 +1,70 @@
+"""Which requests the control port takes: none that a web page of another site can make a browser send.
+
+A page may send requests to any port of this machine, and by DNS rebinding it may even read the answers. So the `Host`
+must be a loopback name, or the address that the connection was made to, with the port; `Origin` and `Sec-Fetch-Site`,
+where a browser sends them, must say that the request comes from the control port itself; and a body must be JSON, which
+no page of another site can send without asking first.
+"""
+
+from __future__ import annotations
+
+from ipaddress import ip_address
+from typing import Any
+
+from multidict import CIMultiDictProxy
+
+LOCAL_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
+_OWN_SITES = frozenset({"same-origin", "none"})
+_NOT_SIMPLE = frozenset({"application/json", "application/octet-stream"})
+"""What no page can send elsewhere unasked. Clients say octet-stream of bodies that are empty."""
+_DEFAULT_PORT = 80
+
+
+class Foreign(Exception):
+    """A request is refused: `status` and the reason as a sentence."""
+
+    def __init__(self, status: int, reason: str) -> None:
+        super().__init__(reason)
+        self.status = status
+
+
+def check(target: str, headers: CIMultiDictProxy[str], listening: Any, *, has_body: bool) -> None:
+    """Raises Foreign unless the request is one of this machine's own. `listening`: the socket's own address."""
+    host, port = str(listening[0]), int(listening[1])
+    hosts = headers.getall("Host", [])
+    if len(hosts) != 1 or not _is_own(hosts[0], host, port) or not target.startswith("/"):
+        raise Foreign(403, f"The Host header must name this machine, such as 127.0.0.1:{port}.")
+    origins = headers.getall("Origin", [])
+    if any(not origin.lower().startswith("http://") or not _is_own(origin[7:], host, port) for origin in origins):
+        raise Foreign(403, "Requests of web pages from elsewhere are refused (Origin).")
+    if not _OWN_SITES.issuperset(site.strip().lower() for site in headers.getall("Sec-Fetch-Site", [])):
+        raise Foreign(403, "Requests of web pages from elsewhere are refused (Sec-Fetch-Site).")
+    kinds = [_media_type(kind) for kind in headers.getall("Content-Type", [])]
+    if kinds != ["application/json"] and (has_body or not _NOT_SIMPLE.issuperset(kinds)):
+        raise Foreign(415, "The body must be JSON, with Content-Type: application/json.")
+
+
+def _is_own(authority: str, host: str, port: int) -> bool:
+    """Whether `host:port` of a request names this port of this machine."""
+    name, colon, digits = authority.rpartition(":")
+    if not colon or digits.endswith("]"):
+        name, digits = authority, str(_DEFAULT_PORT)
+    if digits != str(port):
+        return False
+    name = name.lower()
+    if name.startswith("[") and name.endswith("]"):
+        name = name[1:-1]
+    return name in LOCAL_NAMES or _address(name) == _address(host)
+
+
+def _address(name: str) -> object:
+    """An address as a value that equals it in any spelling; a name only equals itself."""
+    try:
+        address = ip_address(name.partition("%")[0])
+    except ValueError:
+        return name
+    return getattr(address, "ipv4_mapped", None) or address
+
+
+def _media_type(value: str) -> str:
+    return value.partition(";")[0].strip().lower()
