@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
 from kerio_resync import words
 from kerio_resync.commands import View, digest_lines, watch_rebuild, watch_verify
@@ -26,6 +26,7 @@ from kerio_resync.process import run
 if TYPE_CHECKING:
     from kerio_resync.settings import Settings
 
+NAMED = 10  # of what could not be imported; the mock server's first line names more
 QUERIES = {
     "The fullest folders": "SELECT path, kind, items, unread FROM folder_tree ORDER BY items DESC LIMIT 5",
     "The newest mails with attachments": (
@@ -44,6 +45,7 @@ def show(place: Path, paths: Sequence[Path]) -> Exit:
     paths = paths or sample()
     say(f"Starting a mock server with {words.many(len(paths), 'file')} of {paths[0].parent} …")
     with served(paths) as server:
+        _report_import(server["imported"], paths)
         say(f"It answers at {server['url']}; rebuilding its mailbox into {place} …")
         settings = Settings(
             profile=place,
@@ -79,8 +81,11 @@ def sample() -> list[Path]:
 
 
 @contextmanager
-def served(paths: Sequence[Path]) -> Iterator[dict[str, str]]:
-    """A mock server that holds the mail at `paths`: what it says of itself (url, control_url, user, password)."""
+def served(paths: Sequence[Path]) -> Iterator[dict[str, Any]]:
+    """A mock server that holds the mail at `paths`: what it says of itself.
+
+    That is `url`, `control_url`, `user`, `password`, and what was `imported`.
+    """
     for path in paths:
         if not path.exists():
             raise BadSettings(f"--import: there is no {path}")
@@ -103,16 +108,36 @@ def served(paths: Sequence[Path]) -> Iterator[dict[str, str]]:
                     server.kill()
 
 
-def _introduction(server: subprocess.Popen[str], complaints: IO[str]) -> dict[str, str]:
+def _introduction(server: subprocess.Popen[str], complaints: IO[str]) -> dict[str, Any]:
     assert server.stdout is not None
     line = server.stdout.readline()
     if not line:
         server.wait()
         complaints.seek(0)
         last = complaints.read().strip().splitlines()[-1:]
+        if server.returncode == Exit.USAGE and last:
+            raise BadSettings(last[0].removeprefix("kerio-mockserver: "))
         raise Unreachable(f"the mock server did not start ({last[0] if last else f'exit code {server.returncode}'})")
-    told: dict[str, str] = json.loads(line)
+    told: dict[str, Any] = json.loads(line)
     return told
+
+
+def _report_import(imported: dict[str, Any], paths: Sequence[Path]) -> None:
+    """Says what was not imported, or only simplified. BadSettings if nothing was imported at all."""
+    skipped = sum(imported["skipped"].values())
+    named = "; ".join(imported["names"][:NAMED])
+    if not any(imported[kind] for kind in ("mails", "contacts", "events", "tasks", "notes")):
+        where = ", ".join(map(str, paths))
+        found = f" ({named})" if named else ""
+        raise BadSettings(
+            f"there is no mail, calendar or contact in {where}{found}: name a file or folder that has some"
+        )
+    if skipped:
+        say(f"{words.many(skipped, 'entry', 'entries')} could not be imported: {named}")
+    if imported["simplified"]:
+        count = sum(imported["undecodable"].values())
+        say(f"In {words.many(count, 'place')} something was hard to read or had to be simplified, such as:")
+        say(f"  {'; '.join(imported['simplified'][:NAMED])}")
 
 
 def agreement(settings: Settings, control_url: str) -> int:

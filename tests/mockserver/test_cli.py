@@ -74,10 +74,17 @@ async def test_ends_with_its_parent_and_cleans_up_its_certificate() -> None:
 
 async def test_imports(tmp_path: Path) -> None:
     (tmp_path / "a.eml").write_bytes(MAIL)
-    async with started("--import", str(tmp_path / "a.eml"), "--tls-dir", str(tmp_path)) as process:
+    (tmp_path / "notes.txt").write_text("no mail\n")
+    async with started("--import", str(tmp_path), "--tls-dir", str(tmp_path)) as process:
         line = await told(process)
         async with aiohttp.ClientSession() as client, client.get(line["control_url"] + "/digest") as reply:
             assert len((await reply.text()).splitlines()) == 1
+        imported: Any = line["imported"]
+        assert (imported["mails"], imported["skipped"], imported["names"]) == (
+            1,
+            {"no mail, calendar or card": 1},
+            ["notes.txt: no mail, calendar or card"],
+        )
         process.send_signal(signal.SIGTERM)
         _, err = await process.communicate()
         assert b'"mails": 1' in err

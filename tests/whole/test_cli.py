@@ -284,3 +284,22 @@ async def test_the_demo_takes_ones_own_mail_and_says_what_it_can_not_read(tmp_pa
     assert "1 mail " in done.out
     missing = await kerio_resync("demo", "--import", tmp_path / "none", "--keep", tmp_path / "other", password=None)
     assert (missing.code, missing.err.count("\n")) == (2, 1), missing
+
+
+async def test_the_demo_names_what_it_does_not_import_and_refuses_what_holds_no_mail(tmp_path: Path) -> None:
+    mail = tmp_path / "mail"
+    mail.mkdir()
+    (mail / "diary.txt").write_text("Dear diary\n")
+    done = await kerio_resync("demo", "--import", mail, "--keep", tmp_path / "none", password=None)
+    assert (done.code, done.err.count("\n")) == (2, 1), done
+    assert "There is no mail, calendar or contact in" in done.err
+    assert "diary.txt: no mail, calendar or card" in done.err
+    assert not (tmp_path / "none" / "cache.db").exists()
+    (mail / "one.eml").write_bytes(b"From: a@example.com\nSubject: x\n\nHello\n")
+    (mail / "plan.ics").write_bytes(
+        b"BEGIN:VCALENDAR\nBEGIN:VEVENT\nDTSTART:20260101T000000Z\nRRULE:FREQ=HOURLY\nEND:VEVENT\nEND:VCALENDAR\n"
+    )
+    done = await kerio_resync("demo", "--import", mail, "--keep", tmp_path / "kept", password=None)
+    assert done.code == 0, done
+    assert "1 entry could not be imported: diary.txt: no mail, calendar or card" in done.out
+    assert "plan.ics, entry 1: recurrence simplified" in done.out
