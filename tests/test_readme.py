@@ -17,6 +17,7 @@ import pytest
 
 from kerio_mockserver.conditions.presets import PRESETS
 from kerio_resync.errors import Exit
+from kerio_resync.upgrade import gate
 
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 COMMANDS = ("rebuild", "verify", "status", "digest", "estimate", "upgrade", "start", "demo")
@@ -83,6 +84,11 @@ def test_every_command_shown_exists_with_its_options(options: dict[str, set[str]
 
 def test_the_exit_codes_are_all_there() -> None:
     assert [int(row[0]) for row in table_after("### Exit codes")] == [code.value for code in Exit]
+
+
+def test_the_codes_of_start_are_those_it_ends_with() -> None:
+    listed = [int(row[0]) for row in table_after("| code of `start` |")]
+    assert listed == [gate.FAILED, gate.NOT_EXECUTABLE, gate.NOT_FOUND, Exit.INTERRUPTED]
 
 
 def test_the_presets_are_all_there() -> None:

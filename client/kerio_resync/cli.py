@@ -7,20 +7,25 @@ history and in the list of processes.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import Annotated, Any, NoReturn
 
 import typer
 
-from kerio_resync import commands
-from kerio_resync.commands import View
-from kerio_resync.errors import Exit
-from kerio_resync.process import conduct
+from kerio_resync import arguments, commands, display, words
+from kerio_resync.display import Summarise, View
+from kerio_resync.errors import BadSettings, Exit
+from kerio_resync.events import Listener
+from kerio_resync.process import EndsWith, conduct, own_code
 from kerio_resync.version import VERSION
+
+UsageError: Any = typer.BadParameter.__base__  # typer has a click of its own, and exports this one only
 
 app = typer.Typer(
     name="kerio-resync",
@@ -46,9 +51,17 @@ class Whose(StrEnum):
     NONE = "none"
 
 
+def _named(value: str) -> Path:
+    if not value:
+        raise typer.BadParameter("a path is missing (a variable that is not set?)")
+    return Path(value)
+
+
 Profile = Annotated[
     Path | None,
-    typer.Option("--profile", metavar="DIR", help="The profile: the folder of profile.toml and cache.db."),
+    typer.Option(
+        "--profile", metavar="DIR", parser=_named, help="The profile: the folder of profile.toml and cache.db."
+    ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="JSON on standard output, one object a line, and nothing else.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show errors only.")]
@@ -69,13 +82,26 @@ class Chosen:
     profile: Path | None = None
 
     def folder(self, after: Path | None) -> Path:
-        """The profile: as named after the command, before it, or the system's default."""
+        """The profile: as named after the command, before it, or the system's default. BadSettings."""
         named = after or self.profile
         if named is None:
             from kerio_resync.settings import default_profile
 
             named = default_profile()
-        return named.expanduser().absolute()
+        return located(named, "--profile")
+
+
+def located(path: Path, option: str) -> Path:
+    """The absolute path of what was named. BadSettings."""
+    try:
+        return path.expanduser().absolute()
+    except RuntimeError:  # of expanduser
+        whose = path.parts[0]
+        raise BadSettings(f"{option}: the home folder {whose} is not known here; write out where it is") from None
+    except FileNotFoundError:
+        raise BadSettings(
+            f"{option}: the working folder is gone, so {path} leads nowhere; name it from the root, or go elsewhere"
+        ) from None
 
 
 _before = Chosen()
@@ -97,6 +123,7 @@ def before(
         typer.Option(
             "--profile",
             metavar="DIR",
+            parser=_named,
             envvar="KERIO_RESYNC_PROFILE",
             help="The profile: the folder of profile.toml and cache.db. It may stand after the command too.",
         ),
@@ -146,9 +173,8 @@ def rebuild(
         "drop_first": drop_first or None,
         "folders": tuple(folder) if folder else None,
     }
-    view = View(json, quiet, log_file)
-    place = _before.folder(profile)
-    _end(lambda: commands.rebuild(place, given, view), place)
+    shown = View(json, quiet, log_file), words.summary_of_rebuild
+    _end(lambda place, listen: commands.rebuild(place, given, listen), profile, *shown)
 
 
 @app.command()
@@ -164,24 +190,25 @@ def verify(
     profile: Profile = None,
 ) -> None:
     """Compare the cache with the server, item by item."""
-    view = View(json, quiet, log_file)
-    place = _before.folder(profile)
     given = _lasting(ca_file, bwlimit, max_in_flight)
-    _end(lambda: commands.verify(place, given, view, deep=deep, repair=repair), place)
+    _end(
+        lambda place, listen: commands.verify(place, given, listen, deep=deep, repair=repair),
+        profile,
+        View(json, quiet, log_file),
+        partial(words.summary_of_verify, repair=repair),
+    )
 
 
 @app.command()
 def status(json: Json = False, profile: Profile = None) -> None:
     """Say what state the cache, a half-built one and the changes not yet sent are in; asks no server."""
-    place = _before.folder(profile)
-    _end(lambda: commands.status(place, as_json=json), place)
+    _end(commands.status, profile, View(json, flat=True), words.lines_of_status)
 
 
 @app.command()
 def digest(profile: Profile = None) -> None:
     """Print one line an item, sorted: kind, id, watermark, sha256; asks no server."""
-    place = _before.folder(profile)
-    _end(lambda: commands.digest(place), place)
+    _end(lambda place, listen: commands.digest(place), profile, View())
 
 
 @app.command()
@@ -199,18 +226,15 @@ def estimate(
     profile: Profile = None,
 ) -> None:
     """Say how long a local upgrade and a rebuild would take here, now, with a notice to send to users."""
-    view = View(json, quiet, log_file)
-    place = _before.folder(profile)
     given = _lasting(ca_file, bwlimit, max_in_flight) | {"server": server, "user": user}
-    _end(lambda: commands.estimate(place, given, view), place)
+    shown = View(json, quiet, log_file), lambda summary: [str(line) for line in summary["lines"]]
+    _end(lambda place, listen: commands.estimate(place, given, listen), profile, *shown)
 
 
 @app.command()
 def upgrade(json: Json = False, quiet: Quiet = False, log_file: LogFile = None, profile: Profile = None) -> None:
     """Bring the database up to date: nothing to do, upgraded, put off to the next start, or to be rebuilt."""
-    view = View(json, quiet, log_file)
-    place = _before.folder(profile)
-    _end(lambda: commands.upgrade(place, view), place)
+    _end(commands.upgrade, profile, View(json, quiet, log_file), commands.sentences)
 
 
 @app.command()
@@ -223,8 +247,7 @@ def start(
 ) -> None:
     """Upgrade first, then run COMMAND; never before the database is ready. Ends with COMMAND's exit code."""
     view = View(json, quiet, log_file)
-    place = _before.folder(profile)
-    _end(lambda: commands.start(place, command, view), place)
+    _end(lambda place, listen: commands.start(place, command, listen), profile, view, ends_with=commands.own_failure)
 
 
 @app.command()
@@ -242,25 +265,66 @@ def demo(
     ] = None,
 ) -> None:
     """Start a mock server with real mail, rebuild from it, verify, and say what happened."""
-    place = keep.expanduser().absolute() if keep else Path(mkdtemp(prefix="kerio-resync-demo-"))
-    paths = [path.expanduser().resolve() for path in imports or ()]
-    _end(lambda: _demo(place, paths), place)
+    folders: list[Path] = []
 
+    def place() -> Path:
+        if not folders:
+            folders.append(located(keep, "--keep") if keep else Path(mkdtemp(prefix="kerio-resync-demo-")))
+        return folders[0]
 
-def _demo(place: Path, paths: list[Path]) -> Exit:
-    from kerio_resync.demo import show
+    def show() -> int:
+        from kerio_resync.demo import show
 
-    return show(place, paths)
+        return show(place(), [located(path, "--import").resolve() for path in imports or ()])
+
+    raise typer.Exit(conduct(show, place))
 
 
 def _lasting(ca_file: Path | None, bwlimit: str | None, max_in_flight: int | None) -> dict[str, Any]:
     return {"ca_file": ca_file, "bwlimit": bwlimit, "max_in_flight": max_in_flight}
 
 
-def _end(command: Callable[[], Exit], profile: Path) -> NoReturn:
-    raise typer.Exit(conduct(command, profile))
+def _end(
+    command: Callable[[Path, Listener], int],
+    profile: Path | None,
+    view: View,
+    summarise: Summarise = lambda _: (),
+    ends_with: EndsWith = own_code,
+) -> NoReturn:
+    """Does what was asked, shown as asked, in the profile that was named, and ends with its code."""
+
+    def place() -> Path:
+        return _before.folder(profile)
+
+    with display.opened(view, summarise) as shown:
+        code = conduct(lambda: command(place(), shown), place, shown, ends_with)
+    raise typer.Exit(code)
 
 
-def main() -> None:
-    """The entry point: leaves the process with one of `Exit`."""
-    app()
+def main(argv: Sequence[str] | None = None) -> NoReturn:
+    """The entry point: leaves the process with one of `Exit`, or with what `start` documents."""
+    given = list(sys.argv[1:] if argv is None else argv)
+    try:
+        code = app(given, prog_name="kerio-resync", standalone_mode=False)
+    except UsageError as error:
+        if not given:
+            print(error, file=sys.stderr)
+            sys.exit(Exit.USAGE)
+        code = _refuse(error, given)
+    sys.exit(code)
+
+
+def _refuse(error: Any, given: Sequence[str]) -> int:
+    """Says in one line what is wrong with the arguments, in the way that they ask for as far as they can be read."""
+    ours, _ = arguments.divided(given)
+    path = error.ctx.command_path if error.ctx else "kerio-resync"
+    reason = error.format_message().rstrip(".")
+
+    def refuse() -> int:
+        raise BadSettings(f"{' '.join(reason.split())}; see `{path} --help`")
+
+    started = "start" in ours or path.endswith(" start")
+    log_file = arguments.log_file(ours)
+    view = View(as_json=arguments.wants_json(ours), log_file=Path(log_file) if log_file else None)
+    with display.opened(view, lambda _: ()) as shown:
+        return conduct(refuse, Path, shown, commands.own_failure if started else own_code)

@@ -1,25 +1,23 @@
 """What each command does, from where its profile is to its exit code; nothing here knows how options are spelled.
 
-Promises: a run is shown from its first event to its summary, `--json` keeps standard output to JSON whatever happens,
-and the last event of every run is `run-finished` with the exit code. Refuses to start a run without a server, a user
-and a password (BadSettings).
+Promises: a run is shown from its first event to its summary, and the last event of one that ended well is
+`run-finished` with the exit code (`process.conduct` says that of the others). Refuses to start a run without a server,
+a user and a password (BadSettings).
 """
 
 from __future__ import annotations
 
-import json
+import errno
 import os
 import sys
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from functools import partial
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from kerio_resync import display, words
-from kerio_resync.errors import BadSettings, Exit, explain
+from kerio_resync import streams, words
+from kerio_resync.errors import BadSettings, Exit, OutputFull
 from kerio_resync.events import Event, Listener, Notice, RunFinished
 from kerio_resync.process import complain, run
 
@@ -31,55 +29,44 @@ T = TypeVar("T")
 Summary = dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class View:
-    """How a run is shown."""
-
-    as_json: bool = False
-    quiet: bool = False
-    log_file: Path | None = None
+def rebuild(profile: Path, given: Mapping[str, Any], shown: Listener) -> Exit:
+    return watch_rebuild(_online(profile, given), shown)
 
 
-def rebuild(profile: Path, given: Mapping[str, Any], view: View) -> Exit:
-    return watch_rebuild(_online(profile, given), view)
+def verify(profile: Path, given: Mapping[str, Any], shown: Listener, *, deep: bool, repair: bool) -> Exit:
+    return watch_verify(_online(profile, given), shown, deep=deep, repair=repair)
 
 
-def verify(profile: Path, given: Mapping[str, Any], view: View, *, deep: bool, repair: bool) -> Exit:
-    return watch_verify(_online(profile, given), view, deep=deep, repair=repair)
-
-
-def watch_rebuild(settings: Settings, view: View) -> Exit:
+def watch_rebuild(settings: Settings, shown: Listener) -> Exit:
     import kerio_resync
 
     return watch(
-        view,
+        shown,
         settings,
         lambda listen: kerio_resync.rebuild(settings, listen),
         lambda report: (Exit.UNFINISHED if report.unfinished else Exit.DONE, report.as_json()),
-        words.summary_of_rebuild,
     )
 
 
-def watch_verify(settings: Settings, view: View, *, deep: bool = False, repair: bool = False) -> Exit:
+def watch_verify(settings: Settings, shown: Listener, *, deep: bool = False, repair: bool = False) -> Exit:
     import kerio_resync
 
     return watch(
-        view,
+        shown,
         settings,
         lambda listen: kerio_resync.verify(settings, listen, deep=deep, repair=repair),
         lambda verdict: (Exit.DONE if verdict.ok else Exit.UNVERIFIED, verdict.as_json()),
-        partial(words.summary_of_verify, repair=repair),
     )
 
 
-def status(profile: Path, *, as_json: bool) -> Exit:
+def status(profile: Path, shown: Listener) -> Exit:
     import kerio_resync
     from kerio_resync.settings import load
 
     settings = load(profile, {})
     state = run(lambda: kerio_resync.status(settings)).as_json()
-    for line in [json.dumps(state, default=str)] if as_json else map(words.printable, words.lines_of_status(state)):
-        print(line)
+    shown(RunFinished(ok=True, exit_code=Exit.DONE, summary=state))
+    _must_have_been_written()
     return Exit.DONE
 
 
@@ -87,7 +74,9 @@ def digest(profile: Path) -> Exit:
     from kerio_resync.settings import load
 
     settings = load(profile, {})
+    streams.wait_for_reader()
     run(lambda: _print_digest(settings))
+    _must_have_been_written()
     return Exit.DONE
 
 
@@ -96,6 +85,18 @@ async def _print_digest(settings: Settings) -> None:
 
     async for line in kerio_resync.digest(settings):
         sys.stdout.write(line.rstrip("\n") + "\n")
+        if streams.failure(sys.stdout) is not None:
+            break
+
+
+def _must_have_been_written() -> None:
+    """For commands whose output is their work. A reader that went away had all it wanted. OutputFull, BadSettings."""
+    sys.stdout.flush()
+    error = streams.failure(sys.stdout)
+    if error is None or error.errno in (errno.EPIPE, errno.EIO):  # EIO: the terminal is closed
+        return
+    kind = OutputFull if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) else BadSettings
+    raise kind(f"standard output can't be written: {error.strerror or error}")
 
 
 async def digest_lines(settings: Settings) -> list[str]:
@@ -105,25 +106,41 @@ async def digest_lines(settings: Settings) -> list[str]:
     return [line.rstrip("\n") async for line in kerio_resync.digest(settings)]
 
 
-def upgrade(profile: Path, view: View) -> Exit:
-    return _upgrade(profile, view, _sentences).exit
+def upgrade(profile: Path, shown: Listener) -> Exit:
+    return _upgrade(profile, shown).exit
 
 
-def start(profile: Path, command: Sequence[str], view: View) -> Exit:
+def start(profile: Path, command: Sequence[str], shown: Listener) -> int:
     """Ends with the program's own exit code; where it can take over this process, it does not end at all."""
-    from kerio_resync.upgrade.gate import start as pass_gate
+    from kerio_resync.upgrade import gate
 
-    return cast(Exit, pass_gate(profile, command, lambda: _upgrade(profile, view, lambda _: ())))
+    steps: list[Step] = []
+
+    def upgraded() -> Step:
+        steps.append(_upgrade(profile, shown))
+        return steps[0]
+
+    code = gate.start(profile, command, upgraded)
+    return code if steps[0].ready else gate.FAILED
 
 
-def _upgrade(profile: Path, view: View, summarise: Callable[[Mapping[str, Any]], Sequence[str]]) -> Step:
+def own_failure(error: BaseException, code: Exit) -> int:
+    """What `start` ends with when it is not the program that ended, as `env` and `timeout` do."""
+    from kerio_resync.upgrade import gate
+
+    match error:
+        case gate.NoProgram():
+            return gate.NOT_FOUND
+        case gate.NotExecutable():
+            return gate.NOT_EXECUTABLE
+    return code if code is Exit.INTERRUPTED else gate.FAILED
+
+
+def _upgrade(profile: Path, shown: Listener) -> Step:
     """The step that was taken; why the database is not ready, if it isn't, is said on standard error."""
     step = _up_to_date(profile)
     if step is not None:
-        with display.opened(
-            as_json=view.as_json, quiet=view.quiet, log_file=view.log_file, summarise=summarise
-        ) as shown:
-            shown(RunFinished(ok=True, exit_code=step.exit, summary=_step_as_json(step)))
+        shown(RunFinished(ok=True, exit_code=step.exit, summary=_step_as_json(step)))
         return step
     from kerio_resync.settings import load
     from kerio_resync.upgrade import procedure
@@ -145,7 +162,7 @@ def _upgrade(profile: Path, view: View, summarise: Callable[[Mapping[str, Any]],
         return step.exit, _step_as_json(step)
 
     settings = load(profile, {})
-    watch(view, settings, lambda listen: procedure.upgrade(settings, listen, rebuild=rebuild), judge, summarise)
+    watch(shown, settings, lambda listen: procedure.upgrade(settings, listen, rebuild=rebuild), judge)
     if not taken[0].ready:
         for sentence in taken[0].sentences(words.size):
             complain(sentence)
@@ -169,11 +186,11 @@ def _step_as_json(step: Step) -> Summary:
     return step.as_json() | ({"sentences": sentences} if step.ready else {"error": " ".join(sentences)})
 
 
-def _sentences(summary: Mapping[str, Any]) -> Sequence[str]:
+def sentences(summary: Mapping[str, Any]) -> Sequence[str]:
     return [str(each) for each in summary["sentences"]]
 
 
-def estimate(profile: Path, given: Mapping[str, Any], view: View) -> Exit:
+def estimate(profile: Path, given: Mapping[str, Any], shown: Listener) -> Exit:
     from kerio_resync.settings import load
     from kerio_resync.upgrade import forecast
 
@@ -182,47 +199,35 @@ def estimate(profile: Path, given: Mapping[str, Any], view: View) -> Exit:
         with suppress(BadSettings):  # without a password the half that needs none is said
             settings = _online(profile, given)
     return watch(
-        view,
+        shown,
         settings,
         lambda listen: forecast.estimate(settings, listen),
         lambda found: (Exit.DONE, {**found.as_json(), "lines": found.lines(words.size, words.span)}),
-        lambda summary: [str(line) for line in summary["lines"]],
     )
 
 
 def watch(
-    view: View,
+    shown: Listener,
     settings: Settings,
     work: Callable[[Listener], Coroutine[Any, Any, T]],
     judge: Callable[[T], tuple[Exit, Summary]],
-    summarise: Callable[[Mapping[str, Any]], Sequence[str]],
 ) -> Exit:
-    """Runs `work` while showing its events; the exit code is what `judge` makes of its result."""
-    with display.opened(as_json=view.as_json, quiet=view.quiet, log_file=view.log_file, summarise=summarise) as shown:
-        show = settings.redactor.listening(shown)
+    """Runs `work` while `shown` shows its events; the exit code is what `judge` makes of its result."""
+    show = settings.redactor.listening(shown)
 
-        def listen(event: Event) -> None:
-            if not isinstance(event, RunFinished):  # that one is said here, where the exit code is known
-                show(event)
+    def listen(event: Event) -> None:
+        if not isinstance(event, RunFinished):  # that one is said here, where the exit code is known
+            show(event)
 
-        if settings.sends_in_clear:
-            listen(Notice(f"{settings.server} is not encrypted: the password and the mail can be read on the way."))
-
-        def fail(error: BaseException) -> None:
-            sentence, code = explain(error)
-            show(RunFinished(ok=False, exit_code=code, summary={"error": sentence}))
-
-        def leave() -> None:
-            fail(KeyboardInterrupt())
-            shown.close()
-
-        try:
-            code, summary = judge(run(lambda: work(listen), leave))
-        except BaseException as error:
-            fail(settings.redactor.error(error))
-            raise
-        show(RunFinished(ok=code is Exit.DONE, exit_code=code, summary=summary))
-        return code
+    if settings.sends_in_clear:
+        listen(Notice(f"{settings.server} is not encrypted: the password and the mail can be read on the way."))
+    try:
+        code, summary = judge(run(lambda: work(listen)))
+    except BaseException as error:
+        settings.redactor.error(error)
+        raise
+    show(RunFinished(ok=code is Exit.DONE, exit_code=code, summary=summary))
+    return code
 
 
 def _online(profile: Path, given: Mapping[str, Any]) -> Settings:

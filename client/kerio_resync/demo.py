@@ -18,8 +18,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from kerio_resync import words
-from kerio_resync.commands import View, digest_lines, watch_rebuild, watch_verify
+from kerio_resync import display, words
+from kerio_resync.commands import digest_lines, watch_rebuild, watch_verify
+from kerio_resync.display import View
 from kerio_resync.errors import BadSettings, Exit, Unreachable, VerificationFailed
 from kerio_resync.process import run
 
@@ -54,8 +55,10 @@ def show(place: Path, paths: Sequence[Path]) -> Exit:
             password=SecretStr(server["password"]),
             fresh=True,
         )
-        watch_rebuild(settings, View())
-        code = watch_verify(settings, View())
+        with display.opened(View(), words.summary_of_rebuild) as shown:
+            watch_rebuild(settings, shown)
+        with display.opened(View(), words.summary_of_verify) as shown:
+            code = watch_verify(settings, shown)
         if code is not Exit.DONE:
             return code
         say(f"The digests of cache and server agree: {words.many(agreement(settings, server['control_url']), 'item')}.")

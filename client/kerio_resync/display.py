@@ -2,26 +2,25 @@
 
 Promises: a live view on a terminal (drawn at most four times a second, from counters only), a plain line now and then
 without one, or one JSON object a line and nothing else; in every view the summary comes last. A listener never raises
-and never blocks the run: a reader who goes away only ends the showing. Refuses to pass on control characters and
-markup: names and reasons come from the server. Mail text is in no event and so in no view.
+and never blocks the run, which `streams` sees to: a reader that goes away or stalls only ends the showing. Refuses to
+pass on control characters and markup: names and reasons come from the server. Mail text is in no event and so in no
+view.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import sys
 import textwrap
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Protocol
+from typing import IO, TYPE_CHECKING, Any, Protocol, cast
 
-from kerio_resync.errors import BadSettings
+from kerio_resync import streams
 from kerio_resync.events import (
     Event,
     Notice,
@@ -34,11 +33,13 @@ from kerio_resync.events import (
     RunStarted,
     Skipped,
 )
-from kerio_resync.process import silence
+from kerio_resync.json_lines import JsonLines, LogFile
+from kerio_resync.process import complain
 from kerio_resync.words import about, many, printable, rate, size, span
 
 if TYPE_CHECKING:
     from rich.console import Group
+    from rich.live import Live
 
 Summarise = Callable[[Mapping[str, Any]], Sequence[str]]
 Clock = Callable[[], float]
@@ -56,6 +57,18 @@ PHASES: dict[Phase, str] = {
 }
 _BAR = 50  # characters
 _PLAIN_EVERY = 5.0  # seconds between two plain lines of progress
+NARROWEST = 20  # columns; nothing is broken into lines for a terminal that says it has fewer
+PROGRESS_SECONDS = 0.1  # between two events of progress, at least
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """How a run is shown. `flat`: in JSON the members of its result stand beside those of `run-finished`."""
+
+    as_json: bool = False
+    quiet: bool = False
+    log_file: Path | None = None
+    flat: bool = False
 
 
 class Display(Protocol):
@@ -156,35 +169,6 @@ def retried(seen: Seen) -> str:
     return f"{many(seen.retries, 'retry', 'retries')}, the last: {again}"
 
 
-class JsonLines:
-    """One event a line on `out`; nothing else is written there."""
-
-    def __init__(self, out: IO[str], stamp: Callable[[], str] | None = None) -> None:
-        self._out: IO[str] | None = out
-        self._stamp = stamp
-
-    def __call__(self, event: Event) -> None:
-        if self._out is None:
-            return
-        fields = event.as_json()
-        if self._stamp is not None:
-            fields = {"time": self._stamp(), **fields}
-        try:
-            self._out.write(json.dumps(fields, default=str) + "\n")
-            self._out.flush()
-        except BrokenPipeError:
-            silence(self._out.fileno())
-            self._out = None
-        except OSError:  # a full disk under the log must not end the run
-            self.close()
-            self._out = None
-
-    def close(self) -> None:
-        if self._stamp is not None and self._out is not None:
-            with suppress(OSError):
-                self._out.close()
-
-
 class PlainLines:
     """Lines for a file or a pipe: each phase, progress every few seconds, what went wrong, the summary."""
 
@@ -216,43 +200,51 @@ class PlainLines:
                 show_summary(event, self._summarise)
 
     def _say(self, *lines: str) -> None:
-        with suppress(OSError):
-            for line in filter(None, lines):
-                print(printable(line), file=self._out, flush=True)
+        for line in filter(None, lines):
+            print(printable(line), file=self._out, flush=True)
 
     def close(self) -> None:
         pass
 
 
 class LiveView:
-    """A few lines that redraw themselves on the terminal `out`, and go when the run ends."""
+    """A few lines that redraw themselves on the terminal `out`, from the first event until the run ends."""
 
     def __init__(self, out: IO[str], summarise: Summarise, clock: Clock = time.monotonic) -> None:
+        self._summarise, self._clock, self._out = summarise, clock, out
+        self._seen = Seen()
+        self._began = clock()
+        self._live: Live | None = None
+        self._ended = False
+
+    def __call__(self, event: Event) -> None:
+        if isinstance(event, RunFinished):
+            self.close()
+            show_summary(event, self._summarise)
+            return
+        self._seen.take(event, self._clock())
+        if self._live is None and not self._ended:
+            self._live = self._start()
+        if isinstance(event, Notice) and self._live is not None:
+            from rich.text import Text
+
+            self._live.console.print(Text(printable(event.text)))
+
+    def _start(self) -> Live:
         from rich.console import Console
         from rich.live import Live
 
-        self._summarise, self._clock = summarise, clock
-        self._seen = Seen()
-        self._began = clock()
-        self._live = Live(
+        self._began = self._clock()
+        live = Live(
             get_renderable=self.render,
-            console=Console(file=out),
+            console=Console(file=cast(IO[str], Frames(self._out))),
             refresh_per_second=4,
             transient=True,
             redirect_stdout=False,
             redirect_stderr=False,
         )
-        self._live.start()
-
-    def __call__(self, event: Event) -> None:
-        self._seen.take(event, self._clock())
-        if isinstance(event, Notice):
-            from rich.text import Text
-
-            self._live.console.print(Text(printable(event.text)))
-        elif isinstance(event, RunFinished):
-            self.close()
-            show_summary(event, self._summarise)
+        live.start()
+        return live
 
     def render(self) -> Group:
         from rich.console import Group
@@ -279,8 +271,23 @@ class LiveView:
         return Group(*lines)
 
     def close(self) -> None:
-        with suppress(OSError):
+        self._ended = True
+        if self._live is not None:
             self._live.stop()
+            self._live = None
+
+
+class Frames:
+    """A terminal for pictures that replace each other: while it takes nothing, none are kept for it."""
+
+    def __init__(self, out: IO[str]) -> None:
+        self._out = out
+
+    def write(self, text: str) -> int:
+        return len(text) if streams.is_congested(self._out) else self._out.write(text)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._out, name)
 
 
 class OnlyErrors:
@@ -300,7 +307,8 @@ def show_summary(event: RunFinished, summarise: Summarise) -> None:
         return
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 0
     for line in map(printable, summarise(event.summary)):
-        print(broken(line, width) if 0 < width < len(line) else line)
+        print(broken(line, width) if NARROWEST <= width < len(line) else line)
+    sys.stdout.flush()
 
 
 def broken(line: str, width: int) -> str:
@@ -311,24 +319,32 @@ def broken(line: str, width: int) -> str:
 
 
 @contextmanager
-def opened(*, as_json: bool, quiet: bool, log_file: Path | None, summarise: Summarise) -> Iterator[Display]:
-    """The view that fits, and the log beside it if one is asked for; BadSettings if that can't be written."""
-    with ExitStack() as stack:
-        views: list[Display] = [_view(as_json, quiet, summarise)]
-        if log_file is not None:
-            views.append(JsonLines(_log(log_file), lambda: f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S.%fZ}"))
-        for view in views:
-            stack.callback(view.close)
-        yield Both(tuple(views))
+def opened(view: View, summarise: Summarise) -> Iterator[Display]:
+    """The display that fits, and the log beside it if one is asked for."""
+    shown = _display(view, summarise)
+    views = [shown]
+    if view.log_file is not None:
+        views.append(LogFile(view.log_file, complain if view.quiet else lambda text: shown(Notice(text))))
+    both = Both(tuple(views))
+    try:
+        yield both
+    finally:
+        both.close()
 
 
-@dataclass(frozen=True, slots=True)
 class Both:
-    """Several listeners as one."""
+    """Several listeners as one; they hear of progress ten times a second at most."""
 
-    views: tuple[Display, ...]
+    def __init__(self, views: tuple[Display, ...], clock: Clock = time.monotonic) -> None:
+        self.views, self._clock = views, clock
+        self._next = clock()
 
     def __call__(self, event: Event) -> None:
+        if isinstance(event, Progress):
+            now = self._clock()
+            if now < self._next:
+                return
+            self._next = now + PROGRESS_SECONDS
         for view in self.views:
             view(event)
 
@@ -337,19 +353,11 @@ class Both:
             view.close()
 
 
-def _view(as_json: bool, quiet: bool, summarise: Summarise) -> Display:
-    if as_json:
-        return JsonLines(sys.stdout)
-    if quiet:
+def _display(view: View, summarise: Summarise) -> Display:
+    if view.as_json:
+        return JsonLines(sys.stdout, flat=view.flat)
+    if view.quiet:
         return OnlyErrors()
-    if sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
+    if sys.stderr.isatty() and (os.name == "nt" or os.environ.get("TERM", "dumb") not in ("dumb", "")):
         return LiveView(sys.stderr, summarise)
     return PlainLines(sys.stderr, summarise)
-
-
-def _log(path: Path) -> IO[str]:
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    except OSError as error:
-        raise BadSettings(f"--log-file: {path} can't be written: {error.strerror}") from error
-    return os.fdopen(descriptor, "a", encoding="utf-8")

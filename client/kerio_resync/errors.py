@@ -12,7 +12,7 @@
     ├─ VerificationFailed .differences
     └─ LocalTrouble
        ├─ NotEnoughSpace .needed .available · DiskTrouble
-       ├─ CacheInUse · OtherAccount · NoCache · BadSettings
+       ├─ CacheInUse · OtherAccount · NoCache · OutputFull · BadSettings
        └─ CacheDamaged
           └─ OtherFormat            sound perhaps, but not for this version
 
@@ -204,6 +204,12 @@ class CacheDamaged(LocalTrouble):
 
 class OtherFormat(CacheDamaged):
     """The database file is of a format that this version does not read. The file itself may be sound."""
+
+
+class OutputFull(LocalTrouble):
+    """Standard output leads to a disk without room."""
+
+    exit = Exit.NO_ROOM
 
 
 class BadSettings(LocalTrouble):

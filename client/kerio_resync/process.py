@@ -1,50 +1,77 @@
 """What the process owes whoever started it: one line for an error, a documented exit code, and leaving when asked.
 
-Promises: the first Ctrl-C (or SIGTERM) stops intake and lets what is whole be kept, the second leaves at once, and
-either way the process is gone in under two seconds with 130: the cache is safe at every instant, so leaving hard costs
-only what was in flight. No traceback reaches the terminal; an unforeseen one goes to `crash.log` in the profile.
-Refuses to write there the texts of exceptions that could quote mail.
+Promises: the first Ctrl-C (or SIGTERM, SIGHUP) stops intake and lets what is whole be kept, the second leaves at once,
+and either way the process is gone in under two seconds with 130: the cache is safe at every instant, so leaving hard
+costs only what was in flight. Every end is told to the listener as `run-finished`. No traceback reaches the terminal;
+an unforeseen one goes to `crash.log` in the profile. Refuses to write there the texts of exceptions that could quote
+mail.
 """
 
 from __future__ import annotations
 
+import _thread  # `threading` takes locks to start a thread, and a signal may have interrupted their holder
 import contextlib
-import gc
 import os
-import signal
 import sys
-import threading
+import time
 import traceback
 from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
-from kerio_resync.errors import Exit, explain
+from kerio_resync import signals, streams
+from kerio_resync.errors import Exit, ResyncError, explain
+from kerio_resync.events import Listener, RunFinished, nobody
 from kerio_resync.version import VERSION
 from kerio_resync.words import printable
 
 T = TypeVar("T")
-_SWEPT_AFTER = 50_000  # objects
-_GRACE = 1.6  # seconds from the first signal to leaving hard
+GRACE_SECONDS = 1.4  # from the first signal to leaving hard
+HARD_SECONDS = 0.4  # and from there to the end, whatever hangs
 # Neither a link nor a FIFO in its place is opened.
 _LOG_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
 # Types whose text names code, not data; other texts may quote what a server sent.
 _TELLING = (AttributeError, TypeError, NameError, ImportError, NotImplementedError, RecursionError, OSError)
 
 
-def conduct(command: Callable[[], Exit], profile: Path) -> Exit:
-    """Does the command and turns whatever comes out of it into an exit code and at most one line on standard error."""
-    try:
-        code = command()
-        sys.stdout.flush()
-    except BrokenPipeError:
-        silence(sys.stdout.fileno())
-        return Exit.DONE  # the reader has had all it wanted
-    except BaseException as error:
-        sentence, code = explain(error)
-        if code is Exit.BUG:
-            sentence += _where(record(error, profile))
-        complain(sentence)
+EndsWith = Callable[[BaseException, Exit], int]  # the process's exit code, of an error and its own
+
+
+def own_code(error: BaseException, code: Exit) -> int:
+    return code
+
+
+def conduct(
+    command: Callable[[], int],
+    profile: Callable[[], Path],
+    listen: Listener = nobody,
+    ends_with: EndsWith = own_code,
+) -> int:
+    """Does the command and turns whatever comes out of it into an exit code and at most one line on standard error.
+
+    `ends_with` makes the process's code of an error's; `listen` is told the latter. `profile` is asked only where to
+    write `crash.log`.
+    """
+    working = True
+
+    def interrupt(number: int, frame: object) -> None:
+        if working:
+            _next_leaves_at_once()
+            raise KeyboardInterrupt
+        streams.hurry()
+
+    with _told_of_a_hard_end(listen), signals.caught(interrupt), _lost_interrupts_unsaid():
+        try:
+            code = command()
+            working = False
+        except BaseException as error:
+            working = False
+            sentence, kind = explain(error)
+            if kind is Exit.BUG:
+                sentence += _where(record(error, profile))
+            listen(RunFinished(ok=False, exit_code=kind, summary={"error": sentence}))
+            complain(sentence)
+            code = ends_with(error, kind)
     return code
 
 
@@ -53,62 +80,34 @@ def complain(sentence: str) -> None:
         print(f"kerio-resync: {printable(sentence)}", file=sys.stderr, flush=True)
 
 
-def run(work: Callable[[], Coroutine[Any, Any, T]], leave: Callable[[], None] = lambda: None) -> T:
-    """Runs `work` in an event loop until it ends or a signal cancels it; `leave` tidies up before a hard exit."""
+def run(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    """Runs `work` in an event loop until it ends or a signal cancels it."""
     import asyncio
 
     current: list[tuple[asyncio.AbstractEventLoop, asyncio.Task[Any]]] = []
+    stopped = False
 
     def stop(number: int, frame: object) -> None:
-        if not current:
-            raise KeyboardInterrupt
-        loop, task = current.pop()
-        _leave_later(leave)
-        loop.call_soon_threadsafe(task.cancel)
-        for each in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(each, lambda *_: _leave_now(leave))
+        nonlocal stopped
+        stopped = True
+        _next_leaves_at_once()
+        if current:
+            loop, task = current[0]
+            loop.call_soon_threadsafe(task.cancel)
 
     async def main() -> T:
         task = asyncio.current_task()
         assert task is not None
         current.append((asyncio.get_running_loop(), task))
         try:
+            if stopped:
+                raise asyncio.CancelledError
             return await work()
         finally:
             current.clear()
 
-    with _signals(stop), _seldom_swept(), asyncio.Runner(loop_factory=_loop_factory()) as runner:
+    with signals.caught(stop), asyncio.Runner(loop_factory=_loop_factory()) as runner:
         return runner.run(main())
-
-
-@contextlib.contextmanager
-def _seldom_swept() -> Iterator[None]:
-    """A run makes millions of objects and hardly a cycle: to look for them as often as usual takes 3 % of its time, and
-    what was imported need not be looked at again at all."""
-    usual, enabled = gc.get_threshold(), gc.isenabled()
-    gc.freeze()
-    gc.set_threshold(_SWEPT_AFTER, *usual[1:])
-    gc.enable()
-    try:
-        yield
-    finally:
-        gc.unfreeze()
-        gc.set_threshold(*usual)
-        if not enabled:
-            gc.disable()
-
-
-@contextlib.contextmanager
-def _signals(handler: Callable[[int, object], None]) -> Iterator[None]:
-    if threading.current_thread() is not threading.main_thread():
-        yield  # only the main thread may set handlers
-        return
-    former = {number: signal.signal(number, handler) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, old in former.items():
-            signal.signal(number, old)
 
 
 def _loop_factory() -> Callable[[], Any] | None:
@@ -120,31 +119,71 @@ def _loop_factory() -> Callable[[], Any] | None:
     return factory
 
 
-def _leave_later(leave: Callable[[], None]) -> None:
-    timer = threading.Timer(_GRACE, _leave_now, (leave,))  # a thread: it must fire even if the loop is stuck
-    timer.daemon = True
-    timer.start()
+_listeners: list[Listener] = []  # who is told if the process has to leave before its command has ended
 
 
-def _leave_now(leave: Callable[[], None]) -> None:
-    with contextlib.suppress(Exception):
-        leave()
-    complain(explain(KeyboardInterrupt())[0])
+@contextlib.contextmanager
+def _told_of_a_hard_end(listen: Listener) -> Iterator[None]:
+    _listeners.append(listen)
+    try:
+        yield
+    finally:
+        _listeners.pop()
+
+
+@contextlib.contextmanager
+def _lost_interrupts_unsaid() -> Iterator[None]:
+    """An interrupt that reaches the process in a destructor ends nothing and is reported with a traceback; the process
+    ends all the same, after the grace."""
+    usual = sys.unraisablehook
+
+    def hook(lost: Any) -> None:
+        if lost.exc_type is not KeyboardInterrupt:
+            usual(lost)
+
+    sys.unraisablehook = hook
+    try:
+        yield
+    finally:
+        sys.unraisablehook = usual
+
+
+def _next_leaves_at_once() -> None:
+    """After the first signal: the grace begins, and the next signal ends it."""
+    _thread.start_new_thread(_leave_after, (GRACE_SECONDS,))
+    signals.catch(lambda number, frame: _thread.start_new_thread(_leave_after, (0.0,)))
+
+
+def _leave_after(seconds: float) -> None:
+    """Ends the process from a thread: the main thread may be stuck, or hold the lock of a stream."""
+    time.sleep(seconds)
+    _thread.start_new_thread(_last_words, ())
+    time.sleep(HARD_SECONDS)
     os._exit(Exit.INTERRUPTED)
 
 
-def record(error: BaseException, profile: Path) -> Path | None:
+def _last_words() -> None:
+    with contextlib.suppress(Exception):
+        sentence, code = explain(KeyboardInterrupt())
+        for listen in _listeners:
+            listen(RunFinished(ok=False, exit_code=code, summary={"error": sentence}))
+        complain(sentence)
+        streams.drain(HARD_SECONDS / 2)
+    os._exit(Exit.INTERRUPTED)
+
+
+def record(error: BaseException, profile: Callable[[], Path]) -> Path | None:
     """Writes where `error` came from to `crash.log`, for its owner's eyes; None if it can't be written."""
     from datetime import UTC, datetime
 
-    path = profile / "crash.log"
     about = f"kerio-resync {VERSION}, Python {sys.version.split()[0]}, {sys.platform}"
     head = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ} {about}\n"
     try:
+        path = profile() / "crash.log"
         descriptor = os.open(path, _LOG_FLAGS, 0o600)
         with os.fdopen(descriptor, "w", encoding="utf-8", errors="replace") as file:
             file.writelines([head, *_trace(error, set())])
-    except OSError:
+    except (OSError, ResyncError):
         return None
     return path
 
@@ -166,10 +205,3 @@ def _trace(error: BaseException, seen: set[int]) -> Iterator[str]:
 
 def _where(path: Path | None) -> str:
     return f" Please report it with {path}." if path else ""
-
-
-def silence(descriptor: int) -> None:
-    """So that the interpreter's own flush at the end has nowhere to fail."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, descriptor)
-    os.close(nowhere)

@@ -3,20 +3,44 @@
 People wait for `upgrade` at every start of their mail program, and nearly always the database is up to date.
 Reading that from the file takes a millisecond; bringing in what parses options and what migrates takes a third of a
 second. So the plain spellings of `upgrade` and `start` are recognised here. Whatever else there is goes to `cli`.
+
+Meanwhile nothing is under way, so a signal ends the process on the spot, with the same words as later.
 """
 
 from __future__ import annotations
 
-import gc
 import os
 import sys
 from collections.abc import Sequence
-from pathlib import Path
+
+from kerio_resync import arguments, signals
+
+_QUIET = {"--quiet", "-q"}
+INTERRUPTED = 130
+_WORDS = "Interrupted; run again to go on."
 
 
 def main() -> None:
     """Leaves the process with one of `errors.Exit`, or with the exit code of the program that was started."""
-    words, command = _divided(sys.argv[1:])
+    signals.catch(_leave)
+    from kerio_resync import streams
+
+    streams.prepare()
+    try:
+        answer(sys.argv[1:])
+    except Exception as error:
+        print(
+            f"kerio-resync: The program can't be run ({type(error).__name__}): is it installed whole?", file=sys.stderr
+        )
+        raise SystemExit(1) from None
+    finally:
+        signals.catch(lambda number, frame: streams.hurry())  # nothing is left to do but to show what was done
+        streams.finish()
+
+
+def answer(given: Sequence[str]) -> None:
+    """What `main` does, in a process whose streams and signals are prepared."""
+    words, command = arguments.divided(given)
     if (folder := _ready(words, "start" if command else "upgrade")) is not None:
         if command:
             _start(folder, command)
@@ -24,25 +48,35 @@ def main() -> None:
             print("The database is up to date.")
         raise SystemExit(0)
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")  # to look for some takes longer than all its own work
-    gc.disable()  # importing makes nothing but what stays; a run enables it again
     from kerio_resync.cli import main as command_line
 
-    try:
-        command_line()
-    finally:
-        gc.freeze()  # the interpreter would look through it all once more before it ends
+    command_line()
 
 
-_QUIET = {"--quiet", "-q"}
+def _leave(number: int, frame: object) -> None:
+    """Says so wherever the end of a run is said, and leaves. What says it elsewhere may be half imported."""
+    import time
+
+    from kerio_resync.streams import write_at_once
+
+    words, _ = arguments.divided(sys.argv[1:])
+    event = f'"event": "run-finished", "ok": false, "exit_code": {INTERRUPTED}, "summary": {{"error": "{_WORDS}"}}}}\n'
+    if arguments.wants_json(words):
+        write_at_once(1, "{" + event)
+    if path := arguments.log_file(words):
+        try:
+            log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_NONBLOCK", 0), 0o600)
+        except OSError:
+            pass
+        else:
+            now = time.time()
+            stamp = f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(now))}.{int(now % 1 * 1e6):06}Z"
+            write_at_once(log, f'{{"time": "{stamp}", {event}')
+    write_at_once(2, f"kerio-resync: {_WORDS}\n")
+    os._exit(INTERRUPTED)
 
 
-def _divided(words: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Our own words, and the program's behind `--`."""
-    place = words.index("--") if "--" in words else len(words)
-    return list(words[:place]), list(words[place + 1 :])
-
-
-def _ready(words: Sequence[str], verb: str) -> Path | None:
+def _ready(words: Sequence[str], verb: str) -> str | None:
     """The profile, if the words are `[--profile DIR] VERB [--quiet] [--profile DIR]` and its database is up to date."""
     rest, profile = [each for each in words if each not in _QUIET], os.environ.get("KERIO_RESYNC_PROFILE", "")
     for place, word in enumerate(rest[:-1]):
@@ -52,21 +86,28 @@ def _ready(words: Sequence[str], verb: str) -> Path | None:
             break
     if rest != [verb] or not profile:
         return None
+    from pathlib import Path
+
     from kerio_resync.upgrade.look import look
 
-    folder = Path(profile).expanduser()
+    try:
+        folder = Path(profile).expanduser()
+    except RuntimeError:
+        return None
     current = look(folder / "cache.db").state == "current" and not (folder / "upgrade.json").exists()
-    return folder if current else None
+    return str(folder) if current else None
 
 
-def _start(folder: Path, command: Sequence[str]) -> None:
+def _start(folder: str, command: Sequence[str]) -> None:
     """Lets the program take over, where nothing stands in the way; what does is found, and said, by the long way."""
+    from pathlib import Path
+
     from kerio_resync.errors import ResyncError
     from kerio_resync.upgrade import gate
     from kerio_resync.upgrade.decide import Facts, decide
 
     try:
-        code = gate.start(folder, command, lambda: decide(Facts("current")))
+        code = gate.start(Path(folder), command, lambda: decide(Facts("current")))
     except ResyncError:
         from kerio_resync.cli import main as command_line
 

@@ -20,8 +20,8 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, SecretStr, Valid
 from kerio_resync.errors import BadSettings
 from kerio_resync.filesystem import read_small, real_place, translate_os_error, write_private
 from kerio_resync.redaction import Redactor
+from kerio_resync.variables import PASSWORD_VARIABLE
 
-PASSWORD_VARIABLE = "KERIO_RESYNC_PASSWORD"
 _ONE_RUN = frozenset({"profile", "password", "folders", "fresh", "drop_first"})  # never in the file
 _UNITS = {"": 1, "b": 1, "k": 2**10, "m": 2**20, "g": 2**30, "kb": 10**3, "mb": 10**6, "gb": 10**9}
 _UNITS |= {f"{unit}{end}": 2**power for unit, power in (("k", 10), ("m", 20), ("g", 30)) for end in ("i", "ib")}
@@ -119,10 +119,15 @@ def byte_rate(text: str) -> float:
 
 
 def default_profile() -> Path:
-    """Where the profile is if nobody says: the user's data folder of this system."""
+    """Where the profile is if nobody says: the user's data folder of this system. BadSettings if it has none."""
     from platformdirs import user_data_path
 
-    return user_data_path("kerio-resync", appauthor=False)
+    try:
+        return user_data_path("kerio-resync", appauthor=False)
+    except RuntimeError:
+        raise BadSettings(
+            "this user has no home folder (HOME is not set): name the profile with --profile DIR"
+        ) from None
 
 
 def load(profile: Path, given: Mapping[str, Any]) -> Settings:
@@ -194,7 +199,7 @@ def _from_keyring(settings: Settings) -> str | None:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        kept = tomllib.loads(read_small(path).decode("utf-8"))
+        kept = tomllib.loads(read_small(path).decode("utf-8-sig"))  # some editors begin it with a BOM
     except FileNotFoundError:
         return {}
     except OSError as error:
@@ -262,7 +267,7 @@ _OPTIONS: tuple[tuple[str, str, Any], ...] = (
 def _correct(path: Path, settings: Settings) -> None:
     import tomlkit
 
-    document = tomlkit.parse(path.read_text(encoding="utf-8"))
+    document = tomlkit.parse(path.read_text(encoding="utf-8-sig"))
     wanted = {"server": settings.server, "user": settings.user}
     if any(document.get(name) != value for name, value in wanted.items()):
         document.update(wanted)

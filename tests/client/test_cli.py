@@ -106,7 +106,7 @@ Call = Callable[..., tuple[int, str, str]]
 def call(capsys: pytest.CaptureFixture[str], library: Library) -> Call:
     def called(*arguments: str | Path) -> tuple[int, str, str]:
         with pytest.raises(SystemExit) as left:
-            cli.app([str(each) for each in arguments])
+            cli.main([str(each) for each in arguments])
         out, err = capsys.readouterr()
         code = left.value.code
         return int(code or 0), out, err
@@ -231,8 +231,9 @@ def test_status_asks_for_no_password(call: Call, monkeypatch: pytest.MonkeyPatch
     assert (code, err) == (0, "")
     assert "Cache: none" in out.splitlines()
     code, out, err = call("status", "--json")
-    assert json.loads(out)["cache"] == {"state": "absent"}
-    assert out.count("\n") == 1
+    row = json.loads(out)
+    assert row["cache"] == row["summary"]["cache"] == {"state": "absent"}
+    assert (row["event"], row["exit_code"]) == ("run-finished", 0)
 
 
 def test_digest_prints_its_lines(call: Call, library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -270,8 +271,11 @@ def test_settings_that_make_no_sense_are_one_line(
 def test_usage_errors_are_exit_2(call: Call, arguments: list[str]) -> None:
     code, out, err = call(*arguments)
     assert (code, out) == (2, "")
-    assert "Usage:" in err
-    assert "Traceback" not in err
+    assert err.startswith("kerio-resync: ")
+    assert err.count("\n") == 1
+    assert "--help`" in err
+    found, out, err = call(*arguments, "--json")
+    assert (found, json.loads(out)["exit_code"], err.count("\n")) == (2, 2, 1)
 
 
 def test_without_a_password_it_says_where_to_put_it(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -332,6 +336,7 @@ def test_version_and_no_arguments(call: Call) -> None:
     assert (code, out.split()[0]) == (0, "kerio-resync")
     code, out, err = call()
     assert "Usage:" in out + err
+    assert code == 2
 
 
 def test_help_answers_quickly_because_nothing_heavy_is_imported() -> None:

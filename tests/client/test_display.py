@@ -16,8 +16,8 @@ import pytest
 from rich.console import Console
 
 from kerio_resync import display, events
-from kerio_resync.display import JsonLines, LiveView, PlainLines, Seen, opened
-from kerio_resync.errors import BadSettings
+from kerio_resync.display import LiveView, PlainLines, Seen, View, opened
+from kerio_resync.json_lines import JsonLines, LogFile
 
 FETCHING = events.Progress(
     folders_done=1, folders_total=2, items_done=30, items_total=1200, attachments_done=3, attachments_total=40,
@@ -50,21 +50,6 @@ class Clock:
         return self.now
 
 
-class GoneReader(io.StringIO):
-    """A pipe whose reader has left."""
-
-    def __init__(self, file: io.TextIOWrapper) -> None:
-        super().__init__()
-        self.tries, self._file = 0, file
-
-    def write(self, text: str) -> int:
-        self.tries += 1
-        raise BrokenPipeError
-
-    def fileno(self) -> int:
-        return self._file.fileno()
-
-
 def test_json_is_one_event_a_line_and_nothing_else() -> None:
     out = io.StringIO()
     view = JsonLines(out)
@@ -74,18 +59,6 @@ def test_json_is_one_event_a_line_and_nothing_else() -> None:
     assert [json.loads(line) for line in lines] == [event.as_json() for event in RUN]
     view.close()
     assert not out.closed
-
-
-def test_a_reader_of_json_who_leaves_does_not_end_the_run(tmp_path: Path) -> None:
-    with (tmp_path / "x").open("w") as file:
-        out = GoneReader(file)
-        view = JsonLines(out)
-        for event in RUN:
-            view(event)
-        assert out.tries == 1
-        file.write("into nowhere")
-        file.flush()
-    assert (tmp_path / "x").read_text() == ""
 
 
 def test_plain_lines_tell_phases_progress_now_and_then_and_the_summary(capsys: pytest.CaptureFixture[str]) -> None:
@@ -204,7 +177,7 @@ def test_troubles_are_none_at_first() -> None:
 def test_the_log_has_every_event_with_its_time_for_its_owner_only(tmp_path: Path) -> None:
     log = tmp_path / "log"
     for _ in range(2):
-        with opened(as_json=False, quiet=True, log_file=log, summarise=summarise) as shown:
+        with opened(View(quiet=True, log_file=log), summarise) as shown:
             for event in RUN:
                 shown(event)
     rows = [json.loads(line) for line in log.read_text().splitlines()]
@@ -213,22 +186,48 @@ def test_the_log_has_every_event_with_its_time_for_its_owner_only(tmp_path: Path
     assert stat.S_IMODE(log.stat().st_mode) == 0o600
 
 
-def test_a_log_that_can_not_be_written_is_a_bad_setting(tmp_path: Path) -> None:
-    with (
-        pytest.raises(BadSettings, match="--log-file"),
-        opened(as_json=True, quiet=False, log_file=tmp_path, summarise=summarise),
-    ):
-        pass
-
-
-def test_a_log_on_a_full_disk_does_not_end_the_run(capsys: pytest.CaptureFixture[str]) -> None:
-    full = Path("/dev/full")
-    if not full.exists():
-        pytest.skip("this system has no /dev/full")
-    with opened(as_json=True, quiet=False, log_file=full, summarise=summarise) as shown:
+def test_opened_says_once_that_a_log_cannot_be_opened(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with opened(View(as_json=True, log_file=tmp_path), summarise) as shown:
         for event in RUN:
             shown(event)
-    assert len(capsys.readouterr().out.splitlines()) == len(RUN)
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert rows[0] == {
+        "event": "notice",
+        "text": f"The log file {tmp_path} can't be written (Is a directory); it goes on without a log.",
+    }
+    assert [row["event"] for row in rows[1:]] == [event.name for event in RUN]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+@pytest.mark.parametrize("quiet", [False, True])
+def test_opened_says_once_that_a_log_cannot_be_written(quiet: bool, capsys: pytest.CaptureFixture[str]) -> None:
+    with opened(View(quiet=quiet, log_file=Path("/dev/full")), summarise) as shown:
+        for event in RUN:
+            shown(event)
+    out, err = capsys.readouterr()
+    assert err.count("can't be written (No space left on device)") == 1
+    assert out.splitlines() == ([] if quiet else SUMMARY)
+
+
+def test_opened_refuses_to_log_into_a_pipe_without_a_reader(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    with opened(View(quiet=True, log_file=tmp_path / "fifo"), summarise) as shown:
+        shown(RUN[0])
+    assert "(nothing reads this pipe)" in capsys.readouterr().err
+
+
+def test_opened_shows_progress_ten_times_a_second_at_most(tmp_path: Path) -> None:
+    log, out, clock = tmp_path / "log", io.StringIO(), Clock()
+    both = display.Both((JsonLines(out), LogFile(log, print)), clock)
+    for tick in range(1000):
+        clock.now = 100 + tick / 1000
+        both(FETCHING)
+        if tick % 100 == 50:
+            both(events.Notice("each of these"))
+    both.close()
+    for text in (out.getvalue(), log.read_text()):
+        told = [json.loads(line)["event"] for line in text.splitlines()]
+        assert (told.count("progress"), told.count("notice")) == (10, 10)
 
 
 @pytest.mark.parametrize(
@@ -238,15 +237,20 @@ def test_a_log_on_a_full_disk_does_not_end_the_run(capsys: pytest.CaptureFixture
         (False, True, True, "xterm", "OnlyErrors"),
         (False, False, True, "xterm", "LiveView"),
         (False, False, True, "dumb", "PlainLines"),
+        (False, False, True, "", "PlainLines"),
+        (False, False, True, None, "PlainLines"),
         (False, False, False, "xterm", "PlainLines"),
     ],
 )
 def test_the_view_that_fits(
-    monkeypatch: pytest.MonkeyPatch, as_json: bool, quiet: bool, terminal: bool, term: str, kind: str
+    monkeypatch: pytest.MonkeyPatch, as_json: bool, quiet: bool, terminal: bool, term: str | None, kind: str
 ) -> None:
     monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal)
-    monkeypatch.setenv("TERM", term)
-    with opened(as_json=as_json, quiet=quiet, log_file=None, summarise=summarise) as shown:
+    if term is None:
+        monkeypatch.delenv("TERM", raising=False)
+    else:
+        monkeypatch.setenv("TERM", term)
+    with opened(View(as_json, quiet), summarise) as shown:
         assert [type(view).__name__ for view in shown.views] == [kind]  # type: ignore[attr-defined]
         shown.close()
 

@@ -7,10 +7,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-ROWS = (
-    "quick", "cli", "demo", "commands", "display", "process", "words", "upgrade", "resync", "server", "cache",
-    "settings", "filesystem", "redaction", "events", "errors", "model", "os_errors",
-)  # fmt: skip
+ROWS = [path.stem for path in (ROOT / "client" / "kerio_resync").iterdir() if not path.name.startswith("_")]
 
 
 def lint(root: Path) -> subprocess.CompletedProcess[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import pytest
@@ -33,10 +32,9 @@ def long_way(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("KERIO_RESYNC_PROFILE", raising=False)
 
 
-def run(monkeypatch: pytest.MonkeyPatch, *words: str) -> object:
-    monkeypatch.setattr(sys, "argv", ["kerio-resync", *words])
+def run(*words: str) -> object:
     with pytest.raises(SystemExit) as ended:
-        quick.main()
+        quick.answer(words)
     return ended.value.code
 
 
@@ -46,13 +44,13 @@ def test_what_is_up_to_date_is_said_at_once(
     words: list[str], quiet: list[str], profile: Path, monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
-    assert run(monkeypatch, *(str(profile) if word == "P" else word for word in words), *quiet) == 0
+    assert run(*(str(profile) if word == "P" else word for word in words), *quiet) == 0
     assert capsys.readouterr().out == ("" if quiet else "The database is up to date.\n")
 
 
 def test_the_profile_may_come_from_the_environment(profile: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KERIO_RESYNC_PROFILE", str(profile))
-    assert run(monkeypatch, "upgrade") == 0
+    assert run("upgrade") == 0
 
 
 def test_a_program_is_started_at_once_under_the_lock(profile: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -63,7 +61,7 @@ def test_a_program_is_started_at_once_under_the_lock(profile: Path, monkeypatch:
         return 17
 
     monkeypatch.setattr(gate, "_hand_over", become)
-    assert run(monkeypatch, "--profile", str(profile), "start", "--", "sh", "upgrade", "--", "-q") == 17
+    assert run("--profile", str(profile), "start", "--", "sh", "upgrade", "--", "-q") == 17
     assert seen == [(["sh", "upgrade", "--", "-q"], True)]
 
 
@@ -76,20 +74,17 @@ def test_a_program_is_started_at_once_under_the_lock(profile: Path, monkeypatch:
         ["--profile", "P", "start", "x", "--", "sh"],
     ],
 )  # fmt: skip
-def test_all_else_takes_the_long_way(words: list[str], profile: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "argv", ["k", *(str(profile) if word == "P" else word for word in words)])
+def test_all_else_takes_the_long_way(words: list[str], profile: Path) -> None:
     with pytest.raises(CommandLine):
-        quick.main()
+        quick.answer([str(profile) if word == "P" else word for word in words])
 
 
-def test_somebody_has_the_profile(profile: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "argv", ["k", "--profile", str(profile), "start", "--", "sh"])
+def test_somebody_has_the_profile(profile: Path) -> None:
     with ProfileLock(profile), pytest.raises(CommandLine):
-        quick.main()
+        quick.answer(["--profile", str(profile), "start", "--", "sh"])
 
 
-def test_attempts_that_were_counted_are_settled_by_the_long_way(profile: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_attempts_that_were_counted_are_settled_by_the_long_way(profile: Path) -> None:
     (profile / "upgrade.json").write_text("{}")
-    monkeypatch.setattr(sys, "argv", ["k", "--profile", str(profile), "upgrade"])
     with pytest.raises(CommandLine):
-        quick.main()
+        quick.answer(["--profile", str(profile), "upgrade"])

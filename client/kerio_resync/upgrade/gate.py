@@ -3,7 +3,7 @@
 The lock on the profile is held from the last look at the database until the mail program takes over this very process
 (`exec`): its exit code and its signals are its own, and the lock goes in the same instant. Where the system has no
 `exec`, the lock is let go when the mail program has started. Killed at any instant, nothing stays locked: the lock is
-the system's, on an open file.
+the system's, on an open file. The variable with the password is not passed on.
 """
 
 from __future__ import annotations
@@ -11,27 +11,46 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Final, NoReturn
 
+from kerio_resync import signals, streams
 from kerio_resync.errors import BadSettings, CacheInUse
 from kerio_resync.upgrade.decide import Step
 from kerio_resync.upgrade.look import look
 from kerio_resync.upgrade.versions import UPGRADES, Upgrade
+from kerio_resync.variables import SECRET_VARIABLES
 
 HandOver = Callable[[str, Sequence[str], Callable[[], None]], int]
 
+# What the command line ends with when it is not the program that ended; as `env`, `nice` and `timeout`.
+FAILED: Final = 125
+NOT_EXECUTABLE: Final = 126
+NOT_FOUND: Final = 127
+
+
+class NoProgram(BadSettings):
+    """There is no such program."""
+
+
+class NotExecutable(BadSettings):
+    """There is such a file, and the system does not run it."""
+
 
 def program(command: Sequence[str]) -> str:
-    """Where the mail program is. BadSettings, before anything is done, if it is nowhere."""
+    """Where the mail program is. BadSettings, before anything is done, if it is nowhere or can't be run."""
     if not command:
         raise BadSettings("no command is given: use `kerio-resync start -- COMMAND`")
-    found = shutil.which(command[0])
-    if found is None:
-        raise BadSettings(f"there is no program {command[0]!r} to start")
-    return found
+    name = command[0]
+    found = shutil.which(name)
+    if found is not None:
+        return found
+    folders = [""] if os.path.dirname(name) else os.get_exec_path()
+    for folder in folders:
+        if os.path.exists(path := os.path.join(folder, name)):
+            raise NotExecutable(f"{path} can't be started: it is a folder, or not executable")
+    raise NoProgram(f"there is no program {name!r} to start")
 
 
 def start(
@@ -61,17 +80,21 @@ def start(
 
 
 def _hand_over(path: str, command: Sequence[str], unlock: Callable[[], None]) -> int:
-    sys.stdout.flush()
-    sys.stderr.flush()
-    if os.name == "nt":
-        child = subprocess.Popen(list(command), executable=path)
-        unlock()
-        return child.wait()
-    return _become(path, command)
-
-
-def _become(path: str, command: Sequence[str]) -> NoReturn:
+    streams.drain()  # the program writes to the same ones
+    environment = {name: value for name, value in os.environ.items() if name not in SECRET_VARIABLES}
+    if os.name != "nt":
+        return _become(path, command, environment)
     try:
-        os.execv(path, list(command))
+        child = subprocess.Popen(list(command), executable=path, env=environment)
     except OSError as error:
-        raise BadSettings(f"{path} can't be started: {error.strerror}") from error
+        raise NotExecutable(f"{path} can't be started: {error.strerror}") from error
+    unlock()
+    return child.wait()
+
+
+def _become(path: str, command: Sequence[str], environment: Mapping[str, str]) -> NoReturn:
+    signals.restore()
+    try:
+        os.execve(path, list(command), environment)
+    except OSError as error:
+        raise NotExecutable(f"{path} can't be started: {error.strerror}") from error

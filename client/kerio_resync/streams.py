@@ -1,0 +1,251 @@
+"""Standard output and standard error that never raise and never hold up the work.
+
+A stream that is closed, full, or without a reader discards what it can't take and remembers why (`failure`). Characters
+that the stream's encoding lacks are written as escapes. A reader that stalls holds up nothing: what it does not take is
+kept and written by a thread, and given up at the end after `PATIENCE_SECONDS` in which nothing was taken. Commands
+whose output is their work (`digest`) wait for their reader instead, as filters do: `wait_for_reader`.
+
+This concerns the process's own descriptors only; streams that a test or a caller put into `sys` are left alone.
+"""
+
+from __future__ import annotations
+
+import codecs
+import io
+import os
+import select
+import stat
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import IO, Any, TextIO
+
+PATIENCE_SECONDS = 10.0
+_PIPE_BYTES = getattr(select, "PIPE_BUF", 512)  # writing so many never blocks where select says that there is room
+_PLAIN = str.maketrans({"━": "=", "·": "-", "…": "...", "\N{REPLACEMENT CHARACTER}": "?"})
+
+
+class OutputStream(io.RawIOBase):
+    """What is written to one descriptor."""
+
+    def __init__(self, descriptor: int, name: str) -> None:
+        self.name = name
+        self.failure: OSError | None = None
+        self.waits = False  # for the reader, however long
+        self._descriptor = descriptor
+        self._is_terminal = os.isatty(descriptor)
+        self._is_file = stat.S_ISREG(os.fstat(descriptor).st_mode)
+        self._pump: _Pump | None = None
+
+    def fileno(self) -> int:
+        return self._descriptor
+
+    def isatty(self) -> bool:
+        return self._is_terminal
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any, /) -> int:
+        piece = bytes(data)
+        if self.failure is None:
+            if self.waits or self._is_file:
+                self._write_all(piece)
+            elif self._pump or self._is_terminal:
+                self._postpone(piece)
+            else:
+                self._write_some(piece)
+        return len(piece)
+
+    def close(self) -> None:
+        """The descriptor stays open: it is the process's, not this object's."""
+
+    @property
+    def backlog(self) -> int:
+        """Bytes that the reader has not taken yet."""
+        return self._pump.backlog if self._pump and self.failure is None else 0
+
+    def _write_some(self, piece: bytes) -> None:
+        """Writes at once as long as that does not block."""
+        while piece and self.failure is None:
+            if not _has_room(self._descriptor, 0):
+                self._postpone(piece)
+                return
+            self._write_all(piece[:_PIPE_BYTES])
+            piece = piece[_PIPE_BYTES:]
+
+    def _write_all(self, piece: bytes) -> None:
+        try:
+            while piece:
+                try:
+                    piece = piece[os.write(self._descriptor, piece) :]
+                except BlockingIOError:  # another process made the shared descriptor non-blocking
+                    _has_room(self._descriptor, None)
+        except OSError as error:
+            self.failure = error
+
+    def _postpone(self, piece: bytes) -> None:
+        if self._pump is None:
+            self._pump = _pump_to(self._descriptor)
+        self._pump.put(self._write_unless_failed, piece)
+
+    def _write_unless_failed(self, piece: bytes) -> None:
+        if self.failure is None:
+            self._write_all(piece)
+
+
+class _Pump:
+    """A thread that writes in the order of `put`, for all streams that lead to one place."""
+
+    def __init__(self) -> None:
+        import _thread
+        from queue import SimpleQueue
+
+        self._given = self._taken = 0
+        self._queue: SimpleQueue[tuple[Callable[[bytes], None], bytes]] = SimpleQueue()
+        _thread.start_new_thread(self._run, ())
+
+    @property
+    def backlog(self) -> int:
+        return self._given - self._taken
+
+    def put(self, write: Callable[[bytes], None], piece: bytes) -> None:
+        self._given += len(piece)
+        self._queue.put((write, piece))
+
+    def _run(self) -> None:
+        while True:
+            write, piece = self._queue.get()
+            for start in range(0, len(piece), _PIPE_BYTES):
+                write(part := piece[start : start + _PIPE_BYTES])
+                self._taken += len(part)
+
+
+_pumps: dict[tuple[int, int], _Pump] = {}
+_hurried: list[bool] = []
+
+
+def _pump_to(descriptor: int) -> _Pump:
+    try:
+        status = os.fstat(descriptor)
+        place = status.st_dev, status.st_ino
+    except OSError:
+        place = -1, descriptor
+    if place not in _pumps:
+        _pumps[place] = _Pump()
+    return _pumps[place]
+
+
+def _has_room(descriptor: int, seconds: float | None) -> bool:
+    try:
+        return bool(select.select([], [descriptor], [], seconds)[1])
+    except (OSError, ValueError):  # not a socket, on Windows
+        return False
+
+
+def prepare() -> None:
+    """Makes the standard streams of this process safe; call it before anything else opens a file."""
+    reopen_closed()
+    codecs.register_error("readable", _readable)
+    for name, descriptor in (("stdout", 1), ("stderr", 2)):
+        stream: TextIO | None = getattr(sys, name)
+        if os.name == "nt" and stream is not None and stream.isatty():
+            stream.reconfigure(errors="readable")  # type: ignore[attr-defined]
+        else:
+            setattr(sys, name, text(descriptor, f"<{name}>", stream))
+    if sys.stdin is None:
+        sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115 - it is the process's as long as it runs
+
+
+def reopen_closed() -> None:
+    """Opens the null device at each of the descriptors 0 to 2 that is closed: the next file would get that number, and
+    be written to as standard output, or make libuv abort."""
+    for descriptor in (0, 1, 2):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
+
+
+def text(descriptor: int, name: str, like: IO[str] | None = None) -> TextIO:
+    """A safe text stream for a descriptor, with the encoding of another."""
+    if like is not None:
+        with suppress(OSError, ValueError):
+            like.flush()
+    buffer = io.BufferedWriter(OutputStream(descriptor, name))
+    lines = descriptor == 2 or os.isatty(descriptor)
+    return io.TextIOWrapper(
+        buffer, encoding=getattr(like, "encoding", None) or "utf-8", errors="readable", line_buffering=lines
+    )
+
+
+def _readable(error: UnicodeError) -> tuple[str, int]:
+    """Our own signs in plain characters, everything else as an escape that shows what it was."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    letters = error.object[error.start : error.end]
+    plain = (
+        f"\\x{ord(each) - 0xDC00:02x}" if "\udc80" <= each <= "\udcff" else each.translate(_PLAIN) for each in letters
+    )
+    return "".join(plain).encode("ascii", "backslashreplace").decode("ascii"), error.end
+
+
+def raw(stream: IO[str] | None) -> OutputStream | None:
+    """The safe stream underneath; None if it is a stream of somebody else's."""
+    found = getattr(getattr(stream, "buffer", None), "raw", None)
+    return found if isinstance(found, OutputStream) else None
+
+
+def is_congested(stream: IO[str]) -> bool:
+    """Whether the reader is behind: what is not worth keeping for it need not be written."""
+    below = raw(stream)
+    return below is not None and below.backlog > 0
+
+
+def failure(stream: IO[str]) -> OSError | None:
+    """Why the stream takes nothing any more."""
+    below = raw(stream)
+    return below.failure if below is not None else None
+
+
+def wait_for_reader() -> None:
+    """From now on standard output waits for its reader: what it says is the work."""
+    below = raw(sys.stdout)
+    if below is not None:
+        below.waits = True
+
+
+def hurry() -> None:
+    """Ends a `drain` at once: the user does not want to wait for a reader."""
+    _hurried.append(True)
+
+
+def drain(seconds: float = PATIENCE_SECONDS) -> None:
+    """Flushes both streams and gives their readers time: until all is taken, or nothing was taken for `seconds`."""
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError, RuntimeError):
+            stream.flush()
+    for pump in tuple(_pumps.values()):
+        left, end, pause = pump.backlog, time.monotonic() + seconds, 0.0005
+        while left and not _hurried and time.monotonic() < end:
+            time.sleep(pause)
+            pause = min(2 * pause, 0.02)
+            if pump.backlog != left:
+                left, end = pump.backlog, time.monotonic() + seconds
+
+
+def finish() -> None:
+    """The last words are out, or given up: the interpreter's own flush at the end finds nothing to do."""
+    drain()
+    for stream in (sys.stdout, sys.stderr):
+        below = raw(stream)
+        if below is not None and below.backlog:
+            below.failure = TimeoutError("the reader takes nothing")
+
+
+def write_at_once(descriptor: int, line: str) -> None:
+    """For a process that leaves this instant: past all buffers, and only if there is room."""
+    with suppress(OSError, ValueError):
+        if _has_room(descriptor, 0):
+            os.write(descriptor, line.encode("ascii", "backslashreplace"))
