@@ -8,8 +8,7 @@ from kerio_resync.cache.bulk import among, array, insert
 
 
 @pytest.mark.parametrize("count", [0, 1, 127, 128, 129, 1000])
-def test_any_number_of_rows_goes_in_in_few_statements(count: int) -> None:
-    db = sqlite3.connect(":memory:", isolation_level=None)
+def test_any_number_of_rows_goes_in_in_few_statements(db: sqlite3.Connection, count: int) -> None:
     db.execute("CREATE TABLE t (a PRIMARY KEY, b)")
     told: list[str] = []
     db.set_trace_callback(told.append)
@@ -21,8 +20,7 @@ def test_any_number_of_rows_goes_in_in_few_statements(count: int) -> None:
     )
 
 
-def test_wide_rows_keep_within_what_sqlite_takes() -> None:
-    db = sqlite3.connect(":memory:", isolation_level=None)
+def test_wide_rows_keep_within_what_sqlite_takes(db: sqlite3.Connection) -> None:
     names = [f"c{n}" for n in range(500)]
     db.execute(f"CREATE TABLE t ({', '.join(names)})")
     insert(db, "INSERT INTO t", f"({', '.join('?' * 500)})", [tuple(range(500))] * 200)
@@ -30,8 +28,7 @@ def test_wide_rows_keep_within_what_sqlite_takes() -> None:
 
 
 @pytest.mark.parametrize("count", [0, 1, 511, 512, 513, 5000])
-def test_any_number_of_ids_is_asked_for(count: int) -> None:
-    db = sqlite3.connect(":memory:", isolation_level=None)
+def test_any_number_of_ids_is_asked_for(db: sqlite3.Connection, count: int) -> None:
     db.execute("CREATE TABLE t (id)")
     insert(db, "INSERT INTO t", "(?)", [(str(n),) for n in range(count + 1)])
     sql = "SELECT id FROM t WHERE id <> ? AND id IN (...) AND id <> ?"
@@ -39,14 +36,12 @@ def test_any_number_of_ids_is_asked_for(count: int) -> None:
     assert sorted(int(row[0]) for row in found) == list(range(count))
 
 
-def test_ids_of_any_kind_are_told_apart() -> None:
-    db = sqlite3.connect(":memory:", isolation_level=None)
+def test_ids_of_any_kind_are_told_apart(db: sqlite3.Connection) -> None:
     db.execute("CREATE TABLE t (id)")
     ids = ["a", "a\0b", "a\0", "ü", "\0", '"', "🎉", "[1]"]
     insert(db, "INSERT INTO t", "(?)", [(each,) for each in ids])
     assert [among(db, "SELECT id FROM t WHERE id IN (...)", [each]) for each in ids] == [[(each,)] for each in ids]
 
 
-def test_numbers_go_in_as_an_array() -> None:
-    db = sqlite3.connect(":memory:")
+def test_numbers_go_in_as_an_array(db: sqlite3.Connection) -> None:
     assert db.execute("SELECT sum(value) FROM json_each(?)", (array(range(10)),)).fetchone() == (45,)

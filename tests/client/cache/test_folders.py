@@ -6,8 +6,9 @@ from kerio_resync.cache import reading
 from kerio_resync.cache.facts import PutItems, PutLocal, PutPage, Relist, SetFolders, Want
 from kerio_resync.cache.folders import UNKNOWN, paths
 from kerio_resync.cache.schema import CONFLICTS
+from kerio_resync.cache.tables import Tables
 from kerio_resync.model import Folder
-from tests.client.cache.world import FOLDERS, INBOX, ROOT, WORK, listed, mail, put, tables
+from tests.client.cache.world import FOLDERS, INBOX, ROOT, WORK, listed, mail, put
 
 
 def folder(id_: str, parent: str, **more: object) -> Folder:
@@ -40,49 +41,44 @@ def test_a_very_deep_folder_has_a_short_path() -> None:
     assert paths(deep)["499"].startswith("…/")
 
 
-def test_a_folder_that_is_gone_takes_everything_of_it_along() -> None:
-    found = tables()
-    put(found, PutItems((mail("1"), mail("2", folder="work"))), Want("work", "mail", (listed("3"),)))
-    put(found, SetFolders((ROOT, INBOX), {}))
-    assert [row.folder.id for row in reading.folders(found.db)] == ["inbox", "root"]
-    assert reading.watermarks(found.db, ["1", "2"]) == {"1": 1}
-    assert reading.wanted(found.db, 9, None) == ()
-    assert reading.skipped(found.db) == ()
+def test_a_folder_that_is_gone_takes_everything_of_it_along(tables: Tables) -> None:
+    put(tables, PutItems((mail("1"), mail("2", folder="work"))), Want("work", "mail", (listed("3"),)))
+    put(tables, SetFolders((ROOT, INBOX), {}))
+    assert [row.folder.id for row in reading.folders(tables.db)] == ["inbox", "root"]
+    assert reading.watermarks(tables.db, ["1", "2"]) == {"1": 1}
+    assert reading.wanted(tables.db, 9, None) == ()
+    assert reading.skipped(tables.db) == ()
 
 
-def test_known_folders_keep_their_listing_and_get_new_ranks() -> None:
-    found = tables()
-    put(found, PutPage("work", (listed("1"),), position=b"here", done=True), SetFolders(FOLDERS.folders, {"work": 1}))
-    row = next(row for row in reading.folders(found.db) if row.folder.id == "work")
+def test_known_folders_keep_their_listing_and_get_new_ranks(tables: Tables) -> None:
+    put(tables, PutPage("work", (listed("1"),), position=b"here", done=True), SetFolders(FOLDERS.folders, {"work": 1}))
+    row = next(row for row in reading.folders(tables.db) if row.folder.id == "work")
     assert (row.position, row.listed, row.rank, row.folder) == (b"here", True, 1, WORK)
-    assert [each.rank for each in reading.wanted(found.db, 9, None)] == [1]
-    put(found, Relist("work"))
-    row = next(row for row in reading.folders(found.db) if row.folder.id == "work")
+    assert [each.rank for each in reading.wanted(tables.db, 9, None)] == [1]
+    put(tables, Relist("work"))
+    row = next(row for row in reading.folders(tables.db) if row.folder.id == "work")
     assert (row.position, row.listed) == (None, False)
 
 
-def test_an_item_of_an_unknown_folder_waits_for_it() -> None:
-    found = tables()
+def test_an_item_of_an_unknown_folder_waits_for_it(tables: Tables) -> None:
     new = folder("new", "root")
-    put(found, PutItems((mail("1", folder="new"),)))
-    assert "new" not in [row.folder.id for row in reading.folders(found.db)]
-    put(found, SetFolders((*FOLDERS.folders, new), {}))
-    assert reading.items(found.db, ("", ""), 9)[0].folder_id == "new"
-    assert reading.skipped(found.db) == ()
+    put(tables, PutItems((mail("1", folder="new"),)))
+    assert "new" not in [row.folder.id for row in reading.folders(tables.db)]
+    put(tables, SetFolders((*FOLDERS.folders, new), {}))
+    assert reading.items(tables.db, ("", ""), 9)[0].folder_id == "new"
+    assert reading.skipped(tables.db) == ()
 
 
-def test_an_item_of_a_folder_that_never_appears_is_counted() -> None:
-    found = tables()
-    put(found, PutItems((mail("1", folder="never"),)), FOLDERS)
-    assert reading.watermarks(found.db, ["1"]) == {}
-    assert [(row.scope, row.id, row.reason) for row in reading.skipped(found.db)] == [("folder", "never", UNKNOWN)]
-    put(found, SetFolders((*FOLDERS.folders, folder("never", "root")), {}))
-    assert reading.skipped(found.db) == ()
+def test_an_item_of_a_folder_that_never_appears_is_counted(tables: Tables) -> None:
+    put(tables, PutItems((mail("1", folder="never"),)), FOLDERS)
+    assert reading.watermarks(tables.db, ["1"]) == {}
+    assert [(row.scope, row.id, row.reason) for row in reading.skipped(tables.db)] == [("folder", "never", UNKNOWN)]
+    put(tables, SetFolders((*FOLDERS.folders, folder("never", "root")), {}))
+    assert reading.skipped(tables.db) == ()
 
 
-def test_a_server_can_not_take_the_local_folder() -> None:
-    found = tables()
-    put(found, PutLocal(mail("local:1")), SetFolders((ROOT, folder(CONFLICTS, "root")), {}))
-    assert found.db.execute("SELECT count(*) FROM item").fetchone() == (1,)
-    assert [row.id for row in reading.skipped(found.db)] == [CONFLICTS]
-    assert CONFLICTS not in [row.folder.id for row in reading.folders(found.db)]
+def test_a_server_can_not_take_the_local_folder(tables: Tables) -> None:
+    put(tables, PutLocal(mail("local:1")), SetFolders((ROOT, folder(CONFLICTS, "root")), {}))
+    assert tables.db.execute("SELECT count(*) FROM item").fetchone() == (1,)
+    assert [row.id for row in reading.skipped(tables.db)] == [CONFLICTS]
+    assert CONFLICTS not in [row.folder.id for row in reading.folders(tables.db)]

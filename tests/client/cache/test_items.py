@@ -6,7 +6,7 @@ from kerio_resync.cache.items import read
 from kerio_resync.cache.sums import item_sum
 from kerio_resync.cache.tables import Tables
 from kerio_resync.model import Item
-from tests.client.cache.world import attachment, listed, mail, put, tables, whole
+from tests.client.cache.world import attachment, listed, mail, put, whole
 
 TWO = (attachment("a"), attachment("b"))
 
@@ -21,87 +21,76 @@ def states(found: Tables) -> list[tuple[str, str, int]]:
     return found.db.execute("SELECT name, state, received FROM attachment ORDER BY item, ordinal").fetchall()
 
 
-def test_an_item_comes_back_as_it_went_in() -> None:
-    found = tables()
+def test_an_item_comes_back_as_it_went_in(tables: Tables) -> None:
     first = mail("1", 7, attached=TWO, extra=b'{"new":1}', title="\0 grüße 🎉", date=None)
-    put(found, PutItems((first,)))
-    assert stored(found, "1") == first
+    put(tables, PutItems((first,)))
+    assert stored(tables, "1") == first
 
 
-def test_an_older_version_changes_nothing() -> None:
-    found = tables()
-    put(found, PutItems((mail("1", 5, title="new", attached=TWO),)), PutItems((mail("1", 4, title="old"),)))
-    assert stored(found, "1").title == "new"
-    assert len(states(found)) == 2
+def test_an_older_version_changes_nothing(tables: Tables) -> None:
+    put(tables, PutItems((mail("1", 5, title="new", attached=TWO),)), PutItems((mail("1", 4, title="old"),)))
+    assert stored(tables, "1").title == "new"
+    assert len(states(tables)) == 2
 
 
-def test_the_same_version_again_replaces_what_may_be_damaged() -> None:
-    found = tables()
-    put(found, PutItems((mail("1", 5),)))
-    found.db.execute("UPDATE item SET title = 'damaged'")
-    put(found, PutItems((mail("1", 5),)))
-    assert stored(found, "1").title == "Subject"
+def test_the_same_version_again_replaces_what_may_be_damaged(tables: Tables) -> None:
+    put(tables, PutItems((mail("1", 5),)))
+    tables.db.execute("UPDATE item SET title = 'damaged'")
+    put(tables, PutItems((mail("1", 5),)))
+    assert stored(tables, "1").title == "Subject"
 
 
-def test_of_one_item_twice_in_a_fact_the_newer_counts() -> None:
-    found = tables()
-    put(found, PutItems((mail("1", 5, title="new"), mail("1", 4, title="old"))))
-    assert stored(found, "1").title == "new"
+def test_of_one_item_twice_in_a_fact_the_newer_counts(tables: Tables) -> None:
+    put(tables, PutItems((mail("1", 5, title="new"), mail("1", 4, title="old"))))
+    assert stored(tables, "1").title == "new"
 
 
-def test_what_came_is_no_longer_wanted_or_skipped() -> None:
-    found = tables()
-    put(found, Want("inbox", "mail", (listed("1", 3), listed("2", 3))), Skip("item", "1", "broken"))
-    put(found, Want("inbox", "mail", (listed("1", 3),)), PutItems((mail("1", 3),)))
-    assert [each.id for each in reading.wanted(found.db, 9, None)] == ["2"]
-    assert reading.skipped(found.db) == ()
+def test_what_came_is_no_longer_wanted_or_skipped(tables: Tables) -> None:
+    put(tables, Want("inbox", "mail", (listed("1", 3), listed("2", 3))), Skip("item", "1", "broken"))
+    put(tables, Want("inbox", "mail", (listed("1", 3),)), PutItems((mail("1", 3),)))
+    assert [each.id for each in reading.wanted(tables.db, 9, None)] == ["2"]
+    assert reading.skipped(tables.db) == ()
 
 
-def test_a_version_too_old_leaves_it_wanted_once() -> None:
-    found = tables()
-    put(found, Want("inbox", "mail", (listed("1", 9),)), PutItems((mail("1", 8),)))
-    assert len(reading.wanted(found.db, 9, None)) == 1
-    put(found, PutItems((mail("1", 8),)))
-    assert reading.wanted(found.db, 9, None) == ()
+def test_a_version_too_old_leaves_it_wanted_once(tables: Tables) -> None:
+    put(tables, Want("inbox", "mail", (listed("1", 9),)), PutItems((mail("1", 8),)))
+    assert len(reading.wanted(tables.db, 9, None)) == 1
+    put(tables, PutItems((mail("1", 8),)))
+    assert reading.wanted(tables.db, 9, None) == ()
 
 
-def test_contents_go_when_the_item_changes() -> None:
-    found = tables()
-    put(found, PutItems((mail("1", attached=TWO),)), *whole(1, b"12345"), PutItems((mail("1", 2, attached=TWO),)))
-    assert states(found) == [("a", "wanted", 0), ("b", "wanted", 0)]
-    assert found.db.execute("SELECT count(*) FROM chunk").fetchone() == (0,)
+def test_contents_go_when_the_item_changes(tables: Tables) -> None:
+    put(tables, PutItems((mail("1", attached=TWO),)), *whole(1, b"12345"), PutItems((mail("1", 2, attached=TWO),)))
+    assert states(tables) == [("a", "wanted", 0), ("b", "wanted", 0)]
+    assert tables.db.execute("SELECT count(*) FROM chunk").fetchone() == (0,)
 
 
-def test_named_contents_stay_where_id_and_size_agree() -> None:
-    found = tables()
-    put(found, PutItems((mail("1", attached=TWO),)), *whole(1, b"12345"), *whole(2, b"12345"))
+def test_named_contents_stay_where_id_and_size_agree(tables: Tables) -> None:
+    put(tables, PutItems((mail("1", attached=TWO),)), *whole(1, b"12345"), *whole(2, b"12345"))
     changed = (attachment("new"), attachment("b", 6), attachment("a"))
-    put(found, PutItems((mail("1", 2, attached=changed),), keep_contents=frozenset({"1"})))
-    assert states(found) == [("new", "wanted", 0), ("b", "wanted", 0), ("a", "done", 5)]
-    assert stored(found, "1").attachments == changed
+    put(tables, PutItems((mail("1", 2, attached=changed),), keep_contents=frozenset({"1"})))
+    assert states(tables) == [("new", "wanted", 0), ("b", "wanted", 0), ("a", "done", 5)]
+    assert stored(tables, "1").attachments == changed
 
 
-def test_a_moved_item_keeps_its_contents_by_place() -> None:
-    found = tables()
-    put(found, PutItems((mail("1", attached=TWO),)), *whole(1, b"12345"), PutContent(2, 0, b"12"))
-    put(found, Apply("key-2", moved=(("1", "9", "work"),)))
-    assert stored(found, "9").folder_id == "work"
-    (row,) = reading.wanted(found.db, 9, None)
+def test_a_moved_item_keeps_its_contents_by_place(tables: Tables) -> None:
+    put(tables, PutItems((mail("1", attached=TWO),)), *whole(1, b"12345"), PutContent(2, 0, b"12"))
+    put(tables, Apply("key-2", moved=(("1", "9", "work"),)))
+    assert stored(tables, "9").folder_id == "work"
+    (row,) = reading.wanted(tables.db, 9, None)
     assert (row.id, row.folder_id, row.keep_contents) == ("9", "work", True)
     renamed = tuple(attachment(each.name) for each in TWO)
-    put(found, PutItems((mail("9", 2, "work", attached=renamed),)))
-    assert states(found) == [("a", "done", 5), ("b", "wanted", 0)]
-    assert reading.wanted(found.db, 9, None) == ()
+    put(tables, PutItems((mail("9", 2, "work", attached=renamed),)))
+    assert states(tables) == [("a", "done", 5), ("b", "wanted", 0)]
+    assert reading.wanted(tables.db, 9, None) == ()
 
 
-def test_attachments_can_be_left_out_by_policy() -> None:
-    found = tables()
-    put(found, PutItems((mail("1", attached=TWO),), omit_attachments=True))
-    assert found.db.execute("SELECT DISTINCT state, reason FROM attachment").fetchall() == [("omitted", "policy")]
-    assert reading.wanted_attachments(found.db, 9, 0) == ()
+def test_attachments_can_be_left_out_by_policy(tables: Tables) -> None:
+    put(tables, PutItems((mail("1", attached=TWO),), omit_attachments=True))
+    assert tables.db.execute("SELECT DISTINCT state, reason FROM attachment").fetchall() == [("omitted", "policy")]
+    assert reading.wanted_attachments(tables.db, 9, 0) == ()
 
 
-def test_two_thousand_items_at_once() -> None:
-    found = tables()
-    put(found, PutItems(tuple(mail(str(n)) for n in range(2000))))
-    assert found.db.execute("SELECT count(*), count(DISTINCT number) FROM item").fetchone() == (2000, 2000)
+def test_two_thousand_items_at_once(tables: Tables) -> None:
+    put(tables, PutItems(tuple(mail(str(n)) for n in range(2000))))
+    assert tables.db.execute("SELECT count(*), count(DISTINCT number) FROM item").fetchone() == (2000, 2000)

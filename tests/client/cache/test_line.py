@@ -11,7 +11,7 @@ import pytest
 from kerio_resync.cache import line as lines
 from kerio_resync.cache.files import holders
 from kerio_resync.cache.line import Line
-from kerio_resync.errors import BadSettings
+from kerio_resync.errors import LocalTrouble
 from tests.client.cache.world import filled
 
 
@@ -96,7 +96,7 @@ async def test_close_is_complete_although_it_is_cancelled_twice(line: Line) -> N
 
 async def test_a_line_that_failed_to_open_leaves_no_thread(tmp_path: Path) -> None:
     threads = threading.active_count()
-    with pytest.raises(BadSettings):
+    with pytest.raises(LocalTrouble):
         await Line.open(tmp_path / "missing.db")
     for thread in threading.enumerate()[threads:]:
         thread.join(5)

@@ -12,14 +12,14 @@ from kerio_resync.model import Item, Kind
 from tests.client.cache.world import IDENTITY, attachment, filled, mail, rows, whole
 
 
-def laid_out() -> sqlite3.Connection:
-    db = sqlite3.connect(":memory:", isolation_level=None)
+@pytest.fixture
+def laid_out(db: sqlite3.Connection) -> sqlite3.Connection:
     schema.lay_out(db, IDENTITY)
     return db
 
 
-def test_the_header_says_whose_it_is() -> None:
-    assert schema.check_header(laid_out()) == IDENTITY
+def test_the_header_says_whose_it_is(laid_out: sqlite3.Connection) -> None:
+    assert schema.check_header(laid_out) == IDENTITY
 
 
 @pytest.mark.parametrize(
@@ -31,11 +31,10 @@ def test_the_header_says_whose_it_is() -> None:
         ("DELETE FROM meta WHERE key = 'account'", "does not say its account"),
     ],
 )
-def test_another_format_is_refused(change: str, says: str) -> None:
-    db = laid_out()
-    db.execute(change)
+def test_another_format_is_refused(laid_out: sqlite3.Connection, change: str, says: str) -> None:
+    laid_out.execute(change)
     with pytest.raises(CacheDamaged, match=says.replace("(", r"\(").replace(")", r"\)")):
-        schema.check_header(db)
+        schema.check_header(laid_out)
 
 
 def test_an_sqlite_without_strict_tables_is_refused() -> None:
@@ -44,8 +43,8 @@ def test_an_sqlite_without_strict_tables_is_refused() -> None:
     schema.require_sqlite((3, 37, 0))
 
 
-def test_every_table_is_strict_and_tells_people_what_its_columns_mean() -> None:
-    db = laid_out()
+def test_every_table_is_strict_and_tells_people_what_its_columns_mean(laid_out: sqlite3.Connection) -> None:
+    db = laid_out
     tables = [row for row in db.execute("PRAGMA table_list") if row[2] == "table" and not row[1].startswith("sqlite_")]
     assert len(tables) == 11
     assert all(row[5] == 1 for row in tables)
@@ -55,8 +54,7 @@ def test_every_table_is_strict_and_tells_people_what_its_columns_mean() -> None:
         db.execute("INSERT INTO skipped VALUES ('a', 'b', x'00')")
 
 
-def test_a_failed_layout_leaves_nothing() -> None:
-    db = sqlite3.connect(":memory:", isolation_level=None)
+def test_a_failed_layout_leaves_nothing(db: sqlite3.Connection) -> None:
     db.execute("CREATE TABLE item (x)")
     with pytest.raises(sqlite3.OperationalError):
         schema.lay_out(db, IDENTITY)

@@ -28,7 +28,7 @@ from kerio_resync.cache.facts import (
 from kerio_resync.cache.folders import UNKNOWN
 from kerio_resync.cache.tables import Tables
 from kerio_resync.model import Attachment, Folder, Item, Listed
-from tests.client.cache.world import mail, put, tables
+from tests.client.cache.world import mail, open_tables, put
 
 FOLDERS = {each: Folder(each, "", each, "mail") for each in ("inbox", "work", "new")}
 RANKS = {"inbox": 0, "work": 10}
@@ -293,7 +293,11 @@ START: tuple[Fact, ...] = (
 
 
 def play(told: list[Fact]) -> None:
-    cache, twin = tables(), Twin()
+    with open_tables() as cache:
+        compare(cache, Twin(), told)
+
+
+def compare(cache: Tables, twin: Twin, told: list[Fact]) -> None:
     put(cache, SetFolders((FOLDERS["inbox"], FOLDERS["work"]), RANKS))
     for each in (*START, *told):
         put(cache, each)
@@ -303,7 +307,6 @@ def play(told: list[Fact]) -> None:
     broken = [line for line in told_of if "attachment" not in line]  # their sums are made up
     assert broken == []
     assert cache.db.execute("PRAGMA foreign_key_check").fetchall() == []
-    cache.db.close()
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -324,10 +327,9 @@ def test_the_cache_is_as_its_twin_for_long(told: list[Fact]) -> None:
 @given(st.lists(facts, max_size=12))
 def test_the_last_fact_told_twice_changes_nothing(told: list[Fact]) -> None:
     """But for what stays wanted once: the second telling of an older version ends that."""
-    cache = tables()
-    put(cache, *told)
-    if told and not isinstance(told[-1], (PutItems, PutPage, Apply)):
-        before = list(cache.db.iterdump())
-        put(cache, told[-1])
-        assert list(cache.db.iterdump()) == before
-    cache.db.close()
+    with open_tables() as cache:
+        put(cache, *told)
+        if told and not isinstance(told[-1], (PutItems, PutPage, Apply)):
+            before = list(cache.db.iterdump())
+            put(cache, told[-1])
+            assert list(cache.db.iterdump()) == before

@@ -5,31 +5,29 @@ import pytest
 from kerio_resync.cache import reading, wants
 from kerio_resync.cache.facts import Apply, Forget, PutItems, PutPage, Skip, Unskip, Want
 from kerio_resync.cache.reading import Cursor
-from tests.client.cache.world import attachment, listed, mail, put, tables
+from kerio_resync.cache.tables import Tables
+from tests.client.cache.world import attachment, listed, mail, put
 
 
 def ids(found: object) -> list[str]:
     return [each.id for each in reading.wanted(found.db, 99, None)]  # type: ignore[attr-defined]  # Tables
 
 
-def test_a_page_wants_what_is_not_here_in_that_version() -> None:
-    found = tables()
-    put(found, PutItems((mail("same", 5), mail("older", 4), mail("newer", 6))))
-    put(found, PutPage("inbox", tuple(listed(name, 5) for name in ("same", "older", "newer", "missing"))))
-    assert ids(found) == ["missing", "older"]
+def test_a_page_wants_what_is_not_here_in_that_version(tables: Tables) -> None:
+    put(tables, PutItems((mail("same", 5), mail("older", 4), mail("newer", 6))))
+    put(tables, PutPage("inbox", tuple(listed(name, 5) for name in ("same", "older", "newer", "missing"))))
+    assert ids(tables) == ["missing", "older"]
 
 
-def test_whole_items_of_a_page_are_stored_and_not_wanted() -> None:
-    found = tables()
-    put(found, PutPage("inbox", (listed("1"), listed("2")), (mail("1"),), position=b"p"))
-    assert ids(found) == ["2"]
-    assert reading.watermarks(found.db, ["1"]) == {"1": 1}
+def test_whole_items_of_a_page_are_stored_and_not_wanted(tables: Tables) -> None:
+    put(tables, PutPage("inbox", (listed("1"), listed("2")), (mail("1"),), position=b"p"))
+    assert ids(tables) == ["2"]
+    assert reading.watermarks(tables.db, ["1"]) == {"1": 1}
 
 
-def test_the_position_stays_when_none_is_told_and_the_end_stays_the_end() -> None:
-    found = tables()
-    put(found, PutPage("inbox", (), position=b"p", done=True), PutPage("inbox", ()))
-    row = reading.folders(found.db)[0]
+def test_the_position_stays_when_none_is_told_and_the_end_stays_the_end(tables: Tables) -> None:
+    put(tables, PutPage("inbox", (), position=b"p", done=True), PutPage("inbox", ()))
+    row = reading.folders(tables.db)[0]
     assert (row.position, row.listed) == (b"p", True)
 
 
@@ -43,114 +41,103 @@ ORDER = [
 
 
 @pytest.mark.parametrize("step", [1, 2, 3, 9])
-def test_the_order_is_rank_then_newest_then_id_in_any_steps(step: int) -> None:
-    found = tables()
+def test_the_order_is_rank_then_newest_then_id_in_any_steps(tables: Tables, step: int) -> None:
     for folder, row in reversed(ORDER):
-        put(found, Want(folder, "mail", (row,)))
+        put(tables, Want(folder, "mail", (row,)))
     after: Cursor | None = None
     met: list[str] = []
-    while page := reading.wanted(found.db, step, after):
+    while page := reading.wanted(tables.db, step, after):
         after = page[-1].cursor
         met += [each.id for each in page]
     assert met == [row.id for _, row in ORDER]
 
 
 @pytest.mark.parametrize("after", [None, Cursor(0, "2026", "x")])
-def test_a_step_reads_no_more_than_it_gives(after: Cursor | None) -> None:
-    found = tables()
+def test_a_step_reads_no_more_than_it_gives(tables: Tables, after: Cursor | None) -> None:
     asked: list[str] = []
-    found.db.set_trace_callback(asked.append)
-    reading.wanted(found.db, 9, after)
-    found.db.set_trace_callback(None)
+    tables.db.set_trace_callback(asked.append)
+    reading.wanted(tables.db, 9, after)
+    tables.db.set_trace_callback(None)
     assert asked
     for sql in asked:
-        plan = [row[3] for row in found.db.execute(f"EXPLAIN QUERY PLAN {sql}")]
+        plan = [row[3] for row in tables.db.execute(f"EXPLAIN QUERY PLAN {sql}")]
         assert "wanted_in_order" in plan[0]
         assert not any("TEMP B-TREE" in each for each in plan)
 
 
-def test_wanting_again_keeps_the_newest_version_and_what_was_known() -> None:
-    found = tables()
-    put(found, Want("inbox", "mail", (listed("1", 5, size=9),)), Want("inbox", "mail", (listed("1", 3, None, 0),)))
-    (row,) = reading.wanted(found.db, 9, None)
+def test_wanting_again_keeps_the_newest_version_and_what_was_known(tables: Tables) -> None:
+    put(tables, Want("inbox", "mail", (listed("1", 5, size=9),)), Want("inbox", "mail", (listed("1", 3, None, 0),)))
+    (row,) = reading.wanted(tables.db, 9, None)
     assert (row.watermark, row.size, row.date) == (5, 9, "2026-03-01T00:00:00Z")
-    put(found, Want("inbox", "mail", (listed("1", 7), listed("1", 6))))
-    assert [row.watermark for row in reading.wanted(found.db, 9, None)] == [7]
+    put(tables, Want("inbox", "mail", (listed("1", 7), listed("1", 6))))
+    assert [row.watermark for row in reading.wanted(tables.db, 9, None)] == [7]
 
 
-def test_forgotten_is_gone_with_everything() -> None:
-    found = tables()
-    put(found, PutItems((mail("1", attached=(attachment("a"),)),)), Want("inbox", "mail", (listed("1"), listed("2"))))
-    put(found, Forget(("1", "2", "never")))
+def test_forgotten_is_gone_with_everything(tables: Tables) -> None:
+    put(tables, PutItems((mail("1", attached=(attachment("a"),)),)), Want("inbox", "mail", (listed("1"), listed("2"))))
+    put(tables, Forget(("1", "2", "never")))
     for table in ("item", "attachment", "wanted"):
-        assert found.db.execute(f"SELECT count(*) FROM {table}").fetchone() == (0,)
+        assert tables.db.execute(f"SELECT count(*) FROM {table}").fetchone() == (0,)
 
 
-def test_changes_and_their_key_go_together() -> None:
-    found = tables()
-    put(found, PutItems((mail("gone"), mail("stays"))), Want("inbox", "mail", (listed("old"),)))
-    put(found, Apply("key-2", ("gone",), (("work", "mail", listed("new", 4)),), (("old", "moved", "work"),)))
-    assert reading.watermarks(found.db, ["gone", "stays"]) == {"stays": 1}
-    assert [(each.id, each.folder_id) for each in reading.wanted(found.db, 9, None)] == [
+def test_changes_and_their_key_go_together(tables: Tables) -> None:
+    put(tables, PutItems((mail("gone"), mail("stays"))), Want("inbox", "mail", (listed("old"),)))
+    put(tables, Apply("key-2", ("gone",), (("work", "mail", listed("new", 4)),), (("old", "moved", "work"),)))
+    assert reading.watermarks(tables.db, ["gone", "stays"]) == {"stays": 1}
+    assert [(each.id, each.folder_id) for each in reading.wanted(tables.db, 9, None)] == [
         ("moved", "work"),
         ("new", "work"),
     ]
-    assert reading.meta(found.db, "sync_key") == "key-2"
+    assert reading.meta(tables.db, "sync_key") == "key-2"
 
 
-def test_a_move_of_what_is_not_here_is_wanted_by_the_folders_kind() -> None:
-    found = tables()
-    put(found, Apply("k", moved=(("x", "y", "people"), ("x", "z", "root"))))
-    assert [(each.id, each.kind) for each in reading.wanted(found.db, 9, None)] == [("y", "contact")]
+def test_a_move_of_what_is_not_here_is_wanted_by_the_folders_kind(tables: Tables) -> None:
+    put(tables, Apply("k", moved=(("x", "y", "people"), ("x", "z", "root"))))
+    assert [(each.id, each.kind) for each in reading.wanted(tables.db, 9, None)] == [("y", "contact")]
 
 
-def test_a_move_told_twice_changes_nothing_more() -> None:
-    found = tables()
-    put(found, PutItems((mail("1"),)), Apply("k", moved=(("1", "2", "work"),)), PutItems((mail("2", 2, "work"),)))
-    put(found, Apply("k", moved=(("1", "2", "work"),)))
-    assert ids(found) == []
-    assert reading.watermarks(found.db, ["1", "2"]) == {"2": 2}
+def test_a_move_told_twice_changes_nothing_more(tables: Tables) -> None:
+    put(tables, PutItems((mail("1"),)), Apply("k", moved=(("1", "2", "work"),)), PutItems((mail("2", 2, "work"),)))
+    put(tables, Apply("k", moved=(("1", "2", "work"),)))
+    assert ids(tables) == []
+    assert reading.watermarks(tables.db, ["1", "2"]) == {"2": 2}
 
 
-def test_moved_onto_what_came_already_the_old_one_goes() -> None:
-    found = tables()
-    put(found, PutItems((mail("1"), mail("2", 2, "work"))), Apply("k", moved=(("1", "2", "work"),)))
-    assert reading.watermarks(found.db, ["1", "2"]) == {"2": 2}
+def test_moved_onto_what_came_already_the_old_one_goes(tables: Tables) -> None:
+    put(tables, PutItems((mail("1"), mail("2", 2, "work"))), Apply("k", moved=(("1", "2", "work"),)))
+    assert reading.watermarks(tables.db, ["1", "2"]) == {"2": 2}
 
 
-def test_what_is_skipped_is_named_and_no_longer_wanted() -> None:
-    found = tables()
-    put(found, Want("inbox", "mail", (listed("1"),)), Skip("item", "1", "no struct"), Skip("folder", "x", "denied"))
-    assert ids(found) == []
-    assert [(row.scope, row.id) for row in reading.skipped(found.db)] == [("folder", "x"), ("item", "1")]
-    put(found, Unskip("folder", "x"))
-    assert [row.id for row in reading.skipped(found.db)] == ["1"]
+def test_what_is_skipped_is_named_and_no_longer_wanted(tables: Tables) -> None:
+    put(tables, Want("inbox", "mail", (listed("1"),)), Skip("item", "1", "no struct"), Skip("folder", "x", "denied"))
+    assert ids(tables) == []
+    assert [(row.scope, row.id) for row in reading.skipped(tables.db)] == [("folder", "x"), ("item", "1")]
+    put(tables, Unskip("folder", "x"))
+    assert [row.id for row in reading.skipped(tables.db)] == ["1"]
 
 
-def test_comparison_names_what_differs_and_what_was_not_met() -> None:
-    found = tables()
-    put(found, PutItems((mail("same"), mail("stale", 1), mail("extra"), mail("elsewhere", folder="work"))))
-    put(found, Want("inbox", "mail", (listed("coming"),)))
+def test_comparison_names_what_differs_and_what_was_not_met(tables: Tables) -> None:
+    put(tables, PutItems((mail("same"), mail("stale", 1), mail("extra"), mail("elsewhere", folder="work"))))
+    put(tables, Want("inbox", "mail", (listed("coming"),)))
     rows = [listed("same"), listed("stale", 2), listed("missing"), listed("coming"), listed("elsewhere")]
-    odd = wants.compare(found, "inbox", rows, 1)
+    odd = wants.compare(tables, "inbox", rows, 1)
     assert [each.id for each in odd] == ["stale", "missing", "elsewhere"]
-    ((number, name),) = reading.unseen(found.db, "inbox", 1, 0, 99)
+    ((number, name),) = reading.unseen(tables.db, "inbox", 1, 0, 99)
     assert name == "extra"
-    assert reading.unseen(found.db, "inbox", 1, number, 99) == ()
-    assert {row[1] for row in reading.unseen(found.db, "inbox", 2, 0, 99)} == {"same", "stale", "extra"}
-    assert len(reading.unseen(found.db, "inbox", 2, 0, 2)) == 2
+    assert reading.unseen(tables.db, "inbox", 1, number, 99) == ()
+    assert {row[1] for row in reading.unseen(tables.db, "inbox", 2, 0, 99)} == {"same", "stale", "extra"}
+    assert len(reading.unseen(tables.db, "inbox", 2, 0, 2)) == 2
 
 
-def test_a_comparison_reads_no_items_and_what_it_met_goes_with_them() -> None:
-    found = tables()
-    put(found, PutItems((mail("1"), mail("2"))))
+def test_a_comparison_reads_no_items_and_what_it_met_goes_with_them(tables: Tables) -> None:
+    put(tables, PutItems((mail("1"), mail("2"))))
     asked: list[str] = []
-    found.db.set_trace_callback(asked.append)
-    wants.compare(found, "inbox", [listed("1"), listed("2")], 1)
-    found.db.set_trace_callback(None)
-    plans = [row[3] for sql in asked for row in found.db.execute(f"EXPLAIN QUERY PLAN {sql}")]
+    tables.db.set_trace_callback(asked.append)
+    wants.compare(tables, "inbox", [listed("1"), listed("2")], 1)
+    tables.db.set_trace_callback(None)
+    plans = [row[3] for sql in asked for row in tables.db.execute(f"EXPLAIN QUERY PLAN {sql}")]
     assert [plan for plan in plans if " item " in plan] == [
         "SEARCH item USING COVERING INDEX item_by_kind (kind=? AND id=?)"
     ]
-    put(found, Forget(("1",)))
-    assert found.db.execute("SELECT count(*) FROM seen").fetchone() == (1,)
+    put(tables, Forget(("1",)))
+    assert tables.db.execute("SELECT count(*) FROM seen").fetchone() == (1,)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from kerio_resync.cache import schema
@@ -55,15 +57,23 @@ def wanted(item: Item) -> Wanted:
     return Wanted(item.id, item.folder_id, item.kind, item.watermark)
 
 
-def tables() -> Tables:
+@contextmanager
+def memory() -> Iterator[sqlite3.Connection]:
+    """An empty database in memory."""
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as db:
+        yield db
+
+
+@contextmanager
+def open_tables() -> Iterator[Tables]:
     """A cache in memory, written to without an owner; a transaction is open."""
-    db = sqlite3.connect(":memory:", isolation_level=None)
-    db.execute("PRAGMA foreign_keys = 1")
-    schema.lay_out(db, IDENTITY)
-    found = Tables(db)
-    found.begin()
-    store(found, [FOLDERS])
-    return found
+    with memory() as db:
+        db.execute("PRAGMA foreign_keys = 1")
+        schema.lay_out(db, IDENTITY)
+        found = Tables(db)
+        found.begin()
+        store(found, [FOLDERS])
+        yield found
 
 
 async def filled(path: Path, *facts: Fact) -> Store:
