@@ -17,6 +17,7 @@ from kerio_mockserver.api.changes import Polls
 from kerio_mockserver.api.downloads import Archives
 from kerio_mockserver.api.errors import INTERNAL, TOO_LARGE, Refusal, busy
 from kerio_mockserver.api.items import STORE_REFUSALS, refusal_of
+from kerio_mockserver.api.others import Preferences
 from kerio_mockserver.api.session import Sessions
 from kerio_mockserver.compression import compressed
 from kerio_mockserver.conditions.faults import Faults, scaled
@@ -62,6 +63,7 @@ class Core:
         self.sessions = Sessions(self.conditions.manners, seed=seed)
         self.polls = Polls()
         self.archives = Archives()
+        self.preferences = Preferences()
         self.stats = Stats()
         self.faults = Faults(self.conditions.faults, seed=seed, end_sessions=self.sessions.close_all)
         self.load = Workers(self.conditions.load, seed=seed, grace_s=_grace(self.conditions))
@@ -102,6 +104,7 @@ class Core:
                 raise ValueError("this mailbox can't be made again")
             self.store = self._fresh()
             self.generation += 1
+            self.preferences = Preferences()
             self.sessions.close_all()
 
     async def answer(self, request: Request) -> Reply:

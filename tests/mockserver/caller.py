@@ -71,7 +71,9 @@ def _mail(number: int) -> tuple[dict[str, Any], list[NewBlob]]:
 def _others(box: Mailbox) -> None:
     store = box.store
     store.add("contact", box.contacts, {"commonName": "Ana"}, [NewBlob(b"PNG", "photo.png", "image/png", role="photo")])
-    store.add("event", box.calendar, {"summary": "Porada", "start": "20260106T090000Z", "end": "20260106T100000Z"})
+    event = {"summary": "Porada", "start": "20260106T090000Z", "end": "20260106T100000Z"}
+    jane = {"displayName": "Jane", "emailAddress": "jane@example.com", "role": "RoleRequiredAttendee"}
+    store.add("event", box.calendar, event | {"attendees": [jane]})
     store.add("task", box.tasks, {"summary": "Úkol", "done": 40})
     store.add("note", box.notes, {"text": "メモ"})
     box.shared = store.add_shared("bob", "Bob")

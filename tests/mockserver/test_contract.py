@@ -10,6 +10,7 @@ import pytest
 
 from kerio_mockserver.api.reference import METHODS, check_params
 from tests.mockserver.caller import Caller, Mailbox, Refused, conforms, logged_in
+from tests.mockserver.caller import result as outcome
 
 GOLDENS = {
     path.stem: orjson.loads(path.read_bytes())
@@ -108,3 +109,59 @@ async def _here(caller: Caller, box: Mailbox, params: Any) -> Any:
         third = (await caller.call("Mails.getById", ids=[box.store.folder(box.inbox).ordered("id")[2]]))["result"][0]
         here["attachmentIds"] = [one["id"] for one in third["attachments"]]
     return here
+
+
+# what is not in the reference, but seen
+
+
+SEEN = {
+    path.stem: orjson.loads(path.read_bytes())
+    for path in sorted((Path(__file__).parent.parent / "contract" / "seen").glob("*.json"))
+}
+UPLOADS = SEEN.pop("uploads")
+
+
+def unlike(found: Any, golden: Any, where: str = "result") -> list[str]:
+    """What of a result has other members or types than the golden one; lists may be shorter or longer."""
+    if isinstance(golden, dict) and isinstance(found, dict):
+        named = [f"{where}.{name}" for name in found.keys() ^ golden.keys()]
+        return named + [wrong for name in found.keys() & golden for wrong in unlike(found[name], golden[name], name)]
+    if isinstance(golden, list) and isinstance(found, list):
+        return [wrong for one in found for wrong in (unlike(one, golden[0], where) if golden else ())]
+    return [] if type(found) is type(golden) else [f"{where} is a {type(found).__name__}"]
+
+
+@pytest.mark.parametrize("name", SEEN)
+async def test_mock_takes_the_seen_request_and_answers_in_shape(name: str) -> None:
+    golden = SEEN[name]
+    assert golden["method"] == name
+    for params in [golden["params"], *golden["also"]]:
+        caller, box = await logged_in()
+        box.store.set("event", {"id": box.store.folder(box.calendar).ordered("id")[0], "reminder": REMINDER})
+        result = await caller.call(name, **params)
+        assert unlike(result, golden["result"]) == []
+        for member in golden["result"]:
+            assert bool(result[member]) == bool(golden["result"][member])
+
+
+REMINDER = {"isSet": True, "type": "ReminderRelative", "minutesBeforeStart": 15}
+
+
+async def test_mock_takes_uploads_as_seen() -> None:
+    caller, box = await logged_in()
+    for request in UPLOADS["requests"]:
+        headers = {name.lower(): value for name, value in request["headers"].items()}
+        reply = await caller.send(request["body"].encode(), UPLOADS["address"], **headers)
+        assert isinstance(reply.body, bytes)
+        told = orjson.loads(reply.body)
+        assert unlike(told, UPLOADS["reply"]) == []
+        assert told["result"]["fileUpload"]["name"] == UPLOADS["reply"]["result"]["fileUpload"]["name"]
+        kept = box.store.blob(told["result"]["fileUpload"]["id"])
+        assert (kept.blob.read(0, 9), kept.content_type) == (b"ahoj", "text/plain")
+    for request in UPLOADS["refused"]:
+        headers = {name.lower(): value for name, value in request["headers"].items()}
+        with pytest.raises(Refused) as refused:
+            outcome(await caller.send(request["body"].encode(), UPLOADS["address"], **headers))
+        assert refused.value.code == -32602
+    for address in UPLOADS["no_addresses"]:
+        assert (await caller.send(b"x", address)).status == 404

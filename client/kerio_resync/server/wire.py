@@ -370,7 +370,14 @@ def changes_of(method: str, result: Mapping[str, Any], canonical: Canonical) -> 
     except ValidationError as error:
         where = ".".join(str(part) for part in error.errors()[0]["loc"][:2])
         raise ServerNonsense(f"{method} tells a change that can't be understood ({where})") from None
-    return Changes(tuple(_change(line) for line in lines), key_of(method, result, canonical))
+    told = (_change(line) for line in lines if not _counts(line))
+    return Changes(tuple(told), key_of(method, result, canonical))
+
+
+def _counts(line: Mapping[str, Any]) -> bool:
+    """Whether a line only counts what the others tell: how many mails of a folder are unread. It must not pass for a
+    change of the folder, which would explain any difference in it."""
+    return bool(line.get("isFolder")) and line["type"] == "chtModifiedContent"
 
 
 def _change(line: Mapping[str, Any]) -> Change:

@@ -15,6 +15,7 @@ from kerio_mockserver.wire import Request
 if TYPE_CHECKING:
     from kerio_mockserver.api.changes import Polls
     from kerio_mockserver.api.downloads import Archives
+    from kerio_mockserver.api.others import Preferences
     from kerio_mockserver.api.session import Session, Sessions
     from kerio_mockserver.conditions.model import Manners
     from kerio_mockserver.mailbox.model import Store
@@ -31,6 +32,7 @@ class Server(Protocol):
     sessions: Sessions
     polls: Polls
     archives: Archives
+    preferences: Preferences
 
     @property
     def manners(self) -> Manners: ...
@@ -64,16 +66,18 @@ Method = Callable[[Call], "Result | Awaitable[Result]"]
 class Entry:
     run: Method
     session: bool
+    token: bool
 
 
 METHODS: dict[str, Entry] = {}
 
 
-def method(name: str, *, session: bool = True) -> Callable[[Method], Method]:
-    """Registers a function as the API method `name`; `session`: only for those who are logged in."""
+def method(name: str, *, session: bool = True, token: bool = True) -> Callable[[Method], Method]:
+    """Registers a function as the API method `name`; `session`: only for those who are logged in, `token`: and prove it
+    by the header too."""
 
     def register(run: Method) -> Method:
-        METHODS[name] = Entry(run, session)
+        METHODS[name] = Entry(run, session, token)
         return run
 
     return register

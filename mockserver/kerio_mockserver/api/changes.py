@@ -4,6 +4,9 @@ A key that is too old, from a time after now, or of another generation of the ma
 with 1000, or 1002 if the server is so set. One poll waits for each key: a second one with the same key ends the
 first, which then answers with what there is; so does `killRequest`. Polls last at most an hour.
 
+After the items' lines stands one for each folder in which mails came, went or changed, with the number of its unread
+ones (chtModifiedContent).
+
 Open (chosen here): `timeout` is in seconds; the own mailbox, shared mailboxes and public folders stand in one
 journal, so that `publicFolder` equals `watermark` and every change that the account may see is in `Changes.get`.
 """
@@ -11,11 +14,15 @@ journal, so that `publicFolder` equals `watermark` and every change that the acc
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 from kerio_mockserver.api.call import Call, Server, method
 from kerio_mockserver.api.errors import Refusal
+from kerio_mockserver.mailbox.errors import NoSuchFolder
 from kerio_mockserver.mailbox.journal import KeyTooOld
+from kerio_mockserver.mailbox.tree import folder_change
 
 VERSION = 1
 LONGEST_POLL = 3600.0
@@ -73,9 +80,19 @@ def _account_key(mailbox_id: str, watermark: int) -> dict[str, Any]:
 def since(server: Server, watermark: int, folder_id: str | None = None) -> list[dict[str, Any]]:
     """The changes after `watermark`. Refusal for a key that can't be answered."""
     try:
-        return server.store.journal.since(watermark, folder_id)
+        changes = server.store.journal.since(watermark, folder_id)
     except KeyTooOld as error:
         raise refused_key(server) from error
+    return changes + [one for one in _contents(server, changes) if folder_id in (None, one["itemId"])]
+
+
+def _contents(server: Server, changes: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """A line for each mail folder whose content these changes are about."""
+    mails = [one for one in changes if not one["isFolder"] and one["itemType"] == "itMail"]
+    for folder_id in sorted({one[side] for one in mails for side in ("parentId", "origParentId")} - {""}):
+        with suppress(NoSuchFolder):
+            line = folder_change("chtModifiedContent", server.store.folder(folder_id))
+            yield line | {"watermark": changes[-1]["watermark"]}
 
 
 def refused_key(server: Server) -> Refusal:

@@ -18,17 +18,27 @@ from typing import Any, Literal
 import orjson
 
 from kerio_mockserver.api.call import Call, Encoded, Method, method
-from kerio_mockserver.api.errors import INVALID_PARAMS, NOT_PERMITTED, QUOTA, Refusal, no_such_folder, no_such_item
+from kerio_mockserver.api.errors import (
+    ALREADY_EXISTS,
+    INVALID_PARAMS,
+    NOT_PERMITTED,
+    QUOTA,
+    Refusal,
+    no_such_folder,
+    no_such_item,
+)
 from kerio_mockserver.api.query import Query, read
 from kerio_mockserver.api.select import select
 from kerio_mockserver.mailbox.model import (
     BadStruct,
     Kind,
+    NameTaken,
     NoSuchFolder,
     NoSuchItem,
     NotPermitted,
     QuotaReached,
     Store,
+    Struct,
 )
 
 SERVICES: dict[Kind, tuple[str, str, str]] = {
@@ -124,6 +134,8 @@ def refusal_of(error: Exception) -> Refusal:
             return no_such_item(str(error.args[0]) if error.args else "")
         case BadStruct():
             return Refusal(INVALID_PARAMS, "Invalid params: %1", str(error))
+        case NameTaken():
+            return Refusal(ALREADY_EXISTS, "Folder %1 already exists.", str(error))
         case QuotaReached():
             return Refusal(QUOTA, "The quota of the mailbox has been reached.")
         case _:
@@ -132,16 +144,36 @@ def refusal_of(error: Exception) -> Refusal:
 
 def _create(kind: Kind, parameter: str) -> Method:
     def create(call: Call) -> dict[str, Any]:
-        return each(call.params[parameter], lambda given: call.server.store.create(kind, given))
+        store, assigned = call.server.store, call.server.manners.message_id == "assigned"
+
+        def one(given: Struct) -> tuple[str, int]:
+            return store.create(kind, _renamed(given, []) if assigned else given)
+
+        return each(call.params[parameter], one)
 
     return create
 
 
 def _set(kind: Kind, parameter: str) -> Method:
     def set_(call: Call) -> dict[str, Any]:
-        return each(call.params[parameter], lambda given: call.server.store.set(kind, given))
+        store, assigned = call.server.store, call.server.manners.message_id == "assigned"
+
+        def one(given: Struct) -> tuple[str, int]:
+            if assigned and "headers" in given and kind == "mail":
+                given = _renamed(given, store.item(str(given.get("id", "")))["headers"])
+            return store.set(kind, given)
+
+        return each(call.params[parameter], one)
 
     return set_
+
+
+def _renamed(given: Struct, own: list[Struct]) -> Struct:
+    """A mail with the Message-ID among its `own` headers instead of the client's."""
+    if "headers" not in given:
+        return given
+    kept = [one for one in own if one["type"] == "mhMessageID"]
+    return {**given, "headers": kept + [one for one in given["headers"] if one.get("type") != "mhMessageID"]}
 
 
 def _to_folder(kind: str, verb: Literal["move", "copy"]) -> Method:

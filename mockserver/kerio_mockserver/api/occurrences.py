@@ -1,49 +1,170 @@
-"""Occurrences: what a calendar view asks for. A rebuild reads `Events` instead.
+"""Occurrences: single events, and each event of a series, as a calendar view asks for them and changes them.
 
-Chosen here: recurrences are not expanded. Each event of the folders has one occurrence, at its own time, its id that
-of the event with `occurrence` for `event`; `rule` and `reminder` are unset, as in the real server's answers.
+`get` expands the series of its folders within the queried time: what conditions on `start`, `end` (only by LessThan)
+and `searchTime` leave of it. Without an upper end that is a year, without any end each series shows its first event.
+`rule` and `reminder` are left empty, as documented; `getById` fills them. The id of a single event's occurrence is the
+event's with `occurrence` for `event`, that of a series has the original start behind it.
+
+`set` and `remove` act on one event of a series (`modifyThis`), on it and those after it (`modifyAllFollowing`, which
+makes a second series), or on all (`modifyAll`, also if nothing is said; `modifyMasterEvent`). A new start moves the
+whole series by as much. Exceptions end when the series gets other times.
+
+Open (chosen here): exceptions are not seen in `Events`, whose struct has no place for them; a `rule` that is given is
+taken as it is, also an unset one. Rebuilds read `Events`.
 """
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from kerio_mockserver.api.call import Call, method
-from kerio_mockserver.api.errors import no_such_item
-from kerio_mockserver.api.items import is_id
-from kerio_mockserver.api.query import Query, arranged, matcher, read
+from kerio_mockserver.api.call import Call, Server, method
+from kerio_mockserver.api.errors import FAILED, Refusal, no_such_item
+from kerio_mockserver.api.items import each, is_id
+from kerio_mockserver.api.query import SEARCH_TIME, Query, arranged, matcher, read
 from kerio_mockserver.api.reference import readable
 from kerio_mockserver.api.select import select
-from kerio_mockserver.mailbox.model import NoSuchItem
-from kerio_mockserver.mailbox.structs import blank
+from kerio_mockserver.mailbox import filling
+from kerio_mockserver.mailbox.expansion import Moment, Window, length, moment, starts
+from kerio_mockserver.mailbox.model import NoSuchItem, Store
+from kerio_mockserver.mailbox.structs import Struct, blank
 
+MAX_OCCURRENCES = 20_000  # of one query
+_PAUSE = 50  # occurrences between two pauses in which other calls are served
 _EVERYTHING: Query = read({}, "Event", 0)
+_EVENT, _OCCURRENCE = "://event/", "://occurrence/"
+_SERIES_ONLY = frozenset({"rule", "isException", "isRecurrent", "seqNumber"})
 
 
-def occurrence(event: dict[str, Any]) -> dict[str, Any]:
-    """The event's one occurrence, with every documented member."""
-    return {
-        **{name: event[name] for name in readable("Occurrence") if name in event},
-        "id": event["id"].replace("://event/", "://occurrence/", 1),
+def event_of(occurrence_id: str) -> tuple[str, str]:
+    """(the event's id, the key of the original start or ""). NoSuchItem for what is no id."""
+    if is_id(occurrence_id, "event"):
+        return occurrence_id, ""
+    if not is_id(occurrence_id, "occurrence"):
+        raise NoSuchItem(occurrence_id)
+    event_id = occurrence_id.replace(_OCCURRENCE, _EVENT, 1)
+    head, _, last = event_id.rpartition("/")
+    return (head, last) if event_id.count("/") == _EVENT_SLASHES + 1 else (event_id, "")
+
+
+_EVENT_SLASHES = "keriostorage://event/domain/user/guid/number".count("/")
+
+
+def occurrence(event: Struct, start: Moment | None, exception: Struct | None = None) -> Struct:
+    """The struct of one occurrence with every documented member. `start`: of one of a series."""
+    recurrent = bool(event["rule"].get("isSet"))
+    found = {name: event[name] for name in readable("Occurrence") if name in event}
+    key = f"/{start.key}" if recurrent and start is not None else ""
+    found |= {
+        "id": event["id"].replace(_EVENT, _OCCURRENCE, 1) + key,
         "eventId": event["id"],
-        "rule": blank("RecurrenceRule"),
-        "reminder": blank("Reminder"),
-        "isException": False,
+        "isException": exception is not None,
         "hasReminder": bool(event["reminder"].get("isSet")),
-        "isRecurrent": bool(event["rule"].get("isSet")),
+        "isRecurrent": recurrent,
         "seqNumber": 0,
     }
+    if recurrent and start is not None:
+        found |= {"start": str(start), "end": _end(start, length(event))}
+    if exception:
+        found |= exception
+        found["hasReminder"] = bool(found["reminder"].get("isSet"))
+    return found
+
+
+def _end(start: Moment, takes: timedelta) -> str:
+    """The end that goes with a start: of whole days the last one."""
+    return str(start + (max(takes - timedelta(days=1), timedelta()) if start.whole_day else takes))
+
+
+def occurrences(store: Store, event_id: str, window: Window) -> list[Struct]:
+    """Those of an event that take place in the window, exceptions where they take place now. NoSuchItem."""
+    event = store.item(event_id)
+    exceptions = store.exceptions(event_id)
+    found = [occurrence(event, at) for at in starts(event, window) if at.key not in exceptions]
+    for key, exception in exceptions.items():
+        at = moment(key)
+        if exception is not None and at is not None:
+            found.append(occurrence(event, _as_written(event, at), exception))
+    return found[:1] if window == Window() else found
+
+
+def _as_written(event: Struct, at: Moment) -> Moment:
+    """The original start in the offset of its series."""
+    first = moment(event["start"])
+    return at if first is None or at.whole_day else Moment(at.at.astimezone(first.at.tzinfo), False)
+
+
+def one_of(store: Store, occurrence_id: str) -> tuple[Struct, str, Struct]:
+    """(the event, the key or "", the occurrence). NoSuchItem for one that the series does not have."""
+    event_id, key = event_of(occurrence_id)
+    event = store.item(event_id)
+    if not key and not (event["rule"].get("isSet") and is_id(occurrence_id, "occurrence")):
+        return event, "", occurrence(event, moment(event["start"]))
+    exceptions = store.exceptions(event_id)
+    at = moment(key)
+    if at is not None and event["rule"].get("isSet") and exceptions.get(key, {}) is not None:
+        if key in exceptions:
+            return event, key, occurrence(event, _as_written(event, at), exceptions[key])
+        for start in starts(event, Window(at.at, at.at + timedelta(seconds=1))):
+            if start.key == key:
+                return event, key, occurrence(event, start)
+    raise NoSuchItem(occurrence_id)
+
+
+def window_of(query: Query) -> Window:
+    """The time that the conditions leave: outside it nothing can match."""
+    lowers: list[datetime | None] = []
+    uppers: list[datetime | None] = []
+    for field, comparator, value in query.conditions:
+        at = moment(value) if field in ("start", "end", SEARCH_TIME) else None
+        lower = at is not None and comparator in ("GreaterThan", "GreaterEq", "Eq")
+        upper = at is not None and comparator in ("LessThan", "LessEq", "Eq")
+        lowers.append(at.at.astimezone(UTC) if at and lower else None)
+        uppers.append(at.at.astimezone(UTC) + timedelta(seconds=comparator != "LessThan") if at and upper else None)
+    if query.any_of and None in lowers:
+        lowers = []
+    if query.any_of and None in uppers:
+        uppers = []
+    least, most = (min, max) if query.any_of else (max, min)
+    known_lowers = [one for one in lowers if one is not None]
+    known_uppers = [one for one in uppers if one is not None]
+    return Window(
+        least(known_lowers) if known_lowers else None,
+        most(known_uppers) if known_uppers else None,
+    )
+
+
+async def expanded(server: Server, folder_ids: Sequence[str], window: Window) -> AsyncIterator[Struct]:
+    """The occurrences in folders, which other calls may change meanwhile. Refusal 1000 for too many."""
+    count = pause = 0
+    for event_id in await select(server.store, "event", folder_ids, _EVERYTHING):
+        try:
+            found = occurrences(server.store, event_id, window)
+        except NoSuchItem:
+            continue
+        count += len(found)
+        if count > MAX_OCCURRENCES:
+            raise Refusal(FAILED, "The queried time holds more than %1 occurrences.", str(MAX_OCCURRENCES))
+        for one in found:
+            yield one
+        pause += len(found) + 1
+        if pause >= _PAUSE:
+            pause = 0
+            await asyncio.sleep(0)
 
 
 @method("Occurrences.get")
 async def get(call: Call) -> dict[str, Any]:
-    server = call.server
-    query = read(call.params["query"], "Occurrence", server.manners.page_limit)
-    events = await select(server.store, "event", call.params["folderIds"], _EVERYTHING)
-    every = {one["id"]: one for one in (occurrence(server.store.item(event_id)) for event_id in events)}
+    query = read(call.params["query"], "Occurrence", call.server.manners.page_limit)
     test = matcher(query)
-    ids = arranged(((key, one) for key, one in every.items() if test(one, {})), query)
-    page = [every[one] for one in ids[query.start : query.start + query.limit]]
+    found: dict[str, Struct] = {}
+    async for one in expanded(call.server, call.params["folderIds"], window_of(query)):
+        if test(one, {}):
+            found[one["id"]] = one | {"rule": blank("RecurrenceRule"), "reminder": blank("Reminder")}
+    ids = arranged(found.items(), query)
+    page = [found[one] for one in ids[query.start : query.start + query.limit]]
     if query.fields is not None:
         page = [{field: one[field] for field in query.fields} for one in page]
     return {"list": page, "totalItems": len(ids)}
@@ -57,10 +178,106 @@ def get_by_id(call: Call) -> dict[str, Any]:
         try:
             if not is_id(item_id, "occurrence"):
                 raise NoSuchItem(item_id)
-            result.append(occurrence(call.server.store.item(item_id.replace("://occurrence/", "://event/", 1))))
+            result.append(one_of(call.server.store, item_id)[2])
         except NoSuchItem:
             errors.append(no_such_item(item_id).as_item_error(index))
     return {"errors": errors, "result": result}
+
+
+@method("Occurrences.set")
+def set_(call: Call) -> dict[str, Any]:
+    return each(call.params["occurrences"], lambda given: change(call.server.store, given))
+
+
+@method("Occurrences.remove")
+def remove(call: Call) -> dict[str, Any]:
+    return {"errors": each(call.params["occurrences"], lambda given: drop(call.server.store, given))["errors"]}
+
+
+@method("Occurrences.setPartStatus")
+def set_part_status(call: Call) -> dict[str, Any]:
+    """The own answer to an invitation, to all of a series or to one of its events. Refusal 1000 if there is none."""
+    store = call.server.store
+    occurrence_id = call.params["id"]
+    _, _, there = one_of(store, occurrence_id)
+    me = store.address.casefold()
+    mine = [one["emailAddress"].casefold() == me for one in there["attendees"]]
+    if not any(mine):
+        raise Refusal(FAILED, "You are not among the attendees.")
+    status = call.params["response"].get("status", "PartNotResponded")
+    attendees = [
+        one | {"partStatus": status} if own else one for one, own in zip(there["attendees"], mine, strict=True)
+    ]
+    modification = "modifyAll" if is_id(occurrence_id, "event") else "modifyThis"
+    change(store, {"id": there["id"], "modification": modification, "attendees": attendees})
+    return {}
+
+
+def change(store: Store, given: Struct) -> tuple[str, int]:
+    """Changes an occurrence as its `modification` says; its id and watermark. NoSuchItem, NotPermitted, BadStruct."""
+    event, key, there = one_of(store, str(given.get("id", "")))
+    new = filling.given("event", {**given, "folderId": ""})
+    how = given.get("modification", "modifyAll")
+    first = next(starts(event, Window()), None)
+    if key and how == "modifyThis":
+        kept = {name: value for name, value in new.items() if name not in _SERIES_ONLY}
+        exceptions = store.exceptions(event["id"])
+        _, watermark = store.set_exceptions(event["id"], {**exceptions, key: {**(exceptions.get(key) or {}), **kept}})
+        return there["id"], watermark
+    if key and how == "modifyAllFollowing" and (first is None or first.key != key):
+        return _split(store, event, key, there, new)
+    event_id, watermark = store.set("event", {"id": event["id"], **_shifted(event, there, new)})
+    changed = store.item(event_id)
+    start = next(starts(changed, Window()), None) if key else None
+    return occurrence(changed, start)["id"] if start else there["id"], watermark
+
+
+def drop(store: Store, given: Struct) -> tuple[str, int]:
+    """Removes an occurrence, and those after it or all as its `modification` says. NoSuchItem, NotPermitted."""
+    event, key, _ = one_of(store, str(given.get("id", "")))
+    how = given.get("modification", "modifyAll")
+    if key and how == "modifyThis":
+        return store.set_exceptions(event["id"], {**store.exceptions(event["id"]), key: None})
+    first = next(starts(event, Window()), None)
+    if key and how == "modifyAllFollowing" and (first is None or first.key != key):
+        return _cut(store, event, key)
+    return store.remove(event["id"])
+
+
+def _shifted(event: Struct, there: Struct, new: Struct) -> Struct:
+    """The members for a whole series, of which one event was given another time."""
+    start, end = (moment(str(new.get(name, there[name]))) for name in ("start", "end"))
+    old, first = moment(there["start"]), moment(event["start"])
+    if start is None or end is None or old is None or first is None or there["start"] == event["start"]:
+        return new
+    if new.keys().isdisjoint(("start", "end")):
+        return new
+    begins = Moment((first.at + (start.at - old.at)).astimezone(start.at.tzinfo), start.whole_day)
+    return {**new, "start": str(begins), "end": str(Moment(begins.at + (end.at - start.at), end.whole_day))}
+
+
+def _split(store: Store, event: Struct, key: str, there: Struct, new: Struct) -> tuple[str, int]:
+    """The series ends before the occurrence; another one begins with it."""
+    store.set("event", {"id": event["id"]})  # refuses before anything is made
+    following = {name: event[name] for name in event if name not in ("id", "watermark")}
+    following |= {"start": there["start"], "end": there["end"], **new}
+    if not following["rule"].get("isSet"):
+        following["rule"] = event["rule"]
+    new_id, _ = store.create("event", following)
+    _cut(store, event, key)
+    made = store.item(new_id)
+    return occurrence(made, next(starts(made, Window()), None))["id"], store.watermark_of(new_id)
+
+
+def _cut(store: Store, event: Struct, key: str) -> tuple[str, int]:
+    """The series ends before the original start `key`; earlier exceptions stay."""
+    at = moment(key)
+    assert at is not None
+    last = at + (-timedelta(days=1) if at.whole_day else -timedelta(seconds=1))
+    rule = event["rule"] | {"endBy": {"type": "ByRecurrenceDate", "date": str(last)}}
+    earlier = {name: one for name, one in store.exceptions(event["id"]).items() if name < key}
+    found = store.set("event", {"id": event["id"], "rule": rule})
+    return store.set_exceptions(event["id"], earlier) if earlier else found
 
 
 @method("Events.getEventUpdateList")

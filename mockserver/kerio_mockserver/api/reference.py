@@ -7,7 +7,7 @@ are ignored); a member that is there must have its type. Anything else is refuse
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache
 from importlib.resources import files
 from typing import Any, NoReturn
@@ -33,10 +33,11 @@ _ALIASES = {
 """Parameters for which real clients use another spelling; both are taken."""
 
 
-def check_params(method: str, params: dict[str, Any]) -> None:
-    """Refuses with -32602 what the reference does not allow. Parameters it does not name (such as `token`) pass."""
+def check_params(method: str, params: dict[str, Any], documented: Mapping[str, str] | None = None) -> None:
+    """Refuses with -32602 what the reference, or `documented`, does not allow. Parameters without a name there (such as
+    `token`) pass."""
     spellings = _ALIASES.get(method, {})
-    for name, type_name in METHODS[method]["params"].items():
+    for name, type_name in (METHODS[method]["params"] if documented is None else documented).items():
         other = spellings.get(name)
         if name in params:
             check(type_name)(params[name], name)

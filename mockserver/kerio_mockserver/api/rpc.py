@@ -2,7 +2,7 @@
 
 Promises a documented answer to every body: no JSON -32700; no call (a batch, another `jsonrpc`, no method name)
 -32600; a method that the reference does not name -32601; parameters missing or of another type -32602; no session
--32001; a method that the reference names but that no mailbox client needs 1003. Media types are not looked at.
+-32001; a method that real servers have but that no mailbox client needs 1003. Media types are not looked at.
 
 Open (chosen here): unknown methods are refused before the session is looked at, parameters after; a call without `id`
 is answered too, with `"id": null`.
@@ -16,7 +16,7 @@ from typing import Any
 
 import orjson
 
-from kerio_mockserver.api import changes, downloads, folders, items, occurrences, session
+from kerio_mockserver.api import agenda, changes, downloads, folders, items, occurrences, others, session
 from kerio_mockserver.api.call import METHODS, Call, Encoded, Server
 from kerio_mockserver.api.errors import (
     INVALID_PARAMS,
@@ -32,7 +32,8 @@ from kerio_mockserver.api.reference import check_params
 from kerio_mockserver.wire import Reply, Request
 
 JSON = {"Content-Type": "application/json; charset=UTF-8", "Cache-Control": "no-store"}
-_MODULES = (changes, downloads, folders, items, occurrences, session)  # importing them registers their methods
+# Importing them registers their methods.
+_MODULES = (agenda, changes, downloads, folders, items, occurrences, others, session)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +56,7 @@ def opened(body: bytes) -> Envelope:
     name = message.get("method")
     if not isinstance(name, str) or not name:
         raise Refusal(INVALID_REQUEST, "Invalid request.")
-    if name not in DOCUMENTED:
+    if name not in DOCUMENTED and name not in METHODS and not others.is_refused(name):
         raise Known(Refusal(NO_SUCH_METHOD, "Method %1 not found.", name), message.get("id"))
     params = message.get("params")
     if params is None:
@@ -91,10 +92,13 @@ async def answer(server: Server, request: Request, envelope: Envelope, now: floa
     entry = METHODS.get(envelope.method)
     call = Call(server, request, envelope.method, envelope.params, now)
     if entry is None or entry.session:
-        call.session = server.sessions.find(request.headers, request.peer, now)
-    check_params(envelope.method, envelope.params)
+        token_needed = entry is None or entry.token
+        call.session = server.sessions.find(request.headers, request.peer, now, header_needed=token_needed)
     if entry is None:
+        if envelope.method in DOCUMENTED:
+            check_params(envelope.method, envelope.params)
         raise unsupported(envelope.method)
+    check_params(envelope.method, envelope.params, others.PARAMS.get(envelope.method))
     result = entry.run(call)
     if inspect.isawaitable(result):
         result = await result

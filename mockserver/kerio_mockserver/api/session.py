@@ -6,8 +6,10 @@ after 312 hours in any case, on logout, if so set when the client's address chan
 newer ones. What has ended answers -32001
 for ever. Ages are measured by the clock that the caller hands in, so that they can pass in no time.
 
-Open (the vendor does not say; chosen here): the session must be proven by cookie and header both; a download needs the
-cookie only, but a wrong header is refused.
+Clients in the field log out with the cookie alone, and some send only the first of the two cookies, which is enough.
+
+Open (the vendor does not say; chosen here): the session must be proven by cookie and header both; a download and a
+logout need the cookie only, but a wrong header is refused.
 """
 
 from __future__ import annotations
@@ -136,7 +138,7 @@ def login(call: Call) -> dict[str, Any]:
     return {"token": session.token}
 
 
-@method("Session.logout")
+@method("Session.logout", token=False)
 def logout(call: Call) -> dict[str, Any]:
     call.server.sessions.close(call.session)
     call.set_cookies += drop_cookies()
@@ -150,7 +152,7 @@ def who_am_i(call: Call) -> dict[str, Any]:
     return {
         "userDetails": {
             "id": f"keriostorage://user/{store.domain}/{store.user}",
-            "loginName": store.user,
+            "loginName": address,
             "fullName": store.user.replace(".", " ").title(),
             "emails": [address],
             "preferredAddress": address,
@@ -177,8 +179,3 @@ def languages(call: Call) -> dict[str, Any]:
 @method("Session.getAvailableTimeZones")
 def time_zones(call: Call) -> dict[str, Any]:
     return {"zones": ["(GMT) Greenwich Mean Time", "(GMT +01:00) Central European Time"]}
-
-
-@method("Session.getSettings")
-def settings(call: Call) -> dict[str, Any]:
-    return {"settings": "{}"}

@@ -159,7 +159,10 @@ class Churn(Value):
 
 
 class Manners(Value):
-    """What the vendor leaves open or servers differ in."""
+    """What the vendor leaves open or servers differ in.
+
+    `message_id`: whether a mail that a client creates keeps the Message-ID it was given, or is assigned one.
+    """
 
     http_errors: Literal["documented", "always_200"] = "documented"
     refused_key_code: Literal[1000, 1002] = 1000
@@ -170,6 +173,7 @@ class Manners(Value):
     session_idle_s: Annotated[float, Field(gt=0)] = 7_200.0
     session_s: Annotated[float, Field(gt=0)] = 312 * 3_600.0
     session_bound_to_address: bool = False
+    message_id: Literal["kept", "assigned"] = "kept"
 
 
 class Conditions(Value):

@@ -15,5 +15,9 @@ class NotPermitted(Exception):
     """It can't be done to this folder or item; the text says why."""
 
 
+class NameTaken(NotPermitted):
+    """A folder of this name is there already; the text is the name."""
+
+
 class QuotaReached(Exception):
     """The mailbox would hold more than it may."""

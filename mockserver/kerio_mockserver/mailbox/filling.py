@@ -20,6 +20,7 @@ from kerio_mockserver.mailbox.structs import ITEM_STRUCTS, BadStruct, complete, 
 Struct = dict[str, Any]
 _SERVERS = frozenset({"id", "folderId", "watermark", "size", "attachments", "photo"})
 _METADATA = frozenset({"isSeen", "isFlagged", "isAnswered", "isForwarded", "isJunk", "isMDNSent", "showExternal"})
+_DATES_OF_SENDING = ("receiveDate", "sendDate")
 _FIRST_PART = 2  # part 1 of a mail is its text
 _JPEG, _MAX_PHOTO_BYTES = b"\xff\xd8\xff", 256 * 1024
 
@@ -56,7 +57,7 @@ def fresh(kind: Kind, struct: Struct, home: Home, number: int, now: str, author:
     """Fills in (in place) what a new item has though its maker did not say it: dates, the sender, a Message-ID."""
     if kind == "mail":
         for name in ("receiveDate", "sendDate", "modifiedDate"):
-            struct[name] = struct[name] or now
+            struct[name] = "" if struct["isDraft"] and name in _DATES_OF_SENDING else struct[name] or now
         if not struct["from"]["address"]:
             struct["from"] = dict(author)
         if not any(header["type"] == "mhMessageID" for header in struct["headers"]):
@@ -65,7 +66,21 @@ def fresh(kind: Kind, struct: Struct, home: Home, number: int, now: str, author:
     elif kind == "note":
         struct["createDate"] = struct["createDate"] or now
         struct["modifyDate"] = struct["modifyDate"] or now
+    elif kind == "task":
+        struct |= completed(struct, now)
     return struct
+
+
+def completed(task: Struct, now: str) -> Struct:
+    """What follows from a task's status: one that is completed is done to 100 % and has a date, any other has none."""
+    if task["status"] == "tsCompleted":
+        return {"done": 100, "end": task["end"] or now}
+    return {"end": ""}
+
+
+def undated(struct: Struct) -> Struct:
+    """A mail's dates, which a draft does not have."""
+    return dict.fromkeys(_DATES_OF_SENDING, "") if struct.get("isDraft") else {}
 
 
 def size_of(kind: Kind, struct: Struct, contents: Mapping[str, Attached]) -> int:

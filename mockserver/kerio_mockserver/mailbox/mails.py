@@ -86,8 +86,8 @@ class Mails:
         return self._line(k).size
 
     def when(self, k: int) -> str:
-        """receiveDate of mail k."""
-        return utc(self._received(k))
+        """receiveDate of mail k, which a draft does not have."""
+        return "" if self._style == "draft" else utc(self._received(k))
 
     def brief(self, k: int) -> Struct:
         """What a listing asks for most, without a roll of the dice."""
@@ -97,7 +97,7 @@ class Mails:
             "folderId": self.home.folder_id,
             "watermark": self.first + k + 1,
             "size": line.size,
-            "receiveDate": utc(self._received(k)),
+            "receiveDate": self.when(k),
             "hasAttachment": bool(line.parts),
             "isSeen": self.seen(k),
         }
@@ -172,11 +172,14 @@ class Mails:
         other = self._cards[rolls[0] % len(self._cards)]
         sender, to = (other, self._my_card) if self._style in ("received", "junk") else (self._my_card, other)
         when = utc(received)
+        received_date = when
+        if self._style == "draft":
+            sent_date = received_date = ""
         subject = orjson.dumps(self._subject(origin, reply)).decode()
         priority = "Normal" if flags & 0xF0 else ("High", "Low")[flags >> 8 & 1]
         return (
             f'{self._same}{k + 1}","watermark":{self.first + k + 1},"from":{sender},"to":[{to}]'
-            f',"cc":[{self._cc(rolls)}],"subject":{subject},"sendDate":"{sent_date}","receiveDate":"{when}","modifiedDate":"{when}"'
+            f',"cc":[{self._cc(rolls)}],"subject":{subject},"sendDate":"{sent_date}","receiveDate":"{received_date}","modifiedDate":"{when}"'
             f',"size":{line.size},"hasAttachment":{_BOOL[bool(line.parts)]},"priority":"{priority}"'
             f',"isSeen":{_BOOL[self.seen(k)]},"isAnswered":{_BOOL[flags & 0x700 == 0]}'
             f',"isFlagged":{_BOOL[flags & 0x1F000 == 0]},"isForwarded":{_BOOL[flags & 0x3E0000 == 0]}'

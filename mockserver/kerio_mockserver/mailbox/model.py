@@ -14,13 +14,13 @@ from hashlib import blake2b
 from kerio_mockserver.mailbox import filling
 from kerio_mockserver.mailbox.blobs import Attached, NewBlob
 from kerio_mockserver.mailbox.dates import NOW, utc
-from kerio_mockserver.mailbox.errors import NoSuchFolder, NoSuchItem, NotPermitted, QuotaReached
+from kerio_mockserver.mailbox.errors import NameTaken, NoSuchFolder, NoSuchItem, NotPermitted, QuotaReached
 from kerio_mockserver.mailbox.ids import KINDS, SCHEME, Kind, upload_id
 from kerio_mockserver.mailbox.journal import KeyTooOld
 from kerio_mockserver.mailbox.shelf import HEAVY, Shelf, light_members
 from kerio_mockserver.mailbox.structs import ITEM_STRUCTS, BadStruct, Struct, blank, complete
 from kerio_mockserver.mailbox.tree import ITEM_TYPE, KIND_OF, Fill, Owner, item_change
-from kerio_mockserver.mailbox.view import View
+from kerio_mockserver.mailbox.view import Exceptions, View
 
 __all__ = [
     "ITEM_TYPE",
@@ -30,6 +30,7 @@ __all__ = [
     "BadStruct",
     "KeyTooOld",
     "Kind",
+    "NameTaken",
     "NewBlob",
     "NoSuchFolder",
     "NoSuchItem",
@@ -75,17 +76,18 @@ class Store(View):
         """An item as it is, read-only members too; a mail's size is kept if it says one. BadStruct, NoSuchFolder."""
         shelf = self._shelf_for(kind, folder_id)
         whole = complete(ITEM_STRUCTS[kind], struct)
+        whole |= filling.undated(whole)
         contents = filling.parts_of(kind, filling.attached(blobs))
         return self._store(kind, shelf, whole, contents, self.journal.advance(), whole.get("size", 0))
 
     # --- mutations: each returns (id, watermark) ---
 
     def create_folder(self, struct: Struct) -> tuple[str, int]:
-        """NoSuchFolder (the parent), NotPermitted (name taken or empty, read-only), BadStruct."""
+        """NoSuchFolder (the parent), NameTaken, NotPermitted (name empty, read-only), BadStruct."""
         return self.tree.create(struct)
 
     def set_folder(self, struct: Struct) -> tuple[str, int]:
-        """Changes the members given: name, parentId, color, checked. NoSuchFolder, NotPermitted, BadStruct."""
+        """Sets the members given: name, parentId, color, checked. NoSuchFolder, NameTaken, NotPermitted, BadStruct."""
         return self.tree.change(struct)
 
     def remove_folder(self, folder_id: str, recursive: bool = False) -> tuple[str, int]:
@@ -110,10 +112,24 @@ class Store(View):
         return self._make("chtNewMail", "mail", shelf, complete("Mail", struct), contents)
 
     def set(self, kind: Kind, struct: Struct) -> tuple[str, int]:
-        """Changes the members given; the server's own (id, folderId, watermark, size, read-only ones) are ignored. Of
-        the attachments given, those the item has stay, those it doesn't name go, uploads come. Nothing changed:
-        the watermark stays. NoSuchItem, NotPermitted, QuotaReached, BadStruct.
+        """Changes the members given; the server's own (id, watermark, size, read-only ones) are ignored. Of the
+        attachments given, those the item has stay, those it doesn't name go, uploads come. Nothing changed: the
+        watermark stays. A mail or contact with another `folderId` moves there, a mail with `send` is sent: the id is
+        then a new one. NoSuchItem, NoSuchFolder, NotPermitted, QuotaReached, BadStruct.
         """
+        shelf, number = self._find(str(struct.get("id", "")), kind)
+        target = shelf
+        if kind == "mail" and struct.get("send") is True:
+            target = self._special("mail", "FSubSentItems")
+        elif struct.get("folderId") and kind in ("mail", "contact"):  # of other kinds it is write-once
+            target = self._shelf_for(kind, str(struct["folderId"]))
+        self._check_move(shelf, number, target)
+        item_id, watermark = self._change(kind, struct)
+        if kind == "mail" and struct.get("send") is True:
+            return self._send(item_id, target)
+        return (item_id, watermark) if target is shelf else self.move(item_id, target.id)
+
+    def _change(self, kind: Kind, struct: Struct) -> tuple[str, int]:
         item_id = str(struct.get("id", ""))
         shelf, number = self._find(item_id, kind)
         new = filling.given(kind, struct)
@@ -124,6 +140,10 @@ class Store(View):
         if filling.names_contents(kind, struct):
             mine = {shelf.home.attachment_id(number, part): (part, one) for part, one in contents.items()}
             contents = self._named(kind, struct, mine)
+        if kind == "mail":
+            new |= filling.undated(old)
+        elif kind == "task":
+            new |= filling.completed(old | new, self._now())
         after = filling.placed(kind, old | new, shelf.home, number, contents) if whole else old | new
         changed = {name: value for name, value in after.items() if old[name] != value}
         if not changed:
@@ -131,9 +151,23 @@ class Store(View):
         change = filling.change_type(kind, changed)
         if change == "chtModified":
             changed |= self._touched(kind, shelf, number, after, contents, changed)
+        if kind == "event" and not changed.keys().isdisjoint(("start", "isAllDay", "rule")):
+            self._exceptions.pop(item_id, None)
         shelf.patch(number, changed | {"watermark": self.journal.watermark + 1}, contents if whole else None)
         self._encoded.drop(item_id)
-        return item_id, self.journal.record(item_change(change, shelf, item_id))
+        unread = change == "chtReadFlagChanged" and not after["isSeen"]
+        return item_id, self.journal.record(item_change(change, shelf, item_id, unread=unread))
+
+    def _send(self, item_id: str, target: Shelf) -> tuple[str, int]:
+        """A draft goes out: it is gone, and another mail is among the sent ones, which `target` holds."""
+        shelf, number = self._find(item_id)
+        struct, contents = shelf.item(number), shelf.contents(number)
+        struct |= {"isDraft": False, "isSeen": True, "sendDate": self._now(), "receiveDate": self._now()}
+        shelf.drop(number)
+        self._encoded.drop(item_id)
+        self.journal.record(item_change("chtDeleted", shelf, item_id))
+        new_id = self._store("mail", target, struct, contents, self.journal.watermark + 1)
+        return new_id, self.journal.record(item_change("chtCreated", target, new_id))
 
     def set_all_seen(self, folder_id: str) -> tuple[str, int]:
         """Marks all mails of a folder read, each a change of its own. Returns folder id and last watermark."""
@@ -156,15 +190,14 @@ class Store(View):
         target = self._shelf_for(source.kind, folder_id)
         if target is source:
             return item_id, source.watermark_of(number)
-        self._check_writable(source, None)
-        self._check_writable(target, None)
-        if target.place == "own" != source.place:
-            self._check_quota(1, source.size_of(number))
+        self._check_move(source, number, target)
         struct, contents = source.item(number), source.contents(number)
         source.drop(number)
         self._encoded.drop(item_id)
         watermark = self.journal.watermark + 1
         new_id = self._store(source.kind, target, struct, contents, watermark, struct.get("size", 0))
+        if item_id in self._exceptions:
+            self._exceptions[new_id] = self._exceptions.pop(item_id)
         change = item_change("chtMoved", target, new_id) | {"origId": item_id, "origParentId": source.id}
         return new_id, self.journal.record(change)
 
@@ -179,6 +212,8 @@ class Store(View):
         struct, contents = source.item(number), source.contents(number)
         watermark = self.journal.watermark + 1
         new_id = self._store(source.kind, target, struct, contents, watermark, struct.get("size", 0))
+        if item_id in self._exceptions:
+            self._exceptions[new_id] = self._exceptions[item_id]
         change = item_change("chtCopied", target, new_id) | {"origId": item_id, "origParentId": source.id}
         return new_id, self.journal.record(change)
 
@@ -188,7 +223,19 @@ class Store(View):
         self._check_writable(shelf, None)
         shelf.drop(number)
         self._encoded.drop(item_id)
+        self._exceptions.pop(item_id, None)
         return item_id, self.journal.record(item_change("chtDeleted", shelf, item_id))
+
+    def set_exceptions(self, event_id: str, exceptions: Exceptions) -> tuple[str, int]:
+        """Replaces what is other in single events of a series. NoSuchItem, NotPermitted."""
+        shelf, number = self._find(event_id, "event")
+        self._check_writable(shelf, shelf.item(number))
+        if exceptions == self.exceptions(event_id):
+            return event_id, shelf.watermark_of(number)
+        self._exceptions[event_id] = exceptions
+        shelf.patch(number, {"watermark": self.journal.watermark + 1})
+        self._encoded.drop(event_id)
+        return event_id, self.journal.record(item_change("chtModified", shelf, event_id))
 
     def upload(self, name: str, content_type: str, data: bytes, now: float = 0.0) -> str:
         """Keeps a file for an item that is to come. Returns the id to name in its `attachments[].id` or `photo.id`."""
@@ -208,10 +255,10 @@ class Store(View):
     ) -> tuple[str, int]:
         """Stores a new item under the next watermark and says so in the journal."""
         self._check_writable(shelf, None)
-        author = {"name": self.name, "address": self.address, "contactId": ""}
-        filling.fresh(kind, struct, shelf.home, shelf.next_number, self._now(), author)
         if kind == "mail":
             struct["isDraft"] = shelf.about["subType"] == "FSubDrafts"
+        author = {"name": self.name, "address": self.address, "contactId": ""}
+        filling.fresh(kind, struct, shelf.home, shelf.next_number, self._now(), author)
         if shelf.place == "own":
             self._check_quota(1, filling.size_of(kind, struct, contents))
         item_id = self._store(kind, shelf, struct, contents, self.journal.watermark + 1)
@@ -270,30 +317,3 @@ class Store(View):
         if struct.get("folderId"):
             return self._shelf_for(kind, str(struct["folderId"]))
         return self._special(kind, "FSubDrafts" if kind == "mail" else "FSubDefault")
-
-    def _special(self, kind: Kind, sub_type: str) -> Shelf:
-        for shelf in self.tree.of("own"):
-            if shelf.kind == kind and shelf.about["subType"] == sub_type:
-                return shelf
-        raise NoSuchFolder(sub_type)
-
-    def _shelf_for(self, kind: Kind, folder_id: str) -> Shelf:
-        shelf = self.folder(folder_id)
-        if shelf.kind != kind:
-            raise NotPermitted(f"the folder holds no {kind}s")
-        return shelf
-
-    def _check_writable(self, shelf: Shelf, item: Struct | None) -> None:
-        if not shelf.writable:
-            raise NotPermitted("the folder is read-only")
-        if item is not None and (item.get("isReadOnly") or item.get("access") == "EAccessReadOnly"):
-            raise NotPermitted("the item is read-only")
-
-    def _check_quota(self, items: int, size: int) -> None:
-        if not self.quota_items and not self.quota_bytes:
-            return
-        used_items, used = self._used()
-        if self.quota_items and used_items + items > self.quota_items:
-            raise QuotaReached(f"{used_items} of {self.quota_items} items are there")
-        if self.quota_bytes and used + size > self.quota_bytes:
-            raise QuotaReached(f"{size} bytes more than {used} of {self.quota_bytes} that are used")

@@ -12,7 +12,7 @@ from hashlib import blake2b
 from typing import Any
 from uuid import UUID
 
-from kerio_mockserver.mailbox.errors import NoSuchFolder, NotPermitted
+from kerio_mockserver.mailbox.errors import NameTaken, NoSuchFolder, NotPermitted
 from kerio_mockserver.mailbox.ids import Home, Kind, whole
 from kerio_mockserver.mailbox.journal import Journal
 from kerio_mockserver.mailbox.shelf import Shelf, Source
@@ -94,9 +94,10 @@ class Tree:
     ) -> Shelf:
         """A new folder; `about` has at least name, parentId, type. `fill` gets the journal's present watermark."""
         guid = self._new_guid()
-        struct: Struct = blank("Folder")
-        struct |= {"checked": True, "access": "FAccessAdmin", "ownerName": owner.name, "emailAddress": owner.address}
+        struct: Struct = blank("Folder") | {"checked": True, "access": "FAccessAdmin"}
         struct |= {"placeType": _PLACE_TYPE.get(place, "FPlacePeople"), "isDelegated": place not in _PLACE_TYPE} | about
+        if place not in _PLACE_TYPE:  # documented for people, resources and locations only
+            struct |= {"ownerName": owner.name, "emailAddress": owner.address}
         home = Home(self._domain, owner.user, guid, KIND_OF[struct["type"]])
         struct["id"] = home.folder_id
         shelf = Shelf(home, struct, place, fill(home, self._journal.watermark) if fill else None)
@@ -105,8 +106,11 @@ class Tree:
         return shelf
 
     def create(self, struct: Struct) -> tuple[str, int]:
-        """A folder as a client makes it: name, parentId, type. Returns its id and the watermark."""
+        """A folder as a client makes it: name, type, and parentId, which only mail folders need. Returns its id and the
+        watermark."""
         given = complete("Folder", struct)
+        if not given["parentId"] and given["type"] not in ("FRoot", "FMail"):
+            given["parentId"] = next((one.id for one in self.of("own") if one.kind is None), "")
         parent = self.folder(given["parentId"])
         if not parent.writable:
             raise NotPermitted("the parent folder is read-only")
@@ -151,7 +155,7 @@ class Tree:
             raise NotPermitted("the folder has folders in it")
         for shelf in going:
             del self.shelves[shelf.id], self._by_guid[shelf.home.guid], self._by_prefix[shelf.home.item[:-1]]
-            self._journal.record(folder_change("chtDeleted", shelf) | {"messageUnread": 0})
+            self._journal.record(folder_change("chtDeleted", shelf))
         return going
 
     def _below(self, shelf: Shelf) -> list[Shelf]:
@@ -183,7 +187,7 @@ class Tree:
             raise NotPermitted("a folder needs a name")
         for shelf in self.shelves.values():
             if shelf is not besides and shelf.about["parentId"] == parent_id and shelf.about["name"] == name:
-                raise NotPermitted("a folder of this name exists there")
+                raise NameTaken(name)
 
     def _depth(self, shelf: Shelf) -> int:
         depth, above = 0, self.shelves.get(shelf.about["parentId"])
@@ -214,12 +218,12 @@ def folder_change(kind: str, shelf: Shelf) -> Struct:
         "origId": "",
         "origParentId": "",
         "watermark": 0,
-        "messageUnread": shelf.unread,
+        "messageUnread": shelf.unread if kind == "chtModifiedContent" else 0,
     }
 
 
-def item_change(kind: str, shelf: Shelf, item_id: str) -> Struct:
-    """A Change about an item that is (or was) in this folder."""
+def item_change(kind: str, shelf: Shelf, item_id: str, *, unread: bool = False) -> Struct:
+    """A Change about an item that is (or was) in this folder. `unread`: of a mail whose flag changed."""
     return {
         "isFolder": False,
         "type": kind,
@@ -229,5 +233,5 @@ def item_change(kind: str, shelf: Shelf, item_id: str) -> Struct:
         "origId": "",
         "origParentId": "",
         "watermark": 0,
-        "messageUnread": shelf.unread,
+        "messageUnread": int(unread),
     }

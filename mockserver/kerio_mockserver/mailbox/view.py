@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Set
+from collections.abc import Iterator, Mapping, Set
 
 from kerio_mockserver.mailbox import digest
 from kerio_mockserver.mailbox.blobs import Attached
 from kerio_mockserver.mailbox.cache import Encoded
-from kerio_mockserver.mailbox.errors import NoSuchFolder, NoSuchItem
+from kerio_mockserver.mailbox.errors import NoSuchFolder, NoSuchItem, NotPermitted, QuotaReached
 from kerio_mockserver.mailbox.ids import SCHEME, Kind, parse, upload_id, whole
 from kerio_mockserver.mailbox.journal import Journal
 from kerio_mockserver.mailbox.shelf import Shelf
@@ -15,6 +15,9 @@ from kerio_mockserver.mailbox.structs import Struct
 from kerio_mockserver.mailbox.tree import Owner, Tree
 from kerio_mockserver.mailbox.uploads import Uploads
 
+Exceptions = Mapping[str, Struct | None]
+"""Of a series of events, by the key of the original start: what is other than in the series, None for what was
+removed."""
 PUBLIC = "~public"
 _PLACES = ("own", "public")
 
@@ -41,6 +44,7 @@ class View:
         self._owners = {"own": Owner(user, name, self.address), "public": Owner(PUBLIC, "Public folders")}
         self._encoded = Encoded(cache_bytes)
         self._uploads = Uploads()
+        self._exceptions: dict[str, Exceptions] = {}
 
     def folders(self, place: str = "own") -> list[Struct]:
         """Folder structs with live counts and sizes. `place`: own, public."""
@@ -113,6 +117,10 @@ class View:
         except KeyError:
             raise NoSuchItem(f"{guid}/{number}/{part}") from None
 
+    def exceptions(self, event_id: str) -> Exceptions:
+        """The events of a series that are not as the others."""
+        return self._exceptions.get(event_id, {})
+
     def quota(self) -> Struct:
         """QuotaInfo of the own mailbox; limits are 0 where there are none."""
         items, size = self._used()
@@ -156,3 +164,40 @@ class View:
             "folders": self.folders(mailbox_id),
             "subscribedFolderIds": [],
         }
+
+    # --- what a change needs to know first ---
+
+    def _special(self, kind: Kind, sub_type: str) -> Shelf:
+        for shelf in self.tree.of("own"):
+            if shelf.kind == kind and shelf.about["subType"] == sub_type:
+                return shelf
+        raise NoSuchFolder(sub_type)
+
+    def _shelf_for(self, kind: Kind, folder_id: str) -> Shelf:
+        shelf = self.folder(folder_id)
+        if shelf.kind != kind:
+            raise NotPermitted(f"the folder holds no {kind}s")
+        return shelf
+
+    def _check_writable(self, shelf: Shelf, item: Struct | None) -> None:
+        if not shelf.writable:
+            raise NotPermitted("the folder is read-only")
+        if item is not None and (item.get("isReadOnly") or item.get("access") == "EAccessReadOnly"):
+            raise NotPermitted("the item is read-only")
+
+    def _check_move(self, source: Shelf, number: int, target: Shelf) -> None:
+        if target is source:
+            return
+        self._check_writable(source, None)
+        self._check_writable(target, None)
+        if target.place == "own" != source.place:
+            self._check_quota(1, source.size_of(number))
+
+    def _check_quota(self, items: int, size: int) -> None:
+        if not self.quota_items and not self.quota_bytes:
+            return
+        used_items, used = self._used()
+        if self.quota_items and used_items + items > self.quota_items:
+            raise QuotaReached(f"{used_items} of {self.quota_items} items are there")
+        if self.quota_bytes and used + size > self.quota_bytes:
+            raise QuotaReached(f"{size} bytes more than {used} of {self.quota_bytes} that are used")

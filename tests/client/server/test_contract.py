@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from kerio_resync.errors import ResyncError, ServerRefused, ServerTrouble
 from kerio_resync.model import Folder, Kind
+from kerio_resync.server import local
 from kerio_resync.server.items import items_of
 from kerio_resync.server.kerio import KerioMailbox
 from kerio_resync.server.rpc import judged
 from kerio_resync.server.wire import parsed
-from tests.client.server.test_kerio import Scripted, opened
+from tests.client.server.test_kerio import ORIGIN, Scripted, opened
 
 HERE = Path(__file__).parents[2] / "contract"
 GOLDEN = {path.stem: json.loads(path.read_text()) for path in sorted(HERE.glob("*.json"))}
@@ -104,3 +107,30 @@ def test_the_calls_are_made_as_the_contract_has_them() -> None:
         for method in (f"{service}.get", f"{service}.getById"):
             golden = [GOLDEN[method]["params"], *GOLDEN[method]["also"]]
             assert any(fits(asked(scripted, method), one) for one in golden), method
+
+
+SEEN = json.loads((HERE / "seen" / "uploads.json").read_text())
+
+
+def test_upload_is_sent_and_read_as_seen() -> None:
+    scripted = Scripted()
+    route = scripted.router.post(f"{ORIGIN}{SEEN['address']}").mock(
+        return_value=httpx.Response(200, json=SEEN["reply"])
+    )
+
+    async def chunks() -> AsyncIterator[bytes]:
+        yield b"ahoj"
+
+    name = SEEN["reply"]["result"]["fileUpload"]["name"]
+    found = opened(scripted, lambda mailbox: mailbox.upload(name, "text/plain", chunks(), 4))
+    assert found == SEEN["reply"]["result"]["fileUpload"]["id"]
+    request = route.calls.last.request
+    boundary = request.headers["content-type"].split("boundary=")[1]
+    golden = SEEN["requests"][0]
+    assert request.content.decode() == golden["body"].replace("----XX", boundary)
+    assert {"x-token", "cookie"} <= request.headers.keys()
+
+
+def test_photo_is_named_as_seen() -> None:
+    upload = local.Upload(SEEN["photo"]["id"], "tvář.jpg", "image/jpeg", "")
+    assert json.loads(local.with_files("contact", b"{}", [upload]))["photo"] == SEEN["photo"]

@@ -193,6 +193,17 @@ def test_changes(members: dict[str, Any], expected: Change) -> None:
     assert wire.key_struct(found.key) == KEY
 
 
+def test_changes_leave_out_lines_that_only_count() -> None:
+    """A change of the folder would explain any difference in it."""
+    counts = change(isFolder=True, type="chtModifiedContent", messageUnread=3)
+    read = change(type="chtReadFlagChanged", messageUnread=1)
+    found = wire.changes_of("Changes.get", {"list": [read, counts], "syncKey": KEY}, wire.canonical)
+    assert [(one.type, one.is_folder) for one in found.changes] == [("flags", False)]
+    renamed = change(isFolder=True, type="chtModified")
+    found = wire.changes_of("Changes.get", {"list": [renamed], "syncKey": KEY}, wire.canonical)
+    assert [one.is_folder for one in found.changes] == [True]
+
+
 @pytest.mark.parametrize(
     "result",
     [

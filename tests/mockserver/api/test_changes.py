@@ -34,8 +34,9 @@ async def test_nothing_changed_then_something() -> None:
     assert await caller.call("Changes.get", lastSyncKey=key, timeout=0) == {"list": [], "syncKey": key}
     item_id = touch(box)
     answer = await caller.call("Changes.get", lastSyncKey=key, timeout=60)
-    (change,) = answer["list"]
-    assert conforms(change, "Change") == []
+    change, counts = answer["list"]
+    assert conforms(answer["list"], "Change[]") == []
+    assert (counts["isFolder"], counts["type"], counts["itemId"]) == (True, "chtModifiedContent", change["parentId"])
     assert (change["itemId"], change["watermark"]) == (item_id, answer["syncKey"]["watermark"])
     assert (await caller.call("Changes.get", lastSyncKey=answer["syncKey"], timeout=0))["list"] == []
 
@@ -57,7 +58,7 @@ async def test_a_long_poll_ends_with_the_change() -> None:
     caller, box = await logged_in()
     poll = await polling(caller, await key_of(caller))
     item_id = touch(box)
-    assert [one["itemId"] for one in (await poll)["list"]] == [item_id]
+    assert [one["itemId"] for one in (await poll)["list"]] == [item_id, box.inbox]
     assert len(caller.core.polls) == 0
 
 
@@ -94,7 +95,7 @@ async def test_one_folder() -> None:
     item_id = touch(box)
     box.store.create("note", {"folderId": box.notes, "text": "x"})
     answer = await caller.call("Changes.getFolder", folderId=box.inbox, lastSyncKey=key)
-    assert [one["itemId"] for one in answer["list"]] == [item_id]
+    assert [one["itemId"] for one in answer["list"]] == [item_id, box.inbox]
     assert answer["syncKey"] == box.store.journal.watermark
     for params in ({"folderId": "no", "lastSyncKey": key}, {"folderId": box.inbox, "lastSyncKey": 10**9}):
         with pytest.raises(Refused):
@@ -109,6 +110,25 @@ async def test_accounts() -> None:
     answer = await caller.call("Changes.getAccount", lastAsyncKey=key, folderIds=[box.shared_inbox])
     assert answer["list"] == []
     own = await caller.call("Changes.getAccount", lastAsyncKey=key, folderIds=[box.inbox])
-    assert len(own["list"]) == 1
+    assert [one["type"] for one in own["list"]] == ["chtModifiedMetadata", "chtModifiedContent"]
     with pytest.raises(Refused):
         await caller.call("Changes.getAccount", lastAsyncKey={}, folderIds=[box.inbox])
+
+
+async def test_changes_tell_what_is_unread() -> None:
+    """Of a mail whose flag changed 1 if it is unread, of a folder in which something happened how many are."""
+    caller, box = await logged_in()
+    first, second = box.store.folder(box.inbox).ordered("id")[:2]  # one read, one unread
+    key = await key_of(caller)
+    await caller.call("Mails.set", mails=[{"id": first, "isSeen": False}, {"id": second, "isSeen": True}])
+    moved = box.store.move(second, box.archive)[0]
+    box.store.create("note", {"folderId": box.notes, "text": "x"})
+    told = (await caller.call("Changes.get", lastSyncKey=key, timeout=0))["list"]
+    assert [(one["type"], one["itemId"], one["messageUnread"]) for one in told[:3]] == [
+        ("chtReadFlagChanged", first, 1),
+        ("chtReadFlagChanged", second, 0),
+        ("chtMoved", moved, 0),
+    ]
+    folders = {one["itemId"]: (one["type"], one["messageUnread"]) for one in told if one["isFolder"]}
+    assert folders == {box.inbox: ("chtModifiedContent", 5), box.archive: ("chtModifiedContent", 0)}
+    assert all(one["watermark"] <= box.store.journal.watermark for one in told)

@@ -148,8 +148,9 @@ async def test_a_move_changes_the_id_and_the_change_feed_says_so() -> None:
     assert moved["errors"][0]["code"] == 1002
     assert line["id"] != old
     assert box.archive.rsplit("/", 1)[1] in line["id"]
-    (change,) = (await caller.call("Changes.get", lastSyncKey=key, timeout=0))["list"]
+    change, *folders = (await caller.call("Changes.get", lastSyncKey=key, timeout=0))["list"]
     assert (change["type"], change["itemId"], change["origId"]) == ("chtMoved", line["id"], old)
+    assert {one["itemId"] for one in folders} == {box.inbox, box.archive}
 
 
 async def test_a_folder_of_others_is_read_only() -> None:

@@ -6,6 +6,7 @@ import pytest
 
 from kerio_mockserver.api.call import METHODS as SERVED
 from kerio_mockserver.api.errors import INVALID_PARAMS, Refusal
+from kerio_mockserver.api.others import PARAMS, REFUSED
 from kerio_mockserver.api.reference import ENUMS, METHODS, STRUCTS, check, check_params, readable
 
 
@@ -14,7 +15,8 @@ def test_table_is_whole() -> None:
 
 
 def test_what_is_served_is_documented() -> None:
-    assert SERVED.keys() <= METHODS.keys()
+    assert SERVED.keys() <= METHODS.keys() | PARAMS.keys()
+    assert REFUSED.isdisjoint(SERVED.keys() | METHODS.keys())
 
 
 @pytest.mark.parametrize(

@@ -59,7 +59,7 @@ async def test_params_may_be_absent_and_token_is_tolerated(params: object) -> No
     assert isinstance(reply.body, bytes)
     said = orjson.loads(reply.body)
     assert said["id"] == "seven"
-    assert said["result"]["userDetails"]["loginName"] == "jane"
+    assert said["result"]["userDetails"]["loginName"] == "jane@example.com"
 
 
 async def test_documented_methods_that_are_not_served_are_not_permitted() -> None:
