@@ -21,6 +21,10 @@ ROOM = 2**30  # bytes that must be free in it; the suite needs about a fifth
 if "TMPDIR" not in os.environ and os.access(MEMORY, os.W_OK | os.X_OK) and shutil.disk_usage(MEMORY).free > ROOM:
     tempfile.tempdir = os.environ["TMPDIR"] = str(MEMORY)
 
+# The servers of the tests are on this machine; a proxy in the environment is not meant for them.
+for name in [name for name in os.environ if name.lower() in ("http_proxy", "https_proxy", "all_proxy", "no_proxy")]:
+    del os.environ[name]
+
 
 def pytest_collection_finish() -> None:
     """Thousands of tests stay to the end: the garbage collector need not look through them again and again."""

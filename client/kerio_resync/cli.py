@@ -69,6 +69,18 @@ LogFile = Annotated[Path | None, typer.Option("--log-file", metavar="PATH", help
 CaFile = Annotated[
     Path | None, typer.Option("--ca-file", metavar="PATH", help="Trust this certificate authority (PEM) only.")
 ]
+ClientCert = Annotated[
+    Path | None,
+    typer.Option("--client-cert", metavar="PATH", help="Show the server this certificate (PEM, with its key)."),
+]
+Fingerprint = Annotated[
+    str | None,
+    typer.Option("--fingerprint", metavar="SHA256", help="Trust the server's certificate with this fingerprint."),
+]
+Proxy = Annotated[
+    str | None,
+    typer.Option("--proxy", metavar="URL", help="Connect through http://, socks5:// or socks5h://; none: no proxy."),
+]
 BwLimit = Annotated[
     str | None, typer.Option("--bwlimit", metavar="RATE", help="At most so many bytes a second: 500k, 10M, 1.5MiB.")
 ]
@@ -157,22 +169,29 @@ def rebuild(
     bwlimit: BwLimit = None,
     max_in_flight: InFlight = None,
     ca_file: CaFile = None,
+    client_cert: ClientCert = None,
+    fingerprint: Fingerprint = None,
+    proxy: Proxy = None,
     json: Json = False,
     quiet: Quiet = False,
     log_file: LogFile = None,
     profile: Profile = None,
 ) -> None:
     """Rebuild the cache from the server; what an interrupted run fetched is gone on with."""
-    given = _lasting(ca_file, bwlimit, max_in_flight) | {
-        "server": server,
-        "user": user,
-        "attachments": attachments.value if attachments else None,
-        "shared": shared,
-        "public": public,
-        "fresh": fresh or None,
-        "drop_first": drop_first or None,
-        "folders": tuple(folder) if folder else None,
-    }
+    given = (
+        _lasting(bwlimit, max_in_flight)
+        | _way(ca_file, client_cert, fingerprint, proxy)
+        | {
+            "server": server,
+            "user": user,
+            "attachments": attachments.value if attachments else None,
+            "shared": shared,
+            "public": public,
+            "fresh": fresh or None,
+            "drop_first": drop_first or None,
+            "folders": tuple(folder) if folder else None,
+        }
+    )
     shown = View(json, quiet, log_file), words.summary_of_rebuild
     _end(lambda place, listen: commands.rebuild(place, given, listen), profile, *shown)
 
@@ -184,13 +203,16 @@ def verify(
     bwlimit: BwLimit = None,
     max_in_flight: InFlight = None,
     ca_file: CaFile = None,
+    client_cert: ClientCert = None,
+    fingerprint: Fingerprint = None,
+    proxy: Proxy = None,
     json: Json = False,
     quiet: Quiet = False,
     log_file: LogFile = None,
     profile: Profile = None,
 ) -> None:
     """Compare the cache with the server, item by item."""
-    given = _lasting(ca_file, bwlimit, max_in_flight)
+    given = _lasting(bwlimit, max_in_flight) | _way(ca_file, client_cert, fingerprint, proxy)
     _end(
         lambda place, listen: commands.verify(place, given, listen, deep=deep, repair=repair),
         profile,
@@ -220,13 +242,20 @@ def estimate(
     bwlimit: BwLimit = None,
     max_in_flight: InFlight = None,
     ca_file: CaFile = None,
+    client_cert: ClientCert = None,
+    fingerprint: Fingerprint = None,
+    proxy: Proxy = None,
     json: Json = False,
     quiet: Quiet = False,
     log_file: LogFile = None,
     profile: Profile = None,
 ) -> None:
     """Say how long a local upgrade and a rebuild would take here, now, with a notice to send to users."""
-    given = _lasting(ca_file, bwlimit, max_in_flight) | {"server": server, "user": user}
+    given = (
+        _lasting(bwlimit, max_in_flight)
+        | _way(ca_file, client_cert, fingerprint, proxy)
+        | {"server": server, "user": user}
+    )
     shown = View(json, quiet, log_file), lambda summary: [str(line) for line in summary["lines"]]
     _end(lambda place, listen: commands.estimate(place, given, listen), profile, *shown)
 
@@ -280,8 +309,12 @@ def demo(
     raise typer.Exit(conduct(show, place))
 
 
-def _lasting(ca_file: Path | None, bwlimit: str | None, max_in_flight: int | None) -> dict[str, Any]:
-    return {"ca_file": ca_file, "bwlimit": bwlimit, "max_in_flight": max_in_flight}
+def _lasting(bwlimit: str | None, max_in_flight: int | None) -> dict[str, Any]:
+    return {"bwlimit": bwlimit, "max_in_flight": max_in_flight}
+
+
+def _way(ca_file: Path | None, client_cert: Path | None, fingerprint: str | None, proxy: str | None) -> dict[str, Any]:
+    return {"ca_file": ca_file, "client_cert": client_cert, "fingerprint": fingerprint, "proxy": proxy}
 
 
 def _end(

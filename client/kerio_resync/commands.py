@@ -8,11 +8,9 @@ a user and a password (BadSettings).
 from __future__ import annotations
 
 import errno
-import os
 import sys
-from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from importlib import import_module
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -241,26 +239,7 @@ def _online(profile: Path, given: Mapping[str, Any]) -> Settings:
             raise BadSettings(f"no {name} is named: use `rebuild {option}`, or set it in {profile / 'profile.toml'}")
     settings = with_password(settings, _ask if sys.stdin is not None and sys.stdin.isatty() else None)
     remember(settings, given)
-    with _no_authorities():
-        import_module("kerio_resync.server.transport")
     return settings
-
-
-@contextmanager
-def _no_authorities() -> Iterator[None]:
-    """OpenSSL finds no certificates of the system's meanwhile: those who import aiohttp read all of them twice, for
-    connections that come without a context of their own, a tenth of a second of each start. Ours have their own, made
-    afterwards. Only for a process that is nobody else's."""
-    kept = {name: os.environ.get(name) for name in ("SSL_CERT_FILE", "SSL_CERT_DIR")}
-    os.environ.update(dict.fromkeys(kept, os.devnull))
-    try:
-        yield
-    finally:
-        for name, value in kept.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
 
 
 def _ask(prompt: str) -> str:

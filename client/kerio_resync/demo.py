@@ -49,6 +49,7 @@ def show(place: Path, paths: Sequence[Path]) -> Exit:
         _report_import(server["imported"], paths)
         say(f"It answers at {server['url']}; rebuilding its mailbox into {place} …")
         settings = Settings(
+            proxy=SecretStr("none"),  # the server is in this process
             profile=place,
             server=server["url"],
             user=server["user"],

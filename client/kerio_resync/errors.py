@@ -3,7 +3,8 @@
     ResyncError                     .scope: item | folder | run     .retryable
     ├─ ServerTrouble  retryable
     │  ├─ Unreachable               surely not processed                → repeat anything
-    │  │  └─ Untrusted              its certificate is not trusted      → stop, and say what to do
+    │  │  ├─ Untrusted              its certificate is not trusted      → stop, and say what to do
+    │  │  └─ Misconfigured          wrong address, proxy or TLS setting → stop, and say what to do
     │  ├─ Interrupted               unknown whether processed           → repeat only what is idempotent
     │  └─ Overloaded .retry_after                                       → everyone waits
     ├─ ServerRefused  .code .method
@@ -75,6 +76,12 @@ class Unreachable(ServerTrouble):
 
 class Untrusted(Unreachable):
     """The server does not prove that it is the one that was asked for. Waiting does not help."""
+
+    retryable = False
+
+
+class Misconfigured(Unreachable):
+    """The address, the proxy or what TLS needs is wrong. Waiting does not help."""
 
     retryable = False
 
@@ -219,7 +226,8 @@ class BadSettings(LocalTrouble):
 # The first that fits; {what} is the call, if there is one.
 _SENTENCES: tuple[tuple[type[ResyncError], str], ...] = (
     (BadCredentials, "The server refused the user name or password ({detail}); check both and run again."),
-    (Untrusted, "The server is not the one it should be: {detail}."),
+    (Untrusted, "The server's certificate is not trusted: {detail}."),
+    (Misconfigured, "The server can't be reached this way: {detail}."),
     (Unreachable, "The server can't be reached: {detail}. Check the address and the network, then run again."),
     (Overloaded, "The server is too busy: {detail}. What was fetched is kept; run again later to go on."),
     (ServerTrouble, "The connection to the server broke: {detail}. What was fetched is kept; run again to go on."),

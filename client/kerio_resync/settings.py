@@ -41,6 +41,9 @@ class Settings(BaseModel):
     user: str = ""
     password: SecretStr = SecretStr("")
     ca_file: Path | None = None
+    client_cert: Path | None = None
+    fingerprint: str = ""  # SHA-256 of the server's certificate, 64 hexadecimal digits
+    proxy: SecretStr | None = None  # its URL, which may hold a password; "": none; None: as the environment says
     attachments: Literal["all", "inbox", "none"] = "all"
     shared: bool = False
     public: bool = False
@@ -79,6 +82,11 @@ class Settings(BaseModel):
             raise ValueError("must be an address such as https://mail.example.com")
         return f"{parts.scheme}://{parts.netloc.lower()}"
 
+    @field_validator("fingerprint")
+    @classmethod
+    def _digits(cls, value: str) -> str:
+        return sha256_digits(value) if value.strip() else ""
+
     @field_validator("bwlimit", mode="before")
     @classmethod
     def _rate(cls, value: object) -> object:
@@ -105,6 +113,16 @@ class Settings(BaseModel):
 def _has_good_port(netloc: str) -> bool:
     port = netloc.rpartition("]")[2].partition(":")
     return not port[1] or (port[2].isascii() and port[2].isdigit() and 0 < int(port[2]) < 65536)
+
+
+def sha256_digits(text: str) -> str:
+    """A SHA-256 in hexadecimal, with or without colons, as 64 lower-case digits. ValueError if it is none."""
+    digits = re.sub(r"[\s:]", "", re.sub(r"^sha-?256([ :=]fingerprint)?[:= ]", "", text.strip().lower()))
+    if not re.fullmatch(r"[0-9a-f]{64}", digits):
+        raise ValueError(
+            "must be the SHA-256 of the server's certificate: 64 hexadecimal digits, with or without colons"
+        )
+    return digits
 
 
 def byte_rate(text: str) -> float:
@@ -139,14 +157,18 @@ def load(profile: Path, given: Mapping[str, Any]) -> Settings:
         settings = Settings.model_validate(merged)
     except ValidationError as error:
         raise BadSettings(_first_complaint(error, profile, chosen)) from None  # pydantic's own text repeats the input
-    if settings.ca_file is None:
-        return settings
-    base = Path.cwd() if "ca_file" in chosen else profile.absolute()
-    ca_file = base / settings.ca_file
-    if not ca_file.is_file():
-        place = "--ca-file" if "ca_file" in chosen else f"{profile / 'profile.toml'}: ca_file"
-        raise BadSettings(f"{place}: there is no file {ca_file}")
-    return settings.model_copy(update={"ca_file": ca_file})
+    found = {name: _file(settings, name, chosen) for name in ("ca_file", "client_cert") if getattr(settings, name)}
+    return settings.model_copy(update=found) if found else settings
+
+
+def _file(settings: Settings, name: str, chosen: Mapping[str, Any]) -> Path:
+    """A file that a setting names: from where the command is given, or from the profile's folder."""
+    base = Path.cwd() if name in chosen else settings.profile.absolute()
+    path: Path = base / getattr(settings, name)
+    if not path.is_file():
+        place = f"--{name.replace('_', '-')}" if name in chosen else f"{settings.profile / 'profile.toml'}: {name}"
+        raise BadSettings(f"{place}: there is no file {path}")
+    return path
 
 
 def remember(settings: Settings, given: Mapping[str, Any]) -> None:
@@ -244,8 +266,8 @@ def _first_text(settings: Settings, given: Mapping[str, Any]) -> str:
     for name, about, example in _OPTIONS:
         document.add(tomlkit.nl())
         document.add(tomlkit.comment(about))
-        if name in said:
-            value = given[name] if name == "bwlimit" else getattr(settings, name)
+        if name in said and not (name == "proxy" and "@" in given[name]):  # that one holds a password
+            value = given[name] if name in ("bwlimit", "proxy", "fingerprint") else getattr(settings, name)
             document.add(name, tomlkit.item(str(value) if isinstance(value, Path) else value))
         else:
             document.add(tomlkit.comment(f"{name} = {tomlkit.item(example).as_string()}"))
@@ -254,6 +276,13 @@ def _first_text(settings: Settings, given: Mapping[str, Any]) -> str:
 
 _OPTIONS: tuple[tuple[str, str, Any], ...] = (
     ("ca_file", "a certificate authority of your own (PEM); if not set: the system's", "/path/to/ca.pem"),
+    ("client_cert", "a certificate of your own with its key (PEM), where the server wants one", "/path/to/client.pem"),
+    ("fingerprint", "trust the server's certificate with this SHA-256, whoever signed it", "0123456789abcdef" * 4),
+    (
+        "proxy",
+        'http://, socks5:// or socks5h://; "none": no proxy; if not set: as the environment says',
+        "http://proxy:3128",
+    ),
     ("attachments", "whose attachments to fetch: all, inbox or none", "all"),
     ("shared", "also the mailboxes that others share with you", False),
     ("public", "also the public folders", False),

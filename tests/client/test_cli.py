@@ -2,9 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import signal
-import ssl
 import subprocess
 import sys
 import time
@@ -17,7 +15,7 @@ from typing import Any
 import pytest
 
 import kerio_resync
-from kerio_resync import cli, commands, errors, events
+from kerio_resync import cli, errors, events
 from kerio_resync.events import Listener
 from kerio_resync.settings import PASSWORD_VARIABLE, Settings
 from kerio_resync.version import VERSION
@@ -308,23 +306,6 @@ def test_an_unencrypted_server_is_pointed_out(call: Call) -> None:
         in call("rebuild", "--server", "http://mail.example.com", "--user", "x")[2]
     )
     assert "not encrypted" not in call("rebuild", "--server", "http://127.0.0.1:1", "--user", "x")[2]
-
-
-@pytest.mark.parametrize("before", [None, "/etc/own.pem"])
-def test_the_systems_authorities_are_read_by_those_who_need_them(
-    before: str | None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name in ("SSL_CERT_FILE", "SSL_CERT_DIR"):
-        monkeypatch.delenv(name, raising=False)
-    trusted = len(ssl.create_default_context().get_ca_certs())
-    if before:
-        monkeypatch.setenv("SSL_CERT_FILE", before)
-    with commands._no_authorities():
-        assert not ssl.create_default_context().get_ca_certs()
-    assert os.environ.get("SSL_CERT_FILE") == before
-    assert "SSL_CERT_DIR" not in os.environ
-    monkeypatch.delenv("SSL_CERT_FILE", raising=False)
-    assert len(ssl.create_default_context().get_ca_certs()) == trusted
 
 
 def test_the_version_is_that_of_the_package() -> None:

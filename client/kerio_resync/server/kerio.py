@@ -8,10 +8,12 @@ id, items that were not asked for and folders told twice are left out, and what 
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import replace
 from functools import partial
+from urllib.parse import quote
 
 from kerio_resync.errors import (
     BadSettings,
@@ -41,7 +43,7 @@ from kerio_resync.model import (
     Place,
     Quota,
 )
-from kerio_resync.server import downloads, items, refusals, wire, writes
+from kerio_resync.server import downloads, items, proxies, refusals, wire, writes
 from kerio_resync.server.limit import Limit
 from kerio_resync.server.limiter import Limiter
 from kerio_resync.server.meter import Meter
@@ -49,7 +51,7 @@ from kerio_resync.server.retry import Persistence
 from kerio_resync.server.rpc import LARGE, TIMEOUT, Answer, Caller, Garbled, emptied, gathered
 from kerio_resync.server.session import Session
 from kerio_resync.server.throttle import Throttle
-from kerio_resync.server.transport import AioTransport, Transport
+from kerio_resync.server.transport import AioTransport, Transport, Way
 from kerio_resync.settings import Settings
 from kerio_resync.version import VERSION
 
@@ -58,6 +60,15 @@ SECOND_PATIENCE = 60.0  # seconds for the second, if somebody took the first and
 AGAIN = 2  # times that items are asked for again which a reply left out
 SIFTING = 64  # calls that may be spent on finding what spoils a batch
 GOODBYE = 5.0  # seconds for the logout
+
+
+def way_of(settings: Settings) -> Way:
+    """How to reach the server of these settings. BadSettings if the proxy cannot be used."""
+    setting = settings.proxy.get_secret_value() if settings.proxy else None
+    proxy = proxies.choose(settings.server, setting, os.environ)
+    if proxy is not None:
+        settings.redactor.keep(proxy.password, quote(proxy.password, safe=""))
+    return Way(proxy, settings.ca_file, settings.client_cert, settings.fingerprint)
 
 
 class KerioMailbox:
@@ -91,7 +102,7 @@ class KerioMailbox:
         throttle = Throttle(settings.bwlimit, clock=clock, sleep=sleep) if settings.bwlimit else None
         self._transport = transport or AioTransport(
             connections=settings.max_in_flight,
-            ca_file=settings.ca_file,
+            way=way_of(settings),
             meter=self._meter,
             throttle=throttle,
             redactor=settings.redactor,

@@ -18,6 +18,7 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
 
 from kerio_resync.errors import (
     Interrupted,
+    Misconfigured,
     Overloaded,
     ResyncError,
     ServerNonsense,
@@ -75,7 +76,7 @@ def verdict(error: BaseException, at: Situation) -> float | None:
     """Seconds to wait before the call is made again; None: the error is the result."""
     wait: float
     match error:
-        case Untrusted():
+        case Untrusted() | Misconfigured():
             return None
         case SessionExpired():
             return 0.0 if at.seen < SESSIONS else None

@@ -222,7 +222,7 @@ def judged(
     try:
         value, canonical = wire.parsed(data)
     except ValueError as error:
-        if status == 200 and data[:1] == b"{":
+        if status == 200 and data[:4].removeprefix(wire.BOM)[:1] == b"{":
             raise Garbled(f"{method} is answered with broken JSON ({error})") from error
         raise refusals.of_status(
             method, status, idempotent=idempotent, after=after, html=wire.looks_like_html(data)

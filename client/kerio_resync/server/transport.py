@@ -1,6 +1,7 @@
 """HTTP as the rest of the client sees it: one method, one request, one streamed response.
 
-`Transport` is the seam that tests replace. `AioTransport` (aiohttp) is the real one: only this module imports aiohttp.
+`Transport` is the seam that tests replace. `AioTransport` (aiohttp) is the real one; only this module and `connections`
+import aiohttp.
 
 Promises: every foreign exception becomes `Unreachable` (surely not processed), `Interrupted` (unknown) or
 `ServerNonsense` here, with `from`; bodies are decoded within bounds; certificates are verified. Refuses to follow
@@ -10,40 +11,46 @@ redirects, and to keep cookies: a jar would hand them to whom it sees fit.
 from __future__ import annotations
 
 import asyncio
-import ssl
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NamedTuple, Protocol
 from urllib.parse import urljoin, urlsplit
 
 import aiohttp
-from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
-from kerio_resync.errors import BadSettings, Interrupted, ResyncError, ServerNonsense, Unreachable, Untrusted
+from kerio_resync.errors import Misconfigured, ResyncError, ServerNonsense
 from kerio_resync.redaction import Redactor
+from kerio_resync.server.connections import (
+    FOREIGN,
+    Silence,
+    Way,
+    bare,
+    diagnosed,
+    foreign_errors,
+    open_session,
+    proxy_refusal,
+    speaks,
+    through,
+    translated,
+)
 from kerio_resync.server.inflate import TooLong, decoder
 from kerio_resync.server.meter import Meter
 from kerio_resync.server.room import Room, Share
 from kerio_resync.server.throttle import Throttle
 
-__all__ = ["AioTransport", "Request", "Response", "Silence", "TooLong", "Transport", "refuse_redirect"]
+__all__ = ["AioTransport", "Request", "Response", "Silence", "TooLong", "Transport", "Way", "refuse_redirect"]
 
+DIRECT = Way()
 CONNECT = 30.0  # seconds for name, TCP and TLS
 TRICKLE = 64.0  # bytes/s below which a body counts as silent
 BUFFER = 1 << 20  # bytes of a body that may wait for us
-KEEP_ALIVE = 60.0  # seconds
 SPARSE = 32 * 1024  # bytes; less at a time costs more than it brings: a slow link brings a body packet by packet
 LULL = 0.02  # seconds for which more of a long body is then let come, at most
 LULLS = 4  # a round trip has at least so many of them
 SHORTEST_LULL = 0.002  # a shorter one would bring nothing
-
-
-class Silence(Interrupted):
-    """No byte came for as long as the request allows, or hardly any."""
 
 
 class Request(NamedTuple):
@@ -102,7 +109,7 @@ def refuse_redirect(url: str, status: int, location: str, clean: Callable[[str],
 
 
 class AioTransport:
-    """`connections` at most at once; `ca_file` in PEM is trusted beside the system's authorities. `meter` is told of
+    """`connections` at most at once; `way` says how to get there. `meter` is told of
     compressed bodies, `throttle` is paid for each piece, `room` bounds what is read whole. Must be used in one event
     loop, and closed there."""
 
@@ -110,7 +117,7 @@ class AioTransport:
         self,
         *,
         connections: int = 64,
-        ca_file: Path | None = None,
+        way: Way = DIRECT,
         connect: float = CONNECT,
         meter: Meter | None = None,
         throttle: Throttle | None = None,
@@ -119,7 +126,10 @@ class AioTransport:
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._connections = connections
-        self._ca_file = ca_file
+        self.way = way
+        self._through = through(way.proxy)
+        self._foreign = foreign_errors(way.proxy)
+        self._reached = self._probed = False
         self._connect = connect
         self.meter = meter or Meter()
         self.throttle = throttle
@@ -155,17 +165,34 @@ class AioTransport:
                     allow_redirects=False,
                     timeout=limits,
                     trace_request_ctx=sending,
+                    **self._through,
                 )
-        except _FOREIGN as error:
-            raise translated(_bare(error), request) from error
-        if 300 <= raw.status < 400:
-            try:
-                location = raw.headers.get("location", "")
-                refuse_redirect(request.url, raw.status, location, self.redactor.foreign)
-            except ServerNonsense:
-                raw.release()
-                raise
+        except self._foreign as error:
+            ours = translated(error, request.url, request.timeout, self.way, reached=self._reached)
+            if not self._reached and not self._probed:
+                self._probed = True
+                ours = await diagnosed(error, ours, session, request.url, self.way)
+            raise ours from bare(error)
+        if not self._reached or raw.status >= 300:
+            await self._look_at(raw, request, session)
         return raw
+
+    async def _look_at(self, raw: aiohttp.ClientResponse, request: Request, session: aiohttp.ClientSession) -> None:
+        """Raises the error of a reply's head that is no answer of the server's: a redirect, a proxy's, a TLS port's."""
+        plain = request.url.startswith("http:")
+        try:
+            if raw.status == 407 and plain and self.way.proxy is not None:
+                raise proxy_refusal(self.way.proxy, raw.headers, self._reached)
+            if raw.status == 400 and plain and not self._reached:
+                host = urlsplit(request.url).netloc
+                if await speaks(session, f"https://{host}", self.way):
+                    raise Misconfigured(f"{host} speaks TLS; did you mean https://{host}?")
+            location = raw.headers.get("location", "")
+            refuse_redirect(request.url, raw.status, location, self.redactor.foreign)
+        except ResyncError:
+            raw.release()
+            raise
+        self._reached = True
 
     async def aclose(self) -> None:
         if self._session:
@@ -173,15 +200,12 @@ class AioTransport:
             self._session = None
 
     def _opened(self, url: str) -> aiohttp.ClientSession:
-        trust: ssl.SSLContext | bool = _trust(self._ca_file) if url.startswith("https:") else True
-        connector = aiohttp.TCPConnector(limit=self._connections, ssl=trust, keepalive_timeout=KEEP_ALIVE)
-        self._session = aiohttp.ClientSession(
-            connector=connector,
+        self._session = open_session(
+            self.way,
+            url,
+            connections=self._connections,
             trace_configs=[_watched()],
-            auto_decompress=False,
-            cookie_jar=aiohttp.DummyCookieJar(),
             read_bufsize=self.throttle.most if self.throttle else BUFFER,
-            skip_auto_headers=("User-Agent", "Accept-Encoding"),
         )
         return self._session
 
@@ -319,8 +343,9 @@ class _AioResponse:
             else:
                 async with asyncio.timeout(self._request.timeout):  # the library hears bytes that are none of the body
                     piece = await reading
-        except _FOREIGN as error:
-            raise translated(_bare(error), self._request) from error
+        except FOREIGN as error:
+            ours = translated(error, self._request.url, self._request.timeout, self._by.way, reached=True)
+            raise ours from bare(error)
         if not piece:
             return piece
         now = self._clock()
@@ -339,60 +364,3 @@ class _AioResponse:
         """Whether enough of the body is to come yet for it to be let come for a while."""
         length = self._raw.content_length
         return length is None or length - self.wire_bytes > SPARSE
-
-
-_FOREIGN = (aiohttp.ClientError, OSError, TimeoutError, ValueError, EOFError)
-
-
-def _trust(ca_file: Path | None) -> ssl.SSLContext:
-    context = ssl.create_default_context()
-    if ca_file is not None:
-        try:
-            context.load_verify_locations(cafile=ca_file)
-        except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
-            raise BadSettings(f"ca_file {ca_file} can't be used: {_words(error)}") from error
-    return context
-
-
-def _bare(error: BaseException) -> BaseException:
-    """The same error without the request and reply that aiohttp puts into it: their headers hold the session."""
-    if isinstance(error, aiohttp.ClientResponseError):
-        error.request_info = aiohttp.RequestInfo(URL(), "", CIMultiDictProxy(CIMultiDict()), URL())
-        error.history, error.headers, error.message, error.args = (), None, "", ()
-    return error
-
-
-def translated(error: BaseException, request: Request) -> ResyncError:
-    """A foreign exception in our own words. The order matters: aiohttp's classes inherit from several sides."""
-    host = urlsplit(request.url).netloc
-    match error:
-        case aiohttp.ClientConnectorCertificateError():
-            why = getattr(error.certificate_error, "verify_message", "") or "it can't be verified"
-            return Untrusted(
-                f"the certificate of {host} is not trusted ({why}); if it is the server's own, name its file as ca_file"
-            )
-        case aiohttp.ClientConnectorSSLError():
-            return Unreachable(f"{host} does not speak TLS as it should ({_words(error.os_error)})")
-        case aiohttp.ClientConnectorDNSError():
-            return Unreachable(f"there is no server of the name {host}")
-        case aiohttp.ConnectionTimeoutError():
-            return Unreachable(f"no connection to {host} in time")
-        case aiohttp.ClientConnectorError():
-            return Unreachable(f"no connection to {host} ({_words(error.os_error)})")
-        case aiohttp.InvalidURL() | aiohttp.NonHttpUrlClientError():
-            return ServerNonsense("an address that is none")
-        case TimeoutError():
-            return Silence(f"{host} said nothing for {request.timeout:.0f} s")
-        case aiohttp.ClientResponseError():
-            return ServerNonsense(f"{host} does not answer in HTTP")
-        case aiohttp.ClientPayloadError():
-            return Interrupted("a reply was cut short")
-        case aiohttp.ClientError() | OSError() | EOFError():
-            return Interrupted(f"the connection to {host} broke")
-        case _:
-            return ServerNonsense("a reply that is not HTTP")
-
-
-def _words(error: BaseException) -> str:
-    reason = getattr(error, "reason", None) or getattr(error, "strerror", None) or type(error).__name__
-    return str(reason).lower().replace("_", " ")[:120]

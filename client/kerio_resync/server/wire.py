@@ -54,17 +54,20 @@ FOLDERS_PARAMETER: Mapping[Kind, str] = {
 # JSON
 
 
+BOM = b"\xef\xbb\xbf"  # that some servers and gateways put before UTF-8
+
+
 def parsed(data: bytes) -> tuple[Any, Canonical]:
     """A reply's value, and the function that writes parts of it as canonical JSON. ValueError says what is wrong."""
     if len(data) > DENSE and sum(map(data.count, (b",", b"[", b"{"))) > VALUES:
         raise ValueError("more values than can be held")
     try:
-        return orjson.loads(data), canonical
+        return orjson.loads(data.removeprefix(BOM)), canonical
     except orjson.JSONDecodeError as error:
         wrong = "nested too deeply" if "limit exceeded" in error.msg else ""
     try:
         if not wrong:
-            return json.loads(data.decode("utf-8")), exact
+            return json.loads(data.decode(json.detect_encoding(data))), exact
     except UnicodeDecodeError:
         wrong = "not UTF-8"
     except RecursionError:

@@ -1,0 +1,260 @@
+"""How connections to the server are made, and what it means when they fail.
+
+Promises: every foreign exception becomes one of ours here, naming the server or the proxy, whichever failed, and never
+a proxy's password. Before the server has answered for the first time a mistake in the address, the proxy or the trust
+is told from trouble that passes: then waiting does not help, and the error says what to change.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass
+from inspect import signature
+from ipaddress import ip_address
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+from urllib.parse import urlsplit
+
+import aiohttp
+from multidict import CIMultiDict, CIMultiDictProxy
+from yarl import URL
+
+from kerio_resync.errors import (
+    BadSettings,
+    Interrupted,
+    Misconfigured,
+    ResyncError,
+    ServerNonsense,
+    Unreachable,
+    Untrusted,
+)
+from kerio_resync.server.proxies import Proxy
+from kerio_resync.server.trust import handshake_advice, reason_of, tls_context, tls_error, untrusted
+
+KEEP_ALIVE_SECONDS = 60.0
+PROBE_SECONDS = 3.0  # for finding out what a port speaks
+MAX_HEADERS = 1024
+MAX_HEADER_BYTES = 64 * 1024  # of one header; some servers and gateways send long ones
+USUAL_PLACES = ("https://{}", "https://{}:8843")  # where a server of this kind is reached, from outside and inside
+
+FOREIGN = (aiohttp.ClientError, OSError, TimeoutError, ValueError, EOFError)
+
+
+class Silence(Interrupted):
+    """No byte came for as long as the request allows, or hardly any."""
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """How to reach the server: through which proxy, trusting whom, showing which certificate."""
+
+    proxy: Proxy | None = None
+    ca_file: Path | None = None
+    client_cert: Path | None = None
+    fingerprint: str = ""
+
+
+def open_session(way: Way, url: str, *, connections: int, **options: Any) -> aiohttp.ClientSession:
+    """A session for one server. BadSettings if a file or a missing package makes that impossible."""
+    trust: ssl.SSLContext | bool = True
+    if url.startswith("https:"):
+        trust = tls_context(way.ca_file, way.client_cert, way.fingerprint)
+    settings: dict[str, Any] = {"limit": connections, "ssl": trust, "keepalive_timeout": KEEP_ALIVE_SECONDS}
+    if way.proxy is not None and way.proxy.is_socks:
+        connector = _socks_connector(way.proxy, settings)
+    else:
+        connector = aiohttp.TCPConnector(**settings)
+    if "max_headers" in signature(aiohttp.ClientSession).parameters:  # aiohttp 3.14 and later
+        options["max_headers"] = MAX_HEADERS
+    return aiohttp.ClientSession(
+        connector=connector,
+        auto_decompress=False,
+        cookie_jar=aiohttp.DummyCookieJar(),
+        skip_auto_headers=("User-Agent", "Accept-Encoding"),
+        max_line_size=MAX_HEADER_BYTES,
+        max_field_size=MAX_HEADER_BYTES,
+        **options,
+    )
+
+
+def _socks_connector(proxy: Proxy, settings: Mapping[str, Any]) -> aiohttp.TCPConnector:
+    try:
+        from aiohttp_socks import ProxyConnector, ProxyType
+    except ImportError:
+        raise BadSettings(
+            "a SOCKS proxy needs one more package: install it with `pip install 'kerio-resync[socks]'`"
+        ) from None
+    connector: aiohttp.TCPConnector = ProxyConnector(
+        proxy.host,
+        proxy.port,
+        ProxyType.SOCKS5,
+        proxy.user or None,
+        proxy.password or None,
+        proxy.scheme == "socks5h",
+        **settings,
+    )
+    return connector
+
+
+def through(proxy: Proxy | None) -> dict[str, Any]:
+    """What each request says about an HTTP proxy; a SOCKS proxy is the connector's business."""
+    if proxy is None or proxy.is_socks:
+        return {}
+    auth = aiohttp.BasicAuth(proxy.user, proxy.password, "utf-8") if proxy.user else None
+    return {"proxy": URL.build(scheme="http", host=proxy.host, port=proxy.port), "proxy_auth": auth}
+
+
+def foreign_errors(proxy: Proxy | None) -> tuple[type[Exception], ...]:
+    """What a request may raise."""
+    if proxy is None or not proxy.is_socks:
+        return FOREIGN
+    from aiohttp_socks import ProxyError
+
+    return (*FOREIGN, ProxyError)
+
+
+def bare(error: BaseException) -> BaseException:
+    """The same error without the request and reply that aiohttp puts into it: their headers hold the session."""
+    if isinstance(error, aiohttp.ClientResponseError):
+        error.request_info = aiohttp.RequestInfo(URL(), "", CIMultiDictProxy(CIMultiDict()), URL())
+        error.history, error.headers, error.message, error.args = (), None, "", ()
+    return error
+
+
+def translated(error: BaseException, url: str, timeout: float, way: Way, *, reached: bool = False) -> ResyncError:
+    """A foreign exception in our own words. `reached`: the server has answered before, so that what is wrong now was
+    right then, and passes. The order matters: aiohttp's classes inherit from several sides."""
+    host, proxy = urlsplit(url).netloc, way.proxy
+    if proxy is not None and (ours := _of_proxy(error, proxy, host, reached)):
+        return ours
+    tls = tls_error(error)
+    match error:
+        case _ if isinstance(tls, ssl.SSLCertVerificationError):
+            why = untrusted(tls, host, own_trust=way.ca_file is not None)
+            return Unreachable(why) if reached else Untrusted(why)
+        case aiohttp.ClientConnectorDNSError():
+            return Unreachable(f"there is no server of the name {host}")
+        case aiohttp.ConnectionTimeoutError():
+            return Unreachable(f"no connection to {host} in time")
+        case aiohttp.ClientConnectorSSLError():
+            return Unreachable(handshake_advice(error.os_error, host) if tls else f"{host} does not speak TLS")
+        case aiohttp.ClientConnectorError():
+            return Unreachable(f"no connection to {host} ({reason_of(error.os_error)})")
+        case aiohttp.InvalidURL() | aiohttp.NonHttpUrlClientError():
+            return ServerNonsense("an address that is none")
+        case TimeoutError():
+            return Silence(f"{host} said nothing for {timeout:.0f} s")
+        case aiohttp.ClientResponseError():
+            return ServerNonsense(f"{host} does not answer in HTTP")
+        case aiohttp.ClientPayloadError():
+            return Interrupted("a reply was cut short")
+        case aiohttp.ClientError() | OSError() | EOFError():
+            return Interrupted(f"the connection to {host} broke")
+        case _:
+            return ServerNonsense("a reply that is not HTTP")
+
+
+def _of_proxy(error: BaseException, proxy: Proxy, host: str, reached: bool) -> ResyncError | None:
+    """The error that is the proxy's, not the server's."""
+    kind = type(error).__name__
+    match error:
+        case aiohttp.ClientHttpProxyError() if error.status == 407:
+            return proxy_refusal(proxy, error.headers or {}, reached)
+        case aiohttp.ClientHttpProxyError():
+            why = f"the proxy {proxy.place} does not connect to {host} (status {error.status})"
+            wrong = not reached and error.status in (400, 403, 404, 405)
+            return Misconfigured(f"{why}; check --proxy, or ask its administrator") if wrong else Unreachable(why)
+        case aiohttp.ClientConnectorError() if (error.host, error.port) == (proxy.host, proxy.port):
+            return Unreachable(f"no connection to the proxy {proxy.place} ({reason_of(error.os_error)}); check --proxy")
+        case _ if not proxy.is_socks:
+            return None
+        case TimeoutError() if kind == "ProxyTimeoutError":
+            return Unreachable(f"no connection through the proxy {proxy.place} in time")
+        case _ if kind == "ProxyConnectionError":
+            return Unreachable(f"no connection to the proxy {proxy.place}; check --proxy")
+        case _ if kind == "ProxyError" and "uthentic" in str(error):
+            return proxy_refusal(proxy, {}, reached)
+        case _ if kind == "ProxyError":
+            return Unreachable(f"the proxy {proxy.place} does not connect to {host}")
+    return None
+
+
+def proxy_refusal(proxy: Proxy, headers: Mapping[str, str], reached: bool) -> ResyncError:
+    """The error for a proxy that wants to know who is asking (407)."""
+    offered = headers.get("Proxy-Authenticate", "").lower()
+    if proxy.user:
+        why = f"the proxy {proxy.place} refuses the user name or password given for it (407); check both in --proxy"
+    elif offered and "basic" not in offered:
+        why = (
+            f"the proxy {proxy.place} wants a kind of login that is not supported here (407); use a local proxy that"
+            " logs in, such as cntlm or px"
+        )
+    else:
+        why = (
+            f"the proxy {proxy.place} wants a user name and password (407); put them into the proxy's address:"
+            f" {proxy.scheme}://USER:PASSWORD@{proxy.place}"
+        )
+    return Unreachable(why) if reached else Misconfigured(why)
+
+
+async def diagnosed(
+    error: BaseException, ours: ResyncError, session: aiohttp.ClientSession, url: str, way: Way
+) -> ResyncError:
+    """The error of a first contact: `ours`, or the mistake in the address that a look at the port shows."""
+    if isinstance(ours, Untrusted | Misconfigured | BadSettings):
+        return ours
+    parts, tls = urlsplit(url), tls_error(error)
+    host = parts.netloc
+    refused = isinstance(error, aiohttp.ClientConnectorError) and isinstance(error.os_error, ConnectionRefusedError)
+    answered = not isinstance(error, aiohttp.ClientConnectorError | TimeoutError)
+    if parts.scheme == "http" and answered and await speaks(session, f"https://{host}", way):
+        return Misconfigured(f"{host} speaks TLS; did you mean https://{host}?")
+    broken = isinstance(error, OSError) and isinstance(getattr(error, "os_error", error), ConnectionResetError)
+    if parts.scheme == "https" and (tls or broken or isinstance(error, aiohttp.ServerDisconnectedError)):
+        if await speaks(session, f"http://{host}", way):
+            return Misconfigured(
+                f"{host} does not speak TLS; did you mean http://{host}? The password and the mail could then be read"
+                " on the way"
+            )
+        if tls:
+            return Misconfigured(handshake_advice(tls, host))
+    if isinstance(error, aiohttp.ClientResponseError) and error.message.startswith("Bad status line"):
+        return Misconfigured(f"{host} is not a web server; check the port (without one it is https://{parts.hostname})")
+    if refused and way.proxy is None:
+        for place in await _elsewhere(session, parts.hostname or "", url, way):
+            return Misconfigured(f"nothing answers at {host} (connection refused); did you mean {place}?")
+    return ours
+
+
+async def _elsewhere(session: aiohttp.ClientSession, name: str, url: str, way: Way) -> list[str]:
+    """Addresses of the same host where a web server answers, instead of a port where nothing does."""
+    try:
+        here = name == "localhost" or ip_address(name).is_loopback
+    except ValueError:
+        here = False
+    places = [] if here else [place.format(name) for place in USUAL_PLACES]
+    places = [place for place in places if not url.startswith(f"{place}/")]
+    found = await asyncio.gather(*(speaks(session, place, way) for place in places))
+    return [place for place, there in zip(places, found, strict=True) if there]
+
+
+async def speaks(session: aiohttp.ClientSession, origin: str, way: Way) -> bool:
+    """Whether a web server answers at this origin. It gets no secret, and need not be trusted for this question."""
+    limits = aiohttp.ClientTimeout(total=PROBE_SECONDS)
+    try:
+        async with session.head(
+            URL(f"{origin}/"),
+            ssl=False,
+            allow_redirects=False,
+            timeout=limits,
+            trace_request_ctx=SimpleNamespace(),
+            **through(way.proxy),
+        ):
+            return True
+    except aiohttp.ClientConnectorSSLError as error:
+        return "ALERT" in (getattr(error.os_error, "reason", None) or "")  # only what speaks TLS sends one
+    except foreign_errors(way.proxy):
+        return False
