@@ -84,6 +84,10 @@ Proxy = Annotated[
 BwLimit = Annotated[
     str | None, typer.Option("--bwlimit", metavar="RATE", help="At most so many bytes a second: 500k, 10M, 1.5MiB.")
 ]
+SameMailbox = Annotated[
+    bool,
+    typer.Option("--same-mailbox", help="The server or the account was renamed: use the cache for its new name."),
+]
 InFlight = Annotated[int | None, typer.Option("--max-in-flight", metavar="N", help="At most so many requests at once.")]
 
 
@@ -161,6 +165,7 @@ def rebuild(
     drop_first: Annotated[
         bool, typer.Option("--drop-first", help="Drop the old cache first, when there is no room for two.")
     ] = False,
+    same_mailbox: SameMailbox = False,
     attachments: Annotated[Whose | None, typer.Option(help="Whose attachments to fetch.")] = None,
     shared: Annotated[
         bool | None, typer.Option("--shared/--no-shared", help="Also what others share with you.")
@@ -189,6 +194,7 @@ def rebuild(
             "public": public,
             "fresh": fresh or None,
             "drop_first": drop_first or None,
+            "same_mailbox": same_mailbox or None,
             "folders": tuple(folder) if folder else None,
         }
     )
@@ -200,6 +206,7 @@ def rebuild(
 def verify(
     deep: Annotated[bool, typer.Option("--deep", help="Compare the contents too, not only ids and versions.")] = False,
     repair: Annotated[bool, typer.Option("--repair", help="Fetch again what differs.")] = False,
+    same_mailbox: SameMailbox = False,
     bwlimit: BwLimit = None,
     max_in_flight: InFlight = None,
     ca_file: CaFile = None,
@@ -213,6 +220,7 @@ def verify(
 ) -> None:
     """Compare the cache with the server, item by item."""
     given = _lasting(bwlimit, max_in_flight) | _way(ca_file, client_cert, fingerprint, proxy)
+    given |= {"same_mailbox": same_mailbox or None}
     _end(
         lambda place, listen: commands.verify(place, given, listen, deep=deep, repair=repair),
         profile,
@@ -261,14 +269,23 @@ def estimate(
 
 
 @app.command()
-def upgrade(json: Json = False, quiet: Quiet = False, log_file: LogFile = None, profile: Profile = None) -> None:
+def upgrade(
+    same_mailbox: SameMailbox = False,
+    json: Json = False,
+    quiet: Quiet = False,
+    log_file: LogFile = None,
+    profile: Profile = None,
+) -> None:
     """Bring the database up to date: nothing to do, upgraded, put off to the next start, or to be rebuilt."""
-    _end(commands.upgrade, profile, View(json, quiet, log_file), commands.sentences)
+    given = {"same_mailbox": same_mailbox or None}
+    view = View(json, quiet, log_file)
+    _end(lambda place, listen: commands.upgrade(place, given, listen), profile, view, commands.sentences)
 
 
 @app.command()
 def start(
     command: Annotated[list[str], typer.Argument(metavar="-- COMMAND...", help="The program, with its arguments.")],
+    same_mailbox: SameMailbox = False,
     json: Json = False,
     quiet: Quiet = False,
     log_file: LogFile = None,
@@ -276,7 +293,13 @@ def start(
 ) -> None:
     """Upgrade first, then run COMMAND; never before the database is ready. Ends with COMMAND's exit code."""
     view = View(json, quiet, log_file)
-    _end(lambda place, listen: commands.start(place, command, listen), profile, view, ends_with=commands.own_failure)
+    given = {"same_mailbox": same_mailbox or None}
+    _end(
+        lambda place, listen: commands.start(place, command, given, listen),
+        profile,
+        view,
+        ends_with=commands.own_failure,
+    )
 
 
 @app.command()

@@ -11,12 +11,13 @@ import errno
 import sys
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from kerio_resync import streams, words
-from kerio_resync.errors import BadSettings, Exit, OutputFull
-from kerio_resync.events import Event, Listener, Notice, RunFinished
+from kerio_resync.errors import BadCredentials, BadSettings, Exit, LocalTrouble, OtherAccount, OutputFull, explain
+from kerio_resync.events import Event, Listener, Notice, RunFinished, RunStarted
 from kerio_resync.process import complain, run
 
 if TYPE_CHECKING:
@@ -28,31 +29,87 @@ Summary = dict[str, Any]
 
 
 def rebuild(profile: Path, given: Mapping[str, Any], shown: Listener) -> Exit:
-    return watch_rebuild(_online(profile, given), shown)
+    settings = _online(profile, given)
+    try:
+        return watch_rebuild(settings, shown, given)
+    except OtherAccount as error:
+        if settings.folders or settings.same_mailbox or not _agrees(error, settings):
+            raise
+    return watch_rebuild(settings.model_copy(update={"replace_other": True}), shown, given)
+
+
+def _agrees(error: OtherAccount, settings: Settings) -> bool:
+    """Whether the person at the terminal wants another mailbox in this profile; False where there is none to ask."""
+    if any(each is None or not each.isatty() for each in (sys.stdin, sys.stderr)):
+        return False
+    complain(explain(error)[0])
+    question = f"Move its files aside and fetch the mailbox of {settings.user} into this profile? [y/N] "
+    return _answer(question).strip().casefold() in ("y", "yes")
 
 
 def verify(profile: Path, given: Mapping[str, Any], shown: Listener, *, deep: bool, repair: bool) -> Exit:
-    return watch_verify(_online(profile, given), shown, deep=deep, repair=repair)
+    return watch_verify(_online(profile, given), shown, given, deep=deep, repair=repair)
 
 
-def watch_rebuild(settings: Settings, shown: Listener) -> Exit:
+def _keeping(
+    settings: Settings, given: Mapping[str, Any] | None, work: Callable[[Settings, Listener], Coroutine[Any, Any, T]]
+) -> Callable[[Listener], Coroutine[Any, Any, T]]:
+    """`work`, with what was `given` written into the profile once the server has answered."""
+    from kerio_resync.settings import is_bound, remember
+
+    async def run_and_keep(listen: Listener) -> T:
+        bound, kept = is_bound(settings), given is None
+
+        def keep() -> None:
+            nonlocal kept
+            if not kept and given is not None:
+                kept = True
+                try:
+                    remember(settings, given, bound=bound)
+                except LocalTrouble as error:
+                    listen(Notice(explain(error)[0]))
+
+        def heard(event: Event) -> None:
+            if isinstance(event, RunStarted):
+                keep()
+            listen(event)
+
+        try:
+            result = await work(settings, heard)
+        except BadCredentials:
+            keep()  # it answered; a mistyped name is corrected by the next run
+            raise
+        keep()
+        return result
+
+    return run_and_keep
+
+
+def watch_rebuild(settings: Settings, shown: Listener, given: Mapping[str, Any] | None = None) -> Exit:
     import kerio_resync
 
     return watch(
         shown,
         settings,
-        lambda listen: kerio_resync.rebuild(settings, listen),
+        _keeping(settings, given, kerio_resync.rebuild),
         lambda report: (Exit.UNFINISHED if report.unfinished else Exit.DONE, report.as_json()),
     )
 
 
-def watch_verify(settings: Settings, shown: Listener, *, deep: bool = False, repair: bool = False) -> Exit:
+def watch_verify(
+    settings: Settings,
+    shown: Listener,
+    given: Mapping[str, Any] | None = None,
+    *,
+    deep: bool = False,
+    repair: bool = False,
+) -> Exit:
     import kerio_resync
 
     return watch(
         shown,
         settings,
-        lambda listen: kerio_resync.verify(settings, listen, deep=deep, repair=repair),
+        _keeping(settings, given, partial(kerio_resync.verify, deep=deep, repair=repair)),
         lambda verdict: (Exit.DONE if verdict.ok else Exit.UNVERIFIED, verdict.as_json()),
     )
 
@@ -104,18 +161,18 @@ async def digest_lines(settings: Settings) -> list[str]:
     return [line.rstrip("\n") async for line in kerio_resync.digest(settings)]
 
 
-def upgrade(profile: Path, shown: Listener) -> Exit:
-    return _upgrade(profile, shown).exit
+def upgrade(profile: Path, given: Mapping[str, Any], shown: Listener) -> Exit:
+    return _upgrade(profile, given, shown).exit
 
 
-def start(profile: Path, command: Sequence[str], shown: Listener) -> int:
+def start(profile: Path, command: Sequence[str], given: Mapping[str, Any], shown: Listener) -> int:
     """Ends with the program's own exit code; where it can take over this process, it does not end at all."""
     from kerio_resync.upgrade import gate
 
     steps: list[Step] = []
 
     def upgraded() -> Step:
-        steps.append(_upgrade(profile, shown))
+        steps.append(_upgrade(profile, given, shown))
         return steps[0]
 
     code = gate.start(profile, command, upgraded)
@@ -134,7 +191,7 @@ def own_failure(error: BaseException, code: Exit) -> int:
     return code if code is Exit.INTERRUPTED else gate.FAILED
 
 
-def _upgrade(profile: Path, shown: Listener) -> Step:
+def _upgrade(profile: Path, given: Mapping[str, Any], shown: Listener) -> Step:
     """The step that was taken; why the database is not ready, if it isn't, is said on standard error."""
     step = _up_to_date(profile)
     if step is not None:
@@ -148,7 +205,7 @@ def _upgrade(profile: Path, shown: Listener) -> Step:
     async def rebuild(settings: Settings, listen: Listener) -> Any:
         import kerio_resync
 
-        online = _online(profile, {})
+        online = _online(profile, given)
         try:
             return await kerio_resync.rebuild(online, listen)
         except Exception as error:
@@ -229,17 +286,44 @@ def watch(
 
 
 def _online(profile: Path, given: Mapping[str, Any]) -> Settings:
-    """Settings with everything that a run against a server needs; what the profile is to keep is written down."""
-    from kerio_resync.settings import load, remember, with_password
+    """Settings with everything that a run against a server needs."""
+    from kerio_resync.settings import load, make_profile, with_password
 
-    settings = load(profile, given)
+    settings = _named_by_cache(load(profile, given))
     for name, value in (("server", settings.server), ("user", settings.user)):
         if not value:
             option = "--server URL" if name == "server" else "--user NAME"
             raise BadSettings(f"no {name} is named: use `rebuild {option}`, or set it in {profile / 'profile.toml'}")
     settings = with_password(settings, _ask if sys.stdin is not None and sys.stdin.isatty() else None)
-    remember(settings, given)
+    make_profile(settings)
     return settings
+
+
+def _named_by_cache(settings: Settings) -> Settings:
+    """The same with the server and the user of the profile's cache, where nothing else names them."""
+    if settings.server and settings.user:
+        return settings
+    from kerio_resync.cache.file_identity import stored_owner
+    from kerio_resync.settings import Settings
+
+    held = stored_owner(settings.cache) or stored_owner(settings.next_cache)
+    if held is None:
+        return settings
+    named = {"server": settings.server or held.server, "user": settings.user or held.user}
+    try:
+        return Settings.model_validate(settings.model_dump() | named)
+    except ValueError:  # pydantic's
+        raise BadSettings(
+            f"the cache in {settings.profile} names no usable server: use `rebuild --server URL`"
+        ) from None
+
+
+def _answer(question: str) -> str:
+    print(question, end="", file=sys.stderr, flush=True)
+    try:
+        return input()
+    except EOFError:
+        return ""
 
 
 def _ask(prompt: str) -> str:

@@ -18,12 +18,14 @@ Place = Literal["own", "shared", "public"]
 
 
 class Identity(NamedTuple):
-    """Whose mailbox it is, where: what a half-built cache must agree with to be gone on with."""
+    """Whose mailbox it is, and where. A cache is used for the mailbox it was made for only (`identity`)."""
 
     server: str  # origin, such as https://mail.example.com
     account: str  # the server's id of the user
     user: str  # the name to log in with
     address: str  # the preferred mail address, for people
+    login: str = ""  # the login name that the server states: the primary address; '' if it states none
+    protocol: str = "kerio"  # what the server is spoken to in
 
 
 class Quota(NamedTuple):

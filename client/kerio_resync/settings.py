@@ -7,10 +7,12 @@ file or on the command line: it comes from KERIO_RESYNC_PASSWORD, the keyring, o
 
 from __future__ import annotations
 
+import codecs
 import os
 import re
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
@@ -22,7 +24,8 @@ from kerio_resync.filesystem import read_small, real_place, translate_os_error, 
 from kerio_resync.redaction import Redactor
 from kerio_resync.variables import PASSWORD_VARIABLE
 
-_ONE_RUN = frozenset({"profile", "password", "folders", "fresh", "drop_first"})  # never in the file
+# never in the file
+_ONE_RUN = frozenset({"profile", "password", "folders", "fresh", "drop_first", "same_mailbox", "replace_other"})
 _UNITS = {"": 1, "b": 1, "k": 2**10, "m": 2**20, "g": 2**30, "kb": 10**3, "mb": 10**6, "gb": 10**9}
 _UNITS |= {f"{unit}{end}": 2**power for unit, power in (("k", 10), ("m", 20), ("g", 30)) for end in ("i", "ib")}
 _HOST = re.compile(r"[\w.~-]+|[0-9a-fA-F:.]+(%[\w.~-]+)?")
@@ -50,6 +53,8 @@ class Settings(BaseModel):
     folders: tuple[str, ...] = ()  # rebuild only these; empty: all
     fresh: bool = False
     drop_first: bool = False
+    same_mailbox: bool = False  # the server or the account was renamed: the cache is theirs all the same
+    replace_other: bool = False  # move another mailbox's cache aside and begin anew
     bwlimit: float | None = Field(default=None, gt=0)
     max_in_flight: int = Field(default=64, ge=1, le=1024)
     patience: float = Field(default=600.0, ge=0)  # how long one call may go on being retried
@@ -171,25 +176,61 @@ def _file(settings: Settings, name: str, chosen: Mapping[str, Any]) -> Path:
     return path
 
 
-def remember(settings: Settings, given: Mapping[str, Any]) -> None:
-    """Makes the profile's folder and, if missing, its `profile.toml` with what was `given`; BadSettings if that fails.
-
-    While the profile has no cache yet, a server or user given anew replaces the one in the file: nothing is bound to
-    the old one, and whoever mistyped it must not have to find the file first.
-    """
-    path = settings.profile / "profile.toml"
-    try:
+def make_profile(settings: Settings) -> None:
+    """Makes the profile's folder; BadSettings if that fails, or it can't be written to."""
+    with _usable(settings.profile):
         settings.profile.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not os.access(settings.profile, os.W_OK | os.X_OK):
             raise BadSettings(f"the profile folder {settings.profile} can't be written to")
+
+
+def is_bound(settings: Settings) -> bool:
+    """Whether the profile has a cache, or an unfinished one."""
+    return settings.cache.exists() or settings.next_cache.exists()
+
+
+def remember(settings: Settings, given: Mapping[str, Any], *, bound: bool) -> None:
+    """Writes `profile.toml` with what was `given`, if there is none; BadSettings if that fails.
+
+    Called once the server has answered: settings of a run that never reached it are not kept. If the profile had no
+    cache when the run began (`bound`), what is given replaces what is in the file: nothing depends on that yet.
+    """
+    path = settings.profile / "profile.toml"
+    with _usable(settings.profile):
         if not path.exists():
             _write(path, _first_text(settings, given))
-        elif not settings.cache.exists() and not settings.next_cache.exists():
-            _correct(path, settings)
+        elif not bound:
+            wanted = {"server": settings.server, "user": settings.user}
+            _correct(path, wanted | {name: _kept(settings, given, name) for name in _said(given)})
+
+
+def rebind(settings: Settings) -> None:
+    """Writes the server and the user into `profile.toml`, where there is one."""
+    path = settings.profile / "profile.toml"
+    with _usable(settings.profile):
+        if path.exists():
+            _correct(path, {"server": settings.server, "user": settings.user})
+
+
+def vouches(settings: Settings) -> bool:
+    """Whether `profile.toml` names just this server and user."""
+    path = settings.profile / "profile.toml"
+    kept = _read(path)
+    try:
+        named = Settings(profile=settings.profile, server=kept.get("server", ""), user=kept.get("user", ""))
+    except ValidationError:
+        return False
+    return bool(named.server) and (named.server, named.user) == (settings.server, settings.user)
+
+
+@contextmanager
+def _usable(profile: Path) -> Iterator[None]:
+    try:
+        yield
     except FileExistsError as error:
-        raise BadSettings(f"{settings.profile} is not a folder; name another one with --profile") from error
+        raise BadSettings(f"{profile} is not a folder; name another one with --profile") from error
     except OSError as error:
-        raise translate_os_error(error, Path(os.fsdecode(error.filename or settings.profile))) from error
+        raise translate_os_error(error, Path(os.fsdecode(error.filename or profile))) from error
 
 
 def with_password(settings: Settings, ask: Callable[[str], str] | None) -> Settings:
@@ -221,13 +262,15 @@ def _from_keyring(settings: Settings) -> str | None:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        kept = tomllib.loads(read_small(path).decode("utf-8-sig"))  # some editors begin it with a BOM
+        kept = tomllib.loads(_text(path))
     except FileNotFoundError:
         return {}
     except OSError as error:
         raise translate_os_error(error, path) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise BadSettings(f"{path} is no TOML: {error}") from error
+    except UnicodeDecodeError as error:
+        raise BadSettings(f"{path} is not UTF-8; save it as UTF-8 in an editor") from error
+    except tomllib.TOMLDecodeError as error:
+        raise BadSettings(f"{path} is not valid TOML: {error}") from error
     if "password" in kept:
         raise BadSettings(
             f"{path} holds a password, which must not be in a file:"
@@ -237,6 +280,25 @@ def _read(path: Path) -> dict[str, Any]:
         if name not in Settings.model_fields or name in _ONE_RUN:
             raise BadSettings(f"{path}: there is no setting {name!r} here")
     return kept
+
+
+def _text(path: Path) -> str:
+    """What the file says, also if an editor wrote it with a byte order mark."""
+    data = read_small(path)
+    utf_16 = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    return data.decode("utf-16" if utf_16 else "utf-8-sig").replace("\r\n", "\n")
+
+
+def _said(given: Mapping[str, Any]) -> list[str]:
+    """The lasting settings that were given, but for a proxy's address that holds a password."""
+    said = [name for name, _, _ in _OPTIONS if given.get(name) is not None]
+    return [name for name in said if name != "proxy" or "@" not in given[name]]
+
+
+def _kept(settings: Settings, given: Mapping[str, Any], name: str) -> Any:
+    """What the file is to say for a setting: some as they were typed, a path as text."""
+    value = given[name] if name in ("bwlimit", "proxy", "fingerprint") else getattr(settings, name)
+    return str(value) if isinstance(value, Path) else value
 
 
 def _first_complaint(error: ValidationError, profile: Path, chosen: Mapping[str, Any]) -> str:
@@ -253,7 +315,7 @@ def _first_complaint(error: ValidationError, profile: Path, chosen: Mapping[str,
 def _first_text(settings: Settings, given: Mapping[str, Any]) -> str:
     import tomlkit
 
-    said = {name for name, value in given.items() if value is not None}
+    said = _said(given)
     document = tomlkit.document()
     document.add(
         tomlkit.comment("Settings of this kerio-resync profile. What the command line says wins for that run.")
@@ -266,9 +328,8 @@ def _first_text(settings: Settings, given: Mapping[str, Any]) -> str:
     for name, about, example in _OPTIONS:
         document.add(tomlkit.nl())
         document.add(tomlkit.comment(about))
-        if name in said and not (name == "proxy" and "@" in given[name]):  # that one holds a password
-            value = given[name] if name in ("bwlimit", "proxy", "fingerprint") else getattr(settings, name)
-            document.add(name, tomlkit.item(str(value) if isinstance(value, Path) else value))
+        if name in said:
+            document.add(name, tomlkit.item(_kept(settings, given, name)))
         else:
             document.add(tomlkit.comment(f"{name} = {tomlkit.item(example).as_string()}"))
     return tomlkit.dumps(document)
@@ -293,11 +354,10 @@ _OPTIONS: tuple[tuple[str, str, Any], ...] = (
 )
 
 
-def _correct(path: Path, settings: Settings) -> None:
+def _correct(path: Path, wanted: Mapping[str, Any]) -> None:
     import tomlkit
 
-    document = tomlkit.parse(path.read_text(encoding="utf-8-sig"))
-    wanted = {"server": settings.server, "user": settings.user}
+    document = tomlkit.parse(_text(path))
     if any(document.get(name) != value for name, value in wanted.items()):
         document.update(wanted)
         _write(path, tomlkit.dumps(document))

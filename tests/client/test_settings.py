@@ -11,7 +11,19 @@ from keyring.errors import KeyringLocked
 from pydantic import SecretStr, ValidationError
 
 from kerio_resync.errors import BadSettings, LocalTrouble
-from kerio_resync.settings import PASSWORD_VARIABLE, Settings, byte_rate, default_profile, load, remember, with_password
+from kerio_resync.settings import (
+    PASSWORD_VARIABLE,
+    Settings,
+    byte_rate,
+    default_profile,
+    is_bound,
+    load,
+    make_profile,
+    rebind,
+    remember,
+    vouches,
+    with_password,
+)
 
 GIVEN = {"server": "mail.example.com", "user": "jane"}
 
@@ -107,7 +119,7 @@ def test_a_profile_without_a_file_has_the_defaults(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("server = ", "is no TOML"),
+        ("server = ", "is not valid TOML"),
         ("serfer = 'x'", "no setting 'serfer'"),
         ("fresh = true", "no setting 'fresh'"),
         ("profile = '/x'", "no setting 'profile'"),
@@ -129,9 +141,30 @@ def test_a_bad_file_is_named_in_one_line(tmp_path: Path, text: str, says: str) -
 
 
 def test_a_file_that_is_no_text_is_named(tmp_path: Path) -> None:
-    (tmp_path / "profile.toml").write_bytes(b"\xff\xfe")
-    with pytest.raises(BadSettings, match="is no TOML"):
+    (tmp_path / "profile.toml").write_bytes(b"server = \xff")
+    with pytest.raises(BadSettings, match="is not UTF-8"):
         load(tmp_path, {})
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_load_reads_a_file_with_a_byte_order_mark(tmp_path: Path, encoding: str) -> None:
+    file = tmp_path / "profile.toml"
+    file.write_bytes("# Zoë\r\nserver = 'https://a'\r\nuser = 'zoë'\r\n".encode(encoding))
+    assert load(tmp_path, {}).user == "zoë"
+    rebind(load(tmp_path, {"server": "https://b"}))
+    assert (load(tmp_path, {}).server, "# Zoë" in file.read_text(encoding="utf-8")) == ("https://b", True)
+
+
+def test_vouches_for_the_server_and_user_that_the_file_names(tmp_path: Path) -> None:
+    asked = load(tmp_path, GIVEN)
+    assert not vouches(asked)
+    rebind(asked)  # there is no file, and none is made
+    assert not (tmp_path / "profile.toml").exists()
+    remember(asked, GIVEN, bound=False)
+    assert vouches(asked)
+    assert not vouches(asked.model_copy(update={"user": "eve"}))
+    (tmp_path / "profile.toml").write_text("server = 'ftp://x'\n")
+    assert not vouches(asked)
 
 
 def test_a_bad_option_is_named_as_it_is_spelled(tmp_path: Path) -> None:
@@ -156,7 +189,8 @@ def test_first_use_writes_the_file_for_its_owner_only_and_it_reads_back(tmp_path
     profile = tmp_path / "new" / "profile"
     given = {**GIVEN, "bwlimit": "10M", "attachments": "inbox", "shared": True, "fresh": True, "folders": ("A",)}
     settings = load(profile, given).model_copy(update={"password": SecretStr("hunter2")})
-    remember(settings, given)
+    make_profile(settings)
+    remember(settings, given, bound=False)
     file = profile / "profile.toml"
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert stat.S_IMODE(profile.stat().st_mode) == 0o700
@@ -170,7 +204,7 @@ def test_first_use_writes_the_file_for_its_owner_only_and_it_reads_back(tmp_path
 
 
 def test_every_option_in_the_file_is_a_setting_with_its_default(tmp_path: Path) -> None:
-    remember(load(tmp_path, GIVEN), GIVEN)
+    remember(load(tmp_path, GIVEN), GIVEN, bound=False)
     file = tmp_path / "profile.toml"
     switched_on = "\n".join(
         line.removeprefix("# ") if line.startswith("# ") and " = " in line else line
@@ -185,20 +219,25 @@ def test_every_option_in_the_file_is_a_setting_with_its_default(tmp_path: Path) 
 
 
 def test_a_second_run_leaves_the_file_alone_once_there_is_a_cache(tmp_path: Path) -> None:
-    remember(load(tmp_path, GIVEN), GIVEN)
-    (tmp_path / "cache.db").touch()
+    remember(load(tmp_path, GIVEN), GIVEN, bound=False)
     before = (tmp_path / "profile.toml").read_text()
     other = {"server": "other.example.com", "user": "joe", "max_in_flight": 3}
-    remember(load(tmp_path, other), other)
+    for name in ("cache.db", "cache.db.next"):
+        assert not is_bound(load(tmp_path, {}))
+        (tmp_path / name).touch()
+        assert is_bound(load(tmp_path, {}))
+        (tmp_path / name).unlink()
+    remember(load(tmp_path, other), other, bound=True)
     assert (tmp_path / "profile.toml").read_text() == before
 
 
 def test_without_a_cache_a_mistyped_server_is_corrected_and_comments_stay(tmp_path: Path) -> None:
-    remember(load(tmp_path, GIVEN), GIVEN)
+    remember(load(tmp_path, GIVEN), GIVEN, bound=False)
     file = tmp_path / "profile.toml"
     file.write_text(file.read_text() + "# mine\npatience = 5.0\n")
-    other = {"server": "other.example.com"}
-    remember(load(tmp_path, other), other)
+    other = {"server": "other.example.com", "max_in_flight": 3, "ca_file": file}
+    remember(load(tmp_path, other), other, bound=False)
+    assert (load(tmp_path, {}).max_in_flight, load(tmp_path, {}).ca_file) == (3, file)
     assert 'server = "https://other.example.com"' in file.read_text()
     assert "# mine" in file.read_text()
     assert load(tmp_path, {}).patience == 5
@@ -209,21 +248,21 @@ def test_without_a_cache_a_mistyped_server_is_corrected_and_comments_stay(tmp_pa
 def test_a_profile_that_can_not_be_a_folder_is_refused(tmp_path: Path, where: str) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(LocalTrouble, match="not a folder"):
-        remember(load(tmp_path / where, GIVEN), GIVEN)
+        make_profile(load(tmp_path / where, GIVEN))
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write everywhere")
 def test_a_folder_without_write_permission_is_refused(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
     with pytest.raises(BadSettings, match="can't be written"):
-        remember(load(tmp_path, GIVEN), GIVEN)
+        make_profile(load(tmp_path, GIVEN))
     tmp_path.chmod(0o700)
 
 
 def test_a_folder_that_the_system_calls_unwritable_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "access", lambda *_: False)
     with pytest.raises(BadSettings, match="can't be written"):
-        remember(load(tmp_path, GIVEN), GIVEN)
+        make_profile(load(tmp_path, GIVEN))
 
 
 class Ring(KeyringBackend):

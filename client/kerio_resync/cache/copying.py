@@ -32,6 +32,7 @@ from kerio_resync.cache.schema import FORMAT, PAGE_SIZE, check_header, identity_
 from kerio_resync.cache.store import FIRST_BYTES
 from kerio_resync.cache.trouble import available
 from kerio_resync.errors import CacheDamaged, ResyncError
+from kerio_resync.identity import same_mailbox
 from kerio_resync.model import Identity
 
 T = TypeVar("T")
@@ -52,15 +53,17 @@ class Copied:
     as_checked: bool = True
 
 
-async def copy_proven(old: Path, path: Path, identity: Identity) -> Copied | None:
+async def copy_proven(old: Path, path: Path, identity: Identity, owner: Identity | None = None) -> Copied | None:
     """Makes `path`, which must not exist, of `old`. None: it can't be, and nothing is there.
+
+    `owner`: whose `old` has to be, exactly as it says (by default the mailbox of `identity`).
 
     Errors of the disk are None as well: who goes on without the copy meets them again, and says so."""
     new = path.with_name(path.name + ".new")
     found: Copied | None = None
     try:
         if old.is_file() and available(path) >= old.stat().st_size + SPARE + FIRST_BYTES:
-            found = await _make(old, new, identity)
+            found = await _make(old, new, identity, owner)
         if found is not None:
             sync_file(new)
             clear(path)
@@ -74,12 +77,12 @@ async def copy_proven(old: Path, path: Path, identity: Identity) -> Copied | Non
     return found
 
 
-async def _make(old: Path, new: Path, identity: Identity) -> Copied | None:
+async def _make(old: Path, new: Path, identity: Identity, owner: Identity | None) -> Copied | None:
     """None if no item is left in it. CacheDamaged if the old file is none of ours."""
     with old.open("rb") as source:  # until the line is closed: closing it drops the locks that the line has
         line = await Line.open(old, readonly=True)
         try:
-            await line.run(partial(_copy, source=source, new=new, identity=identity))
+            await line.run(partial(_copy, source=source, new=new, identity=identity, owner=owner))
             findings = await _examine(new)
             damaged = findings is None
             if damaged:
@@ -93,10 +96,11 @@ async def _make(old: Path, new: Path, identity: Identity) -> Copied | None:
     return Copied(kept, damaged, not (findings.items or findings.contents)) if kept else None
 
 
-def _copy(db: sqlite3.Connection, source: BinaryIO, new: Path, identity: Identity) -> None:
+def _copy(db: sqlite3.Connection, source: BinaryIO, new: Path, identity: Identity, owner: Identity | None) -> None:
     """A copy as the old file is at one instant, which lasts until `db` is closed."""
     db.execute("BEGIN")  # from the first question on, nobody else writes to the file
-    if check_header(db).account != identity.account or _shape(db) != _shape_now(identity):
+    held = check_header(db)
+    if not (held == owner if owner else same_mailbox(held, identity)) or _shape(db) != _shape_now(identity):
         raise CacheDamaged("it is another account's, or of another shape")
     with _draft(new) as target:
         if db.execute("PRAGMA journal_mode").fetchone() != ("wal",):

@@ -125,6 +125,18 @@ def keep_aside(path: Path) -> Path:
     return target
 
 
+def set_aside(path: Path, word: str) -> Path:
+    """Gives a file and its sidecars a free name `….<word>-N`; the new path."""
+    number = 1
+    while exists(target := path.with_name(f"{path.name}.{word}-{number}")):
+        number += 1
+    with_it = sidecars(path)
+    path.rename(target)
+    for each in with_it:
+        each.rename(target.with_name(target.name + each.name.removeprefix(path.name)))
+    return target
+
+
 def _open_files(process: Path) -> Iterator[os.stat_result]:
     with suppress(OSError):  # it ended meanwhile, or is another user's, who can't have a file of mode 0600 open
         for handle in (process / "fd").iterdir():

@@ -17,6 +17,7 @@ from typing import Final
 from kerio_resync.cache import checking, items, outbox
 from kerio_resync.cache.checking import STATES
 from kerio_resync.cache.facts import AddChange, LocalFile, MarkChange, PutLocal
+from kerio_resync.cache.file_identity import read_owner
 from kerio_resync.cache.files import exists, keep_aside
 from kerio_resync.cache.legacy.schema import is_old
 from kerio_resync.cache.line import Line
@@ -26,7 +27,7 @@ from kerio_resync.cache.schema import check_header
 from kerio_resync.cache.store import Store
 from kerio_resync.cache.sums import item_sum
 from kerio_resync.errors import BadSettings, CacheDamaged
-from kerio_resync.model import Item
+from kerio_resync.model import Identity, Item
 
 BROKEN: Final = (sqlite3.DatabaseError, ValueError, TypeError, OverflowError)
 HIGHEST: Final = 1_000_000  # a row number above it is itself a sign of damage
@@ -85,9 +86,10 @@ class Tally:
         return Rescued(self.changes, self.known, self.items, self.unreadable, self.uncounted, None, tuple(self.reasons))
 
 
-async def rescue(path: Path, store: Store) -> Rescued:
+async def rescue(path: Path, store: Store, owner: Identity | None = None) -> Rescued:
     """Carries the pending changes and local items of the cache at `path` into `store`, durably.
 
+    `owner`: whose the file has to be, exactly as it says; None: the caller has seen to that.
     Damage is counted, never raised; CacheInUse, and errors of the new file, are. No file: nothing is rescued."""
     if not exists(path):
         return Rescued()
@@ -96,19 +98,23 @@ async def rescue(path: Path, store: Store) -> Rescued:
     except (CacheDamaged, BadSettings) as error:
         return Rescued(uncounted=True, aside=keep_aside(path), reasons=(str(error),))
     try:
-        found = await carry_over(line, store)
+        found = await carry_over(line, store, owner)
     finally:
         await line.close()
     return replace(found, aside=keep_aside(path)) if found.unreadable or found.uncounted else found
 
 
-async def carry_over(line: Line, store: Store) -> Rescued:
+async def carry_over(line: Line, store: Store, owner: Identity | None = None) -> Rescued:
     """The same from a file that is open already."""
     tally = Tally()
     try:
-        if await line.run(is_old):
+        old = await line.run(is_old)
+        if not old:
+            await line.run(check_header)
+        if owner is not None and (held := await line.run(read_owner)) != owner:
+            raise CacheDamaged("it was replaced during the run" if held else "it does not say whose it is")
+        if old:
             return await _carry_from_old_format(line, store, tally)
-        await line.run(check_header)
     except (CacheDamaged, *BROKEN) as error:
         tally.lost(error)
         return tally.rescued()

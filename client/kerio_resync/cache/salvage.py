@@ -22,8 +22,8 @@ from kerio_resync.cache.line import Line
 from kerio_resync.cache.reading import Wanted
 from kerio_resync.cache.schema import check_header
 from kerio_resync.cache.sums import crc32, item_sum
-from kerio_resync.errors import ResyncError
-from kerio_resync.model import Attachment, Item
+from kerio_resync.errors import CacheDamaged, ResyncError
+from kerio_resync.model import Attachment, Identity, Item
 
 BROKEN = (sqlite3.Error, ValueError, TypeError, OverflowError)
 Found = tuple[int, Item, bytes]
@@ -45,19 +45,21 @@ class Remains:
 
 
 class Old:
-    """An old cache to take from. `unreadable` counts items that are there and can't be read or don't hold."""
+    """An old cache to take from: `owner`'s, exactly as it says (None: whoever's it is). `unreadable` counts items that
+    are there and can't be read or don't hold."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, owner: Identity | None = None) -> None:
         self.path = path
+        self._owner = owner
         self.unreadable = 0
         self._line: Line | None = None
         self._useless = False
         self._opening = asyncio.Lock()
 
     @classmethod
-    def open(cls, path: Path) -> Self | None:
+    def open(cls, path: Path, owner: Identity | None = None) -> Self | None:
         """None if there is no file. Whether it is of any use shows when it is read."""
-        return cls(path) if path.is_file() else None
+        return cls(path, owner) if path.is_file() else None
 
     async def close(self) -> None:
         """Lets go of the file; afterwards it gives nothing more."""
@@ -99,7 +101,9 @@ class Old:
                 self._useless = True
                 try:
                     self._line = await Line.open(self.path, readonly=True)
-                    await self._line.run(check_header)
+                    held = await self._line.run(check_header)
+                    if self._owner not in (None, held):
+                        raise CacheDamaged("it was replaced during the run")
                     self._useless = False
                 except (ResyncError, *BROKEN):
                     if self._line is not None:

@@ -17,10 +17,11 @@ alone begin with `local:`. What SQLite older than 3.37 can't do (STRICT) is refu
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Final
 
-from kerio_resync.errors import BadSettings, CacheDamaged
+from kerio_resync.errors import BadSettings, CacheDamaged, OtherFormat
 from kerio_resync.model import Identity
 
 FORMAT: Final = "7.2.0"
@@ -274,27 +275,41 @@ def lay_out(db: sqlite3.Connection, identity: Identity) -> None:
 
 
 def check_header(db: sqlite3.Connection) -> Identity:
-    """Whose cache an open file is. CacheDamaged if it is none, or one of another format."""
+    """Whose cache an open file is. OtherFormat if it is one of another format; CacheDamaged if it is none."""
     mark = db.execute("PRAGMA application_id").fetchone()[0]
     version = db.execute("PRAGMA user_version").fetchone()[0]
-    if mark != APPLICATION_ID:
-        raise CacheDamaged("the file is no cache of this program")
+    if mark != APPLICATION_ID or version != USER_VERSION:
+        raise other_format(mark, version)
     found = dict(db.execute("SELECT key, value FROM meta"))
-    if version != USER_VERSION or found.get("format") != FORMAT:
-        raise CacheDamaged(f"its format is {found.get('format', '?')} ({version}), this program's is {FORMAT}")
+    if found.get("format") != FORMAT:
+        raise CacheDamaged(f"it is marked as format {FORMAT}, but says that it is {found.get('format', 'of none')}")
+    return identity_from(found)
+
+
+def other_format(mark: int, version: int) -> CacheDamaged:
+    """What a file with these marks is, if not of this format."""
+    if mark not in (0, APPLICATION_ID):
+        return OtherFormat("it is a database of another program")
+    if not version:
+        return CacheDamaged("the file is no cache of this program")
+    spoken = f"{version // 10000}.{version // 100 % 100}.{version % 100}"
+    age = "newer" if version > USER_VERSION else "older"
+    return OtherFormat(f"it is of the {age} format {spoken}, and this version reads {FORMAT}")
+
+
+def identity_from(found: Mapping[str, str]) -> Identity:
+    """What `identity_rows` wrote. Older caches have neither login name nor protocol. CacheDamaged."""
     try:
-        return Identity(**{name: found[name] for name in ("server", "account", "user", "address")})
+        needed = {name: found[name] for name in ("server", "account", "user", "address")}
     except KeyError as missing:
         raise CacheDamaged(f"it does not say its {missing.args[0]}") from missing
+    if not needed["server"] or not needed["account"]:
+        raise CacheDamaged("it does not say its server and account")
+    return Identity(**needed, login=found.get("login", ""), protocol=found.get("protocol", "kerio"))
 
 
 def identity_rows(identity: Identity) -> dict[str, str]:
-    return {
-        "server": identity.server,
-        "account": identity.account,
-        "user": identity.user,
-        "address": identity.address,
-    }
+    return identity._asdict()
 
 
 def _statements(script: str) -> list[str]:

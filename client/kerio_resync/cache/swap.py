@@ -21,6 +21,7 @@ from kerio_resync.cache.rescue import carry_over
 from kerio_resync.cache.store import Store
 from kerio_resync.cache.trouble import translated
 from kerio_resync.errors import CacheDamaged, CacheInUse
+from kerio_resync.model import Identity
 
 
 async def seal(path: Path) -> None:
@@ -48,9 +49,9 @@ async def swap(new: Store | Path, current: Path) -> None:
 
 
 @asynccontextmanager
-async def swapped(new: Store | Path, current: Path) -> AsyncIterator[None]:
-    """As `swap`; inside, the new file can be used already, while the kernel lets go of what the old one held: 0.3 s a
-    gigabyte. That is over when the context is left."""
+async def swapped(new: Store | Path, current: Path, owner: Identity | None = None) -> AsyncIterator[None]:
+    """As `swap`, from a `current` that is `owner`'s if that is given; inside, the new file can be used already, while
+    the kernel lets go of what the old one held: 0.3 s a gigabyte. That is over when the context is left."""
     store, path = (new, new.path) if isinstance(new, Store) else (None, new)
     if store is not None:
         await store.release()
@@ -58,7 +59,7 @@ async def swapped(new: Store | Path, current: Path) -> AsyncIterator[None]:
     try:
         if store is not None:
             if old is not None:
-                await carry_over(old, store)
+                await carry_over(old, store, owner)
             await store.close()
         await seal(path)
         with translated(current):

@@ -15,10 +15,11 @@ from kerio_resync.cache.legacy import schema as legacy
 from kerio_resync.cache.lock import ProfileLock
 from kerio_resync.cache.look import rows
 from kerio_resync.cache.store import Store
-from kerio_resync.errors import BadSettings, CacheDamaged
+from kerio_resync.errors import BadSettings, CacheDamaged, NoCache
 from kerio_resync.events import Listener, PhaseChanged, RunStarted, nobody
 from kerio_resync.filesystem import available
 from kerio_resync.model import Kind
+from kerio_resync.resync.ownership import claim_live, require
 from kerio_resync.resync.progress import Meter
 from kerio_resync.resync.rebuild import prepare, single_error
 from kerio_resync.resync.run import Run
@@ -116,7 +117,7 @@ def _family(path: Path) -> set[str]:
 
 
 async def digest(settings: Settings) -> AsyncIterator[str]:
-    """The digest's lines, `kind id watermark sha256`, sorted; no network. BadSettings if there is no cache yet."""
+    """The digest's lines, `kind id watermark sha256`, sorted; no network. NoCache if there is none yet."""
     store = await _cache(settings)
     try:
         async for kind, each, watermark, sha256 in item_digests(store):
@@ -128,13 +129,18 @@ async def digest(settings: Settings) -> AsyncIterator[str]:
 async def _cache(settings: Settings, *, readonly: bool = True) -> Store:
     require_places(settings.profile)
     if not settings.cache.exists():
-        raise BadSettings(f"there is no cache at {settings.cache}; run `kerio-resync rebuild` first")
+        raise NoCache(f"there is no cache at {settings.cache}; {_next_step(settings)}")
     try:
         return await Store.open(settings.cache, readonly=readonly)
     except CacheDamaged as error:
         if _is_old(settings.cache):
             raise BadSettings(f"{settings.cache}: {_AGED}") from error
         raise
+
+
+def _next_step(settings: Settings) -> str:
+    again = "run `kerio-resync rebuild`"
+    return f"a rebuild was begun and is not finished: {again} to resume it" if settings.next_cache.exists() else again
 
 
 def _is_old(path: Path) -> bool:
@@ -159,10 +165,13 @@ async def verify(
     mailbox = mailbox or KerioMailbox(settings, listen)
     try:
         with ProfileLock(settings.profile):
+            await (await _cache(settings)).close()  # whether there is one that can be read, before a server is asked
+            listen(PhaseChanged("session"))
+            identity = await mailbox.open()
+            await claim_live(settings, identity)
             store = await _cache(settings, readonly=False)
             try:
-                listen(PhaseChanged("session"))
-                identity = await mailbox.open()
+                require(settings, store.identity, identity)
                 listen(RunStarted(str(settings.profile), identity.server, identity.user))
                 run = Run(settings, listen, mailbox, store, Meter(listen, time.monotonic, mailbox), time.monotonic)
                 return await verdict_of(run, deep=deep, repair=repair)

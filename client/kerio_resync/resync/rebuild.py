@@ -45,6 +45,7 @@ from kerio_resync.resync.details import fetch_details
 from kerio_resync.resync.folders import list_into, mirrored, refresh_folders
 from kerio_resync.resync.listing import Position
 from kerio_resync.resync.opening import Opened, give_up_next, open_live, open_next, take_over_changes
+from kerio_resync.resync.ownership import require
 from kerio_resync.resync.part import rebuild_part
 from kerio_resync.resync.progress import Meter
 from kerio_resync.resync.replay import TO_REPLAY, Replayed, bring_in, replay
@@ -90,12 +91,12 @@ async def rebuild(
             async with _opened(settings, identity, listen, mailbox) as opened:
                 listen(RunStarted(str(settings.profile), identity.server, identity.user, opened.resumed))
                 run = Run(settings, listen, mailbox, opened.store, Meter(listen, clock, mailbox), clock)
-                run.ahead = opened.ahead
+                run.ahead, run.owner = opened.ahead, opened.owner
                 if settings.folders:
                     await rebuild_part(run)
                 else:
                     await _build(run)
-                report = await _finish(run, started, opened.resumed)
+                report = await _finish(run, identity, started, opened.resumed)
                 return replace(report, skipped=(*report.skipped, *unstored))
     except BaseExceptionGroup as group:
         raise single_error(group) from None
@@ -143,7 +144,8 @@ def prepare(settings: Settings) -> None:
 @asynccontextmanager
 async def _opened(settings: Settings, identity: Identity, listen: Listener, mailbox: Mailbox) -> AsyncIterator[Opened]:
     """The file to write to, closed at the end."""
-    opened = await (open_live(settings) if settings.folders else open_next(settings, identity, listen, mailbox))
+    opening = open_live(settings, identity) if settings.folders else open_next(settings, identity, listen, mailbox)
+    opened = await opening
     try:
         yield opened
     except BaseException as error:
@@ -174,7 +176,7 @@ async def _build(run: Run) -> None:
     if run.copied:
         await run.store.omit_contents([each for each in run.folders if run.omits_attachments(each)])
     if not settings.fresh and not settings.drop_first:
-        run.remains = Old.open(settings.cache)
+        run.remains = Old.open(settings.cache, run.owner)
         run.old = None if run.copied else run.remains
     try:
         listen(PhaseChanged("fetch"))
@@ -235,7 +237,7 @@ async def _fetch(run: Run, todo: list[str]) -> None:
     run.meter.tell(now=True)
 
 
-async def _finish(run: Run, started: float, resumed: bool) -> Report:
+async def _finish(run: Run, identity: Identity, started: float, resumed: bool) -> Report:
     run.meter.tell(now=True)
     # What this run wrote was summed on its way in; what an earlier one left has been through a kill or a power cut.
     await must_hold(run, contents=resumed)
@@ -245,8 +247,9 @@ async def _finish(run: Run, started: float, resumed: bool) -> Report:
     async with AsyncExitStack() as stack:
         if not run.settings.folders:
             run.listen(PhaseChanged("swap"))
-            await stack.enter_async_context(swapped(run.store, run.settings.cache))
+            await stack.enter_async_context(swapped(run.store, run.settings.cache, run.owner))
         live = await stack.enter_async_context(_in_use(run))
+        require(run.settings, live.store.identity, identity)
         found = await _send_changes(live) if await live.store.outbox(TO_REPLAY) else Replayed()
         held = await live.store.totals()
     return Report(

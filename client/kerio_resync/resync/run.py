@@ -10,7 +10,7 @@ from kerio_resync.cache.reading import Cursor, Wanted, WantedAttachment
 from kerio_resync.cache.salvage import Old
 from kerio_resync.cache.store import Store
 from kerio_resync.events import Listener, Notice, Skipped
-from kerio_resync.model import Folder
+from kerio_resync.model import Folder, Identity
 from kerio_resync.resync.ahead import Ahead
 from kerio_resync.resync.batch import BatchSize
 from kerio_resync.resync.feed import Feed
@@ -35,6 +35,7 @@ class Run:
     only_flags: frozenset[str] = frozenset()  # of these nothing but flags changed: what is here of their contents holds
     remains: Old | None = None  # the same cache, also where all its items came along: contents' pieces may be left
     copied: bool = False  # the new cache began as a copy of the old one, and was not yet held against the lists
+    owner: Identity | None = None  # whose the old cache says it is
     ahead: Ahead = field(default_factory=Ahead)  # lists that were asked for before there was anything to compare
     held: int = 0  # items that were here when it began
     salvaged: int = 0

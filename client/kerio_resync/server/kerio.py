@@ -155,9 +155,9 @@ class KerioMailbox:
             await self._login(min(self._settings.patience, SECOND_PATIENCE))
         method = "Session.whoAmI"
         answer = await self._caller.call(method, check=partial(_has, "userDetails"))
-        account, address = wire.account_of(wire.member(method, answer.result, "userDetails"))
+        account, address, login = wire.account_of(wire.member(method, answer.result, "userDetails"))
         settings = self._settings
-        return Identity(settings.server, account or settings.user, settings.user, address or settings.user)
+        return Identity(settings.server, account or settings.user, settings.user, address or settings.user, login)
 
     async def close(self) -> None:
         try:

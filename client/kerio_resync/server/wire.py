@@ -219,11 +219,12 @@ def outcomes(method: str, result: Mapping[str, Any], count: int, *, told: bool) 
 # Session
 
 
-def account_of(details: Mapping[str, Any]) -> tuple[str, str]:
-    """The (account id, address) of a UserInfo."""
+def account_of(details: Mapping[str, Any]) -> tuple[str, str, str]:
+    """The (account id, address, login name) of a UserInfo."""
     emails = details.get("emails")
     first = text_of(emails[0]) if isinstance(emails, list) and emails else ""
-    return text_of(details.get("id")), text_of(details.get("preferredAddress")) or first
+    address = text_of(details.get("preferredAddress")) or first
+    return text_of(details.get("id")), address, text_of(details.get("loginName"))
 
 
 def quota_of(info: Mapping[str, Any]) -> Quota:

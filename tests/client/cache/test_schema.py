@@ -25,9 +25,10 @@ def test_the_header_says_whose_it_is(laid_out: sqlite3.Connection) -> None:
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ("PRAGMA application_id = 7", "no cache of this program"),
-        ("PRAGMA user_version = 70300", "its format is 7.2.0 (70300), this program's is 7.2.0"),
-        ("UPDATE meta SET value = '9.9' WHERE key = 'format'", "its format is 9.9"),
+        ("PRAGMA application_id = 7", "a database of another program"),
+        ("PRAGMA user_version = 70300", "of the newer format 7.3.0, and this version reads 7.2.0"),
+        ("PRAGMA user_version = 70100", "of the older format 7.1.0"),
+        ("UPDATE meta SET value = '9.9' WHERE key = 'format'", "says that it is 9.9"),
         ("DELETE FROM meta WHERE key = 'account'", "does not say its account"),
     ],
 )

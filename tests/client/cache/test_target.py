@@ -108,7 +108,7 @@ def test_one_that_does_not_say_how_far_it_is(tmp_path: Path, said: str) -> None:
 def test_one_of_another_format_is_not_gone_on_with(tmp_path: Path) -> None:
     half_made(tmp_path / "new.db")
     change(tmp_path / "new.db", "PRAGMA user_version = 99")
-    with pytest.raises(CacheDamaged, match="its format is"):
+    with pytest.raises(CacheDamaged, match="of the older format"):
         Target.open(tmp_path / "new.db", IDENTITY, "old.db")
 
 

@@ -76,9 +76,9 @@ def open_tables() -> Iterator[Tables]:
         yield found
 
 
-async def filled(path: Path, *facts: Fact) -> Store:
+async def filled(path: Path, *facts: Fact, identity: Identity = IDENTITY) -> Store:
     """A new cache with the folders and these facts, durable."""
-    made = await Store.create(path, IDENTITY)
+    made = await Store.create(path, identity)
     for each in (FOLDERS, *facts):
         await made.put(each)
     await made.flush()

@@ -16,7 +16,7 @@ from kerio_resync.cache.facts import LocalFile, PutLocal
 from kerio_resync.cache.legacy.writing import Writer
 from kerio_resync.cache.outbox import Outbox
 from kerio_resync.cache.store import Store
-from kerio_resync.errors import BadSettings, CacheDamaged, Unreachable
+from kerio_resync.errors import BadSettings, CacheDamaged, NoCache, Unreachable
 from kerio_resync.resync.inspect import digest, status, verify
 from kerio_resync.settings import Settings
 from tests.client.cache.world import FOLDERS, IDENTITY, attachment, filled, items, mail
@@ -33,7 +33,7 @@ async def test_nothing_there(tmp_path: Path) -> None:
     assert (found.cache.state, found.building.state, found.outbox, found.holder) == ("absent", "absent", (), "")
     with pytest.raises(BadSettings, match="no profile folder"):
         await status(settings(tmp_path / "none"))
-    with pytest.raises(BadSettings, match="no cache"):
+    with pytest.raises(NoCache, match="no cache"):
         [line async for line in digest(settings(tmp_path))]
 
 
@@ -130,7 +130,7 @@ async def test_the_digest(tmp_path: Path) -> None:
 
 
 async def test_a_verification_that_can_not_be_made(tmp_path: Path) -> None:
-    with pytest.raises(BadSettings, match="no cache"):
+    with pytest.raises(NoCache, match="no cache"):
         await verify(settings(tmp_path), mailbox=Mailbox())  # type: ignore[arg-type]
     await (await filled(tmp_path / "cache.db")).close()
     for error in (Unreachable("down"), CacheDamaged("page 1")):

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from kerio_resync.cache.facts import AddChange, LocalChange, SetMeta
+from kerio_resync.cache.facts import AddChange, Apply, LocalChange, SetMeta
+from kerio_resync.cache.legacy.writing import Writer
 from kerio_resync.cache.schema import PAGE_SIZE
 from kerio_resync.cache.store import Store
-from kerio_resync.errors import BadSettings, CacheInUse, Unreachable
+from kerio_resync.errors import CacheInUse, NoCache, OtherAccount, Unreachable
 from kerio_resync.events import Event, Notice
 from kerio_resync.resync.opening import give_up_next, open_live, open_next, take_over_changes
 from kerio_resync.resync.part import UNDER_WAY
@@ -18,7 +21,7 @@ from kerio_resync.settings import Settings
 from tests.client.cache.world import IDENTITY, filled, items, mail, names, rows
 from tests.client.resync.double import Mailbox, running
 
-OTHER = IDENTITY._replace(account="user-2", user="eve")
+OTHER = IDENTITY._replace(account="user-2", user="eve", address="eve@example.com")
 
 
 def settings(folder: Path, **more: object) -> Settings:
@@ -63,12 +66,44 @@ async def test_of_a_damaged_cache_it_begins_with_what_stands(tmp_path: Path) -> 
     assert await opened(tmp_path) == (False, 2, [said])
 
 
-async def test_one_that_is_another_accounts_is_set_aside(tmp_path: Path) -> None:
-    await (await Store.create(tmp_path / "cache.db.next", OTHER)).close()
-    resumed, _, said = await opened(tmp_path)
-    assert not resumed
-    assert said == ["The half-built cache is that of eve; it was set aside as cache.db.next.aside-1."]
-    assert names(tmp_path) == ["cache.db.next", "cache.db.next.aside-1"]
+@pytest.mark.parametrize("name", ["cache.db", "cache.db.next"])
+async def test_open_next_refuses_another_accounts_file_and_changes_nothing(tmp_path: Path, name: str) -> None:
+    await (await filled(tmp_path / name, items("a"), change("hers"), identity=OTHER)).close()
+    before = (tmp_path / name).read_bytes()
+    with pytest.raises(OtherAccount, match=r"belongs to eve@example\.com at https.*, not to jan"):
+        await opened(tmp_path)
+    assert names(tmp_path) == [name]
+    assert (tmp_path / name).read_bytes() == before
+
+
+@pytest.mark.parametrize("name", ["cache.db", "cache.db.next"])
+async def test_open_next_moves_another_accounts_file_aside_if_asked_to(tmp_path: Path, name: str) -> None:
+    await (await filled(tmp_path / name, items("a"), change("hers"), identity=OTHER)).close()
+    resumed, mails, said = await opened(tmp_path, replace_other=True)
+    assert (resumed, mails) == (False, 0)
+    assert said[0].startswith(f"{name} belongs to eve@example.com at {OTHER.server}. It was moved to {name}.aside-1,")
+    assert names(tmp_path) == sorted({"cache.db.next", f"{name}.aside-1"})
+
+
+@pytest.mark.parametrize("name", ["cache.db", "cache.db.next"])
+async def test_open_next_takes_a_renamed_mailbox_over_if_told_that_it_is_the_same(tmp_path: Path, name: str) -> None:
+    old = OTHER._replace(server="https://old.example.com")
+    await (await filled(tmp_path / name, items("a"), Apply("key of the old server"), identity=old)).close()
+    (tmp_path / "profile.toml").write_text(f"server = '{old.server}'  # ours\nuser = 'eve'\n")
+    resumed, mails, _ = await opened(tmp_path, same_mailbox=True)
+    assert (resumed, mails) == (name == "cache.db.next", 1)
+    store = await Store.open(tmp_path / name)
+    assert (store.identity, await store.meta("sync_key")) == (IDENTITY, "")
+    await store.close()
+    assert 'server = "https://mail.example.com"' in (tmp_path / "profile.toml").read_text()
+    assert 'user = "jan"' in (tmp_path / "profile.toml").read_text()
+    assert (await opened(tmp_path))[0]  # and from now on without being told
+
+
+async def test_another_protocol_is_never_the_same_mailbox(tmp_path: Path) -> None:
+    await (await filled(tmp_path / "cache.db", identity=IDENTITY._replace(protocol="jmap"))).close()
+    with pytest.raises(OtherAccount):
+        await opened(tmp_path, same_mailbox=True)
 
 
 async def test_one_that_can_not_be_read_is_set_aside(tmp_path: Path) -> None:
@@ -101,17 +136,43 @@ async def test_a_damaged_one_is_let_go_of(tmp_path: Path) -> None:
     assert names(tmp_path) == ["cache.db.next.dropped-1", "cache.db.next.dropped-1-journal"]
 
 
-async def test_another_accounts_cache_is_set_aside_with_its_changes(tmp_path: Path) -> None:
-    store = await Store.create(tmp_path / "cache.db", OTHER)
-    await store.put(change("hers"))
-    await store.close()
+async def test_another_accounts_dropped_file_is_left_alone(tmp_path: Path) -> None:
+    await (await filled(tmp_path / "cache.db.next.dropped-1", change("hers"), identity=OTHER)).close()
     (tmp_path / "next").mkdir()
     async with running(tmp_path / "next", Mailbox()) as run:
         run.settings = settings(tmp_path)
         await take_over_changes(run)
         assert await run.store.outbox() == ()
-        assert "belongs to another account" in run.problems[0]
-    assert names(tmp_path) == ["cache.db.aside-1", "next"]
+        assert "belongs to eve@example.com" in run.problems[0]
+    assert names(tmp_path) == ["cache.db.next.dropped-1", "next"]
+
+
+async def test_a_cache_that_was_replaced_during_the_run_is_not_sent_from(tmp_path: Path) -> None:
+    await (await filled(tmp_path / "cache.db", change("hers"), identity=OTHER)).close()
+    (tmp_path / "next").mkdir()
+    async with running(tmp_path / "next", Mailbox()) as run:
+        run.settings, run.owner = settings(tmp_path), IDENTITY
+        await take_over_changes(run)
+        assert await run.store.outbox() == ()
+        assert any("it was replaced during the run" in each for each in run.problems)
+
+
+@pytest.mark.parametrize("vouched", [False, True])
+async def test_an_old_file_that_can_not_say_whose_it_is_needs_the_profiles_word(tmp_path: Path, vouched: bool) -> None:
+    with Writer(tmp_path / "cache.db", IDENTITY) as old:
+        old.pending(change("u-1").change)
+    with closing(sqlite3.connect(tmp_path / "cache.db")) as db:
+        db.execute("DELETE FROM INFO WHERE NAME IN ('SERVER', 'ACCOUNT')")
+        db.commit()
+    if vouched:
+        (tmp_path / "profile.toml").write_text("server = 'https://mail.example.com'\nuser = 'jan'\n")
+    (tmp_path / "next").mkdir()
+    async with running(tmp_path / "next", Mailbox()) as run:
+        run.settings = settings(tmp_path)
+        await take_over_changes(run)
+        assert [each.uuid for each in await run.store.outbox()] == ["u-1"] * vouched
+        assert any("does not say whose it is" in each for each in run.problems) is not vouched
+    assert any(".damaged-" in each for each in names(tmp_path)) is not vouched
 
 
 @pytest.mark.parametrize("drop_first", [False, True])
@@ -119,7 +180,7 @@ async def test_changes_of_the_old_cache_come_over(tmp_path: Path, drop_first: bo
     await (await filled(tmp_path / "cache.db", change("u-1"))).close()
     (tmp_path / "next").mkdir()
     async with running(tmp_path / "next", Mailbox()) as run:
-        run.settings = settings(tmp_path, drop_first=drop_first)
+        run.settings, run.owner = settings(tmp_path, drop_first=drop_first), IDENTITY
         await take_over_changes(run)
         assert [each.uuid for each in await run.store.outbox()] == ["u-1"]
     assert (tmp_path / "cache.db").exists() is not drop_first
@@ -162,18 +223,18 @@ async def test_what_can_be_read_of_a_damaged_old_cache_comes_over(tmp_path: Path
 
 
 async def test_the_live_cache(tmp_path: Path) -> None:
-    with pytest.raises(BadSettings, match="no cache"):
-        await open_live(settings(tmp_path))
+    with pytest.raises(NoCache, match="no cache"):
+        await open_live(settings(tmp_path), IDENTITY)
     await (await filled(tmp_path / "cache.db")).close()
     handle = os.open(tmp_path / "cache.db", os.O_RDONLY)
     with pytest.raises(CacheInUse):
-        await open_live(settings(tmp_path))
+        await open_live(settings(tmp_path), IDENTITY)
     os.close(handle)
     for value, expected in (("", False), ('1 ["inbox"]', True)):
-        found = await open_live(settings(tmp_path))
+        found = await open_live(settings(tmp_path), IDENTITY)
         assert not found.resumed
         await found.store.put(SetMeta(UNDER_WAY, value))
         await found.store.close()
-        found = await open_live(settings(tmp_path))
+        found = await open_live(settings(tmp_path), IDENTITY)
         assert found.resumed is expected
         await found.store.close()
