@@ -29,7 +29,8 @@ def test_a_breach_is_found(tmp_path: Path) -> None:
         (package / name / "__init__.py").touch()
     for name in ("__init__.py", "__main__.py", "server/transport.py", "server/retry.py"):
         (package / name).touch()
-    (package / "server" / "transport.py").write_text("import aiohttp\n")
+    for name in ("transport", "connections"):
+        (package / "server" / f"{name}.py").write_text("import aiohttp\n")
     (package / "server" / "retry.py").write_text("import tenacity\n")
     (package / "settings" / "__init__.py").write_text("import kerio_resync.cli\n")
     (tmp_path / "kerio_mockserver").mkdir()

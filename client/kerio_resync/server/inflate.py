@@ -1,7 +1,8 @@
 """Undoes the compression of a reply, piece by piece, never holding more than a bounded piece at a time.
 
 Promises: what is decoded is counted while it is decoded, so that a bomb of a few KB ends in `TooLong` after at most one
-piece beyond the limit (256 KiB with zlib, 8 MiB with zstd). Refuses encodings that were not asked for, and garbage, as
+piece beyond the limit (256 KiB with zlib, 8 MiB with zstd); its time is linear in
+what comes in. Refuses encodings that were not asked for, and garbage, as
 `ServerNonsense`; a stream that ends before its end mark as `Interrupted`. Why not the HTTP library's own: it decodes
 before anybody can count.
 """
@@ -17,6 +18,8 @@ from kerio_resync.errors import Interrupted, ServerNonsense
 PIECE = 256 * 1024
 # A zstd block of 4 bytes can stand for 128 KiB: what goes in at once must be small for what comes out to be bounded.
 SLICE = 256
+SHORT = 4096
+MAX_EMPTY_MEMBERS = 256
 ZSTD_WINDOW = 8 << 20  # RFC 9659: the most that HTTP allows
 
 
@@ -68,6 +71,28 @@ class Plain:
         return
 
 
+class _Members:
+    """Counts members or frames in a row that hold nothing: a few are allowed, an endless row of them is an attack."""
+
+    __slots__ = ("_empty",)
+
+    def __init__(self) -> None:
+        self._empty = 0
+
+    def begin(self) -> None:
+        self._empty += 1
+        if self._empty > MAX_EMPTY_MEMBERS:
+            raise ServerNonsense("a compressed reply that goes on without holding anything")
+
+    def has_content(self) -> None:
+        self._empty = 0
+
+    @property
+    def hold_something(self) -> bool:
+        """Whether the one that was begun last has held something so far."""
+        return not self._empty
+
+
 class Inflate(Plain):
     """gzip (RFC 1952, of several members if need be) and deflate (RFC 1950; raw RFC 1951 is taken, as browsers do)."""
 
@@ -75,7 +100,8 @@ class Inflate(Plain):
         super().__init__(limit)
         self._bits = 31 if gzip else 15
         self._stream = zlib.decompressobj(self._bits)
-        self._begun = False
+        self._members = _Members()
+        self._begun, self._is_first = False, True
 
     def feed(self, data: bytes) -> Iterator[bytes]:
         if not self._begun and data:
@@ -89,20 +115,24 @@ class Inflate(Plain):
             raise ServerNonsense("a compressed reply that can't be decompressed") from error
 
     def _pieces(self, data: bytes) -> Iterator[bytes]:
-        while True:
+        rest = memoryview(data)
+        while rest and not (self._stream.eof and self._bits != 31):  # what follows on a deflate stream is nothing
             if self._stream.eof:
-                data = self._stream.unused_data or data
-                if self._bits != 31 or not data:
-                    return
+                self._members.begin()
                 self._stream = zlib.decompressobj(self._bits)
-            piece = self._stream.decompress(data, PIECE)
-            if piece:
-                yield self._count(piece)
-            data = self._stream.unconsumed_tail
-            if not self._stream.eof and not data and len(piece) < PIECE:
-                return
-            if self._stream.eof and not self._stream.unused_data:
-                return
+                self._is_first = False
+            # later members in short slices: what follows on the end of one is copied, with each that ends
+            part: bytes | memoryview = rest if self._is_first else rest[:SHORT]
+            while True:
+                piece = self._stream.decompress(part, PIECE)
+                if piece:
+                    self._members.has_content()
+                    yield self._count(piece)
+                part = self._stream.unconsumed_tail
+                if self._stream.eof or (not part and len(piece) < PIECE):
+                    break
+            used = rest if self._is_first else rest[:SHORT]
+            rest = rest[len(used) - len(self._stream.unused_data) :]
 
     def end(self) -> None:
         if self._begun and not self._stream.eof:
@@ -110,29 +140,46 @@ class Inflate(Plain):
 
 
 class Zstd(Plain):
-    """zstd (RFC 8878), one frame, its window no larger than RFC 9659 allows."""
+    """zstd (RFC 8878), of several frames if need be, their windows no larger than RFC 9659 allows."""
 
     def __init__(self, limit: int | None) -> None:
         import zstandard  # only a server that has it makes us load it
 
         super().__init__(limit)
         self._error = zstandard.ZstdError
-        self._stream = zstandard.ZstdDecompressor(max_window_size=ZSTD_WINDOW).decompressobj(write_size=PIECE // 8)
-        self._begun = False
+        self._decompressor = zstandard.ZstdDecompressor(max_window_size=ZSTD_WINDOW)
+        self._stream = self._decompressor.decompressobj(write_size=PIECE // 8)
+        self._members = _Members()
+        self._begun, self._is_first, self._is_over = False, True, False
 
     def feed(self, data: bytes) -> Iterator[bytes]:
         view = memoryview(data)
         for start in range(0, len(data), SLICE):
-            if self._stream.eof:
-                return
-            self._begun = True
-            try:
-                piece = self._stream.decompress(view[start : start + SLICE])
-            except self._error as error:
+            rest = view[start : start + SLICE]
+            while rest:
+                piece, rest = self._step(rest)
+                if piece:
+                    self._members.has_content()
+                    yield self._count(piece)
+
+    def _step(self, data: memoryview) -> tuple[bytes, memoryview]:
+        """What the data gives, and what follows on the end of a frame in it."""
+        if self._is_over:
+            return b"", memoryview(b"")
+        if self._stream.eof:
+            self._members.begin()
+            self._stream = self._decompressor.decompressobj(write_size=PIECE // 8)
+            self._is_first = False
+        self._begun = True
+        try:
+            piece = self._stream.decompress(data)
+        except self._error as error:
+            if self._is_first or self._members.hold_something:
                 raise ServerNonsense("a compressed reply that can't be decompressed") from error
-            if piece:
-                yield self._count(piece)
+            self._is_over = True  # padding
+            return b"", memoryview(b"")
+        return piece, memoryview(self._stream.unused_data if self._stream.eof else b"")
 
     def end(self) -> None:
-        if self._begun and not self._stream.eof:
+        if self._begun and not self._stream.eof and not self._is_over:
             raise Interrupted("a compressed reply was cut short")

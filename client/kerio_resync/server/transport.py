@@ -274,7 +274,9 @@ class _AioResponse:
     __slots__ = (
         "_by",
         "_clock",
+        "_come",
         "_due",
+        "_least",
         "_mark",
         "_raw",
         "_request",
@@ -295,7 +297,10 @@ class _AioResponse:
         self._share = share
         self._clock = asyncio.get_running_loop().time
         self._mark = self._clock()
-        self._due = TRICKLE * request.timeout
+        # what is decoded counts: a compressed body can go on for ever without holding anything
+        self._come = 0
+        self._least = 1 if by.throttle else TRICKLE * request.timeout  # in each timeout; with a throttle we are slow
+        self._due: float = self._least
         self._sparse = False
         self.status = raw.status
         self.wire_bytes = 0
@@ -314,8 +319,9 @@ class _AioResponse:
             for part in decode.feed(piece):
                 spent += time.perf_counter() - start
                 parts.append(part)
+                self._come += len(part)
                 if await self._share.grow(len(part)):
-                    self._mark, self._due = self._clock(), self.wire_bytes + TRICKLE * self._request.timeout
+                    self._mark, self._due = self._clock(), self._come + self._least
                 start = time.perf_counter()
             spent += time.perf_counter() - start
         decode.end()
@@ -328,11 +334,13 @@ class _AioResponse:
         decode = decoder(self.headers.get("content-encoding", ""))
         while piece := await self._piece():
             for chunk in decode.feed(piece):
+                self._come += len(chunk)
                 yield chunk
         decode.end()
 
     async def _piece(self) -> bytes:
-        """What has come of the body, as it travels; empty at its end. A trickle is as good as silence."""
+        """What has come of the body, as it travels; empty at its end. A trickle is as good as silence, and so is what
+        the decoder makes nothing of."""
         content, throttle = self._raw.content, self._by.throttle
         if self._sparse and self._is_long and not content.is_eof() and (lull := self._by.lull):
             await self._by.sleep(lull)
@@ -352,9 +360,9 @@ class _AioResponse:
         self.wire_bytes += len(piece)
         self._sparse = len(piece) < SPARSE and not throttle
         if now - self._mark > self._request.timeout:
-            if self.wire_bytes < self._due and not throttle:
+            if self._come < self._due:
                 raise Silence(f"hardly a byte in {self._request.timeout:.0f} s")
-            self._mark, self._due = now, self.wire_bytes + TRICKLE * self._request.timeout
+            self._mark, self._due = now, self._come + self._least
         if throttle:
             await throttle.pay(len(piece))
         return piece

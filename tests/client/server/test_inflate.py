@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import gzip
+import time
 import tracemalloc
 import zlib
 from collections.abc import Callable
@@ -94,3 +95,39 @@ def test_a_bomb_ends_soon_and_in_little_memory(encoding: str, pack: Callable[[by
 @pytest.mark.parametrize("encoding", ["deflate", "zstd"])
 def test_what_follows_the_end_of_a_stream_is_let_go(encoding: str, step: int) -> None:
     assert unpacked(encoding, PACKED[encoding] + b"padding", step) == TEXT
+
+
+@pytest.mark.parametrize("step", [1, 7, 4096, 1 << 20])
+@pytest.mark.parametrize("count", [1, 3, 40])
+def test_members_and_frames_are_joined(count: int, step: int) -> None:
+    skippable = b"\x50\x2a\x4d\x18\x03\x00\x00\x00abc"
+    assert unpacked("gzip", (gzip.compress(b"") + PACKED["gzip"]) * count, step) == TEXT * count
+    assert unpacked("zstd", (skippable + PACKED["zstd"]) * count, step) == TEXT * count
+
+
+@pytest.mark.parametrize(
+    ("encoding", "empty"),
+    [
+        ("gzip", gzip.compress(b"")),
+        ("zstd", zstandard.ZstdCompressor().compress(b"")),
+        ("zstd", b"\x50\x2a\x4d\x18\x00\x00\x00\x00"),
+        ("zstd", b"\x5f\x2a\x4d\x18\x03\x00\x00\x00abc"),
+    ],
+    ids=["gzip", "zstd", "skippable", "skippable with content"],
+)
+def test_an_endless_row_of_empty_members_is_refused_soon(encoding: str, empty: bytes) -> None:
+    """In one piece of many megabytes too: it must not be copied for each member."""
+    decode = decoder(encoding)
+    with pytest.raises(ServerNonsense, match="without holding anything"):
+        for _ in decode.feed(empty * 400_000):
+            pass
+
+
+def test_many_small_members_take_linear_time() -> None:
+    took = {}
+    for count in (4_000, 32_000):
+        data = gzip.compress(b"x") * count
+        start = time.process_time()
+        assert len(b"".join(decoder("gzip").feed(data))) == count
+        took[count] = time.process_time() - start
+    assert took[32_000] < 40 * max(took[4_000], 0.002)

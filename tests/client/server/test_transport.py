@@ -6,8 +6,10 @@ import asyncio
 import contextlib
 import gc
 import gzip
+import resource
 import socket
 import ssl
+import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
@@ -522,3 +524,81 @@ async def test_a_good_beginning_does_not_excuse_a_trickle() -> None:
             with pytest.raises(Silence, match="hardly"):
                 await anext(chunks)
         await transport.aclose()
+
+
+async def taken(transport: AioTransport, request: Request, streamed: bool) -> bytes:
+    async with transport.send(request) as response:
+        if streamed:
+            return b"".join([chunk async for chunk in response.chunks()])
+        return await response.read(1 << 20)
+
+
+DEFLATED = zlib.compress(b"hello")
+ENDLESS = {
+    "deflate tail": ("deflate", DEFLATED, b"x" * 1000),
+    "deflate blocks": ("deflate", b"\x78\x9c", b"\x00\x00\x00\xff\xff" * 200),
+    "gzip blocks": ("gzip", gzip.compress(b"")[:10], b"\x00\x00\x00\xff\xff" * 200),
+    "gzip name": ("gzip", b"\x1f\x8b\x08\x08\x00\x00\x00\x00\x00\x03", b"n" * 1000),
+    "zstd tail": ("zstd", zstandard.ZstdCompressor().compress(b"hello"), b"x" * 1000),
+    "zstd skippable": ("zstd", b"\x50\x2a\x4d\x18\xff\xff\xff\xff", b"s" * 1000),
+}
+
+
+@pytest.mark.parametrize("rate", [None, 1e6])
+@pytest.mark.parametrize("kind", ENDLESS)
+@pytest.mark.parametrize("streamed", [True, False])
+async def test_a_compressed_body_that_gives_nothing_counts_as_silence(
+    kind: str, rate: float | None, streamed: bool
+) -> None:
+    encoding, first, tail = ENDLESS[kind]
+
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(JSON + b"Content-Encoding: %s\r\nTransfer-Encoding: chunked\r\n\r\n" % encoding.encode())
+        writer.write(b"%x\r\n%s\r\n" % (len(first), first))
+        while True:
+            writer.write(b"%x\r\n%s\r\n" % (len(tail), tail))
+            await writer.drain()
+            await asyncio.sleep(0.01)
+
+    transport = AioTransport(throttle=Throttle(rate) if rate else None)
+    async with serving(handler) as url, asyncio.timeout(20):
+        with pytest.raises(Silence):
+            await taken(transport, Request("GET", url + "/x", timeout=0.3), streamed)
+        await transport.aclose()
+
+
+@pytest.mark.parametrize(
+    "tail",
+    [b"5;" + b"e" * 1000, b"0\r\n" + b"X-Trailer: 1\r\n" * 1000, b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n" * 100],
+    ids=["chunk extension", "trailers", "hints"],
+)
+async def test_what_is_no_body_ends_in_the_timeout_and_in_little_memory(tail: bytes) -> None:
+    hints = tail.startswith(b"HTTP")
+
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if not hints:
+            writer.write(JSON + b"Transfer-Encoding: chunked\r\n\r\n")
+        writer.write(tail)
+        more = tail if hints else tail[-14:] * 1000
+        while True:
+            writer.write(more)
+            await writer.drain()
+            await asyncio.sleep(0)
+
+    transport = AioTransport(connect=0.5)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    async with serving(handler) as url, asyncio.timeout(20):
+        with pytest.raises((Interrupted, ServerNonsense, Misconfigured)):
+            await taken(transport, Request("GET", url + "/x", timeout=1.0), streamed=False)
+        await transport.aclose()
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000  # KiB
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [b"X-Long: " + b"x" * 32_000 + b"\r\n", b"".join(b"X-%03d: %s\r\n" % (n, b"y" * 150) for n in range(200))],
+    ids=["one", "many"],
+)
+async def test_headers_of_32_kb_are_read(headers: bytes) -> None:
+    async with serving(saying(JSON + headers + b"Content-Length: 2\r\n\r\nok")) as url:
+        assert await got(url) == b"ok"

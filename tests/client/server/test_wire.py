@@ -256,3 +256,8 @@ def test_what_is_nested_too_deeply_can_not_be_written(write: wire.Canonical) -> 
 def test_keys_that_can_not_be_kept(key: Any, match: str) -> None:
     with pytest.raises(ServerNonsense, match=match):
         wire.key_of("Changes.getSyncKey", {"syncKey": key}, wire.exact)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_a_byte_order_mark_before_json_is_accepted(encoding: str) -> None:
+    assert wire.parsed('{"a":"ü"}'.encode(encoding))[0] == {"a": "ü"}
