@@ -3,21 +3,39 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
+# The versions to install; empty: the newest ones.
+CONSTRAINTS ?= constraints.txt
+PYTEST := $(BIN)/pytest -n 2 --dist worksteal
 
-.PHONY: demo test coverage soak check bench clean
+.PHONY: demo test quick test-all test-lowest coverage soak check bench clean
 .DELETE_ON_ERROR:
 
-$(READY): pyproject.toml constraints.txt
+$(READY): pyproject.toml $(CONSTRAINTS)
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; say which with: make PYTHON=python3.12")'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,bench]'
+	$(BIN)/pip install --quiet --disable-pip-version-check $(CONSTRAINTS:%=-c %) -e '.[dev,bench]'
 	touch $@
 
 demo: $(READY)  ## a mock server, a rebuild of real mail from it, verification, and what happened
 	$(BIN)/kerio-resync demo
 
 test: $(READY)  ## the suite (five minutes on two cores)
-	$(BIN)/pytest -n 2 --dist worksteal
+	$(PYTEST)
+
+quick: $(READY)  ## the part of the suite that takes less than a minute
+	$(PYTEST) $(QUICK)
+
+test-all:  ## the suite on every CPython from 3.11 on that this machine has, each in a virtual environment of its own
+	$(PYTHON) tools/pythons.py $(MAKE) --no-print-directory test
+
+.venv-lowest/.ready: pyproject.toml
+	python="$$($(PYTHON) tools/pythons.py --oldest)" && "$$python" -m venv .venv-lowest
+	.venv-lowest/bin/pip install --quiet --disable-pip-version-check uv
+	.venv-lowest/bin/uv pip install --quiet --python .venv-lowest --resolution lowest-direct -e '.[dev,bench]'
+	touch $@
+
+test-lowest: .venv-lowest/.ready  ## the suite with the lowest versions that pyproject.toml declares, on the oldest CPython
+	.venv-lowest/bin/pytest -n 2 --dist worksteal
 
 TOLD := client/cache client/resync client/server client/upgrade whole
 
@@ -55,4 +73,4 @@ bench: $(READY)  ## the measurements, into benchmarks/results
 	$(BIN)/python -m benchmarks
 
 clean:
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) .venv-* .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
