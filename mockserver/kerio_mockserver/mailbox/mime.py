@@ -220,7 +220,11 @@ def _displayable(content_type: str, content: str) -> Struct:
 
 def _name(leaf: Leaf, hints: Sequence[str], troubles: Troubles) -> str:
     """The name a part was given, without what can't be in a file's name; "" if none."""
-    given = parts.parameters(leaf.head, "content-disposition").get("filename") or leaf.parameters.get("name", "")
+    given = parts.parameters(leaf.head, "content-disposition").get("filename", "")
+    typed = leaf.parameters.get("name", "")
+    if typed and parts.extended(leaf.head, "content-type", "name"):
+        given = given if parts.extended(leaf.head, "content-disposition", "filename") else typed
+    given = given or typed
     name = header_text(given, hints, troubles).replace("\\", "/").rpartition("/")[2]
     return "".join(letter for letter in name if letter.isprintable())[:_LONGEST_NAME]
 

@@ -45,12 +45,13 @@ _WELL_KNOWN = re.compile(
 )
 _CODED_LINES = re.compile(rb"\s*(?:[A-Za-z0-9+/]+=*[ \t]*(?:\r?\n|\Z))*")
 _BOUNDARY = re.compile(rb"^--([^\r\n]{1,100}?)[ \t]*\r?\nContent-[A-Za-z-]{1,40}:", re.MULTILINE | re.IGNORECASE)
+_RAW_BOUNDARY = re.compile(r"boundary\s*=\s*\"?([^\s;\"]{1,200})", re.IGNORECASE)
 META_CHARSET = re.compile(rb"<meta\s[^<>]{0,200}?charset\s*=\s*[\"']?([\w:.-]{2,40})", re.IGNORECASE)
 _NOT_BASE64 = re.compile(rb"[^A-Za-z0-9+/=]+")
 _TYPE = re.compile(r"\s*([\w!#$&^.+-]+(?:/[\w!#$&^.+-]+)?)", re.ASCII)
 _COMMENT = re.compile(r'("(?:[^"\\]|\\.)*"?)|\([^()"]*\)')
 _PARAMETER = re.compile(
-    r"([\w!#$&^.+*-]+)\s*=\s*(\"(?:[^\"\\]|\\.)*\"?|[^;\"]*?)(?=\s*(?:[;,]|\Z)|\s+[\w*-]+\s*=|(?<=\"))", re.DOTALL
+    r"([\w!#$&^.+*-]+)\s*=\s*(\"(?:[^\"\\]|\\.)*\"?|[^;\"]*?)(?=\s*(?:;|,\s|\Z)|\s+[\w*-]+\s*=|(?<=\"))", re.DOTALL
 )
 _UU_BEGIN = re.compile(rb"^begin [0-7]{3,4} ([^\r\n]{1,200})\r?\n", re.MULTILINE)
 _UU_ENCODINGS = frozenset({"x-uuencode", "uuencode", "uue", "x-uue"})
@@ -116,6 +117,8 @@ class Leaf:
 def parse(data: bytes, troubles: Troubles) -> tuple[Part, str]:
     """A mail as `email` sees it, and the mbox "From " line before it ("" if there is none)."""
     data = from_utf16(data).removeprefix(b"\xef\xbb\xbf")
+    if b"\n" not in data:
+        data = data.replace(b"\r", b"\n")
     line = _FROM_LINE.match(data)
     start = line.end() if line else 0
     skipped = re.compile(rb"[\r\n]+").match(data, start)
@@ -148,12 +151,24 @@ def parameters(head: Head, header: str) -> dict[str, str]:
     first = value.find("=") if start is not None and value[start.end() :].lstrip().startswith("=") else -1
     rest = value if first >= 0 or start is None else value[start.end() :]
     try:
-        found = decode_params([("", ""), *((name.lower(), text) for name, text in _PARAMETER.findall(rest))])[1:]
+        found = decode_params([("", ""), *((name.lower(), _closed(text)) for name, text in _PARAMETER.findall(rest))])[
+            1:
+        ]
     except (ValueError, LookupError, TypeError, AttributeError):  # hostile RFC 2231 continuations
         return {}
     extended = {name: _collapsed(text) for name, text in reversed(found) if isinstance(text, tuple)}
     plain = {name: _unquoted(text) for name, text in reversed(found) if isinstance(text, str)}
     return plain | extended
+
+
+def extended(head: Head, header: str, name: str) -> bool:
+    """Whether a parameter is there in its extended form (RFC 2231), which is the one that was meant."""
+    return re.search(rf"[;\s]{name}\*(?:0\*?)?\s*=", head.get(header, "")[:LARGEST_VALUE], re.IGNORECASE) is not None
+
+
+def _closed(text: str) -> str:
+    """A quoted value with its closing quotation mark, which may have been cut off."""
+    return f'{text}"' if text.startswith('"') and (len(text) == 1 or not text.endswith('"')) else text
 
 
 def _uncommented(value: str) -> str:
@@ -179,22 +194,23 @@ def _collapsed(value: tuple[str | None, str | None, str]) -> str:
     return (raw.decode("ascii", "surrogateescape") if found is None else found).strip()
 
 
-def _message(head: bytes, body: bytes) -> Part:
+def _message(head: bytes, body: bytes, outer: Part | None = None) -> Part:
+    """A message from its two halves. `outer`: the part that is read again, whose place and limits it has."""
     source = head.rstrip(b"\n") + b"\n\n" + body if head.strip() else b"\n" + body
+    depth, deepest = (0, DEEPEST) if outer is None else (outer.depth, outer.deepest)
     try:
-        return _parsed(source, Part)
+        return _parsed(source, depth, deepest)
     except (_TooManyParts, RecursionError):
-
-        def flat(policy: Any) -> Part:
-            part = Part(policy)
-            part.deepest = 0
-            return part
-
-        return _parsed(source, flat)
+        return _parsed(source, depth, 0)
 
 
-def _parsed(source: bytes, factory: Any) -> Part:
-    parser = BytesFeedParser(factory, policy=_POLICY)  # type: ignore[var-annotated, unused-ignore]
+def _parsed(source: bytes, depth: int, deepest: int) -> Part:
+    def made(policy: Any) -> Part:
+        part = Part(policy)
+        part.depth, part.deepest = depth, deepest
+        return part
+
+    parser: Any = BytesFeedParser(made, policy=_POLICY)  # type: ignore[arg-type, unused-ignore]
     parser.feed(source)
     found: Any = parser.close()
     return found  # type: ignore[no-any-return]
@@ -235,8 +251,9 @@ def _walk(part: Part, within: tuple[str, ...], found: list[Leaf], troubles: Trou
         kind = "text/plain"
     if "/" not in kind:
         kind = {"text": "text/plain", "html": "text/html"}.get(kind, default)
-    data = _transfer_decoded(part, kind, troubles)
-    leaf = Leaf(part, kind, parameters(part, "content-type"), data, within)
+    found_parameters = parameters(part, "content-type")
+    data = _transfer_decoded(part, kind, found_parameters, troubles)
+    leaf = Leaf(part, kind, found_parameters, data, within)
     found.extend(_without_files(leaf) if kind == "text/plain" else [leaf])
 
 
@@ -245,7 +262,7 @@ def _mended(part: Part, troubles: Troubles) -> Part:
     head, body = _halves(part.content(), troubles)
     if not head or part.is_multipart():
         return part
-    mended = _message(b"".join(_raw(part)) + head, body)
+    mended = _message(b"".join(_raw(part)) + head, body, part)
     mended.set_default_type(part.get_default_type())
     return mended
 
@@ -259,20 +276,33 @@ def _parts(part: Part, troubles: Troubles) -> Sequence[Part]:
     """The parts by the boundary the header names, or else by the one that the body seems to use; none if neither."""
     if part.is_multipart():
         return part.get_payload()  # type: ignore[return-value]
+    if part.depth >= part.deepest:
+        return []
     body = part.content()
-    seen = _BOUNDARY.search(body) if part.depth < part.deepest else None
-    if seen is None:
-        return []
-    kind = value_type(part, "content-type", "multipart/mixed")
-    quoted = re.sub(rb'(["\\])', rb"\\\1", seen[1])
-    again = _message(b'Content-Type: %s; boundary="%s"' % (kind.encode(), quoted), body)
-    if not again.is_multipart():
-        return []
-    troubles[BAD_MIME] += 1
-    return again.get_payload()  # type: ignore[return-value]
+    kind = value_type(part, "content-type", "multipart/mixed").encode()
+    for boundary in _other_boundaries(part, body):
+        again = _message(
+            b'Content-Type: %s; boundary="%s"' % (kind, re.sub(rb'(["\\])', rb"\\\1", boundary)), body, part
+        )
+        if again.is_multipart():
+            troubles[BAD_MIME] += 1
+            return again.get_payload()  # type: ignore[return-value]
+    return []
 
 
-def _transfer_decoded(part: Part, kind: str, troubles: Troubles) -> bytes:
+def _other_boundaries(part: Part, body: bytes) -> Iterator[bytes]:
+    """What may be meant if the boundary never comes: the header's as it stands, or the one that the body shows."""
+    raw = _RAW_BOUNDARY.search(part.get("content-type", "")[:LARGEST_VALUE])
+    written = raw[1].encode("ascii", "surrogateescape") if raw else b""
+    for boundary in dict.fromkeys((written, written.strip(b"'"))):
+        if boundary and b"--" + boundary in body:
+            yield boundary
+    if seen := _BOUNDARY.search(body):
+        yield seen[1]
+
+
+def _transfer_decoded(part: Part, kind: str, names: dict[str, str], troubles: Troubles) -> bytes:
+    """The bytes of a part. `names` gets the name of a uuencoded file if it has none."""
     body = part.content()
     encoding = _uncommented(part.get("content-transfer-encoding", "")).partition(";")[0].strip().strip("\"'").lower()
     if encoding == "quoted-printable":
@@ -282,6 +312,8 @@ def _transfer_decoded(part: Part, kind: str, troubles: Troubles) -> bytes:
         return _unbase64(body, kind, troubles)
     if encoding in _UU_ENCODINGS:
         begin = _UU_BEGIN.search(body)
+        if begin is not None:
+            names.setdefault("name", begin[1].decode("ascii", "surrogateescape").strip())
         data = _uudecoded(body, begin.end() if begin else 0)
         if data is None:
             troubles[BAD_UU] += 1
