@@ -62,7 +62,7 @@ class _Source:
 
     def text(self, name: str) -> str:
         line = self.component.one(name)
-        return "" if line is None else cleaned(unescaped(line.value), self.troubles)
+        return "" if line is None else cleaned(unescaped(line.value), self.troubles).replace("\r\n", "\n")
 
     def word(self, name: str) -> str:
         line = self.component.one(name)
@@ -108,9 +108,11 @@ def _entry(component: Component, zones: Zones) -> Entry:
 
 def parsed_time(line: Line, zones: Zones, troubles: Troubles) -> date | timedelta | None:
     """A date, a time or a span; None if it is neither."""
-    zone, _, value = line.value.strip().rpartition(":")  # a zone such as "(UTC+01:00) Berlin" may stand unquoted
-    zone = ":".join(filter(None, [line.parameter("TZID"), zone]))
-    found = _DATE.fullmatch(value)
+    zone, value = ",".join(line.parameters.get("TZID", ())), line.value.strip()
+    found = _DATE.fullmatch(value.upper())
+    if found is None and ":" in value:  # a zone such as "(UTC+01:00) Berlin" may stand unquoted
+        rest, _, value = value.rpartition(":")
+        zone, found = f"{zone}:{rest}", _DATE.fullmatch(value.upper())
     try:
         if found is None:
             span: timedelta = vDuration.from_ical(value.upper())  # type: ignore[no-untyped-call, unused-ignore]

@@ -58,7 +58,7 @@ class _Source:
         return [line for name in names for line in self.card.all(name)]
 
     def text(self, line: Line) -> str:
-        return cleaned(unescaped(line.value).strip(), self.troubles)
+        return cleaned(unescaped(line.value).strip(), self.troubles).replace("\r\n", "\n")
 
     def texts(self, *names: str) -> list[str]:
         return [text for line in self.lines(*names) if (text := self.text(line))]

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import binascii
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -79,28 +80,31 @@ def read_components(data: bytes, troubles: Troubles) -> list[Component]:
     """The outermost components: calendars, cards, and entries that stand alone."""
     found: list[Component] = []
     open_ones: list[Component] = []
+    names: Counter[str] = Counter()  # of the open ones: looking through them would take the square of the depth
+
+    def close(kept: int) -> None:
+        while len(open_ones) > kept:
+            names[open_ones.pop().name] -= 1
 
     def begin(name: str) -> None:
-        if name in _ENTRIES:  # whatever is open, except a calendar around an entry, has lost its END
-            kept = 1 if name not in _TOP and open_ones and open_ones[0].name == "VCALENDAR" else 0
-            nested_card = (
-                name == "VCARD" and open_ones and open_ones[-1].name == "VCARD" and _awaits_agent(open_ones[-1])
-            )
-            if not nested_card:
-                del open_ones[kept:]
+        if name in _ENTRIES and not (name == "VCARD" and open_ones and _awaits_agent(open_ones[-1])):
+            # whatever is open, except a calendar around an entry, has lost its END
+            close(1 if name not in _TOP and open_ones and open_ones[0].name == "VCALENDAR" else 0)
         component = Component(name)
         (open_ones[-1].parts if open_ones else found).append(component)
         open_ones.append(component)
+        names[name] += 1
 
     for line in read_lines(data, troubles):
         if line.name == "BEGIN":
             begin(line.value.strip().upper())
         elif line.name == "END":
             name = line.value.strip().upper()
-            if any(component.name == name for component in open_ones):
+            if names[name]:
                 while open_ones[-1].name != name:
-                    open_ones.pop()
-                open_ones.pop().complete = True
+                    close(len(open_ones) - 1)
+                open_ones[-1].complete = True
+                close(len(open_ones) - 1)
         elif open_ones:
             open_ones[-1].lines.append(line)
     return found

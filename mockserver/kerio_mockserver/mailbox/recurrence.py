@@ -113,7 +113,19 @@ def _days(names: Sequence[str]) -> tuple[list[int], list[int], bool]:
 def _numbers(name: str, values: Sequence[Any]) -> list[int]:
     texts = [str(value) for value in values]
     numbers = [int(text) for text in texts if re.fullmatch(r"[+-]?\d{1,10}", text, re.ASCII)]
-    return [number for number in numbers if abs(number) <= _LARGEST[name] and (number or name in ("INTERVAL", "COUNT"))]
+    counted = name in ("INTERVAL", "COUNT")
+    return [one for one in numbers if abs(one) <= _LARGEST[name] and (one >= 0 if counted else one != 0)]
+
+
+def _last_of_weeks(first: datetime, days: Sequence[int], week_start: int, interval: int, count: int) -> datetime:
+    """The last of `count` times on days of the week (1 is Sunday), without going through them."""
+    offsets = sorted((day - week_start) % 7 for day in days)
+    own = (first.isoweekday() % 7 + 1 - week_start) % 7
+    left = [offset for offset in offsets if offset >= own]
+    if count <= len(left):
+        return first + timedelta(days=left[count - 1] - own)
+    weeks, place = divmod(count - len(left) - 1, len(offsets))
+    return first + timedelta(days=min((weeks + 1) * interval * 7, _HORIZON.days) + offsets[place] - own)
 
 
 def _last(said: Mapping[str, list[Any]], known: Mapping[str, list[int]], start: date, count: int) -> date | None:
@@ -123,9 +135,14 @@ def _last(said: Mapping[str, list[Any]], known: Mapping[str, list[int]], start: 
     frequency, interval = str(said["FREQ"][0]).upper(), max(1, next(iter(known.get("INTERVAL", [])), 1))
     try:
         horizon = first + _HORIZON
-        if frequency in ("DAILY", "WEEKLY") and not any(name.startswith("BY") for name in said):
+        by = {name for name in said if name.startswith("BY")}
+        plain_days = sorted({_DAYS[str(day).upper()] for day in said.get("BYDAY", []) if str(day).upper() in _DAYS})
+        if frequency in ("DAILY", "WEEKLY") and not by:
             step = timedelta(days=interval * (7 if frequency == "WEEKLY" else 1))
             last = first + step * min(count - 1, _HORIZON // step)
+        elif frequency == "WEEKLY" and by == {"BYDAY"} and plain_days and len(plain_days) == len(said["BYDAY"]):
+            wkst = str(next(iter(said.get("WKST", [])), "MO")).upper()
+            last = min(_last_of_weeks(first, plain_days, _DAYS.get(wkst, 2), interval, count), horizon)
         else:
             parts = [f"FREQ={frequency}", f"INTERVAL={interval}", f"UNTIL={horizon:%Y%m%dT%H%M%S}"]
             parts += [f"{name}={','.join(map(str, known[name]))}" for name in known if name.startswith("BY")]

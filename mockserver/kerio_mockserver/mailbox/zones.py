@@ -39,19 +39,23 @@ class Zones:
         for component in components:
             name = component.one("TZID")
             if name is not None:
-                self._current[name.value.strip()] = component
-                self._first.setdefault(name.value.strip(), component)
+                self._current[_key(name.value)] = component
+                self._first.setdefault(_key(name.value), component)
 
     def find(self, name: str) -> tzinfo | None:
         """The zone of that name, or None if there is no usable one."""
-        name = name.strip()
-        component = self._current.get(name) or self._first.get(name)
+        component = self._current.get(_key(name)) or self._first.get(_key(name))
         if component is None:
-            return well_known(name)
+            return well_known(name.strip())
         source = _source(component)
         if source not in self._parsed:
             self._parsed[source] = _parsed(source)
         return self._parsed[source]
+
+
+def _key(name: str) -> str:
+    """A name without blanks and quotation marks, which parameters lose on the way."""
+    return "".join(name.replace('"', "").split())
 
 
 @lru_cache(maxsize=4096)
