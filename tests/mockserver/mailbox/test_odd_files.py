@@ -222,11 +222,11 @@ SHAPES = {
 @pytest.mark.parametrize("name", SHAPES)
 def test_time_is_proportional_to_the_size(name: str, tmp_path: Path) -> None:
     spent = []
-    for count in (400, 3200):
+    for count in (150, 1200):
         path = tmp_path / f"{count}-{name}"
         path.write_bytes(SHAPES[name](count))
         best = []
-        for _ in range(2):
+        for _ in range(2 if count < 1000 else 1):
             started = time.process_time()
             report, _ = imported(path)
             best.append(time.process_time() - started)
