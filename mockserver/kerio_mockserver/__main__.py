@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kerio_mockserver.cli import main
+from kerio_mockserver.entry import main
 
 if __name__ == "__main__":
     main()

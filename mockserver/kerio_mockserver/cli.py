@@ -2,9 +2,10 @@
 
 Prints exactly one line on standard output, once it answers: a JSON object with `url`, `control_url`, `user`,
 `password`, with `--tls` `ca_file`, and with `--import` `imported`: how many items of each kind, what was skipped or
-simplified and why. What there is to say to a person goes to standard error. Ends with 0 on
-SIGTERM or SIGINT (and with `--exit-with-parent` when its standard input ends); with 2 and one clear line for
-arguments, files or ports that can't be used. It listens on 127.0.0.1 unless another address is named.
+simplified and why. What there is to say to a person goes to standard error. Ends with 0 on SIGTERM, SIGINT or SIGHUP,
+a second one at once (and with `--exit-with-parent` when its standard input ends); with 2 and one clear line for
+arguments, files or ports that can't be used, and where that line can't be written and no `--port` was named. It listens
+on 127.0.0.1 unless another address is named.
 """
 
 from __future__ import annotations
@@ -12,13 +13,15 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
 import re
+import select
 import signal
 import sys
 import tempfile
 import threading
 from collections.abc import Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -27,6 +30,7 @@ from kerio_mockserver.conditions.model import Conditions
 from kerio_mockserver.conditions.presets import PRESETS
 from kerio_mockserver.conditions.units import ConditionsError
 from kerio_mockserver.core import Core
+from kerio_mockserver.entry import ENDING
 from kerio_mockserver.mailbox.importer import CannotImport, load
 from kerio_mockserver.mailbox.model import Store
 from kerio_mockserver.mailbox.seed import seeded
@@ -46,9 +50,18 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     try:
         with asyncio.Runner(loop_factory=new_loop) as runner:
             runner.run(run(options, store, conditions, imported))
+    except CannotSay as error:
+        fail(
+            f"standard output can't be written ({error}), and only there it would say where the server answers; name"
+            " --port, or leave standard output open"
+        )
     except OSError as error:
         fail(explain(error, options))
     sys.exit(0)
+
+
+class CannotSay(Exception):
+    """Standard output does not take the line that says where the server answers."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -141,7 +154,8 @@ def mailbox_of(options: argparse.Namespace) -> tuple[Store, dict[str, Any]]:
         return store, {}
     imported = load(store, options.paths).as_json()
     told = {name: value for name, value in imported.items() if value and name not in ("names", "simplified")}
-    print("imported:", json.dumps(told, ensure_ascii=False), file=sys.stderr, flush=True)
+    with suppress(OSError):
+        print("imported:", json.dumps(told, ensure_ascii=False), file=sys.stderr, flush=True)
     return store, imported
 
 
@@ -158,6 +172,7 @@ async def run(
         compression=options.compression,
         fresh=lambda: store_of(options),
     )
+    end = _until_told(exit_with_parent=options.exit_with_parent)
     async with AsyncExitStack() as stack:
         context = None
         told: dict[str, Any] = {"imported": imported} if imported else {}
@@ -172,21 +187,48 @@ async def run(
             told["ca_file"] = str(made.certificate.absolute())
         server = await serve(core, options.host, options.port, control_port=options.control_port, ssl=context)
         stack.push_async_callback(server.aclose)
-        end = _until_told(exit_with_parent=options.exit_with_parent)
         line = {"url": server.url, "control_url": server.control_url, "user": core.user, "password": core.password}
-        print(json.dumps(line | told), flush=True)
+        try:
+            await _introduce(json.dumps(line | told), end)
+        except OSError as error:
+            if not options.port:
+                raise CannotSay(error.strerror or str(error)) from error
         await end.wait()
+
+
+async def _introduce(line: str, end: asyncio.Event) -> None:
+    """Prints the line once standard output takes it, or not at all if we are told to end. OSError."""
+    if sys.stdout is None:
+        raise OSError("it is closed")
+    ready, descriptor = asyncio.Event(), sys.stdout.fileno()
+    if not select.select([], [descriptor], [], 0)[1]:
+        loop = asyncio.get_running_loop()
+        loop.add_writer(descriptor, ready.set)
+        waits = [asyncio.ensure_future(event.wait()) for event in (ready, end)]
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        loop.remove_writer(descriptor)
+        for each in waits:
+            each.cancel()
+    if not end.is_set():
+        print(line, flush=True)
 
 
 def _until_told(*, exit_with_parent: bool) -> asyncio.Event:
     loop = asyncio.get_running_loop()
     end = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, end.set)
+
+    def told() -> None:
+        if end.is_set():
+            os._exit(0)  # told twice: what is still closing is not waited for
+        end.set()
+
+    for number in ENDING:
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            loop.add_signal_handler(number, told)
     if exit_with_parent:
 
         def watch() -> None:
-            while sys.stdin.buffer.read(4096):
+            while os.read(0, 4096):
                 pass
             loop.call_soon_threadsafe(end.set)
 
@@ -196,7 +238,8 @@ def _until_told(*, exit_with_parent: bool) -> asyncio.Event:
 
 def fail(text: str) -> NoReturn:
     """One line on standard error, exit code 2."""
-    print(f"kerio-mockserver: {' '.join(text.split())}", file=sys.stderr)
+    with suppress(OSError):
+        print(f"kerio-mockserver: {' '.join(text.split())}", file=sys.stderr)
     sys.exit(2)
 
 
