@@ -17,7 +17,7 @@ from kerio_resync import arguments, signals
 
 _QUIET = {"--quiet", "-q"}
 INTERRUPTED = 130
-_WORDS = "Interrupted; run again to go on."
+INTERRUPTION = "Interrupted; run again to go on."
 
 
 def main() -> None:
@@ -26,6 +26,10 @@ def main() -> None:
     from kerio_resync import streams
 
     streams.prepare()
+    try:
+        os.getcwd()
+    except OSError:  # the working folder is gone: imports that look into it would fail
+        sys.path[:] = filter(None, sys.path)
     try:
         answer(sys.argv[1:])
     except Exception as error:
@@ -60,7 +64,8 @@ def _leave(number: int, frame: object) -> None:
     from kerio_resync.streams import write_at_once
 
     words, _ = arguments.divided(sys.argv[1:])
-    event = f'"event": "run-finished", "ok": false, "exit_code": {INTERRUPTED}, "summary": {{"error": "{_WORDS}"}}}}\n'
+    event = f'"event": "run-finished", "ok": false, "exit_code": {INTERRUPTED}'
+    event += f', "summary": {{"error": "{INTERRUPTION}"}}}}\n'
     if arguments.wants_json(words):
         write_at_once(1, "{" + event)
     if path := arguments.log_file(words):
@@ -72,7 +77,7 @@ def _leave(number: int, frame: object) -> None:
             now = time.time()
             stamp = f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(now))}.{int(now % 1 * 1e6):06}Z"
             write_at_once(log, f'{{"time": "{stamp}", {event}')
-    write_at_once(2, f"kerio-resync: {_WORDS}\n")
+    write_at_once(2, f"kerio-resync: {INTERRUPTION}\n")
     os._exit(INTERRUPTED)
 
 

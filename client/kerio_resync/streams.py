@@ -147,7 +147,6 @@ def _has_room(descriptor: int, seconds: float | None) -> bool:
 def prepare() -> None:
     """Makes the standard streams of this process safe; call it before anything else opens a file."""
     reopen_closed()
-    codecs.register_error("readable", _readable)
     for name, descriptor in (("stdout", 1), ("stderr", 2)):
         stream: TextIO | None = getattr(sys, name)
         if os.name == "nt" and stream is not None and stream.isatty():
@@ -191,6 +190,9 @@ def _readable(error: UnicodeError) -> tuple[str, int]:
     return "".join(plain).encode("ascii", "backslashreplace").decode("ascii"), error.end
 
 
+codecs.register_error("readable", _readable)
+
+
 def raw(stream: IO[str] | None) -> OutputStream | None:
     """The safe stream underneath; None if it is a stream of somebody else's."""
     found = getattr(getattr(stream, "buffer", None), "raw", None)
@@ -221,8 +223,10 @@ def hurry() -> None:
     _hurried.append(True)
 
 
-def drain(seconds: float = PATIENCE_SECONDS) -> None:
-    """Flushes both streams and gives their readers time: until all is taken, or nothing was taken for `seconds`."""
+def drain(seconds: float | None = None) -> None:
+    """Flushes both streams and gives their readers time: until all is taken, or nothing was taken for `seconds`
+    (PATIENCE_SECONDS)."""
+    seconds = PATIENCE_SECONDS if seconds is None else seconds
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError, ValueError, RuntimeError):
             stream.flush()

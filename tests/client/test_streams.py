@@ -1,0 +1,114 @@
+"""Standard streams that neither raise nor hold up the work."""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from kerio_resync import streams
+
+
+@pytest.fixture
+def pipe() -> Iterator[tuple[int, int]]:
+    reader, writer = os.pipe()
+    yield reader, writer
+    for descriptor in (reader, writer):
+        with suppress(OSError):  # a test may have closed it
+            os.close(descriptor)
+
+
+def read(descriptor: int, count: int) -> bytes:
+    data = b""
+    while len(data) < count:
+        data += os.read(descriptor, count - len(data))
+    return data
+
+
+def test_write_to_a_reader_that_is_gone_is_discarded_and_remembered(pipe: tuple[int, int]) -> None:
+    os.close(pipe[0])
+    out = streams.text(pipe[1], "<pipe>")
+    for _ in range(3):
+        print("x", file=out, flush=True)
+    assert isinstance(streams.failure(out), BrokenPipeError)
+    assert not streams.is_congested(out)
+
+
+def test_write_to_a_full_disk_is_discarded_and_remembered() -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("this system has no /dev/full")
+    with open("/dev/full", "wb", buffering=0) as full:
+        out = streams.text(full.fileno(), "<full>")
+        print("x", file=out, flush=True)
+        error = streams.failure(out)
+        assert error is not None
+        assert error.errno == errno.ENOSPC
+
+
+def test_write_to_a_stalled_reader_returns_and_all_comes_in_order_later(pipe: tuple[int, int]) -> None:
+    reader, writer = pipe
+    out = streams.text(writer, "<pipe>")
+    text = "".join(f"{number:07}\n" for number in range(30_000))  # more than a pipe holds
+    out.write(text)
+    out.flush()
+    print("the last", file=out, flush=True)
+    assert streams.is_congested(out)
+    expected = (text + "the last\n").encode()
+    assert read(reader, len(expected)) == expected
+    deadline = time.monotonic() + 10
+    while streams.is_congested(out) and time.monotonic() < deadline:
+        time.sleep(0.001)  # the thread counts what it has written just after the last byte is there
+    assert not streams.is_congested(out)
+    assert streams.failure(out) is None
+
+
+def test_two_streams_to_one_place_keep_their_order(pipe: tuple[int, int]) -> None:
+    reader, writer = pipe
+    other = os.dup(writer)
+    try:
+        one, two = streams.text(writer, "<one>"), streams.text(other, "<two>")
+        filling = "x" * 200_000
+        for out, text in ((one, filling), (two, "second"), (one, "third")):
+            out.write(text)
+            out.flush()
+        assert read(reader, len(filling) + 11).endswith(b"secondthird")
+    finally:
+        os.close(other)
+
+
+def test_a_descriptor_that_another_process_made_non_blocking_is_waited_for(pipe: tuple[int, int]) -> None:
+    reader, writer = pipe
+    os.set_blocking(writer, False)
+    out = streams.text(writer, "<pipe>")
+    out.write("y" * 200_000)
+    out.flush()
+    assert read(reader, 200_000) == b"y" * 200_000
+
+
+@pytest.mark.parametrize(
+    ("encoding", "text", "shown"),
+    [
+        ("ascii", "ü · ━ …", r"\xfc - = ..."),
+        ("cp1252", "ü · ━ 日", "ü · = \\u65e5"),
+        ("utf-8", "ü \udcff \ud800", r"ü \xff \ud800"),
+        ("latin-1", "Grüße \N{REPLACEMENT CHARACTER}", "Grüße ?"),
+    ],
+)
+def test_what_an_encoding_lacks_is_written_as_an_escape(
+    pipe: tuple[int, int], encoding: str, text: str, shown: str
+) -> None:
+    like = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
+    print(text, file=streams.text(pipe[1], "<pipe>", like), end="", flush=True)
+    assert os.read(pipe[0], 100).decode(encoding) == shown
+
+
+def test_a_stream_of_a_test_is_left_alone() -> None:
+    out = io.StringIO()
+    assert streams.raw(out) is streams.raw(None) is streams.failure(out) is None
+    assert not streams.is_congested(out)
