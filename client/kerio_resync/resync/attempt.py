@@ -5,9 +5,10 @@ done; a change whose last attempt may have been processed is looked for before i
 version is never overwritten. Refuses to decide when nobody knows: `Unknown`.
 
 How a change is known again: what was created by its Message-ID (one made of the change's uuid if it has none) or its
-content, items alike that were there before left out; what was moved by its content in the other folder, likewise; an
-edit by the members it set. An edit, a flag or a deletion made of an older version than the server has is a conflict,
-unless the server has just that already. A move takes along whatever version is there.
+content, items alike that were there before left out, or by what the server tells of changes since the attempt; what was
+moved by its content in the other folder, likewise; an edit by the members it set. An edit, a flag or a deletion made of
+an older version than the server has is a conflict, unless the server has just that already. A move takes along whatever
+version is there.
 """
 
 from __future__ import annotations
@@ -23,77 +24,17 @@ from kerio_resync.errors import (
     BadCredentials,
     Interrupted,
     ItemGone,
+    KeyExpired,
     ServerNonsense,
     ServerRefused,
     ServerTrouble,
     SessionExpired,
 )
 from kerio_resync.model import Item, Outcome
+from kerio_resync.resync.attempt_result import Fate, Later, Lost, Refused, Sent, Trace, Unknown
+from kerio_resync.resync.created import created_since
 from kerio_resync.server import local
 from kerio_resync.server.mailbox import Mailbox
-
-
-class Unknown(Exception):
-    """The server may have done it or not: it has to be looked for."""
-
-
-class Later(Exception):
-    """The server has not done it, and may at another time."""
-
-
-@dataclass(frozen=True, slots=True)
-class Sent:
-    """The server has it. `id`, `folder_id`, `watermark`: the item now; `gone`: it is deleted, as it should be. `alone`:
-    nobody else's changes are in that version, so that later changes may build on it."""
-
-    id: str
-    folder_id: str = ""
-    watermark: int = 0
-    gone: bool = False
-    alone: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class Refused:
-    """The server will not have it. `code`: what it answered with, 0 if that was not the point."""
-
-    reason: str
-    code: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Lost:
-    """The server's item stays (None: it is gone). `item`: what the change wanted it to be, as far as that is known."""
-
-    item: Item
-    there: Item | None
-    reason: str
-
-
-Fate = Sent | Refused | Lost
-
-
-@dataclass(frozen=True, slots=True)
-class Trace:
-    """What an attempt records before it is made. `known`: items alike that were there before; `like`: a struct to know
-    the item again by; `alone`: whether it was in the version that the change was made of."""
-
-    known: tuple[str, ...] = ()
-    like: bytes = b"{}"
-    alone: bool = True
-
-    def __str__(self) -> str:
-        value = {"known": self.known, "like": self.like.decode(), "alone": self.alone}
-        return json.dumps(value, separators=(",", ":"))
-
-    @classmethod
-    def read(cls, text: str) -> Trace | None:
-        """None if it is none: an attempt of another program, or of one that was interrupted at once."""
-        try:
-            value = json.loads(text)
-            return cls(tuple(map(str, value["known"])), str(value["like"]).encode(), value["alone"] is True)
-        except (ValueError, TypeError, KeyError):
-            return None
 
 
 @dataclass(slots=True)
@@ -142,10 +83,11 @@ class Attempt:
         item = local.item_of(change.kind, f"local:{change.uuid}", change.folder_id, struct)
         if self.unknown and (found := await self._find(item, by_content=True)):
             return await self._sent(found, change.folder_id)
-        if self.unknown and item.message_id and (there := await self._elsewhere(item.message_id)):
+        if self.unknown and (there := await self._elsewhere(item) or await self._created(item)):
             return await self._sent(there.id, there.folder_id)
         if self.trace is None or not self.unknown:
-            self.trace = Trace(await self._alike(item))
+            key = await self._key()
+            self.trace = Trace(await self._alike(item), key=key)
         struct = local.with_files(change.kind, struct, [await self._upload(each) for each in change.files])
         outcome = await self._ask(lambda: self.mailbox.create(change.kind, change.folder_id, [struct]))
         if isinstance(outcome.error, ServerRefused):
@@ -274,11 +216,40 @@ class Attempt:
             return await self.mailbox.find(item, renamed=True)
         return ()
 
-    async def _elsewhere(self, message_id: str) -> Item | None:
+    async def _elsewhere(self, item: Item) -> Item | None:
         """What was created, if it was moved to another folder meanwhile: the cache has heard of it then."""
-        ids = [each for each in await self.outbox.held(message_id) if each not in self.taken]
+        if not item.message_id:
+            return None
+        ids = [each for each in await self.outbox.held(item.message_id) if each not in self.taken]
         details = await self.mailbox.by_ids("mail", ids) if ids else None
-        return next((each for each in details.items if each.message_id == message_id), None) if details else None
+        return next((each for each in details.items if each.message_id == item.message_id), None) if details else None
+
+    async def _key(self) -> str:
+        """The sync key of now; without one, what is created can only be known by its Message-ID and content."""
+        try:
+            return await self.mailbox.key()
+        except (SessionExpired, BadCredentials):
+            raise
+        except (ServerRefused, ServerNonsense):
+            return ""
+
+    async def _created(self, item: Item) -> Item | None:
+        """What was created since the first attempt and is like `item`, under whatever Message-ID, in whatever folder.
+        Somebody may have written on it meanwhile: then there must be no other that it could be."""
+        if self.trace is None or not self.trace.key:
+            return None
+        before = self.taken.union(self.trace.known)
+        try:
+            found = await created_since(self.mailbox, self.trace.key, self.change.kind, self.change.folder_id)
+        except KeyExpired:
+            return None
+        ids = [each for each in found if each not in before]
+        details = await self.mailbox.by_ids(self.change.kind, ids) if ids else None
+        there = details.items if details else ()
+        if same := [each for each in there if local.same(item, each)]:
+            return same[-1]
+        written_on = [each for each in there if found[each.id] and local.resembles(item, each)]
+        return written_on[0] if len(written_on) == 1 else None
 
     async def _has(self, there: Item) -> bool:
         """Whether the server's item has the members and the files of the change."""

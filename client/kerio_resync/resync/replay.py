@@ -20,7 +20,8 @@ from kerio_resync.cache.facts import ChangeState, Forget, LocalFile, Want
 from kerio_resync.cache.outbox import Change, Outbox
 from kerio_resync.errors import BadCredentials, Overloaded, ServerNonsense, ServerTrouble, SessionExpired
 from kerio_resync.model import Kind, Listed
-from kerio_resync.resync.attempt import Attempt, Fate, Later, Refused, Sent, Unknown
+from kerio_resync.resync.attempt import Attempt
+from kerio_resync.resync.attempt_result import Fate, Later, Refused, Sent, Unknown
 from kerio_resync.resync.run import Run
 
 ALL: Final[tuple[ChangeState, ...]] = ("pending", "sending", "sent", "conflict", "refused", "withdrawn")

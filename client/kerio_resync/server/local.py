@@ -103,8 +103,11 @@ def has_members(there: Item, struct: bytes) -> bool:
     it. Contents of files are not looked at."""
     theirs = sending.object_of(there.payload)
     for name, value in settable(there.kind, struct).items():
-        if name == "headers":
-            same = all(any(_within(one, other) for other in theirs.get(name) or ()) for one in value or ())
+        if name == "headers":  # a Message-ID is the server's to assign
+            named = [one for one in value or () if not (isinstance(one, dict) and one.get("type") == _HEADER)]
+            same = all(any(_within(one, other) for other in theirs.get(name) or ()) for one in named)
+        elif name == "done" and theirs.get("status") == "tsCompleted":
+            same = True  # 100 %, whatever it was set to
         elif name == "attachments":
             same = {each["id"] for each in value or () if isinstance(each, dict) and "id" in each} <= {
                 each.id for each in there.attachments
@@ -114,6 +117,16 @@ def has_members(there: Item, struct: bytes) -> bool:
         if not same:
             return False
     return True
+
+
+def same(item: Item, there: Item) -> bool:
+    """Whether the server's item has just what was to be created, under whatever Message-ID."""
+    return sending.alike(item._replace(message_id=""), there)
+
+
+def resembles(item: Item, there: Item) -> bool:
+    """Whether the server's item has something of what was to be created, though not all."""
+    return sending.resembles(item, there)
 
 
 def candidates(there: Item, name: str, size: int) -> tuple[Attachment, ...]:

@@ -41,11 +41,13 @@ def for_create(kind: Kind, folder_id: str, payload: bytes) -> dict[str, Any]:
 
 
 def for_change(kind: Kind, payload: bytes) -> dict[str, Any]:
-    """A struct as a set takes it: its id and the members to be set. ValueError if it has no id."""
+    """A struct as a set takes it: its id and the members to be set. ValueError if it has no id.
+
+    Not its folder: a set would move it there, though it may have been moved elsewhere since the struct was read."""
     value = object_of(payload)
     if not isinstance(value.get("id"), str):
         raise ValueError("a change without an id")
-    drop = _READ_ONLY[kind] - {"id"}
+    drop = _READ_ONLY[kind] - {"id"} | {"folderId"}
     return {name: value[name] for name in value if name not in drop}
 
 
@@ -106,6 +108,12 @@ def alike(item: Item, found: Item) -> bool:
         return item.message_id == found.message_id
     ours, theirs = object_of(item.payload), object_of(found.payload)
     return all(_essence(ours[name]) == _essence(theirs.get(name)) for name in _ALIKE[item.kind] if ours.get(name))
+
+
+def resembles(item: Item, found: Item) -> bool:
+    """Whether `found` has at least one member that a person wrote in `item`."""
+    ours, theirs = object_of(item.payload), object_of(found.payload)
+    return any(_essence(ours[name]) == _essence(theirs.get(name)) for name in _ALIKE[item.kind] if ours.get(name))
 
 
 def _essence(value: Any, depth: int = 8) -> Any:

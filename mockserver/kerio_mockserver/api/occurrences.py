@@ -204,7 +204,7 @@ def set_part_status(call: Call) -> dict[str, Any]:
     mine = [one["emailAddress"].casefold() == me for one in there["attendees"]]
     if not any(mine):
         raise Refusal(FAILED, "You are not among the attendees.")
-    status = call.params["response"].get("status", "PartNotResponded")
+    status = call.params["response"].get("status") or "PartNotResponded"
     attendees = [
         one | {"partStatus": status} if own else one for one, own in zip(there["attendees"], mine, strict=True)
     ]
@@ -217,7 +217,7 @@ def change(store: Store, given: Struct) -> tuple[str, int]:
     """Changes an occurrence as its `modification` says; its id and watermark. NoSuchItem, NotPermitted, BadStruct."""
     event, key, there = one_of(store, str(given.get("id", "")))
     new = filling.given("event", {**given, "folderId": ""})
-    how = given.get("modification", "modifyAll")
+    how = given.get("modification") or "modifyAll"
     first = next(starts(event, Window()), None)
     if key and how == "modifyThis":
         kept = {name: value for name, value in new.items() if name not in _SERIES_ONLY}
@@ -235,7 +235,7 @@ def change(store: Store, given: Struct) -> tuple[str, int]:
 def drop(store: Store, given: Struct) -> tuple[str, int]:
     """Removes an occurrence, and those after it or all as its `modification` says. NoSuchItem, NotPermitted."""
     event, key, _ = one_of(store, str(given.get("id", "")))
-    how = given.get("modification", "modifyAll")
+    how = given.get("modification") or "modifyAll"
     if key and how == "modifyThis":
         return store.set_exceptions(event["id"], {**store.exceptions(event["id"]), key: None})
     first = next(starts(event, Window()), None)

@@ -2,8 +2,9 @@
 
 A condition compares one member with a text: numbers as numbers, booleans as `true`/`false`/`1`/`0`, times as instants
 (a whole day is its midnight UTC), enumerations by their place in the reference, texts without regard to case; `Like`
-finds the text anywhere in the member, nested members included. `QUICKSEARCH` and `FULLTEXT`, which real clients use,
-are `Like` over the whole item. An order is steady: ties fall back to the item's id, whose last part counts as a number.
+finds the text anywhere in the member, nested members included; a `%` stands for any text. `QUICKSEARCH` and
+`FULLTEXT`, which real clients use, are `Like` over the whole item, with `*` for `%`. An order is steady: ties fall back
+to the item's id, whose last part counts as a number.
 
 Names in `fields` that the reference does not know are left out, as real servers do: clients ask for members of other
 versions. What a query costs is bounded: repeated conditions and columns count once, and there are at most 100.
@@ -87,7 +88,7 @@ def read(query: Mapping[str, Any], struct: str, safety_limit: int) -> Query:
 def _conditions(given: Sequence[Mapping[str, str]], struct: str) -> tuple[tuple[str, str, str], ...]:
     """Each condition once. Refusal -32602 for members that nothing is known of, and for too many of them."""
     found = dict.fromkeys(
-        (one.get("fieldName", ""), one.get("comparator", "Eq"), one.get("value", "")) for one in given
+        (one.get("fieldName", ""), one.get("comparator") or "Eq", one.get("value", "")) for one in given
     )
     if len(found) > MAX_CONDITIONS:
         raise Refusal(INVALID_PARAMS, "Invalid params: %1 holds too many conditions.", "query.conditions")
@@ -152,7 +153,8 @@ def flat(value: Any) -> str:
 def _condition(struct: str, field: str, comparator: str, value: str) -> Test:
     wanted = value.casefold()
     if field in WHOLE_ITEM or comparator == "Like":
-        return lambda item, texts: wanted in _text(item, field, texts)
+        pieces = [piece for piece in (wanted.replace("*", "%") if field in WHOLE_ITEM else wanted).split("%") if piece]
+        return lambda item, texts: _in_order(pieces, _text(item, field, texts))
     if field == SEARCH_TIME:
         return _during(comparator, instant(value))
     kind = readable(struct)[field]
@@ -162,6 +164,17 @@ def _condition(struct: str, field: str, comparator: str, value: str) -> Test:
     key = _sort_key(kind, case_sensitive=False)
     right = key(_value(kind, value, field))
     return lambda item, texts: compare(key(item.get(field)), right)
+
+
+def _in_order(pieces: Sequence[str], text: str) -> bool:
+    """Whether the text has all pieces, one after the other: what a `%` stands between is any text."""
+    at = 0
+    for piece in pieces:
+        found = text.find(piece, at)
+        if found < 0:
+            return False
+        at = found + len(piece)
+    return True
 
 
 def _text(item: Struct, field: str, texts: Texts) -> str:

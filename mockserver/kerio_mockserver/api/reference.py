@@ -2,7 +2,8 @@
 
 The table (`reference.json`, 94 methods, 49 structs, 33 enumerations) is data; `check` compiles a type's name into a
 function once. A struct may lack members (their defaults hold) and may have members the reference does not name (they
-are ignored); a member that is there must have its type. Anything else is refused with -32602, naming the place.
+are ignored); a member that is there must have its type, but for an enumeration's empty text. Anything else is refused
+with -32602, naming the place.
 """
 
 from __future__ import annotations
@@ -97,7 +98,7 @@ def _one_of(enum: str) -> Check:
     values = frozenset(ENUMS[enum])
 
     def checked(value: Any, where: str) -> None:
-        if not isinstance(value, str) or value not in values:
+        if not isinstance(value, str) or (value and value not in values):  # "": nothing said
             _refuse(where, f"a value of {enum}")
 
     return checked

@@ -63,7 +63,14 @@ def opened(body: bytes) -> Envelope:
         params = {}
     if not isinstance(params, dict):
         raise Known(Refusal(INVALID_PARAMS, "Invalid params: a named object is needed."), message.get("id"))
-    return Envelope(name, params, message.get("id"))
+    return Envelope(name, without_nulls(params), message.get("id"))
+
+
+def without_nulls(value: Any) -> Any:
+    """The value without members that are null: clients in some languages send it for an empty list."""
+    if isinstance(value, dict):
+        return {name: without_nulls(one) for name, one in value.items() if one is not None}
+    return [without_nulls(one) for one in value] if isinstance(value, list) else value
 
 
 class Known(Exception):

@@ -167,6 +167,8 @@ def complete(kind: str, value: Any, where: str = "") -> Any:
 
 def _scalar(kind: str, value: Any, where: str) -> Any:
     if kind in ENUMS:
+        if value == "":
+            return blank(kind)
         if value not in ENUMS[kind]:
             raise BadStruct(f"{where} must be one of {kind}")
     elif kind == "str" and isinstance(value, str):

@@ -14,8 +14,9 @@ from kerio_resync.cache.facts import PutItems
 from kerio_resync.cache.outbox import Change, Outbox, followed
 from kerio_resync.errors import FolderDenied, Interrupted, Overloaded, ServerNonsense, SessionExpired, Unreachable
 from kerio_resync.events import nobody
-from kerio_resync.model import Details, Item, Kind, Malformed, Outcome
-from kerio_resync.resync.attempt import Attempt, Sent, Trace, Unknown
+from kerio_resync.model import Changes, Details, Item, Kind, Malformed, Outcome
+from kerio_resync.resync.attempt import Attempt
+from kerio_resync.resync.attempt_result import Sent, Trace, Unknown
 from kerio_resync.resync.progress import Meter
 from kerio_resync.resync.replay import ALL, Names, Place, Replayed, bring_in, replay, to_try_again
 from kerio_resync.resync.run import Run
@@ -109,6 +110,12 @@ class Server(Scripted):
 
     answers: dict[str, list[Any]] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
+
+    async def key(self) -> str:
+        return "now"
+
+    async def changes(self, key: str) -> Changes:
+        return Changes((), key)
 
     async def find(self, item: Item, *, renamed: bool = False) -> tuple[str, ...]:
         return self._answer("find", ())  # type: ignore[no-any-return]

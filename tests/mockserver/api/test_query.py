@@ -52,6 +52,9 @@ MAIL = {
         ("QUICKSEARCH", "Like", "jiri", True),
         ("QUICKSEARCH", "Like", "nothing", False),
         ("FULLTEXT", "Like", "jiri", True),
+        ("QUICKSEARCH", "Like", "ji*i*", True),
+        ("QUICKSEARCH", "Like", "j%zz*", False),
+        ("QUICKSEARCH", "Like", "*", True),
         ("FULLTEXT", "Eq", "nothing", False),
     ],
 )

@@ -106,3 +106,23 @@ async def test_a_request_that_is_too_large() -> None:
     reply = await caller.send(b" " * 1001)
     assert isinstance(reply.body, bytes)
     assert (reply.status, orjson.loads(reply.body)["error"]["code"]) == (413, 413)
+
+
+async def test_null_and_an_empty_enumeration_say_nothing() -> None:
+    """Clients with fixed structs send them for what they do not set."""
+    caller, box = await logged_in()
+    event = {
+        "folderId": box.calendar, "summary": "Bare", "start": "20260303T090000Z", "end": "20260303T093000Z",
+        "categories": None, "attendees": None, "label": "", "freeBusy": "", "access": "",
+        "rule": {"isSet": False, "frequency": "", "preciseBy": {"byDay": None}},
+    }  # fmt: skip
+    answer = await caller.call("Events.create", events=[event])
+    assert answer["errors"] == []
+    there = box.store.item(answer["result"][0]["id"])
+    assert (there["categories"], there["label"], there["rule"]["frequency"]) == ([], "None", "Daily")
+    query = {"fields": None, "conditions": None, "combining": "", "orderBy": None, "limit": -1}
+    assert (await caller.call("Events.get", ids=[box.calendar], query=query))["totalItems"] == 2
+    for missing in ({"ids": None, "query": {}}, {"ids": [box.calendar], "query": None}):
+        with pytest.raises(Refused) as refused:
+            await caller.call("Events.get", **missing)
+        assert refused.value.code == -32602
