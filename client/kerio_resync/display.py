@@ -358,6 +358,7 @@ def _display(view: View, summarise: Summarise) -> Display:
         return JsonLines(sys.stdout, flat=view.flat)
     if view.quiet:
         return OnlyErrors()
-    if sys.stderr.isatty() and (os.name == "nt" or os.environ.get("TERM", "dumb") not in ("dumb", "")):
+    capable = os.name == "nt" or os.environ.get("TERM", "dumb") not in ("dumb", "")
+    if sys.stderr.isatty() and capable and shutil.get_terminal_size().columns >= NARROWEST:
         return LiveView(sys.stderr, summarise)
     return PlainLines(sys.stderr, summarise)

@@ -71,6 +71,6 @@ class LogFile:
 
     def close(self) -> None:
         """What a stalled reader has not taken is still written at the end: for that the descriptor stays open."""
-        if self._lines is not None and not streams.is_congested(self._file):
+        if self._lines is not None and not streams.has_backlog(self._file):
             os.close(self._descriptor)
         self._lines = None

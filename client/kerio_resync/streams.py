@@ -22,6 +22,7 @@ from contextlib import suppress
 from typing import IO, Any, TextIO
 
 PATIENCE_SECONDS = 10.0
+CONGESTED_BYTES = 16 * 1024  # a terminal takes what it is given a moment later
 _PIPE_BYTES = getattr(select, "PIPE_BUF", 512)  # writing so many never blocks where select says that there is room
 _PLAIN = str.maketrans({"━": "=", "·": "-", "…": "...", "\N{REPLACEMENT CHARACTER}": "?"})
 
@@ -200,7 +201,12 @@ def raw(stream: IO[str] | None) -> OutputStream | None:
 
 
 def is_congested(stream: IO[str]) -> bool:
-    """Whether the reader is behind: what is not worth keeping for it need not be written."""
+    """Whether the reader is far behind: what is not worth keeping for it need not be written."""
+    below = raw(stream)
+    return below is not None and below.backlog > CONGESTED_BYTES
+
+
+def has_backlog(stream: IO[str]) -> bool:
     below = raw(stream)
     return below is not None and below.backlog > 0
 

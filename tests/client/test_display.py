@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from kerio_resync import display, events
+from kerio_resync import display, events, streams
 from kerio_resync.display import LiveView, PlainLines, Seen, View, opened
 from kerio_resync.json_lines import JsonLines, LogFile
 
@@ -132,6 +132,26 @@ def everything(descriptor: int) -> str:
         while piece := terminal.read(1 << 16):
             seen += piece
     return seen.decode()
+
+
+def test_a_terminal_of_one_column_gets_plain_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "1")
+    with opened(View(), summarise) as shown:
+        assert [type(view) for view in shown.views] == [PlainLines]  # type: ignore[attr-defined]
+
+
+def test_a_notice_before_the_run_is_seen_on_a_live_terminal() -> None:
+    main, secondary = pty.openpty()
+    view = LiveView(streams.text(os.dup(secondary), "<terminal>"), summarise)
+    view(events.Notice("The log file can't be written."))
+    view.close()
+    seen = b""
+    while b"can't be written" not in seen or b"\x1b[?25h" not in seen:
+        seen += os.read(main, 4096)
+    os.close(secondary)
+    os.close(main)
 
 
 def test_the_live_view_gives_the_terminal_back(capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import io
 import os
+import pty
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -62,10 +63,24 @@ def test_write_to_a_stalled_reader_returns_and_all_comes_in_order_later(pipe: tu
     expected = (text + "the last\n").encode()
     assert read(reader, len(expected)) == expected
     deadline = time.monotonic() + 10
-    while streams.is_congested(out) and time.monotonic() < deadline:
+    while streams.has_backlog(out) and time.monotonic() < deadline:
         time.sleep(0.001)  # the thread counts what it has written just after the last byte is there
-    assert not streams.is_congested(out)
+    assert not streams.has_backlog(out)
     assert streams.failure(out) is None
+
+
+def test_a_terminal_that_takes_what_it_is_given_is_never_congested() -> None:
+    """What is drawn in quick succession is drawn whole: only a stalled terminal misses pictures."""
+    main, secondary = pty.openpty()
+    try:
+        out = streams.text(secondary, "<terminal>")
+        for number in range(50):
+            print(f"line {number}", file=out, flush=True)
+            assert not streams.is_congested(out)
+        assert read(main, 50 * len("line 0\r\n") + 40).endswith(b"line 49\r\n")
+    finally:
+        os.close(secondary)
+        os.close(main)
 
 
 def test_two_streams_to_one_place_keep_their_order(pipe: tuple[int, int]) -> None:
