@@ -240,7 +240,10 @@ _SENTENCES: tuple[tuple[type[ResyncError], str], ...] = (
         ServerNonsense,
         "The server's answers make no sense: {detail}. Check that the address is that of a Kerio Connect server.",
     ),
-    (VerificationFailed, "Verification failed: {detail}. Run `kerio-resync verify --repair`."),
+    (
+        VerificationFailed,
+        "Verification failed: {detail}. Run again; if it stays, the server contradicts itself: tell its administrator.",
+    ),
     (CacheInUse, "The cache is in use: {detail}. Close the mail program (or wait for the other run) and run again."),
     (OtherFormat, "The local cache can't be used: {detail}. Run `kerio-resync rebuild`."),
     (CacheDamaged, "The local cache is damaged: {detail}. Run `kerio-resync rebuild`."),

@@ -101,9 +101,18 @@ def lines_of_status(state: Mapping[str, Any]) -> list[str]:
     lines = [f"Profile: {state['profile']}"]
     lines += _file("Cache", state["cache"]) + _file("Half-built cache", state["building"])
     changes = [" ".join(str(value) for value in row.values() if value not in ("", None)) for row in state["outbox"]]
-    lines += _named("Local changes", changes) or ["Local changes: none"]
+    aside = [_aside(each) for each in state.get("set_aside", ())]
+    lines += _named("Local changes", changes) or ["Local changes: none"] * (not aside)
+    lines += _named("Files with local changes that are not in the cache", aside)
     lines.append(f"In use by: {state['holder'] or 'nobody'}")
     return [*lines, f"Free on the disk: {size(state['free_bytes'])}"]
+
+
+def _aside(file: Mapping[str, Any]) -> str:
+    if file["changes"] is None:
+        return f"{file['path']}: can't be read"
+    owner = f", of {file['owner']}" if file["owner"] else ""
+    return f"{file['path']}: {many(file['changes'], 'change')} not sent{owner}"
 
 
 def _file(title: str, file: Mapping[str, Any]) -> list[str]:

@@ -212,6 +212,17 @@ def watermarks(db: sqlite3.Connection, ids: Sequence[str]) -> dict[str, int]:
     return dict(among(db, "SELECT id, watermark FROM item WHERE id IN (...)", ids))
 
 
+def places(db: sqlite3.Connection, ids: Sequence[str]) -> dict[str, tuple[str, int]]:
+    """Of those stored: id → (the folder's id, version)."""
+    rows = among(
+        db,
+        "SELECT item.id, folder.id, watermark FROM item JOIN folder ON folder.number = item.folder"
+        " WHERE item.id IN (...)",
+        ids,
+    )
+    return {row[0]: (row[1], row[2]) for row in rows}
+
+
 def unseen(db: sqlite3.Connection, folder_id: str, round_: int, after: int, limit: int) -> tuple[tuple[int, str], ...]:
     """(number, id) of the folder's next stored items after `after` that `compare` did not meet in `round_`."""
     rows = db.execute(

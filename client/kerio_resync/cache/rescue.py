@@ -26,7 +26,7 @@ from kerio_resync.cache.reading import chunk
 from kerio_resync.cache.schema import check_header
 from kerio_resync.cache.store import Store
 from kerio_resync.cache.sums import item_sum
-from kerio_resync.errors import BadSettings, CacheDamaged
+from kerio_resync.errors import BadSettings, CacheDamaged, OtherFormat
 from kerio_resync.model import Identity, Item
 
 BROKEN: Final = (sqlite3.DatabaseError, ValueError, TypeError, OverflowError)
@@ -46,6 +46,7 @@ class Rescued:
     uncounted: bool = False
     aside: Path | None = None
     reasons: tuple[str, ...] = field(default=())
+    other_format: bool = False
 
     def sentences(self) -> tuple[str, ...]:
         """For people; () if there is nothing to say."""
@@ -56,7 +57,9 @@ class Rescued:
             found.append(f"Items of the local folder Conflicts, taken over: {self.items:,}.")
         if self.unreadable:
             found.append(f"Local changes and items of the old cache that can't be read any more: {self.unreadable:,}.")
-        if self.uncounted:
+        if self.uncounted and self.other_format:
+            found.append(f"Local changes in the old cache could not be taken over: {self.why}.")
+        elif self.uncounted:
             found.append(f"The old cache is damaged; how many local changes were in it can't be told ({self.why}).")
         if self.aside:
             found.append(f"What is left of the old cache was kept as {self.aside.name}.")
@@ -77,13 +80,17 @@ class Tally:
     unreadable: int = 0
     uncounted: bool = False
     reasons: list[str] = field(default_factory=list)
+    other_format: bool = False
 
     def lost(self, error: Exception) -> None:
-        self.uncounted = True
-        self.reasons.append(str(error) or type(error).__name__)
+        self.uncounted, self.other_format = True, isinstance(error, OtherFormat)
+        self.reasons.append(str(error) or "unreadable")
 
     def rescued(self) -> Rescued:
-        return Rescued(self.changes, self.known, self.items, self.unreadable, self.uncounted, None, tuple(self.reasons))
+        return Rescued(
+            self.changes, self.known, self.items, self.unreadable, self.uncounted, None, tuple(self.reasons),
+            self.other_format,
+        )  # fmt: skip
 
 
 async def rescue(path: Path, store: Store, owner: Identity | None = None) -> Rescued:

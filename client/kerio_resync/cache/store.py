@@ -127,6 +127,10 @@ class Store:
     async def watermarks(self, ids: Sequence[str]) -> dict[str, int]:
         return await self._read(lambda db: reading.watermarks(db, ids))
 
+    async def places(self, ids: Sequence[str]) -> dict[str, tuple[str, int]]:
+        """Of those stored: id → (the folder's id, version)."""
+        return await self._read(lambda db: reading.places(db, ids))
+
     async def mails_called(self, message_id: str) -> tuple[str, ...]:
         """Ids of the mails with this Message-ID. No index serves this."""
         return await self._read(lambda db: reading.mails_called(db, message_id))

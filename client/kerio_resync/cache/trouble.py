@@ -72,8 +72,12 @@ def translate(error: Foreign, path: Path, needed: int = 0) -> ResyncError:
             return translate_os_error(found, path, needed)
         case sqlite3.SQLITE_INTERRUPT:
             return CacheDamaged(f"{path}: a query of it takes longer than any sound file needs")
+        case sqlite3.SQLITE_CONSTRAINT:
+            return CacheDamaged(f"{path}: two rows have the same id, or a row lacks something")
         case _:
-            return CacheDamaged(f"{path}: {error}")
+            # SQLite's module quotes a text that it can't decode, which may be mail
+            text = "a text in it is not valid" if str(error).startswith("Could not decode") else str(error)
+            return CacheDamaged(f"{path}: {text}")
 
 
 @contextmanager

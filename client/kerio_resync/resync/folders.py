@@ -6,7 +6,7 @@ person opens first is there first.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 
 from kerio_resync.cache.facts import PutPage, SetFolders
@@ -42,27 +42,36 @@ def mirrored(folders: Iterable[Folder]) -> list[Folder]:
     return sorted((each for each in folders if each.kind and each.readable), key=lambda each: (rank(each), -each.count))
 
 
-def without_loops(folders: Iterable[Folder]) -> tuple[list[Folder], list[Folder]]:
-    """(sound, looping): a folder that is among its own ancestors, or shares an id with another, is set apart."""
+def told_once(folders: Iterable[Folder]) -> tuple[list[Folder], list[Folder]]:
+    """(each folder once, those that share an id with one before)."""
     by_id: dict[str, Folder] = {}
-    bad: list[Folder] = []
-    for each in folders:
-        if each.id in by_id:
-            bad.append(each)
-        else:
-            by_id[each.id] = each
+    twins = [each for each in folders if by_id.setdefault(each.id, each) is not each]
+    return list(by_id.values()), twins
+
+
+def looping(folders: Iterable[Folder]) -> list[Folder]:
+    """Folders that are among their own ancestors. They are mirrored all the same: only their paths make no sense."""
+    by_id = {each.id: each for each in folders}
     ends: dict[str, bool] = {}  # id → whether its ancestors end somewhere
-    sound: list[Folder] = []
     for each in by_id.values():
         way: dict[str, None] = {}
         here = each.id
         while here in by_id and here not in ends and here not in way:
             way[here] = None
             here = by_id[here].parent_id
-        good = here not in by_id or ends.get(here, False)
-        ends.update(dict.fromkeys(way, good))
-        (sound if ends[each.id] else bad).append(each)
-    return sound, bad
+        ends.update(dict.fromkeys(way, here not in by_id or ends.get(here, False)))
+    return [each for each in by_id.values() if not ends[each.id]]
+
+
+def name_odd_folders(run: Run, told: Sequence[Folder], twins: Sequence[Folder]) -> None:
+    """Tells of folders that make no sense, once in a run. What is in them is mirrored."""
+    lines = [
+        f"The server lists folder {each.name!r} as its own ancestor; it is shown at the top." for each in looping(told)
+    ]
+    lines += [f"The server lists two folders with one id ({each.id}); {each.name!r} was left out." for each in twins]
+    for line in lines:
+        if line not in run.problems:
+            run.notice(line)
 
 
 async def refresh_folders(run: Run) -> list[Folder]:
@@ -75,9 +84,8 @@ async def refresh_folders(run: Run) -> list[Folder]:
         # A folder goes with everything in it, so the server has to leave it out twice.
         again = await run.mailbox.folders(shared=settings.shared, public=settings.public)
         told = tuple({each.id: each for each in (*told, *again)}.values())
-    sound, looping = without_loops(told)
-    for each in looping:
-        await run.skip("folder", each.id, f"{each.name!r} is inside itself, or its id is used twice")
+    sound, twins = told_once(told)
+    name_odd_folders(run, sound, twins)
     for each in sound:
         if each.kind and not each.readable:
             await run.skip("folder", each.id, f"the server does not let you read {each.name!r}")

@@ -5,17 +5,18 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from kerio_resync.cache.files import require_places
 from kerio_resync.cache.legacy import schema as legacy
+from kerio_resync.cache.local_changes import all_changes
 from kerio_resync.cache.lock import ProfileLock
 from kerio_resync.cache.look import rows
 from kerio_resync.cache.store import Store
-from kerio_resync.errors import BadSettings, CacheDamaged, NoCache
+from kerio_resync.errors import BadSettings, CacheDamaged, NoCache, OtherFormat
 from kerio_resync.events import Listener, PhaseChanged, RunStarted, nobody
 from kerio_resync.filesystem import available
 from kerio_resync.model import Kind
@@ -23,6 +24,7 @@ from kerio_resync.resync.ownership import claim_live, require
 from kerio_resync.resync.progress import Meter
 from kerio_resync.resync.rebuild import prepare, single_error
 from kerio_resync.resync.run import Run
+from kerio_resync.resync.set_aside import SetAside, files_set_aside
 from kerio_resync.resync.verification import verdict_of
 from kerio_resync.resync.verify import Verdict, item_digests
 from kerio_resync.server.kerio import KerioMailbox
@@ -34,7 +36,8 @@ _AGED = f"it is still of format {legacy.FORMAT}; run `kerio-resync upgrade`"
 
 @dataclass(frozen=True, slots=True)
 class FileStatus:
-    """One database file, and what it holds. `state`: absent, ready, building, old, damaged; `folders`: those that can
+    """One database file, and what it holds. `state`: absent, ready, building, old, unknown (a format that is
+    not read), damaged; `folders`: those that can
     hold items and may be read."""
 
     path: str
@@ -61,6 +64,7 @@ class Status:
     cache: FileStatus
     building: FileStatus
     outbox: tuple[dict[str, Any], ...] = ()
+    set_aside: tuple[SetAside, ...] = ()
     holder: str = ""
     free_bytes: int = 0
     asked_at: str = ""
@@ -71,7 +75,7 @@ class Status:
 
         return {
             "profile": self.profile, "cache": plain(self.cache), "building": plain(self.building),
-            "outbox": list(self.outbox), "holder": self.holder,
+            "outbox": list(self.outbox), "set_aside": [asdict(each) for each in self.set_aside], "holder": self.holder,
             "free_bytes": self.free_bytes, "asked_at": self.asked_at,
         }  # fmt: skip
 
@@ -83,8 +87,10 @@ async def status(settings: Settings) -> Status:
     require_places(settings.profile)
     cache, outbox = await _file(settings.cache, "ready")
     building, more = await _file(settings.next_cache, "building")
+    known = await all_changes(settings.cache) | await all_changes(settings.next_cache)
+    aside = await files_set_aside(settings.cache, known)
     return Status(
-        str(settings.profile), cache, building, (*outbox, *more), ProfileLock(settings.profile).holder(),
+        str(settings.profile), cache, building, (*outbox, *more), aside, ProfileLock(settings.profile).holder(),
         available(settings.cache), datetime.now(UTC).isoformat(timespec="seconds"),
     )  # fmt: skip
 
@@ -96,7 +102,7 @@ async def _file(path: Path, state: str) -> tuple[FileStatus, tuple[dict[str, Any
     try:
         store = await Store.open(path, readonly=True)
     except CacheDamaged as error:
-        state, problem = ("old", _AGED) if _is_old(path) else ("damaged", str(error))
+        state, problem = _state_of(path, error)
         return FileStatus(str(path), state, size, problem=problem), ()
     try:
         held = await store.totals()
@@ -141,6 +147,13 @@ async def _cache(settings: Settings, *, readonly: bool = True) -> Store:
 def _next_step(settings: Settings) -> str:
     again = "run `kerio-resync rebuild`"
     return f"a rebuild was begun and is not finished: {again} to resume it" if settings.next_cache.exists() else again
+
+
+def _state_of(path: Path, error: CacheDamaged) -> tuple[str, str]:
+    """The state of a file that can't be opened, and why it can't."""
+    if _is_old(path):
+        return "old", _AGED
+    return "unknown" if isinstance(error, OtherFormat) else "damaged", str(error)
 
 
 def _is_old(path: Path) -> bool:

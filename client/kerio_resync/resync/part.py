@@ -8,6 +8,7 @@ where it was. What the server no longer lists is asked for by id, and goes if it
 from __future__ import annotations
 
 import json
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Final
@@ -34,18 +35,41 @@ def chosen(names: Sequence[str], folders: Iterable[Folder], paths: Mapping[str, 
     known = list(folders)
     picked: dict[str, Folder] = {}
     for name in names:
-        exact = [each for each in known if paths.get(each.id) == name] or [each for each in known if each.name == name]
+        exact = _called(name, known, paths)
         if not exact:
             there = (paths.get(each.id, each.name) for each in known)
             raise BadSettings(f"there is no folder {name!r}; {_offer(name, there)}")
         if len(exact) > 1:
-            several = ", ".join(sorted(paths.get(each.id, each.name) for each in exact))
+            several = ", ".join(_spelled(each) for each in sorted(paths.get(each.id, each.name) for each in exact))
             raise BadSettings(f"several folders are called {name!r}; give the path of one: {several}")
         inside = paths.get(exact[0].id, name) + "/"
         for each in known:
             if each is exact[0] or paths.get(each.id, "").startswith(inside):
                 picked[each.id] = each
     return list(picked.values())
+
+
+def _called(name: str, known: Sequence[Folder], paths: Mapping[str, str]) -> list[Folder]:
+    """The folders of that path, else of that name: spelled just so, else normalised, else whatever the case."""
+    for spelled in (str, _composed, _folded):
+        wanted = spelled(name)
+        found = [each for each in known if spelled(paths.get(each.id, "")) == wanted]
+        if found := found or [each for each in known if spelled(each.name) == wanted]:
+            return found
+    return []
+
+
+def _composed(name: str) -> str:
+    return unicodedata.normalize("NFC", name)
+
+
+def _folded(name: str) -> str:
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
+
+
+def _spelled(path: str) -> str:
+    """A path for people, with what tells it from another that looks the same."""
+    return path if path == _composed(path) else ascii(path)
 
 
 def _offer(name: str, there: Iterable[str]) -> str:

@@ -41,6 +41,7 @@ class Run:
     salvaged: int = 0
     repaired: int = 0
     nonsense: int = 0  # items in a row that could not be had, each asked for alone
+    contradictions: set[tuple[str, str]] = field(default_factory=set)  # (item, folder that lists it too), named
     problems: list[str] = field(default_factory=list)
     details: Feed[Wanted, Cursor] = field(init=False)
     contents: Feed[WantedAttachment, int] = field(init=False)

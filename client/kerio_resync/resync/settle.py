@@ -39,7 +39,7 @@ async def settle(run: Run) -> None:
                 run.listen(PhaseChanged("catch-up"))
                 await catch_up(run)
             run.salvaged -= run.meter.tally.items_done - run.held if run.copied else 0
-            found = await _compare(run)
+            found = await _compare(run, last=checks + 1 >= CHECKS)
             changed = await catch_up(run)
             await drain(run)
         except KeyExpired:
@@ -76,11 +76,11 @@ async def _accept(run: Run) -> None:
     await run.store.put(SetMeta(COPIED, ""))
 
 
-async def _compare(run: Run) -> int:
+async def _compare(run: Run, *, last: bool = False) -> int:
     """Lists everything again; what disagrees is wanted then. Returns how many rows that were."""
     run.listen(PhaseChanged("verify"))
     await list_new_folders(run)
-    found = await relist(run)
+    found = await relist(run, last=last)
     run.ahead.lists.clear()
     return found
 

@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 from kerio_resync.events import PhaseChanged
 from kerio_resync.model import Folder, Listed
 from kerio_resync.resync.catchup import drain
+from kerio_resync.resync.contradictions import find_contradictions
 from kerio_resync.resync.deep import Contents
-from kerio_resync.resync.folders import list_new_folders, mirrored, without_loops
+from kerio_resync.resync.folders import list_new_folders, mirrored, name_odd_folders, told_once
 from kerio_resync.resync.run import Run
 from kerio_resync.resync.settle import bring_up_to_date
 from kerio_resync.resync.verify import NAMED, Difference, Verdict, compare_folders, explained, want
@@ -43,9 +44,8 @@ class Check:
         damaged = await run.store.check()
         for damage in damaged:
             self._name(f"damaged {damage.line}")
-        told, looping = without_loops(await run.mailbox.folders(shared=run.settings.shared, public=run.settings.public))
-        for each in looping:
-            self._name(f"folder {each.id} is inside itself on the server")
+        told, twins = told_once(await run.mailbox.folders(shared=run.settings.shared, public=run.settings.public))
+        name_odd_folders(run, told, twins)
         run.folders = {each.id: each for each in told}
         known = {row.folder.id: row.folder for row in await run.store.folders()}
         todo = [each for each in mirrored(told) if each.id in known]
@@ -62,6 +62,7 @@ class Check:
             run.notice("The server can't tell what changed since the last synchronisation: that is named as well.")
         self._name_folders(known, unlisted, changed)
         self.found = [each for each in self.found if each.row.id not in changed and each.folder.id not in unlisted]
+        await self._let_contradictions_be()
         for odd in self.found:
             self._name(f"{odd.what} {odd.folder.kind} {odd.row.id}")
         for item in (each.item for each in damaged if each.item is not None):
@@ -80,6 +81,16 @@ class Check:
                 await want(run, run.folders[folder_id], rows)
         await bring_up_to_date(run)
         await drain(run)
+
+    async def _let_contradictions_be(self) -> None:
+        """Takes out what only the server's lists say, and the items themselves do not."""
+        settled = set[str]()
+        odd = [each for each in self.found if each.what in ("missing", "stale")]
+        for folder in {each.folder.id: each.folder for each in odd}.values():
+            rows = [each.row for each in odd if each.folder.id == folder.id]
+            if folder.kind is not None:
+                settled |= await find_contradictions(self.run, folder.id, folder.kind, rows, only_elsewhere=False)
+        self.found = [each for each in self.found if each.row.id not in settled]
 
     def _name(self, line: str) -> None:
         self.count += 1

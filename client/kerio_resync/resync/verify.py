@@ -16,6 +16,7 @@ from kerio_resync.errors import KeyExpired, ResyncError, ServerNonsense
 from kerio_resync.model import Change, Folder, Kind, Listed
 from kerio_resync.resync.ahead import longest_first
 from kerio_resync.resync.catchup import ROUNDS, SYNC_KEY
+from kerio_resync.resync.contradictions import find_contradictions
 from kerio_resync.resync.folders import mirrored
 from kerio_resync.resync.listing import list_folder, of_this_list_alone
 from kerio_resync.resync.run import Run
@@ -100,15 +101,23 @@ async def _pages(run: Run, folder: Folder) -> AsyncIterator[tuple[Listed, ...]]:
         yield fresh
 
 
-async def relist(run: Run) -> int:
-    """Lists every mirrored folder again; what disagrees becomes wanted. Returns how many rows that were."""
+async def relist(run: Run, *, last: bool = False) -> int:
+    """Lists every mirrored folder again; what disagrees becomes wanted. Returns how many rows that were.
+
+    What the server contradicts itself in is named and not counted; `last`: also where only versions differ."""
     left_out = {row.id for row in await run.store.skipped()}
-    count = 0
+    count, extra, settled = 0, set[str](), set[str]()
 
     async def take(folder: Folder, compared: int, found: list[Difference]) -> None:
         nonlocal count
         run.salvaged += compared - sum(each.what != "extra" for each in found) if run.copied else 0
         rows = [each.row for each in found if each.row.id not in left_out]
+        if rows and folder.kind is not None and found[0].what != "extra":
+            odd = await find_contradictions(run, folder.id, folder.kind, rows, only_elsewhere=not last)
+            settled.update(odd)
+            rows = [row for row in rows if row.id not in odd]
+        elif rows:
+            extra.update(row.id for row in rows)
         count += len(rows)
         if rows:
             await want(run, folder, rows)
@@ -117,7 +126,7 @@ async def relist(run: Run) -> int:
     for error in (await compare_folders(run, todo, take)).values():
         if isinstance(error, ServerNonsense):
             raise error  # the others went or were closed meanwhile: the next catch-up's business
-    return count
+    return count - len(extra & settled)
 
 
 async def want(run: Run, folder: Folder, rows: Sequence[Listed]) -> None:

@@ -117,12 +117,19 @@ def _reason(facts: Facts) -> str:
                 " use that version, or let this one fetch the mailbox again"
             )
         case "unknown":
-            return f"its format ({facts.version}) is unknown"
+            if not facts.version:
+                return "it is a database of another program"
+            return f"its format ({facts.version}) is {_age(facts)}"
         case "damaged":
             return "the file is damaged"
         case "unreadable":
             return "the file can't be read"
     return facts.failure or "a rebuild was begun and is not finished"
+
+
+def _age(facts: Facts) -> str:
+    found, wanted = (tuple(map(int, each.split("."))) for each in (facts.version, facts.wanted))
+    return "older than those that can be upgraded" if found < wanted else "unknown"
 
 
 def _postponed(facts: Facts, size: Callable[[float], str]) -> list[str]:

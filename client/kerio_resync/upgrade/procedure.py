@@ -114,6 +114,10 @@ class _Procedure:
     async def run(self, found: Found) -> Step:
         """Takes every step but a rebuild, which is only decided: it locks the profile itself."""
         if found.state in ("absent", "newer", "unknown", "damaged", "unreadable"):
+            from kerio_resync.cache.lock import ProfileLock
+
+            if by := ProfileLock(self._settings.profile).holder():
+                raise CacheInUse(f"{self._settings.profile} is held by {by}")
             return decide(self._facts(found))
         from kerio_resync.cache.lock import ProfileLock
 

@@ -11,7 +11,7 @@ import pytest
 from kerio_resync.errors import FolderDenied, ItemGone, ServerNonsense, Unreachable
 from kerio_resync.events import Event, FolderDone
 from kerio_resync.model import Folder, Listed, Malformed, Page
-from kerio_resync.resync.folders import list_into, mirrored, rank, refresh_folders, without_loops
+from kerio_resync.resync.folders import list_into, looping, mirrored, rank, refresh_folders, told_once
 from kerio_resync.resync.listing import Position
 from tests.client.cache.world import FOLDERS, INBOX, PEOPLE, ROOT, WORK, mail
 from tests.client.resync.double import Mailbox, running
@@ -40,11 +40,27 @@ def test_roots_and_what_may_not_be_read_are_not_mirrored() -> None:
     assert [each.id for each in mirrored((ROOT, PEOPLE, closed, INBOX))] == ["inbox", "people"]
 
 
-def test_folders_inside_themselves_are_set_apart() -> None:
-    ring = (Folder("a", "b", "A", "mail"), Folder("b", "a", "B", "mail"), Folder("c", "b", "C", "mail"))
-    sound, bad = without_loops((INBOX, *ring, replace(INBOX, name="Twin")))
-    assert [each.id for each in sound] == ["inbox"]
-    assert [each.name for each in bad] == ["Twin", "A", "B", "C"]
+RING = (Folder("a", "b", "A", "mail"), Folder("b", "a", "B", "mail"), Folder("c", "b", "C", "mail"))
+
+
+def test_told_once_keeps_the_first_of_two_folders_with_one_id() -> None:
+    once, twins = told_once((INBOX, *RING, replace(INBOX, name="Twin")))
+    assert [each.id for each in once] == ["inbox", "a", "b", "c"]
+    assert [each.name for each in twins] == ["Twin"]
+
+
+def test_looping_finds_folders_among_their_own_ancestors() -> None:
+    orphan = Folder("o", "nowhere", "Orphan", "mail")
+    assert [each.name for each in looping((ROOT, INBOX, orphan, *RING))] == ["A", "B", "C"]
+
+
+async def test_folders_inside_themselves_are_mirrored_and_named_once(tmp_path: Path) -> None:
+    async with running(tmp_path, Mailbox(there=(ROOT, INBOX, *RING))) as run:
+        for _ in range(2):
+            todo = await refresh_folders(run)
+        assert {each.id for each in todo} == {"inbox", "a", "b", "c"}
+        assert sum("as its own ancestor" in each for each in run.problems) == 3
+        assert await run.store.skipped() == ()
 
 
 async def test_a_server_without_a_folder_is_not_believed(tmp_path: Path) -> None:
@@ -65,8 +81,8 @@ async def test_a_folder_goes_if_it_is_left_out_twice(tmp_path: Path) -> None:
 async def test_what_can_not_be_mirrored_is_named(tmp_path: Path) -> None:
     ring = Folder("a", "a", "A", "mail")
     async with running(tmp_path, Mailbox(there=(*FOLDERS.folders[:3], replace(PEOPLE, readable=False), ring))) as run:
-        assert [each.id for each in await refresh_folders(run)] == ["inbox", "work"]
-        assert {each.id for each in await run.store.skipped()} == {"a", "people"}
+        assert [each.id for each in await refresh_folders(run)] == ["inbox", "work", "a"]
+        assert {each.id for each in await run.store.skipped()} == {"people"}
 
 
 async def listed(folder: Path, mailbox: Mailbox, which: Folder, position: Position = Position()) -> tuple[Any, ...]:  # noqa: B008

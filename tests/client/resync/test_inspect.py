@@ -12,13 +12,14 @@ from typing import Any
 import pytest
 
 from kerio_resync import commands
-from kerio_resync.cache.facts import LocalFile, PutLocal
+from kerio_resync.cache.facts import AddChange, LocalChange, LocalFile, PutLocal
 from kerio_resync.cache.legacy.writing import Writer
 from kerio_resync.cache.outbox import Outbox
 from kerio_resync.cache.store import Store
 from kerio_resync.errors import BadSettings, CacheDamaged, NoCache, Unreachable
 from kerio_resync.resync.inspect import digest, status, verify
 from kerio_resync.settings import Settings
+from kerio_resync.words import lines_of_status
 from tests.client.cache.world import FOLDERS, IDENTITY, attachment, filled, items, mail
 from tests.client.resync.double import Mailbox
 
@@ -71,6 +72,40 @@ async def test_a_cache_of_the_old_format_is_to_be_upgraded(tmp_path: Path) -> No
         [line async for line in digest(settings(tmp_path / "damaged"))]
     with pytest.raises(BadSettings, match="run `kerio-resync upgrade`"):
         [line async for line in digest(settings(tmp_path))]
+
+
+async def test_status_shows_local_changes_of_files_that_were_set_aside(tmp_path: Path) -> None:
+    sent, known, left = (AddChange(LocalChange(f"u-{each}", "delete", "note", item_id="n")) for each in range(3))
+    sent = AddChange(sent.change, "sent")
+    await (await filled(tmp_path / "cache.db", known)).close()
+    await (await filled(tmp_path / "cache.db.aside-1", sent, known)).close()
+    assert (await status(settings(tmp_path))).set_aside == ()
+    await (await filled(tmp_path / "cache.db.aside-2", sent, known, left)).close()
+    (tmp_path / "cache.db.next.damaged-20261128T025956Z").write_bytes(b"no database" * 1000)
+    with Writer(tmp_path / "cache.db.damaged-20261128T025956Z~2", IDENTITY) as old:
+        old.pending(left.change)
+    with closing(sqlite3.connect(tmp_path / "cache.db.damaged-20261128T025956Z~2")) as db:
+        db.execute("PRAGMA user_version = 70000")
+    found = (await status(settings(tmp_path))).as_json()["set_aside"]
+    assert [(Path(each["path"]).name, each["changes"], each["owner"]) for each in found] == [
+        ("cache.db.aside-2", 1, "jan@example.com at https://mail.example.com"),
+        ("cache.db.damaged-20261128T025956Z~2", 1, "jan@example.com at https://mail.example.com"),
+        ("cache.db.next.damaged-20261128T025956Z", None, ""),
+    ]
+
+
+async def test_status_calls_an_older_format_that_and_counts_its_changes(tmp_path: Path) -> None:
+    with Writer(tmp_path / "cache.db", IDENTITY) as old:
+        old.pending(LocalChange("u-1", "delete", "note", item_id="n"))
+    with closing(sqlite3.connect(tmp_path / "cache.db")) as db:
+        db.execute("PRAGMA user_version = 70000")
+    found = await status(settings(tmp_path))
+    said = "it is of the older format 7.0.0, and this version reads 7.2.0"
+    assert (found.cache.state, found.cache.problem) == ("unknown", said)
+    assert [each.changes for each in found.set_aside] == [1]
+    lines = lines_of_status(found.as_json())
+    assert "Local changes: none" not in lines
+    assert any("1 change not sent, of jan@example.com" in each for each in lines)
 
 
 SECRETS = {

@@ -38,12 +38,34 @@ def test_which_folders_are_meant(names: tuple[str, ...], expected: list[str]) ->
     assert [each.id for each in chosen(names, KNOWN, TREE)] == expected
 
 
+COMPOSED, DECOMPOSED = "Entw\u00fcrfe", "Entwu\u0308rfe"
+
+
+@pytest.mark.parametrize("typed", [COMPOSED, DECOMPOSED, COMPOSED.upper(), "entw\u00fcrfe"])
+@pytest.mark.parametrize("named", [COMPOSED, DECOMPOSED])
+def test_chosen_compares_names_after_normalisation(typed: str, named: str) -> None:
+    known = [Folder("d", "", named, "mail"), Folder("i", "", "Inbox", "mail")]
+    assert [each.id for each in chosen([typed], known, {"d": named, "i": "Inbox"})] == ["d"]
+    assert [each.id for each in chosen([f"Inbox/{typed}"], known, {"d": f"Inbox/{named}", "i": "Inbox"})] == ["d"]
+
+
+def test_chosen_keeps_names_apart_that_differ_only_in_normalisation_or_case() -> None:
+    names = {"c": COMPOSED, "d": DECOMPOSED, "p": "Projects", "q": "projects"}
+    known = [Folder(each, "", name, "mail") for each, name in names.items()]
+    for each, name in names.items():
+        assert [folder.id for folder in chosen([name], known, names)] == [each]
+    with pytest.raises(BadSettings, match=r"several folders .* 'Entwu\\u0308rfe', Entw"):
+        chosen([COMPOSED.upper()], known, names)
+    with pytest.raises(BadSettings, match="Projects, projects"):
+        chosen(["PROJECTS"], known, names)
+
+
 @pytest.mark.parametrize(
     ("name", "says"),
     [
         ("Projects", "Archive/Projects, Inbox/Projects"),
         ("Project", "no folder 'Project'; perhaps 'Archive/Projects' or 'Inbox/Projects' is meant"),
-        ("INBOX/projects/old", "perhaps 'Inbox/Projects/Old' or 'Inbox/Projects' or"),
+        ("INBOX/project/old", "perhaps 'Inbox/Projects/Old' or 'Inbox/Projects' is meant"),
         (
             "Nowhere",
             "no folder 'Nowhere'; there are 'Archive/Projects', 'Inbox', 'Inbox/Projects', 'Inbox/Projects/Old', 'Inbo",

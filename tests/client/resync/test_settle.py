@@ -49,6 +49,32 @@ async def test_what_differs_is_fetched(tmp_path: Path) -> None:
         assert set(await run.store.watermarks(["a", "b", "c"])) == {"a", "b"}
 
 
+class TwoLists(Mailbox):
+    """Lists item "a" in another folder too, in the version `also`; what it answers by id stays as it is."""
+
+    also: tuple[str, int] = ("work", 1)
+
+    async def page(self, folder: Folder, start: int, limit: int, *, whole: bool = False) -> Page:
+        page = await super().page(folder, start, limit, whole=whole)
+        if folder.id != self.also[0] or start:
+            return page
+        rows = [row for row in page.rows if row.id != "a"]
+        return page._replace(rows=(Listed("a", self.also[1], 100), *rows), total=len(rows) + 1)
+
+
+@pytest.mark.parametrize("also", [("work", 1), ("work", 7)])
+async def test_settle_names_an_item_whose_lists_contradict_it_and_keeps_it(
+    tmp_path: Path, also: tuple[str, int]
+) -> None:
+    mailbox = TwoLists({"a": mail("a"), "b": mail("b")})
+    mailbox.also = also
+    async with running(tmp_path, mailbox, items("a", "b"), KEY) as run:
+        await settle(run)
+        assert await run.store.places(["a", "b"]) == {"a": ("inbox", 1), "b": ("inbox", 1)}
+        assert [each for each in run.problems if "The server lists mail a in" in each]
+        assert len(run.problems) == 1
+
+
 async def test_without_a_key_everything_is_compared(tmp_path: Path) -> None:
     async with running(tmp_path, holding("a", "b"), items("a", "c")) as run:
         await bring_up_to_date(run)

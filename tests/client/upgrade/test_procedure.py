@@ -186,6 +186,16 @@ async def test_somebody_has_the_profile(profile: Path) -> None:
         await run(profile)
 
 
+@pytest.mark.parametrize("content", [None, b"no database", b""])
+async def test_upgrade_says_in_use_while_a_rebuild_has_the_profile(profile: Path, content: bytes | None) -> None:
+    (profile / "cache.db").unlink()
+    if content is not None:
+        (profile / "cache.db").write_bytes(content)
+    with ProfileLock(profile), pytest.raises(CacheInUse):
+        await run(profile)
+    assert (await run(profile)).action == "offer"
+
+
 class Renumber:
     """An upgrade of a later version, as it may be one day: the file is copied, and has another number."""
 

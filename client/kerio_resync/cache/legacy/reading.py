@@ -334,7 +334,13 @@ class Old:
 
 def _said(error: Exception) -> str:
     """Our own words; those of libraries may quote mail."""
-    return str(error) if type(error) is ValueError else f"a row doesn't fit ({type(error).__name__})"
+    if type(error) is ValueError:
+        return str(error)
+    if isinstance(error, UnicodeError):
+        return "a text in it is not valid"
+    if isinstance(error, KeyError):
+        return "a row belongs to one that is not there"
+    return "a content or a member can't be decoded" if isinstance(error, ValueError) else "a row doesn't fit its table"
 
 
 class _Lines:
