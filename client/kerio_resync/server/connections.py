@@ -8,6 +8,7 @@ is told from trouble that passes: then waiting does not help, and the error says
 from __future__ import annotations
 
 import asyncio
+import base64
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -32,7 +33,7 @@ from kerio_resync.errors import (
     Untrusted,
 )
 from kerio_resync.server.proxies import Proxy
-from kerio_resync.server.trust import handshake_advice, reason_of, tls_context, tls_error, untrusted
+from kerio_resync.server.trust import handshake_advice, reason_of, tls_context, tls_error, tls_reason, untrusted
 
 KEEP_ALIVE_SECONDS = 60.0
 PROBE_SECONDS = 3.0  # for finding out what a port speaks
@@ -87,6 +88,8 @@ def _socks_connector(proxy: Proxy, settings: Mapping[str, Any]) -> aiohttp.TCPCo
         raise BadSettings(
             "a SOCKS proxy needs one more package: install it with `pip install 'kerio-resync[socks]'`"
         ) from None
+    if not (proxy.user + proxy.password).isascii():
+        raise BadSettings("the user name and the password for a SOCKS proxy must be ASCII")
     connector: aiohttp.TCPConnector = ProxyConnector(
         proxy.host,
         proxy.port,
@@ -103,17 +106,22 @@ def through(proxy: Proxy | None) -> dict[str, Any]:
     """What each request says about an HTTP proxy; a SOCKS proxy is the connector's business."""
     if proxy is None or proxy.is_socks:
         return {}
-    auth = aiohttp.BasicAuth(proxy.user, proxy.password, "utf-8") if proxy.user else None
-    return {"proxy": URL.build(scheme="http", host=proxy.host, port=proxy.port), "proxy_auth": auth}
+    options: dict[str, Any] = {"proxy": URL.build(scheme="http", host=proxy.host, port=proxy.port)}
+    if proxy.user:
+        login = base64.b64encode(f"{proxy.user}:{proxy.password}".encode()).decode()
+        options["proxy_headers"] = {"Authorization": f"Basic {login}"}  # aiohttp renames it, and sends it to the proxy
+    return options
 
 
 def foreign_errors(proxy: Proxy | None) -> tuple[type[Exception], ...]:
     """What a request may raise."""
     if proxy is None or not proxy.is_socks:
         return FOREIGN
-    from aiohttp_socks import ProxyError
-
-    return (*FOREIGN, ProxyError)
+    try:
+        from aiohttp_socks import ProxyConnectionError, ProxyError, ProxyTimeoutError
+    except ImportError:
+        return FOREIGN  # what is missing is said when the connection is made
+    return (*FOREIGN, ProxyError, ProxyConnectionError, ProxyTimeoutError)
 
 
 def bare(error: BaseException) -> BaseException:
@@ -140,7 +148,7 @@ def translated(error: BaseException, url: str, timeout: float, way: Way, *, reac
         case aiohttp.ConnectionTimeoutError():
             return Unreachable(f"no connection to {host} in time")
         case aiohttp.ClientConnectorSSLError():
-            return Unreachable(handshake_advice(error.os_error, host) if tls else f"{host} does not speak TLS")
+            return Unreachable(handshake_advice(tls_reason(error), host))
         case aiohttp.ClientConnectorError():
             return Unreachable(f"no connection to {host} ({reason_of(error.os_error)})")
         case aiohttp.InvalidURL() | aiohttp.NonHttpUrlClientError():
@@ -171,7 +179,7 @@ def _of_proxy(error: BaseException, proxy: Proxy, host: str, reached: bool) -> R
             return Unreachable(f"no connection to the proxy {proxy.place} ({reason_of(error.os_error)}); check --proxy")
         case _ if not proxy.is_socks:
             return None
-        case TimeoutError() if kind == "ProxyTimeoutError":
+        case _ if kind == "ProxyTimeoutError":
             return Unreachable(f"no connection through the proxy {proxy.place} in time")
         case _ if kind == "ProxyConnectionError":
             return Unreachable(f"no connection to the proxy {proxy.place}; check --proxy")
@@ -206,14 +214,14 @@ async def diagnosed(
     """The error of a first contact: `ours`, or the mistake in the address that a look at the port shows."""
     if isinstance(ours, Untrusted | Misconfigured | BadSettings):
         return ours
-    parts, tls = urlsplit(url), tls_error(error)
+    parts, tls = urlsplit(url), tls_reason(error)
     host = parts.netloc
     refused = isinstance(error, aiohttp.ClientConnectorError) and isinstance(error.os_error, ConnectionRefusedError)
     answered = not isinstance(error, aiohttp.ClientConnectorError | TimeoutError)
     if parts.scheme == "http" and answered and await speaks(session, f"https://{host}", way):
         return Misconfigured(f"{host} speaks TLS; did you mean https://{host}?")
     broken = isinstance(error, OSError) and isinstance(getattr(error, "os_error", error), ConnectionResetError)
-    if parts.scheme == "https" and (tls or broken or isinstance(error, aiohttp.ServerDisconnectedError)):
+    if parts.scheme == "https" and (tls or broken or isinstance(error, aiohttp.ServerDisconnectedError | TimeoutError)):
         if await speaks(session, f"http://{host}", way):
             return Misconfigured(
                 f"{host} does not speak TLS; did you mean http://{host}? The password and the mail could then be read"
@@ -221,6 +229,8 @@ async def diagnosed(
             )
         if tls:
             return Misconfigured(handshake_advice(tls, host))
+        if isinstance(ours, Interrupted) and way.client_cert is None:
+            ours.detail += "; if it wants a client certificate, use --client-cert"
     if isinstance(error, aiohttp.ClientResponseError) and error.message.startswith("Bad status line"):
         return Misconfigured(f"{host} is not a web server; check the port (without one it is https://{parts.hostname})")
     if refused and way.proxy is None:
@@ -245,16 +255,20 @@ async def speaks(session: aiohttp.ClientSession, origin: str, way: Way) -> bool:
     """Whether a web server answers at this origin. It gets no secret, and need not be trusted for this question."""
     limits = aiohttp.ClientTimeout(total=PROBE_SECONDS)
     try:
-        async with session.head(
+        async with session.get(
             URL(f"{origin}/"),
             ssl=False,
             allow_redirects=False,
             timeout=limits,
-            trace_request_ctx=SimpleNamespace(),
+            trace_request_ctx=SimpleNamespace(deadline=None),
             **through(way.proxy),
         ):
             return True
     except aiohttp.ClientConnectorSSLError as error:
-        return "ALERT" in (getattr(error.os_error, "reason", None) or "")  # only what speaks TLS sends one
+        return "ALERT" in tls_reason(error)  # only what speaks TLS sends one
+    except (aiohttp.ClientHttpProxyError, aiohttp.ClientConnectorError):
+        return False
+    except (aiohttp.ClientResponseError, aiohttp.ServerDisconnectedError):
+        return origin.startswith("https:")  # after the handshake
     except foreign_errors(way.proxy):
         return False

@@ -156,7 +156,7 @@ class AioTransport:
             limits = aiohttp.ClientTimeout(total=None, sock_connect=self._connect, sock_read=request.timeout)
             self._limits[request.timeout] = limits
         try:
-            async with asyncio.timeout(self._connect + request.timeout):
+            async with asyncio.timeout(self._connect + request.timeout) as sending.deadline:
                 raw = await session.request(
                     request.method,
                     URL(request.url, encoded=True),
@@ -218,7 +218,10 @@ def _watched() -> aiohttp.TraceConfig:
 
     async def ends(_: aiohttp.ClientSession, context: SimpleNamespace, __: object) -> None:
         sending = context.trace_request_ctx
-        sending.set_up = asyncio.get_running_loop().time() - sending.began
+        now = asyncio.get_running_loop().time()
+        sending.set_up = now - sending.began
+        if sending.deadline is not None:  # the time to connect is over; interim replies without end count as silence
+            sending.deadline.reschedule(now + sending.timeout)
 
     config = aiohttp.TraceConfig()
     config.on_connection_create_start.append(begins)
@@ -229,12 +232,14 @@ def _watched() -> aiohttp.TraceConfig:
 class _Sending:
     """One request under way. A class, because a generator in its place costs a tenth of a small request."""
 
-    __slots__ = ("_by", "_raw", "_request", "_share", "began", "set_up")
+    __slots__ = ("_by", "_raw", "_request", "_share", "began", "deadline", "set_up", "timeout")
 
     def __init__(self, by: AioTransport, request: Request) -> None:
         self._by = by
         self._request = request
         self.began = self.set_up = 0.0  # of its connection, if one has to be made
+        self.timeout = request.timeout
+        self.deadline: asyncio.Timeout | None = None
 
     async def __aenter__(self) -> Response:
         by, request = self._by, self._request

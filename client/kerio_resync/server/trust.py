@@ -166,9 +166,17 @@ def untrusted(error: ssl.SSLCertVerificationError, host: str, *, own_trust: bool
             return f"the certificate of {host} is not trusted ({why})"
 
 
-def handshake_advice(error: ssl.SSLError, host: str) -> str:
-    """Why there is no TLS connection although both sides speak TLS, and what to do."""
-    reason = error.reason or ""
+def tls_reason(error: BaseException) -> str:
+    """OpenSSL's name for a TLS failure, such as UNSUPPORTED_PROTOCOL; empty if it was none."""
+    failure = tls_error(error)
+    if failure is not None and failure.reason:
+        return failure.reason
+    found = re.search(r"\[SSL: ([A-Z0-9_]+)\]", str(error))  # of a failure after the handshake only the text is left
+    return found[1] if found else ""
+
+
+def handshake_advice(reason: str, host: str) -> str:
+    """Why there is no TLS connection although both sides speak TLS, and what to do. `reason` as OpenSSL names it."""
     if "PROTOCOL_VERSION" in reason or "UNSUPPORTED_PROTOCOL" in reason or "VERSION_TOO_LOW" in reason:
         return f"{host} speaks only an old version of TLS; its administrator has to enable TLS 1.2 or 1.3"
     if "CERTIFICATE_REQUIRED" in reason:
@@ -185,7 +193,7 @@ def handshake_advice(error: ssl.SSLError, host: str) -> str:
         )
     if "TOO_SMALL" in reason or "TOO_WEAK" in reason:
         return f"{host} has a certificate or key that is too weak; its administrator has to renew it"
-    return f"{host} does not speak TLS as it should ({reason_of(error)})"
+    return f"{host} does not speak TLS as it should ({reason.lower().replace('_', ' ') or 'the handshake failed'})"
 
 
 def reason_of(error: BaseException) -> str:
