@@ -17,6 +17,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Final, TextIO
 
+from kerio_resync.cache.guard import harden
 from kerio_resync.cache.items import read
 from kerio_resync.cache.sums import HASH_SLICE, WHOLE, item_sum
 
@@ -61,7 +62,7 @@ def bad_items(path: Path, stop: threading.Event) -> array[int] | None:
 
 def main(path: str, go: TextIO) -> None:
     with closing(sqlite3.connect(f"{Path(path).as_uri()}?mode=ro", uri=True, isolation_level=None)) as db:
-        db.execute("PRAGMA cell_size_check = 1")
+        harden(db, Path(path))
         after: int | None = 0
         while after is not None:
             bad, after = prove(db, after, WHOLE)  # no other thread waits

@@ -25,10 +25,11 @@ from typing import BinaryIO, Final, TypeVar
 from kerio_resync.cache.bulk import array
 from kerio_resync.cache.contents import WANTED_AGAIN
 from kerio_resync.cache.files import clear, sync_file, sync_folder
+from kerio_resync.cache.guard import shape_of
 from kerio_resync.cache.line import Line
 from kerio_resync.cache.proving import Findings, prove
 from kerio_resync.cache.recover import recover
-from kerio_resync.cache.schema import FORMAT, PAGE_SIZE, check_header, identity_rows, lay_out
+from kerio_resync.cache.schema import FORMAT, PAGE_SIZE, check_header, identity_rows, lay_out, shape
 from kerio_resync.cache.store import FIRST_BYTES
 from kerio_resync.cache.trouble import available
 from kerio_resync.errors import CacheDamaged, ResyncError
@@ -100,7 +101,7 @@ def _copy(db: sqlite3.Connection, source: BinaryIO, new: Path, identity: Identit
     """A copy as the old file is at one instant, which lasts until `db` is closed."""
     db.execute("BEGIN")  # from the first question on, nobody else writes to the file
     held = check_header(db)
-    if not (held == owner if owner else same_mailbox(held, identity)) or _shape(db) != _shape_now(identity):
+    if not (held == owner if owner else same_mailbox(held, identity)) or shape_of(db, views=True) != shape(views=True):
         raise CacheDamaged("it is another account's, or of another shape")
     with _draft(new) as target:
         if db.execute("PRAGMA journal_mode").fetchone() != ("wal",):
@@ -139,16 +140,6 @@ def _draft(new: Path) -> BinaryIO:
     new.unlink(missing_ok=True)
     clear(new)
     return os.fdopen(os.open(new, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600), "r+b")
-
-
-def _shape(db: sqlite3.Connection) -> list[tuple[str, ...]]:
-    return db.execute("SELECT type, name, tbl_name, sql FROM sqlite_master ORDER BY 1, 2").fetchall()
-
-
-def _shape_now(identity: Identity) -> list[tuple[str, ...]]:
-    with closing(sqlite3.connect(":memory:", isolation_level=None)) as db:
-        lay_out(db, identity)
-        return _shape(db)
 
 
 async def _examine(new: Path) -> Findings | None:

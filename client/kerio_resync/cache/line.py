@@ -21,6 +21,7 @@ from typing import Any, Final, TypeVar, cast
 
 import aiosqlite
 
+from kerio_resync.cache.guard import harden
 from kerio_resync.cache.schema import require_sqlite
 from kerio_resync.cache.trouble import Foreign, translate
 
@@ -108,9 +109,8 @@ def _connect(path: Path, readonly: bool, patience: float) -> sqlite3.Connection:
     address = f"{path.absolute().as_uri()}?mode=rw"
     db = sqlite3.connect(address, uri=True, isolation_level=None, timeout=patience, factory=_Connection)
     try:
+        harden(db, path)
         db.execute("PRAGMA foreign_keys = 1")
-        db.execute("PRAGMA cell_size_check = 1")
-        db.execute("PRAGMA trusted_schema = 0")
         db.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
         if readonly:
             db.execute("PRAGMA query_only = 1")

@@ -19,10 +19,12 @@ from kerio_resync.cache.checking import STATES
 from kerio_resync.cache.facts import AddChange, LocalFile, MarkChange, PutLocal
 from kerio_resync.cache.file_identity import read_owner
 from kerio_resync.cache.files import exists, keep_aside
+from kerio_resync.cache.guard import require_tables
 from kerio_resync.cache.legacy.schema import is_old
 from kerio_resync.cache.line import Line
 from kerio_resync.cache.outbox import Change
 from kerio_resync.cache.reading import chunk
+from kerio_resync.cache.salvage import READ
 from kerio_resync.cache.schema import check_header
 from kerio_resync.cache.store import Store
 from kerio_resync.cache.sums import item_sum
@@ -30,6 +32,7 @@ from kerio_resync.errors import BadSettings, CacheDamaged, OtherFormat
 from kerio_resync.model import Identity, Item
 
 BROKEN: Final = (sqlite3.DatabaseError, ValueError, TypeError, OverflowError)
+OUTBOX: Final = ("outbox", "outbox_attachment", "outbox_chunk")
 HIGHEST: Final = 1_000_000  # a row number above it is itself a sign of damage
 DONE: Final = ("sent", "withdrawn")
 
@@ -143,6 +146,11 @@ async def _carry_from_old_format(line: Line, store: Store, tally: Tally) -> Resc
 
 
 async def _carry_changes(line: Line, store: Store, tally: Tally) -> None:
+    try:
+        await line.run(lambda db: require_tables(db, OUTBOX))
+    except CacheDamaged as error:
+        tally.lost(error)
+        return
     numbers, missing = await line.run(lambda db: _numbers(db, tally))
     tally.unreadable += missing
     changes = []
@@ -180,8 +188,9 @@ async def _carry_change(line: Line, store: Store, change: Change, tally: Tally) 
 
 async def _carry_items(line: Line, store: Store, tally: Tally) -> None:
     try:
+        await line.run(lambda db: require_tables(db, READ))
         numbers = await line.run(_local_items)
-    except BROKEN as error:
+    except (CacheDamaged, *BROKEN) as error:
         tally.lost(error)
         return
     for number in numbers:

@@ -17,6 +17,7 @@ from typing import Final, Self
 
 from kerio_resync.cache.bulk import record
 from kerio_resync.cache.facts import OldContent, Salvaged
+from kerio_resync.cache.guard import require_tables
 from kerio_resync.cache.items import read
 from kerio_resync.cache.line import Line
 from kerio_resync.cache.reading import Wanted
@@ -27,6 +28,7 @@ from kerio_resync.model import Attachment, Identity, Item
 
 BROKEN = (sqlite3.Error, ValueError, TypeError, OverflowError)
 Found = tuple[int, Item, bytes]
+READ: Final = ("item", "folder", "attachment", "chunk")
 MANY: Final = 512  # ids asked for at once
 
 
@@ -104,6 +106,7 @@ class Old:
                     held = await self._line.run(check_header)
                     if self._owner not in (None, held):
                         raise CacheDamaged("it was replaced during the run")
+                    await self._line.run(lambda db: require_tables(db, READ))
                     self._useless = False
                 except (ResyncError, *BROKEN):
                     if self._line is not None:

@@ -18,15 +18,18 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import closing, suppress
+from functools import cache
 from typing import Final
 
+from kerio_resync.cache.guard import Shape, require_tables, shape_of
 from kerio_resync.errors import BadSettings, CacheDamaged, OtherFormat
 from kerio_resync.model import Identity
 
 FORMAT: Final = "7.2.0"
 APPLICATION_ID: Final = 0x4B525343  # "KRSC"
 USER_VERSION: Final = 70200
+_SELF: Final = ("format", "server", "account", "user", "address", "login", "protocol")
 OLDEST_SQLITE: Final = (3, 37, 0)
 PAGE_SIZE: Final = 16384
 CHUNK: Final = 256 * 1024
@@ -280,7 +283,8 @@ def check_header(db: sqlite3.Connection) -> Identity:
     version = db.execute("PRAGMA user_version").fetchone()[0]
     if mark != APPLICATION_ID or version != USER_VERSION:
         raise other_format(mark, version)
-    found = dict(db.execute("SELECT key, value FROM meta"))
+    require_tables(db, ("meta",))
+    found = dict(db.execute(f"SELECT key, value FROM meta WHERE key IN ({', '.join('?' * len(_SELF))})", _SELF))
     if found.get("format") != FORMAT:
         raise CacheDamaged(f"it is marked as format {FORMAT}, but says that it is {found.get('format', 'of none')}")
     return identity_from(found)
@@ -306,6 +310,14 @@ def identity_from(found: Mapping[str, str]) -> Identity:
     if not needed["server"] or not needed["account"]:
         raise CacheDamaged("it does not say its server and account")
     return Identity(**needed, login=found.get("login", ""), protocol=found.get("protocol", "kerio"))
+
+
+@cache
+def shape(*, views: bool = False) -> Shape:
+    """What a file of this format consists of; with `views` those too."""
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as db:
+        lay_out(db, Identity("", "", "", ""))
+        return shape_of(db, views=views)
 
 
 def identity_rows(identity: Identity) -> dict[str, str]:

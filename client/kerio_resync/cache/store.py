@@ -18,10 +18,11 @@ from typing import Final, Self, TypeVar
 from kerio_resync.cache import checking, contents, outbox, reading, wants
 from kerio_resync.cache.facts import ChangeState, Fact, SetMeta
 from kerio_resync.cache.files import clear, exists, sync_folder
+from kerio_resync.cache.guard import require_shape, trust
 from kerio_resync.cache.line import Line
 from kerio_resync.cache.owner import Owner
 from kerio_resync.cache.reading import Cursor, FolderRow, SkippedRow, StoredItem, Totals, Wanted, WantedAttachment
-from kerio_resync.cache.schema import PAGE_SIZE, check_header, lay_out
+from kerio_resync.cache.schema import PAGE_SIZE, check_header, lay_out, shape
 from kerio_resync.cache.trouble import available, no_room, translated
 from kerio_resync.errors import BadSettings
 from kerio_resync.model import Identity, Listed
@@ -73,6 +74,7 @@ class Store:
         try:
             with translated(path):
                 identity = await line.run(check_header)
+                await line.run(_require_shape)
                 if not readonly:
                     await line.run(_prepare)
             store = cls(path, identity, line)
@@ -216,6 +218,12 @@ async def _lay_out(path: Path, identity: Identity) -> None:
             await line.run(lambda db: lay_out(db, identity))
     finally:
         await line.close()
+
+
+def _require_shape(db: sqlite3.Connection) -> None:
+    """From here on the file is what this program made, and may take as long as it is large."""
+    require_shape(db, shape())
+    trust(db)
 
 
 def _prepare(db: sqlite3.Connection) -> None:

@@ -14,6 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
+from kerio_resync.cache.guard import harden
 from kerio_resync.model import Kind
 
 NOTES: Final = ("meta", "folder", "seen")
@@ -102,6 +103,7 @@ class Tables:
         if path not in self._old:
             uri = f"{path.absolute().as_uri()}?mode=ro"
             self._old[path] = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=0)
+            harden(self._old[path], path)
         return self._old[path]
 
     def close(self) -> None:

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from kerio_resync.cache.files import require_places
+from kerio_resync.cache.header import read_header
 from kerio_resync.cache.legacy import schema as legacy
 from kerio_resync.cache.local_changes import all_changes
 from kerio_resync.cache.lock import ProfileLock
-from kerio_resync.cache.look import rows
 from kerio_resync.cache.store import Store
 from kerio_resync.errors import BadSettings, CacheDamaged, NoCache, OtherFormat
 from kerio_resync.events import Listener, PhaseChanged, RunStarted, nobody
@@ -157,8 +157,9 @@ def _state_of(path: Path, error: CacheDamaged) -> tuple[str, str]:
 
 
 def _is_old(path: Path) -> bool:
-    with suppress(CacheDamaged):
-        return rows(path, "PRAGMA user_version") == [(legacy.USER_VERSION,)]
+    with suppress(OSError):
+        header = read_header(path)
+        return (header.mark, header.version) == (legacy.APPLICATION_ID, legacy.USER_VERSION)
     return False
 
 

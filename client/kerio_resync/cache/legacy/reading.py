@@ -21,6 +21,7 @@ import pybase64
 
 from kerio_resync.cache.facts import Action, LocalChange, LocalFile
 from kerio_resync.cache.files import sync_folder
+from kerio_resync.cache.guard import harden, require_tables
 from kerio_resync.cache.legacy.members import (
     COLUMNS,
     PART_TYPES,
@@ -33,7 +34,17 @@ from kerio_resync.cache.legacy.members import (
     linked,
     truths,
 )
-from kerio_resync.cache.legacy.schema import ACTIONS, COUNTED, FORMAT, HOMES, KIND_NUMBERS, LINE, USER_VERSION, slots
+from kerio_resync.cache.legacy.schema import (
+    ACTIONS,
+    COUNTED,
+    FORMAT,
+    HOMES,
+    KIND_NUMBERS,
+    LINE,
+    NAMES,
+    USER_VERSION,
+    slots,
+)
 from kerio_resync.cache.trouble import translate
 from kerio_resync.errors import CacheDamaged
 from kerio_resync.model import Folder, Identity, Kind, Place, Role
@@ -82,8 +93,7 @@ class Old:
             raise translate(error, path) from error
         try:
             with self._read():
-                self._db.execute("PRAGMA cell_size_check = 1")
-                self._db.execute("PRAGMA trusted_schema = 0")
+                harden(self._db, path)
                 self._db.execute("PRAGMA cache_size = -8192")
                 if exclusive:  # and no log or journal stays that would be played into the file that comes in its place
                     self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
@@ -91,6 +101,8 @@ class Old:
                 self._db.execute("BEGIN EXCLUSIVE" if exclusive else "BEGIN")
                 if self._db.execute("PRAGMA user_version").fetchone()[0] != USER_VERSION:
                     raise CacheDamaged(f"{path} is not of format {FORMAT}")
+                self._db.execute("PRAGMA query_only = 1")
+                require_tables(self._db, NAMES)
                 self.info = {
                     get_text(name): get_text(value) for name, value in self._all("SELECT NAME, VALUE FROM INFO")
                 }

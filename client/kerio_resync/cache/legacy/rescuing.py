@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from kerio_resync.cache.facts import AddChange, LocalChange
+from kerio_resync.cache.guard import require_tables
 from kerio_resync.cache.legacy.reading import Old
+from kerio_resync.cache.legacy.schema import NAMES
 from kerio_resync.errors import CacheDamaged
 
 if TYPE_CHECKING:
@@ -38,6 +40,11 @@ class Carried:
 async def carry(line: Line, store: Store) -> Carried:
     """From the open file into `store`; no damage is raised."""
     told = Carried()
+    try:
+        await line.run(lambda db: require_tables(db, NAMES))
+    except CacheDamaged as error:
+        told.reasons.append(str(error))
+        return told
     numbers, lost = await line.run(_numbers)
     told.unreadable += lost
     if lost:

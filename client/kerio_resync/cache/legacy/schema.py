@@ -103,6 +103,9 @@ COUNTED: Final = (
 )  # fmt: skip
 
 
+NAMES: Final = ("INFO", *COUNTED)
+
+
 def slots(owner: int) -> tuple[int, int]:
     """The first and the last number that rows owned by `owner` may have."""
     return owner * SLOTS, owner * SLOTS + SLOTS - 1

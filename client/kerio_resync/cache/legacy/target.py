@@ -27,8 +27,9 @@ from typing import Any, Final
 from kerio_resync.cache import changes, folders
 from kerio_resync.cache.facts import AddChange, LocalChange, SetFolders
 from kerio_resync.cache.files import SIDECARS, beside, sync_folder
+from kerio_resync.cache.guard import harden, require_shape, require_tables, trust
 from kerio_resync.cache.items import COLUMNS, ROW
-from kerio_resync.cache.schema import PAGE_SIZE, check_header, lay_out
+from kerio_resync.cache.schema import PAGE_SIZE, check_header, lay_out, shape
 from kerio_resync.cache.tables import Tables
 from kerio_resync.cache.trouble import translated
 from kerio_resync.errors import CacheDamaged
@@ -94,6 +95,8 @@ class Target:
             db = connect(path, _CACHE_KIB)
             try:
                 check_header(db)
+                require_shape(db, shape())
+                trust(db)
                 return cls(path, db, begun)
             except BaseException:
                 db.close()
@@ -205,8 +208,9 @@ def source_of(path: Path) -> str | None:
         return None
     try:
         with closing(connect(path)) as db:
+            require_tables(db, ("meta",))
             return _meta(db, FROM)
-    except sqlite3.Error:
+    except (sqlite3.Error, CacheDamaged):
         return None
 
 
@@ -216,8 +220,9 @@ def connect(path: Path, cache: int = _READING_KIB) -> sqlite3.Connection:
         f"{path.absolute().as_uri()}?mode=rw", uri=True, isolation_level=None, timeout=2.0, check_same_thread=False
     )
     try:
+        harden(db, path)
         # references are checked at the end, all at once
-        for pragma in (f"cache_size = -{cache}", "synchronous = OFF", "foreign_keys = 0", "trusted_schema = 0"):
+        for pragma in (f"cache_size = -{cache}", "synchronous = OFF", "foreign_keys = 0"):
             db.execute(f"PRAGMA {pragma}")
         db.execute("PRAGMA journal_mode = TRUNCATE").fetchone()
     except BaseException:
