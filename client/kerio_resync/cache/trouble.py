@@ -36,7 +36,7 @@ _LOCKING: Final = {
     sqlite3.SQLITE_IOERR_CHECKRESERVEDLOCK,
 }
 _TRIAL_BYTES: Final = 64 * 1024  # written to find out why a write failed
-_NEAR: Final = 1024 * 1024  # bytes: a file that failed to grow this close to a limit has met it
+_NEAR: Final = 64 * 1024 * 1024  # bytes: more than a transaction, which may be undone already when this is asked
 _FEW: Final = 8  # descriptors that SQLite needs at once
 
 
