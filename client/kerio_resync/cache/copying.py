@@ -26,6 +26,7 @@ from kerio_resync.cache.bulk import array
 from kerio_resync.cache.contents import WANTED_AGAIN
 from kerio_resync.cache.files import clear, sync_file, sync_folder
 from kerio_resync.cache.guard import shape_of
+from kerio_resync.cache.header import read_header
 from kerio_resync.cache.line import Line
 from kerio_resync.cache.proving import Findings, prove
 from kerio_resync.cache.recover import recover
@@ -144,6 +145,8 @@ def _draft(new: Path) -> BinaryIO:
 
 async def _examine(new: Path) -> Findings | None:
     """What is not proven, in what need not stay behind; None: its structure is damaged."""
+    if not read_header(new).free_pages:
+        return None
     try:
         await _as_draft(new, _let_go_of_the_rest)
     except sqlite3.DatabaseError:

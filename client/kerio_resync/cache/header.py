@@ -28,13 +28,15 @@ _JOURNALS: Final = (
 class Header:
     """`version`: the file's `user_version`, `mark` its `application_id`; both 0 if it is no SQLite file (`valid`).
 
-    `bytes`: its size; `expected`: the size that it should at least have, 0 if the header does not tell."""
+    `bytes`: its size; `expected`: the size that it should at least have, 0 if the header does not tell. `free_pages`
+    False: the list of free pages and their count contradict each other, which SQLite's own check does not see."""
 
     valid: bool
     bytes: int
     version: int = 0
     mark: int = 0
     expected: int = 0
+    free_pages: bool = True
 
     @property
     def cut_short(self) -> bool:
@@ -54,7 +56,7 @@ def read_header(path: Path) -> Header:
     if len(head) < HEADER_BYTES or not head.startswith(_MAGIC) or page < 512 or page & (page - 1):
         return Header(False, size)
     expected = number(28) * page if number(24) == number(92) else page
-    return Header(True, size, number(60), number(68), max(expected, page))
+    return Header(True, size, number(60), number(68), max(expected, page), (number(32) == 0) == (number(36) == 0))
 
 
 def is_mid_change(path: Path) -> bool:

@@ -12,11 +12,10 @@ the new file). No step after an unresolved error: an exception leaves the half-b
 from __future__ import annotations
 
 import asyncio
-import shutil
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from kerio_resync.cache.copying import COPIED
 from kerio_resync.cache.facts import Apply, Unskip
@@ -29,19 +28,19 @@ from kerio_resync.errors import (
     BadSettings,
     CacheDamaged,
     CacheInUse,
-    NotEnoughSpace,
     ResyncError,
     ServerNonsense,
     ServerRefused,
     ServerTrouble,
     VerificationFailed,
 )
-from kerio_resync.events import Event, Listener, PhaseChanged, RunStarted, Skipped, nobody
+from kerio_resync.events import Event, Listener, Notice, PhaseChanged, RunStarted, Skipped, nobody
 from kerio_resync.filesystem import translate_os_error, write_private
 from kerio_resync.model import Identity
 from kerio_resync.resync.attachments import fetch_contents
 from kerio_resync.resync.catchup import SYNC_KEY, WORKERS, catch_up, drain, new_key
 from kerio_resync.resync.details import fetch_details
+from kerio_resync.resync.disk_space import check_space, check_space_before_drop
 from kerio_resync.resync.folders import list_into, mirrored, refresh_folders
 from kerio_resync.resync.listing import Position
 from kerio_resync.resync.opening import Opened, give_up_next, open_live, open_next, take_over_changes
@@ -56,9 +55,6 @@ from kerio_resync.resync.together import together
 from kerio_resync.server.kerio import KerioMailbox
 from kerio_resync.server.mailbox import Mailbox
 from kerio_resync.settings import Settings
-
-RESERVE = 64 * 1024 * 1024  # bytes to leave free
-OVERHEAD = 1.15  # a database's size over what it holds
 
 
 async def rebuild(
@@ -88,20 +84,54 @@ async def rebuild(
         with ProfileLock(settings.profile):
             listen(PhaseChanged("session"))
             identity = await mailbox.open()
-            async with _opened(settings, identity, listen, mailbox) as opened:
-                listen(RunStarted(str(settings.profile), identity.server, identity.user, opened.resumed))
-                run = Run(settings, listen, mailbox, opened.store, Meter(listen, clock, mailbox), clock)
-                run.ahead, run.owner = opened.ahead, opened.owner
-                if settings.folders:
-                    await rebuild_part(run)
-                else:
-                    await _build(run)
-                report = await _finish(run, identity, started, opened.resumed)
-                return replace(report, skipped=(*report.skipped, *unstored))
+            report = await _once(settings, identity, listen, mailbox, clock, started)
+            while isinstance(report, _Again):
+                unstored.clear()
+                listen(Notice(f"The new cache turned out damaged ({report.reason}). It is built once more."))
+                report = await _once(report.settings, identity, listen, mailbox, clock, started)
+            return replace(report, skipped=(*report.skipped, *unstored))
     except BaseExceptionGroup as group:
         raise single_error(group) from None
     finally:
         await mailbox.close()
+
+
+@dataclass(frozen=True, slots=True)
+class _Again:
+    """The new cache was damaged by what it was made from; `settings`: how it is built once more."""
+
+    settings: Settings
+    reason: str
+
+
+async def _once(
+    settings: Settings,
+    identity: Identity,
+    listen: Listener,
+    mailbox: Mailbox,
+    clock: Callable[[], float],
+    started: float,
+) -> Report | _Again:
+    """Builds once. Damage in what was resumed leads to a start from the old cache, damage in what came from that one
+    to a start from nothing; beyond that it is the disk's, and is raised."""
+    resumed = False
+    try:
+        async with _opened(settings, identity, listen, mailbox) as opened:
+            resumed = opened.resumed
+            listen(RunStarted(str(settings.profile), identity.server, identity.user, opened.resumed))
+            run = Run(settings, listen, mailbox, opened.store, Meter(listen, clock, mailbox), clock)
+            run.ahead, run.owner = opened.ahead, opened.owner
+            if settings.folders:
+                await rebuild_part(run)
+            else:
+                await _build(run)
+            return await _finish(run, identity, started, opened.resumed)
+    except (CacheDamaged, BaseExceptionGroup) as caught:
+        error = single_error(caught) if isinstance(caught, BaseExceptionGroup) else caught
+        takes_over = resumed or not (settings.fresh or settings.drop_first)
+        if not isinstance(error, CacheDamaged) or settings.folders or not takes_over:
+            raise
+        return _Again(settings if resumed else settings.model_copy(update={"fresh": True}), str(error))
 
 
 def single_error(group: BaseExceptionGroup[BaseException]) -> BaseException:
@@ -164,6 +194,8 @@ async def _opened(settings: Settings, identity: Identity, listen: Listener, mail
 async def _build(run: Run) -> None:
     settings, listen = run.settings, run.listen
     listen(PhaseChanged("rescue"))
+    if settings.drop_first and settings.cache.exists():
+        await check_space_before_drop(run)
     await take_over_changes(run)
     await _resume(run)
     if await run.store.meta(SYNC_KEY) is None:
@@ -171,7 +203,7 @@ async def _build(run: Run) -> None:
         await run.store.flush()
     listen(PhaseChanged("folders"))
     todo = await refresh_folders(run)
-    await _check_room(run)
+    await check_space(run)
     run.copied = bool(await run.store.meta(COPIED))
     if run.copied:
         await run.store.omit_contents([each for each in run.folders if run.omits_attachments(each)])
@@ -200,18 +232,6 @@ async def _resume(run: Run) -> None:
         stored=held.bytes_here, wanted=held.wanted, wanted_bytes=held.wanted_bytes,
         attached_wanted=held.attachment_bytes_wanted,
     )  # fmt: skip
-
-
-async def _check_room(run: Run) -> None:
-    """NotEnoughSpace if what the server holds would not fit; what is already here counts."""
-    told = sum(each.size for each in mirrored(run.folders.values()))
-    if told <= 0:
-        told = (await run.mailbox.quota()).bytes
-    held = await run.store.totals()
-    needed = int(max(0, told * OVERHEAD - held.bytes_here)) + RESERVE
-    free = shutil.disk_usage(run.settings.profile).free
-    if needed > free:
-        raise NotEnoughSpace(needed=needed, available=free, where=str(run.settings.profile))
 
 
 async def _fetch(run: Run, todo: list[str]) -> None:
