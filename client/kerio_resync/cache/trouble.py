@@ -67,6 +67,8 @@ def translate(error: Foreign, path: Path, needed: int = 0) -> ResyncError:
             return CacheInUse(f"{path} was moved or replaced by another program meanwhile")
         case sqlite3.SQLITE_CANTOPEN | sqlite3.SQLITE_READONLY | sqlite3.SQLITE_PERM | sqlite3.SQLITE_AUTH:
             found = _open_files() or _tried(path, must_exist=True)
+            if found is None and code & 0xFF == sqlite3.SQLITE_READONLY:
+                return CacheDamaged(f"{path}: its header does not allow writing")
             if found is None:
                 return DiskTrouble(f"{path} can't be opened ({error}). Check the file and its folder, then run again")
             return translate_os_error(found, path, needed)

@@ -128,7 +128,7 @@ async def _once(
             return await _finish(run, identity, started, opened.resumed)
     except (CacheDamaged, BaseExceptionGroup) as caught:
         error = single_error(caught) if isinstance(caught, BaseExceptionGroup) else caught
-        takes_over = resumed or not (settings.fresh or settings.drop_first)
+        takes_over = resumed or (settings.cache.exists() and not (settings.fresh or settings.drop_first))
         if not isinstance(error, CacheDamaged) or settings.folders or not takes_over:
             raise
         return _Again(settings if resumed else settings.model_copy(update={"fresh": True}), str(error))

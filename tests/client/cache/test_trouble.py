@@ -122,6 +122,11 @@ def test_failed_write_without_a_known_cause_is_an_input_output_error(tmp_path: P
     assert WORDS[errno.EIO] in explain(error)[0]
 
 
+def test_file_that_only_sqlite_takes_for_read_only_is_damaged(tmp_path: Path) -> None:
+    (tmp_path / "cache.db").touch()
+    assert type(translate(sqlite_error(sqlite3.SQLITE_READONLY), tmp_path / "cache.db")) is CacheDamaged
+
+
 def test_failed_write_at_the_limit_of_a_files_size_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     resource = pytest.importorskip("resource")
     monkeypatch.setattr(resource, "getrlimit", lambda which: (2 * 1024 * 1024, 2 * 1024 * 1024))

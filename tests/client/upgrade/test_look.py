@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import subprocess
 import sys
@@ -52,6 +53,50 @@ def test_the_versions_are_those_of_the_formats() -> None:
 def test_marks(mark: int, version: int, state: str, tmp_path: Path) -> None:
     path = database(tmp_path / "cache.db", mark, version)
     assert look(path) == Found(state, version, path.stat().st_size)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("size", [0, 1, 50, 99, 100, 4096, "half", -1])
+async def test_truncated_file_is_damaged(size: int | str, tmp_path: Path) -> None:
+    path = tmp_path / "cache.db"
+    await (await Store.create(path, IDENTITY)).close()
+    assert look(path).state == "current"
+    whole = path.stat().st_size
+    os.truncate(path, whole // 2 if size == "half" else whole - 1 if size == -1 else int(size))
+    assert look(path).state == "damaged"
+    write(tmp_path / "old.db", 1, 100)
+    os.truncate(tmp_path / "old.db", (tmp_path / "old.db").stat().st_size // 2)
+    assert look(tmp_path / "old.db").state == "damaged"
+
+
+async def test_page_count_that_does_not_hold_is_not_believed(tmp_path: Path) -> None:
+    """A program that does not keep the count leaves an old "version valid for", and SQLite goes by the file's size."""
+    path = tmp_path / "cache.db"
+    await (await Store.create(path, IDENTITY)).close()
+    with path.open("r+b") as file:
+        file.seek(28)
+        file.write((10**6).to_bytes(4, "big"))
+        assert file.flush() is None
+        assert look(path).state == "damaged"
+        file.seek(92)
+        file.write(bytes(4))
+    assert look(path).state == "current"
+
+
+@pytest.mark.parametrize(
+    ("suffix", "head", "state"),
+    [
+        ("-journal", b"\xd9\xd5\x05\xf9\x20\xa1\x63\xd7" + bytes(504), "mid-change"),
+        ("-wal", b"\x37\x7f\x06\x82" + bytes(28), "mid-change"),
+        ("-journal", b"", "current"),
+        ("-journal", b"garbage" * 100, "current"),
+    ],
+)
+async def test_journal_beside_it_is_left_to_sqlite(suffix: str, head: bytes, state: str, tmp_path: Path) -> None:
+    path = tmp_path / "cache.db"
+    await (await Store.create(path, IDENTITY)).close()
+    (tmp_path / f"cache.db{suffix}").write_bytes(head)
+    assert look(path).state == state
+    assert look(path, settled=True).state == "current"
 
 
 async def test_real_files(tmp_path: Path) -> None:

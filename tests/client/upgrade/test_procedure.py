@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import shutil
+import subprocess
+import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -256,6 +259,35 @@ def test_notes_survive_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert notes.read(tmp_path) == notes.NONE
     shutil.rmtree(tmp_path)
     notes.write(tmp_path, notes.Notes(3))  # nowhere to write: nothing happens
+
+
+async def test_truncated_database_is_never_up_to_date(tmp_path: Path) -> None:
+    await (await Store.create(tmp_path / "cache.db", IDENTITY)).close()
+    os.truncate(tmp_path / "cache.db", (tmp_path / "cache.db").stat().st_size // 2)
+    step = await run(tmp_path)
+    assert (step.action, step.ready, step.facts.state) == ("offer", False, "damaged")
+
+
+async def make_cache(path: Path) -> None:
+    await (await Store.create(path, IDENTITY)).close()
+
+
+@pytest.mark.parametrize("broken", [False, True])
+def test_what_a_killed_writer_left_is_settled_first(tmp_path: Path, broken: bool) -> None:
+    path = tmp_path / "cache.db"
+    asyncio.run(make_cache(path))
+    child = "import os, sqlite3, sys; db = sqlite3.connect(sys.argv[1], isolation_level=None);"
+    child += "db.execute('PRAGMA cache_size = 1'); db.execute('BEGIN');"
+    child += "db.executemany('INSERT INTO meta VALUES (?, ?)', [(str(n), 'x' * 9000) for n in range(200)]); os._exit(9)"
+    subprocess.run([sys.executable, "-c", child, str(path)], check=False)
+    assert look(path).state == "mid-change"
+    if broken:
+        os.truncate(path, 4096)
+        (tmp_path / "cache.db-journal").unlink()
+    step = asyncio.run(run(tmp_path))
+    assert step.ready is not broken
+    assert not (tmp_path / "cache.db-journal").exists()
+    assert look(path).state == ("damaged" if broken else "current")
 
 
 def test_steps_are_json(tmp_path: Path) -> None:
