@@ -14,7 +14,6 @@ from pathlib import Path
 import pytest
 
 from kerio_mockserver.mailbox.blobs import NewBlob
-from kerio_resync.errors import CacheDamaged
 from tests.whole.world import World
 
 TIMES = int(os.environ.get("KERIO_DAMAGES", "12"))
@@ -46,10 +45,7 @@ def test_damage_anywhere_is_got_over(half_built: bool, tmp_path: Path) -> None:
         victim = world.settings().next_cache if half_built else world.settings().cache
         shutil.copy(built, victim)
         overwrite(victim, rng)
-        ending = world.run()
-        if ending != "done":
-            assert half_built, ending  # a file that was gone on with turned out damaged: the next run starts anew
-            assert world.run() == "done", number
+        assert world.run() == "done", number
         assert world.differences() == [], number
         assert world.report is not None
         salvaged.append(world.report.salvaged)
@@ -68,7 +64,6 @@ def test_a_half_built_file_is_not_gone_on_with_for_ever(number: int, tmp_path: P
     assert world.run() == "done"
     world.settings().cache.rename(world.settings().next_cache)
     overwrite(world.settings().next_cache, random.Random(f"True/{number}"))
-    assert isinstance(world.run(), CacheDamaged)
     assert world.run() == "done"
     assert world.differences() == []
 

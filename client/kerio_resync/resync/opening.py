@@ -108,7 +108,7 @@ async def open_live(settings: Settings, identity: Identity) -> Opened:
 async def take_over_changes(run: Run) -> None:
     """Brings pending local changes of the old cache, and of files that earlier runs discarded, into the new one."""
     settings = run.settings
-    for path in sorted(settings.profile.glob(f"{settings.next_cache.name}.dropped-*[0-9]")):
+    for path in sorted(settings.next_cache.parent.glob(f"{settings.next_cache.name}.dropped-*[0-9]")):
         held = await owner_of(path)
         if held is not None and not may_use(settings, held, run.store.identity):
             run.notice(f"{path.name} belongs to {spoken(held)} and was left as it is.")

@@ -12,8 +12,8 @@ import pytest
 from kerio_resync import commands
 from kerio_resync.cache.files import require_places
 from kerio_resync.cache.header import read_header
-from kerio_resync.commands import View
 from kerio_resync.errors import BadSettings, DiskTrouble, LocalTrouble
+from kerio_resync.events import nobody
 from kerio_resync.filesystem import read_small, real_place, write_private
 from kerio_resync.upgrade import notes
 from kerio_resync.upgrade.look import look
@@ -38,15 +38,14 @@ def nowhere(path: Path) -> None:
 
 KINDS: tuple[Callable[[Path], None], ...] = (os.mkfifo, Path.mkdir, make_socket, device, loop, nowhere)
 GIVEN = {"server": "http://127.0.0.1:9", "user": "x"}
-VIEW = View(quiet=True)
 COMMANDS: dict[str, Callable[[Path], object]] = {
-    "status": lambda profile: commands.status(profile, as_json=False),
+    "status": lambda profile: commands.status(profile, nobody),
     "digest": commands.digest,
-    "verify": lambda profile: commands.verify(profile, GIVEN, VIEW, deep=False, repair=False),
-    "rebuild": lambda profile: commands.rebuild(profile, GIVEN, VIEW),
-    "estimate": lambda profile: commands.estimate(profile, GIVEN, VIEW),
-    "upgrade": lambda profile: commands.upgrade(profile, VIEW),
-    "start": lambda profile: commands.start(profile, ["true"], VIEW),
+    "verify": lambda profile: commands.verify(profile, GIVEN, nobody, deep=False, repair=False),
+    "rebuild": lambda profile: commands.rebuild(profile, GIVEN, nobody),
+    "estimate": lambda profile: commands.estimate(profile, GIVEN, nobody),
+    "upgrade": lambda profile: commands.upgrade(profile, {}, nobody),
+    "start": lambda profile: commands.start(profile, ["true"], {}, nobody),
 }
 
 
@@ -82,7 +81,7 @@ def test_places_refuse_what_is_no_file(name: str, make: Callable[[Path], None], 
 def test_settings_refuse_a_profile_toml_that_is_no_file(make: Callable[[Path], None], tmp_path: Path) -> None:
     make(tmp_path / "profile.toml")
     with pytest.raises(LocalTrouble, match=r"profile\.toml is a"):
-        commands.status(tmp_path, as_json=False)
+        commands.status(tmp_path, nobody)
 
 
 @pytest.mark.timeout(20)

@@ -151,10 +151,8 @@ def damage(path: Path) -> None:
 async def test_a_half_built_file_that_is_damaged_is_let_go_of(tmp_path: Path) -> None:
     await (await filled(tmp_path / "cache.db.next", items("a"))).close()
     damage(tmp_path / "cache.db.next")
-    with pytest.raises(CacheDamaged):
-        await run(tmp_path, holding("a"))
-    assert "cache.db.next.dropped-1" in names(tmp_path)
-    assert (await run(tmp_path, holding("a"))).items["mail"] == 1
+    report = await run(tmp_path, holding("a"))
+    assert (report.items["mail"], report.resumed) == (1, False)
     assert "cache.db.next.dropped-1" not in names(tmp_path)
 
 
