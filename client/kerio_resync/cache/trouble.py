@@ -66,12 +66,7 @@ def translate(error: Foreign, path: Path, needed: int = 0) -> ResyncError:
         case sqlite3.SQLITE_READONLY if code == sqlite3.SQLITE_READONLY_DBMOVED:
             return CacheInUse(f"{path} was moved or replaced by another program meanwhile")
         case sqlite3.SQLITE_CANTOPEN | sqlite3.SQLITE_READONLY | sqlite3.SQLITE_PERM | sqlite3.SQLITE_AUTH:
-            found = _open_files() or _tried(path, must_exist=True)
-            if found is None and code & 0xFF == sqlite3.SQLITE_READONLY:
-                return CacheDamaged(f"{path}: its header does not allow writing")
-            if found is None:
-                return DiskTrouble(f"{path} can't be opened ({error}). Check the file and its folder, then run again")
-            return translate_os_error(found, path, needed)
+            return _not_opened(error, code, path, needed)
         case sqlite3.SQLITE_INTERRUPT:
             return CacheDamaged(f"{path}: a query of it takes longer than any sound file needs")
         case sqlite3.SQLITE_CONSTRAINT:
@@ -89,6 +84,15 @@ def translated(path: Path, needed: int = 0) -> Iterator[None]:
         yield
     except FOREIGN as error:
         raise translate(error, path, needed) from error
+
+
+def _not_opened(error: sqlite3.Error, code: int, path: Path, needed: int) -> ResyncError:
+    found = _open_files() or _tried(path, must_exist=True)
+    if found is not None:
+        return translate_os_error(found, path, needed)
+    if code & 0xFF == sqlite3.SQLITE_READONLY:
+        return CacheDamaged(f"{path}: its header does not allow writing")
+    return DiskTrouble(f"{path} can't be opened ({error}). Check the file and its folder, then run again")
 
 
 def _unknown(code: int) -> OSError:
