@@ -15,7 +15,7 @@ from kerio_resync.cache.files import sidecars
 from kerio_resync.errors import NotEnoughSpace
 from kerio_resync.filesystem import available
 from kerio_resync.model import Folder
-from kerio_resync.resync.folders import mirrored, without_loops
+from kerio_resync.resync.folders import mirrored, told_once
 from kerio_resync.resync.run import Run
 from kerio_resync.settings import Settings
 
@@ -33,7 +33,7 @@ async def check_space(run: Run) -> None:
 async def check_space_before_drop(run: Run) -> None:
     """The same before the old cache is dropped, whose room counts as free."""
     settings = run.settings
-    told, _ = without_loops(await run.mailbox.folders(shared=settings.shared, public=settings.public))
+    told, _ = told_once(await run.mailbox.folders(shared=settings.shared, public=settings.public))
     await _check(run, told, freed=freed_by_drop(settings.cache))
 
 
