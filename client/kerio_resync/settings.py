@@ -92,6 +92,13 @@ class Settings(BaseModel):
     def _digits(cls, value: str) -> str:
         return sha256_digits(value) if value.strip() else ""
 
+    @field_validator("user", "folders")
+    @classmethod
+    def _text(cls, value: str | tuple[str, ...]) -> str | tuple[str, ...]:
+        if any("\ud800" <= letter <= "\udfff" for letter in "".join(value)):
+            raise ValueError("must be text; it has bytes that are not characters in this locale")
+        return value
+
     @field_validator("bwlimit", mode="before")
     @classmethod
     def _rate(cls, value: object) -> object:

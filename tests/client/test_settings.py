@@ -334,3 +334,10 @@ def test_the_default_profile_is_the_users_own(monkeypatch: pytest.MonkeyPatch, t
     monkeypatch.setenv("HOME", str(tmp_path))
     assert default_profile().name == "kerio-resync"
     assert default_profile().is_absolute()
+
+
+@pytest.mark.parametrize("given", [{"user": "\udcff"}, {"folders": ("Inbox", "a\udcfc")}])
+def test_load_refuses_names_with_undecodable_bytes(given: dict[str, object], tmp_path: Path) -> None:
+    with pytest.raises(BadSettings, match=r"--(user|folder): must be text") as caught:
+        load(tmp_path, given)
+    str(caught.value).encode()
