@@ -17,6 +17,7 @@ from kerio_mockserver.mailbox.expansion import Moment, Window, moment
 from kerio_mockserver.mailbox.model import Store
 from kerio_mockserver.mailbox.structs import Struct
 
+MAX_ADDRESSES = 200
 _LONGEST_LEAD = timedelta(days=31)  # that a reminder comes before its event
 
 
@@ -43,6 +44,8 @@ async def free_busy(call: Call) -> dict[str, Any]:
     """For each address the times at which it is not free."""
     start, end = _instant(call, "start"), _instant(call, "end")
     found: list[list[dict[str, str]]] = []
+    if len(call.params["userAddresses"]) > MAX_ADDRESSES:
+        raise Refusal(INVALID_PARAMS, "Invalid params: %1 holds too many addresses.", "userAddresses")
     for address in call.params["userAddresses"]:
         folders = list(_calendars_of(call.server.store, address.casefold()))
         taken = [

@@ -98,8 +98,12 @@ def set_settings(call: Call) -> dict[str, Any]:
             given = None
     if not isinstance(given, dict):
         raise Refusal(INVALID_PARAMS, "Invalid params: %1 must be %2.", "settings", "an object or its JSON")
-    merged = _merged(call.server.preferences.settings, given)
-    if len(orjson.dumps(merged)) > MAX_SETTINGS_BYTES:
+    try:
+        merged = _merged(call.server.preferences.settings, given)
+        size = len(orjson.dumps(merged))
+    except (RecursionError, orjson.JSONEncodeError):
+        size = MAX_SETTINGS_BYTES + 1
+    if size > MAX_SETTINGS_BYTES:
         raise Refusal(TOO_LARGE, "The settings are too large.")
     call.server.preferences.settings = merged
     return {}

@@ -63,7 +63,11 @@ def opened(body: bytes) -> Envelope:
         params = {}
     if not isinstance(params, dict):
         raise Known(Refusal(INVALID_PARAMS, "Invalid params: a named object is needed."), message.get("id"))
-    return Envelope(name, without_nulls(params), message.get("id"))
+    try:
+        return Envelope(name, without_nulls(params), message.get("id"))
+    except RecursionError:
+        refusal = Refusal(INVALID_PARAMS, "Invalid params: they are nested too deeply.")
+    raise Known(refusal, message.get("id"))
 
 
 def without_nulls(value: Any) -> Any:

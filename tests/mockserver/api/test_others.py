@@ -113,3 +113,24 @@ async def test_delegates_and_version() -> None:
     caller, _ = await logged_in()
     assert await caller.call("Delegation.get") == {"list": []}
     assert "apiVersion" in await caller.call("Version.getApiVersion")
+
+
+@pytest.mark.parametrize("depth", [300, 900, 1_500])
+async def test_deeply_nested_settings_are_kept_or_refused(depth: int) -> None:
+    caller, _ = await logged_in()
+    nested = '{"a":' * depth + "1" + "}" * depth
+    for given in (nested, orjson.dumps(nested).decode()):
+        body = f'{{"jsonrpc":"2.0","id":1,"method":"Session.setSettings","params":{{"settings":{given}}}}}'
+        reply = await caller.send(body.encode())
+        assert isinstance(reply.body, bytes)
+        told = orjson.loads(reply.body)
+        assert "result" in told or told["error"]["code"] in (-32700, -32602, 413)
+    assert not caller.core.stats.mistakes
+
+
+async def test_free_busy_has_a_limit_of_addresses() -> None:
+    caller, _ = await logged_in()
+    many = [f"a{n}@example.com" for n in range(1_000)]
+    with pytest.raises(Refused) as refused:
+        await caller.call("FreeBusy.get", userAddresses=many, start="20260101", end="20260201")
+    assert refused.value.code == -32602
