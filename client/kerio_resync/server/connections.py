@@ -169,7 +169,7 @@ def _of_proxy(error: BaseException, proxy: Proxy, host: str, reached: bool) -> R
     """The error that is the proxy's, not the server's."""
     kind = type(error).__name__
     match error:
-        case aiohttp.ClientHttpProxyError() if error.status == 407:
+        case aiohttp.ClientHttpProxyError() if error.status in (401, 407):  # some proxies say 401 to a wrong password
             return proxy_refusal(proxy, error.headers or {}, reached)
         case aiohttp.ClientHttpProxyError():
             why = f"the proxy {proxy.place} does not connect to {host} (status {error.status})"
@@ -193,8 +193,9 @@ def _of_proxy(error: BaseException, proxy: Proxy, host: str, reached: bool) -> R
 def proxy_refusal(proxy: Proxy, headers: Mapping[str, str], reached: bool) -> ResyncError:
     """The error for a proxy that wants to know who is asking (407)."""
     offered = headers.get("Proxy-Authenticate", "").lower()
+    code = "" if proxy.is_socks else " (407)"
     if proxy.user:
-        why = f"the proxy {proxy.place} refuses the user name or password given for it (407); check both in --proxy"
+        why = f"the proxy {proxy.place} refuses the user name or password given for it{code}; check both in --proxy"
     elif offered and "basic" not in offered:
         why = (
             f"the proxy {proxy.place} wants a kind of login that is not supported here (407); use a local proxy that"
@@ -202,7 +203,7 @@ def proxy_refusal(proxy: Proxy, headers: Mapping[str, str], reached: bool) -> Re
         )
     else:
         why = (
-            f"the proxy {proxy.place} wants a user name and password (407); put them into the proxy's address:"
+            f"the proxy {proxy.place} wants a user name and password{code}; put them into the proxy's address:"
             f" {proxy.scheme}://USER:PASSWORD@{proxy.place}"
         )
     return Unreachable(why) if reached else Misconfigured(why)

@@ -377,7 +377,9 @@ async def test_a_socks_proxy_that_wants_a_login_is_explained(login: str) -> None
     assert "user name" in error.detail
 
 
-@pytest.mark.parametrize(("status", "kind"), [(403, Misconfigured), (502, Unreachable), (503, Unreachable)])
+@pytest.mark.parametrize(
+    ("status", "kind"), [(401, Misconfigured), (403, Misconfigured), (502, Unreachable), (503, Unreachable)]
+)
 async def test_a_proxy_that_does_not_connect_is_named(
     authority: Authority, status: int, kind: type[ResyncError]
 ) -> None:
