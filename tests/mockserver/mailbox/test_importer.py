@@ -163,6 +163,7 @@ def test_what_is_too_large_is_skipped_by_name(tmp_path: Path) -> None:
 
 @pytest.mark.corpus
 @pytest.mark.skipif("KERIO_CORPUS" not in os.environ, reason="KERIO_CORPUS does not name the corpus")
+@pytest.mark.timeout(600)
 def test_the_whole_corpus_comes_in_within_a_minute() -> None:
     store = Store()
     started = time.process_time()
