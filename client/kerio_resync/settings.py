@@ -97,7 +97,7 @@ class Settings(BaseModel):
     def _text(cls, value: str | tuple[str, ...]) -> str | tuple[str, ...]:
         if any("\ud800" <= letter <= "\udfff" for letter in "".join(value)):
             raise ValueError("must be text; it has bytes that are not characters in this locale")
-        return value
+        return value.strip() if isinstance(value, str) else value
 
     @field_validator("bwlimit", mode="before")
     @classmethod

@@ -341,3 +341,8 @@ def test_load_refuses_names_with_undecodable_bytes(given: dict[str, object], tmp
     with pytest.raises(BadSettings, match=r"--(user|folder): must be text") as caught:
         load(tmp_path, given)
     str(caught.value).encode()
+
+
+def test_load_ignores_blanks_around_a_user_name(tmp_path: Path) -> None:
+    (tmp_path / "profile.toml").write_text('user = " jane "\n', encoding="utf-8-sig")
+    assert load(tmp_path, {}).user == "jane"
