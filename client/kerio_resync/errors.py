@@ -275,7 +275,8 @@ def _explain_by_table(error: ResyncError) -> str:
         if isinstance(error, kind):
             method = getattr(error, "method", "")
             what = f"{method}: " if method else ""
-            return sentence.format(detail=detail, code=getattr(error, "code", 0), what=what)
+            said = sentence.format(detail=detail, code=getattr(error, "code", 0), what=what)
+            return said.replace("?.", "?")
     return f"{detail[:1].upper()}{detail[1:]}."
 
 

@@ -17,6 +17,7 @@ TABLE: list[tuple[BaseException, Exit, str]] = [
     (errors.Unreachable("connection refused"), Exit.UNFINISHED, "can't be reached: connection refused."),
     (errors.Untrusted("it has expired"), Exit.UNFINISHED, "certificate is not trusted: it has expired."),
     (errors.Misconfigured("try https"), Exit.UNFINISHED, "can't be reached this way: try https."),
+    (errors.Misconfigured("did you mean x?"), Exit.UNFINISHED, "way: did you mean x?"),
     (errors.Interrupted("reset"), Exit.UNFINISHED, "connection to the server broke: reset."),
     (errors.Overloaded("503", retry_after=3), Exit.UNFINISHED, "too busy: 503."),
     (errors.ServerTrouble("x"), Exit.UNFINISHED, "connection to the server broke: x."),
