@@ -6,10 +6,13 @@
     │  │  ├─ Untrusted              its certificate is not trusted      → stop, and say what to do
     │  │  └─ Misconfigured          wrong address, proxy or TLS setting → stop, and say what to do
     │  ├─ Interrupted               unknown whether processed           → repeat only what is idempotent
+    │  │  └─ ForeignReply .status   something on the way answered       → wait until the server answers itself
     │  └─ Overloaded .retry_after                                       → everyone waits
     ├─ ServerRefused  .code .method
-    │  ├─ BadCredentials · SessionExpired · KeyExpired · ItemGone · FolderDenied · TooLarge
+    │  ├─ BadCredentials · SessionExpired · KeyExpired · ItemGone · FolderDenied · TooLarge · DownloadRefused
     ├─ ServerNonsense               what it said doesn't fit
+    │  ├─ ForeignAddress            an attachment is said to be on another server
+    │  └─ UnknownServer             the address leads to something else
     ├─ VerificationFailed .differences
     └─ LocalTrouble
        ├─ NotEnoughSpace .needed .available · DiskTrouble
@@ -90,12 +93,28 @@ class Interrupted(ServerTrouble):
     """Unknown whether processed: the reply was lost. Only what is idempotent may be repeated."""
 
 
-class Overloaded(ServerTrouble):
-    """Surely not processed, and everyone is asked to wait. `retry_after` in seconds, None if it named no time."""
+class ForeignReply(Interrupted):
+    """Something on the way answered in the server's place: a captive portal, a proxy, an error page.
 
-    def __init__(self, detail: str = "", *, retry_after: float | None = None) -> None:
+    `status`: of HTTP; `retry_after` in seconds, None if it named no time. It says nothing about what was asked for.
+    """
+
+    def __init__(self, detail: str = "", *, status: int = 0, retry_after: float | None = None) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.retry_after = retry_after
+
+
+class Overloaded(ServerTrouble):
+    """Surely not processed, and everyone is asked to wait. `retry_after` in seconds, None if it named no time.
+
+    `pauses_all`: the whole server is busy, not only what was asked for.
+    """
+
+    def __init__(self, detail: str = "", *, retry_after: float | None = None, pauses_all: bool = False) -> None:
         super().__init__(detail)
         self.retry_after = retry_after
+        self.pauses_all = pauses_all
 
 
 class ServerRefused(ResyncError):
@@ -135,10 +154,29 @@ class TooLarge(ServerRefused):
     scope = "item"
 
 
+class DownloadRefused(ServerRefused):
+    """A download was answered with an HTTP error (`code`) that may concern this attachment alone.
+
+    Whether it does must be found out: an error page on the way looks the same.
+    """
+
+    scope = "item"
+
+
 class ServerNonsense(ResyncError):
     """What the server said does not fit what it may say: no JSON, another shape, a list that never ends."""
 
     exit = Exit.NONSENSE
+
+
+class ForeignAddress(ServerNonsense):
+    """An attachment's address leads to another server, or nowhere. Nothing was sent there."""
+
+    scope = "item"
+
+
+class UnknownServer(ServerNonsense):
+    """The first reply of a run did not come from a Kerio Connect server. Waiting does not help."""
 
 
 class VerificationFailed(ResyncError):
@@ -230,11 +268,21 @@ _SENTENCES: tuple[tuple[type[ResyncError], str], ...] = (
     (Misconfigured, "The server can't be reached this way: {detail}."),
     (Unreachable, "The server can't be reached: {detail}. Check the address and the network, then run again."),
     (Overloaded, "The server is too busy: {detail}. What was fetched is kept; run again later to go on."),
+    (
+        ForeignReply,
+        "Something else answered in the server's place: {detail}. See whether this network needs a login or a proxy."
+        " What was fetched is kept; run again to go on.",
+    ),
     (ServerTrouble, "The connection to the server broke: {detail}. What was fetched is kept; run again to go on."),
     (
         ServerRefused,
         "The server refused a request ({what}{detail}, code {code})."
         " Run again; if it stays, tell the server's administrator.",
+    ),
+    (
+        UnknownServer,
+        "This is not the answer of a Kerio Connect server: {detail}. Check the address, and whether this network needs"
+        " a login (open any web page in a browser) or a proxy.",
     ),
     (
         ServerNonsense,

@@ -14,6 +14,7 @@ import pytest
 
 from kerio_mockserver.conditions.model import Churn, Conditions, Fault, FaultKind
 from kerio_mockserver.core import Core
+from kerio_resync.errors import BadCredentials, UnknownServer
 from kerio_resync.events import Event, PhaseChanged, Progress, Retrying
 from tests.simulation import stocked
 from tests.whole.world import PASSWORD, World
@@ -99,12 +100,24 @@ def test_the_table_has_every_method_that_a_rebuild_calls() -> None:
     assert called("shared", "public") == {*METHODS, *OTHERS}
 
 
+def ends_first_contact(kind: str, more: dict[str, Any]) -> bool:
+    """A refused login, and what does not look like the server before it has answered once: neither is tried again."""
+    if kind == "status":
+        return more["status"] in (401, 500)
+    return kind in ("html", "empty") or (kind, more.get("code")) == ("code", -32001)
+
+
 @pytest.mark.parametrize(("kind", "more"), FAULTS, ids=NAMES)
 @pytest.mark.parametrize("method", METHODS)
 def test_a_rebuild_gets_over_a_fault(method: str, kind: str, more: dict[str, Any], tmp_path: Path) -> None:
     world = Small(tmp_path)
     hits = [Fault.model_validate({"kind": kind, "method": method, "nth": nth, **more}) for nth in (1, 3)]
     world.spoil(*hits)
+    if method == "Session.login" and ends_first_contact(kind, more):
+        ended = world.run(world.hear)
+        assert isinstance(ended, UnknownServer | BadCredentials), ended
+        assert world.core.stats.requests["Session.login"] == 1
+        world.heal()
     world.finished()
     assert world.now < PATIENCE, "it took longer than one call may be tried again"
 

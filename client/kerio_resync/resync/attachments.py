@@ -1,22 +1,42 @@
 """Fetches the contents of attachments, streamed in chunks into the database, however large they are.
 
 A download that was cut, in this run or an earlier one, goes on where its committed bytes end if the server honours
-that, and starts again if it doesn't. A content whose length is not what its struct says is fetched once more; if the
-second copy is the same, it is the struct that is wrong, and the content is kept. An empty one is kept only if its
-struct says so: a server in trouble sends nothing as readily as twice the same page.
+that, and starts again if it doesn't. A content that is not what its struct says (by its length, or because it is a page
+of HTML or a picture without an end) is fetched once more. If that is no better, it is set aside: a proxy sends the same
+page twice as readily as the server a content whose struct is wrong. Which of them it was is found out at the end of the
+run (`doubts`).
 """
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from kerio_resync.cache.facts import FinishAttachment, OmitAttachment, PutContent, PutWhole, RestartAttachment
 from kerio_resync.cache.reading import WantedAttachment
-from kerio_resync.errors import BadCredentials, ItemGone, ServerNonsense, ServerRefused, SessionExpired
-from kerio_resync.events import Skipped
+from kerio_resync.errors import (
+    BadCredentials,
+    DownloadRefused,
+    ForeignAddress,
+    ItemGone,
+    ResyncError,
+    ServerNonsense,
+    ServerRefused,
+    SessionExpired,
+)
+from kerio_resync.model import Attachment, Kind
 from kerio_resync.resync.mending import STEP, mend
 from kerio_resync.resync.run import Run
+from kerio_resync.server.downloads import is_encoded_size
+from kerio_resync.server.inflate import TooLong
+from kerio_resync.server.replies import looks_like_page
+
+GONE: Final = "the server does not have it any more"
+BRAKE: Final = 8  # downloads refused in a row before the next ones are slowed down
+LONGEST_BRAKE: Final = 30.0  # seconds
+HEAD: Final = 512  # bytes that tell what a content is
+TAIL: Final = 32  # bytes in which a picture's end mark must be
 
 
 async def fetch_contents(run: Run) -> None:
@@ -27,56 +47,129 @@ async def fetch_contents(run: Run) -> None:
 
 
 async def fetch_content(run: Run, wanted: WantedAttachment) -> None:
-    """Brings one attachment in whole, or leaves it out by name."""
+    """Brings one attachment in whole, leaves it out by name, or sets it aside for another try."""
     try:
         if not await mend(run, wanted):
             await _fetch(run, wanted)
-    except ItemGone:
-        # If its item is gone too, the change feed says so, and the record of this goes with it.
-        await run.store.put(OmitAttachment(wanted.key, "the server does not have it any more"))
-    except (ServerRefused, ServerNonsense) as error:
-        if error.scope == "run" and isinstance(error, (BadCredentials, SessionExpired)):
+    except (ForeignAddress, TooLong) as error:
+        await _leave_out(run, wanted, str(error))
+    except (ItemGone, DownloadRefused, ServerNonsense) as error:
+        if not await _is_listed(run, wanted):
+            # if its item is gone too, the change feed says so, and the record of this goes with it
+            await run.store.put(OmitAttachment(wanted.key, GONE))
+        elif not await _believe(run, wanted, error):
+            await run.store.put(RestartAttachment(wanted.key))
+            run.contents.set_aside(wanted)
+            await _slow_down(run)
+            return
+    except ServerRefused as error:
+        if isinstance(error, (BadCredentials, SessionExpired)):
             raise
-        reason = str(error) or type(error).__name__
-        await run.store.put(OmitAttachment(wanted.key, reason))
-        run.listen(Skipped("attachment", wanted.attachment.id or wanted.item_id, reason))
+        await _leave_out(run, wanted, str(error) or type(error).__name__)
     run.meter.attachment_done()
 
 
+async def _believe(run: Run, wanted: WantedAttachment, error: ResyncError) -> bool:
+    """Whether a failure came often enough; then what it comes to is stored."""
+    odd = error.fetched if isinstance(error, _Odd) else None
+    if not run.doubts.believes(wanted.key, str(error), odd and (odd.sha256, odd.size)):
+        return False
+    if odd is not None and odd.size:
+        await _keep(run, wanted, odd)
+    else:
+        await _leave_out(run, wanted, str(error))
+    return True
+
+
+async def _leave_out(run: Run, wanted: WantedAttachment, reason: str) -> None:
+    await run.store.put(OmitAttachment(wanted.key, reason))
+    run.tell_skipped("attachment", wanted.attachment.id or wanted.item_id, reason)
+
+
+async def _is_listed(run: Run, wanted: WantedAttachment) -> bool:
+    """Whether the server still has the item, and the item the attachment: the API is asked, not the download."""
+    kind: Kind = "contact" if wanted.attachment.role == "photo" else "mail"
+    details = await run.mailbox.by_ids(kind, [wanted.item_id])
+    listed = {(each.id, each.url) for item in details.items for each in item.attachments}
+    return (wanted.attachment.id, wanted.attachment.url) in listed or not (details.items or details.gone)
+
+
+async def _slow_down(run: Run) -> None:
+    """Where one download after the other is refused, it is not these that are wrong."""
+    run.doubts.refused_in_a_row += 1
+    beyond = run.doubts.refused_in_a_row - BRAKE
+    if beyond > 0:
+        await asyncio.sleep(min(LONGEST_BRAKE, 0.25 * 2.0 ** min(beyond, 30)))
+
+
 async def _fetch(run: Run, wanted: WantedAttachment) -> None:
-    first = await _download(run, wanted, wanted.received, wanted.etag)
-    if not _as_said(wanted, first):
+    """ServerNonsense for a content that is not as its struct says, and not believed yet to be the right one."""
+    fetched = await _download(run, wanted, wanted.received, wanted.etag)
+    problem = _problem(wanted.attachment, fetched)
+    if problem:
+        first = fetched
         await run.store.put(RestartAttachment(wanted.key))
-        second = await _download(run, wanted, 0, "")
-        if not _as_said(wanted, second):
-            if not second.size:
-                raise ServerNonsense("the server sends nothing for it")
-            if not second.same(first):
-                said = wanted.attachment.size
-                raise ServerNonsense(f"its length is {second.size} bytes, then another, and should be {said}")
-        first = second
-    await _keep(run, wanted, first)
+        fetched = await _download(run, wanted, 0, "")
+        problem = _problem(wanted.attachment, fetched)
+        if problem and not fetched.same(first):
+            problem = f"{problem}, and then another"
+        elif problem and is_encoded_size(wanted.attachment.size, fetched.size):
+            problem = ""
+    if problem:
+        raise _Odd(problem, fetched)
+    run.doubts.served(wanted.attachment, fetched.sha256, fetched.size)
+    await _keep(run, wanted, fetched)
     run.nonsense = 0
 
 
+class _Odd(ServerNonsense):
+    """A content that is not as its struct says, the same twice or another each time."""
+
+    def __init__(self, detail: str, fetched: _Fetched) -> None:
+        super().__init__(detail, scope="item")
+        self.fetched = fetched
+
+
 class _Fetched(NamedTuple):
-    """A content: what it is, and of it the bytes from `start` on, which are not told to the database yet."""
+    """A content: what it is, and of it the bytes from `start` on, which are not told to the database yet. `head` and
+    `tail`: its first and last bytes."""
 
     sha256: bytes
     size: int
     start: int
     rest: bytes
     etag: str
+    head: bytes = b""
+    tail: bytes = b""
 
     def same(self, other: _Fetched) -> bool:
         return (self.sha256, self.size) == (other.sha256, other.size)
 
 
-def _as_said(wanted: WantedAttachment, fetched: _Fetched) -> bool:
-    """Whether the length is what the struct says; of a photo, whose struct says none, that there is anything."""
-    if wanted.attachment.role == "photo" or wanted.attachment.size is None:
-        return fetched.size > 0
-    return fetched.size == wanted.attachment.size
+def _problem(attachment: Attachment, fetched: _Fetched) -> str:
+    """What about a content does not fit its struct; "" if nothing."""
+    size = None if attachment.role == "photo" else attachment.size
+    if size is not None and fetched.size != size:
+        return f"its length is {fetched.size} bytes, and should be {size}"
+    if not fetched.size and size is None:
+        return "the server sends nothing for it"
+    if size is None and not _has_end(fetched.head, fetched.tail):
+        return "it is a picture without an end"
+    if looks_like_page(fetched.head) and not _may_be_page(attachment):
+        return "it is a web page, and should be something else"
+    return ""
+
+
+_ENDS: Final = ((b"\xff\xd8\xff", b"\xff\xd9"), (b"\x89PNG\r\n", b"IEND\xaeB`\x82"), (b"GIF8", b";"))
+
+
+def _has_end(head: bytes, tail: bytes) -> bool:
+    return all(end in tail for start, end in _ENDS if head.startswith(start))
+
+
+def _may_be_page(attachment: Attachment) -> bool:
+    kind = attachment.content_type.lower()
+    return "html" in kind or "xml" in kind
 
 
 async def _keep(run: Run, wanted: WantedAttachment, fetched: _Fetched) -> None:
@@ -92,20 +185,22 @@ async def _keep(run: Run, wanted: WantedAttachment, fetched: _Fetched) -> None:
 async def _download(run: Run, wanted: WantedAttachment, received: int, etag: str) -> _Fetched:
     """The content, told to the database on the way from offset `received` on, but for its last bytes."""
     digest = hashlib.sha256()
-    position = 0
+    position, head, tail = 0, b"", b""
     if received:
         async for data in run.store.content(wanted.key):
             digest.update(data)
             position += len(data)
+            head, tail = _ends(head, tail, data)
     pending, start = b"", position
     async for piece in run.mailbox.download(wanted.attachment, offset=position, etag=etag):
         if piece.offset != position:
             if piece.offset:
                 raise ServerNonsense(f"the download went on at byte {piece.offset} instead of {position}", scope="item")
             await run.store.put(RestartAttachment(wanted.key))
-            digest, position, start, pending = hashlib.sha256(), 0, 0, b""
+            digest, position, start, pending, head, tail = hashlib.sha256(), 0, 0, b"", b"", b""
         digest.update(piece.data)
         position += len(piece.data)
+        head, tail = _ends(head, tail, piece.data)
         run.meter.piece(len(piece.data))
         etag = piece.etag
         pending = pending + piece.data if pending else piece.data
@@ -113,4 +208,11 @@ async def _download(run: Run, wanted: WantedAttachment, received: int, etag: str
             await run.store.put(PutContent(wanted.key, start, pending[:STEP], etag))
             pending = pending[STEP:]
             start += STEP
-    return _Fetched(digest.digest(), position, start, pending, etag)
+    return _Fetched(digest.digest(), position, start, pending, etag, head, tail)
+
+
+def _ends(head: bytes, tail: bytes, data: bytes) -> tuple[bytes, bytes]:
+    """The first and the last bytes of a content to which `data` is added."""
+    if len(head) < HEAD:
+        head += data[: HEAD - len(head)]
+    return head, data[-TAIL:] if len(data) >= TAIL else (tail + data)[-TAIL:]

@@ -95,7 +95,7 @@ async def catch_up(run: Run) -> int:
         # What could not be had in an earlier version may differ in more than its flags.
         # Nor is anything known of the version in which a copied item is here.
         flagged = frozenset() if run.copied else only_flags(told.changes)
-        run.only_flags = flagged - {row.id for row in await run.store.skipped()}
+        run.only_flags = flagged - run.retried - {row.id for row in await run.store.skipped()}
         await drain(run)
         run.only_flags = frozenset()
     run.notice("The mailbox changes faster than it can be followed; the mail program goes on from the last sync key.")

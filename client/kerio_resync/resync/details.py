@@ -50,6 +50,7 @@ async def _fetch(run: Run, batch: list[Wanted]) -> list[Wanted]:
     with kept():  # until it is on its way to the disk
         details = await run.mailbox.by_ids(batch[0].kind, [row.id for row in batch])
         run.nonsense = 0
+        run.doubts.items_answered = run.clock()
         run.meter.reply(details.plain_bytes, details.wire_bytes)
         run.batch = run.batch.after(details.plain_bytes, details.seconds, details.held, details.way)
         return await _store(run, {row.id: row for row in batch}, details)
@@ -65,11 +66,18 @@ async def _divide(run: Run, batch: list[Wanted], error: Exception) -> None:
     run.nonsense += isinstance(error, ServerNonsense | TooLarge)
     if run.nonsense >= HOPELESS:
         raise error
+    if isinstance(error, ServerNonsense) and not run.doubts.believes(row.id, _reason(error)):
+        run.details.set_aside(row)
+        return
     run.meter.dropped(row.size, row.has_attachment)
     if isinstance(error, ItemGone):
         await run.store.put(Forget((row.id,)))
     else:
-        await run.skip("item", row.id, str(error) or type(error).__name__)
+        await run.skip("item", row.id, _reason(error))
+
+
+def _reason(error: Exception) -> str:
+    return str(error) or type(error).__name__
 
 
 async def _store(run: Run, rows: dict[str, Wanted], details: Details) -> list[Wanted]:

@@ -34,6 +34,7 @@ class Feed(Generic[Row, Cursor]):
         self._cursor_of = cursor
         self._buffer: deque[Row] = deque()
         self._in_hand: set[Hashable] = set()
+        self._aside: set[Hashable] = set()
         self._done: set[Hashable] = set()  # since the last slice was asked for
         self._after: Cursor | None = None
         self._scanning = False
@@ -56,6 +57,14 @@ class Feed(Generic[Row, Cursor]):
         """There may be new rows."""
         self._announced = True
         self._changed.set()
+
+    def set_aside(self, row: Row) -> None:
+        """A row in hand stays in the database, and is not handed out again until `retry_aside`."""
+        self._aside.add(self._key(row))
+
+    def retry_aside(self) -> None:
+        self._aside.clear()
+        self.announce()
 
     async def take(self, fits: Callable[[list[Row], Row], bool]) -> list[Row]:
         """The next rows, as many as fit together (at least one); [] at the end. Give each back with `done`."""
@@ -92,7 +101,8 @@ class Feed(Generic[Row, Cursor]):
             self._after = self._cursor_of(rows[-1])
             keyed = [(self._key(row), row) for row in rows]
             self._announced |= any(key in self._done for key, _ in keyed)
-            self._buffer.extend(row for key, row in keyed if key not in self._in_hand and key not in self._done)
+            held = self._in_hand | self._done | self._aside if self._aside or self._done else self._in_hand
+            self._buffer.extend(row for key, row in keyed if key not in held)
         else:
             self._scanning = False
 

@@ -139,6 +139,7 @@ async def _list(run: Run, folder: Folder, position: Position, *, limit: int, who
     ):
         held = max(held, after.seen)
         for broken in page.malformed:
+            run.unlistable.add(broken.id)
             await run.skip("item", broken.id, broken.reason)
         run.meter.listed(folder.id, fresh, done=False)
         if whole:

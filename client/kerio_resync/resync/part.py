@@ -20,6 +20,7 @@ from kerio_resync.model import Folder, Listed
 from kerio_resync.resync.catchup import drain
 from kerio_resync.resync.folders import mirrored, or_left_out, refresh_folders
 from kerio_resync.resync.listing import Position, list_folder
+from kerio_resync.resync.resolving import resolve_doubts
 from kerio_resync.resync.run import Run
 from kerio_resync.resync.settle import bring_up_to_date
 from kerio_resync.resync.together import together
@@ -101,6 +102,7 @@ async def rebuild_part(run: Run) -> None:
         await together(folders, list_again)
     await drain(run)
     await bring_up_to_date(run)
+    await resolve_doubts(run)
     await run.store.put(SetMeta(UNDER_WAY, ""))
     await run.store.flush()
 

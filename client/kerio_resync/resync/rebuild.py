@@ -49,6 +49,7 @@ from kerio_resync.resync.part import rebuild_part
 from kerio_resync.resync.progress import Meter
 from kerio_resync.resync.replay import TO_REPLAY, Replayed, bring_in, replay
 from kerio_resync.resync.report import Report
+from kerio_resync.resync.resolving import resolve_doubts
 from kerio_resync.resync.run import Run
 from kerio_resync.resync.settle import bring_up_to_date, must_hold, settle
 from kerio_resync.resync.together import together
@@ -223,6 +224,7 @@ async def _build(run: Run) -> None:
 async def _resume(run: Run) -> None:
     """What an earlier run fetched counts; what it had to leave out is asked for again."""
     for row in await run.store.skipped():
+        run.retried.add(row.id)
         await run.store.put(Unskip(row.scope, row.id))
     held = await run.store.totals()
     run.held = sum(held.items.values())
@@ -311,6 +313,7 @@ async def _send_changes(run: Run) -> Replayed:
         if await bring_in(run, found):
             await drain(run)
             await catch_up(run)
+        await resolve_doubts(run)
         await run.store.flush()
     except* (ServerTrouble, ServerRefused, ServerNonsense, VerificationFailed) as group:
         found.trouble = str(single_error(group))

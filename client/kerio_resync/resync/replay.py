@@ -27,7 +27,8 @@ from kerio_resync.resync.run import Run
 ALL: Final[tuple[ChangeState, ...]] = ("pending", "sending", "sent", "conflict", "refused", "withdrawn")
 LEFT: Final[tuple[ChangeState, ...]] = ("pending", "sending")
 TO_REPLAY: Final[tuple[ChangeState, ...]] = (*LEFT, "refused")  # the refused ones are at least named
-PASSING: Final = frozenset({1003, 1004, 4102})  # not permitted, access denied, quota: an administrator may lift them
+# Not permitted, access denied, quota, too large: an administrator may lift them (or a proxy was the one who refused).
+PASSING: Final = frozenset({413, 1003, 1004, 4102})
 TRIES: Final = 6  # attempts with unknown outcome in a row, though the server answers when it is looked at
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0  # seconds between two of them
 _CODE = re.compile(r"\(code -?(\d+)\)\Z")

@@ -13,6 +13,7 @@ from kerio_resync.events import Listener, Notice, Skipped
 from kerio_resync.model import Folder, Identity
 from kerio_resync.resync.ahead import Ahead
 from kerio_resync.resync.batch import BatchSize
+from kerio_resync.resync.doubts import Doubts
 from kerio_resync.resync.feed import Feed
 from kerio_resync.resync.progress import Meter
 from kerio_resync.server.mailbox import Mailbox
@@ -33,6 +34,10 @@ class Run:
     old: Old | None = None
     batch: BatchSize = field(default_factory=BatchSize)
     only_flags: frozenset[str] = frozenset()  # of these nothing but flags changed: what is here of their contents holds
+    retried: set[str] = field(default_factory=set)  # ids of what was left out once: what is here of it may be too old
+    unlistable: set[str] = field(
+        default_factory=set
+    )  # ids of list rows that were no items: no fetch can try them again
     remains: Old | None = None  # the same cache, also where all its items came along: contents' pieces may be left
     copied: bool = False  # the new cache began as a copy of the old one, and was not yet held against the lists
     owner: Identity | None = None  # whose the old cache says it is
@@ -45,9 +50,12 @@ class Run:
     problems: list[str] = field(default_factory=list)
     details: Feed[Wanted, Cursor] = field(init=False)
     contents: Feed[WantedAttachment, int] = field(init=False)
+    doubts: Doubts = field(init=False)
+    _told: set[tuple[str, str]] = field(default_factory=set)  # scopes and ids of what was said to be left out
 
     def __post_init__(self) -> None:
         store = self.store
+        self.doubts = Doubts(self.clock, self.settings.patience)
         self.details = Feed(store.wanted, lambda row: row.id, lambda row: row.cursor)
         self.contents = Feed(store.wanted_attachments, lambda row: row.key, lambda row: row.key)
 
@@ -62,7 +70,13 @@ class Run:
         """Leaves something out: counted and named in the database, told to the listener."""
         reason = self.settings.redactor.own(reason)
         await self.store.put(Skip(scope, each, reason))
-        self.listen(Skipped(scope, each, reason))
+        self.tell_skipped(scope, each, reason)
+
+    def tell_skipped(self, scope: str, each: str, reason: str) -> None:
+        """Tells the listener, once for each thing: what was left out is tried again before the end."""
+        if (scope, each) not in self._told:
+            self._told.add((scope, each))
+            self.listen(Skipped(scope, each, reason))
 
     def notice(self, text: str) -> None:
         text = self.settings.redactor.own(text)

@@ -8,11 +8,12 @@ looks at the cache, is told by the server that the key is too old, and compares 
 from __future__ import annotations
 
 from kerio_resync.cache.copying import COPIED
-from kerio_resync.cache.facts import Apply, SetMeta
+from kerio_resync.cache.facts import Apply, SetMeta, Unskip
 from kerio_resync.errors import CacheDamaged, KeyExpired, ServerNonsense, VerificationFailed
 from kerio_resync.events import PhaseChanged
-from kerio_resync.resync.catchup import catch_up, drain, new_key
+from kerio_resync.resync.catchup import catch_up, new_key
 from kerio_resync.resync.folders import list_new_folders
+from kerio_resync.resync.resolving import drain_all, resolve_doubts
 from kerio_resync.resync.run import Run
 from kerio_resync.resync.verify import relist
 
@@ -32,22 +33,20 @@ async def settle(run: Run) -> None:
     """Catches up, and lists again until the lists agree. VerificationFailed if they don't though nothing changes;
     CacheDamaged if that is the file's fault, which no run to come would get over."""
     checks = renewals = 0
-    await run.store.retry_failed()
+    await retry_skipped(run)
     while True:
         try:
             if not run.ahead.lists:  # they are of the key's time: what has changed since comes after them
                 run.listen(PhaseChanged("catch-up"))
                 await catch_up(run)
+            await resolve_doubts(run)
             run.salvaged -= run.meter.tally.items_done - run.held if run.copied else 0
             found = await _compare(run, last=checks + 1 >= CHECKS)
             changed = await catch_up(run)
-            await drain(run)
+            await drain_all(run)
         except KeyExpired:
             renewals += 1
-            if renewals > RENEWALS:
-                raise ServerNonsense("the server refuses every sync key it gives") from None
-            run.notice("The server refused the sync key; a new one was taken and everything is compared again.")
-            await _renew(run)
+            await _renew(run, renewals)
             continue
         checks += 1
         if run.copied:
@@ -62,6 +61,15 @@ async def settle(run: Run) -> None:
         if checks >= 3 * CHECKS:
             run.notice("The mailbox changes faster than it can be compared; each difference met was settled by itself.")
             return
+
+
+async def retry_skipped(run: Run) -> None:
+    """Whatever was left out is tried once more: contents become wanted, and items are found missing."""
+    await run.store.retry_failed()
+    for row in await run.store.skipped():
+        if row.id not in run.unlistable:
+            run.retried.add(row.id)
+            await run.store.put(Unskip(row.scope, row.id))
 
 
 async def must_hold(run: Run, *, contents: bool) -> None:
@@ -85,11 +93,14 @@ async def _compare(run: Run, *, last: bool = False) -> int:
     return found
 
 
-async def _renew(run: Run) -> None:
-    """A new key, taken before the comparison and stored after it."""
+async def _renew(run: Run, renewals: int) -> None:
+    """A new key, taken before the comparison and stored after it. `renewals`: how many there were, with this one."""
+    if renewals > RENEWALS:
+        raise ServerNonsense("the server refuses every sync key it gives") from None
+    run.notice("The server refused the sync key; a new one was taken and everything is compared again.")
     run.ahead.lists.clear()  # they are older than the key
     key = await new_key(run)
     run.repaired += await _compare(run)
-    await drain(run)
+    await drain_all(run)
     await run.store.put(Apply(key))
     await run.store.flush()

@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 
 from kerio_resync.events import PhaseChanged
 from kerio_resync.model import Folder, Listed
-from kerio_resync.resync.catchup import drain
 from kerio_resync.resync.contradictions import find_contradictions
 from kerio_resync.resync.deep import Contents
 from kerio_resync.resync.folders import list_new_folders, mirrored, name_odd_folders, told_once
+from kerio_resync.resync.resolving import drain_all
 from kerio_resync.resync.run import Run
 from kerio_resync.resync.settle import bring_up_to_date
 from kerio_resync.resync.verify import NAMED, Difference, Verdict, compare_folders, explained, want
@@ -80,7 +80,7 @@ class Check:
             if folder_id in run.folders:
                 await want(run, run.folders[folder_id], rows)
         await bring_up_to_date(run)
-        await drain(run)
+        await drain_all(run)
 
     async def _let_contradictions_be(self) -> None:
         """Takes out what only the server's lists say, and the items themselves do not."""

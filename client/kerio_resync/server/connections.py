@@ -25,6 +25,7 @@ from yarl import URL
 
 from kerio_resync.errors import (
     BadSettings,
+    ForeignReply,
     Interrupted,
     Misconfigured,
     ResyncError,
@@ -156,13 +157,13 @@ def translated(error: BaseException, url: str, timeout: float, way: Way, *, reac
         case TimeoutError():
             return Silence(f"{host} said nothing for {timeout:.0f} s")
         case aiohttp.ClientResponseError():
-            return ServerNonsense(f"{host} does not answer in HTTP")
+            return ForeignReply(f"{host} does not answer in HTTP")
         case aiohttp.ClientPayloadError():
             return Interrupted("a reply was cut short")
         case aiohttp.ClientError() | OSError() | EOFError():
             return Interrupted(f"the connection to {host} broke")
         case _:
-            return ServerNonsense("a reply that is not HTTP")
+            return ForeignReply("a reply that is not HTTP")
 
 
 def _of_proxy(error: BaseException, proxy: Proxy, host: str, reached: bool) -> ResyncError | None:

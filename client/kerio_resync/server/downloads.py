@@ -3,7 +3,12 @@
 Promises: a piece at offset 0 after others means that all begins again; bytes of two versions of a file are never mixed
 (`If-Range`, and the total must stay the same); what ends too early is not taken for whole; patience is counted from the
 last time that the transfer got further than ever. Refuses addresses of other servers before anything is sent, and
-streams that never end. All errors but those of the session concern the one item.
+streams that never end.
+
+Who answered is harder to tell here than at the API: a content can be anything. A JSON-RPC error is the server's own. So
+may be an HTTP error that speaks of this address (`REFUSALS`): it comes out as `DownloadRefused`, for the caller to find
+out whether it holds. All else that is not the content (a page, a redirect, nothing, a head that fits no request) is
+`ForeignReply`; before it is asked again, the API is asked whether the server is there and the session still alive.
 """
 
 from __future__ import annotations
@@ -13,12 +18,22 @@ from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import NamedTuple
 
-from kerio_resync.errors import Interrupted, ItemGone, ResyncError, ServerNonsense, ServerRefused, SessionExpired
+from kerio_resync.errors import (
+    DownloadRefused,
+    ForeignReply,
+    Interrupted,
+    ResyncError,
+    ServerNonsense,
+    ServerRefused,
+    SessionExpired,
+    TooLarge,
+)
 from kerio_resync.model import Attachment, Piece
 from kerio_resync.server import refusals
 from kerio_resync.server.limiter import Slot
+from kerio_resync.server.replies import foreign_download, judged, looks_like_page
 from kerio_resync.server.retry import History
-from kerio_resync.server.rpc import Caller, judged
+from kerio_resync.server.rpc import Caller
 from kerio_resync.server.session import resolved
 from kerio_resync.server.transport import Request, Response, TooLong
 
@@ -27,6 +42,7 @@ PIECE = 256 * 1024  # bytes that are worth handing on
 BEYOND = 64 << 20  # bytes by which an attachment may exceed four times what its struct says
 ENDLESS = 4 << 30  # bytes of an attachment of which nothing is known
 ERROR_BODY = 64 * 1024
+REFUSALS = frozenset({403, 404, 410, 500})
 
 _RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18}|\*)", re.ASCII)
 _UNSATISFIED = re.compile(r"bytes \*/(\d{1,18})", re.ASCII)
@@ -54,7 +70,7 @@ def wanted(state: State, end: int | None = None) -> dict[str, str]:
 def begun(state: State, status: int, headers: Mapping[str, str]) -> State | None:
     """The state as a reply's head leaves it: going on, or beginning again at 0. None: ask again, from the start.
 
-    ServerNonsense if the head makes no sense.
+    ForeignReply if the head answers no request of ours.
     """
     etag = headers.get("etag", "")
     if status == 200:
@@ -67,24 +83,38 @@ def begun(state: State, status: int, headers: Mapping[str, str]) -> State | None
             return State(state.received, state.etag, state.received)
         if state.received:
             return None
-        raise ServerNonsense("an attachment whose beginning the server can't give", scope="item")
+        raise foreign_download("the news that it has no beginning", status)
     found = _RANGE.fullmatch(headers.get("content-range", ""))
-    if not found or int(found[1]) > int(found[2]):
-        raise ServerNonsense("a part of an attachment without saying which", scope="item")
+    if not found or int(found[1]) > int(found[2]) or (not state.received and int(found[1])):
+        raise foreign_download("a part that was not asked for", status)
     total = None if found[3] == "*" else int(found[3])
-    other = (state.etag and etag and etag != state.etag) or (None not in (total, state.total) and total != state.total)
-    if other or int(found[1]) != state.received:
-        return None if state.received else State()
+    other = (state.etag and etag != state.etag) or (None not in (total, state.total) and total != state.total)
+    if state.received and (other or int(found[1]) != state.received):
+        return None
     return State(state.received, etag or state.etag, total if total is not None else state.total)
 
 
-def is_error_page(attachment: Attachment, status: int, headers: Mapping[str, str]) -> bool:
-    """Whether a reply is a page for people instead of the content: HTML that the struct speaks of neither by its type
-    nor by its length."""
-    if status != 200 or "text/html" not in headers.get("content-type", ""):
+def is_typed_otherwise(attachment: Attachment, status: int, headers: Mapping[str, str]) -> bool:
+    """Whether a reply's type is that of pages or of the API, and the struct speaks of neither it nor its length."""
+    found = headers.get("content-type", "").lower()
+    kind = "html" if "html" in found else "json" if "json" in found else ""
+    if status != 200 or not kind or kind in attachment.content_type.lower():
         return False
-    told = headers.get("content-length", "")
-    return "html" not in attachment.content_type and not (attachment.size and told == str(attachment.size))
+    return not (attachment.size and headers.get("content-length", "") == str(attachment.size))
+
+
+def begins_as_page(attachment: Attachment, data: bytes, total: int | None) -> bool:
+    """Whether a content begins as a page of HTML does, and the struct speaks of neither it nor its length."""
+    if "html" in attachment.content_type.lower() or not looks_like_page(data):
+        return False
+    return total is None or not (attachment.size == total or is_encoded_size(attachment.size, total))
+
+
+def is_encoded_size(told: int | None, size: int) -> bool:
+    """Whether `told` is the size of `size` bytes in base64, as mails have it: in lines of 76 characters."""
+    letters = 4 * -(-size // 3)
+    breaks = -(-letters // 76)
+    return breaks > 1 and told in [letters + end * (breaks - less) for end in (1, 2) for less in (0, 1)]
 
 
 def longest(attachment: Attachment, total: int | None) -> int:
@@ -156,6 +186,9 @@ class Download:
             return await self._read()
         except BaseException as error:
             await self.close(error)
+            if isinstance(error, ForeignReply):
+                # a dead session looks like this, too
+                await self._caller.confirm_session()
             raise
 
     async def _begin(self) -> None:
@@ -173,8 +206,8 @@ class Download:
         slot.answered(response.set_up)
         if response.status not in (200, 206, 416):
             raise await self._refusal(response)
-        if is_error_page(self._attachment, response.status, response.headers):
-            raise ServerNonsense("a page of HTML instead of an attachment", scope="item")
+        if is_typed_otherwise(self._attachment, response.status, response.headers):
+            raise await self._refusal(response)
         state = begun(self._state, response.status, response.headers)
         if state is None:
             self._state = State()
@@ -184,15 +217,19 @@ class Download:
         self._told = self._told and state.received > 0
         self._state = state
         self._chunks = _nothing() if response.status == 416 else response.chunks()
+        slot.taken()
 
     async def _read(self) -> Piece | None:
         """The next piece: what comes until there is enough of it, or what is left at the end."""
         assert self._chunks is not None
-        start, parts, size = self._state.received, [], 0
+        parts: list[bytes] = []
+        start, size = self._state.received, 0
         total = self._state.total if self._end is None else self._end
         most = longest(self._attachment, total)
         try:
             async for chunk in self._chunks:
+                if not start and not parts and begins_as_page(self._attachment, chunk, total):
+                    raise foreign_download("a web page", 200)
                 parts.append(chunk)
                 size += len(chunk)
                 self._count()
@@ -200,10 +237,14 @@ class Download:
                     raise TooLong("an attachment that is longer than it can be", scope="item")
                 if size >= PIECE:
                     return self._piece(start, parts)
+        except ForeignReply:
+            raise  # what came is not the content
         except Interrupted as error:
             return await self._cut(error, start, parts)
         if total is not None and start + size < total:
             return await self._cut(Interrupted("an attachment ended early"), start, parts)
+        if not start + size and self._attachment.size != 0:
+            raise foreign_download("nothing", 200)
         await self.close()
         self._done = True
         self._state = State(start, self._state.etag, start + size)
@@ -233,18 +274,21 @@ class Download:
     async def _refusal(self, response: Response) -> ResyncError:
         """The error of a reply that has no content for us."""
         status = response.status
-        if status in (404, 410):
-            return ItemGone("the attachment is gone", code=status, method=NAME)
-        after = refusals.retry_after(response.headers.get("retry-after"))
-        if "json" in response.headers.get("content-type", ""):
+        if "json" in response.headers.get("content-type", "").lower():
             try:
-                clean = self._caller.session.redactor.value
-                judged(NAME, status, response.headers, await response.read(ERROR_BODY), clean=clean)
+                clean, envelope = self._caller.session.redactor.value, self._caller.envelope
+                body = await response.read(ERROR_BODY)
+                judged(NAME, status, response.headers, body, clean=clean, envelope=envelope)
             except ServerNonsense:
                 pass
             except ResyncError as error:
-                return error
-        return refusals.of_status(NAME, status, after=after)
+                if not isinstance(error, ForeignReply | TooLarge):
+                    return error
+        if status in REFUSALS:
+            return DownloadRefused(f"the server answers with status {status}", code=status, method=NAME)
+        if status in (200, 413):
+            return foreign_download("something else than its content", status)
+        return refusals.of_status(NAME, status, after=refusals.retry_after(response.headers), what="no content")
 
 
 async def _nothing() -> AsyncIterator[bytes]:

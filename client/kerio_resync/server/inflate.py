@@ -3,7 +3,7 @@
 Promises: what is decoded is counted while it is decoded, so that a bomb of a few KB ends in `TooLong` after at most one
 piece beyond the limit (256 KiB with zlib, 8 MiB with zstd); its time is linear in
 what comes in. Refuses encodings that were not asked for, and garbage, as
-`ServerNonsense`; a stream that ends before its end mark as `Interrupted`. Why not the HTTP library's own: it decodes
+`ForeignReply`; a stream that ends before its end mark as `Interrupted`. Why not the HTTP library's own: it decodes
 before anybody can count.
 """
 
@@ -13,7 +13,7 @@ import zlib
 from collections.abc import Iterator
 from typing import Protocol
 
-from kerio_resync.errors import Interrupted, ServerNonsense
+from kerio_resync.errors import ForeignReply, Interrupted, ServerNonsense
 
 PIECE = 256 * 1024
 # A zstd block of 4 bytes can stand for 128 KiB: what goes in at once must be small for what comes out to be bounded.
@@ -49,7 +49,7 @@ def decoder(encoding: str, limit: int | None = None) -> Decoder:
         case "zstd":
             return Zstd(limit)
         case _:
-            raise ServerNonsense("a reply in an encoding that was not asked for")
+            raise ForeignReply("a reply in an encoding that was not asked for")
 
 
 class Plain:
@@ -112,7 +112,7 @@ class Inflate(Plain):
         try:
             yield from self._pieces(data)
         except zlib.error as error:
-            raise ServerNonsense("a compressed reply that can't be decompressed") from error
+            raise ForeignReply("a compressed reply that can't be decompressed") from error
 
     def _pieces(self, data: bytes) -> Iterator[bytes]:
         rest = memoryview(data)
@@ -175,7 +175,7 @@ class Zstd(Plain):
             piece = self._stream.decompress(data)
         except self._error as error:
             if self._is_first or self._members.hold_something:
-                raise ServerNonsense("a compressed reply that can't be decompressed") from error
+                raise ForeignReply("a compressed reply that can't be decompressed") from error
             self._is_over = True  # padding
             return b"", memoryview(b"")
         return piece, memoryview(self._stream.unused_data if self._stream.eof else b"")

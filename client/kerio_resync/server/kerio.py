@@ -16,8 +16,10 @@ from functools import partial
 from urllib.parse import quote
 
 from kerio_resync.errors import (
+    BadCredentials,
     BadSettings,
     FolderDenied,
+    ForeignReply,
     Interrupted,
     ItemGone,
     KeyExpired,
@@ -26,8 +28,9 @@ from kerio_resync.errors import (
     ServerNonsense,
     ServerTrouble,
     SessionExpired,
+    UnknownServer,
 )
-from kerio_resync.events import Listener, Skipped, nobody
+from kerio_resync.events import Listener, Paused, Skipped, nobody
 from kerio_resync.model import (
     Attachment,
     Changes,
@@ -47,8 +50,9 @@ from kerio_resync.server import downloads, items, proxies, refusals, wire, write
 from kerio_resync.server.limit import Limit
 from kerio_resync.server.limiter import Limiter
 from kerio_resync.server.meter import Meter
-from kerio_resync.server.retry import Persistence
-from kerio_resync.server.rpc import LARGE, TIMEOUT, Answer, Caller, Garbled, emptied, gathered
+from kerio_resync.server.replies import Garbled
+from kerio_resync.server.retry import GRAIN, Persistence
+from kerio_resync.server.rpc import LARGE, TIMEOUT, WHO, Answer, Caller, emptied, gathered
 from kerio_resync.server.session import Session
 from kerio_resync.server.throttle import Throttle
 from kerio_resync.server.transport import AioTransport, Transport, Way
@@ -96,7 +100,10 @@ class KerioMailbox:
         self._settings = settings
         self._listen = listen
         self._meter = Meter()
-        self._limiter = Limiter(limit or Limit(most=settings.max_in_flight), meter=self._meter, clock=clock)
+        self._limiter = Limiter(
+            limit or Limit(most=settings.max_in_flight), meter=self._meter, clock=clock,
+            longest_pause=settings.patience, on_pause=lambda seconds, reason: listen(Paused(seconds, reason)),
+        )  # fmt: skip
         settings.redactor.keep(settings.password.get_secret_value())
         self._session = Session(settings.server, settings.redactor)
         throttle = Throttle(settings.bwlimit, clock=clock, sleep=sleep) if settings.bwlimit else None
@@ -112,7 +119,6 @@ class KerioMailbox:
         self._persistence = Persistence(
             patience=settings.patience,
             listen=listen,
-            overloaded=self._overloaded,
             clock=clock,
             sleep=sleep,
             chance=chance,
@@ -143,17 +149,19 @@ class KerioMailbox:
     # the session
 
     async def open(self) -> Identity:
+        began = self._limiter.now()
         try:
             await self._login(min(self._settings.patience, FIRST_PATIENCE))
-        except Overloaded as error:
-            if (error.retry_after or 0.0) > self._settings.patience:
-                raise
+        except Overloaded:
             # it is there, and the address is right
-            await self._login()
+            left = self._settings.patience - (self._limiter.now() - began)
+            if left < GRAIN:
+                raise
+            await self._login(left)
         except Interrupted:
             # something is there: worth another look, but not the patience of a call in the middle of a run
             await self._login(min(self._settings.patience, SECOND_PATIENCE))
-        method = "Session.whoAmI"
+        method = WHO
         answer = await self._caller.call(method, check=partial(_has, "userDetails"))
         account, address, login = wire.account_of(wire.member(method, answer.result, "userDetails"))
         settings = self._settings
@@ -161,37 +169,45 @@ class KerioMailbox:
 
     async def close(self) -> None:
         try:
-            if self._session.generation:
+            if self._session.generation and not self._limiter.paused:
                 async with asyncio.timeout(GOODBYE):
                     await self._caller.call("Session.logout", patience=0, renewing=False)
         except (ResyncError, TimeoutError):
             pass  # the server forgets the session by itself
         finally:
+            await self._caller.close()
             await self._session.close()
             self._limiter.close()
             await self._transport.aclose()
 
     async def _login(self, patience: float | None = None) -> None:
-        settings = self._settings
+        """Logs in; sends the password again only if the server itself did not get to see it."""
         try:
-            answer = await self._caller.call(
-                refusals.LOGIN,
-                {
-                    "userName": settings.user,
-                    "password": settings.password.get_secret_value(),
-                    "application": {"name": "kerio-resync", "vendor": "kerio-resync", "version": VERSION},
-                },
-                patience=patience,
-                renewing=False,
-            )
+            answer = await self._answered_login(patience)
             token, cookies = _token_of(answer), answer.set_cookie
         except ResyncError as error:
             emptied(error)  # its traceback leads through what was sent and answered
             raise
         self._session.begin(token, cookies)
 
-    def _overloaded(self, error: Overloaded) -> None:
-        self._caller.overloaded(error)
+    async def _answered_login(self, patience: float | None) -> Answer:
+        settings = self._settings
+        params = {
+            "userName": settings.user,
+            "password": settings.password.get_secret_value(),
+            "application": {"name": "kerio-resync", "vendor": "kerio-resync", "version": VERSION},
+        }
+        while True:
+            try:
+                return await self._caller.call(
+                    refusals.LOGIN, params, patience=patience, renewing=False, outwaiting=False
+                )
+            except ForeignReply as error:
+                if not self._caller.envelope.known or await self._caller.answers_itself(patience=0.0):
+                    raise _refused_login(error) from error
+            # something on the way answers everything, not only logins
+            if not await self._caller.answers_itself():
+                raise ForeignReply(f"{refusals.LOGIN}: the server does not answer itself any more")
 
     # what there is
 
@@ -360,6 +376,13 @@ def _token_of(answer: Answer) -> str:
     if not isinstance(token, str) or not token or not token.isprintable() or not token.isascii():
         raise ServerNonsense(f"{refusals.LOGIN} is answered without a token")
     return token
+
+
+def _refused_login(error: ForeignReply) -> ResyncError:
+    """A login that was answered without JSON-RPC where nothing else says that something is in the way."""
+    if error.status == 401:
+        return BadCredentials("status 401", code=401, method=refusals.LOGIN)
+    return UnknownServer(error.detail)
 
 
 def _at_home(item: Item, folder_id: str) -> Item:

@@ -2,8 +2,12 @@
 
 Promises: never more attempts in flight than the limit says (`limit.py`); first come, first served, but calls and
 downloads by turns, since a call tells what else there is to fetch and must not wait behind a thousand small contents; a
-pause holds everyone; a task cancelled while it waits, or just after it was served, loses no slot. Refuses to know why a
-limit changes: that is the pure value's business.
+task cancelled while it waits, or just after it was served, loses no slot. Refuses to know why a limit changes: that is
+the pure value's business.
+
+A refusal for load, or a reply of something on the way, pauses all requests: for as long as it asks, but no less than a
+time that grows with each refusal in a row, and no more than the retry timeout. After a pause one request is the probe;
+the others wait until the server has taken it.
 """
 
 from __future__ import annotations
@@ -13,10 +17,12 @@ from collections import deque
 from collections.abc import Callable
 from types import TracebackType
 
-from kerio_resync.errors import Overloaded, ResyncError
+from kerio_resync.errors import ForeignReply, Interrupted, Overloaded, ResyncError, Unreachable
 from kerio_resync.server.limit import Limit, Outcome, Sample, blame
 from kerio_resync.server.meter import Meter
 from kerio_resync.server.transport import Silence
+
+FIRST_PAUSE, PAUSE_GROWTH, MAX_PAUSE = 0.5, 1.5, 30.0  # seconds, factor, seconds: of pauses that nobody asked for
 
 
 def outcome_of(error: BaseException | None) -> Outcome:
@@ -36,22 +42,22 @@ class Queue:
     """Those who wait for a slot, in two lines that are served by turns: calls, and downloads."""
 
     def __init__(self) -> None:
-        self._lines: tuple[deque[asyncio.Future[None]], deque[asyncio.Future[None]]] = deque(), deque()
+        self._lines: tuple[deque[asyncio.Future[bool]], deque[asyncio.Future[bool]]] = deque(), deque()
         self._turn = 0
 
     def __len__(self) -> int:
         return len(self._lines[0]) + len(self._lines[1])
 
-    def join(self, turn: asyncio.Future[None], *, download: bool, first: bool = False) -> None:
+    def join(self, turn: asyncio.Future[bool], *, download: bool, first: bool = False) -> None:
         line = self._lines[download]
         (line.appendleft if first else line.append)(turn)
 
-    def leave(self, turn: asyncio.Future[None]) -> None:
+    def leave(self, turn: asyncio.Future[bool]) -> None:
         for line in self._lines:
             if turn in line:
                 line.remove(turn)
 
-    def next(self) -> asyncio.Future[None]:
+    def next(self) -> asyncio.Future[bool]:
         """Takes out who is to be served; to be asked only while somebody waits."""
         line = self._lines[self._turn] or self._lines[1 - self._turn]
         self._turn = 1 - self._turn
@@ -61,16 +67,29 @@ class Queue:
 class Limiter:
     """`in_flight` attempts are under way; no reply's head came sooner than after `least_wait` seconds.
 
-    `clock` in seconds, the event loop's if none is given.
+    `clock` in seconds, the event loop's if none is given. `longest_pause` in seconds; `on_pause` is called with the
+    seconds that were asked for and the reason.
     """
 
-    def __init__(self, limit: Limit, *, meter: Meter | None = None, clock: Callable[[], float] | None = None) -> None:
+    def __init__(
+        self,
+        limit: Limit,
+        *,
+        meter: Meter | None = None,
+        clock: Callable[[], float] | None = None,
+        longest_pause: float = 600.0,
+        on_pause: Callable[[float, str], None] | None = None,
+    ) -> None:
         self.limit = limit
         self.meter = meter or Meter()
         self.in_flight = 0
         self._clock = clock
         self._waiting = Queue()
-        self._paused_until = float("-inf")
+        self._paused_until = self._pause_began = self._refused_since = float("-inf")
+        self._longest_pause = longest_pause
+        self._on_pause = on_pause
+        self._refusals = 0  # pauses since the server last took a request
+        self._probing = False
         self._timer: asyncio.TimerHandle | None = None
 
     def now(self) -> float:
@@ -95,51 +114,87 @@ class Limiter:
             self._paused_until = when
             self._set_timer()
 
+    def refused(self, started: float, retry_after: float | None, reason: str) -> None:
+        """A request begun at `started` was refused for now. Those refused in the same pause count as one."""
+        now, floor = self.now(), 0.0
+        if started > self._pause_began:
+            floor = min(MAX_PAUSE, FIRST_PAUSE * PAUSE_GROWTH ** min(self._refusals, 30))
+            if not self._refusals:
+                self._refused_since = now
+            self._refusals += 1
+            self._pause_began = now
+        left = max(floor, self._refused_since + self._longest_pause - now)
+        seconds = min(max(retry_after or 0.0, floor), left)
+        if retry_after and self._on_pause and self.paused < seconds * 0.5:
+            self._on_pause(seconds, reason)
+        self.pause_until(now + seconds)
+
+    def taken(self) -> None:
+        """The server has taken the probe: the others need not wait any more."""
+        self._refusals = 0
+        self._serve()
+
+    def end_probe(self) -> None:
+        self._probing = False
+        self._serve()
+
     def close(self) -> None:
         if self._timer:
             self._timer.cancel()
             self._timer = None
 
-    async def acquire(self, *, download: bool = False) -> None:
+    async def acquire(self, *, download: bool = False) -> bool:
+        """Waits for a slot. True: the request is the probe, and `end_probe` is to be called."""
         first = False
-        if not self._waiting and self.in_flight < self.limit.slots and self.paused <= 0:
-            self.in_flight += 1
-            return
+        if not self._waiting and self._is_free():
+            return self._admit()
         while True:
-            turn = asyncio.get_running_loop().create_future()
+            turn: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
             self._waiting.join(turn, download=download, first=first)
             try:
-                await turn
+                probe = await turn
             except asyncio.CancelledError:
                 self._leave(turn)
                 raise
             if self.paused <= 0:
-                return
+                return probe
             # a pause began between being served and getting the word: give the slot back, but keep the place
-            self.in_flight -= 1
+            self._give_back(probe)
             first = True
+
+    def _is_free(self) -> bool:
+        held = self._refusals and self._probing
+        return self.in_flight < self.limit.slots and self.paused <= 0 and not held
+
+    def _admit(self) -> bool:
+        self.in_flight += 1
+        probe = self._refusals > 0
+        self._probing |= probe
+        return probe
+
+    def _give_back(self, probe: bool) -> None:
+        self.in_flight -= 1
+        if probe:
+            self._probing = False
 
     def release(self, sample: Sample) -> None:
         self.in_flight -= 1
         self.limit = self.limit.after(sample)
         self._serve()
 
-    def _leave(self, turn: asyncio.Future[None]) -> None:
+    def _leave(self, turn: asyncio.Future[bool]) -> None:
         if turn.done() and not turn.cancelled():
-            self.in_flight -= 1
+            self._give_back(turn.result())
             self._serve()
         else:
             self._waiting.leave(turn)
 
     def _serve(self) -> None:
-        if not self._waiting or self.paused > 0:
-            return
-        while self._waiting and self.in_flight < self.limit.slots:
+        while self._waiting and self._is_free():
             turn = self._waiting.next()
             if turn.done():
                 continue  # cancelled, and not yet told so
-            self.in_flight += 1
-            turn.set_result(None)
+            turn.set_result(self._admit())
 
     def _set_timer(self) -> None:
         if self._timer:
@@ -155,14 +210,15 @@ class Limiter:
 
 
 class Slot:
-    """One attempt. Call `answered` when the reply's head is there, `complete` once its body is, with its bytes.
+    """One attempt. Call `answered` when the reply's head is there, `complete` once its body is, with its bytes; and
+    `taken` as soon as it is clear that the server itself answers, if that is before the attempt ends.
 
     `waited`: seconds until the head came, without those that went into a connection.
     """
 
     __slots__ = (
-        "_answered", "_before", "_busy", "_coming", "_download", "_limiter", "_size", "_started", "_used", "kind",
-        "waited",
+        "_answered", "_before", "_busy", "_coming", "_download", "_limiter", "_probe", "_size", "_started", "_used",
+        "kind", "waited",
     )  # fmt: skip
 
     def __init__(self, limiter: Limiter, kind: str, *, download: bool) -> None:
@@ -177,7 +233,7 @@ class Slot:
 
     async def __aenter__(self) -> Slot:
         limiter = self._limiter
-        await limiter.acquire(download=self._download)
+        self._probe = await limiter.acquire(download=self._download)
         self._started = limiter.now()
         self._used = limiter.in_flight
         self._before = limiter.meter.busy(self._started)
@@ -194,6 +250,12 @@ class Slot:
         limiter.meter.way = min(limiter.meter.way, self.waited)
         limiter.meter.began(now)
         self._coming = True
+
+    def taken(self) -> None:
+        if self._probe:
+            self._probe = False
+            self._limiter.end_probe()
+            self._limiter.taken()
 
     @property
     def held(self) -> float:
@@ -217,6 +279,7 @@ class Slot:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._ended(0)
+        self._judge(error)
         outcome = outcome_of(error)
         if outcome == "ok" and self._answered is None:
             outcome = "ignored"
@@ -234,3 +297,16 @@ class Slot:
                 kind=self.kind,
             )
         )
+
+    def _judge(self, error: BaseException | None) -> None:
+        """What the attempt says about whether the server takes requests."""
+        match error:
+            case ForeignReply() | Overloaded(pauses_all=True):
+                self._limiter.refused(self._started, error.retry_after, error.detail)
+            case None | ResyncError() if self._answered is not None and not isinstance(
+                error, Interrupted | Unreachable
+            ):
+                self.taken()
+        if self._probe:
+            self._probe = False
+            self._limiter.end_probe()

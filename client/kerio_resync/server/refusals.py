@@ -8,19 +8,19 @@ of more than a line.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
 from kerio_resync.errors import (
     BadCredentials,
     FolderDenied,
+    ForeignReply,
     Interrupted,
     ItemGone,
     KeyExpired,
     Overloaded,
     ResyncError,
-    ServerNonsense,
     ServerRefused,
     SessionExpired,
     TooLarge,
@@ -35,6 +35,7 @@ NO_SUCH_ITEM, NOT_PERMITTED, ACCESS_DENIED = 1002, 1003, 1004
 REINDEXING, BLOCKED, QUOTA, NO_SUCH_FOLDER = 4100, 4101, 4102, 4104
 LONGEST_WAIT = 24 * 3600.0  # seconds; a `Retry-After` beyond that is taken for this
 
+_SECONDS = re.compile(r"\d+(?:\.\d+)?", re.ASCII)
 _PLACEHOLDER = re.compile(r"%([1-9][0-9]?)")
 
 
@@ -63,13 +64,14 @@ def of_code(
 ) -> ResyncError:
     """The error for a JSON-RPC or application error of a whole call; `after`: what `Retry-After` said, in seconds."""
     detail = message or "no reason given"
+    if method == LOGIN and _refuses_login(code):
+        return BadCredentials(detail, code=code, method=method)
     match code:
-        case _ if method == LOGIN and code > 0 and code not in (REINDEXING, BLOCKED, 413):
-            return BadCredentials(detail, code=code, method=method)
         case -32001:
             return SessionExpired(detail, code=code, method=method)
         case 4100 | 4101 | 429 | 503:
-            return Overloaded(f"{method}: {detail}", retry_after=after)
+            pauses_all = after is not None or code in (429, 503)
+            return Overloaded(f"{method}: {detail}", retry_after=after, pauses_all=pauses_all)
         case -32700:
             return Unreachable(f"{method}: the request arrived garbled ({detail})")
         case -32603:
@@ -90,6 +92,10 @@ def of_code(
             return ServerRefused(detail, code=code, method=method)
 
 
+def _refuses_login(code: int) -> bool:
+    return code == EXPIRED or (code > 0 and code not in (413, 429, 503, REINDEXING, BLOCKED))
+
+
 def of_item(method: str, code: int, message: str) -> ResyncError:
     """The error for one line of `errors` in a reply about many items."""
     error = of_code(method, code, message)
@@ -99,39 +105,50 @@ def of_item(method: str, code: int, message: str) -> ResyncError:
 
 
 def of_status(
-    method: str, status: int, *, idempotent: bool = True, after: float | None = None, html: bool = False
+    method: str, status: int, *, idempotent: bool = True, after: float | None = None, what: str = ""
 ) -> ResyncError:
-    """The error for a reply that holds no JSON-RPC answer."""
+    """The error for a reply that holds no JSON-RPC answer of the server; `what` describes its body."""
     match status:
         case 429 | 503:
-            return Overloaded(f"{method}: status {status}", retry_after=after)
+            return Overloaded(f"{method}: status {status}", retry_after=after, pauses_all=True)
         case 502 | 504:
             # a gateway lost the reply: whether the server did it, nobody knows
             if idempotent:
-                return Overloaded(f"{method}: status {status} from a gateway", retry_after=after)
+                return Overloaded(f"{method}: status {status} from a gateway", retry_after=after, pauses_all=True)
             return Interrupted(f"{method}: status {status} from a gateway")
         case 413:
             return TooLarge("too large for the server", code=status, method=method)
-        case 401:
-            return SessionExpired("the server wants a login", code=status, method=method)
-        case 403:
-            return ServerRefused("access denied", code=status, method=method)
         case _:
-            what = "a web page" if html else "something that is not JSON"
-            return ServerNonsense(f"{method} is answered with {what} (status {status})")
+            what = _STATUSES.get(status, what) or "something that is not JSON"
+            return ForeignReply(f"{method} is answered with {what} (status {status})", status=status, retry_after=after)
 
 
-def retry_after(value: str | None, now: datetime | None = None) -> float | None:
-    """`Retry-After` in seconds, from both of its forms (RFC 9110, 10.2.3); None if absent or neither."""
-    if not value:
-        return None
-    value = value.strip()
-    if value.isascii() and value.isdigit():
+_STATUSES: Mapping[int, str] = {
+    401: "a demand to log in",
+    403: "a refusal of access",
+    407: "a demand to log in to a proxy",
+    511: "a demand to log in to the network",
+}
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """`Retry-After` in seconds, from both of its forms (RFC 9110, 10.2.3); None if absent or neither.
+
+    A date is read against the reply's own `Date`, since the clocks of both ends may differ by hours.
+    """
+    value = headers.get("retry-after", "").strip()
+    if _SECONDS.fullmatch(value):
         return min(float(value[:12]), LONGEST_WAIT)
+    when = _date(value)
+    if when is None:
+        return None
+    now = _date(headers.get("date", "")) or datetime.now(UTC)
+    return min(max(0.0, (when - now).total_seconds()), LONGEST_WAIT)
+
+
+def _date(value: str) -> datetime | None:
     try:
         when = parsedate_to_datetime(value)
     except (ValueError, TypeError, IndexError, OverflowError):
         return None
-    if when.tzinfo is None:
-        when = when.replace(tzinfo=UTC)
-    return min(max(0.0, (when - (now or datetime.now(UTC))).total_seconds()), LONGEST_WAIT)
+    return when if when.tzinfo is not None else when.replace(tzinfo=UTC)

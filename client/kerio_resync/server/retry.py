@@ -1,9 +1,10 @@
 """When a call is made again, and after how long.
 
 Promises: what was surely not processed may always be repeated; what may have been, only if it is idempotent; a server
-that asks for time gets it; nonsense is heard a few times, not for ever; all of it ends when `patience` runs out, and
-then the last error comes out as it is. Each repetition is told as an event with its reason. Refuses to sleep or to roll
-dice by itself: both are given. The decision is `verdict`, a function of values; tenacity carries it out.
+that asks for time gets it, but no less than a pause that grows, and no more than is left of `patience`; nonsense is
+heard a few times, not for ever; all of it ends when `patience` runs out, and then the last error comes out as it is.
+Each repetition is told as an event with its reason. Refuses to sleep or to roll dice by itself: both are given. The
+decision is `verdict`, a function of values; tenacity carries it out.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import NamedTuple, TypeVar
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
 
 from kerio_resync.errors import (
+    ForeignReply,
     Interrupted,
     Misconfigured,
     Overloaded,
@@ -46,27 +48,35 @@ class Backoff:
     def after(self, n: int, chance: float) -> float:
         return chance * min(self.cap, self.base * 2.0 ** min(n, 30))
 
+    def at_least_half(self, n: int, chance: float) -> float:
+        """With half of it fixed: what refuses at once must not be asked again at once."""
+        return self.after(n, 0.5 + chance / 2)
+
 
 UNREACHABLE = Backoff(0.5, 30.0)
 INTERRUPTED = Backoff(0.25, 15.0)
 OVERLOADED = Backoff(1.0, 30.0)
+FOREIGN = Backoff(0.5, 30.0)
+EXPIRED = Backoff(0.5, 30.0)  # from the second session on that dies under one call
 GARBLED = Backoff(0.5, 5.0)
 
 
 class Situation(NamedTuple):
     """`seen`: how often this kind of trouble came before in this call; `elapsed` and `patience` in seconds; `chance` in
-    [0, 1)."""
+    [0, 1). `renews`: a dead session can be renewed; `outwaits`: a foreign reply is waited out."""
 
     seen: int = 0
     idempotent: bool = True
     elapsed: float = 0.0
     patience: float = 600.0
     chance: float = 0.5
+    renews: bool = True
+    outwaits: bool = True
 
 
 def kind_of(error: BaseException) -> type[BaseException]:
     """The kind of trouble that counts together."""
-    for kind in (Unreachable, Interrupted, Overloaded, ServerNonsense, SessionExpired):
+    for kind in (Unreachable, ForeignReply, Interrupted, Overloaded, ServerNonsense, SessionExpired):
         if isinstance(error, kind):
             return kind
     return type(error)
@@ -79,15 +89,19 @@ def verdict(error: BaseException, at: Situation) -> float | None:
         case Untrusted() | Misconfigured():
             return None
         case SessionExpired():
-            return 0.0 if at.seen < SESSIONS else None
+            if not at.renews or at.seen >= SESSIONS:
+                return None
+            return EXPIRED.at_least_half(at.seen - 1, at.chance) if at.seen else 0.0
         case Unreachable():
             wait = UNREACHABLE.after(at.seen, at.chance)
+        case ForeignReply():
+            if not at.outwaits or not at.idempotent:
+                return None
+            wait = max(error.retry_after or 0.0, FOREIGN.at_least_half(at.seen, at.chance))
         case Interrupted() if at.idempotent:
             wait = INTERRUPTED.after(at.seen, at.chance)
-        case Overloaded() if error.retry_after is not None:
-            return error.retry_after if at.elapsed + error.retry_after <= at.patience else None
         case Overloaded():
-            wait = OVERLOADED.after(at.seen, at.chance)
+            wait = max(error.retry_after or 0.0, OVERLOADED.at_least_half(at.seen, at.chance))
         case ServerNonsense() if at.idempotent and at.seen < NONSENSE - 1 and not isinstance(error, TooLong):
             wait = GARBLED.after(at.seen, at.chance)
         case _:
@@ -109,18 +123,13 @@ class History:
         self.seen.clear()
 
 
-async def never() -> None:
-    """The renewal of what has no session."""
-
-
 @dataclass(frozen=True, slots=True)
 class Persistence:
-    """Makes calls until they succeed or `verdict` gives them up. `overloaded` is told of each refusal for load, and
-    `patience` is in seconds; `chance` rolls a number in [0, 1). `retries` counts all repetitions."""
+    """Makes calls until they succeed or `verdict` gives them up. `patience` is in seconds; `chance` rolls a number in
+    [0, 1). `retries` counts all repetitions."""
 
     patience: float = 600.0
     listen: Listener = nobody
-    overloaded: Callable[[Overloaded], None] | None = None
     clock: Callable[[], float] | None = None
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     chance: Callable[[], float] = random.random
@@ -136,12 +145,16 @@ class Persistence:
         name: str,
         *,
         idempotent: bool = True,
-        renew: Callable[[], Awaitable[None]] = never,
+        renew: Callable[[], Awaitable[None]] | None = None,
+        outwaiting: bool = True,
         history: History | None = None,
         patience: float | None = None,
     ) -> T:
-        """What `attempt` returns in the end, or its last error. `renew` logs in again; its errors come out at once."""
-        run = _Run(self, name, idempotent, renew, history or History(), self.patience if patience is None else patience)
+        """What `attempt` returns in the end, or its last error. `renew` logs in again; its errors come out at once.
+        Without `outwaiting` a ForeignReply comes out at once."""
+        if patience is None:
+            patience = self.patience
+        run = _Run(self, name, idempotent, renew, history or History(), patience, outwaiting)
         if run.history.since is None:
             run.history.since = self._now()
         try:
@@ -178,9 +191,10 @@ class _Run:
     by: Persistence
     name: str
     idempotent: bool
-    renew: Callable[[], Awaitable[None]]
+    renew: Callable[[], Awaitable[None]] | None
     history: History
     patience: float
+    outwaiting: bool
     seconds: float | None = None
     first: ResyncError | None = None
 
@@ -194,9 +208,9 @@ class _Run:
             elapsed=self.by._now() - (history.since or 0.0),
             patience=self.patience,
             chance=self.by.chance(),
+            renews=self.renew is not None,
+            outwaits=self.outwaiting,
         )
-        if isinstance(error, Overloaded) and self.by.overloaded:
-            self.by.overloaded(error)
         self.seconds = verdict(error, at)
         history.seen[kind] = at.seen + 1
         history.attempts += 1
@@ -209,7 +223,7 @@ class _Run:
         error = _error(state)
         self.by.counts[self.name] = self.by.counts.get(self.name, 0) + 1
         self.by.listen(Retrying(self.name, self.history.attempts, self.seconds or 0.0, reason(error)))
-        if isinstance(error, SessionExpired):
+        if isinstance(error, SessionExpired) and self.renew is not None:
             await self.renew()
 
 

@@ -1,9 +1,8 @@
 """Calls of the server's methods: JSON-RPC 2.0 over the transport, paced and repeated as needed.
 
-Promises: the body is read before the status is judged, since servers in the field answer errors with 200 as well; each
-attempt takes a slot and proves the session; a session that dies is renewed once for all; only errors of
+Promises: each attempt takes a slot and proves the session; a session that dies is renewed once for all; only errors of
 `kerio_resync.errors` come out. What must not happen twice ends in `Interrupted` when its reply is unusable.
-Refuses replies beyond the limit given, and passes no secret on in a message.
+Refuses replies beyond the limit given, and passes no secret on in a message. Who answered is decided in `replies`.
 """
 
 from __future__ import annotations
@@ -15,19 +14,21 @@ from itertools import count
 from traceback import clear_frames
 from typing import Any, NamedTuple, TypeVar
 
-from kerio_resync.errors import Interrupted, Overloaded, ResyncError, ServerNonsense, TooLarge
-from kerio_resync.events import Listener, Paused
+from kerio_resync.errors import Interrupted, ResyncError, ServerNonsense, ServerRefused, ServerTrouble, TooLarge
+from kerio_resync.events import Listener
 from kerio_resync.server import refusals, wire
 from kerio_resync.server.limiter import Limiter, Slot
-from kerio_resync.server.retry import History, Persistence, never
+from kerio_resync.server.replies import Envelope, judged
+from kerio_resync.server.retry import History, Persistence
 from kerio_resync.server.room import let_go
-from kerio_resync.server.session import Session
+from kerio_resync.server.session import Session, retrieve
 from kerio_resync.server.transport import Request, Response, TooLong, Transport
 
 T = TypeVar("T")
 
 PATH = "/webmail/api/jsonrpc/"
 SMALL = 4 << 20  # bytes of a reply that tells little
+WHO = "Session.whoAmI"
 LARGE = 64 << 20  # bytes of a reply with items
 TIMEOUT = 60.0  # seconds of silence
 
@@ -35,10 +36,6 @@ _HEADERS = {
     "Content-Type": "application/json-rpc; charset=UTF-8",
     "Accept": "application/json-rpc, application/json",
 }
-
-
-class Garbled(ServerNonsense):
-    """A reply that is JSON but for a fault in it: one item may have spoilt it."""
 
 
 class Answer(NamedTuple):
@@ -76,6 +73,8 @@ class Caller:
         self.persistence = persistence
         self.timeout = timeout
         self.wire_bytes = 0
+        self.envelope = Envelope()
+        self._confirming: asyncio.Task[None] | None = None
         self._coming: dict[Slot, Response] = {}
         self._listen = listen
         self._login = login
@@ -90,21 +89,26 @@ class Caller:
         limit: int = SMALL,
         patience: float | None = None,
         renewing: bool = True,
+        outwaiting: bool = True,
         check: Callable[[str, Answer], None] | None = None,
     ) -> Answer:
         """The answer to `method`. A reply of more than `limit` bytes is TooLarge if that is LARGE, else nonsense.
 
-        `check` may raise what the answer says inside; that counts as the call's error.
+        `check` may raise what the answer says inside; that counts as the call's error. Without `renewing` a dead
+        session comes out as it is, without `outwaiting` a ForeignReply.
         """
-        body = wire.request(next(self._numbers), method, params or {})
+        number = next(self._numbers)
+        body = wire.request(number, method, params or {})
 
         async def attempt() -> Answer:
-            answer = await self._attempt(method, body, idempotent, limit)
+            answer = await self._attempt(method, body, number, idempotent, limit)
             if check:
                 check(method, answer)
             return answer
 
-        return await self.persist(attempt, method, idempotent=idempotent, patience=patience, renewing=renewing)
+        return await self.persist(
+            attempt, method, idempotent=idempotent, patience=patience, renewing=renewing, outwaiting=outwaiting
+        )
 
     async def persist(
         self,
@@ -115,6 +119,7 @@ class Caller:
         history: History | None = None,
         patience: float | None = None,
         renewing: bool = True,
+        outwaiting: bool = True,
     ) -> T:
         """Repeats `attempt` as long as that makes sense, logging in again in between if need be."""
         history = history or History()
@@ -140,26 +145,45 @@ class Caller:
             await self.session.renew(seen, self._login)
 
         return await self.persistence.call(
-            again, name, idempotent=idempotent, renew=renew if renewing else never, history=history, patience=patience
-        )
+            again, name, idempotent=idempotent, renew=renew if renewing else None, outwaiting=outwaiting,
+            history=history, patience=patience,
+        )  # fmt: skip
 
-    def overloaded(self, error: Overloaded) -> None:
-        """The server named a time: everyone waits. One beyond all patience ends the run instead, at once."""
-        if error.retry_after and error.retry_after <= self.persistence.patience:
-            if self.limiter.paused < error.retry_after * 0.5:
-                self._listen(Paused(error.retry_after, error.detail))
-            self.limiter.pause_until(self.limiter.now() + error.retry_after)
+    async def answers_itself(self, patience: float | None = None) -> bool:
+        """Whether the server answers as itself, within `patience` seconds; its session may be dead."""
+        try:
+            await self.call(WHO, patience=patience, renewing=False)
+        except ServerRefused:
+            return True
+        except ServerTrouble:
+            return False
+        return True
+
+    async def confirm_session(self) -> None:
+        """Waits until the server answers as itself, and renews a dead session. One call for all who ask meanwhile."""
+        if self._confirming is None or self._confirming.done():
+            self._confirming = asyncio.ensure_future(self._confirm())
+            self._confirming.add_done_callback(retrieve)
+        await asyncio.shield(self._confirming)
+
+    async def _confirm(self) -> None:
+        await self.call(WHO)
+
+    async def close(self) -> None:
+        if self._confirming and not self._confirming.done():
+            self._confirming.cancel()
+            await asyncio.wait([self._confirming])
 
     @property
     def arriving(self) -> int:
         """Body bytes that have come of replies to calls that are not whole yet."""
         return sum(each.wire_bytes for each in self._coming.values())
 
-    async def _attempt(self, method: str, body: bytes, idempotent: bool, limit: int) -> Answer:
+    async def _attempt(self, method: str, body: bytes, number: int, idempotent: bool, limit: int) -> Answer:
         let_go()
         async with self.limiter.slot(method) as slot:
             try:
-                return await self._exchange(method, body, idempotent, limit, slot)
+                return await self._exchange(method, body, number, idempotent, limit, slot)
             except TooLong as error:
                 if limit < LARGE:
                     raise
@@ -169,7 +193,9 @@ class Caller:
                     raise
                 raise Interrupted(f"{method}: {error.detail}") from error
 
-    async def _exchange(self, method: str, body: bytes, idempotent: bool, limit: int, slot: Slot) -> Answer:
+    async def _exchange(
+        self, method: str, body: bytes, number: int, idempotent: bool, limit: int, slot: Slot
+    ) -> Answer:
         """One request and its reply. A login proves nothing: whatever session there was is dead."""
         url = self.session.origin + PATH
         proof = {} if method == refusals.LOGIN else self.session.headers(url)
@@ -187,8 +213,9 @@ class Caller:
         seconds = max(0.0, self.limiter.now() - start - response.set_up - self.limiter.least_wait)
         replied = response.headers
         result, canonical = judged(
-            method, response.status, replied, data, idempotent=idempotent, clean=self.session.redactor.value
-        )
+            method, response.status, replied, data,
+            idempotent=idempotent, envelope=self.envelope, number=number, clean=self.session.redactor.value,
+        )  # fmt: skip
         cookies = replied.get("set-cookie", "")
         way = self.limiter.least_wait
         return Answer(result, canonical, len(data), response.wire_bytes, seconds, cookies, slot.held, way)
@@ -203,41 +230,6 @@ class Caller:
             emptied(error)
             self.session.redactor.error(error)
             raise
-
-
-def judged(
-    method: str,
-    status: int,
-    headers: Mapping[str, str],
-    data: bytes,
-    *,
-    idempotent: bool = True,
-    clean: Callable[[Any], Any] = lambda value: value,
-) -> tuple[Any, wire.Canonical]:
-    """The `result` of a reply and how to write parts of it; the reply's error is raised.
-
-    `clean` takes the secrets out of what the reply says about errors, before anything is made of it.
-    """
-    after = refusals.retry_after(headers.get("retry-after"))
-    try:
-        value, canonical = wire.parsed(data)
-    except ValueError as error:
-        if status == 200 and data[:4].removeprefix(wire.BOM)[:1] == b"{":
-            raise Garbled(f"{method} is answered with broken JSON ({error})") from error
-        raise refusals.of_status(
-            method, status, idempotent=idempotent, after=after, html=wire.looks_like_html(data)
-        ) from error
-    if isinstance(value, dict):
-        if (refused := value.get("error")) is not None:
-            code, message = wire.error_of(clean(refused))
-            raise refusals.of_code(method, code, message, idempotent=idempotent, after=after)
-        if isinstance(result := value.get("result"), dict):
-            if result.get("errors"):
-                result["errors"] = clean(result["errors"])
-            return result, canonical
-    if status != 200:
-        raise refusals.of_status(method, status, idempotent=idempotent, after=after)
-    raise ServerNonsense(f"{method} is answered with neither a result nor an error")
 
 
 def emptied(error: BaseException) -> None:

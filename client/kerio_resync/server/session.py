@@ -12,7 +12,7 @@ import re
 from collections.abc import Awaitable, Callable
 from urllib.parse import quote, urlsplit
 
-from kerio_resync.errors import ServerNonsense
+from kerio_resync.errors import BadCredentials, ForeignAddress
 from kerio_resync.redaction import Redactor
 
 # How many cookies a client has to keep, and how long (RFC 6265, 6.1); a flood would go out with each call.
@@ -35,6 +35,7 @@ class Session:
         self._token = ""
         self._cookies: dict[str, str] = {}
         self._renewal: asyncio.Task[None] | None = None
+        self._refused: BadCredentials | None = None
 
     def __repr__(self) -> str:
         return f"Session({self.origin!r}, generation={self.generation}, {'open' if self._token else 'closed'})"
@@ -53,9 +54,9 @@ class Session:
         self._token, self._cookies = "", {}
 
     def headers(self, url: str) -> dict[str, str]:
-        """What proves us to the server. ServerNonsense if `url` is not that server's."""
+        """What proves us to the server. ForeignAddress if `url` is not that server's."""
         if not (url.startswith(self.origin) and url[len(self.origin) : len(self.origin) + 1] in ("", "/", "?")):
-            raise ServerNonsense("an address of another server", scope="item")
+            raise ForeignAddress("an address of another server")
         headers: dict[str, str] = {}
         if self._token:
             headers["X-Token"] = self._token
@@ -67,11 +68,20 @@ class Session:
         """Logs in, unless that has happened since generation `seen` or is happening now; all get the same outcome."""
         if self.generation != seen:
             return
+        if self._refused is not None:
+            raise self._refused
         if self._renewal is None or self._renewal.done():
-            self._renewal = asyncio.ensure_future(_run(login))
-            self._renewal.add_done_callback(_looked_at)
+            self._renewal = asyncio.ensure_future(self._run(login))
+            self._renewal.add_done_callback(retrieve)
         # shielded: who started the login may be cancelled, the others still wait for it
         await asyncio.shield(self._renewal)
+
+    async def _run(self, login: Callable[[], Awaitable[None]]) -> None:
+        try:
+            await login()
+        except BadCredentials as error:
+            self._refused = error  # it would be refused again, and accounts are locked for that
+            raise
 
     async def close(self) -> None:
         if self._renewal and not self._renewal.done():
@@ -80,18 +90,14 @@ class Session:
         self.end()
 
 
-async def _run(login: Callable[[], Awaitable[None]]) -> None:
-    await login()
-
-
-def _looked_at(task: asyncio.Task[None]) -> None:
+def retrieve(task: asyncio.Task[None]) -> None:
     """Takes the exception's notice: those who waited may all have been cancelled."""
     if not task.cancelled():
         task.exception()
 
 
 def resolved(origin: str, url: str) -> str:
-    """An address from the server, absolute and at `origin`; ServerNonsense (scope item) if it leads anywhere else.
+    """An address from the server, absolute and at `origin`; ForeignAddress if it leads anywhere else.
 
     The result is put together from `origin` and the address's path and query, so that no two parsers can disagree on
     the host.
@@ -106,7 +112,7 @@ def resolved(origin: str, url: str) -> str:
     except ValueError:
         same = stranger = False
     if not same or stranger or not url or _UNSAFE.search(url):
-        raise ServerNonsense("the address of an attachment leads to another place, or nowhere", scope="item")
+        raise ForeignAddress("the address of an attachment leads to another place, or nowhere")
     path = quote(there.path, safe="/%:@!$&'()*+,;=~-._")
     path = "/".join(part.replace(".", "%2E") if part in (".", "..") else part for part in path.split("/"))
     return origin + path + (f"?{quote(there.query, safe='/%:@!$&()*+,;=~-._?')}" if there.query else "")

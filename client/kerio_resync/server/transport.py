@@ -21,7 +21,7 @@ from urllib.parse import urljoin, urlsplit
 import aiohttp
 from yarl import URL
 
-from kerio_resync.errors import Misconfigured, ResyncError, ServerNonsense
+from kerio_resync.errors import ForeignReply, Misconfigured, ResyncError
 from kerio_resync.redaction import Redactor
 from kerio_resync.server.connections import (
     FOREIGN,
@@ -93,7 +93,7 @@ class Transport(Protocol):
 
 
 def refuse_redirect(url: str, status: int, location: str, clean: Callable[[str], str] = str) -> None:
-    """ServerNonsense if the reply sends us elsewhere: the session's token must not travel."""
+    """ForeignReply if the reply sends us elsewhere: the session's token must not travel."""
     if status not in (301, 302, 303, 307, 308):
         return
     try:
@@ -104,8 +104,12 @@ def refuse_redirect(url: str, status: int, location: str, clean: Callable[[str],
         host, elsewhere = "an address that is none", True
     if elsewhere:
         host = clean(host)[:100]
-        raise ServerNonsense(f"a redirect to another place ({host}, status {status}), which is not followed")
-    raise ServerNonsense(f"a redirect (status {status}) where an answer was expected; perhaps the address is wrong")
+        raise ForeignReply(
+            f"a redirect to another place ({host}, status {status}), which is not followed", status=status
+        )
+    raise ForeignReply(
+        f"a redirect (status {status}) where an answer was expected; perhaps the address is wrong", status=status
+    )
 
 
 class AioTransport:

@@ -57,14 +57,20 @@ FOLDERS_PARAMETER: Mapping[Kind, str] = {
 BOM = b"\xef\xbb\xbf"  # that some servers and gateways put before UTF-8
 
 
+class CutShort(ValueError):
+    """JSON that ends before its value does."""
+
+
 def parsed(data: bytes) -> tuple[Any, Canonical]:
-    """A reply's value, and the function that writes parts of it as canonical JSON. ValueError says what is wrong."""
+    """A reply's value, and the function that writes parts of it as canonical JSON. ValueError says what is wrong:
+    CutShort if the end is missing."""
     if len(data) > DENSE and sum(map(data.count, (b",", b"[", b"{"))) > VALUES:
         raise ValueError("more values than can be held")
     try:
         return orjson.loads(data.removeprefix(BOM)), canonical
     except orjson.JSONDecodeError as error:
         wrong = "nested too deeply" if "limit exceeded" in error.msg else ""
+    cut = False
     try:
         if not wrong:
             return json.loads(data.decode(json.detect_encoding(data))), exact
@@ -75,7 +81,9 @@ def parsed(data: bytes) -> tuple[Any, Canonical]:
     except json.JSONDecodeError as error:
         # the message quotes nothing of the text
         wrong = f"{error.msg[:80]} at byte {error.pos:,} of {len(data):,}"
-    raise ValueError(wrong)  # out here, since the parsers' own errors hold the whole text
+        cut = error.pos >= len(error.doc.rstrip()) or error.msg.startswith("Unterminated")
+    # out here, since the parsers' own errors hold the whole text
+    raise CutShort(wrong) if cut or data.rstrip()[-1:] not in (b"}", b"]") else ValueError(wrong)
 
 
 def canonical(value: Any) -> bytes:
@@ -95,10 +103,6 @@ def exact(value: Any) -> bytes:
         raise ValueError("nested too deeply") from None
     # for a lone surrogate, which UTF-8 can't hold, this writes just JSON's escape
     return text.encode("utf-8", "backslashreplace")
-
-
-def looks_like_html(data: bytes) -> bool:
-    return data[:512].lstrip()[:1] == b"<"
 
 
 @cache

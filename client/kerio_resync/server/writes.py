@@ -15,7 +15,8 @@ from urllib.parse import quote
 from kerio_resync.errors import ItemGone, ServerNonsense
 from kerio_resync.model import Item, Kind, Outcome
 from kerio_resync.server import items, sending, wire
-from kerio_resync.server.rpc import LARGE, SMALL, Answer, Caller, judged
+from kerio_resync.server.replies import judged
+from kerio_resync.server.rpc import LARGE, SMALL, Answer, Caller
 from kerio_resync.server.transport import Request
 
 UPLOAD = "/webmail/api/jsonrpc/attachment-upload/"

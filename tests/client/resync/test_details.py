@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
 
+from benchmarks import virtual_time
 from kerio_resync.cache.facts import Want
 from kerio_resync.cache.salvage import Old
 from kerio_resync.errors import FolderDenied, ItemGone, ServerNonsense, TooLarge
 from kerio_resync.model import Details, Listed, Malformed
 from kerio_resync.resync.details import HOPELESS, fetch_details
+from kerio_resync.resync.resolving import resolve_doubts
 from tests.client.cache.world import filled, items, mail, rows
 from tests.client.resync.double import Mailbox, running
 
@@ -74,8 +77,31 @@ async def test_malformed_ones_are_named_and_strangers_ignored(tmp_path: Path) ->
 async def test_those_that_are_not_answered_for_are_asked_for_alone(tmp_path: Path) -> None:
     mailbox = holding("a", "b", "c")
     mailbox.answers["by_ids"] = [Details((mail("a"),)), Details((mail("b"),)), Details(())]
-    stored, skipped = await outcome(tmp_path, mailbox, "a", "b", "c")
-    assert (stored, skipped) == ({"a", "b"}, {"c": "the server did not answer for it"})
+    async with running(tmp_path, mailbox, want("a", "b", "c")) as run:
+        await fetch_details(run)
+        assert set(await run.store.watermarks(["a", "b", "c"])) == {"a", "b"}
+        assert [row.id for row in await run.store.wanted(9)] == ["c"]  # set aside
+        assert await run.store.skipped() == ()
+
+
+@pytest.mark.parametrize("times", [1, 4, 9])
+def test_one_whose_reply_makes_no_sense_is_tried_again_before_it_is_named(times: int, tmp_path: Path) -> None:
+    mailbox = holding("a", "b")
+    error = ServerNonsense("broken")
+    mailbox.answers["by_ids"] = [error, error, Details((mail("b"),)), *[error] * (times - 1)]
+
+    async def go() -> tuple[set[str], dict[str, str], float]:
+        async with running(tmp_path, mailbox, want("a", "b")) as run:
+            await fetch_details(run)
+            await resolve_doubts(run)
+            skipped = {row.id: row.reason for row in await run.store.skipped()}
+            assert await run.store.wanted(9) == ()
+            seconds = asyncio.get_running_loop().time()
+            return set(await run.store.watermarks(["a", "b"])), skipped, seconds
+
+    stored, skipped, seconds = virtual_time.run(go())
+    assert (stored, skipped) == (({"a", "b"}, {}) if times < 9 else ({"b"}, {"a": "broken"}))
+    assert seconds <= 100
 
 
 async def test_a_server_that_makes_no_sense_at_all_ends_the_run(tmp_path: Path) -> None:

@@ -9,12 +9,14 @@ import httpx
 import pytest
 
 from kerio_resync.errors import (
+    DownloadRefused,
+    FolderDenied,
+    ForeignReply,
     Interrupted,
     ItemGone,
     Overloaded,
     ResyncError,
     ServerNonsense,
-    ServerRefused,
     SessionExpired,
 )
 from kerio_resync.events import Retrying
@@ -61,7 +63,8 @@ def part(said: str, tag: str = "") -> dict[str, str]:
         (State(5, TAG, 7), 206, part("bytes 5-6/7", '"v2"'), None),  # another version
         (State(5, TAG, 7), 206, part("bytes 5-6/8", TAG), None),
         (State(5, TAG, 7), 206, part("bytes 4-6/7", TAG), None),
-        (State(), 206, part("bytes 3-6/7"), State()),
+        (State(5, TAG, 7), 206, part("bytes 5-6/7"), None),  # of the same version, as far as anybody says
+        (State(), 206, part("bytes 0-6/7"), State(0, "", 7)),
         (State(7, TAG, 7), 416, part("bytes */7"), State(7, TAG, 7)),  # it was whole already
         (State(7, TAG), 416, part("bytes */7"), State(7, TAG, 7)),
         (State(7, TAG, 9), 416, part("bytes */7"), None),
@@ -81,12 +84,12 @@ def test_how_a_reply_begins(state: State, status: int, headers: dict[str, str], 
         (State(5), 206, part("lines 5-6/7")),
         (State(5), 206, part("bytes 5-99999999999999999999999/7")),
         (State(), 416, part("bytes */0")),
+        (State(), 206, part("bytes 3-6/7")),
     ],
 )
 def test_heads_that_make_no_sense(state: State, status: int, headers: dict[str, str]) -> None:
-    with pytest.raises(ServerNonsense) as caught:
+    with pytest.raises(ForeignReply):
         begun(state, status, headers)
-    assert caught.value.scope == "item"
 
 
 def test_how_long_an_attachment_may_be() -> None:
@@ -207,7 +210,7 @@ def test_more_than_there_is_begins_again() -> None:
 
 @pytest.mark.parametrize("length", [True, False])
 def test_an_empty_attachment_is_one_empty_piece(length: bool) -> None:
-    pieces = fetched(Files(data=b"", length=length))
+    pieces = fetched(Files(data=b"", length=length), Attachment("a1", URL, "x.bin", size=0))
     assert len(pieces) == 1
     assert (pieces[0].offset, pieces[0].data) == (0, b"")
 
@@ -245,22 +248,18 @@ def test_a_file_that_never_gets_further_is_given_up() -> None:
 
 
 @pytest.mark.parametrize(
-    ("reply", "kind", "requests"),
+    ("reply", "kind"),
     [
-        (httpx.Response(404), ItemGone, 1),
-        (httpx.Response(410), ItemGone, 1),
-        (httpx.Response(403), ServerRefused, 1),
-        (httpx.Response(500, json=error(1002, "no such item")), ItemGone, 1),
-        (httpx.Response(500, html="<html>"), ServerNonsense, 4),
-        (httpx.Response(500, text="{broken", headers={"Content-Type": "application/json"}), ServerNonsense, 4),
-        (httpx.Response(200, html="<html>Please log in.</html>"), ServerNonsense, 4),
-        (httpx.Response(204), ServerNonsense, 4),
-        (httpx.Response(302, headers={"Location": "https://evil.example/"}), ServerNonsense, 4),
-        (httpx.Response(206), ServerNonsense, 4),
-        (httpx.Response(503, headers={"Retry-After": "500"}), Overloaded, 2),
+        (httpx.Response(403, html="<html>"), DownloadRefused),
+        (httpx.Response(404), DownloadRefused),
+        (httpx.Response(410), DownloadRefused),
+        (httpx.Response(500, html="<html>"), DownloadRefused),
+        (httpx.Response(500, text="{broken", headers={"Content-Type": "application/json"}), DownloadRefused),
+        (httpx.Response(500, json=error(1002, "no such item")), ItemGone),
+        (httpx.Response(200, json=error(1004, "access denied")), FolderDenied),
     ],
 )
-def test_refusals_concern_the_item(reply: httpx.Response, kind: type[ResyncError], requests: int) -> None:
+def test_refusals_concern_the_item(reply: httpx.Response, kind: type[ResyncError]) -> None:
     asked = []
 
     def files(request: httpx.Request) -> httpx.Response:
@@ -269,9 +268,56 @@ def test_refusals_concern_the_item(reply: httpx.Response, kind: type[ResyncError
 
     with pytest.raises(kind) as caught:
         fetched(files)
-    assert len(asked) == requests
-    if not caught.value.retryable:
-        assert caught.value.scope == "item"
+    assert type(caught.value) is kind
+    assert caught.value.scope == "item"
+    assert len(asked) == 1
+
+
+@pytest.mark.parametrize(
+    ("reply", "kind"),
+    [
+        (httpx.Response(200, html="<html>Please log in.</html>"), ForeignReply),
+        (httpx.Response(200, content=b"<!DOCTYPE HTML><title>", headers={"Content-Type": "image/png"}), ForeignReply),
+        (httpx.Response(200, content=b""), ForeignReply),
+        (httpx.Response(200, json={"result": {"list": []}}), ForeignReply),
+        (httpx.Response(204), ForeignReply),
+        (httpx.Response(302, headers={"Location": "https://evil.example/"}), ForeignReply),
+        (httpx.Response(302, headers={"Location": "/webmail/login/"}), ForeignReply),
+        (httpx.Response(206), ForeignReply),
+        (httpx.Response(206, content=b"portal", headers={"Content-Range": "bytes 3-8/9"}), ForeignReply),
+        (httpx.Response(401, html="<html>"), ForeignReply),
+        (httpx.Response(407, html="<html>"), ForeignReply),
+        (httpx.Response(413, html="<html>"), ForeignReply),
+        (httpx.Response(511, html="<html>"), ForeignReply),
+        (httpx.Response(503, headers={"Retry-After": "500"}), Overloaded),
+    ],
+)
+def test_what_comes_from_elsewhere_is_waited_for(reply: httpx.Response, kind: type[ResyncError]) -> None:
+    """For as long as the retry timeout; it says nothing about the attachment."""
+    times: list[float] = []
+
+    def files(request: httpx.Request) -> httpx.Response:
+        times.append(asyncio.get_running_loop().time())
+        return reply
+
+    with pytest.raises(kind) as caught:
+        fetched(files)
+    assert caught.value.scope == "run"
+    assert caught.value.retryable
+    assert times[-1] == pytest.approx(600, abs=31)
+    assert len(times) < 60
+
+
+def test_a_portal_of_a_while_leaves_nothing_in_the_content() -> None:
+    files = Files()
+
+    def portal(request: httpx.Request) -> httpx.Response:
+        if asyncio.get_running_loop().time() < 10:
+            return httpx.Response(200, content=b"<html>Sign in</html>", headers={"Content-Type": "application/pdf"})
+        return files(request)
+
+    assert joined(fetched(portal)) == DATA
+    assert files.asked == ["whole"]
 
 
 def test_a_dead_session_is_renewed() -> None:
@@ -285,8 +331,32 @@ def test_a_dead_session_is_renewed() -> None:
     assert joined(fetched(answer, server=server)) == DATA
     assert server.tokens == 2
     with pytest.raises(SessionExpired) as caught:
-        fetched(lambda request: httpx.Response(401))
+        fetched(lambda request: httpx.Response(401, json=error(-32001, "Session expired.")))
     assert caught.value.scope == "run"
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        httpx.Response(401),
+        httpx.Response(302, headers={"Location": "/webmail/login/"}),
+        httpx.Response(200, html="<html>Please log in.</html>"),
+    ],
+)
+def test_a_dead_session_that_a_page_tells_of_is_renewed(reply: httpx.Response) -> None:
+    """The API is asked whether it is the session; it says so in its own way."""
+    server, files = Scripted(), Files()
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        return reply if request.headers["x-token"] == "token-1" else files(request)
+
+    def who(params: dict[str, Any]) -> Any:
+        alive = server.calls["Session.whoAmI"] == 1 or server.tokens == 2
+        return {"userDetails": {"id": "u1"}} if alive else error(-32001)
+
+    server.methods["Session.whoAmI"] = who
+    assert joined(fetched(answer, server=server)) == DATA
+    assert server.tokens == 2
 
 
 @pytest.mark.parametrize(

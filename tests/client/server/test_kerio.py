@@ -18,6 +18,7 @@ from kerio_resync.errors import (
     BadCredentials,
     BadSettings,
     FolderDenied,
+    ForeignReply,
     Interrupted,
     ItemGone,
     KeyExpired,
@@ -26,6 +27,7 @@ from kerio_resync.errors import (
     ServerNonsense,
     ServerRefused,
     TooLarge,
+    UnknownServer,
     Unreachable,
 )
 from kerio_resync.events import Event, Paused, Retrying, Skipped
@@ -89,7 +91,9 @@ class Scripted:
             return found
         if isinstance(found, Exception):
             raise found
-        return httpx.Response(200, json=found if "error" in found else {"jsonrpc": "2.0", "id": 1, "result": found})
+        return httpx.Response(
+            200, json=found if "error" in found else {"jsonrpc": "2.0", "id": message["id"], "result": found}
+        )
 
 
 def answers(*values: Any) -> Method:
@@ -164,14 +168,25 @@ def test_open_and_close() -> None:
     [
         (error(1000, "Authentication failed."), BadCredentials, 0),
         (httpx.ConnectError("refused"), Unreachable, 15),
-        (httpx.Response(200, html="<html>Welcome!</html>"), ServerNonsense, 5),
-        (httpx.Response(200, text="[]"), ServerNonsense, 5),
-        (httpx.Response(404, html="<html>Not found</html>"), ServerNonsense, 5),
+        (httpx.Response(200, html="<html>Welcome!</html>"), UnknownServer, 0),
+        (httpx.Response(200, text="[]"), UnknownServer, 0),
+        (httpx.Response(200, text="{}"), UnknownServer, 0),
+        (httpx.Response(200, text="null"), UnknownServer, 0),
+        (httpx.Response(200, text=""), UnknownServer, 0),
+        (httpx.Response(200, json={"error": {"code": 404, "message": "Not found"}}), UnknownServer, 0),
+        (httpx.Response(404, html="<html>Not found</html>"), UnknownServer, 0),
+        (httpx.Response(401, headers={"WWW-Authenticate": "Negotiate"}), BadCredentials, 0),
+        (httpx.Response(403, html="<html>blocked country</html>"), UnknownServer, 0),
+        (httpx.Response(407, html="<html>proxy</html>"), UnknownServer, 0),
+        (httpx.Response(511, html="<html>portal</html>"), UnknownServer, 0),
+        (httpx.Response(500, html="<html>oops</html>"), UnknownServer, 0),
+        (error(-32001, "Session expired."), BadCredentials, 0),
         ({"token": ""}, ServerNonsense, 0),
         ({"token": "a\r\nb"}, ServerNonsense, 0),
-        (httpx.Response(302, headers={"Location": "https://evil.example/"}), ServerNonsense, 5),
-        (httpx.Response(503, headers={"Retry-After": "7"}), Overloaded, 615),
-        (httpx.Response(503, headers={"Retry-After": "9999"}), Overloaded, 0),
+        (httpx.Response(302, headers={"Location": "https://evil.example/"}), UnknownServer, 0),
+        (httpx.Response(303, headers={"Location": "/webmail/totp"}), UnknownServer, 0),
+        (httpx.Response(503, headers={"Retry-After": "7"}), Overloaded, 630),
+        (httpx.Response(503, headers={"Retry-After": "9999"}), Overloaded, 600),
         (httpx.ReadError("reset"), Interrupted, 75),
     ],
 )
@@ -188,6 +203,8 @@ def test_logins_that_fail(login: Any, kind: type[ResyncError], seconds: float) -
 
     assert run(main()) <= seconds + 1
     assert "Session.logout" not in server.calls
+    if kind in (BadCredentials, UnknownServer):
+        assert server.calls["Session.login"] == 1
 
 
 def test_a_wrong_password_is_tried_once() -> None:
@@ -339,14 +356,73 @@ def test_one_item_that_spoils_the_whole_reply_is_found() -> None:
 
 
 def test_a_server_that_talks_nonsense_about_everything_is_left() -> None:
-    garbled = Scripted({"Mails.getById": lambda params: httpx.Response(200, content=b'{"result":')})
+    garbled = Scripted({"Mails.getById": lambda params: httpx.Response(200, content=b'{"result":}')})
     with pytest.raises(ServerNonsense, match="broken JSON"):
         opened(garbled, lambda mailbox: mailbox.by_ids("mail", [f"m{n}" for n in range(100)]))
     assert garbled.calls["Mails.getById"] < 500
-    page = Scripted({"Mails.getById": lambda params: httpx.Response(200, html="<html>maintenance</html>")})
-    with pytest.raises(ServerNonsense, match="web page"):
-        opened(page, lambda mailbox: mailbox.by_ids("mail", ["m1", "m2"]))
-    assert page.calls["Mails.getById"] == 4
+
+
+@pytest.mark.parametrize("status", [200, 302, 401, 403, 404, 407, 500, 511])
+def test_a_call_waits_while_something_else_answers(status: int) -> None:
+    """For as long as the retry timeout, seldom enough, and without another login."""
+    page = httpx.Response(status, html="<html>Sign in</html>", headers={"Location": "/login"} if status == 302 else {})
+    server = Scripted({"Changes.getSyncKey": lambda params: page})
+
+    async def work(mailbox: KerioMailbox) -> float:
+        began = asyncio.get_running_loop().time()
+        with pytest.raises(ForeignReply):
+            await mailbox.key()
+        return asyncio.get_running_loop().time() - began
+
+    assert opened(server, work, patience=300.0) == pytest.approx(300, abs=31)
+    assert server.calls["Changes.getSyncKey"] < 25
+    assert server.calls["Session.login"] == 1
+
+
+@pytest.mark.parametrize(
+    "refusal", [error(1000, "Your password has expired."), httpx.Response(401, html="<html>"), error(-32001)]
+)
+def test_a_login_refused_in_the_middle_is_tried_once_for_all_calls(refusal: Any) -> None:
+    server = Scripted()
+
+    async def work(mailbox: KerioMailbox) -> None:
+        server.methods["Session.login"] = lambda params: refusal
+        server.methods["Mails.getById"] = server.methods["Session.whoAmI"] = lambda params: error(-32001)
+        found = await asyncio.gather(*(mailbox.by_ids("mail", [f"m{n}"]) for n in range(16)), return_exceptions=True)
+        assert {type(each) for each in found} == {BadCredentials}
+
+    opened(server, work)
+    assert server.calls["Session.login"] == 2
+
+
+def test_a_login_behind_a_portal_is_repeated_once_the_server_answers_itself() -> None:
+    server = Scripted()
+    page = httpx.Response(401, html="<html>Sign in</html>")
+
+    async def work(mailbox: KerioMailbox) -> Any:
+        began = asyncio.get_running_loop().time()
+        answer = server.answer
+        dead = [True]
+
+        def portal(request: httpx.Request) -> httpx.Response:
+            now, method = asyncio.get_running_loop().time() - began, json.loads(request.content)["method"]
+            if method == "Mails.getById" and dead:
+                return httpx.Response(200, json=error(-32001))
+            server.calls[f"{method} at the portal"] += now < 10
+            if now < 10:
+                return page
+            if method == "Session.login":
+                dead.clear()
+            return answer(request)
+
+        server.router.routes.clear()
+        server.router.post(f"{ORIGIN}/webmail/api/jsonrpc/").mock(side_effect=portal)
+        server.methods["Mails.getById"] = lambda params: {"result": [mail(each[1:]) for each in params["ids"]]}
+        return await asyncio.gather(*(mailbox.by_ids("mail", [f"m{n}"]) for n in range(16)))
+
+    assert len(opened(server, work)) == 16
+    assert server.calls["Session.login at the portal"] == 1
+    assert server.calls["Session.login"] == 2
 
 
 @pytest.mark.parametrize(
@@ -513,7 +589,7 @@ def test_trouble_that_passes_is_told_and_survived() -> None:
     assert told == [
         "Unreachable",
         "Interrupted",
-        "ServerNonsense",
+        "ForeignReply",
         "Interrupted",
         "Unreachable",
         "Overloaded",

@@ -1,18 +1,19 @@
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 
 import pytest
 
 from kerio_resync.errors import (
     BadCredentials,
     FolderDenied,
+    ForeignReply,
     Interrupted,
     ItemGone,
     KeyExpired,
     Overloaded,
     ResyncError,
-    ServerNonsense,
     ServerRefused,
     SessionExpired,
     TooLarge,
@@ -77,17 +78,19 @@ def test_a_refusal_of_one_item_concerns_the_item() -> None:
         (502, False, Interrupted),  # a gateway may have lost the reply of what was done
         (504, False, Interrupted),
         (413, True, TooLarge),
-        (401, True, SessionExpired),
-        (403, True, ServerRefused),
-        (200, True, ServerNonsense),
-        (404, True, ServerNonsense),
-        (500, True, ServerNonsense),
+        (401, True, ForeignReply),
+        (403, True, ForeignReply),
+        (200, True, ForeignReply),
+        (404, True, ForeignReply),
+        (407, True, ForeignReply),
+        (500, True, ForeignReply),
+        (511, True, ForeignReply),
     ],
 )
 def test_statuses(status: int, idempotent: bool, kind: type[ResyncError]) -> None:
     error = of_status("Mails.get", status, idempotent=idempotent, after=3.0)
     assert type(error) is kind
-    if isinstance(error, Overloaded):
+    if isinstance(error, Overloaded | ForeignReply):
         assert error.retry_after == 3.0
 
 
@@ -107,14 +110,27 @@ NOW = datetime(2026, 3, 1, 9, 30, tzinfo=UTC)
         ("Sun, 01 Mar 2026 09:29:00 GMT", 0.0),
         ("Sun, 01 Mar 2026 09:30:12", 12.0),
         ("soon", None),
+        ("Sun, 01 Mar 2026 10:30:12 GMT", 3612.0),
         ("-3", None),
-        ("1.5", None),
+        ("1.5", 1.5),
+        ("1.", None),
+        ("inf", None),
+        ("0, 0", None),
         ("٣", None),
         ("Sun, 99 Mar 2026 09:30:12 GMT", None),
     ],
 )
 def test_retry_after(value: str | None, seconds: float | None) -> None:
-    assert retry_after(value, NOW) == seconds
+    headers = {"date": format_datetime(NOW, usegmt=True)} | ({} if value is None else {"retry-after": value})
+    assert retry_after(headers) == seconds
+
+
+@pytest.mark.parametrize("hours", [-1, 0, 1])
+def test_retry_after_is_read_against_the_clock_of_the_reply(hours: int) -> None:
+    there = datetime.now(UTC) + timedelta(hours=hours)
+    when = format_datetime(there + timedelta(seconds=20), usegmt=True)
+    assert retry_after({"retry-after": when, "date": format_datetime(there, usegmt=True)}) == 20.0
+    assert retry_after({"retry-after": when}) == pytest.approx(max(0, 20 + 3600 * hours), abs=5)
 
 
 @pytest.mark.parametrize(

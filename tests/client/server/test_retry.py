@@ -9,6 +9,7 @@ from kerio_resync.errors import (
     BadCredentials,
     CacheInUse,
     FolderDenied,
+    ForeignReply,
     Interrupted,
     ItemGone,
     KeyExpired,
@@ -46,13 +47,20 @@ ONCE = Situation(idempotent=False)
         (Interrupted("x"), ONCE, None),  # it may have been processed
         (Silence("x"), FIRST, 0.125),
         (Silence("x"), ONCE, None),
-        (Overloaded("x"), FIRST, 0.5),
-        (Overloaded("x"), ONCE, 0.5),
-        (Overloaded("x"), Situation(seen=9), 15.0),
+        (Overloaded("x"), FIRST, 0.75),
+        (Overloaded("x"), ONCE, 0.75),
+        (Overloaded("x"), Situation(seen=9), 22.5),
         (Overloaded("x", retry_after=7.0), FIRST, 7.0),
-        (Overloaded("x", retry_after=0.0), FIRST, 0.0),
-        (Overloaded("x", retry_after=7.0), Situation(elapsed=593.0), 7.0),
-        (Overloaded("x", retry_after=7.0), Situation(elapsed=594.0), None),
+        (Overloaded("x", retry_after=0.0), FIRST, 0.75),
+        (Overloaded("x", retry_after=0.0), Situation(seen=3, chance=0.0), 4.0),  # a floor that grows
+        (Overloaded("x", retry_after=7.0), Situation(elapsed=594.0), 6.0),
+        (Overloaded("x", retry_after=86400.0), FIRST, 600.0),  # the last try, when patience ends
+        (Overloaded("x", retry_after=7.0), Situation(elapsed=600.0), None),
+        (ForeignReply("x"), FIRST, 0.375),
+        (ForeignReply("x"), ONCE, None),
+        (ForeignReply("x"), Situation(seen=50, chance=0.0), 15.0),
+        (ForeignReply("x", retry_after=7.0), FIRST, 7.0),
+        (ForeignReply("x"), Situation(outwaits=False), None),
         (ServerNonsense("x"), FIRST, 0.25),
         (ServerNonsense("x"), Situation(seen=NONSENSE - 2), 1.0),
         (ServerNonsense("x"), Situation(seen=NONSENSE - 1), None),
@@ -61,7 +69,9 @@ ONCE = Situation(idempotent=False)
         (SessionExpired("x"), FIRST, 0.0),
         (SessionExpired("x"), ONCE, 0.0),
         (SessionExpired("x"), Situation(patience=0.0), 0.0),
+        (SessionExpired("x"), Situation(seen=1), 0.375),
         (SessionExpired("x"), Situation(seen=SESSIONS), None),
+        (SessionExpired("x"), Situation(renews=False), None),
         (BadCredentials("x"), FIRST, None),
         (ItemGone("x"), FIRST, None),
         (FolderDenied("x"), FIRST, None),
@@ -198,11 +208,3 @@ def test_a_history_that_is_cleared_gives_patience_anew() -> None:
     history = History(since=0.0, attempts=4, seen={Interrupted: 4})
     history.clear()
     assert history == History()
-
-
-def test_who_is_overloaded_is_told_to_all() -> None:
-    told: list[float | None] = []
-    attempts = Persistence(overloaded=lambda error: told.append(error.retry_after), chance=lambda: 1.0)
-    attempt, _ = failing(Overloaded("a"), Overloaded("b", retry_after=3.0))
-    run(attempts.call(attempt, "x"))
-    assert told == [None, 3.0]

@@ -111,7 +111,7 @@ class OneReply:
     async def send(self, request: Request) -> AsyncIterator[CoreResponse]:
         share = self.room.share()
         await share.grow(8)
-        yield CoreResponse(200, {}, b'{"jsonrpc":"2.0","id":1,"result":{}}')
+        yield CoreResponse(200, {}, b'{"jsonrpc":"2.0","result":{}}')
         share.end()
 
     async def aclose(self) -> None:

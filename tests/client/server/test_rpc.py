@@ -9,10 +9,11 @@ from typing import Any
 import httpx
 import pytest
 
-from kerio_resync.errors import FolderDenied, Interrupted, Overloaded, ResyncError, ServerNonsense, ServerRefused
+from kerio_resync.errors import FolderDenied, ForeignReply, Interrupted, Overloaded, ResyncError, ServerNonsense
 from kerio_resync.events import Paused
 from kerio_resync.server.kerio import KerioMailbox
-from kerio_resync.server.rpc import SMALL, Garbled, emptied, gathered, judged
+from kerio_resync.server.replies import Envelope, Garbled, judged
+from kerio_resync.server.rpc import SMALL, emptied, gathered
 from kerio_resync.server.wire import parsed
 from tests.client.server.test_kerio import ORIGIN, Scripted, mail, opened
 
@@ -26,22 +27,69 @@ def test_a_result_is_what_the_reply_says_whatever_its_status() -> None:
     ("status", "data", "kind"),
     [
         (200, b'{"error":{"code":1004,"message":"no"},"result":{}}', FolderDenied),
-        (200, b'{"result":', Garbled),
-        (200, b"{}", ServerNonsense),
-        (200, b"[]", ServerNonsense),
+        (200, b'{"result":', Interrupted),
+        (200, b'{"result":{"a":"b', Interrupted),
+        (200, b'{"result":{}', Interrupted),
+        (200, b'{"result":{"a":}}', Garbled),
+        (200, b"{}", ForeignReply),
+        (200, b"[]", ForeignReply),
+        (200, b"null", ForeignReply),
+        (200, b"", ForeignReply),
         (200, b'{"result":[]}', ServerNonsense),
-        (200, b"<html>", ServerNonsense),
-        (403, b"{}", ServerRefused),
-        (403, b'{"result":null}', ServerRefused),
+        (200, b'{"error":"not found"}', ForeignReply),
+        (200, b'{"error":{"code":404,"message":"Not found"}}', ForeignReply),
+        (200, b'{"jsonrpc":"1.0","result":{}}', ForeignReply),
+        (200, b"<html>", ForeignReply),
+        (401, b"<html>", ForeignReply),
+        (403, b"{}", ForeignReply),
+        (403, b'{"result":null}', ForeignReply),
+        (404, b"<html>", ForeignReply),
+        (407, b"", ForeignReply),
+        (511, b"<html>", ForeignReply),
         (503, b"[]", Overloaded),
         (503, b"busy", Overloaded),
-        (500, b'{"result":', ServerNonsense),
+        (500, b'{"result":', ForeignReply),
     ],
 )
 def test_any_other_reply_is_an_error(status: int, data: bytes, kind: type[ResyncError]) -> None:
     with pytest.raises(kind) as caught:
         judged("Mails.get", status, {}, data)
     assert type(caught.value) is kind
+
+
+OWN = Envelope(known=True, versioned=True, numbered=True)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b'{"result":{}}',
+        b'{"jsonrpc":"2.0","result":{}}',
+        b'{"id":7,"result":{}}',
+        b'{"jsonrpc":"2.0","id":8,"result":{}}',
+        b'{"jsonrpc":"2.0","id":8,"error":{"code":1002,"message":"no such item"}}',
+        b'{"error":{"code":1002}}',
+        b'{"jsonrpc":"2.0","id":7,"error":"no"}',
+    ],
+)
+def test_judged_takes_only_the_form_that_the_server_has_shown(data: bytes) -> None:
+    with pytest.raises(ForeignReply):
+        judged("Mails.get", 200, {}, data, envelope=OWN, number=7)
+
+
+def test_judged_takes_an_error_with_a_null_id() -> None:
+    with pytest.raises(FolderDenied):
+        judged("x", 200, {}, b'{"jsonrpc":"2.0","id":null,"error":{"code":1004}}', envelope=OWN, number=7)
+
+
+def test_judged_learns_the_form_of_the_first_reply() -> None:
+    plain, full = Envelope(), Envelope()
+    judged("Session.login", 200, {}, b'{"result":{}}', envelope=plain, number=1)
+    judged("Session.login", 200, {}, b'{"jsonrpc":"2.0","id":1,"result":{}}', envelope=full, number=1)
+    assert plain == Envelope(known=True)
+    assert full == OWN
+    with pytest.raises(ForeignReply):
+        judged("Session.login", 200, {}, b'{"jsonrpc":"2.0","id":5,"result":{}}', envelope=Envelope(), number=1)
 
 
 def test_what_a_gateway_lost_may_have_been_done() -> None:

@@ -23,7 +23,15 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from kerio_resync.errors import BadSettings, Interrupted, Misconfigured, ResyncError, ServerNonsense, Unreachable
+from kerio_resync.errors import (
+    BadSettings,
+    ForeignReply,
+    Interrupted,
+    Misconfigured,
+    ResyncError,
+    ServerNonsense,
+    Unreachable,
+)
 from kerio_resync.server.meter import Meter
 from kerio_resync.server.throttle import Throttle
 from kerio_resync.server.transport import LULL, AioTransport, Request, Silence, TooLong, Way, refuse_redirect
@@ -317,15 +325,15 @@ async def test_what_is_no_http_is_an_error_of_ours(reply: bytes) -> None:
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 async def test_redirects_are_not_followed(status: int) -> None:
     head = b"HTTP/1.1 %d Moved\r\nContent-Length: 0\r\n" % status
-    error = await fails(saying(head + b"Location: https://evil.example/login\r\n\r\n"), ServerNonsense)
+    error = await fails(saying(head + b"Location: https://evil.example/login\r\n\r\n"), ForeignReply)
     assert "evil.example" in error.detail
-    error = await fails(saying(head + b"Location: /login\r\n\r\n"), ServerNonsense)
+    error = await fails(saying(head + b"Location: /login\r\n\r\n"), ForeignReply)
     assert "address is wrong" in error.detail
 
 
 @pytest.mark.parametrize("location", ["http://[", "", "//h:port/", "https://u:secret@evil.example/"])
 def test_redirects_to_nowhere(location: str) -> None:
-    with pytest.raises(ServerNonsense) as caught:
+    with pytest.raises(ForeignReply) as caught:
         refuse_redirect("https://mail.example.com/x", 302, location)
     assert "secret" not in caught.value.detail
 
@@ -496,7 +504,7 @@ async def test_who_speaks_first_speaks_no_tls() -> None:
 
 @pytest.mark.parametrize("url", ["ftp://127.0.0.1", "http://127.0.0.1:99999", "http://"])
 async def test_addresses_that_are_none(url: str) -> None:
-    with pytest.raises(ServerNonsense):
+    with pytest.raises((ServerNonsense, ForeignReply)):
         await got(url)
 
 
