@@ -33,11 +33,17 @@ NOTES = Path(__file__).resolve().parent / "NOTES.md"
 
 
 def main(arguments: list[str]) -> int:
-    options = parser().parse_args(arguments)
+    made = parser()
+    options = made.parse_args(arguments)
+    refuse_meaningless(made, options)
     names = [name for name in options.only or NAMES if importlib.util.find_spec(f"benchmarks.{name}")]
     if options.quick:
         names.sort(key=lambda name: name in SLOW)
-    there = report.load(options.out)
+    here = machine.about(Path.cwd())
+    ours = any(machine.same(each["machine"], here) for each in report.load(RESULTS).values())
+    there = {
+        name: each for name, each in report.load(options.out).items() if machine.same(each["machine"], here)
+    }  # figures of another machine say nothing of this one
     entries = {name: there[name] for name in NAMES if name in there}
     modules = {name: importlib.import_module(f"benchmarks.{name}") for name in {*names, *entries}}
     failed = 0
@@ -56,11 +62,20 @@ def main(arguments: list[str]) -> int:
         draw(modules[name], entries[name]["results"], options.out / f"{name}.png")
     ordered = {name: entries[name] for name in NAMES if name in entries}
     words = {name: module.report for name, module in modules.items()}
-    notes = NOTES.read_text() if NOTES.exists() else ""
-    summary = goals.report(goals.judged(ordered, goals.causes()))
-    before = report.committed(RESULTS / report.LINES)
+    # notes, causes and the committed figures are about the machine that measured those
+    notes = NOTES.read_text() if ours and NOTES.exists() else ""
+    summary = goals.report(goals.judged(ordered, goals.causes() if ours else {}))
+    before = report.committed(RESULTS / report.LINES) if ours else {}
     print(report.write(options.out, ordered, before, words, notes, summary))
     return failed
+
+
+def refuse_meaningless(made: argparse.ArgumentParser, options: argparse.Namespace) -> None:
+    """Ends with a usage error where options say what none of the measurements could heed."""
+    if (options.target or options.user or options.scheduler) and "many" not in (options.only or ()):
+        made.error("--target, --user and --scheduler are of `many`: add --only many")
+    if bool(options.target) != bool(options.user):
+        made.error("--target and --user go together")
 
 
 def parser() -> argparse.ArgumentParser:

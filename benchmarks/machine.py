@@ -106,6 +106,11 @@ def about(folder: Path) -> dict[str, Any]:
     }
 
 
+def same(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    """Whether figures of the two can be compared: they are of machines of one make."""
+    return all(one.get(name) == other.get(name) for name in ("processor", "cores", "memory_gb"))
+
+
 def waiting() -> float:
     """Seconds that pass while a program gets a second of processor time: 1 on a quiet machine, more on a shared one."""
     began, spent = time.perf_counter(), time.process_time()

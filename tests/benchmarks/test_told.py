@@ -78,3 +78,33 @@ def test_a_quick_run_begins_nothing_when_its_time_is_over(
     program.main(["--quick", "--only", *program.NAMES, "--out", str(tmp_path)])
     assert sorted(begun) == sorted(program.NAMES)
     assert begun[-len(program.SLOW) :] == [name for name in program.NAMES if name in program.SLOW]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--target", "https://x", "--user", "u"], ["--target", "https://x", "--user", "u", "--only", "limits"],
+        ["--scheduler", "tcp://x"], ["--user", "u", "--only", "load"], ["--target", "https://x", "--only", "many"],
+        ["--user", "u", "--only", "many"],
+    ],
+)  # fmt: skip
+def test_main_refuses_options_that_no_measurement_heeds(words: list[str], tmp_path: Path) -> None:
+    with pytest.raises(SystemExit) as ended:
+        program.main([*words, "--out", str(tmp_path)])
+    assert ended.value.code == 2
+    assert not list(tmp_path.iterdir())
+
+
+def test_main_on_another_machine_prints_none_of_our_figures_and_causes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    about = {"processor": "Another", "cores": 96, "memory_gb": 1.0}
+    monkeypatch.setattr(program.machine, "about", lambda _: about)
+    told: list[tuple[Any, ...]] = []
+    monkeypatch.setattr(program, "measured", lambda *_: {}["nothing"])
+    monkeypatch.setattr(program.report, "write", lambda *given: told.append(given) or "")
+    monkeypatch.setattr(program, "NAMES", ())
+    monkeypatch.setattr(program.goals, "judged", lambda entries, causes: told.append((entries, causes)) or [])
+    assert program.main(["--out", str(program.RESULTS)]) == 0
+    (entries, causes), (_, ordered, before, _, notes, _) = told
+    assert (entries, causes, ordered, before, notes) == ({}, {}, {}, {}, "")
