@@ -250,6 +250,11 @@ def with_password(settings: Settings, ask: Callable[[str], str] | None) -> Setti
             f"no password: set {PASSWORD_VARIABLE}, or store it with"
             f" `keyring set {keyring_name(settings)} {settings.user}`"
         )
+    source = f"the password in {PASSWORD_VARIABLE}" if os.environ.get(PASSWORD_VARIABLE) else "the password"
+    if password[-1] in "\r\n":
+        raise BadSettings(f"{source} ends with a line end; set it without one")
+    if not password.isascii() and any("\ud800" <= letter <= "\udfff" for letter in password):
+        raise BadSettings(f"{source} has bytes that are not UTF-8; set it in UTF-8")
     return settings.model_copy(update={"password": SecretStr(password)})
 
 

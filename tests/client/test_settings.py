@@ -346,3 +346,12 @@ def test_load_refuses_names_with_undecodable_bytes(given: dict[str, object], tmp
 def test_load_ignores_blanks_around_a_user_name(tmp_path: Path) -> None:
     (tmp_path / "profile.toml").write_text('user = " jane "\n', encoding="utf-8-sig")
     assert load(tmp_path, {}).user == "jane"
+
+
+@pytest.mark.parametrize(("value", "problem"), [("x\n", "line end"), ("x\r\n", "line end"), ("caf\udce9", "UTF-8")])
+def test_with_password_names_a_line_end_and_foreign_bytes(
+    value: str, problem: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(PASSWORD_VARIABLE, value)
+    with pytest.raises(BadSettings, match=f"{PASSWORD_VARIABLE}.*{problem}"):
+        with_password(Settings(profile=tmp_path, server="https://mail.example.com", user="jane"), None)
