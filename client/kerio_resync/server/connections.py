@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import errno
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ from yarl import URL
 
 from kerio_resync.errors import (
     BadSettings,
+    DiskTrouble,
     ForeignReply,
     Interrupted,
     Misconfigured,
@@ -33,6 +35,7 @@ from kerio_resync.errors import (
     Unreachable,
     Untrusted,
 )
+from kerio_resync.os_errors import describe
 from kerio_resync.server.proxies import Proxy
 from kerio_resync.server.trust import handshake_advice, reason_of, tls_context, tls_error, tls_reason, untrusted
 
@@ -133,11 +136,18 @@ def bare(error: BaseException) -> BaseException:
     return error
 
 
+def _of_machine(error: BaseException, host: str) -> ResyncError | None:
+    """A limit on open files: to wait for it does not help."""
+    if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
+        return DiskTrouble(describe(error, host))
+    return None
+
+
 def translated(error: BaseException, url: str, timeout: float, way: Way, *, reached: bool = False) -> ResyncError:
     """A foreign exception in our own words. `reached`: the server has answered before, so that what is wrong now was
     right then, and passes. The order matters: aiohttp's classes inherit from several sides."""
     host, proxy = urlsplit(url).netloc, way.proxy
-    if proxy is not None and (ours := _of_proxy(error, proxy, host, reached)):
+    if ours := _of_machine(error, host) or (_of_proxy(error, proxy, host, reached) if proxy is not None else None):
         return ours
     tls = tls_error(error)
     match error:
