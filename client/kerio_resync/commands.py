@@ -231,7 +231,7 @@ def _up_to_date(profile: Path) -> Step | None:
     from kerio_resync.upgrade.versions import spoken
 
     found = look(profile / "cache.db")
-    if found.state != "current" or (profile / "upgrade.json").exists():
+    if found.state != "current" or any((profile / each).exists() for each in ("upgrade.json", "kerio-resync.holder")):
         return None
     return decide(Facts("current", spoken(found.version), spoken(found.version)))
 

@@ -99,7 +99,8 @@ def _ready(words: Sequence[str], verb: str) -> str | None:
         folder = Path(profile).expanduser()
     except RuntimeError:
         return None
-    current = look(folder / "cache.db").state == "current" and not (folder / "upgrade.json").exists()
+    noted = any((folder / each).exists() for each in ("upgrade.json", "kerio-resync.holder"))
+    current = not noted and look(folder / "cache.db").state == "current"
     return str(folder) if current else None
 
 

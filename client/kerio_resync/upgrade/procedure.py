@@ -51,6 +51,7 @@ async def upgrade(
     require_places(settings.profile)
     found = await _settle(settings, look(settings.cache, upgrades), upgrades)
     if found.state == "current":
+        _refuse_if_held(settings)
         return _settled(settings, Step("nothing", Facts("current", spoken(found.version), spoken(found.version))))
     step = await _Procedure(settings, listen, upgrades, free or _free).run(found)
     if step.action != "rebuild":
@@ -86,6 +87,16 @@ async def _settle(settings: Settings, found: Found, upgrades: Sequence[Upgrade])
     return look(settings.cache, upgrades, settled=True)
 
 
+def _refuse_if_held(settings: Settings) -> None:
+    """CacheInUse while another run, such as a rebuild, has the profile."""
+    if not (settings.profile / "kerio-resync.holder").exists():
+        return
+    from kerio_resync.cache.lock import ProfileLock
+
+    if by := ProfileLock(settings.profile).holder():
+        raise CacheInUse(f"{settings.profile} is held by {by}")
+
+
 def _settled(settings: Settings, step: Step) -> Step:
     if (settings.profile / "upgrade.json").exists():
         notes.write(settings.profile, notes.NONE)
@@ -114,10 +125,7 @@ class _Procedure:
     async def run(self, found: Found) -> Step:
         """Takes every step but a rebuild, which is only decided: it locks the profile itself."""
         if found.state in ("absent", "newer", "unknown", "damaged", "unreadable"):
-            from kerio_resync.cache.lock import ProfileLock
-
-            if by := ProfileLock(self._settings.profile).holder():
-                raise CacheInUse(f"{self._settings.profile} is held by {by}")
+            _refuse_if_held(self._settings)
             return decide(self._facts(found))
         from kerio_resync.cache.lock import ProfileLock
 

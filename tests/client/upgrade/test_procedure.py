@@ -199,6 +199,14 @@ async def test_upgrade_says_in_use_while_a_rebuild_has_the_profile(profile: Path
     assert (await run(profile)).action == "offer"
 
 
+async def test_upgrade_of_a_current_cache_says_in_use_while_a_rebuild_has_the_profile(profile: Path) -> None:
+    assert (await run(profile)).ready
+    with ProfileLock(profile), pytest.raises(CacheInUse):
+        await run(profile)
+    (profile / "kerio-resync.holder").write_text("{}")  # of a run that was killed
+    assert (await run(profile)).action == "nothing"
+
+
 class Renumber:
     """An upgrade of a later version, as it may be one day: the file is copied, and has another number."""
 
