@@ -119,6 +119,7 @@ def status(profile: Path, shown: Listener) -> Exit:
     from kerio_resync.settings import load
 
     settings = load(profile, {})
+    streams.wait_for_reader()
     state = run(lambda: kerio_resync.status(settings)).as_json()
     shown(RunFinished(ok=True, exit_code=Exit.DONE, summary=state))
     _must_have_been_written()

@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,9 +18,10 @@ import pytest
 
 from benchmarks.legacy import IDENTITY
 from kerio_mockserver.testing import running
-from kerio_resync import process, quick
+from kerio_resync import commands, process, quick, streams
 from kerio_resync.cache.store import Store
-from kerio_resync.errors import explain
+from kerio_resync.errors import Exit, explain
+from kerio_resync.events import Listener
 
 ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith(("KERIO_RESYNC", "PYTHON"))} | {
     "PYTHON_KEYRING_BACKEND": "keyring.backends.null.Keyring",
@@ -144,6 +145,23 @@ async def in_state(state: str, commands: list[str], profile: Path) -> None:
             assert (last["event"], last["exit_code"]) == ("run-finished", code)
 
     await asyncio.gather(*map(check, commands))
+
+
+@pytest.mark.parametrize(
+    "work", [commands.status, lambda profile, _: commands.digest(profile)], ids=["status", "digest"]
+)
+def test_what_is_printed_as_the_work_waits_for_its_reader(
+    work: Callable[[Path, Listener], Exit], profile: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reader, writer = os.pipe()
+    out = streams.text(writer, "<pipe>")
+    monkeypatch.setattr(sys, "stdout", out)
+    assert work(profile, lambda event: None) == Exit.DONE
+    stream = streams.raw(out)
+    assert stream is not None
+    assert stream.waits
+    os.close(reader)
+    os.close(writer)
 
 
 @pytest.mark.soak

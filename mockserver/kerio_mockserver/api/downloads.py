@@ -24,7 +24,7 @@ from urllib.parse import quote
 import orjson
 
 from kerio_mockserver.api.call import Call, Server, method
-from kerio_mockserver.api.errors import Refusal, no_such_item
+from kerio_mockserver.api.errors import FAILED, INVALID_PARAMS, Refusal, no_such_item
 from kerio_mockserver.mailbox.blobs import Bytes
 from kerio_mockserver.mailbox.ids import is_upload
 from kerio_mockserver.mailbox.model import NoSuchFolder, NoSuchItem
@@ -32,6 +32,8 @@ from kerio_mockserver.wire import Blob, Reply, Request
 
 ATTACHMENT = "/webmail/api/download/attachment/"
 ARCHIVE = "/webmail/api/download/archive/"
+MAX_EXPORT_FILES = 1000
+MAX_EXPORT_BYTES = 64 << 20
 _TYPE = re.compile(r"[\w!#$&^.+-]+/[\w!#$&^.+-]+\Z", re.ASCII)
 _RANGE = re.compile(r"bytes=(\d*)-(\d*)\Z", re.ASCII)
 
@@ -171,15 +173,22 @@ def safe_name(name: str) -> str:
 
 @method("Mails.exportAttachments")
 async def export_attachments(call: Call) -> dict[str, Any]:
-    """All of them in one zip; 1002 if one of them does not exist."""
+    """All of them in one zip; 1002 if one of them does not exist, and a refusal for more than a zip may hold."""
     server = call.server
     files: list[tuple[str, Blob]] = []
-    for attachment_id in call.params["attachmentIds"]:
+    ids = call.params["attachmentIds"]
+    if len(ids) > MAX_EXPORT_FILES:
+        raise Refusal(INVALID_PARAMS, "Invalid params: %1 holds too many attachments.", "attachmentIds")
+    size = 0
+    for attachment_id in ids:
         try:
             found = server.store.blob(attachment_id)
         except (NoSuchItem, NoSuchFolder):
             raise no_such_item(attachment_id) from None
         files.append((found.name, found.blob))
+        size += len(found.blob)
+        if size > MAX_EXPORT_BYTES:
+            raise Refusal(FAILED, "The attachments hold more than %1 bytes.", str(MAX_EXPORT_BYTES))
     data = await asyncio.to_thread(zipped, files)
     key = server.archives.put(data)
     return {"fileDownload": {"url": f"{ARCHIVE}{key}/attachments.zip", "name": "attachments.zip", "length": len(data)}}

@@ -7,6 +7,7 @@ from typing import Any
 import orjson
 import pytest
 
+from kerio_mockserver.api import downloads
 from kerio_mockserver.api.downloads import Archives, disposition, safe_name, span, unique
 from kerio_mockserver.conditions.model import Conditions
 from kerio_mockserver.wire import Reply
@@ -155,6 +156,18 @@ async def test_export() -> None:
     with pytest.raises(Refused) as refused:
         await caller.call("Mails.exportAttachments", attachmentIds=["no"])
     assert refused.value.code == 1002
+
+
+async def test_export_refuses_more_than_an_archive_may_hold(monkeypatch: pytest.MonkeyPatch) -> None:
+    caller, box, _ = await ready()
+    one = next(one["id"] for one in attachments(box))
+    monkeypatch.setattr(downloads, "MAX_EXPORT_BYTES", 3 * len(PDF))
+    monkeypatch.setattr(downloads, "MAX_EXPORT_FILES", 5)
+    await caller.call("Mails.exportAttachments", attachmentIds=[one] * 3)
+    for count, code in ((4, 1000), (6, -32602)):
+        with pytest.raises(Refused) as refused:
+            await caller.call("Mails.exportAttachments", attachmentIds=[one] * count)
+        assert refused.value.code == code
 
 
 def test_old_archives_go() -> None:
