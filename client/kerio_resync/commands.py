@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from kerio_resync import streams, words
 from kerio_resync.errors import BadCredentials, BadSettings, Exit, LocalTrouble, OtherAccount, OutputFull, explain
 from kerio_resync.events import Event, Listener, Notice, RunFinished, RunStarted
+from kerio_resync.os_errors import FAILING_DISK
 from kerio_resync.process import complain, run
 
 if TYPE_CHECKING:
@@ -60,18 +61,20 @@ def _keeping(
     async def run_and_keep(listen: Listener) -> T:
         bound, kept = is_bound(settings), given is None
 
-        def keep() -> None:
+        def keep(*, before_work: bool = False) -> None:
             nonlocal kept
             if not kept and given is not None:
                 kept = True
                 try:
                     remember(settings, given, bound=bound)
                 except LocalTrouble as error:
+                    if before_work and getattr(error.__cause__, "errno", None) in FAILING_DISK:
+                        raise  # the cache would not last there either
                     listen(Notice(explain(error)[0]))
 
         def heard(event: Event) -> None:
             if isinstance(event, RunStarted):
-                keep()
+                keep(before_work=True)
             listen(event)
 
         try:

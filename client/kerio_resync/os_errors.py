@@ -55,6 +55,7 @@ WORDS: Final[dict[int, str]] = {
     errno.EHOSTDOWN: _SHARE,
 }
 NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+FAILING_DISK: Final = NO_ROOM | {errno.EIO}
 # What can be a mistake of the program as well
 _DOUBTFUL: Final = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENXIO, errno.ENODEV, errno.ETIMEDOUT}
 CERTAIN: Final = frozenset(WORDS) - _DOUBTFUL  # the environment's, wherever they come up

@@ -12,7 +12,7 @@ import os
 import re
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
@@ -176,10 +176,17 @@ def load(profile: Path, given: Mapping[str, Any]) -> Settings:
 def _file(settings: Settings, name: str, chosen: Mapping[str, Any]) -> Path:
     """A file that a setting names: from where the command is given, or from the profile's folder."""
     base = Path.cwd() if name in chosen else settings.profile.absolute()
-    path: Path = base / getattr(settings, name)
+    path: Path = base / _from_home(getattr(settings, name))
     if not path.is_file():
         place = f"--{name.replace('_', '-')}" if name in chosen else f"{settings.profile / 'profile.toml'}: {name}"
         raise BadSettings(f"{place}: there is no file {path}")
+    return path
+
+
+def _from_home(path: Path) -> Path:
+    """`~` as a shell would read it, which sees it neither in a file nor after a `=`."""
+    with suppress(RuntimeError):  # a home that is not known here
+        return path.expanduser()
     return path
 
 

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -149,6 +151,34 @@ def test_options_become_settings_and_the_next_run_remembers_what_lasts(
     assert (first.fresh, first.drop_first) == (True, True)
     assert (second.fresh, second.drop_first) == (False, False)
     assert (third.shared, third.bwlimit, third.max_in_flight) == (False, 1024, 5)
+
+
+@pytest.mark.parametrize(
+    ("code", "expected", "words"),
+    [
+        (errno.EIO, 2, "input/output error"),
+        (errno.EDQUOT, 7, "quota"),
+        (errno.ENOSPC, 7, "not enough room"),
+        (errno.EACCES, 0, "permission denied"),  # the settings are not kept; the cache has a file of its own
+        (errno.EROFS, 0, "read-only"),
+    ],
+    ids=errno.errorcode.get,
+)
+def test_a_disk_that_fails_at_the_settings_ends_the_run_before_its_work(
+    call: Call, library: Library, monkeypatch: pytest.MonkeyPatch, code: int, expected: int, words: str
+) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise OSError(code, os.strerror(code))
+
+    async def begin(settings: Settings, listen: Listener) -> Result:
+        listen(events.RunStarted("p", "s", "u", resumed=False))
+        return Result()
+
+    monkeypatch.setattr("kerio_resync.settings.write_private", refuse)
+    monkeypatch.setitem(vars(kerio_resync), "rebuild", begin)
+    found, _, err = call("rebuild", *SERVER)
+    assert found == expected
+    assert words in err.casefold()
 
 
 def test_the_profile_is_named_after_or_before_the_command_or_by_the_environment(

@@ -218,6 +218,20 @@ def test_every_option_in_the_file_is_a_setting_with_its_default(tmp_path: Path) 
     assert settings.model_copy(update=unset) == load(tmp_path / "x", GIVEN).model_copy(update={"profile": tmp_path})
 
 
+def test_a_file_below_the_home_folder_is_found_in_the_profile_and_after_an_option(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "ca.pem").touch()
+    profile = tmp_path / "p"
+    assert load(profile, GIVEN | {"ca_file": Path("~/ca.pem")}).ca_file == tmp_path / "ca.pem"
+    profile.mkdir()
+    (profile / "profile.toml").write_text('ca_file = "~/ca.pem"\n')
+    assert load(profile, GIVEN).ca_file == tmp_path / "ca.pem"
+    with pytest.raises(BadSettings, match="there is no file"):
+        load(profile, GIVEN | {"ca_file": Path("~nobodyhere/ca.pem")})
+
+
 def test_a_second_run_leaves_the_file_alone_once_there_is_a_cache(tmp_path: Path) -> None:
     remember(load(tmp_path, GIVEN), GIVEN, bound=False)
     before = (tmp_path / "profile.toml").read_text()

@@ -35,7 +35,7 @@ def put_text(value: Any) -> str | None:
 
 def get_text(stored: Any) -> str:
     if type(stored) is not str or "\0" in stored:
-        raise ValueError("a text is no text")
+        raise ValueError("a text is invalid")
     return stored
 
 
@@ -55,7 +55,7 @@ def put_int(value: Any) -> int | None:
 
 def get_int(stored: Any) -> int:
     if type(stored) is not int:
-        raise ValueError("a number is no number")
+        raise ValueError("a number is invalid")
     return stored
 
 
@@ -106,9 +106,9 @@ def get_time(stored: Any) -> str:
     if len(text) == 10 and digits.isdigit() and text[4] == text[7] == "-":
         return digits
     if len(text) not in (25, 26) or text[10] != " " or text[13] != ":" or text[16] != ":" or text[19] != " ":
-        raise ValueError("a time is no time")
+        raise ValueError("a time is invalid")
     if text[20] not in "+-":
-        raise ValueError("a time is no time")
+        raise ValueError("a time is invalid")
     if text[25:] == "!":
         return f"{digits}T{text[11:13]}{text[14:16]}{text[17:19]}{text[20:25]}"
     if text[23:] == "00":
@@ -132,7 +132,7 @@ def _in_utc(text: str, offset: str) -> str:
         minutes = int(offset[1:3]) * 60 + int(offset[3:5])
         moment = datetime.fromisoformat(text) - timedelta(minutes=-minutes if offset[0] == "-" else minutes)
     except (ValueError, OverflowError):
-        raise ValueError("a time is no time") from None
+        raise ValueError("a time is invalid") from None
     return moment.isoformat().replace("-", "").replace(":", "") + "Z"
 
 
@@ -162,7 +162,7 @@ def get_person(stored: Any) -> Struct:
         return {"name": words[0], "address": words[1], "contactId": words[2]}
     if len(words) == 2:
         return {"name": words[0], "address": words[1]}
-    raise ValueError("a person is no person")
+    raise ValueError("a person is invalid")
 
 
 def put_people(value: Any) -> str | None:
@@ -198,7 +198,7 @@ def get_headers(stored: Any) -> list[Struct]:
     for line in text.split("\n") if text else ():
         kind, colon, value = line.partition(": ")
         if not colon:
-            raise ValueError("a header is no header")
+            raise ValueError("a header is invalid")
         found.append({"type": kind, "value": value})
     return found
 
@@ -222,7 +222,7 @@ def get_priority(stored: Any) -> str:
 
 def chosen(words: tuple[str, ...], stored: Any) -> str:
     if type(stored) is not int or not 0 <= stored < len(words):
-        raise ValueError("a choice is none")
+        raise ValueError("a choice is unknown")
     return words[stored]
 
 
@@ -297,7 +297,7 @@ def _put_flags(rest: Struct) -> int:
 @lru_cache(maxsize=256)
 def _truths(flags: int) -> tuple[tuple[str, bool], ...]:
     if flags & ~(ALL_TRUTHS | ALL_TRUTHS << 16) or flags & ~(flags >> 16) & 0xFFFF:
-        raise ValueError("the flags are none")
+        raise ValueError("the flags are invalid")
     return tuple((member, bool(flags >> bit & 1)) for bit, member in enumerate(TRUTHS) if flags >> bit + 16 & 1)
 
 

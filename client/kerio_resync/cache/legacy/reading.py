@@ -351,7 +351,7 @@ def _said(error: Exception) -> str:
     if isinstance(error, UnicodeError):
         return "a text in it is not valid"
     if isinstance(error, KeyError):
-        return "a row belongs to one that is not there"
+        return "a row refers to one that is missing"
     return "a content or a member can't be decoded" if isinstance(error, ValueError) else "a row doesn't fit its table"
 
 
