@@ -60,7 +60,8 @@ def translate(error: Foreign, path: Path, needed: int = 0) -> ResyncError:
         case sqlite3.SQLITE_IOERR if code in _LOCKING:
             return no_locks(path, str(error))
         case sqlite3.SQLITE_IOERR if code not in _READING:
-            return translate_os_error(_limit(path) or _tried(path) or _unknown(errno.EIO), path, needed)
+            cause = _limit(path) or _tried(path) or _quota(path) or _unknown(errno.EIO)
+            return translate_os_error(cause, path, needed)
         case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
             return CacheInUse(f"{path} is locked by another program")
         case sqlite3.SQLITE_READONLY if code == sqlite3.SQLITE_READONLY_DBMOVED:
@@ -121,6 +122,18 @@ def _open_files() -> OSError | None:
 
         if len(os.listdir("/proc/self/fd")) + _FEW > resource.getrlimit(resource.RLIMIT_NOFILE)[0]:
             return _unknown(errno.EMFILE)
+    return None
+
+
+def _quota(path: Path) -> OSError | None:
+    """EDQUOT if there is no room for a transaction: the one that failed is undone, and has given its room back."""
+    try:
+        with TemporaryFile(dir=path.parent, prefix=".trial-") as file:
+            os.posix_fallocate(file.fileno(), 0, _NEAR)
+    except OSError as error:
+        return error if error.errno == errno.EDQUOT else None
+    except AttributeError:  # not on macOS and Windows
+        return None
     return None
 
 

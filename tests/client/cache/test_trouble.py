@@ -116,6 +116,18 @@ def test_failed_write_of_sqlite_is_named_by_what_stands_in_the_way(
     assert names(tmp_path) == ["cache.db"]
 
 
+def test_used_up_quota_is_named_after_the_write_was_undone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(handle: int, offset: int, size: int) -> None:
+        if size > 2**20:  # what the transaction held is free again
+            raise OSError(errno.EDQUOT, os.strerror(errno.EDQUOT))
+
+    monkeypatch.setattr(os, "posix_fallocate", refuse, raising=False)
+    error = translate(sqlite_error(sqlite3.SQLITE_IOERR_WRITE), tmp_path / "cache.db")
+    assert type(error) is NotEnoughSpace
+    assert WORDS[errno.EDQUOT] in explain(error)[0]
+    assert names(tmp_path) == []
+
+
 def test_failed_write_without_a_known_cause_is_an_input_output_error(tmp_path: Path) -> None:
     error = translate(sqlite_error(sqlite3.SQLITE_IOERR_WRITE), tmp_path / "cache.db")
     assert type(error) is DiskTrouble
