@@ -89,6 +89,8 @@ async def refresh_folders(run: Run) -> list[Folder]:
     for each in sound:
         if each.kind and not each.readable:
             await run.skip("folder", each.id, f"the server does not let you read {each.name!r}")
+        if not each.kind and each.count:
+            await run.skip("folder", each.id, f"{each.name!r} is of an unknown kind, and holds {each.count:,} items")
     run.folders = {each.id: each for each in sound}
     await run.store.put(SetFolders(tuple(sound), {each.id: rank(each) for each in sound}))
     listed = {row.folder.id for row in await run.store.folders() if row.listed}

@@ -19,6 +19,7 @@ from kerio_resync.resync.run import Run
 from kerio_resync.resync.settle import bring_up_to_date
 from kerio_resync.resync.verify import NAMED, Difference, Verdict, compare_folders, explained, want
 
+NAMED_FOLDERS = 5  # that a cache was built without, and the server still refuses
 ROUNDS = 3  # times that what differs is fetched again, as long as less and less does
 
 
@@ -60,7 +61,7 @@ class Check:
         changed, whole = await explained(run.mailbox, run.store)  # last: what changes while we look is no difference
         if not whole:
             run.notice("The server can't tell what changed since the last synchronisation: that is named as well.")
-        self._name_folders(known, unlisted, changed)
+        self._name_folders(known, unlisted.keys() - await self._left_out(unlisted), changed)
         self.found = [each for each in self.found if each.row.id not in changed and each.folder.id not in unlisted]
         await self._let_contradictions_be()
         for odd in self.found:
@@ -68,6 +69,15 @@ class Check:
         for item in (each.item for each in damaged if each.item is not None):
             if folder := run.folders.get(item.folder_id):
                 self.found.append(Difference("damaged", folder, Listed(item.id, 0)))
+
+    async def _left_out(self, unlisted: Collection[str]) -> set[str]:
+        """Of these folders, those that the cache was built without: it is named that the server still refuses them."""
+        run = self.run
+        found = {row.id for row in await run.store.skipped() if row.scope == "folder"}.intersection(unlisted)
+        if names := sorted(repr(run.folders[each].name) for each in found):
+            more = f" and {len(names) - NAMED_FOLDERS:,} more" if len(names) > NAMED_FOLDERS else ""
+            run.notice(f"Left out, because the server does not list them: {', '.join(names[:NAMED_FOLDERS])}{more}.")
+        return found
 
     async def mend(self) -> None:
         """Fetches what differs. What is damaged beyond that stays."""

@@ -104,7 +104,8 @@ async def _pages(run: Run, folder: Folder) -> AsyncIterator[tuple[Listed, ...]]:
 async def relist(run: Run, *, last: bool = False) -> int:
     """Lists every mirrored folder again; what disagrees becomes wanted. Returns how many rows that were.
 
-    What the server contradicts itself in is named and not counted; `last`: also where only versions differ."""
+    What the server contradicts itself in is named and not counted; `last`: also where only versions differ. A folder
+    that the server names and does not list, asked twice, is left out by name."""
     left_out = {row.id for row in await run.store.skipped()}
     count, extra, settled = 0, set[str](), set[str]()
 
@@ -123,10 +124,21 @@ async def relist(run: Run, *, last: bool = False) -> int:
             await want(run, folder, rows)
 
     todo = [each for each in mirrored(run.folders.values()) if each.id not in left_out]
-    for error in (await compare_folders(run, todo, take)).values():
-        if isinstance(error, ServerNonsense):
-            raise error  # the others went or were closed meanwhile: the next catch-up's business
+    if refused := await compare_folders(run, todo, take):
+        _raise_nonsense(refused.values())
+        told = await run.mailbox.folders(shared=run.settings.shared, public=run.settings.public)
+        there = {each.id: each for each in told if each.id in refused}  # one that went is the next catch-up's business
+        refused = await compare_folders(run, there.values(), take)
+        _raise_nonsense(refused.values())
+        for folder_id, error in refused.items():
+            await run.skip("folder", folder_id, f"{there[folder_id].name!r}: {str(error) or type(error).__name__}")
     return count - len(extra & settled)
+
+
+def _raise_nonsense(errors: Iterable[ResyncError]) -> None:
+    for error in errors:
+        if isinstance(error, ServerNonsense):
+            raise error
 
 
 async def want(run: Run, folder: Folder, rows: Sequence[Listed]) -> None:

@@ -80,9 +80,14 @@ async def test_a_folder_goes_if_it_is_left_out_twice(tmp_path: Path) -> None:
 
 async def test_what_can_not_be_mirrored_is_named(tmp_path: Path) -> None:
     ring = Folder("a", "a", "A", "mail")
-    async with running(tmp_path, Mailbox(there=(*FOLDERS.folders[:3], replace(PEOPLE, readable=False), ring))) as run:
+    strange = Folder("s", "a", "Strange", None, count=3)
+    there = (*FOLDERS.folders[:3], replace(PEOPLE, readable=False), ring, strange)
+    async with running(tmp_path, Mailbox(there=there)) as run:
         assert [each.id for each in await refresh_folders(run)] == ["inbox", "work", "a"]
-        assert {each.id for each in await run.store.skipped()} == {"people"}
+        assert {each.id: each.reason for each in await run.store.skipped()} == {
+            "people": "the server does not let you read 'Contacts'",
+            "s": "'Strange' is of an unknown kind, and holds 3 items",
+        }
 
 
 async def listed(folder: Path, mailbox: Mailbox, which: Folder, position: Position = Position()) -> tuple[Any, ...]:  # noqa: B008

@@ -14,9 +14,9 @@ from typing import Any
 import orjson
 import pytest
 
-from kerio_resync.cache.facts import Apply, Forget, PutItems, Want
+from kerio_resync.cache.facts import Apply, Forget, PutItems, Skip, Want
 from kerio_resync.cache.store import Store
-from kerio_resync.errors import BadCredentials, KeyExpired, ServerNonsense, TooLarge
+from kerio_resync.errors import BadCredentials, FolderDenied, KeyExpired, ServerNonsense, TooLarge
 from kerio_resync.events import Event, Notice, Progress
 from kerio_resync.model import Change, Changes, Details, Folder, Item, Listed, Piece
 from kerio_resync.resync.verification import verdict_of
@@ -225,6 +225,18 @@ async def test_a_damaged_item_of_a_folder_that_is_no_more_is_named(tmp_path: Pat
         found = await verdict_of(run, deep=False, repair=False)
     assert found.differences[0] == "damaged mail w: its checksum does not hold"
     assert found.differences[1].startswith("extra folder work")
+
+
+async def test_folder_that_the_cache_was_built_without_is_named_and_no_difference(tmp_path: Path) -> None:
+    heard: list[Event] = []
+    mailbox = Mailbox(answers={"page": [FolderDenied("no")] * 9}, there=there())
+    skipped = [Skip("folder", each.id, "no") for each in mailbox.there if each.kind]
+    async with running(tmp_path, mailbox, Apply("k"), *skipped, heard=heard) as run:
+        assert (await verdict_of(run, deep=False, repair=False)).ok
+        names = sorted(repr(each.name) for each in mailbox.there if each.kind)
+    assert [each.text for each in heard if isinstance(each, Notice)] == [
+        f"Left out, because the server does not list them: {', '.join(names)}."
+    ]
 
 
 async def test_of_many_differences_only_the_first_are_named(tmp_path: Path) -> None:

@@ -93,6 +93,26 @@ async def test_a_list_that_makes_no_sense_the_second_time_ends_it(tmp_path: Path
             await relist(run)
 
 
+@pytest.mark.parametrize("error", [ItemGone("gone"), FolderDenied("no")])
+async def test_relist_leaves_out_by_name_what_the_server_names_and_never_lists(
+    tmp_path: Path, error: Exception
+) -> None:
+    mailbox = Mailbox({"a": mail("a")}, there=(INBOX,), answers={"page": [error, error]})
+    async with running(tmp_path, mailbox, FOLDERS) as run:
+        assert await relist(run) == 0
+        assert [(row.scope, row.id) for row in await run.store.skipped()] == [("folder", "inbox")]
+    mailbox = Mailbox({"a": mail("a")}, there=(INBOX,), answers={"page": [error]})
+    (tmp_path / "once").mkdir()
+    async with running(tmp_path / "once", mailbox, FOLDERS) as run:
+        assert await relist(run) == 1  # a folder that was closed for a moment
+        assert await run.store.skipped() == ()
+    mailbox = Mailbox(there=(INBOX, WORK), answers={"page": [error, error], "folders": [()]})
+    (tmp_path / "gone").mkdir()
+    async with running(tmp_path / "gone", mailbox, FOLDERS) as run:
+        assert await relist(run) == 0  # the next catch-up removes it
+        assert await run.store.skipped() == ()
+
+
 async def test_what_the_server_says_has_changed(tmp_path: Path) -> None:
     feed = [
         Changes((Change("moved", "n", "work", old_id="o"), Change("deleted", "d", "inbox")), "k2"),
