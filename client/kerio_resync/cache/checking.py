@@ -27,6 +27,9 @@ class Damage:
     item: Item | None = None
 
 
+_HEADING: Final = "*** in database main ***\n"
+
+
 def structure(db: sqlite3.Connection) -> list[Damage]:
     return _ask(db, f"PRAGMA integrity_check({MOST})", "PRAGMA foreign_key_check")
 
@@ -44,7 +47,7 @@ def written(tables: Tables) -> list[Damage]:
 
 def _ask(db: sqlite3.Connection, check: str, references: str) -> list[Damage]:
     try:
-        found = [str(row[0]) for row in db.execute(check)]
+        found = [str(row[0]).removeprefix(_HEADING) for row in db.execute(check)]
         orphans = [f"{row[0]} {row[1]} has no {row[2]}" for row in db.execute(references)]
     except (sqlite3.Error, UnicodeDecodeError) as error:
         return [Damage(f"the file can't be checked: {error}")]

@@ -47,6 +47,22 @@ def harden(db: sqlite3.Connection, path: Path) -> None:
         db.execute(f"PRAGMA {pragma}")
 
 
+def require_whole(db: sqlite3.Connection, path: Path) -> None:
+    """CacheDamaged if the file is shorter than its pages. SQLite overlooks a last page of which a part is missing.
+
+    Read within one transaction: nobody writes to the file meanwhile. In a log, its pages need not be in it yet."""
+    db.execute("BEGIN")
+    try:
+        pages = db.execute("PRAGMA page_count").fetchone()[0]
+        expected = pages * db.execute("PRAGMA page_size").fetchone()[0]
+        size = path.stat().st_size
+        in_log = db.execute("PRAGMA journal_mode").fetchone()[0] == "wal"
+    finally:
+        db.execute("ROLLBACK")
+    if size < expected and not in_log:
+        raise CacheDamaged(f"{path} has been cut short: it has {size:,} of {expected:,} bytes")
+
+
 def trust(db: sqlite3.Connection) -> None:
     """Lifts the limit on work: the file has the tables of its format and is written to by this process alone."""
     db.set_progress_handler(None, 0)

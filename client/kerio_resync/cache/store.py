@@ -18,7 +18,7 @@ from typing import Final, Self, TypeVar
 from kerio_resync.cache import checking, contents, outbox, reading, wants
 from kerio_resync.cache.facts import ChangeState, Fact, SetMeta
 from kerio_resync.cache.files import clear, exists, sync_folder
-from kerio_resync.cache.guard import require_shape, trust
+from kerio_resync.cache.guard import require_shape, require_whole, trust
 from kerio_resync.cache.line import Line
 from kerio_resync.cache.owner import Owner
 from kerio_resync.cache.reading import Cursor, FolderRow, SkippedRow, StoredItem, Totals, Wanted, WantedAttachment
@@ -74,6 +74,7 @@ class Store:
         try:
             with translated(path):
                 identity = await line.run(check_header)
+                await line.run(partial(require_whole, path=path))
                 await line.run(_require_shape)
                 if not readonly:
                     await line.run(_prepare)

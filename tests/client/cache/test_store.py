@@ -13,6 +13,7 @@ import sys
 import threading
 from collections import namedtuple
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -102,6 +103,26 @@ async def test_what_is_no_cache_is_damaged(tmp_path: Path, content: bytes) -> No
     (tmp_path / "cache.db").write_bytes(content)
     with pytest.raises(CacheDamaged):
         await Store.open(tmp_path / "cache.db")
+
+
+@pytest.mark.parametrize("readonly", [False, True])
+async def test_file_that_lacks_part_of_its_last_page_is_damaged(tmp_path: Path, readonly: bool) -> None:
+    path = tmp_path / "cache.db"
+    await (await filled(path, PutItems((mail("a"),)))).close()
+    os.truncate(path, path.stat().st_size - 1)
+    with pytest.raises(CacheDamaged, match="cut short"):
+        await Store.open(path, readonly=readonly)
+
+
+async def test_file_whose_last_pages_are_in_its_log_is_whole(tmp_path: Path) -> None:
+    path = tmp_path / "cache.db"
+    await (await filled(path, PutItems((mail("a"),)))).close()
+    with closing(sqlite3.connect(path)) as db:
+        db.execute("PRAGMA journal_mode = WAL")
+        with db:
+            db.execute("INSERT INTO meta VALUES ('large', ?)", ("x" * 200_000,))
+        shutil.copytree(tmp_path, tmp_path / "copy")
+    await (await Store.open(tmp_path / "copy" / "cache.db", readonly=True)).close()
 
 
 async def test_a_locked_cache_is_in_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,6 +16,7 @@ from kerio_resync.cache.facts import AddChange, LocalChange, LocalFile, PutLocal
 from kerio_resync.cache.legacy.writing import Writer
 from kerio_resync.cache.outbox import Outbox
 from kerio_resync.cache.store import Store
+from kerio_resync.display import View, opened
 from kerio_resync.errors import BadSettings, CacheDamaged, NoCache, Unreachable
 from kerio_resync.resync.inspect import digest, status, verify
 from kerio_resync.settings import Settings
@@ -152,7 +153,8 @@ def test_status_prints_nothing_that_is_secret(
     asyncio.run(with_secrets(tmp_path))
     (tmp_path / "profile.toml").write_text('server = "https://mail.example.com"\nuser = "jan"\n')
     monkeypatch.setenv("KERIO_RESYNC_PASSWORD", SECRETS["password"])
-    commands.status(tmp_path, as_json=as_json)
+    with opened(View(as_json, flat=True), lines_of_status) as shown:
+        commands.status(tmp_path, shown)
     said = capsys.readouterr().out
     assert "4102" in said
     assert {name for name, secret in SECRETS.items() if secret in said} == set()
