@@ -59,9 +59,6 @@ class OutputStream(io.RawIOBase):
                 self._write_some(piece)
         return len(piece)
 
-    def close(self) -> None:
-        """The descriptor stays open: it is the process's, not this object's."""
-
     @property
     def backlog(self) -> int:
         """Bytes that the reader has not taken yet."""

@@ -6,6 +6,8 @@ import errno
 import io
 import os
 import pty
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -127,3 +129,21 @@ def test_a_stream_of_a_test_is_left_alone() -> None:
     out = io.StringIO()
     assert streams.raw(out) is streams.raw(None) is streams.failure(out) is None
     assert not streams.is_congested(out)
+
+
+def test_close_closes_the_stream_once_and_leaves_the_descriptor_open(pipe: tuple[int, int]) -> None:
+    """Python 3.13 reports the error of a stream that its end closes again."""
+    out = streams.text(pipe[1], "<pipe>")
+    print("x", file=out)
+    below = streams.raw(out)
+    out.close()
+    assert below is not None
+    assert below.closed
+    os.write(pipe[1], b"y")
+    assert read(pipe[0], 3) == b"x\ny"
+
+
+def test_a_process_that_ends_complains_of_no_stream() -> None:
+    code = "from kerio_resync import streams; streams.prepare(); print('x')"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "x\n", "")

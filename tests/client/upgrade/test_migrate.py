@@ -148,7 +148,8 @@ def step(*args):
     if left < 0:
         os.kill(os.getpid(), 9)
 import sqlite3
-class Watched(sqlite3.Connection):
+connect = sqlite3.connect
+class Watch:
     def execute(self, sql, *values):
         if sql.lstrip().startswith(("COMMIT", "BEGIN", "PRAGMA journal_mode")):
             step()
@@ -156,8 +157,9 @@ class Watched(sqlite3.Connection):
         if sql.lstrip().startswith("COMMIT"):
             step()
         return found
-connect = sqlite3.connect
-sqlite3.connect = lambda *args, **more: connect(*args, **{**more, "factory": Watched})
+def watched(*args, factory=sqlite3.Connection, **more):
+    return connect(*args, factory=type("Watched", (Watch, factory), {}), **more)
+sqlite3.connect = watched
 for name in ("rename", "replace", "unlink"):
     real = getattr(os, name)
     setattr(os, name, lambda *args, real=real, **more: (step(), real(*args, **more), step())[1])
