@@ -149,18 +149,16 @@ class KerioMailbox:
     # the session
 
     async def open(self) -> Identity:
-        began = self._limiter.now()
+        began, patience = self._limiter.now(), self._settings.patience
         try:
-            await self._login(min(self._settings.patience, FIRST_PATIENCE))
-        except Overloaded:
-            # it is there, and the address is right
-            left = self._settings.patience - (self._limiter.now() - began)
+            await self._login(min(patience, FIRST_PATIENCE))
+        except (Overloaded, Interrupted) as error:
+            left = patience - (self._limiter.now() - began)
             if left < GRAIN:
                 raise
-            await self._login(left)
-        except Interrupted:
-            # something is there: worth another look, but not the patience of a call in the middle of a run
-            await self._login(min(self._settings.patience, SECOND_PATIENCE))
+            # An overloaded server is there, and the address is right. Where the answer was lost, something is there:
+            # worth another look, but not the patience of a call in the middle of a run.
+            await self._login(left if isinstance(error, Overloaded) else min(left, SECOND_PATIENCE))
         method = WHO
         answer = await self._caller.call(method, check=partial(_has, "userDetails"))
         account, address, login = wire.account_of(wire.member(method, answer.result, "userDetails"))

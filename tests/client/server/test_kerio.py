@@ -163,6 +163,26 @@ def test_open_and_close() -> None:
     assert server.transport.closed
 
 
+def test_login_is_not_sent_again_once_the_retry_timeout_is_over() -> None:
+    server = Scripted()
+    logins: list[float] = []
+
+    async def silence(request: httpx.Request) -> httpx.Response:
+        logins.append(asyncio.get_running_loop().time())
+        await asyncio.sleep(60)
+        raise httpx.ReadTimeout("hardly a byte")
+
+    async def main() -> None:
+        server.router.post(f"{ORIGIN}/webmail/api/jsonrpc/").mock(side_effect=silence)
+        mailbox = server.mailbox(patience=10)
+        with pytest.raises(Interrupted):
+            await mailbox.open()
+        await mailbox.close()
+
+    run(main())
+    assert len(logins) == 1
+
+
 @pytest.mark.parametrize(
     ("login", "kind", "seconds"),
     [
