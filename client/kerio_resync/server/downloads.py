@@ -42,6 +42,7 @@ PIECE = 256 * 1024  # bytes that are worth handing on
 BEYOND = 64 << 20  # bytes by which an attachment may exceed four times what its struct says
 ENDLESS = 4 << 30  # bytes of an attachment of which nothing is known
 ERROR_BODY = 64 * 1024
+PAGE_SUFFIXES = (".html", ".htm", ".xhtml", ".shtml", ".mht", ".mhtml")
 REFUSALS = frozenset({403, 404, 410, 500})
 
 _RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18}|\*)", re.ASCII)
@@ -104,8 +105,13 @@ def is_typed_otherwise(attachment: Attachment, status: int, headers: Mapping[str
 
 
 def begins_as_page(attachment: Attachment, data: bytes, total: int | None) -> bool:
-    """Whether a content begins as a page of HTML does, and the struct speaks of neither it nor its length."""
-    if "html" in attachment.content_type.lower() or not looks_like_page(data):
+    """Whether a content begins as a page of HTML does, and the struct speaks of neither it nor its length.
+
+    Mail programs send pages as `application/octet-stream` too: then the file's name tells that it is one.
+    """
+    if not looks_like_page(data):
+        return False
+    if "html" in attachment.content_type.lower() or attachment.name.lower().endswith(PAGE_SUFFIXES):
         return False
     return total is None or not (attachment.size == total or is_encoded_size(attachment.size, total))
 

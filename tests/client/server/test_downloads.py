@@ -462,7 +462,8 @@ PAGE = b"<html>a page that somebody sent</html>"
 @pytest.mark.parametrize(
     "attachment",
     [
-        Attachment("a1", URL, "x.html", "text/html; charset=utf-8"),  # it is one by its type
+        Attachment("a1", URL, "x", "text/html; charset=utf-8"),  # it is one by its type
+        Attachment("a1", URL, "x.HTM", "application/octet-stream"),  # it is one by its name
         Attachment("a1", URL, "x.bin", "application/octet-stream", size=len(PAGE)),  # or by its length
     ],
 )
