@@ -21,6 +21,7 @@ from kerio_resync.errors import BadSettings, DiskTrouble, LocalTrouble, NotEnoug
 from kerio_resync.os_errors import NO_LOCKS, NO_ROOM, describe, reason_of
 
 SMALL_BYTES: Final = 1024 * 1024  # of a note or of settings; a larger file is neither
+_PLENTY_BYTES: Final = 256 * 1024 * 1024  # more than a transaction, whose room is free again
 _UNSUPPORTED: Final = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL, errno.EBADF}
 _KINDS: Final = (
     (stat.S_ISDIR, "a folder"),
@@ -75,6 +76,11 @@ def no_room(path: Path, needed: int = 0) -> NotEnoughSpace:
         said = (
             f"No more files can be created at {folder}: the file system has no free inodes. Delete files there, then"
             " run again."
+        )
+    elif free > max(needed, _PLENTY_BYTES):
+        said = (
+            f"The disk says that there is not enough room at {folder}, though {free:,} bytes are free: a quota or reserved"
+            " blocks can be the cause. Make room, then run again."
         )
     return NotEnoughSpace(f"no room at {path}", needed=needed, available=free, where=str(folder), said=said)
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import sqlite3
 from pathlib import Path
 from types import SimpleNamespace
@@ -146,6 +147,24 @@ def test_failed_write_at_the_limit_of_a_files_size_is_named(tmp_path: Path, monk
     error = translate(sqlite_error(sqlite3.SQLITE_IOERR_WRITE), tmp_path / "cache.db")
     assert type(error) is NotEnoughSpace
     assert WORDS[errno.EFBIG] in explain(error)[0]
+
+
+def test_full_disk_with_much_free_is_not_explained_by_the_figures(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = SimpleNamespace(free=77 * 10**9)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
+    error = translate(sqlite_error(sqlite3.SQLITE_FULL), tmp_path / "cache.db", 2**20)
+    assert explain(error) == (
+        f"The disk says that there is not enough room at {tmp_path}, though 77,000,000,000 bytes are free: a quota or"
+        " reserved blocks can be the cause. Make room, then run again.",
+        Exit.NO_ROOM,
+    )
+    usage.free = 2**20 - 1
+    assert (
+        "1,048,576 bytes are needed and 1,048,575 are free"
+        in explain(translate(sqlite_error(sqlite3.SQLITE_FULL), tmp_path / "cache.db", 2**20))[0]
+    )
 
 
 def test_no_free_inodes_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
