@@ -79,8 +79,8 @@ def no_room(path: Path, needed: int = 0) -> NotEnoughSpace:
         )
     elif free > max(needed, _PLENTY_BYTES):
         said = (
-            f"The disk says that there is not enough room at {folder}, though {free:,} bytes are free: a quota or reserved"
-            " blocks can be the cause. Make room, then run again."
+            f"The disk says that there is not enough room at {folder}, though {free:,} bytes are free: a quota or"
+            " reserved blocks can be the cause. Make room, then run again."
         )
     return NotEnoughSpace(f"no room at {path}", needed=needed, available=free, where=str(folder), said=said)
 

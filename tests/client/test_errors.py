@@ -57,6 +57,7 @@ TABLE: list[tuple[BaseException, Exit, str]] = [
     (errors.ResyncError("something"), Exit.UNFINISHED, "Something."),
     (KeyboardInterrupt(), Exit.INTERRUPTED, "Interrupted; run again to go on."),
     (asyncio.CancelledError(), Exit.INTERRUPTED, "Interrupted; run again to go on."),
+    (errors.OutputFull("standard output can't be written"), Exit.NO_ROOM, "Standard output"),
     (ValueError("a mail's text"), Exit.BUG, "(ValueError)"),
 ]
 

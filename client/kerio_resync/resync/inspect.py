@@ -159,7 +159,8 @@ def _state_of(path: Path, error: CacheDamaged) -> tuple[str, str]:
 def _is_old(path: Path) -> bool:
     with suppress(OSError):
         header = read_header(path)
-        return (header.mark, header.version) == (legacy.APPLICATION_ID, legacy.USER_VERSION)
+        old = (header.mark, header.version) == (legacy.APPLICATION_ID, legacy.USER_VERSION)
+        return old and not header.cut_short
     return False
 
 

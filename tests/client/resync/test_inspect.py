@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 from contextlib import closing
 from dataclasses import replace
@@ -11,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from benchmarks.legacy import write
 from kerio_resync import commands
 from kerio_resync.cache.facts import AddChange, LocalChange, LocalFile, PutLocal
 from kerio_resync.cache.legacy.writing import Writer
@@ -186,3 +188,10 @@ async def test_a_verification(tmp_path: Path) -> None:
     found = await verify(settings(tmp_path), mailbox=mailbox)
     assert found.as_json() == {"checked": 1, "differences": ("missing mail a",), "count": 1, "repaired": 0, "ok": False}
     assert (await verify(settings(tmp_path), mailbox=mailbox, repair=True)).ok
+
+
+async def test_old_file_that_was_cut_short_is_damaged(tmp_path: Path) -> None:
+    write(tmp_path / "cache.db", 3, 1000)
+    assert (await status(settings(tmp_path))).cache.state == "old"
+    os.truncate(tmp_path / "cache.db", (tmp_path / "cache.db").stat().st_size // 2)
+    assert (await status(settings(tmp_path))).cache.state == "damaged"
