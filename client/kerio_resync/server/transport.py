@@ -324,7 +324,7 @@ class _AioResponse:
         parts: list[bytes] = []
         spent = 0.0
         while piece := await self._piece():
-            start = time.perf_counter()
+            arrived, start = self._clock(), time.perf_counter()
             for part in decode.feed(piece):
                 spent += time.perf_counter() - start
                 parts.append(part)
@@ -333,6 +333,7 @@ class _AioResponse:
                     self._mark, self._due = self._clock(), self._come + self._least
                 start = time.perf_counter()
             spent += time.perf_counter() - start
+            self._judge(arrived)
         decode.end()
         body = parts[0] if len(parts) == 1 else b"".join(parts)
         if encoding:
@@ -342,14 +343,23 @@ class _AioResponse:
     async def chunks(self) -> AsyncIterator[bytes]:
         decode = decoder(self.headers.get("content-encoding", ""))
         while piece := await self._piece():
+            arrived = self._clock()
             for chunk in decode.feed(piece):
                 self._come += len(chunk)
                 yield chunk
+            self._judge(arrived)
         decode.end()
 
+    def _judge(self, arrived: float) -> None:
+        """To be called when all of a piece that arrived then is decoded. A trickle is as good as silence, and so is
+        what the decoder makes nothing of."""
+        if arrived - self._mark > self._request.timeout:
+            if self._come < self._due:
+                raise Silence(f"hardly a byte in {self._request.timeout:.0f} s")
+            self._mark, self._due = arrived, self._come + self._least
+
     async def _piece(self) -> bytes:
-        """What has come of the body, as it travels; empty at its end. A trickle is as good as silence, and so is what
-        the decoder makes nothing of."""
+        """What has come of the body, as it travels; empty at its end."""
         content, throttle = self._raw.content, self._by.throttle
         if self._sparse and self._is_long and not content.is_eof() and (lull := self._by.lull):
             await self._by.sleep(lull)
@@ -365,13 +375,8 @@ class _AioResponse:
             raise ours from bare(error)
         if not piece:
             return piece
-        now = self._clock()
         self.wire_bytes += len(piece)
         self._sparse = len(piece) < SPARSE and not throttle
-        if now - self._mark > self._request.timeout:
-            if self._come < self._due:
-                raise Silence(f"hardly a byte in {self._request.timeout:.0f} s")
-            self._mark, self._due = now, self._come + self._least
         if throttle:
             await throttle.pay(len(piece))
         return piece

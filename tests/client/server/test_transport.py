@@ -529,6 +529,7 @@ async def test_a_good_beginning_does_not_excuse_a_trickle() -> None:
             assert sum([len(await anext(chunks))]) == 5000
             now = 22.0  # one in the next 11 s will not
             gate.set()
+            assert await anext(chunks) == b"x"
             with pytest.raises(Silence, match="hardly"):
                 await anext(chunks)
         await transport.aclose()
