@@ -28,7 +28,7 @@ from kerio_resync.events import nobody
 from kerio_resync.resync.batch import BatchSize
 from kerio_resync.server.limit import Limit, Sample
 from kerio_resync.server.limiter import Limiter
-from kerio_resync.server.retry import Persistence, never
+from kerio_resync.server.retry import Persistence
 from kerio_resync.server.rpc import Caller
 from kerio_resync.server.session import Session
 from kerio_resync.server.transport import Request, Response
@@ -48,6 +48,10 @@ class Fixed(Limit):
 
     def after(self, sample: Sample) -> Limit:
         return self
+
+
+async def no_login() -> None:
+    """The renewal of a session that never dies."""
 
 
 class Server:
@@ -96,11 +100,8 @@ async def _run(name: str, limit: int | None, seconds: float, seed: int) -> dict[
     server = Server(load)
     limiter = Limiter(Fixed(value=float(limit), most=limit) if limit else Limit())
     rng = Random(f"{seed}/client")
-    persistence = Persistence(
-        overloaded=lambda error: caller.overloaded(error),  # noqa: PLW0108 - made below
-        chance=rng.random,
-    )
-    caller = Caller(server, Session(ORIGIN), limiter, persistence, nobody, never)
+    persistence = Persistence(chance=rng.random)
+    caller = Caller(server, Session(ORIGIN), limiter, persistence, nobody, no_login)
     load.start()
     tasks = [asyncio.ensure_future(work) for work in _work(caller, Random(f"{seed}/attachments"))]
     levels = []

@@ -53,6 +53,7 @@ TABLE: list[tuple[BaseException, Exit, str]] = [
     ),
     (errors.CacheDamaged("page 1"), Exit.REBUILD_NEEDED, "damaged: page 1. Run `kerio-resync rebuild`."),
     (errors.BadSettings("no user is named."), Exit.USAGE, "No user is named."),
+    (errors.OutputFull("standard output is full"), Exit.NO_ROOM, "Standard output is full."),
     (errors.LocalTrouble("x"), Exit.USAGE, "X."),
     (errors.ResyncError("something"), Exit.UNFINISHED, "Something."),
     (KeyboardInterrupt(), Exit.INTERRUPTED, "Interrupted; run again to go on."),

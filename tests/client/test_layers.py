@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-ROWS = [path.stem for path in (ROOT / "client" / "kerio_resync").iterdir() if not path.name.startswith("_")]
+ROWS = {path.stem for path in (ROOT / "client" / "kerio_resync").iterdir() if not path.name.startswith("_")}
 
 
 def lint(root: Path) -> subprocess.CompletedProcess[str]:

@@ -84,7 +84,7 @@ def test_the_disk_is_urged_on_once_at_a_time(tmp_path: Path, monkeypatch: pytest
 
 def test_an_item_that_is_there_twice_is_damage(tmp_path: Path) -> None:
     half_made(tmp_path / "new.db")
-    with target(tmp_path / "new.db") as made, pytest.raises(CacheDamaged, match="UNIQUE"):
+    with target(tmp_path / "new.db") as made, pytest.raises(CacheDamaged, match="two rows have the same id"):
         made.put_items([row_of(2, 1, MAIL)], [])
 
 
