@@ -17,6 +17,7 @@ import unicodedata
 from collections.abc import Callable, Iterator
 from dataclasses import fields, replace
 from functools import lru_cache
+from traceback import clear_frames
 from typing import Any, TypeVar
 
 from kerio_resync.errors import ResyncError
@@ -142,6 +143,15 @@ def chain(error: BaseException) -> list[BaseException]:
             left += [each.__cause__, each.__context__]
             left += each.exceptions if isinstance(each, BaseExceptionGroup) else ()
     return found
+
+
+def emptied(error: BaseException) -> None:
+    """Clears the local variables of the functions that the error, and each error behind it, came through.
+
+    They hold requests, replies and mails. What still runs keeps its variables.
+    """
+    for each in chain(error):
+        clear_frames(each.__traceback__)
 
 
 def _pieces_of(secrets: dict[str, None], least: int) -> dict[int, set[str]]:

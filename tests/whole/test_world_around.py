@@ -251,7 +251,7 @@ main()
     ("module", "number"),
     [
         ("kerio_resync.streams", signal.SIGINT), ("typer", signal.SIGTERM),
-        ("kerio_resync.settings", signal.SIGINT), ("pydantic", signal.SIGTERM), ("tomlkit", signal.SIGHUP),
+        ("kerio_resync.settings", signal.SIGINT), ("pydantic", signal.SIGTERM), ("aiohttp", signal.SIGHUP),
         ("kerio_resync.server.transport", signal.SIGINT), ("uvloop", signal.SIGTERM),
         ("kerio_resync.resync.rebuild", signal.SIGINT),
     ],

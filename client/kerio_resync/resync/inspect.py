@@ -16,10 +16,11 @@ from kerio_resync.cache.legacy import schema as legacy
 from kerio_resync.cache.local_changes import all_changes
 from kerio_resync.cache.lock import ProfileLock
 from kerio_resync.cache.store import Store
-from kerio_resync.errors import BadSettings, CacheDamaged, NoCache, OtherFormat
+from kerio_resync.errors import BadSettings, CacheDamaged, NoCache, OtherFormat, ResyncError
 from kerio_resync.events import Listener, PhaseChanged, RunStarted, nobody
 from kerio_resync.filesystem import available
 from kerio_resync.model import Kind
+from kerio_resync.redaction import emptied
 from kerio_resync.resync.ownership import claim_live, require
 from kerio_resync.resync.progress import Meter
 from kerio_resync.resync.rebuild import prepare, single_error
@@ -193,6 +194,10 @@ async def verify(
             finally:
                 await store.close()
     except BaseExceptionGroup as group:
+        emptied(group)
         raise single_error(group) from None
+    except ResyncError as error:
+        emptied(error)
+        raise
     finally:
         await mailbox.close()

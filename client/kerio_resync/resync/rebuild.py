@@ -37,6 +37,7 @@ from kerio_resync.errors import (
 from kerio_resync.events import Event, Listener, Notice, PhaseChanged, RunStarted, Skipped, nobody
 from kerio_resync.filesystem import translate_os_error, write_private
 from kerio_resync.model import Identity
+from kerio_resync.redaction import emptied
 from kerio_resync.resync.attachments import fetch_contents
 from kerio_resync.resync.catchup import SYNC_KEY, WORKERS, catch_up, drain, new_key
 from kerio_resync.resync.details import fetch_details
@@ -92,7 +93,11 @@ async def rebuild(
                 report = await _once(report.settings, identity, listen, mailbox, clock, started)
             return replace(report, skipped=(*report.skipped, *unstored))
     except BaseExceptionGroup as group:
+        emptied(group)
         raise single_error(group) from None
+    except ResyncError as error:
+        emptied(error)
+        raise
     finally:
         await mailbox.close()
 

@@ -21,6 +21,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import aiohttp
+from aiohttp.http_exceptions import HttpProcessingError
 from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
@@ -36,6 +37,7 @@ from kerio_resync.errors import (
     Untrusted,
 )
 from kerio_resync.os_errors import describe
+from kerio_resync.redaction import chain
 from kerio_resync.server.proxies import Proxy
 from kerio_resync.server.trust import handshake_advice, reason_of, tls_context, tls_error, tls_reason, untrusted
 
@@ -129,10 +131,15 @@ def foreign_errors(proxy: Proxy | None) -> tuple[type[Exception], ...]:
 
 
 def bare(error: BaseException) -> BaseException:
-    """The same error without the request and reply that aiohttp puts into it: their headers hold the session."""
-    if isinstance(error, aiohttp.ClientResponseError):
-        error.request_info = aiohttp.RequestInfo(URL(), "", CIMultiDictProxy(CIMultiDict()), URL())
-        error.history, error.headers, error.message, error.args = (), None, "", ()
+    """The same error without what aiohttp puts into it and those behind it: the request and the reply, whose headers
+    hold the session, and the bytes that are not HTTP."""
+    for each in chain(error):
+        if isinstance(each, aiohttp.ClientResponseError):
+            each.request_info = aiohttp.RequestInfo(URL(), "", CIMultiDictProxy(CIMultiDict()), URL())
+            each.history, each.headers, each.message, each.args = (), None, "", ()
+        elif isinstance(each, HttpProcessingError):
+            vars(each).clear()
+            each.args = ()
     return error
 
 

@@ -46,13 +46,14 @@ from kerio_resync.model import (
     Place,
     Quota,
 )
+from kerio_resync.redaction import emptied
 from kerio_resync.server import downloads, items, proxies, refusals, wire, writes
 from kerio_resync.server.limit import Limit
 from kerio_resync.server.limiter import Limiter
 from kerio_resync.server.meter import Meter
 from kerio_resync.server.replies import Garbled
 from kerio_resync.server.retry import GRAIN, Persistence
-from kerio_resync.server.rpc import LARGE, TIMEOUT, WHO, Answer, Caller, emptied, gathered
+from kerio_resync.server.rpc import LARGE, TIMEOUT, WHO, Answer, Caller, gathered
 from kerio_resync.server.session import Session
 from kerio_resync.server.throttle import Throttle
 from kerio_resync.server.transport import AioTransport, Transport, Way
@@ -181,8 +182,7 @@ class KerioMailbox:
     async def _login(self, patience: float | None = None) -> None:
         """Logs in; sends the password again only if the server itself did not get to see it."""
         try:
-            answer = await self._answered_login(patience)
-            token, cookies = _token_of(answer), answer.set_cookie
+            token, cookies = _proof_of(await self._answered_login(patience))
         except ResyncError as error:
             emptied(error)  # its traceback leads through what was sent and answered
             raise
@@ -369,11 +369,12 @@ class KerioMailbox:
         return await writes.find(self._caller, item, renamed=renamed)
 
 
-def _token_of(answer: Answer) -> str:
+def _proof_of(answer: Answer) -> tuple[str, str]:
+    """The token and the cookies of a login's answer."""
     token = answer.result.get("token")
     if not isinstance(token, str) or not token or not token.isprintable() or not token.isascii():
         raise ServerNonsense(f"{refusals.LOGIN} is answered without a token")
-    return token
+    return token, answer.set_cookie
 
 
 def _refused_login(error: ForeignReply) -> ResyncError:

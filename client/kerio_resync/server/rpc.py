@@ -11,11 +11,11 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import count
-from traceback import clear_frames
 from typing import Any, NamedTuple, TypeVar
 
 from kerio_resync.errors import Interrupted, ResyncError, ServerNonsense, ServerRefused, ServerTrouble, TooLarge
 from kerio_resync.events import Listener
+from kerio_resync.redaction import emptied
 from kerio_resync.server import refusals, wire
 from kerio_resync.server.limiter import Limiter, Slot
 from kerio_resync.server.replies import Envelope, judged
@@ -230,16 +230,6 @@ class Caller:
             emptied(error)
             self.session.redactor.error(error)
             raise
-
-
-def emptied(error: BaseException) -> None:
-    """Lets go of what the functions worked on that an error, and those before it, went through."""
-    each: BaseException | None = error
-    seen: list[BaseException] = []
-    while each is not None and each not in seen:
-        clear_frames(each.__traceback__)
-        seen.append(each)
-        each = each.__cause__ or each.__context__
 
 
 async def gathered(calls: list[Awaitable[T]]) -> list[T]:

@@ -11,9 +11,10 @@ import pytest
 
 from kerio_resync.errors import FolderDenied, ForeignReply, Interrupted, Overloaded, ResyncError, ServerNonsense
 from kerio_resync.events import Paused
+from kerio_resync.redaction import emptied
 from kerio_resync.server.kerio import KerioMailbox
 from kerio_resync.server.replies import Envelope, Garbled, judged
-from kerio_resync.server.rpc import SMALL, emptied, gathered
+from kerio_resync.server.rpc import SMALL, gathered
 from kerio_resync.server.wire import parsed
 from tests.client.server.test_kerio import ORIGIN, Scripted, mail, opened
 
