@@ -14,7 +14,7 @@ from __future__ import annotations
 import base64
 import re
 import unicodedata
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import fields, replace
 from functools import lru_cache
 from traceback import clear_frames
@@ -75,8 +75,17 @@ class Redactor:
         """A sentence of ours that may quote a name or an address, without secrets."""
         return self._masked(text, MIN_OWN)
 
-    def value(self, value: Any, clean: Callable[[str], str] | None = None, depth: int = MAX_DEPTH) -> Any:
-        """A JSON value with all its strings, and names of members, cleaned; what is deeper than `depth` is dropped."""
+    def value(
+        self,
+        value: Any,
+        names: Collection[str] = (),
+        clean: Callable[[str], str] | None = None,
+        depth: int = MAX_DEPTH,
+    ) -> Any:
+        """A JSON value with all its strings, and names of members, cleaned; what is deeper than `depth` is dropped.
+
+        `names`: members that keep their names, which are the protocol's, even where a secret has the same letters.
+        """
         clean = clean or self.foreign
         if isinstance(value, str):
             return clean(value)
@@ -85,15 +94,18 @@ class Redactor:
         if not depth:
             return None
         if isinstance(value, dict):
-            return {clean(str(name)): self.value(each, clean, depth - 1) for name, each in value.items()}
-        return [self.value(each, clean, depth - 1) for each in value]
+            return {
+                name if name in names else clean(str(name)): self.value(each, names, clean, depth - 1)
+                for name, each in value.items()
+            }
+        return [self.value(each, names, clean, depth - 1) for each in value]
 
     def event(self, event: Event) -> Event:
         """The event without secrets in what it quotes; the counts, and what the user gave, stay as they are."""
         if not isinstance(event, _QUOTING) or not self._secrets:
             return event
         said = {each.name: getattr(event, each.name) for each in fields(event)}
-        clean = {name: self.value(value, self.own) for name, value in said.items()}
+        clean = {name: self.value(value, clean=self.own) for name, value in said.items()}
         return event if clean == said else replace(event, **clean)
 
     def listening(self, listen: Listener) -> Listener:

@@ -11,12 +11,14 @@ server's own refusal becomes the error that `refusals` has for it; all else is `
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from kerio_resync.errors import ForeignReply, Interrupted, ServerNonsense
 from kerio_resync.server import refusals, wire
+
+Clean = Callable[[Any, Collection[str]], Any]  # takes secrets out of a value, whose members of these names keep them
 
 
 class Garbled(ServerNonsense):
@@ -70,7 +72,7 @@ def judged(
     idempotent: bool = True,
     envelope: Envelope | None = None,
     number: int | None = None,
-    clean: Callable[[Any], Any] = lambda value: value,
+    clean: Clean = lambda value, _: value,
 ) -> tuple[Any, wire.Canonical]:
     """The `result` of a reply and how to write parts of it; the reply's error is raised.
 
@@ -90,11 +92,11 @@ def judged(
     if envelope.fits(value, number):
         envelope.learn(value, number)
         if (refused := value.get("error")) is not None:
-            code, message = wire.error_of(clean(refused))
+            code, message = wire.error_of(clean(refused, wire.ERROR_MEMBERS))
             raise refusals.of_code(method, code, message, idempotent=idempotent, after=after)
         if isinstance(result := value.get("result"), dict):
             if result.get("errors"):
-                result["errors"] = clean(result["errors"])
+                result["errors"] = clean(result["errors"], wire.ERROR_MEMBERS)
             return result, canonical
         if status == 200:
             raise ServerNonsense(f"{method} is answered with neither a result nor an error")

@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
-from typing import Annotated, Any, Literal, Required
+from typing import Annotated, Any, Final, Literal, Required
 
 import orjson
 from pydantic import Field, TypeAdapter, ValidationError
@@ -132,6 +132,9 @@ class _Error(TypedDict, total=False):
     message: str
     data: _ErrorData
     messageParameters: _Parameters
+
+
+ERROR_MEMBERS: Final = frozenset(each for of in (_Error, _ErrorData, _Parameters) for each in of.__annotations__)
 
 
 def error_of(value: Any) -> tuple[int, str]:

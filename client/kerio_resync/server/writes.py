@@ -8,14 +8,14 @@ item whose outcome the reply leaves out counts as failed with `ServerNonsense`.
 from __future__ import annotations
 
 import secrets
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 from urllib.parse import quote
 
 from kerio_resync.errors import ItemGone, ServerNonsense
 from kerio_resync.model import Item, Kind, Outcome
 from kerio_resync.server import items, sending, wire
-from kerio_resync.server.replies import judged
+from kerio_resync.server.replies import Clean, judged
 from kerio_resync.server.rpc import LARGE, SMALL, Answer, Caller
 from kerio_resync.server.transport import Request
 
@@ -96,7 +96,7 @@ async def upload(caller: Caller, name: str, content_type: str, chunks: AsyncIter
     return await caller.persist(attempt, UPLOAD_NAME)
 
 
-def _uploaded(status: int, headers: Any, data: bytes, clean: Callable[[Any], Any]) -> str:
+def _uploaded(status: int, headers: Any, data: bytes, clean: Clean) -> str:
     """The id in an upload's reply. ServerNonsense (of the run) for a reply that does not come from the server's API:
     it says nothing of the file, which is sent again at another time."""
     try:
