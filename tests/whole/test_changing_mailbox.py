@@ -143,7 +143,7 @@ def test_without_anchors_mails_are_lost(tmp_path: Path, monkeypatch: pytest.Monk
     """The comparison that shows that the tests above can fail: without the second listing, which repairs what the first
     one missed, plain offset pages end with gaps. Anchored ones need no repair."""
 
-    async def unchecked(run: Run) -> int:
+    async def unchecked(run: Run, *, last: bool = False) -> int:
         return 0
 
     monkeypatch.setattr("kerio_resync.resync.settle.relist", unchecked)

@@ -136,7 +136,8 @@ class Diary:
     async def begin(self, profile: Path, identity: Identity) -> None:
         """Every kind of change, of items that nobody else may touch meanwhile and of such that churn may have met."""
         profile.mkdir()
-        store = await Store.create(profile / "cache.db", identity)
+        # as if it had been made with this server, which has a port of its own
+        store = await Store.create(profile / "cache.db", identity._replace(server=self.server.url))
         outbox, mailbox = Outbox(store), self.server.store
         folders = {
             each["subType"] if each["type"] == "FMail" else each["type"]: each["id"] for each in mailbox.folders()

@@ -14,7 +14,7 @@ from kerio_resync import Settings, status
 from kerio_resync.cache.facts import Forget, SetMeta
 from kerio_resync.cache.outbox import Outbox
 from kerio_resync.cache.store import Store
-from kerio_resync.errors import BadSettings, CacheInUse, NotEnoughSpace
+from kerio_resync.errors import BadSettings, CacheInUse, NoCache, NotEnoughSpace, OtherAccount
 from kerio_resync.events import Event, FolderDone, Listener, Notice, PhaseChanged, Progress, nobody
 from kerio_resync.resync.inspect import Status
 from kerio_resync.resync.verify import Verdict
@@ -304,7 +304,8 @@ def test_part_of_an_unknown_folder(world: World) -> None:
 
 
 def test_part_needs_a_cache(world: World) -> None:
-    assert isinstance(world.run(folders=("Inbox",)), BadSettings)
+    assert isinstance(world.run(folders=("Inbox",)), NoCache)
+    assert not world.settings().cache.exists()
 
 
 def test_cache_that_is_open_elsewhere_is_left_alone(world: World) -> None:
@@ -319,7 +320,7 @@ def test_cache_that_is_open_elsewhere_is_left_alone(world: World) -> None:
     assert world.run() == "done"
 
 
-def test_half_built_cache_of_another_account_is_set_aside(world: World) -> None:
+def test_half_built_cache_of_another_account_is_set_aside_only_if_it_may_be_replaced(world: World) -> None:
     world.at[30] = [kill]
     assert world.run() == "killed"
 
@@ -329,7 +330,11 @@ def test_half_built_cache_of_another_account_is_set_aside(world: World) -> None:
         await store.close()
 
     asyncio.run(rename())
-    assert world.run() == "done"
+    before = world.settings().next_cache.read_bytes()
+    assert isinstance(world.run(), OtherAccount)
+    assert world.settings().next_cache.read_bytes() == before
+    assert not world.settings().cache.exists()
+    assert world.run(replace_other=True) == "done"
     assert world.differences() == []
     assert [each.name for each in world.profile.glob("*.aside-*")] == ["cache.db.next.aside-1"]
 

@@ -16,7 +16,7 @@ import pytest
 
 from kerio_resync.cache.facts import Action, Forget
 from kerio_resync.cache.store import Store
-from kerio_resync.errors import BadSettings
+from kerio_resync.errors import BadSettings, NoCache
 from kerio_resync.model import Kind
 from tests.whole.offline import Diary, open_cache, small_world
 from tests.whole.world import Ending, World, kill
@@ -79,7 +79,7 @@ class History:
     def part(self) -> None:
         names = [each["name"] for each in self.world.store.folders() if each["type"] == "FMail"]
         ending = self.world.run(folders=tuple(self.rng.sample(names, min(2, len(names)))))
-        if isinstance(ending, BadSettings):  # no cache yet, or two folders of that name
+        if isinstance(ending, BadSettings | NoCache):  # no cache yet, or two folders of that name
             return
         self.ended(ending, whole=False)
 
