@@ -23,7 +23,7 @@ import pytest
 
 from benchmarks import virtual_time
 from kerio_resync import Report, rebuild, verify
-from kerio_resync.errors import Exit, ResyncError, ServerNonsense, ServerRefused, explain
+from kerio_resync.errors import Exit, Misconfigured, ResyncError, ServerNonsense, ServerRefused, explain
 from kerio_resync.events import Event, Skipped
 from kerio_resync.model import Folder
 from kerio_resync.resync.folders import looping as looping_folders
@@ -87,8 +87,9 @@ def attacked(world: World, attacks: dict[str, Attack], *commands: Callable[..., 
             for command in commands or (rebuild,):
                 settings = world.settings(patience=60.0)
                 mailbox = KerioMailbox(settings, events.append, transport=transport, chance=lambda: 0.5)
+                clocks = {"clock": asyncio.get_running_loop().time} if command is rebuild else {}
                 async with asyncio.timeout(24 * 3600):
-                    found = await command(settings, events.append, mailbox=mailbox)
+                    found = await command(settings, events.append, mailbox=mailbox, **clocks)
                     report = report or found
         except ResyncError as error:
             sentence, code = explain(error)
@@ -244,8 +245,12 @@ MAILS: dict[str, Attack] = {
 def test_folders(attack: str, tmp_path: Path) -> None:
     ended = attacked(World(tmp_path / "p", mails=30), {"Folders.get": FOLDERS[attack]})
     told = [each for each in ended.events if isinstance(each, Skipped)]
-    if attack in ("inside themselves", "all with one id", "with an id of 10 MB"):
+    if attack in ("all with one id", "with an id of 10 MB"):
         assert told or ended.error
+    if attack == "inside themselves":
+        assert ended.report is not None
+        assert sum("lists folder" in each and "its own ancestor" in each for each in ended.report.problems) == 2
+        assert ended.report.items["mail"] == 30
     if attack in ("none at all", "a list that is none"):
         assert ended.name == "ServerNonsense"
     assert ended.name in ("done", "ServerNonsense", "NotEnoughSpace")
@@ -448,5 +453,8 @@ async def test_below_json(attack: str, tmp_path: Path) -> None:
     assert memory() - max(before, made) < MEMORY + (600 * 2**20 if "bomb" in attack else 0)
     assert explain(caught.value)[1] is not Exit.BUG
     assert isinstance(caught.value, ResyncError)
-    if "wait" not in attack and "head" not in attack:
+    if attack == "no HTTP":
+        assert isinstance(caught.value, Misconfigured)
+        assert "is not a web server; check the port" in str(caught.value)
+    elif "wait" not in attack and "head" not in attack:
         assert isinstance(caught.value, ServerNonsense | ServerRefused), caught.value

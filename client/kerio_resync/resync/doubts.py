@@ -58,6 +58,7 @@ class Doubts:
     odd: set[Content] = field(default_factory=set)  # contents that were not as their structs say
     refused_in_a_row: int = 0  # downloads, none of them served in between
     serving: bool = False  # in this round the control came as it should
+    begun: float = float("-inf")  # when the latest round began
 
     @property
     def period(self) -> float:
@@ -94,7 +95,7 @@ class Doubts:
             self.control = Control(attachment, sha256, size)
 
     def begin_round(self, *, serving: bool) -> None:
-        self.serving = serving
+        self.serving, self.begun = serving, self.clock()
         for doubt in self.open.values():
             doubt.fresh = False
 
@@ -104,9 +105,10 @@ class Doubts:
         self.open = {key: doubt for key, doubt in self.open.items() if doubt.fresh}
 
     def wait(self, rounds: int) -> float:
-        """Seconds until the next round. ForeignReply if a failure is as old as the retry timeout."""
+        """Seconds until the next round. ForeignReply if a failure was as old as the retry timeout when the latest one
+        began: what a long round tries early may not be old enough to be believed."""
         now, oldest = self.clock(), min(self.open.values(), key=lambda each: each.first)
-        if rounds >= TRIES and now - oldest.first >= self.patience:
+        if rounds >= TRIES and self.begun - oldest.first >= self.patience:
             raise ForeignReply(f"{oldest.reason}; {len(self.open)} such in all, and nothing of the kind could be had")
         due = WAITS[min(rounds, len(WAITS) - 1)]
         return max(SHORTEST_WAIT, min(due, oldest.first + self.patience - now))
