@@ -113,10 +113,14 @@ class Page(NamedTuple):
 
 
 class Malformed(NamedTuple):
-    """An item the server sent that can't be one: counted, named, skipped. `id` may be empty."""
+    """An item the server sent that can't be one: counted, named, skipped. `id` may be empty.
+
+    `unanswered`: the server says nothing about it, however often it is asked.
+    """
 
     id: str
     reason: str
+    unanswered: bool = False
 
 
 class Details(NamedTuple):

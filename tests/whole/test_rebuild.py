@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
 
+from kerio_mockserver.wire import Reply, Request
 from kerio_resync import Settings, status
 from kerio_resync.cache.facts import Forget, SetMeta
 from kerio_resync.cache.outbox import Outbox
@@ -64,8 +67,6 @@ def test_whole(world: World) -> None:
 
 
 def test_report_is_plain_json(world: World) -> None:
-    import json
-
     world.run()
     assert world.report is not None
     assert json.loads(json.dumps(world.report.as_json()))["items"]["mail"] == 60
@@ -233,6 +234,32 @@ def test_a_part_run_whose_key_is_too_old_compares_everything(world: World) -> No
     world.expire_keys()
     assert world.run(folders=("Contacts",)) == "done"
     assert world.differences() == []
+
+
+def test_items_that_are_neither_listed_nor_answered_for_are_removed(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server may leave out of its reply what it does not have, instead of naming it as an error."""
+    answer = world.core.answer
+
+    async def without_errors(request: Request) -> Reply:
+        reply = await answer(request)
+        if reply.rpc != "Mails.getById":
+            return reply
+        said = json.loads(reply.body)
+        said["result"].pop("errors")
+        return replace(reply, body=json.dumps(said).encode())
+
+    monkeypatch.setattr(world.core, "answer", without_errors)
+    world.run()
+    remove_in_silence(world, monkeypatch)
+    assert verified(world, repair=True).ok
+    world.mutate("delete", 3)
+    world.expire_keys()
+    assert world.run(folders=("Contacts",)) == "done"
+    assert world.differences() == []
+    assert world.report is not None
+    assert world.report.skipped == ()
 
 
 def test_a_key_that_is_too_old_stays_until_everything_is_compared(world: World) -> None:

@@ -91,7 +91,9 @@ async def _store(run: Run, rows: dict[str, Wanted], details: Details) -> list[Wa
         fetch = not run.omits_attachments(item.folder_id)
         run.meter.stored(item, row.size, row.has_attachment, fetch_attachments=fetch)
     await put_items(run, items)
-    gone = [asked.pop(each) for each in details.gone if each in asked]
+    # what no list has and nothing is said about is gone: some servers leave it out instead of naming it
+    lost = (one.id for one in details.malformed if one.unanswered and one.id in run.unlisted)
+    gone = [asked.pop(each) for each in (*details.gone, *lost) if each in asked]
     if gone:
         await run.store.put(Forget(tuple(row.id for row in gone)))
     for broken in details.malformed:

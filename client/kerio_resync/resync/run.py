@@ -38,6 +38,7 @@ class Run:
     unlistable: set[str] = field(
         default_factory=set
     )  # ids of list rows that were no items: no fetch can try them again
+    unlisted: set[str] = field(default_factory=set)  # ids of stored items that a whole list of their folder lacked
     remains: Old | None = None  # the same cache, also where all its items came along: contents' pieces may be left
     copied: bool = False  # the new cache began as a copy of the old one, and was not yet held against the lists
     owner: Identity | None = None  # whose the old cache says it is

@@ -88,6 +88,7 @@ async def _compare_folder(run: Run, folder: Folder, round_: int) -> AsyncIterato
         held = await run.store.watermarks([row.id for row in odd]) if odd else {}
         yield len(fresh), [Difference("stale" if row.id in held else "missing", folder, row) for row in odd]
     async for extra in run.store.unseen(folder.id, round_):
+        run.unlisted.update(extra)
         yield 0, [Difference("extra", folder, Listed(each, 0)) for each in extra]
 
 

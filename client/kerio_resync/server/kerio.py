@@ -286,7 +286,8 @@ class KerioMailbox:
             if not missing:
                 return details
             details = joined([details, await self._sifted(kind, missing, [SIFTING])])
-        silent = tuple(Malformed(one, "the server did not answer for it") for one in unanswered(ids, details))
+        reason = "the server did not answer for it"
+        silent = tuple(Malformed(one, reason, unanswered=True) for one in unanswered(ids, details))
         return details._replace(malformed=details.malformed + silent)
 
     async def _sifted(self, kind: Kind, ids: Sequence[str], calls: list[int]) -> Details:

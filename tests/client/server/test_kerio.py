@@ -352,7 +352,7 @@ def test_items_left_out_are_asked_for_again_and_then_named() -> None:
     )
     details = opened(server, lambda mailbox: mailbox.by_ids("mail", ["m1", "m2"]))
     assert [item.id for item in details.items] == ["m1"]
-    assert details.malformed == (Malformed("m2", "the server did not answer for it"),)
+    assert details.malformed == (Malformed("m2", "the server did not answer for it", unanswered=True),)
     assert [params["ids"] for name, params in server.asked if name == "Mails.getById"] == [["m1", "m2"], ["m2"], ["m2"]]
 
 
