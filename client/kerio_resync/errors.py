@@ -59,6 +59,7 @@ class ResyncError(Exception):
     scope: Scope = "run"
     retryable: ClassVar[bool] = False
     exit: ClassVar[Exit] = Exit.UNFINISHED
+    summary: ClassVar[str] = "it failed"  # what an error without detail is called in messages
 
     def __init__(self, detail: str = "", *, scope: Scope | None = None) -> None:
         super().__init__(detail)
@@ -70,27 +71,34 @@ class ResyncError(Exception):
 class ServerTrouble(ResyncError):
     """The server or the way to it is in trouble; the same call may succeed later."""
 
+    summary = "the server is in trouble"
     retryable = True
 
 
 class Unreachable(ServerTrouble):
     """Surely not processed: no connection, or refused before the request was read. Anything may be repeated."""
 
+    summary = "the server can't be reached"
+
 
 class Untrusted(Unreachable):
     """The server does not prove that it is the one that was asked for. Waiting does not help."""
 
+    summary = "the certificate is not trusted"
     retryable = False
 
 
 class Misconfigured(Unreachable):
     """The address, the proxy or what TLS needs is wrong. Waiting does not help."""
 
+    summary = "the way to the server is not set up right"
     retryable = False
 
 
 class Interrupted(ServerTrouble):
     """Unknown whether processed: the reply was lost. Only what is idempotent may be repeated."""
+
+    summary = "the connection broke"
 
 
 class ForeignReply(Interrupted):
@@ -98,6 +106,8 @@ class ForeignReply(Interrupted):
 
     `status`: of HTTP; `retry_after` in seconds, None if it named no time. It says nothing about what was asked for.
     """
+
+    summary = "another program answered"
 
     def __init__(self, detail: str = "", *, status: int = 0, retry_after: float | None = None) -> None:
         super().__init__(detail)
@@ -111,6 +121,8 @@ class Overloaded(ServerTrouble):
     `pauses_all`: the whole server is busy, not only what was asked for.
     """
 
+    summary = "the server is busy"
+
     def __init__(self, detail: str = "", *, retry_after: float | None = None, pauses_all: bool = False) -> None:
         super().__init__(detail)
         self.retry_after = retry_after
@@ -120,6 +132,7 @@ class Overloaded(ServerTrouble):
 class ServerRefused(ResyncError):
     """A documented error reply. `code`: of JSON-RPC, of the application, or the HTTP status; `method`: the call."""
 
+    summary = "the server refused it"
     exit = Exit.NONSENSE
 
     def __init__(self, detail: str = "", *, code: int = 0, method: str = "", scope: Scope | None = None) -> None:
@@ -129,28 +142,36 @@ class ServerRefused(ResyncError):
 
 
 class BadCredentials(ServerRefused):
+    summary = "the server refused the user name or password"
     exit = Exit.CREDENTIALS
 
 
 class SessionExpired(ServerRefused):
     """The session is gone; log in once and repeat the call (it was not processed)."""
 
+    summary = "the session expired"
+
 
 class KeyExpired(ServerRefused):
     """The server refuses the sync key: start over, keeping what is still valid."""
 
+    summary = "the sync key expired"
+
 
 class ItemGone(ServerRefused):
+    summary = "the item is gone"
     scope = "item"
 
 
 class FolderDenied(ServerRefused):
+    summary = "the folder can't be read"
     scope = "folder"
 
 
 class TooLarge(ServerRefused):
     """The request or its reply is too large for the server: ask for less at once."""
 
+    summary = "it is too large for the server"
     scope = "item"
 
 
@@ -160,12 +181,14 @@ class DownloadRefused(ServerRefused):
     Whether it does must be found out: an error page on the way looks the same.
     """
 
+    summary = "the download was refused"
     scope = "item"
 
 
 class ServerNonsense(ResyncError):
     """What the server said does not fit what it may say: no JSON, another shape, a list that never ends."""
 
+    summary = "the reply does not fit"
     exit = Exit.NONSENSE
 
 
@@ -192,6 +215,7 @@ class VerificationFailed(ResyncError):
 class LocalTrouble(ResyncError):
     """Something on this machine stands in the way."""
 
+    summary = "this machine stands in the way"
     exit = Exit.USAGE
 
 
@@ -296,6 +320,11 @@ _SENTENCES: tuple[tuple[type[ResyncError], str], ...] = (
     (OtherFormat, "The local cache can't be used: {detail}. Run `kerio-resync rebuild`."),
     (CacheDamaged, "The local cache is damaged: {detail}. Run `kerio-resync rebuild`."),
 )
+
+
+def words_of(error: BaseException) -> str:
+    """What went wrong, as part of a sentence: the error's own words, else what its kind is called."""
+    return str(error) or (error.summary if isinstance(error, ResyncError) else ResyncError.summary)
 
 
 def explain(error: BaseException) -> tuple[str, Exit]:

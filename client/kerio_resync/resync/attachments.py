@@ -24,6 +24,7 @@ from kerio_resync.errors import (
     ServerNonsense,
     ServerRefused,
     SessionExpired,
+    words_of,
 )
 from kerio_resync.model import Attachment, Kind
 from kerio_resync.resync.mending import STEP, mend
@@ -65,7 +66,7 @@ async def fetch_content(run: Run, wanted: WantedAttachment) -> None:
     except ServerRefused as error:
         if isinstance(error, (BadCredentials, SessionExpired)):
             raise
-        await _leave_out(run, wanted, str(error) or type(error).__name__)
+        await _leave_out(run, wanted, words_of(error))
     run.meter.attachment_done()
 
 

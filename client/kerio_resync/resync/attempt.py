@@ -29,6 +29,7 @@ from kerio_resync.errors import (
     ServerRefused,
     ServerTrouble,
     SessionExpired,
+    words_of,
 )
 from kerio_resync.model import Item, Outcome
 from kerio_resync.resync.attempt_result import Fate, Later, Lost, Refused, Sent, Trace, Unknown
@@ -291,5 +292,5 @@ class Attempt:
 
 
 def refusal(error: ServerRefused) -> Refused:
-    detail = error.detail or type(error).__name__
+    detail = words_of(error)
     return Refused(f"{detail} (code {error.code})" if error.code else detail, error.code)

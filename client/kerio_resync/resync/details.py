@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from kerio_resync.cache.facts import Forget, PutItems, PutSalvaged
 from kerio_resync.cache.reading import Wanted
-from kerio_resync.errors import FolderDenied, ItemGone, ServerNonsense, TooLarge
+from kerio_resync.errors import FolderDenied, ItemGone, ServerNonsense, TooLarge, words_of
 from kerio_resync.model import Details, Item
 from kerio_resync.resync.run import Run
 from kerio_resync.server.room import kept
@@ -66,18 +66,14 @@ async def _divide(run: Run, batch: list[Wanted], error: Exception) -> None:
     run.nonsense += isinstance(error, ServerNonsense | TooLarge)
     if run.nonsense >= HOPELESS:
         raise error
-    if isinstance(error, ServerNonsense) and not run.doubts.believes(row.id, _reason(error)):
+    if isinstance(error, ServerNonsense) and not run.doubts.believes(row.id, words_of(error)):
         run.details.set_aside(row)
         return
     run.meter.dropped(row.size, row.has_attachment)
     if isinstance(error, ItemGone):
         await run.store.put(Forget((row.id,)))
     else:
-        await run.skip("item", row.id, _reason(error))
-
-
-def _reason(error: Exception) -> str:
-    return str(error) or type(error).__name__
+        await run.skip("item", row.id, words_of(error))
 
 
 async def _store(run: Run, rows: dict[str, Wanted], details: Details) -> list[Wanted]:

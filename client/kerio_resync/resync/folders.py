@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 
 from kerio_resync.cache.facts import PutPage, SetFolders
-from kerio_resync.errors import ResyncError, ServerNonsense
+from kerio_resync.errors import ResyncError, ServerNonsense, words_of
 from kerio_resync.events import FolderDone
 from kerio_resync.model import Folder
 from kerio_resync.resync.details import put_items
@@ -130,7 +130,7 @@ async def or_left_out(run: Run, folder: Folder) -> AsyncIterator[None]:
     except ResyncError as error:
         if not of_this_list_alone(error):
             raise
-        await run.skip("folder", folder.id, f"{folder.name!r}: {str(error) or type(error).__name__}")
+        await run.skip("folder", folder.id, f"{folder.name!r}: {words_of(error)}")
 
 
 async def _list(run: Run, folder: Folder, position: Position, *, limit: int, whole: bool) -> None:

@@ -18,7 +18,7 @@ from typing import Final
 
 from kerio_resync.cache.facts import ChangeState, Forget, LocalFile, Want
 from kerio_resync.cache.outbox import Change, Outbox
-from kerio_resync.errors import BadCredentials, Overloaded, ServerNonsense, ServerTrouble, SessionExpired
+from kerio_resync.errors import BadCredentials, Overloaded, ServerNonsense, ServerTrouble, SessionExpired, words_of
 from kerio_resync.model import Kind, Listed
 from kerio_resync.resync.attempt import Attempt
 from kerio_resync.resync.attempt_result import Fate, Later, Refused, Sent, Unknown
@@ -150,7 +150,7 @@ class Replay:
                 try:
                     await self._one(change)
                 except (ServerTrouble, SessionExpired, BadCredentials) as error:
-                    self._found.trouble = error.detail or type(error).__name__
+                    self._found.trouble = words_of(error)
                     break
             elif change.action == "create":
                 self._stuck[named(change)] = change.state

@@ -12,7 +12,7 @@ from typing import Any
 
 from kerio_resync.cache.facts import Forget, SetMeta, Want
 from kerio_resync.cache.store import Store
-from kerio_resync.errors import KeyExpired, ResyncError, ServerNonsense
+from kerio_resync.errors import KeyExpired, ResyncError, ServerNonsense, words_of
 from kerio_resync.model import Change, Folder, Kind, Listed
 from kerio_resync.resync.ahead import longest_first
 from kerio_resync.resync.catchup import ROUNDS, SYNC_KEY
@@ -132,7 +132,7 @@ async def relist(run: Run, *, last: bool = False) -> int:
         refused = await compare_folders(run, there.values(), take)
         _raise_nonsense(refused.values())
         for folder_id, error in refused.items():
-            await run.skip("folder", folder_id, f"{there[folder_id].name!r}: {str(error) or type(error).__name__}")
+            await run.skip("folder", folder_id, f"{there[folder_id].name!r}: {words_of(error)}")
     return count - len(extra & settled)
 
 

@@ -27,6 +27,7 @@ from kerio_resync.errors import (
     SessionExpired,
     Unreachable,
     Untrusted,
+    words_of,
 )
 from kerio_resync.events import Listener, Retrying, nobody
 from kerio_resync.server.inflate import TooLong
@@ -229,8 +230,9 @@ class _Run:
 
 def reason(error: BaseException) -> str:
     """One line for people, without mail text."""
-    detail = error.detail if isinstance(error, ResyncError) else ""
-    return f"{type(error).__name__}: {detail}" if detail else type(error).__name__
+    if isinstance(error, ResyncError) and error.detail and error.detail != error.summary:
+        return f"{error.summary}: {error.detail}"
+    return words_of(error)
 
 
 def _error(state: RetryCallState) -> BaseException:

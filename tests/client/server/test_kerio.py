@@ -607,13 +607,13 @@ def test_trouble_that_passes_is_told_and_survived() -> None:
     assert opened(server, lambda mailbox: mailbox.key()) == '{"id":1}'
     told = [event.reason.split(":")[0] for event in server.events if isinstance(event, Retrying)]
     assert told == [
-        "Unreachable",
-        "Interrupted",
-        "ForeignReply",
-        "Interrupted",
-        "Unreachable",
-        "Overloaded",
-        "Overloaded",
+        "the server can't be reached",
+        "the connection broke",
+        "another program answered",
+        "the connection broke",
+        "the server can't be reached",
+        "the server is busy",
+        "the server is busy",
     ]
 
 

@@ -114,9 +114,9 @@ def test_a_call_goes_on_until_it_succeeds_and_each_repetition_is_told() -> None:
     assert run(attempts.call(attempt, "Mails.get")) == "done"
     assert times == [0.0, 0.5, 0.75, 5.75]
     assert events == [
-        Retrying("Mails.get", 1, 0.5, "Unreachable: no way"),
-        Retrying("Mails.get", 2, 0.25, "Interrupted: cut"),
-        Retrying("Mails.get", 3, 5.0, "Overloaded: busy"),
+        Retrying("Mails.get", 1, 0.5, "the server can't be reached: no way"),
+        Retrying("Mails.get", 2, 0.25, "the connection broke: cut"),
+        Retrying("Mails.get", 3, 5.0, "the server is busy: busy"),
     ]
     assert attempts.retries == 3
 
