@@ -53,7 +53,7 @@ FULL_DISKS  ?= 50
 FUZZ        ?= 100000
 HOSTILE     ?= 20
 JOBS        ?= 2
-MANY := changing_mailbox outbox fuzz hostile_crowd crash repairs damage disk_full foreign_replies
+MANY := changing_mailbox outbox fuzz hostile_crowd crash repairs damage disk_full foreign_replies two_accounts
 
 soak: export TMPDIR ?= /tmp
 soak: $(READY)  ## the same proofs with large numbers, on the disk: hours

@@ -463,9 +463,16 @@ PAGE = b"<html>a page that somebody sent</html>"
     "attachment",
     [
         Attachment("a1", URL, "x", "text/html; charset=utf-8"),  # it is one by its type
-        Attachment("a1", URL, "x.HTM", "application/octet-stream"),  # it is one by its name
         Attachment("a1", URL, "x.bin", "application/octet-stream", size=len(PAGE)),  # or by its length
     ],
 )
 def test_an_attachment_that_is_a_page_itself_is_taken(attachment: Attachment) -> None:
     assert joined(fetched(lambda request: httpx.Response(200, html=PAGE.decode()), attachment)) == PAGE
+
+
+def test_a_page_by_its_name_alone_is_taken_in_the_type_that_its_mail_states() -> None:
+    attachment = Attachment("a1", URL, "x.HTM", "application/octet-stream")
+    stated = {"Content-Type": attachment.content_type}
+    assert joined(fetched(lambda request: httpx.Response(200, content=PAGE, headers=stated), attachment)) == PAGE
+    with pytest.raises(ForeignReply):  # a portal's page has the type of pages
+        fetched(lambda request: httpx.Response(200, html=PAGE.decode()), attachment)
