@@ -99,6 +99,7 @@ async def test_the_upgraded_cache_equals_the_server_and_the_next_rebuild_fetches
     finished = json.loads(ended.out.splitlines()[-1])
     assert finished["summary"]["upgraded"]["pending"] == 3
     digest = await run("--profile", str(told.profile), "digest")
+    assert digest.code == Exit.DONE, digest.err
     assert digest.out.splitlines() == [line.rstrip("\n") for line in server.store.digest()]
     assert await outbox(told) == {each.uuid for each in PENDING}
     assert not told.next_cache.exists()
@@ -107,6 +108,7 @@ async def test_the_upgraded_cache_equals_the_server_and_the_next_rebuild_fetches
     assert report.salvaged >= report.items["mail"] == 80
     assert not {"Mails.getById", "download"} & set(server.core.stats.requests)
     digest = await run("--profile", str(told.profile), "digest")
+    assert digest.code == Exit.DONE, digest.err
     assert digest.out.splitlines() == [line.rstrip("\n") for line in server.store.digest()]
 
 
@@ -122,6 +124,7 @@ async def test_damage_leads_to_a_rebuild_and_the_changes_arrive(server: Server, 
     ended = await run("--profile", str(told.profile), "start", "--", "sh", "-c", "exit 17", password=server.password)
     assert ended.code == 17, ended.err
     digest = await run("--profile", str(told.profile), "digest")
+    assert digest.code == Exit.DONE, digest.err
     assert digest.out.splitlines() == [line.rstrip("\n") for line in server.store.digest()]
     assert await outbox(told) == {each.uuid for each in PENDING}
 

@@ -37,6 +37,7 @@ GONE: Final = "the server does not have it any more"
 BRAKE: Final = 8  # downloads refused in a row before the next ones are slowed down
 LONGEST_BRAKE: Final = 30.0  # seconds
 HEAD: Final = 512  # bytes that tell what a content is
+PAGE_NAMES: Final = (".htm", ".html", ".shtml", ".xhtml", ".xht", ".xml", ".svg")
 TAIL: Final = 32  # bytes in which a picture's end mark must be
 
 
@@ -169,8 +170,9 @@ def _has_end(head: bytes, tail: bytes) -> bool:
 
 
 def _may_be_page(attachment: Attachment) -> bool:
+    """By its type or, since mail often calls a page `application/octet-stream`, by its name."""
     kind = attachment.content_type.lower()
-    return "html" in kind or "xml" in kind
+    return "html" in kind or "xml" in kind or attachment.name.lower().rstrip().endswith(PAGE_NAMES)
 
 
 async def _keep(run: Run, wanted: WantedAttachment, fetched: _Fetched) -> None:

@@ -229,3 +229,21 @@ async def test_refused(tmp_path: Path, error: Exception) -> None:
 async def test_what_concerns_the_run_ends_it(tmp_path: Path, error: Exception) -> None:
     with pytest.raises(type(error)):
         await fetched(tmp_path, error)
+
+
+def test_page_named_as_one_is_stored_at_once_whatever_its_type(tmp_path: Path) -> None:
+    """Mail often has its pages as `application/octet-stream`."""
+    page = attachment("offer.HTML", len(PAGE))._replace(content_type="application/octet-stream")
+
+    async def go() -> float:
+        mailbox = Mailbox(
+            {"1": mail("1", attached=(page,))},
+            answers={"download": [[Piece(0, PAGE)], ServerNonsense("a second download")]},
+        )
+        async with running(tmp_path, mailbox, PutItems((mail("1", attached=(page,)),))) as run:
+            await fetch_contents(run)
+            await resolve_doubts(run)
+        return asyncio.get_running_loop().time()
+
+    assert virtual_time.run(go()) < 1.0
+    assert rows(tmp_path / "cache.db", "SELECT state, reason FROM attachment") == [("done", "")]
