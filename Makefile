@@ -22,8 +22,12 @@ demo: $(READY)  ## a mock server, a rebuild of real mail from it, verification, 
 test: $(READY)  ## the suite (five minutes on two cores)
 	$(PYTEST)
 
+# The core without the proofs that try very many cases.
+QUICK := tests/test_language.py tests/test_virtual_time.py tests/client/cache tests/client/resync tests/client/test_errors.py
+LONG  := test_damage test_leaves test_legacy test_store test_twin test_guard
+
 quick: $(READY)  ## the part of the suite that takes less than a minute
-	$(PYTEST) $(QUICK)
+	$(PYTEST) $(QUICK) $(LONG:%=--ignore=tests/client/cache/%.py)
 
 test-all:  ## the suite on every CPython from 3.11 on that this machine has, each in a virtual environment of its own
 	$(PYTHON) tools/pythons.py $(MAKE) --no-print-directory test

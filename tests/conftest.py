@@ -9,6 +9,11 @@ import tempfile
 from pathlib import Path
 
 from hypothesis import HealthCheck, settings
+from hypothesis.configuration import set_hypothesis_home_dir
+
+# Workers that begin at once would make the same folders and files at once: each has its own.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    set_hypothesis_home_dir(Path(__file__).parents[1] / ".hypothesis" / os.environ["PYTEST_XDIST_WORKER"])
 
 settings.register_profile("suite", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("suite")

@@ -42,7 +42,7 @@ PIECE = 256 * 1024  # bytes that are worth handing on
 BEYOND = 64 << 20  # bytes by which an attachment may exceed four times what its struct says
 ENDLESS = 4 << 30  # bytes of an attachment of which nothing is known
 ERROR_BODY = 64 * 1024
-PAGE_SUFFIXES = (".html", ".htm", ".xhtml", ".shtml", ".mht", ".mhtml")
+SUFFIXES = {"html": (".html", ".htm", ".xhtml", ".shtml", ".mht", ".mhtml"), "json": (".json",)}
 REFUSALS = frozenset({403, 404, 410, 500})
 
 _RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18}|\*)", re.ASCII)
@@ -99,19 +99,19 @@ def is_typed_otherwise(attachment: Attachment, status: int, headers: Mapping[str
     """Whether a reply's type is that of pages or of the API, and the struct speaks of neither it nor its length."""
     found = headers.get("content-type", "").lower()
     kind = "html" if "html" in found else "json" if "json" in found else ""
-    if status != 200 or not kind or kind in attachment.content_type.lower():
+    if status != 200 or not kind or is_told_as(attachment, kind):
         return False
     return not (attachment.size and headers.get("content-length", "") == str(attachment.size))
 
 
-def begins_as_page(attachment: Attachment, data: bytes, total: int | None) -> bool:
-    """Whether a content begins as a page of HTML does, and the struct speaks of neither it nor its length.
+def is_told_as(attachment: Attachment, kind: str) -> bool:
+    """Whether the struct calls it `kind`, by type or name: mail programs send pages as application/octet-stream too."""
+    return kind in attachment.content_type.lower() or attachment.name.lower().endswith(SUFFIXES[kind])
 
-    Mail programs send pages as `application/octet-stream` too: then the file's name tells that it is one.
-    """
-    if not looks_like_page(data):
-        return False
-    if "html" in attachment.content_type.lower() or attachment.name.lower().endswith(PAGE_SUFFIXES):
+
+def begins_as_page(attachment: Attachment, data: bytes, total: int | None) -> bool:
+    """Whether a content begins as a page of HTML does, and the struct speaks of neither it nor its length."""
+    if is_told_as(attachment, "html") or not looks_like_page(data):
         return False
     return total is None or not (attachment.size == total or is_encoded_size(attachment.size, total))
 
