@@ -41,7 +41,7 @@ test-all:  ## the suite on every CPython from 3.11 on that this machine has, eac
 test-lowest: .venv-lowest/.ready  ## the suite with the lowest versions that pyproject.toml declares, on the oldest CPython
 	.venv-lowest/bin/pytest -n 2 --dist worksteal
 
-TOLD := client/cache client/resync client/server client/upgrade whole
+TOLD := client/cache client/sync client/server client/upgrade whole
 
 coverage: $(READY)  ## every branch of the cache, of the rebuild and of the talk with the server is run by a test
 	$(BIN)/coverage erase

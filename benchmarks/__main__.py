@@ -169,12 +169,12 @@ def write_legacy(arguments: list[str]) -> int:
 
 async def _copied(out: Path, server: str, user: str) -> int:
     from benchmarks import legacy
-    from kerio_resync.events import nobody
-    from kerio_resync.server.kerio import KerioMailbox
+    from kerio_resync.events import ignore_events
+    from kerio_resync.server.kerio.mailbox import KerioMailbox
     from kerio_resync.settings import PASSWORD_VARIABLE, Settings
 
     told = {"profile": out.parent, "server": server, "user": user, "password": os.environ.get(PASSWORD_VARIABLE, "")}
-    mailbox = KerioMailbox(Settings.model_validate(told), nobody)
+    mailbox = KerioMailbox(Settings.model_validate(told), ignore_events)
     try:
         return await legacy.copy(mailbox, out)
     finally:

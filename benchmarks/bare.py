@@ -34,12 +34,12 @@ _SKIPPED = (b'"Session.', b'"Changes.')
 async def record(url: str, user: str, file: Path, profile: Path) -> dict[str, Any]:
     """One rebuild; what it asked for goes to `file`, a request a line."""
     from kerio_resync import Settings, rebuild
-    from kerio_resync.server.kerio import KerioMailbox
-    from kerio_resync.server.transport import AioTransport, Request, Response
+    from kerio_resync.server.http.transport import AiohttpTransport, Request, Response
+    from kerio_resync.server.kerio.mailbox import KerioMailbox
 
     lines: list[str] = []
 
-    class Recorder(AioTransport):
+    class Recorder(AiohttpTransport):
         @asynccontextmanager
         async def send(self, request: Request) -> AsyncIterator[Response]:
             body = request.body or b""

@@ -29,7 +29,7 @@ _DONE = 7200  # seconds for all of them to end
 # `rebuild` as the command line runs it, from the moment at which all is loaded
 _WAITING = """
 import os, sys, threading
-import kerio_resync, kerio_resync.cli
+import kerio_resync, kerio_resync.cli.app
 from kerio_resync.server import kerio, transport
 kerio_resync.rebuild
 print("loaded", file=sys.stderr, flush=True)
@@ -38,7 +38,7 @@ def end():  # when the input does, whoever started this is gone
     os._exit(1)
 if os.read(0, 1):
     threading.Thread(target=end, daemon=True).start()
-    kerio_resync.cli.main()
+    kerio_resync.cli.app.main()
 """
 
 

@@ -23,13 +23,13 @@ from urllib.request import Request, urlopen
 
 from benchmarks import curl, virtual_time
 from benchmarks.virtual_link import ORIGIN, LinkTransport
-from kerio_mockserver.conditions.line import Link
-from kerio_mockserver.core import Core
-from kerio_mockserver.mailbox.seed import seeded
+from kerio_mockserver.conditions.link import Link
+from kerio_mockserver.mailbox.generate.seed import generate_mailbox
+from kerio_mockserver.server import MockServer
 from kerio_resync import Settings, rebuild
 from kerio_resync.events import Event, PhaseChanged, Progress
-from kerio_resync.server.kerio import KerioMailbox
-from kerio_resync.server.transport import Transport
+from kerio_resync.server.http.transport import Transport
+from kerio_resync.server.kerio.mailbox import KerioMailbox
 
 LEAST = 0.95
 MOST_RATIO = 0.4  # wire to plain bytes of text on a slow link
@@ -88,7 +88,7 @@ async def cell(
 def modelled(mbit: float, rtt: float, seconds: float, *, attachments: float = 0.3, most: int = MOST) -> dict[str, Any]:
     """The same in virtual time, without sockets."""
     rate, mails = mbit * 125_000, _mails(mbit, seconds, attachments)
-    core = Core(seeded(5, mails, attachments=attachments), password="secret", seed=5)
+    core = MockServer(generate_mailbox(5, mails, attachments=attachments), password="secret", seed=5)
     transport = LinkTransport(core, Link(down_bytes_s=rate, up_bytes_s=rate, rtt_s=rtt), connections=most)
     with tempfile.TemporaryDirectory() as folder:
         settings = _settings(ORIGIN, core.user, "secret", folder, most)

@@ -16,15 +16,15 @@ from typing import Any, Final
 
 from benchmarks import virtual_time
 from benchmarks.virtual_link import ORIGIN, LinkTransport
-from kerio_mockserver.conditions.line import Link
+from kerio_mockserver.conditions.link import Link
 from kerio_mockserver.conditions.presets import PRESETS
-from kerio_mockserver.core import Core
-from kerio_mockserver.mailbox.seed import seeded
-from kerio_resync.events import nobody
-from kerio_resync.resync.rebuild import rebuild
-from kerio_resync.server.kerio import KerioMailbox
+from kerio_mockserver.mailbox.generate.seed import generate_mailbox
+from kerio_mockserver.server import MockServer
+from kerio_resync.events import ignore_events
+from kerio_resync.server.kerio.mailbox import KerioMailbox
 from kerio_resync.settings import Settings
-from kerio_resync.upgrade.forecast import Estimate, estimate
+from kerio_resync.sync.rebuild import rebuild
+from kerio_resync.upgrade.estimation.forecast import Estimate, estimate
 
 PASSWORD: Final = "a secret of the simulation"
 ALLOWED: Final = 0.25  # by which a forecast may be wrong, of what it really took
@@ -66,7 +66,7 @@ def compare(name: str, mails: int, size: int, seed: int = 1) -> dict[str, Any]:
 async def _with(name: str, mails: int, size: int, seed: int, profile: Path, work: Any) -> tuple[Any, float]:
     """What `work` makes of a fresh mailbox under that preset; and seconds, or requests."""
     conditions = PRESETS[name]
-    core = Core(seeded(seed, mails, total_bytes=size, shared=False), password=PASSWORD, seed=seed,
+    core = MockServer(generate_mailbox(seed, mails, total_bytes=size, shared=False), password=PASSWORD, seed=seed,
                 conditions=conditions.model_copy(update={"link": None}))  # fmt: skip
     settings = Settings.model_validate({"profile": profile, "server": ORIGIN, "user": core.user, "password": PASSWORD})
     transport = LinkTransport(core, conditions.link or Link())
@@ -79,7 +79,7 @@ async def _with(name: str, mails: int, size: int, seed: int, profile: Path, work
 
 
 async def _foretell(
-    settings: Settings, transport: LinkTransport, chance: Callable[[], float], core: Core
+    settings: Settings, transport: LinkTransport, chance: Callable[[], float], core: MockServer
 ) -> tuple[Estimate, float]:
     loop = asyncio.get_running_loop()
     settings.profile.mkdir()
@@ -88,11 +88,13 @@ async def _foretell(
 
 
 async def _rebuild(
-    settings: Settings, transport: LinkTransport, chance: Callable[[], float], core: Core
+    settings: Settings, transport: LinkTransport, chance: Callable[[], float], core: MockServer
 ) -> tuple[float, int]:
     loop = asyncio.get_running_loop()
     began = loop.time()
-    await rebuild(settings, nobody, mailbox=KerioMailbox(settings, transport=transport, chance=chance), clock=loop.time)
+    await rebuild(
+        settings, ignore_events, mailbox=KerioMailbox(settings, transport=transport, chance=chance), clock=loop.time
+    )
     return loop.time() - began, sum(core.stats.requests.values())
 
 

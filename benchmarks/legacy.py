@@ -13,12 +13,12 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from kerio_resync.cache.facts import LocalChange, LocalFile
-from kerio_resync.cache.legacy.writing import Writer
+from kerio_resync.cache.format71.writing import Writer
+from kerio_resync.cache.mutations import LocalChange, LocalFile
 from kerio_resync.model import Attachment, Folder, Identity, Item, Kind
-from kerio_resync.server.items import items_of
+from kerio_resync.server.kerio.items import parse_items
+from kerio_resync.server.kerio.wire import canonical_json
 from kerio_resync.server.mailbox import Mailbox
-from kerio_resync.server.wire import canonical
 
 ROOT = "keriostorage://folder/example.com/jane/root"
 IDENTITY = Identity("https://mail.example.com", "keriodb://user/example.com/jane", "jane", "jane@example.com")
@@ -60,13 +60,13 @@ def write(out: Path, messages: int, size: int, *, pending: int = 3, holes: float
         mails = [each for each in folders if each.kind == "mail"]
         for number in range(messages):
             struct, files = _mail(random, mails[number % len(mails)].id, number, size)
-            (item,), _ = items_of("mail", [struct], canonical)
+            (item,), _ = parse_items("mail", [struct], canonical_json)
             old.item(item, {place: [_noise(noise, random, each)] for place, each in enumerate(files)})
         for folder in folders:
             kind = folder.kind
             for number in range(messages // 50 if kind and kind != "mail" else 0):
                 assert kind is not None
-                (item,), _ = items_of(kind, [_other(kind, folder.id, number)], canonical)
+                (item,), _ = parse_items(kind, [_other(kind, folder.id, number)], canonical_json)
                 old.item(item)
         for number in range(pending):
             old.pending(_change(number, folders[0].id))
@@ -78,7 +78,7 @@ def write(out: Path, messages: int, size: int, *, pending: int = 3, holes: float
 async def copy(mailbox: Mailbox, out: Path, *, pending: tuple[LocalChange, ...] = (), holes: float = 0.15) -> int:
     """A database as the old version would have it for this mailbox now, contents included; how many items it has."""
     identity = await mailbox.open()
-    key = await mailbox.key()
+    key = await mailbox.sync_key()
     count = 0
     with Writer(out, identity, holes=holes) as old:
         for folder in await mailbox.folders():
@@ -103,7 +103,7 @@ async def _items(mailbox: Mailbox, folder: Folder) -> list[Item]:
             found += page.items
         else:
             assert folder.kind is not None
-            found += (await mailbox.by_ids(folder.kind, [row.id for row in page.rows])).items
+            found += (await mailbox.items_by_id(folder.kind, [row.id for row in page.rows])).items
 
 
 async def _download(mailbox: Mailbox, attachment: Attachment) -> bytes:
@@ -121,7 +121,7 @@ def _folder(name: str, kind: Kind, role: Any) -> Folder:
         "name": name,
         "type": _TYPES[kind],
     }
-    return Folder(struct["id"], ROOT, name, kind, role, payload=canonical(struct))
+    return Folder(struct["id"], ROOT, name, kind, role, payload=canonical_json(struct))
 
 
 def _noise(noise: bytes, random: Random, size: int) -> bytes:
@@ -187,7 +187,9 @@ def _other(kind: Kind, folder: str, number: int) -> dict[str, Any]:
 
 
 def _change(number: int, folder: str) -> LocalChange:
-    struct = canonical({"subject": f"written offline {number}", "to": [{"name": "", "address": "jim@example.com"}]})
+    struct = canonical_json(
+        {"subject": f"written offline {number}", "to": [{"name": "", "address": "jim@example.com"}]}
+    )
     files = (LocalFile("plan.bin", "application/octet-stream", bytes(range(256)) * 300),) if number % 2 else ()
     return LocalChange(
         f"00000000-0000-4000-8000-{number:012}", "create", "mail", folder_id=folder, made="2026-03-01T09:30:00Z",

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import packets
-from kerio_mockserver.conditions.line import Link
+from kerio_mockserver.conditions.link import Link
 
 TOLERANCE = 0.03
 PACKET_TOLERANCE = 0.10

@@ -21,17 +21,17 @@ from typing import Any
 import orjson
 
 from benchmarks import virtual_time
-from kerio_mockserver.conditions.load import Workers
 from kerio_mockserver.conditions.presets import PRESETS
-from kerio_resync.errors import ServerTrouble
-from kerio_resync.events import nobody
-from kerio_resync.resync.batch import BatchSize
-from kerio_resync.server.limit import Limit, Sample
-from kerio_resync.server.limiter import Limiter
-from kerio_resync.server.retry import Persistence
-from kerio_resync.server.rpc import Caller
-from kerio_resync.server.session import Session
-from kerio_resync.server.transport import Request, Response
+from kerio_mockserver.conditions.worker_pool import WorkerPool
+from kerio_resync.errors import TransientServerError
+from kerio_resync.events import ignore_events
+from kerio_resync.server.http.transport import Request, Response
+from kerio_resync.server.kerio.rpc import RpcClient
+from kerio_resync.server.kerio.session import Session
+from kerio_resync.server.pacing.adaptive_limit import Limit, Sample
+from kerio_resync.server.pacing.limiter import Limiter
+from kerio_resync.server.pacing.retry import Retrier
+from kerio_resync.sync.batch_size import BatchSize
 from tests.simulation import ORIGIN, CoreResponse
 
 NAMES = ("monday-morning", "server-queues")
@@ -57,7 +57,7 @@ async def no_login() -> None:
 class Server:
     """The transport: a request names the bytes of its reply, and takes its turn under the load for them."""
 
-    def __init__(self, workers: Workers) -> None:
+    def __init__(self, workers: WorkerPool) -> None:
         self._workers = workers
         self.bytes = 0
         self.in_flight = 0
@@ -66,7 +66,7 @@ class Server:
     async def send(self, request: Request) -> AsyncIterator[Response]:
         asked = orjson.loads(request.body or b"{}")
         size = asked["params"]["bytes"]
-        async with self._workers.turn(asked["method"], asked["params"]) as turn:
+        async with self._workers.slot(asked["method"], asked["params"]) as turn:
             if turn.refusal is not None:
                 headers = {name.lower(): value for name, value in turn.refusal.headers.items()}
                 yield CoreResponse(turn.refusal.status, headers, bytes(turn.refusal.body))  # type: ignore[arg-type]
@@ -96,12 +96,12 @@ def run(name: str, limit: int | None, seconds: float, seed: int = 1) -> dict[str
 
 
 async def _run(name: str, limit: int | None, seconds: float, seed: int) -> dict[str, Any]:
-    load = Workers(PRESETS[name].load, seed=seed)
+    load = WorkerPool(PRESETS[name].load, seed=seed)
     server = Server(load)
     limiter = Limiter(Fixed(value=float(limit), most=limit) if limit else Limit())
     rng = Random(f"{seed}/client")
-    persistence = Persistence(chance=rng.random)
-    caller = Caller(server, Session(ORIGIN), limiter, persistence, nobody, no_login)
+    persistence = Retrier(chance=rng.random)
+    caller = RpcClient(server, Session(ORIGIN), limiter, persistence, ignore_events, no_login)
     load.start()
     tasks = [asyncio.ensure_future(work) for work in _work(caller, Random(f"{seed}/attachments"))]
     levels = []
@@ -120,7 +120,7 @@ async def _run(name: str, limit: int | None, seconds: float, seed: int) -> dict[
     return found
 
 
-def _work(caller: Caller, rng: Random) -> Iterator[Any]:
+def _work(caller: RpcClient, rng: Random) -> Iterator[Any]:
     """What the client's workers do all the time."""
     size = BatchSize()
 
@@ -137,7 +137,7 @@ def _work(caller: Caller, rng: Random) -> Iterator[Any]:
             asked = int(min(most, rng.lognormvariate(mu, sigma)))
             try:
                 await caller.call("GET attachment", {"bytes": asked}, patience=1e9)
-            except ServerTrouble:
+            except TransientServerError:
                 continue
 
     for _ in range(WORKERS):
@@ -145,7 +145,7 @@ def _work(caller: Caller, rng: Random) -> Iterator[Any]:
         yield contents()
 
 
-def _waits(load: Workers) -> dict[str, Any]:
+def _waits(load: WorkerPool) -> dict[str, Any]:
     tally = load.tally
     return {
         "p95": tally.users.percentile(0.95),

@@ -256,23 +256,23 @@ def shown(value: Mapping[str, float], digits: int = 2) -> str:
 async def _serve(told: Mapping[str, Any]) -> None:
     from kerio_mockserver.app import serve
     from kerio_mockserver.conditions.model import Conditions
-    from kerio_mockserver.core import Core
     from kerio_mockserver.mailbox.blobs import NewBlob, Slice
-    from kerio_mockserver.mailbox.importer import load
-    from kerio_mockserver.mailbox.model import Store
-    from kerio_mockserver.mailbox.seed import seeded
+    from kerio_mockserver.mailbox.generate.seed import generate_mailbox
+    from kerio_mockserver.mailbox.imports.importer import load
+    from kerio_mockserver.mailbox.store import MailboxStore
+    from kerio_mockserver.server import MockServer
 
     mailbox = dict(told["mailbox"])
     attached = mailbox.pop("attached", 0)
     if path := mailbox.pop("import_", None):
-        store = Store("example.com", "anna")
+        store = MailboxStore("example.com", "anna")
         load(store, [Path(path)])
     else:
-        store = seeded(**mailbox)
+        store = generate_mailbox(**mailbox)
     if attached:
         blob = NewBlob(Slice(b"", 0, attached), "large.bin")
         store.deliver({"subject": "large", "displayableParts": []}, [blob])
-    core = Core(store, password=_PASSWORD, conditions=Conditions().patched(told["conditions"]))
+    core = MockServer(store, password=_PASSWORD, conditions=Conditions().patched(told["conditions"]))
     running = await serve(core, told["host"], 0, control_port=0, ssl=None)
     line = {"url": running.url, "control_url": running.control_url, "user": core.user, "password": _PASSWORD}
     print(json.dumps(line), flush=True)

@@ -45,9 +45,9 @@ def measure(
     `target`: the URL of a server that is not the mock; `user` logs in there with $KERIO_RESYNC_PASSWORD.
     """
     counts = _COUNTS["quick" if quick else "full" if full else "usual"]
-    manners = [""] if target else ["refuses"] if quick else list(_MANNERS)
+    quirks = [""] if target else ["refuses"] if quick else list(_MANNERS)
     with cluster.joined(scheduler) as joined:
-        servers = [_measure(joined, _server(manner, listen, target, user), manner, counts) for manner in manners]
+        servers = [_measure(joined, _server(manner, listen, target, user), manner, counts) for manner in quirks]
     return {
         "servers": servers, "target": target, "scheduler": bool(scheduler),
         "kept": min(each["kept"] for each in servers), "unfair": max(each["unfair"] for each in servers),

@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.virtual_time import run
-from kerio_mockserver.conditions.load import Workers
 from kerio_mockserver.conditions.model import Load, Users
-from kerio_mockserver.conditions.users import arrivals
+from kerio_mockserver.conditions.webmail_users import arrivals
+from kerio_mockserver.conditions.worker_pool import WorkerPool
 
 SERVICE_S = 0.1
 TOLERANCE = 0.10
@@ -67,7 +67,7 @@ async def _simulate(workers: int, load: float, number: int) -> tuple[float, floa
     rate = load * workers / SERVICE_S
     people = Users(per_second=rate * (1 - _CALLS), service_s=SERVICE_S)
     calls = Users(per_second=rate * _CALLS, service_s=SERVICE_S)
-    queue = Workers(Load(workers=workers, call_s=SERVICE_S, users=people), seed=f"queues-{workers}-{load}")
+    queue = WorkerPool(Load(workers=workers, call_s=SERVICE_S, users=people), seed=f"queues-{workers}-{load}")
     loop = asyncio.get_running_loop()
     queue.start()
     async with asyncio.TaskGroup() as group:
@@ -78,8 +78,8 @@ async def _simulate(workers: int, load: float, number: int) -> tuple[float, floa
     return queue.tally.users.mean, queue.tally.calls.mean
 
 
-async def _call(queue: Workers) -> None:
-    async with queue.turn("call") as turn:
+async def _call(queue: WorkerPool) -> None:
+    async with queue.slot("call") as turn:
         await turn.serve(0)
 
 

@@ -14,8 +14,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from benchmarks.machine import child
-from kerio_mockserver.conditions.line import Link
-from kerio_mockserver.conditions.link import Relay
+from kerio_mockserver.conditions.link import Link
+from kerio_mockserver.conditions.relay import Relay
 
 
 @contextlib.contextmanager

@@ -16,9 +16,9 @@ from email.utils import format_datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from kerio_mockserver.mailbox.archives import Limits
-from kerio_mockserver.mailbox.seed import seeded
-from kerio_mockserver.mailbox.sources import Piece, pieces
+from kerio_mockserver.mailbox.generate.seed import generate_mailbox
+from kerio_mockserver.mailbox.imports.archives import Limits
+from kerio_mockserver.mailbox.imports.sources import Piece, pieces
 
 _END = "\r\n"
 _INTO_MIME = 0.777  # decoded bytes in a byte of a mail as it is stored, attachments being in base64
@@ -34,7 +34,7 @@ class Written(NamedTuple):
 
 def write_seeded(folder: Path, seed: int, mails: int, total_bytes: int) -> Written:
     """So many mails of about `total_bytes` as they are stored (with attachments in base64) in all."""
-    made = seeded(seed, mails, total_bytes=int(total_bytes * _INTO_MIME), shared=False)
+    made = generate_mailbox(seed, mails, total_bytes=int(total_bytes * _INTO_MIME), shared=False)
     return _write(folder, _seeded(made))
 
 

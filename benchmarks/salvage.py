@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import machine
-from kerio_resync.cache.schema import CHUNK, PAGE_SIZE
+from kerio_resync.cache.schema import CHUNK_BYTES, PAGE_SIZE
 
 SHARE = 0.05  # of the time of a full rebuild
 DAMAGE = 0.01  # of the old cache's pages
@@ -87,7 +87,7 @@ def report(results: dict[str, Any]) -> str:
         f" {results['shares']['again']:.2%} of the bytes of a rebuild from nothing. Where {DAMAGE:.0%} of its pages are"
         f" overwritten, {results['shares']['stretches']:.1%} of the bytes if they lie in {STRETCHES} stretches, and"
         f" {results['shares']['pages']:.1%} if each lies by itself: then one content in three has lost a piece, which"
-        f" is fetched in the {CHUNK // 1024} KiB that have a checksum. Medians of {results['rounds']}.",
+        f" is fetched in the {CHUNK_BYTES // 1024} KiB that have a checksum. Medians of {results['rounds']}.",
         "",
         "| | seconds | processor, s | MB on the wire | peak, MB | items taken over |",
         "|:---|---:|---:|---:|---:|---:|",

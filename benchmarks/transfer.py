@@ -20,8 +20,8 @@ import sys
 import time
 from typing import cast
 
-from kerio_mockserver.conditions.line import Link
-from kerio_mockserver.conditions.link import Relay
+from kerio_mockserver.conditions.link import Link
+from kerio_mockserver.conditions.relay import Relay
 
 _PIECE = b"x" * 65_536
 _WARM_UP = 10

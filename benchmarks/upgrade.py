@@ -31,7 +31,7 @@ _ESTIMATE = """
 import asyncio, json, sys, time
 from pathlib import Path
 from kerio_resync.settings import Settings
-from kerio_resync.upgrade.forecast import estimate
+from kerio_resync.upgrade.estimation.forecast import estimate
 started = time.perf_counter()
 found = asyncio.run(estimate(Settings(profile=Path(sys.argv[1]).parent)))
 told = found.upgrade
@@ -42,7 +42,7 @@ print(json.dumps({
 _UPGRADE = """
 import json, resource, sys, threading, time
 from pathlib import Path
-from kerio_resync.upgrade.migrate import migrate
+from kerio_resync.upgrade.migration.migrate import migrate
 started = time.perf_counter()
 moved = migrate(Path(sys.argv[1]), Path(sys.argv[1] + ".next"), lambda *told: None, threading.Event())
 seconds = time.perf_counter() - started

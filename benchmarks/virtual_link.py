@@ -15,13 +15,13 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from urllib.parse import unquote, urlsplit
 
-from kerio_mockserver.conditions.line import Link
-from kerio_mockserver.conditions.shaper import Flow, Line, Mark
-from kerio_mockserver.core import Core
-from kerio_mockserver.wire import Reply
-from kerio_mockserver.wire import Request as ServerRequest
-from kerio_resync.server.inflate import decoder
-from kerio_resync.server.transport import Request, Response
+from kerio_mockserver.conditions.link import Link
+from kerio_mockserver.conditions.shaper import Flow, Mark, Shaper
+from kerio_mockserver.messages import Reply
+from kerio_mockserver.messages import Request as ServerRequest
+from kerio_mockserver.server import MockServer
+from kerio_resync.server.http.decompression import decoder
+from kerio_resync.server.http.transport import Request, Response
 
 ORIGIN = "http://mail.test"
 _HEAD = 60  # bytes of the first line of a request or reply, and of what the client's library adds
@@ -34,7 +34,7 @@ class _Alarm:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._handle: asyncio.TimerHandle | None = None
-        self.line: Line
+        self.line: Shaper
 
     def set(self, at: float) -> None:
         if self._handle is not None:
@@ -68,7 +68,7 @@ class _Inbox:
 
 
 class _Connection:
-    def __init__(self, lines: tuple[Line, Line], link: Link, now: float) -> None:
+    def __init__(self, lines: tuple[Shaper, Shaper], link: Link, now: float) -> None:
         up, down = lines
         self.inboxes = _Inbox(), _Inbox()
         self.up = Flow(up, self.inboxes[0], now + link.setup_s, [])
@@ -89,7 +89,7 @@ class _LinkResponse:
     size: int
     inbox: _Inbox
     first: bytes
-    set_up: float
+    connect_seconds: float
     wire_bytes: int = 0
 
     async def read(self, limit: int) -> bytes:
@@ -114,34 +114,34 @@ class LinkTransport:
     """The client's transport to `core` over `link`; at most `connections` at once, each used for one request at a time.
     To be used in one run of a virtual event loop."""
 
-    core: Core
+    core: MockServer
     link: Link
     connections: int = 64
     in_flight: int = 0
     most_in_flight: int = 0
     _free: list[_Connection] = field(default_factory=list)
-    _lines: tuple[Line, Line] | None = None
+    _lines: tuple[Shaper, Shaper] | None = None
     _room: asyncio.Semaphore | None = None
 
     @asynccontextmanager
     async def send(self, request: Request) -> AsyncIterator[Response]:
         self._room = self._room or asyncio.Semaphore(self.connections)
         async with self._room, self._counted():
-            set_up = 0.0 if self._free else self.link.setup_s
+            connect_seconds = 0.0 if self._free else self.link.setup_s
             connection = self._free.pop() if self._free else self._connected()
             up, down = connection.inboxes
             asked = _HEAD + len(request.url) + _size(request.headers) + len(request.body or b"")
             connection.up.offer(bytes(asked))
             await connection.arrived(up, asked)
-            reply = await self.core.answer(arrived(request))
-            assert reply.mishap is None, "a link of virtual time knows no mishaps"
+            reply = await self.core.handle(arrived(request))
+            assert reply.fault is None, "a link of virtual time knows no mishaps"
             headers, body = sent(reply)
             head = _HEAD + _size(headers)
             connection.down.offer(bytes(head))
             for start in range(0, len(body), _PIECE):
                 connection.down.offer(body[start : start + _PIECE])
             first = await connection.arrived(down, head)
-            response = _LinkResponse(reply.status, headers, len(body), down, first, set_up)
+            response = _LinkResponse(reply.status, headers, len(body), down, first, connect_seconds)
             yield response
             if response.wire_bytes == response.size:
                 self._free.append(connection)
@@ -177,9 +177,9 @@ def sent(reply: Reply) -> tuple[dict[str, str], bytes]:
     return {"content-length": str(len(body))} | {name.lower(): value for name, value in reply.headers.items()}, body
 
 
-def _line(link: Link, way: str, loop: asyncio.AbstractEventLoop) -> Line:
+def _line(link: Link, way: str, loop: asyncio.AbstractEventLoop) -> Shaper:
     alarm = _Alarm(loop)
-    alarm.line = Line(link, "up" if way == "up" else "down", seed=0, clock=loop.time, set_alarm=alarm.set)
+    alarm.line = Shaper(link, "up" if way == "up" else "down", seed=0, clock=loop.time, set_alarm=alarm.set)
     return alarm.line
 
 

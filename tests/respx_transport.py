@@ -8,9 +8,9 @@ from contextlib import asynccontextmanager
 import httpx
 import respx
 
-from kerio_resync.errors import Interrupted, Unreachable
-from kerio_resync.server.inflate import decoder
-from kerio_resync.server.transport import Request, Response, Silence, refuse_redirect
+from kerio_resync.errors import OutcomeUnknown, Unreachable
+from kerio_resync.server.http.decompression import decoder
+from kerio_resync.server.http.transport import ReadTimeout, Request, Response, refuse_redirect
 
 
 class RouterResponse:
@@ -20,7 +20,7 @@ class RouterResponse:
         self.status = status
         self.headers = headers
         self.wire_bytes = 0
-        self.set_up = 0.0
+        self.connect_seconds = 0.0
         self._raw = raw
 
     async def read(self, limit: int) -> bytes:
@@ -37,7 +37,7 @@ class RouterResponse:
                 for chunk in decode.feed(piece):
                     yield chunk
         except httpx.TransportError as error:
-            raise Interrupted("the reply was cut short") from error
+            raise OutcomeUnknown("the reply was cut short") from error
         decode.end()
 
 
@@ -58,9 +58,9 @@ class RouterTransport:
         except (httpx.ConnectError, httpx.ConnectTimeout) as error:
             raise Unreachable("no connection") from error
         except httpx.ReadTimeout as error:
-            raise Silence("no byte came") from error
+            raise ReadTimeout("no byte came") from error
         except httpx.TransportError as error:
-            raise Interrupted("the connection broke") from error
+            raise OutcomeUnknown("the connection broke") from error
         headers: dict[str, str] = {}
         for name, value in reply.headers.multi_items():
             known = headers.get(name)

@@ -16,13 +16,13 @@ from functools import cache
 from typing import Any
 
 from benchmarks.virtual_link import ORIGIN, arrived, sent
-from kerio_mockserver.app import Core
-from kerio_mockserver.mailbox.model import Store
-from kerio_mockserver.mailbox.seed import seeded
-from kerio_mockserver.mailbox.sizes import Line
-from kerio_mockserver.wire import Reply
-from kerio_resync.errors import Interrupted, ServerNonsense
-from kerio_resync.server.transport import Request, Response, Silence
+from kerio_mockserver.app import MockServer
+from kerio_mockserver.mailbox.generate.seed import generate_mailbox
+from kerio_mockserver.mailbox.generate.size_table import Line
+from kerio_mockserver.mailbox.store import MailboxStore
+from kerio_mockserver.messages import Reply
+from kerio_resync.errors import OutcomeUnknown, ProtocolError
+from kerio_resync.server.http.transport import ReadTimeout, Request, Response
 
 __all__ = ["ORIGIN", "CoreResponse", "CoreTransport", "act_out", "stocked"]
 
@@ -53,13 +53,13 @@ class _Unpack(pickle.Unpickler):
 @cache
 def _packed(seed: int, mails: int, more: tuple[tuple[str, Any], ...]) -> tuple[bytes, list[list[Line]]]:
     pack = _Pack(file := io.BytesIO())
-    pack.dump(seeded(seed, mails, **dict(more)))
+    pack.dump(generate_mailbox(seed, mails, **dict(more)))
     return file.getvalue(), pack.kept
 
 
-def stocked(seed: int, mails: int, **more: Any) -> Store:
+def stocked(seed: int, mails: int, **more: Any) -> MailboxStore:
     """A mailbox as `seeded` makes it. Making one takes far longer than copying it; tests want the same ones."""
-    found: Store = _Unpack(*_packed(seed, mails, tuple(more.items()))).load()
+    found: MailboxStore = _Unpack(*_packed(seed, mails, tuple(more.items()))).load()
     return found
 
 
@@ -74,13 +74,13 @@ class CoreResponse:
     body: bytes
     cut: int | None = None
     wire_bytes: int = 0
-    set_up: float = 0.0
+    connect_seconds: float = 0.0
 
     async def read(self, limit: int) -> bytes:
         parts = [each async for each in self.chunks()]
         body = b"".join(parts)
         if len(body) > limit:
-            raise ServerNonsense(f"a reply of more than {limit} bytes")
+            raise ProtocolError(f"a reply of more than {limit} bytes")
         return body
 
     async def chunks(self) -> AsyncIterator[bytes]:
@@ -90,21 +90,21 @@ class CoreResponse:
             self.wire_bytes += len(data)
             yield data
         if self.cut is not None:
-            raise Interrupted("the reply was cut short")
+            raise OutcomeUnknown("the reply was cut short")
 
 
 @dataclass
 class CoreTransport:
     """`before` is awaited ahead of each request: tests change the mailbox, pause, or end the run there."""
 
-    core: Core
+    core: MockServer
     before: Callable[[Request], Awaitable[None]] = nothing
     requests: list[str] = field(default_factory=list)
 
     @asynccontextmanager
     async def send(self, request: Request) -> AsyncIterator[Response]:
         await self.before(request)
-        reply = await self.core.answer(arrived(request, without="accept-encoding"))
+        reply = await self.core.handle(arrived(request, without="accept-encoding"))
         self.requests.append(reply.rpc)
         yield await act_out(reply, request.timeout)
 
@@ -116,12 +116,12 @@ async def act_out(reply: Reply, patience: float) -> CoreResponse:
     """The reply as it would reach a client that bears `patience` seconds of silence, with its mishap."""
     headers, body = sent(reply)
     response = CoreResponse(reply.status, headers, body)
-    mishap = reply.mishap
+    mishap = reply.fault
     if mishap is None:
         return response
     match mishap.kind:
         case "reset-before-head":
-            raise Interrupted("the connection was reset")
+            raise OutcomeUnknown("the connection was reset")
         case "reset-after-head":
             response.cut = mishap.at
         case "cut":
@@ -129,7 +129,7 @@ async def act_out(reply: Reply, patience: float) -> CoreResponse:
         case "stall":
             await asyncio.sleep(min(mishap.seconds or patience, patience))
             if not 0 < mishap.seconds < patience:
-                raise Silence(f"nothing was said for {patience:.0f} s")
+                raise ReadTimeout(f"nothing was said for {patience:.0f} s")
         case "drip":
             await asyncio.sleep(min(len(body) / max(mishap.rate, 1.0), 3600))
         case "wrong-length":

@@ -17,7 +17,7 @@ import pytest
 
 from kerio_mockserver.conditions.presets import PRESETS
 from kerio_resync.errors import Exit
-from kerio_resync.upgrade import gate
+from kerio_resync.upgrade import launcher
 
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 COMMANDS = ("rebuild", "verify", "status", "digest", "estimate", "upgrade", "start", "demo")
@@ -88,7 +88,7 @@ def test_the_exit_codes_are_all_there() -> None:
 
 def test_the_codes_of_start_are_those_it_ends_with() -> None:
     listed = [int(row[0]) for row in table_after("| code of `start` |")]
-    assert listed == [gate.FAILED, gate.NOT_EXECUTABLE, gate.NOT_FOUND, Exit.INTERRUPTED]
+    assert listed == [launcher.FAILED, launcher.NOT_EXECUTABLE, launcher.NOT_FOUND, Exit.INTERRUPTED]
 
 
 def test_the_presets_are_all_there() -> None:

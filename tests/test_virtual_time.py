@@ -15,7 +15,7 @@ import aiosqlite
 import pytest
 
 from benchmarks import virtual_time
-from kerio_resync.cache.line import Line
+from kerio_resync.cache.connection import Connection
 from tests.virtual_time import Stuck, VirtualLoop, run
 
 
@@ -84,7 +84,7 @@ def test_a_database_takes_the_time_that_it_is_said_to_take(tmp_path: Path) -> No
         made.execute("create table t (n)")
 
     async def main() -> float:
-        line = await Line.open(path)
+        line = await Connection.open(path)
         for n in range(50):
             await line.run(lambda db, n=n: db.execute("insert into t values (?)", (n,)))
         await line.close()
@@ -104,7 +104,7 @@ def test_calls_of_a_database_are_made_in_their_order_also_when_nobody_waits(tmp_
         return lambda db: db.execute("insert into t values (?)", (n,))
 
     async def main() -> list[int]:
-        line = await Line.open(tmp_path / "db")
+        line = await Connection.open(tmp_path / "db")
         await line.run(lambda db: db.execute("create table t (n)"))
         told = [asyncio.ensure_future(line.run(insert(n))) for n in range(4)]
         await asyncio.sleep(0)

@@ -12,27 +12,27 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from kerio_resync.lazy import lazily
+from kerio_resync._lazy import lazy_getattr
 
 if TYPE_CHECKING:
-    from kerio_resync.resync.inspect import Status, digest, status, verify
-    from kerio_resync.resync.rebuild import rebuild
-    from kerio_resync.resync.report import Report
-    from kerio_resync.resync.verify import Verdict
     from kerio_resync.settings import Settings
+    from kerio_resync.sync.converge.compare_lists import VerifyReport
+    from kerio_resync.sync.rebuild import rebuild
+    from kerio_resync.sync.report import Report
+    from kerio_resync.sync.status import Status, digest, status, verify
 
-__all__ = ["Report", "Settings", "Status", "Verdict", "digest", "rebuild", "status", "verify"]
+__all__ = ["Report", "Settings", "Status", "VerifyReport", "digest", "rebuild", "status", "verify"]
 
-__getattr__ = lazily(
+__getattr__ = lazy_getattr(
     __name__,
     {
-        "Report": "resync.report",
+        "Report": "sync.report",
         "Settings": "settings",
-        "Status": "resync.inspect",
-        "Verdict": "resync.verify",
-        "digest": "resync.inspect",
-        "rebuild": "resync.rebuild",
-        "status": "resync.inspect",
-        "verify": "resync.inspect",
+        "Status": "sync.status",
+        "VerifyReport": "sync.converge.compare_lists",
+        "digest": "sync.status",
+        "rebuild": "sync.rebuild",
+        "status": "sync.status",
+        "verify": "sync.status",
     },
 )

@@ -1,6 +1,6 @@
 """`python -m kerio_resync` is `kerio-resync`."""
 
-from kerio_resync.quick import main
+from kerio_resync.cli.entry import main
 
 if __name__ == "__main__":
     main()

@@ -39,14 +39,14 @@ class Exit(IntEnum):
     """Exit codes; scripts depend on them."""
 
     DONE = 0
-    BUG = 1  # an exception that nobody foresaw; written to crash.log
+    INTERNAL_ERROR = 1  # an exception that nobody foresaw; written to crash.log
     USAGE = 2
     POSTPONED = 3
     UNFINISHED = 4
     CREDENTIALS = 5
     IN_USE = 6
-    NO_ROOM = 7
-    NONSENSE = 8
+    NOT_ENOUGH_SPACE = 7
+    UNEXPECTED_RESPONSE = 8
     UNVERIFIED = 9
     REBUILD_NEEDED = 10
     OTHER_ACCOUNT = 11
@@ -68,20 +68,20 @@ class ResyncError(Exception):
             self.scope = scope
 
 
-class ServerTrouble(ResyncError):
+class TransientServerError(ResyncError):
     """The server or the way to it is in trouble; the same call may succeed later."""
 
     summary = "the server is in trouble"
     retryable = True
 
 
-class Unreachable(ServerTrouble):
+class Unreachable(TransientServerError):
     """Surely not processed: no connection, or refused before the request was read. Anything may be repeated."""
 
     summary = "the server can't be reached"
 
 
-class Untrusted(Unreachable):
+class CertificateError(Unreachable):
     """The server does not prove that it is the one that was asked for. Waiting does not help."""
 
     summary = "the certificate is not trusted"
@@ -95,13 +95,13 @@ class Misconfigured(Unreachable):
     retryable = False
 
 
-class Interrupted(ServerTrouble):
+class OutcomeUnknown(TransientServerError):
     """Unknown whether processed: the reply was lost. Only what is idempotent may be repeated."""
 
     summary = "the connection broke"
 
 
-class ForeignReply(Interrupted):
+class ForeignReply(OutcomeUnknown):
     """Something on the way answered in the server's place: a captive portal, a proxy, an error page.
 
     `status`: of HTTP; `retry_after` in seconds, None if it named no time. It says nothing about what was asked for.
@@ -115,7 +115,7 @@ class ForeignReply(Interrupted):
         self.retry_after = retry_after
 
 
-class Overloaded(ServerTrouble):
+class Overloaded(TransientServerError):
     """Surely not processed, and everyone is asked to wait. `retry_after` in seconds, None if it named no time.
 
     `pauses_all`: the whole server is busy, not only what was asked for.
@@ -133,7 +133,7 @@ class ServerRefused(ResyncError):
     """A documented error reply. `code`: of JSON-RPC, of the application, or the HTTP status; `method`: the call."""
 
     summary = "the server refused it"
-    exit = Exit.NONSENSE
+    exit = Exit.UNEXPECTED_RESPONSE
 
     def __init__(self, detail: str = "", *, code: int = 0, method: str = "", scope: Scope | None = None) -> None:
         super().__init__(detail, scope=scope)
@@ -185,20 +185,20 @@ class DownloadRefused(ServerRefused):
     scope = "item"
 
 
-class ServerNonsense(ResyncError):
+class ProtocolError(ResyncError):
     """What the server said does not fit what it may say: no JSON, another shape, a list that never ends."""
 
     summary = "the reply does not fit"
-    exit = Exit.NONSENSE
+    exit = Exit.UNEXPECTED_RESPONSE
 
 
-class ForeignAddress(ServerNonsense):
+class ForeignAddress(ProtocolError):
     """An attachment's address leads to another server, or nowhere. Nothing was sent there."""
 
     scope = "item"
 
 
-class UnknownServer(ServerNonsense):
+class UnknownServer(ProtocolError):
     """The first reply of a run did not come from a Kerio Connect server. Waiting does not help."""
 
 
@@ -212,20 +212,20 @@ class VerificationFailed(ResyncError):
         self.differences = differences
 
 
-class LocalTrouble(ResyncError):
+class LocalError(ResyncError):
     """Something on this machine stands in the way."""
 
     summary = "this machine stands in the way"
     exit = Exit.USAGE
 
 
-class NotEnoughSpace(LocalTrouble):
+class NotEnoughSpace(LocalError):
     """`needed` and `available` in bytes, at `where`; `needed` is 0 if a write failed before the need was known.
 
     `said`: the whole sentence, where figures would mislead (a quota, a limit on a file's size). `advice`: what else
     than making room would help, as a command; "" if nothing is known to."""
 
-    exit = Exit.NO_ROOM
+    exit = Exit.NOT_ENOUGH_SPACE
 
     def __init__(
         self,
@@ -245,27 +245,27 @@ class NotEnoughSpace(LocalTrouble):
         self.advice = advice
 
 
-class DiskTrouble(LocalTrouble):
+class DiskTrouble(LocalError):
     """A disk, a file system or a limit of the process refuses. The detail says what happened and what to do."""
 
 
-class CacheInUse(LocalTrouble):
+class CacheInUse(LocalError):
     exit = Exit.IN_USE
 
 
-class OtherAccount(LocalTrouble):
+class OtherAccount(LocalError):
     """The cache belongs to another account, or to another server, than the one that was asked for."""
 
     exit = Exit.OTHER_ACCOUNT
 
 
-class NoCache(LocalTrouble):
+class NoCache(LocalError):
     """There is no cache yet to do this with."""
 
     exit = Exit.REBUILD_NEEDED
 
 
-class CacheDamaged(LocalTrouble):
+class CacheDamaged(LocalError):
     """The database file can't be trusted or understood; the server still has everything but the pending changes."""
 
     exit = Exit.REBUILD_NEEDED
@@ -275,20 +275,20 @@ class OtherFormat(CacheDamaged):
     """The database file is of a format that this version does not read. The file itself may be sound."""
 
 
-class OutputFull(LocalTrouble):
+class OutputFull(LocalError):
     """Standard output leads to a disk without room."""
 
-    exit = Exit.NO_ROOM
+    exit = Exit.NOT_ENOUGH_SPACE
 
 
-class BadSettings(LocalTrouble):
+class BadSettings(LocalError):
     """A setting, an argument, or the profile folder itself is unusable."""
 
 
 # The first that fits; {what} is the call, if there is one.
 _SENTENCES: tuple[tuple[type[ResyncError], str], ...] = (
     (BadCredentials, "The server refused the user name or password ({detail}); check both and run again."),
-    (Untrusted, "The server's certificate is not trusted: {detail}."),
+    (CertificateError, "The server's certificate is not trusted: {detail}."),
     (Misconfigured, "The server can't be reached this way: {detail}."),
     (Unreachable, "The server can't be reached: {detail}. Check the address and the network, then run again."),
     (Overloaded, "The server is too busy: {detail}. What was fetched is kept; run again later to go on."),
@@ -297,7 +297,10 @@ _SENTENCES: tuple[tuple[type[ResyncError], str], ...] = (
         "Something else answered in the server's place: {detail}. See whether this network needs a login or a proxy."
         " What was fetched is kept; run again to go on.",
     ),
-    (ServerTrouble, "The connection to the server broke: {detail}. What was fetched is kept; run again to go on."),
+    (
+        TransientServerError,
+        "The connection to the server broke: {detail}. What was fetched is kept; run again to go on.",
+    ),
     (
         ServerRefused,
         "The server refused a request ({what}{detail}, code {code})."
@@ -309,7 +312,7 @@ _SENTENCES: tuple[tuple[type[ResyncError], str], ...] = (
         " a login (open any web page in a browser) or a proxy.",
     ),
     (
-        ServerNonsense,
+        ProtocolError,
         "The server's answers make no sense: {detail}. Check that the address is that of a Kerio Connect server.",
     ),
     (
@@ -335,13 +338,16 @@ def explain(error: BaseException) -> tuple[str, Exit]:
         case ResyncError():
             return _explain_by_table(error), error.exit
         case BaseExceptionGroup():
-            return explain(_weightiest(error))
+            return explain(_most_severe(error))
         case OSError() if error.errno in CERTAIN:  # from a place without a border of its own
             said = describe(error, error.filename or "the profile")
-            return f"{said[:1].upper()}{said[1:]}.", Exit.NO_ROOM if error.errno in NO_ROOM else Exit.USAGE
+            return f"{said[:1].upper()}{said[1:]}.", Exit.NOT_ENOUGH_SPACE if error.errno in NO_ROOM else Exit.USAGE
         case Exception():
             kind = type(error).__name__
-            return f"Something unforeseen went wrong ({kind}); this is an error in kerio-resync itself.", Exit.BUG
+            return (
+                f"Something unforeseen went wrong ({kind}); this is an error in kerio-resync itself.",
+                Exit.INTERNAL_ERROR,
+            )
         case _:  # CancelledError, KeyboardInterrupt
             return "Interrupted; run again to go on.", Exit.INTERRUPTED
 
@@ -367,7 +373,7 @@ def _explain_space(error: NotEnoughSpace) -> str:
     )
 
 
-def _weightiest(group: BaseExceptionGroup[BaseException]) -> BaseException:
+def _most_severe(group: BaseExceptionGroup[BaseException]) -> BaseException:
     """The one to tell of: an unforeseen error before a foreseen one, that before an interruption."""
-    leaves = [_weightiest(each) if isinstance(each, BaseExceptionGroup) else each for each in group.exceptions]
+    leaves = [_most_severe(each) if isinstance(each, BaseExceptionGroup) else each for each in group.exceptions]
     return min(leaves, key=lambda each: (not isinstance(each, Exception), isinstance(each, ResyncError)))

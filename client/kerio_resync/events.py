@@ -38,7 +38,7 @@ class PhaseChanged(Event):
 
 
 @dataclass(frozen=True, slots=True)
-class FolderDone(Event):
+class FolderListed(Event):
     """A folder's listing is complete: `items` are known to be in it."""
 
     name: ClassVar[str] = "folder-listed"
@@ -116,5 +116,5 @@ class RunFinished(Event):
 Listener = Callable[[Event], None]
 
 
-def nobody(event: Event) -> None:
+def ignore_events(event: Event) -> None:
     """The listener that does not listen."""

@@ -17,7 +17,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
-from kerio_resync.errors import BadSettings, DiskTrouble, LocalTrouble, NotEnoughSpace
+from kerio_resync.errors import BadSettings, DiskTrouble, LocalError, NotEnoughSpace
 from kerio_resync.os_errors import NO_LOCKS, NO_ROOM, describe, reason_of
 
 SMALL_BYTES: Final = 1024 * 1024  # of a note or of settings; a larger file is neither
@@ -32,7 +32,7 @@ _KINDS: Final = (
 )
 
 
-def available(path: Path) -> int:
+def available_bytes(path: Path) -> int:
     """Bytes free for this user where `path` is or is to be; 0 if that can't be told."""
     try:
         return shutil.disk_usage(path if path.is_dir() else path.parent).free
@@ -45,32 +45,36 @@ def real_place(path: Path) -> Path:
     return Path(os.path.realpath(path)) if path.is_symlink() else path
 
 
-def translate_os_error(error: OSError, path: Path, needed: int = 0) -> LocalTrouble:
+def translate_os_error(error: OSError, path: Path, needed: int = 0) -> LocalError:
     """The error of ours that says the same. `needed`: the bytes that were to be written at `path`."""
     if error.errno == errno.ENOSPC:
-        return no_room(path, needed)
+        return not_enough_space(path, needed)
     said = describe(error, path)
     if error.errno in NO_ROOM:
         return NotEnoughSpace(
-            said, needed=needed, available=available(path), where=str(path.parent), said=f"{said[0].upper()}{said[1:]}."
+            said,
+            needed=needed,
+            available=available_bytes(path),
+            where=str(path.parent),
+            said=f"{said[0].upper()}{said[1:]}.",
         )
     return DiskTrouble(said)
 
 
-def translate_lock_error(error: OSError, path: Path) -> LocalTrouble:
+def translate_lock_error(error: OSError, path: Path) -> LocalError:
     """The same for a lock that could not be taken: what means "no such call here" is about the file system."""
     if error.errno in _UNSUPPORTED:
         return DiskTrouble(NO_LOCKS.format(path=path, reason=reason_of(error)))
     return translate_os_error(error, path)
 
 
-def no_locks(path: Path, reason: str) -> DiskTrouble:
+def locks_unsupported(path: Path, reason: str) -> DiskTrouble:
     return DiskTrouble(NO_LOCKS.format(path=path, reason=reason))
 
 
-def no_room(path: Path, needed: int = 0) -> NotEnoughSpace:
+def not_enough_space(path: Path, needed: int = 0) -> NotEnoughSpace:
     """No bytes are free at `path`, or no entries for further files."""
-    folder, free = path.parent, available(path)
+    folder, free = path.parent, available_bytes(path)
     said = ""
     if free > needed and _no_inodes(folder):
         said = (

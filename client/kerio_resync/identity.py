@@ -34,7 +34,7 @@ def same_server(one: str, other: str) -> bool:
     return _server(one) == _server(other)
 
 
-def spoken(identity: Identity) -> str:
+def describe(identity: Identity) -> str:
     """For people: `jane@example.com at https://mail.example.com`."""
     name = identity.login if "@" in identity.login else identity.address or identity.user
     return f"{name} at {identity.server}"

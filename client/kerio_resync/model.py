@@ -54,7 +54,7 @@ class Folder:
     extra: bytes | None = None
 
 
-class Listed(NamedTuple):
+class ListedItem(NamedTuple):
     """One line of a listing: what is known of an item before it is fetched. `size` 0 and `date` None if not told."""
 
     id: str
@@ -105,14 +105,14 @@ class Page(NamedTuple):
     `items` stands beside `rows` when the page was asked for whole (`Mailbox.page(..., whole=True)`).
     """
 
-    rows: tuple[Listed, ...]
+    rows: tuple[ListedItem, ...]
     start: int
     total: int
     items: tuple[Item, ...] = ()
-    malformed: tuple[Malformed, ...] = ()
+    malformed: tuple[MalformedItem, ...] = ()
 
 
-class Malformed(NamedTuple):
+class MalformedItem(NamedTuple):
     """An item the server sent that can't be one: counted, named, skipped. `id` may be empty.
 
     `unanswered`: the server says nothing about it, however often it is asked.
@@ -123,23 +123,23 @@ class Malformed(NamedTuple):
     unanswered: bool = False
 
 
-class Details(NamedTuple):
+class ItemBatch(NamedTuple):
     """The answer to a batch: what came, what is gone, what was refused, and what the trip cost."""
 
     items: tuple[Item, ...]
     gone: tuple[str, ...] = ()
-    malformed: tuple[Malformed, ...] = ()
+    malformed: tuple[MalformedItem, ...] = ()
     plain_bytes: int = 0  # of the reply, uncompressed
     wire_bytes: int = 0  # of the reply's body as it travelled
     seconds: float = 0.0  # of the last attempt
-    held: float = 0.0  # of these, as far as can be told, those that the server had the request for
-    way: float = 0.0  # seconds that a reply takes at the least
+    server_seconds: float = 0.0  # of these, as far as can be told, those that the server had the request for
+    min_latency: float = 0.0  # seconds that a reply takes at the least
 
 
 ChangeType = Literal["created", "modified", "flags", "moved", "deleted"]
 
 
-class Change(NamedTuple):
+class RemoteChange(NamedTuple):
     """One line of the change feed. A move has `old_id` (the id before) and, if told, `old_parent_id`."""
 
     type: ChangeType
@@ -152,12 +152,12 @@ class Change(NamedTuple):
     old_parent_id: str = ""
 
 
-class Changes(NamedTuple):
-    changes: tuple[Change, ...]
+class ChangeSet(NamedTuple):
+    changes: tuple[RemoteChange, ...]
     key: str  # opaque: where the next call goes on
 
 
-class Piece(NamedTuple):
+class ContentChunk(NamedTuple):
     """Consecutive bytes of an attachment. `offset` 0 again means that it starts again: drop what came before."""
 
     offset: int
@@ -167,7 +167,7 @@ class Piece(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class WriteResult:
     """What became of one of several things asked for at once: the new id and watermark, or why not."""
 
     index: int

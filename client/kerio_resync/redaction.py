@@ -21,7 +21,7 @@ from traceback import clear_frames
 from typing import Any, TypeVar
 
 from kerio_resync.errors import ResyncError
-from kerio_resync.events import Event, FolderDone, Listener, Notice, Paused, Retrying, RunFinished, Skipped
+from kerio_resync.events import Event, FolderListed, Listener, Notice, Paused, Retrying, RunFinished, Skipped
 
 E = TypeVar("E", bound=BaseException)
 
@@ -33,7 +33,7 @@ MAX_TEXT = 64 * 1024  # characters of a text that are looked at; the rest is dro
 MAX_DEPTH = 8  # of a value from a server
 MAX_ROUNDS = 3  # of escaping inside escaping
 
-_QUOTING = (Skipped, FolderDone, Retrying, Paused, Notice, RunFinished)  # events that may quote a server's words
+_QUOTING = (Skipped, FolderListed, Retrying, Paused, Notice, RunFinished)  # events that may quote a server's words
 _ESCAPE = re.compile(
     r"(?P<units>(?:\\u[0-9a-fA-F]{4})+)|\\x(?P<byte>[0-9a-fA-F]{2})|\\(?P<short>[^ux])"
     r"|(?P<percent>(?:%[0-9a-fA-F]{2})+)|(?P<quoted>(?:=[0-9A-F]{2})+)"

@@ -25,7 +25,9 @@ from kerio_resync.redaction import Redactor
 from kerio_resync.variables import PASSWORD_VARIABLE
 
 # never in the file
-_ONE_RUN = frozenset({"profile", "password", "folders", "fresh", "drop_first", "same_mailbox", "replace_other"})
+_SINGLE_RUN_SETTINGS = frozenset(
+    {"profile", "password", "folders", "fresh", "drop_first", "same_mailbox", "replace_other"}
+)
 _UNITS = {"": 1, "b": 1, "k": 2**10, "m": 2**20, "g": 2**30, "kb": 10**3, "mb": 10**6, "gb": 10**9}
 _UNITS |= {f"{unit}{end}": 2**power for unit, power in (("k", 10), ("m", 20), ("g", 30)) for end in ("i", "ib")}
 _HOST = re.compile(r"[\w.~-]+|[0-9a-fA-F:.]+(%[\w.~-]+)?")
@@ -296,7 +298,7 @@ def _read(path: Path) -> dict[str, Any]:
             f" take it out and use {PASSWORD_VARIABLE} or the keyring"
         )
     for name in kept:
-        if name not in Settings.model_fields or name in _ONE_RUN:
+        if name not in Settings.model_fields or name in _SINGLE_RUN_SETTINGS:
             raise BadSettings(f"{path}: there is no setting {name!r} here")
     return kept
 

@@ -21,7 +21,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import IO, Any, TextIO
 
-PATIENCE_SECONDS = 10.0
+STALLED_READER_SECONDS = 10.0
 CONGESTED_BYTES = 16 * 1024  # a terminal takes what it is given a moment later
 _PIPE_BYTES = getattr(select, "PIPE_BUF", 512)  # writing so many never blocks where select says that there is room
 _PLAIN = str.maketrans({"━": "=", "·": "-", "…": "...", "\N{REPLACEMENT CHARACTER}": "?"})
@@ -221,7 +221,7 @@ def wait_for_reader() -> None:
         below.waits = True
 
 
-def hurry() -> None:
+def skip_waiting() -> None:
     """Ends a `drain` at once: the user does not want to wait for a reader."""
     _hurried.append(True)
 
@@ -229,7 +229,7 @@ def hurry() -> None:
 def drain(seconds: float | None = None) -> None:
     """Flushes both streams and gives their readers time: until all is taken, or nothing was taken for `seconds`
     (PATIENCE_SECONDS)."""
-    seconds = PATIENCE_SECONDS if seconds is None else seconds
+    seconds = STALLED_READER_SECONDS if seconds is None else seconds
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError, ValueError, RuntimeError):
             stream.flush()

@@ -13,14 +13,14 @@ from typing import Any
 
 from aiohttp import web
 
-from kerio_mockserver.conditions.line import Link
-from kerio_mockserver.conditions.link import Relay
+from kerio_mockserver.conditions.link import Link
 from kerio_mockserver.conditions.model import Conditions
+from kerio_mockserver.conditions.relay import Relay
 from kerio_mockserver.control import application
-from kerio_mockserver.core import Core
-from kerio_mockserver.shell import Shell
+from kerio_mockserver.http_adapter import HttpAdapter
+from kerio_mockserver.server import MockServer
 
-__all__ = ["Core", "Front", "Running", "serve"]
+__all__ = ["MockServer", "PublicPort", "Running", "serve"]
 
 _PATIENCE = 0.2  # seconds for which an ending server waits for replies under way
 _LONGEST_REPLY = 3600.0
@@ -30,10 +30,10 @@ _LONGEST_REPLY = 3600.0
 class Running:
     """A server that listens. `url` is the origin to give to a client, `control_url` that of the control server."""
 
-    core: Core
+    core: MockServer
     url: str
     control_url: str
-    _front: Front
+    _front: PublicPort
     _control: web.AppRunner | None = None
 
     async def begin(self, control_listener: socket.socket) -> None:
@@ -67,7 +67,7 @@ class Running:
         self.core.stop()
 
 
-class Front:
+class PublicPort:
     """The public port: the server itself, or the line before it once there is a link.
 
     With no link there is no relay. Once there was one, taking the link away leaves the relay with a line that does
@@ -75,11 +75,11 @@ class Front:
     after the reply that it is at.
     """
 
-    def __init__(self, core: Core, listener: socket.socket, ssl: tls.SSLContext | None) -> None:
+    def __init__(self, core: MockServer, listener: socket.socket, ssl: tls.SSLContext | None) -> None:
         self._listener = listener
         self._ssl = ssl
         self._seed = core.seed
-        self._runner = Shell(core).runner(_PATIENCE)
+        self._runner = HttpAdapter(core).runner(_PATIENCE)
         self._direct: web.SockSite | None = None
         self._leaving: set[asyncio.Future[None]] = set()
         self.relay: Relay | None = None
@@ -89,13 +89,13 @@ class Front:
         if link is None:
             self._direct = await self._site(self._listener.dup())
         else:
-            await self._lay(link)
+            await self._insert_relay(link)
 
     async def change(self, link: Link | None) -> None:
         if self.relay is not None:
             self.relay.link = link or Link()
         elif link is not None:
-            await self._lay(link)
+            await self._insert_relay(link)
 
     async def aclose(self) -> None:
         self._listener.close()
@@ -105,18 +105,18 @@ class Front:
             await self.relay.aclose()
         await self._runner.cleanup()
 
-    async def _lay(self, link: Link) -> None:
+    async def _insert_relay(self, link: Link) -> None:
         """Puts the line before the server. The public port goes on listening all the while."""
         if self._direct is not None:
             await self._direct.stop()
             self._direct = None
-            self._see_off()
-        inner = bound("127.0.0.1", 0)
+            self._drain_connections()
+        inner = bind_socket("127.0.0.1", 0)
         address = inner.getsockname()[:2]
         await self._site(inner)
         self.relay = await Relay.start(link, address, seed=self._seed, listener=self._listener.dup())
 
-    def _see_off(self) -> None:
+    def _drain_connections(self) -> None:
         """Closes the connections that there are, each after the reply that it is at."""
         server = self._runner.server
         if server is not None:
@@ -133,7 +133,7 @@ class Front:
 
 
 async def serve(
-    core: Core,
+    core: MockServer,
     host: str = "127.0.0.1",
     port: int = 0,
     *,
@@ -142,20 +142,20 @@ async def serve(
 ) -> Running:
     """Listens on both ports (0: any free one). OSError if one of them can't be had; then nothing listens."""
     core.secure = ssl is not None
-    listener = bound(host, port)
+    listener = bind_socket(host, port)
     try:
-        control_listener = bound(host, control_port)
+        control_listener = bind_socket(host, control_port)
     except OSError:
         listener.close()
         raise
-    front = Front(core, listener, ssl)
+    front = PublicPort(core, listener, ssl)
     urls = origin(listener, secure=core.secure), origin(control_listener, secure=False)
     running = Running(core, *urls, front)
     await running.begin(control_listener)
     return running
 
 
-def bound(host: str, port: int) -> socket.socket:
+def bind_socket(host: str, port: int) -> socket.socket:
     """A listening socket. OSError if the address can't be had."""
     family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     listener = socket.socket(family, kind, protocol)

@@ -28,12 +28,12 @@ from typing import Any, NoReturn
 from kerio_mockserver.app import serve
 from kerio_mockserver.conditions.model import Conditions
 from kerio_mockserver.conditions.presets import PRESETS
-from kerio_mockserver.conditions.units import ConditionsError
-from kerio_mockserver.core import Core
+from kerio_mockserver.conditions.values import ConditionsError
 from kerio_mockserver.entry import ENDING
-from kerio_mockserver.mailbox.importer import CannotImport, load
-from kerio_mockserver.mailbox.model import Store
-from kerio_mockserver.mailbox.seed import seeded
+from kerio_mockserver.mailbox.generate.seed import generate_mailbox
+from kerio_mockserver.mailbox.imports.importer import CannotImport, load
+from kerio_mockserver.mailbox.store import MailboxStore
+from kerio_mockserver.server import MockServer
 from kerio_mockserver.testing import new_loop
 
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9}
@@ -110,7 +110,7 @@ def _add_mailbox(command: argparse.ArgumentParser) -> None:
 
 
 def _add_manners(command: argparse.ArgumentParser) -> None:
-    group = command.add_argument_group("manners and circumstances")
+    group = command.add_argument_group("quirks and circumstances")
     group.add_argument(
         "--preset", choices=sorted(PRESETS), metavar="NAME", help=f"one of: {', '.join(sorted(PRESETS))}"
     )
@@ -131,25 +131,25 @@ def conditions_of(options: argparse.Namespace) -> Conditions:
             raise ConditionsError(f"{options.conditions}: that is no JSON ({error})") from None
         conditions = conditions.patched(patch)
     if options.http_errors:
-        conditions = conditions.patched({"manners": {"http_errors": options.http_errors}})
+        conditions = conditions.patched({"quirks": {"http_errors": options.http_errors}})
     return conditions
 
 
-def store_of(options: argparse.Namespace) -> Store:
+def store_of(options: argparse.Namespace) -> MailboxStore:
     """The mailbox asked for. CannotImport, ValueError."""
     return mailbox_of(options)[0]
 
 
-def mailbox_of(options: argparse.Namespace) -> tuple[Store, dict[str, Any]]:
+def mailbox_of(options: argparse.Namespace) -> tuple[MailboxStore, dict[str, Any]]:
     """The mailbox asked for, and what was imported into it. CannotImport, ValueError."""
     local, _, domain = (options.user or "anna@example.com").partition("@")
     whose = {"user": local, "domain": domain or "example.com"}
     names = ("mails", "folders", "contacts", "events", "tasks", "notes", "attachments", "total_bytes", "seed")
     asked: dict[str, Any] = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
     if options.paths and not asked.keys() - {"seed"}:
-        store = Store(whose["domain"], whose["user"], seed=options.seed or 0)
+        store = MailboxStore(whose["domain"], whose["user"], seed=options.seed or 0)
     else:
-        store = seeded(**(asked | whose))
+        store = generate_mailbox(**(asked | whose))
     if not options.paths:
         return store, {}
     imported = load(store, options.paths).as_json()
@@ -160,10 +160,10 @@ def mailbox_of(options: argparse.Namespace) -> tuple[Store, dict[str, Any]]:
 
 
 async def run(
-    options: argparse.Namespace, store: Store, conditions: Conditions, imported: dict[str, Any] | None = None
+    options: argparse.Namespace, store: MailboxStore, conditions: Conditions, imported: dict[str, Any] | None = None
 ) -> None:
     """Serves until a signal or the parent's end. OSError if a port or a file can't be had."""
-    core = Core(
+    core = MockServer(
         store,
         user=options.user or "",
         password=options.password,

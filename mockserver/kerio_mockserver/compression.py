@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 import brotli  # type: ignore[import-untyped]  # it comes without types
 import zstandard
 
-from kerio_mockserver.wire import Reply
+from kerio_mockserver.messages import Reply
 
 SMALLEST = 1024
 _AT_ONCE = 16 * 1024

@@ -22,10 +22,10 @@ import orjson
 from aiohttp import web
 from pydantic import ValidationError
 
-from kerio_mockserver import guard
+from kerio_mockserver import control_guard
 from kerio_mockserver.conditions.model import Churn, Conditions
-from kerio_mockserver.conditions.units import ConditionsError, explain
-from kerio_mockserver.core import Core
+from kerio_mockserver.conditions.values import ConditionsError, explain
+from kerio_mockserver.server import MockServer
 
 _LINES = 50  # of a digest between two pauses in which the server serves others
 _MAX_BODY = 16 << 20
@@ -35,7 +35,7 @@ class Served(Protocol):
     """What the control server is about."""
 
     @property
-    def core(self) -> Core: ...
+    def core(self) -> MockServer: ...
 
     async def change(self, conditions: Conditions) -> None: ...
 
@@ -134,9 +134,9 @@ async def _explained(
 ) -> web.StreamResponse:
     try:
         listening = request.transport.get_extra_info("sockname") if request.transport else ("", 0)
-        guard.check(request.raw_path, request.headers, listening, has_body=request.body_exists)
+        control_guard.check(request.raw_path, request.headers, listening, has_body=request.body_exists)
         return await handler(request)
-    except guard.Foreign as refusal:
+    except control_guard.Foreign as refusal:
         return _json({"error": str(refusal)}, refusal.status)
     except (ConditionsError, ValueError) as error:
         return _json({"error": str(error)}, 400)

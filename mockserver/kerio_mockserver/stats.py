@@ -23,7 +23,7 @@ class Stats:
     bytes_out_wire: int = 0
     in_flight: int = 0
     most_in_flight: int = 0
-    mistakes: list[str] = field(default_factory=list)
+    internal_errors: list[str] = field(default_factory=list)
 
     def began(self, body: bytes) -> None:
         self.bytes_in += len(body)
@@ -37,13 +37,13 @@ class Stats:
         self.bytes_out_plain += plain
         self.bytes_out_wire += wire
 
-    def mistake(self, error: Exception) -> None:
+    def internal_error(self, error: Exception) -> None:
         """Keeps the type and place of an unexpected exception; no text of it, for that may hold mail."""
         place = error.__traceback__
         while place is not None and place.tb_next is not None:
             place = place.tb_next
         where = f"{place.tb_frame.f_code.co_filename}:{place.tb_lineno}" if place else ""
-        self.mistakes.append(f"{type(error).__name__} at {where}")
+        self.internal_errors.append(f"{type(error).__name__} at {where}")
 
     def reset(self) -> None:
         """Starts again; what is in flight stays in flight."""
@@ -64,6 +64,6 @@ class Stats:
             },
             "in_flight": self.in_flight,
             "most_in_flight": self.most_in_flight,
-            "mistakes": len(self.mistakes),
-            "mistakes_at": self.mistakes[-20:],
+            "mistakes": len(self.internal_errors),
+            "mistakes_at": self.internal_errors[-20:],
         }

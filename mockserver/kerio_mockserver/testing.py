@@ -17,9 +17,9 @@ from typing import Any
 
 from kerio_mockserver.app import Running, serve
 from kerio_mockserver.conditions.model import Conditions
-from kerio_mockserver.core import Core
-from kerio_mockserver.mailbox.model import Store
-from kerio_mockserver.mailbox.seed import seeded
+from kerio_mockserver.mailbox.generate.seed import generate_mailbox
+from kerio_mockserver.mailbox.store import MailboxStore
+from kerio_mockserver.server import MockServer
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,17 +30,17 @@ class Server:
     control_url: str
     user: str
     password: str
-    core: Core
+    core: MockServer
     running: Running
 
     @property
-    def store(self) -> Store:
+    def store(self) -> MailboxStore:
         return self.core.store
 
 
 @asynccontextmanager
 async def running(
-    store: Store | None = None,
+    store: MailboxStore | None = None,
     *,
     seed: int = 1,
     mails: int = 100,
@@ -55,10 +55,10 @@ async def running(
     `conditions`: a value, or what `Conditions.parse` reads. `options`: those of `Core`.
     """
     if store is None:
-        store = seeded(seed, mails, **(mailbox or {}))
+        store = generate_mailbox(seed, mails, **(mailbox or {}))
     if conditions is not None and not isinstance(conditions, Conditions):
         conditions = Conditions.parse(conditions)
-    core = Core(store, conditions=conditions, seed=seed, **options)
+    core = MockServer(store, conditions=conditions, seed=seed, **options)
     served = await serve(core, port=port, ssl=ssl_context)
     try:
         yield Server(served.url, served.control_url, core.user, core.password, core, served)

@@ -14,9 +14,9 @@ from benchmarks import machine, relay, rivals, rivals_clients, rivals_dovecot, r
 from benchmarks.rivals_clients import Run, shared_out
 from benchmarks.rivals_mails import Written
 from benchmarks.rivals_programs import Programs
-from kerio_mockserver.mailbox.importer import load
-from kerio_mockserver.mailbox.model import Store
-from kerio_mockserver.mailbox.seed import seeded
+from kerio_mockserver.mailbox.generate.seed import generate_mailbox
+from kerio_mockserver.mailbox.imports.importer import load
+from kerio_mockserver.mailbox.store import MailboxStore
 
 PROGRAMS = rivals_programs.find()
 TURNS = [
@@ -37,13 +37,13 @@ def test_seeded_mails_are_the_same_on_both_sides(tmp_path: Path) -> None:
     written = rivals_mails.write_seeded(tmp_path / "served", 3, 40, 1_000_000)
     assert written.mails == 40 == sum(count for _, count in written.folders.values())
     assert written.bytes == pytest.approx(1_000_000, rel=0.15)
-    store = Store("example.com", "anna")
+    store = MailboxStore("example.com", "anna")
     imported = load(store, [tmp_path / "served"])
     assert (imported.mails, imported.undecodable, imported.skipped) == (40, {}, {})
-    assert contents(store) == contents(seeded(3, 40, total_bytes=777_000, shared=False))
+    assert contents(store) == contents(generate_mailbox(3, 40, total_bytes=777_000, shared=False))
 
 
-def contents(store: Store) -> list[tuple[str, str, list[bytes]]]:
+def contents(store: MailboxStore) -> list[tuple[str, str, list[bytes]]]:
     """Sender, first words and attachments of every mail, sorted."""
     found = []
     for folder in store.folders():

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from benchmarks import __main__ as program
-from kerio_resync.upgrade.look import look
+from kerio_resync.upgrade.detect_format import detect_format
 
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 TOLD = README[README.index("\n## Measurements") :].split("\n## ", 2)[1]
@@ -46,7 +46,7 @@ def test_a_database_of_the_old_format_is_made_as_asked_for(tmp_path: Path) -> No
     out = tmp_path / "old.db"
     wanted = ["--messages", "30", "--size", "300000", "--out", str(out)]
     assert program.write_legacy(wanted) == 0
-    assert look(out).state == "old"
+    assert detect_format(out).state == "old"
     assert 300_000 < out.stat().st_size < 1_000_000
     with pytest.raises(SystemExit):
         program.write_legacy(wanted)  # it is there already

@@ -7,12 +7,12 @@ import json
 import pytest
 
 from kerio_resync import events
-from kerio_resync.events import Event, nobody
+from kerio_resync.events import Event, ignore_events
 
 EVENTS: list[Event] = [
     events.RunStarted("/p", "https://x", "jane", resumed=True),
     events.PhaseChanged("fetch"),
-    events.FolderDone("Inbox", 3),
+    events.FolderListed("Inbox", 3),
     events.Progress(items_done=1, items_total=2, seconds_left=None),
     events.Retrying("Mails.getById", 1, 0.5, "connection reset"),
     events.Paused(30.0, "503"),
@@ -33,7 +33,7 @@ def test_an_event_is_one_flat_object_of_plain_values(event: Event) -> None:
     assert fields.pop("event") == event.name
     assert set(fields) == {field.name for field in dataclasses.fields(event)}
     assert json.loads(json.dumps(fields)) == fields
-    nobody(event)
+    ignore_events(event)
 
 
 def test_names_differ() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from kerio_resync.identity import same_mailbox, same_server, spoken
+from kerio_resync.identity import describe, same_mailbox, same_server
 from kerio_resync.model import Identity
 
 ANNA = Identity("https://mail.example.com", "u-1", "anna", "anna@example.com", "anna@example.com")
@@ -105,6 +105,6 @@ def test_an_id_that_repeats_what_was_typed_does_not_make_an_alias_another_mailbo
 
 
 def test_spoken_names_the_person_and_the_server() -> None:
-    assert spoken(ANNA) == "anna@example.com at https://mail.example.com"
-    assert spoken(ANNA._replace(login="anna")) == "anna@example.com at https://mail.example.com"
-    assert spoken(ANNA._replace(login="", address="")) == "anna at https://mail.example.com"
+    assert describe(ANNA) == "anna@example.com at https://mail.example.com"
+    assert describe(ANNA._replace(login="anna")) == "anna@example.com at https://mail.example.com"
+    assert describe(ANNA._replace(login="", address="")) == "anna at https://mail.example.com"

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kerio_resync.errors import ResyncError
-from kerio_resync.events import FolderDone, Notice, Progress, RunFinished, RunStarted, Skipped
+from kerio_resync.events import FolderListed, Notice, Progress, RunFinished, RunStarted, Skipped
 from kerio_resync.redaction import MASK, Redactor, chain
 
 SECRETS = ('zq7#Kw"ö&v<%9x/Jp\\ü+É@b', "9f81c3d07ae2b5641f0d8a37c2e9b460", "Zx kq Vw jp Yd bq")
@@ -134,7 +134,7 @@ def test_value_cleans_members_and_names_and_drops_what_is_too_deep() -> None:
 def test_events_lose_what_they_quote_but_not_what_the_user_gave() -> None:
     redactor = kept("zq7kwv9x")
     assert redactor.event(Skipped("folder", "zq7kwv9x", "no 'zq7kwv9x'")) == Skipped("folder", "…", "no '…'")
-    assert redactor.event(FolderDone("zq7kwv9x", 3)) == FolderDone("…", 3)
+    assert redactor.event(FolderListed("zq7kwv9x", 3)) == FolderListed("…", 3)
     assert redactor.event(Notice("zq7kwv9x")) == Notice("…")
     finished = RunFinished(ok=False, exit_code=4, summary={"skipped": [("item", "zq7kwv9x", "")]})
     assert "zq7kwv9x" not in str(redactor.event(finished))

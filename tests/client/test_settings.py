@@ -10,7 +10,7 @@ from keyring.backend import KeyringBackend
 from keyring.errors import KeyringLocked
 from pydantic import SecretStr, ValidationError
 
-from kerio_resync.errors import BadSettings, LocalTrouble
+from kerio_resync.errors import BadSettings, LocalError
 from kerio_resync.settings import (
     PASSWORD_VARIABLE,
     Settings,
@@ -261,7 +261,7 @@ def test_without_a_cache_a_mistyped_server_is_corrected_and_comments_stay(tmp_pa
 @pytest.mark.parametrize("where", ["file", "file/below"])
 def test_a_profile_that_can_not_be_a_folder_is_refused(tmp_path: Path, where: str) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(LocalTrouble, match="not a folder"):
+    with pytest.raises(LocalError, match="not a folder"):
         make_profile(load(tmp_path / where, GIVEN))
 
 

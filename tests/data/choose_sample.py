@@ -19,7 +19,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from kerio_mockserver.mailbox.mime import ReadMail, read_mail
+from kerio_mockserver.mailbox.imports.mail_to_struct import ReadMail, read_mail
 
 SHARES = {"easy-ham-1": 90, "easy-ham-2": 60, "hard-ham-1": 40, "spam-1": 50, "spam-2": 60}
 PER_TRAIT = 5

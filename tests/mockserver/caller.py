@@ -7,11 +7,11 @@ from typing import Any
 
 import orjson
 
-from kerio_mockserver.api.reference import ENUMS, STRUCTS, readable
-from kerio_mockserver.core import Core
+from kerio_mockserver.api.type_check import ENUMS, STRUCTS, readable
 from kerio_mockserver.mailbox.blobs import NewBlob
-from kerio_mockserver.mailbox.model import Store
-from kerio_mockserver.wire import Reply, Request
+from kerio_mockserver.mailbox.store import MailboxStore
+from kerio_mockserver.messages import Reply, Request
+from kerio_mockserver.server import MockServer
 
 PDF = bytes(range(256)) * 64
 
@@ -20,7 +20,7 @@ PDF = bytes(range(256)) * 64
 class Mailbox:
     """A store and the ids of its folders."""
 
-    store: Store
+    store: MailboxStore
     root: str
     inbox: str
     archive: str
@@ -35,7 +35,7 @@ class Mailbox:
 
 def small(mails: int = 10) -> Mailbox:
     """Ten mails (those with an odd number unread, the third with two attachments), one item of each other kind."""
-    store = Store("example.com", "jane", name="Jane Doe")
+    store = MailboxStore("example.com", "jane", name="Jane Doe")
     root = store.add_folder("", "jane@example.com", "FRoot")
     box = Mailbox(
         store,
@@ -98,7 +98,7 @@ class Refused(Exception):
 class Caller:
     """A client without a network. `headers` go with each request."""
 
-    core: Core
+    core: MockServer
     peer: str = "10.0.0.1"
     token: str = ""
     cookie: str = ""
@@ -114,11 +114,11 @@ class Caller:
         return self.token
 
     async def send(self, body: bytes, path: str = "/webmail/api/jsonrpc/", **headers: str) -> Reply:
-        return await self.core.answer(Request("POST", path, self.all_headers(headers), body, "", self.peer))
+        return await self.core.handle(Request("POST", path, self.all_headers(headers), body, "", self.peer))
 
     async def get(self, path: str, method: str = "GET", **headers: str) -> Reply:
         named = {name.replace("_", "-"): value for name, value in headers.items()}
-        return await self.core.answer(Request(method, path, self.all_headers(named), b"", "", self.peer))
+        return await self.core.handle(Request(method, path, self.all_headers(named), b"", "", self.peer))
 
     async def call(self, method: str, **params: Any) -> Any:
         """The result; Refused."""
@@ -144,7 +144,7 @@ def result(reply: Reply) -> Any:
 
 async def logged_in(box: Mailbox | None = None, **options: Any) -> tuple[Caller, Mailbox]:
     box = box or small()
-    caller = Caller(Core(box.store, **options))
+    caller = Caller(MockServer(box.store, **options))
     await caller.login()
     return caller, box
 

@@ -6,11 +6,11 @@ import socket
 import aiohttp
 import pytest
 
-from kerio_mockserver.app import bound, origin, serve
-from kerio_mockserver.core import Core
+from kerio_mockserver.app import bind_socket, origin, serve
+from kerio_mockserver.server import MockServer
 from kerio_mockserver.testing import running
 from tests.mockserver.caller import envelope, small
-from tests.mockserver.test_shell import login
+from tests.mockserver.test_http_adapter import login
 
 CALL = envelope("Session.login", userName="jane", password="secret", application={})
 
@@ -21,12 +21,12 @@ async def logs_in(url: str) -> bool:
 
 
 async def test_a_port_in_use_leaves_nothing_listening() -> None:
-    with bound("127.0.0.1", 0) as taken:
+    with bind_socket("127.0.0.1", 0) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(OSError, match="in use"):
-            await serve(Core(small().store), port=port)
+            await serve(MockServer(small().store), port=port)
         with pytest.raises(OSError, match="in use"):
-            await serve(Core(small().store), control_port=port)
+            await serve(MockServer(small().store), control_port=port)
 
 
 async def test_nothing_listens_afterwards() -> None:
@@ -94,11 +94,11 @@ async def test_a_reply_under_way_is_not_cut_by_a_link_that_comes() -> None:
 
 
 def test_origin() -> None:
-    with bound("127.0.0.1", 0) as four:
+    with bind_socket("127.0.0.1", 0) as four:
         assert origin(four, secure=True) == f"https://127.0.0.1:{four.getsockname()[1]}"
     if socket.has_ipv6:
         try:
-            six = bound("::1", 0)
+            six = bind_socket("::1", 0)
         except OSError:
             return
         with six:

@@ -14,7 +14,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from kerio_mockserver.app import bound
+from kerio_mockserver.app import bind_socket
 from kerio_mockserver.cli import conditions_of, main, parser, store_of
 from tests.mockserver.caller import envelope
 
@@ -118,7 +118,7 @@ def test_bad_arguments_get_one_line_and_2(arguments: list[str], capsys: pytest.C
 
 @pytest.mark.parametrize("option", ["--port", "--control-port"])
 async def test_a_port_in_use(option: str) -> None:
-    with bound("127.0.0.1", 0) as taken:
+    with bind_socket("127.0.0.1", 0) as taken:
         port = str(taken.getsockname()[1])
         async with started("--mails", "0", option, port) as process:
             _, err = await process.communicate()
@@ -137,13 +137,13 @@ def test_a_certificate_that_cannot_be_written(tmp_path: Path, capsys: pytest.Cap
 
 def test_conditions(tmp_path: Path) -> None:
     file = tmp_path / "conditions.json"
-    file.write_text('{"manners": {"page_limit": 7}}')
+    file.write_text('{"quirks": {"page_limit": 7}}')
     options = parser().parse_args(
         ["serve", "--preset", "lan", "--conditions", str(file), "--http-errors", "always_200"]
     )
     conditions = conditions_of(options)
     assert conditions.link is not None
-    assert (conditions.manners.page_limit, conditions.manners.http_errors) == (7, "always_200")
+    assert (conditions.quirks.page_limit, conditions.quirks.http_errors) == (7, "always_200")
 
 
 def test_mailbox() -> None:

@@ -7,7 +7,7 @@ import pytest
 import zstandard
 
 from kerio_mockserver.compression import chosen, compressed, compressor
-from kerio_mockserver.wire import Reply
+from kerio_mockserver.messages import Reply
 
 OFFERED = ("zstd", "br", "gzip", "deflate")
 DATA = b'{"a":"text and more text"}' * 5000

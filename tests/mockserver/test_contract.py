@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 import pytest
 
-from kerio_mockserver.api.reference import METHODS, check_params
+from kerio_mockserver.api.type_check import METHODS, check_params
 from tests.mockserver.caller import Caller, Mailbox, Refused, conforms, logged_in
 from tests.mockserver.caller import result as outcome
 

@@ -7,7 +7,7 @@ import pytest
 
 from kerio_mockserver.testing import Server, running
 from tests.mockserver.caller import Mailbox, envelope, small
-from tests.mockserver.test_shell import login
+from tests.mockserver.test_http_adapter import login
 
 
 async def ask(server: Server, method: str, path: str, **options: Any) -> tuple[int, Any]:
@@ -99,15 +99,15 @@ async def test_reset_of_the_mailbox() -> None:
 
 async def test_conditions() -> None:
     async with running(small().store) as server:
-        status, told = await ask(server, "PATCH", "/conditions", json={"manners": {"page_limit": 5}})
-        assert (status, told["manners"]["page_limit"]) == (200, 5)
-        assert server.core.manners.page_limit == 5
+        status, told = await ask(server, "PATCH", "/conditions", json={"quirks": {"page_limit": 5}})
+        assert (status, told["quirks"]["page_limit"]) == (200, 5)
+        assert server.core.quirks.page_limit == 5
         _, told = await ask(server, "PUT", "/conditions", json={"faults": [{"kind": "empty"}]})
-        assert (told["manners"]["page_limit"], len(told["faults"])) == (50_000, 1)
+        assert (told["quirks"]["page_limit"], len(told["faults"])) == (50_000, 1)
         assert (await ask(server, "GET", "/conditions"))[1] == told
 
 
-@pytest.mark.parametrize("body", [b"{", b"[]", b'{"manners": {"page_limit": 0}}', b'{"nonsense": 1}'])
+@pytest.mark.parametrize("body", [b"{", b"[]", b'{"quirks": {"page_limit": 0}}', b'{"nonsense": 1}'])
 @pytest.mark.parametrize("method", ["PUT", "PATCH"])
 async def test_bad_conditions_change_nothing(body: bytes, method: str) -> None:
     async with running(small().store) as server:

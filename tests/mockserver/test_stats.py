@@ -31,7 +31,7 @@ def test_a_mistake_is_named_without_its_text() -> None:
     try:
         raise ValueError("somebody's mail")
     except ValueError as error:
-        stats.mistake(error)
+        stats.internal_error(error)
     (line,) = stats.as_json()["mistakes_at"]
     assert line.startswith("ValueError at ")
     assert "mail" not in line.split("/")[-1].replace("test_stats.py", "")

@@ -33,9 +33,10 @@ from pathlib import Path
 from typing import Any
 
 from kerio_resync import Settings, rebuild
-from kerio_resync.cache import owner, writing
-from kerio_resync.cache.facts import MarkChange, PutLocal
-from kerio_resync.cache.tables import Tables
+from kerio_resync.cache import writer
+from kerio_resync.cache.mutations import MarkChange, PutLocal
+from kerio_resync.cache.write import dispatch
+from kerio_resync.cache.write.session import WriteSession
 from kerio_resync.errors import ResyncError, explain
 
 
@@ -90,15 +91,15 @@ class Deadly:
 
 
 def arm(deadly: Deadly) -> None:
-    for kind, store in list(writing._STORE.items()):
+    for kind, store in list(dispatch._STORE.items()):
         word = "mark" if kind in (MarkChange, PutLocal) else "fact"
-        writing._STORE[kind] = deadly.around(word, store)
-    Tables.commit = deadly.around("commit", Tables.commit, syncs=True)  # type: ignore[method-assign]
+        dispatch._STORE[kind] = deadly.around(word, store)
+    WriteSession.commit = deadly.around("commit", WriteSession.commit, syncs=True)  # type: ignore[method-assign]
     rename, replace, fsync = os.rename, os.replace, os.fsync
     os.fsync = deadly.around("fsync", fsync, syncs=True)
     os.replace = deadly.around("rename", replace)
     os.rename = deadly.around("rename", rename)
-    owner.AGE, owner.STEP = 0.02, 64 * 1024  # type: ignore[misc]  # many small transactions: more instants
+    writer.COMMIT_INTERVAL_SECONDS, writer.APPLY_BYTES = 0.02, 64 * 1024  # type: ignore[misc]  # many small transactions: more instants
 
 
 def main(profile: Path, url: str, user: str) -> int:
@@ -129,7 +130,7 @@ def main(profile: Path, url: str, user: str) -> int:
 
 
 def nurse() -> None:
-    import kerio_resync.resync.rebuild  # noqa: F401  # once for all lives
+    import kerio_resync.sync.rebuild  # noqa: F401  # once for all lives
 
     for line in sys.stdin:
         life = json.loads(line)

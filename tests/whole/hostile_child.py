@@ -18,8 +18,8 @@ from pathlib import Path
 
 from kerio_resync import Settings, rebuild
 from kerio_resync.errors import ResyncError, explain
-from kerio_resync.server.kerio import KerioMailbox
-from kerio_resync.server.limit import Limit
+from kerio_resync.server.kerio.mailbox import KerioMailbox
+from kerio_resync.server.pacing.adaptive_limit import Limit
 
 SILENCE = 2.0  # seconds that are borne
 
@@ -40,7 +40,7 @@ async def main(profile: Path, url: str, user: str, patience: float) -> None:
     }  # fmt: skip
     settings = Settings.model_validate(values)
     mailbox = KerioMailbox(settings, limit=Limit(value=64.0), timeout=SILENCE)
-    import kerio_resync.resync.rebuild  # noqa: F401  # so that it counts as before
+    import kerio_resync.sync.rebuild  # noqa: F401  # so that it counts as before
 
     before, began = memory(), time.monotonic()
     error, code, named = "", 0, 0

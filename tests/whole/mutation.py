@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from kerio_resync.server.transport import Request, Response
+from kerio_resync.server.http.transport import Request, Response
 from tests.simulation import CoreResponse, CoreTransport
 
 VALUES: Final[tuple[Any, ...]] = (

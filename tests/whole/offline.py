@@ -11,15 +11,15 @@ from typing import Any, TypeVar
 
 from benchmarks import virtual_time
 from kerio_mockserver.conditions.model import Churn, Conditions
-from kerio_mockserver.core import Core
-from kerio_mockserver.mailbox.model import NoSuchItem
-from kerio_mockserver.wire import Reply, Request
-from kerio_resync.cache.facts import Action, LocalFile
+from kerio_mockserver.mailbox.store import NoSuchItem
+from kerio_mockserver.messages import Reply, Request
+from kerio_mockserver.server import MockServer
+from kerio_resync.cache.mutations import Action, LocalFile
 from kerio_resync.cache.outbox import Change, Outbox
 from kerio_resync.cache.store import Store
-from kerio_resync.errors import Interrupted
+from kerio_resync.errors import OutcomeUnknown
 from kerio_resync.model import Item, Kind
-from kerio_resync.resync.replay import ALL
+from kerio_resync.sync.outbox.replay import ALL
 from tests.simulation import stocked
 from tests.whole.world import CLIENT, PASSWORD, World
 
@@ -130,10 +130,10 @@ def contents(world: World, item_id: str) -> list[tuple[str, str]]:
 
 def cached(world: World, item_id: str) -> Item | None:
     """The item as the cache has it."""
-    from kerio_resync.cache import items
+    from kerio_resync.cache.write import items
 
     async def read(store: Store) -> Item | None:
-        found = await store._read(lambda db: items.read(db, "item.id = ?", (item_id,)))
+        found = await store._read(lambda db: items.read_item_row(db, "item.id = ?", (item_id,)))
         return found[0][1] if found else None
 
     return open_cache(world, read)
@@ -151,8 +151,8 @@ class Meddler:
         self.plan: dict[str, str | int] = {}
         self.calls: list[str] = []
         self.deadly: tuple[str, int] | None = None
-        self._answer = world.core.answer
-        world.core.answer = self.answer  # type: ignore[method-assign]  # the one place that all requests pass
+        self._answer = world.core.handle
+        world.core.handle = self.answer  # type: ignore[method-assign]  # the one place that all requests pass
 
     async def answer(self, request: Request) -> Reply:
         call = json.loads(request.body) if request.path.endswith("/jsonrpc/") else {}
@@ -167,7 +167,7 @@ class Meddler:
             task.cancel()
             await asyncio.sleep(3600)
         if happening or reply is None:
-            raise Interrupted("the connection broke")
+            raise OutcomeUnknown("the connection broke")
         return reply
 
     def _nth(self) -> str:
@@ -194,7 +194,7 @@ def small_world(profile: Path) -> World:
     """One with few folders, so that a run takes a tenth of a second."""
     world = World(profile, mails=0)
     world.store = stocked(1, 4, folders=6, contacts=2, events=2, tasks=1, notes=1, total_bytes=9000, shared=False)
-    world.core = Core(world.store, password=PASSWORD, seed=1, conditions=Conditions(churn=Churn()))
+    world.core = MockServer(world.store, password=PASSWORD, seed=1, conditions=Conditions(churn=Churn()))
     return world
 
 

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 
 from kerio_mockserver.conditions.model import Step
-from kerio_resync.cache.facts import Action
+from kerio_resync.cache.mutations import Action
 from kerio_resync.model import Kind
-from kerio_resync.resync.run import Run
+from kerio_resync.sync.context import RebuildContext
 from tests.whole.offline import Diary
 from tests.whole.world import World, kill
 
@@ -143,9 +143,9 @@ def test_without_anchors_mails_are_lost(tmp_path: Path, monkeypatch: pytest.Monk
     """The comparison that shows that the tests above can fail: without the second listing, which repairs what the first
     one missed, plain offset pages end with gaps. Anchored ones need no repair."""
 
-    async def unchecked(run: Run, *, last: bool = False) -> int:
+    async def unchecked(run: RebuildContext, *, last: bool = False) -> int:
         return 0
 
-    monkeypatch.setattr("kerio_resync.resync.settle.relist", unchecked)
+    monkeypatch.setattr("kerio_resync.sync.converge.reconcile.relist", unchecked)
     assert not any(ends_with_gap(3, seed, tmp_path) for seed in range(5))
     assert sum(ends_with_gap(0, seed, tmp_path) for seed in range(5)) >= 3

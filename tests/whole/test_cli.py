@@ -145,8 +145,8 @@ async def test_nothing_secret_is_printed_logged_or_written_and_files_are_the_own
 CRASH = """
 import sys
 import tempfile
-from kerio_resync.cli import main
-from kerio_resync.resync import rebuild
+from kerio_resync.cli.app import main
+from kerio_resync.sync import rebuild
 
 async def fetch(run, todo):
     secrets = [run.settings.password.get_secret_value(), *run.mailbox._session.headers(run.settings.server).values()]
@@ -238,7 +238,7 @@ async def test_a_folder_that_may_not_be_written_is_exit_2() -> None:
     """As another user, for whom the permissions count; in a folder of its own, since other users may not look into the
     one of the tests."""
     command = (
-        "import os, sys, tomlkit, kerio_resync.settings; from kerio_resync.cli import main; os.setuid(65534);"
+        "import os, sys, tomlkit, kerio_resync.settings; from kerio_resync.cli.app import main; os.setuid(65534);"
         " rebuild = ['rebuild', '--server', 'http://127.0.0.1:9', '--user', 'x'];"
         " sys.argv = ['kerio-resync', '--profile', sys.argv[1], *rebuild]; main()"
     )

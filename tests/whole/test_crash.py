@@ -25,15 +25,15 @@ from typing import Any
 
 import pytest
 
-from kerio_mockserver.mailbox.model import NoSuchItem
+from kerio_mockserver.mailbox.store import NoSuchItem
+from kerio_mockserver.messages import Reply, Request
 from kerio_mockserver.testing import Server, running
-from kerio_mockserver.wire import Reply, Request
 from kerio_resync import Settings
-from kerio_resync.cache.facts import Action, LocalFile
+from kerio_resync.cache.mutations import Action, LocalFile
 from kerio_resync.cache.outbox import Change, Outbox
 from kerio_resync.cache.store import Store
 from kerio_resync.model import Identity, Kind
-from kerio_resync.resync.replay import ALL
+from kerio_resync.sync.outbox.replay import ALL
 from tests.simulation import stocked
 from tests.whole.offline import TITLE, struct_of
 from tests.whole.world import differences
@@ -204,7 +204,7 @@ class Given:
 
     def __init__(self, server: Server) -> None:
         self.total = self.largest = 0
-        answer = server.core.answer
+        answer = server.core.handle
 
         async def count(request: Request) -> Reply:
             reply = await answer(request)
@@ -213,7 +213,7 @@ class Given:
                 self.largest = max(self.largest, len(reply.body))
             return reply
 
-        server.core.answer = count  # type: ignore[method-assign]
+        server.core.handle = count  # type: ignore[method-assign]
 
 
 async def undisturbed(nurse: Nursery, tmp_path: Path) -> tuple[int, dict[str, int], Identity]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from benchmarks.forecast import ALLOWED, compare
-from kerio_resync.upgrade.probe import LONGEST
+from kerio_resync.upgrade.estimation.rebuild_probe import LONGEST
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from typing import Any, get_args
 import pytest
 
 from kerio_mockserver.conditions.model import Churn, Conditions, Fault, FaultKind
-from kerio_mockserver.core import Core
+from kerio_mockserver.server import MockServer
 from kerio_resync.errors import BadCredentials, UnknownServer
 from kerio_resync.events import Event, PhaseChanged, Progress, Retrying
 from tests.simulation import stocked
@@ -45,7 +45,7 @@ class Small(World):
 
     def __post_init__(self) -> None:
         self.store = stocked(self.seed, 16, folders=6, contacts=3, events=3, tasks=2, notes=2)
-        self.core = Core(self.store, password=PASSWORD, seed=self.seed, conditions=Conditions(churn=Churn()))
+        self.core = MockServer(self.store, password=PASSWORD, seed=self.seed, conditions=Conditions(churn=Churn()))
         self.told: list[Event] = []
         self.changed = False
 
@@ -71,7 +71,7 @@ class Small(World):
         self.told_sensibly()
 
     def told_sensibly(self) -> None:
-        assert self.core.stats.mistakes == []
+        assert self.core.stats.internal_errors == []
         for each in self.told:
             if isinstance(each, Progress):
                 assert each.seconds_left is None or each.seconds_left >= 0, each

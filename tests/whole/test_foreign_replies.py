@@ -21,8 +21,8 @@ import pytest
 from benchmarks import virtual_time
 from kerio_resync import rebuild
 from kerio_resync.errors import ResyncError
-from kerio_resync.server.kerio import KerioMailbox
-from kerio_resync.server.transport import Request, Response, refuse_redirect
+from kerio_resync.server.http.transport import Request, Response, refuse_redirect
+from kerio_resync.server.kerio.mailbox import KerioMailbox
 from tests.simulation import CoreResponse, CoreTransport
 from tests.whole.test_faults import Small
 from tests.whole.world import World

@@ -21,7 +21,7 @@ from benchmarks import virtual_time
 from kerio_resync import rebuild, verify
 from kerio_resync.errors import Exit, ResyncError, explain
 from kerio_resync.model import KINDS, Item
-from kerio_resync.server.kerio import KerioMailbox
+from kerio_resync.server.kerio.mailbox import KerioMailbox
 from tests.whole.mutation import MutatingTransport
 from tests.whole.world import World
 
@@ -44,7 +44,7 @@ async def ending(work: Awaitable[Any]) -> Ending:
             await work
     except ResyncError as error:
         sentence, code = explain(error)
-        assert code is not Exit.BUG
+        assert code is not Exit.INTERNAL_ERROR
         assert len(sentence) < 2000
         return type(error).__name__
     return "done"
@@ -81,7 +81,7 @@ async def call_each_verb(mailbox: KerioMailbox, world: World, rng: random.Random
     await count(mailbox.open())
     await count(mailbox.quota())
     folders = await count(mailbox.folders(shared=True, public=True)) or ()
-    key = await count(mailbox.key())
+    key = await count(mailbox.sync_key())
     world.mutate("arrive")
     if key:
         await count(mailbox.changes(key))
@@ -91,7 +91,7 @@ async def call_each_verb(mailbox: KerioMailbox, world: World, rng: random.Random
             continue
         page = await count(mailbox.page(folder, 0, 20, whole=rng.random() < 0.5))
         ids = [row.id for row in page.rows][:3] if page else []
-        details = await count(mailbox.by_ids(kind, ids))
+        details = await count(mailbox.items_by_id(kind, ids))
         for item in details.items if details else ():
             await change_it(mailbox, item, folder.id, count)
             for attachment in item.attachments[:1]:
@@ -103,7 +103,7 @@ async def change_it(
     mailbox: KerioMailbox, item: Item, folder: str, count: Callable[[Awaitable[Any]], Awaitable[Any]]
 ) -> None:
     await count(mailbox.create(item.kind, folder, [item.payload]))
-    await count(mailbox.change(item.kind, [b'{"id":"%s"}' % item.id.encode()]))
+    await count(mailbox.update(item.kind, [b'{"id":"%s"}' % item.id.encode()]))
     await count(mailbox.move(item.kind, [item.id], folder))
     await count(mailbox.find(item))
     await count(mailbox.remove(item.kind, [item.id]))

@@ -23,12 +23,12 @@ import pytest
 
 from benchmarks import virtual_time
 from kerio_resync import Report, rebuild, verify
-from kerio_resync.errors import Exit, Misconfigured, ResyncError, ServerNonsense, ServerRefused, explain
+from kerio_resync.errors import Exit, Misconfigured, ProtocolError, ResyncError, ServerRefused, explain
 from kerio_resync.events import Event, Skipped
 from kerio_resync.model import Folder
-from kerio_resync.resync.folders import looping as looping_folders
-from kerio_resync.server.kerio import KerioMailbox
-from kerio_resync.server.transport import Request, Response
+from kerio_resync.server.http.transport import Request, Response
+from kerio_resync.server.kerio.mailbox import KerioMailbox
+from kerio_resync.sync.fetch.folders import looping as looping_folders
 from tests.simulation import ORIGIN, CoreResponse, CoreTransport
 from tests.whole.world import PASSWORD, World
 
@@ -74,7 +74,7 @@ class Ended:
     def name(self) -> str:
         if self.error is None:
             return "done"
-        return "ServerNonsense" if isinstance(self.error, ServerNonsense) else type(self.error).__name__
+        return "ServerNonsense" if isinstance(self.error, ProtocolError) else type(self.error).__name__
 
 
 def attacked(world: World, attacks: dict[str, Attack], *commands: Callable[..., Any]) -> Ended:
@@ -93,7 +93,7 @@ def attacked(world: World, attacks: dict[str, Attack], *commands: Callable[..., 
                     report = report or found
         except ResyncError as error:
             sentence, code = explain(error)
-            assert code is not Exit.BUG
+            assert code is not Exit.INTERNAL_ERROR
             assert len(sentence) < 1000
             return Ended(error, report, events, transport.requests)
         finally:
@@ -451,10 +451,10 @@ async def test_below_json(attack: str, tmp_path: Path) -> None:
                 await rebuild(settings)
     assert time.monotonic() - began < 40
     assert memory() - max(before, made) < MEMORY + (600 * 2**20 if "bomb" in attack else 0)
-    assert explain(caught.value)[1] is not Exit.BUG
+    assert explain(caught.value)[1] is not Exit.INTERNAL_ERROR
     assert isinstance(caught.value, ResyncError)
     if attack == "no HTTP":
         assert isinstance(caught.value, Misconfigured)
         assert "is not a web server; check the port" in str(caught.value)
     elif "wait" not in attack and "head" not in attack:
-        assert isinstance(caught.value, ServerNonsense | ServerRefused), caught.value
+        assert isinstance(caught.value, ProtocolError | ServerRefused), caught.value

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kerio_mockserver.conditions.model import Manners
-from kerio_mockserver.wire import Reply, Request
-from kerio_resync.cache.facts import LocalFile
+from kerio_mockserver.conditions.model import Quirks
+from kerio_mockserver.messages import Reply, Request
+from kerio_resync.cache.mutations import LocalFile
 from kerio_resync.errors import ResyncError
 from kerio_resync.model import Kind
 from tests.whole import offline
@@ -30,8 +30,8 @@ PHOTO = LocalFile("me.jpg", "image/jpeg", b"\xff\xd8\xff" + bytes(5000))
 
 def world_with(profile: Path, message_id: str) -> World:
     world = offline.small_world(profile)
-    manners = Manners.model_validate({"message_id": message_id})
-    world.core.change(world.core.conditions.model_copy(update={"manners": manners}))
+    quirks = Quirks.model_validate({"message_id": message_id})
+    world.core.change(world.core.conditions.model_copy(update={"quirks": quirks}))
     return world
 
 
@@ -149,7 +149,7 @@ def test_upload_answered_by_somebody_else_keeps_the_draft_pending(tmp_path: Path
     drafts = offline.folder_of(world, "mail")
     assert world.run() == "done"
     offline.add(world, "create", "mail", folder_id=drafts, struct=offline.struct_of("mail", "New"), files=(PLAN, NOTE))
-    answer = world.core.answer
+    answer = world.core.handle
     uploads = 0
 
     async def meddling(request: Request) -> Reply:
@@ -160,12 +160,12 @@ def test_upload_answered_by_somebody_else_keeps_the_draft_pending(tmp_path: Path
                 return FOREIGN[kind]
         return await answer(request)
 
-    world.core.answer = meddling  # type: ignore[method-assign]
+    world.core.handle = meddling  # type: ignore[method-assign]
     ending = world.run(patience=60)
     assert ending == "done" or isinstance(ending, ResyncError)
     assert states(world) == {"pending": 1}
     assert offline.titled(world, "mail", "New") == []
-    world.core.answer = answer  # type: ignore[method-assign]
+    world.core.handle = answer  # type: ignore[method-assign]
     assert world.run() == "done"
     (mail,) = offline.titled(world, "mail", "New")
     assert [digest for _, digest in offline.contents(world, mail)] == digests(PLAN, NOTE)

@@ -1,4 +1,4 @@
-"""The client's manners against the real server in virtual time: pauses, caps, and histories that repeat."""
+"""The client's quirks against the real server in virtual time: pauses, caps, and histories that repeat."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 
 from benchmarks import efficiency, load
-from kerio_mockserver.conditions.model import Conditions, Fault, Load, Spell
+from kerio_mockserver.conditions.model import Conditions, Fault, Load, RefusalWindow
 from kerio_resync.events import Event, Paused
 from tests.whole.world import World
 
 BUSY = Load(
     workers=2, call_s=0.05, places=1, status=429, retry_after_s=2,
-    spells=(Spell(first=20, every=40, seconds=3, status=503, retry_after_s=4),),
+    spells=(RefusalWindow(first=20, every=40, seconds=3, status=503, retry_after_s=4),),
 )  # fmt: skip
 FAULTS = (Fault(kind="cut", chance=0.05), Fault(kind="status", status=502, method="Mails.*", chance=0.05))
 

@@ -9,7 +9,7 @@ from kerio_mockserver.conditions.presets import PRESETS
 from kerio_mockserver.testing import running
 from kerio_resync import Report, Settings, digest, rebuild
 from kerio_resync.events import Event, Listener, Progress
-from kerio_resync.server.kerio import KerioMailbox
+from kerio_resync.server.kerio.mailbox import KerioMailbox
 
 SLOW = {"mobile-3g", "hotel-wifi", "satellite", "server-dying"}
 
@@ -43,7 +43,7 @@ async def ends_whole(name: str, profile: Path) -> None:
         ours = [line async for line in digest(settings)]
         assert ours == [line.rstrip("\n") for line in server.store.digest()]
         assert report.skipped == ()
-        assert server.core.stats.mistakes == []
+        assert server.core.stats.internal_errors == []
     for each in told:
         if isinstance(each, Progress):
             assert each.seconds_left is None or each.seconds_left >= 0

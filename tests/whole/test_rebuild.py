@@ -12,15 +12,15 @@ from typing import Any, TypeVar
 
 import pytest
 
-from kerio_mockserver.wire import Reply, Request
+from kerio_mockserver.messages import Reply, Request
 from kerio_resync import Settings, status
-from kerio_resync.cache.facts import Forget, SetMeta
+from kerio_resync.cache.mutations import DeleteItems, SetMeta
 from kerio_resync.cache.outbox import Outbox
 from kerio_resync.cache.store import Store
 from kerio_resync.errors import BadSettings, CacheInUse, NoCache, NotEnoughSpace, OtherAccount
-from kerio_resync.events import Event, FolderDone, Listener, Notice, PhaseChanged, Progress, nobody
-from kerio_resync.resync.inspect import Status
-from kerio_resync.resync.verify import Verdict
+from kerio_resync.events import Event, FolderListed, Listener, Notice, PhaseChanged, Progress, ignore_events
+from kerio_resync.sync.converge.compare_lists import VerifyReport
+from kerio_resync.sync.status import Status
 from tests.client.cache.world import rows
 from tests.whole.world import World, kill
 
@@ -51,7 +51,7 @@ def in_cache(world: World, work: Callable[[Store], Coroutine[Any, Any, T]]) -> T
     return asyncio.run(go())
 
 
-def verified(world: World, listen: Listener = nobody, **how: bool) -> Verdict:
+def verified(world: World, listen: Listener = ignore_events, **how: bool) -> VerifyReport:
     assert world.verify(listen, **how) == "done"
     assert world.verdict is not None
     return world.verdict
@@ -102,12 +102,12 @@ def test_each_folder_is_said_once_when_its_items_are_known(world: World) -> None
     held = {
         each["id"]: len(world.store.folder(each["id"])) for each in world.store.folders() if each["type"] != "FRoot"
     }
-    told = [(each.folder, each.items) for each in events if isinstance(each, FolderDone) and each.folder in held]
+    told = [(each.folder, each.items) for each in events if isinstance(each, FolderListed) and each.folder in held]
     assert sorted(told) == sorted(held.items())
     assert sum(held.values()) > 60
     part: list[Event] = []
     world.run(part.append, folders=("Inbox",))
-    assert [each.items for each in part if isinstance(each, FolderDone)] == [held[inbox(world)]]
+    assert [each.items for each in part if isinstance(each, FolderListed)] == [held[inbox(world)]]
 
 
 @pytest.mark.parametrize("moment", [8, 20, 35, 50, 70, 90])
@@ -174,7 +174,7 @@ def test_part_brings_back_what_is_missing_there(world: World) -> None:
     async def spoil(store: Store) -> None:
         rows = await store.items(limit=10_000)
         inbox = next(row.folder.id for row in await store.folders() if row.folder.role == "inbox")
-        await store.put(Forget(tuple(row.id for row in rows if row.folder_id == inbox)[:7]))
+        await store.apply(DeleteItems(tuple(row.id for row in rows if row.folder_id == inbox)[:7]))
 
     in_cache(world, spoil)
     assert world.differences()
@@ -240,7 +240,7 @@ def test_items_that_are_neither_listed_nor_answered_for_are_removed(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A server may leave out of its reply what it does not have, instead of naming it as an error."""
-    answer = world.core.answer
+    answer = world.core.handle
 
     async def without_errors(request: Request) -> Reply:
         reply = await answer(request)
@@ -353,7 +353,7 @@ def test_half_built_cache_of_another_account_is_set_aside_only_if_it_may_be_repl
 
     async def rename() -> None:
         store = await Store.open(world.settings().next_cache)
-        await store.put(SetMeta("account", "somebody else"))
+        await store.apply(SetMeta("account", "somebody else"))
         await store.close()
 
     asyncio.run(rename())
@@ -391,8 +391,8 @@ def test_verify_finds_and_repairs(world: World) -> None:
 
     async def spoil(store: Store) -> None:
         rows = await store.items(limit=10_000)
-        await store.put(Forget(tuple(row.id for row in rows if row.kind == "mail")[:5]))
-        await store.put(Forget(tuple(row.id for row in rows if row.kind == "event")[:1]))
+        await store.apply(DeleteItems(tuple(row.id for row in rows if row.kind == "mail")[:5]))
+        await store.apply(DeleteItems(tuple(row.id for row in rows if row.kind == "event")[:1]))
 
     in_cache(world, spoil)
     verdict = verified(world)

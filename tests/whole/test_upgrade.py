@@ -19,12 +19,12 @@ from benchmarks.legacy import copy, write
 from kerio_mockserver.conditions.model import Fault
 from kerio_mockserver.testing import Server, running
 from kerio_resync import Settings, rebuild, status
-from kerio_resync.cache.facts import LocalChange, LocalFile
+from kerio_resync.cache.mutations import LocalChange, LocalFile
 from kerio_resync.cache.store import Store
 from kerio_resync.errors import Exit
-from kerio_resync.server.kerio import KerioMailbox
-from kerio_resync.upgrade import estimate, gate
-from kerio_resync.upgrade.look import look
+from kerio_resync.server.kerio.mailbox import KerioMailbox
+from kerio_resync.upgrade import estimate, launcher
+from kerio_resync.upgrade.detect_format import detect_format
 
 PENDING = tuple(
     LocalChange(
@@ -150,7 +150,7 @@ async def test_a_newer_format_is_refused_with_its_own_words(tmp_path: Path) -> N
     (tmp_path / "cache.db").write_bytes(data)
     for words in (("upgrade",), ("start", "--", "touch", str(tmp_path / "ran"))):
         ended = await run("--profile", str(tmp_path), *words)
-        assert ended.code == (Exit.REBUILD_NEEDED if words[0] == "upgrade" else gate.FAILED)
+        assert ended.code == (Exit.REBUILD_NEEDED if words[0] == "upgrade" else launcher.FAILED)
         assert "a newer version of the program wrote it (format 7.9.0" in ended.err
     assert not (tmp_path / "ran").exists()
     assert (tmp_path / "cache.db").read_bytes() == data
@@ -175,7 +175,7 @@ async def test_put_off_until_there_is_room(small_disk: Path, tmp_path: Path) -> 
     for attempt in (1, 2, 3):
         words = ("upgrade",) if attempt == 1 else ("start", "--", "touch", str(ran))
         ended = await run("--profile", str(small_disk), *words)
-        assert ended.code == (Exit.POSTPONED if attempt == 1 else gate.FAILED)
+        assert ended.code == (Exit.POSTPONED if attempt == 1 else launcher.FAILED)
         assert "was not enough disk space to proceed with the upgrade of the database" in ended.err
         assert str(small_disk) in ended.err
         assert ("--drop-first" in ended.err) == (attempt > 1)
@@ -216,9 +216,9 @@ def test_the_program_never_runs_before_the_database_is_ready(tmp_path: Path) -> 
     assert killed
     pair = [begin(tmp_path), begin(tmp_path)]
     codes = sorted(ended(child) for child in pair)
-    assert codes in ([17, gate.FAILED], [17, 17])
+    assert codes in ([17, launcher.FAILED], [17, 17])
     assert ended(begin(tmp_path)) == 17  # and nothing stays locked
-    assert look(tmp_path / "cache.db").state == "current"
+    assert detect_format(tmp_path / "cache.db").state == "current"
 
 
 def test_a_program_that_is_nowhere_is_said_before_anything_is_done(tmp_path: Path) -> None:
@@ -227,7 +227,7 @@ def test_a_program_that_is_nowhere_is_said_before_anything_is_done(tmp_path: Pat
         [sys.executable, "-m", "kerio_resync", "--profile", str(tmp_path), "start", "--", "no-such-program"],
         capture_output=True, text=True, check=False,
     )  # fmt: skip
-    assert (child.returncode, look(tmp_path / "cache.db").state) == (gate.NOT_FOUND, "old")
+    assert (child.returncode, detect_format(tmp_path / "cache.db").state) == (launcher.NOT_FOUND, "old")
     assert "no-such-program" in child.stderr
 
 
@@ -251,7 +251,7 @@ async def test_up_to_date_is_found_without_bringing_in_what_is_heavy(server: Ser
 MODULES = """
 import sys
 try:
-    from kerio_resync.quick import main
+    from kerio_resync.cli.entry import main
     main()
 finally:
     print(*sys.modules)

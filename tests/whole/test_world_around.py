@@ -18,8 +18,9 @@ import pytest
 
 from benchmarks.legacy import IDENTITY
 from kerio_mockserver.testing import running
-from kerio_resync import commands, process, quick, streams
+from kerio_resync import streams
 from kerio_resync.cache.store import Store
+from kerio_resync.cli import commands, entry, process
 from kerio_resync.errors import Exit, explain
 from kerio_resync.events import Listener
 
@@ -47,7 +48,9 @@ SETTINGS = {
     "ascii": {"PYTHONIOENCODING": "ascii", "TERM": "dumb", "COLUMNS": "1"},
     "c-locale": {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "TZ": "Asia/Kathmandu"},
 }
-IMPATIENT = "import kerio_resync.streams as s; s.PATIENCE_SECONDS = 0.2; from kerio_resync.quick import main; main()"
+IMPATIENT = (
+    "import kerio_resync.streams as s; s.PATIENCE_SECONDS = 0.2; from kerio_resync.cli.entry import main; main()"
+)
 
 
 @dataclass(frozen=True)
@@ -252,14 +255,14 @@ main()
     [
         ("kerio_resync.streams", signal.SIGINT), ("typer", signal.SIGTERM),
         ("kerio_resync.settings", signal.SIGINT), ("pydantic", signal.SIGTERM), ("aiohttp", signal.SIGHUP),
-        ("kerio_resync.server.transport", signal.SIGINT), ("uvloop", signal.SIGTERM),
-        ("kerio_resync.resync.rebuild", signal.SIGINT),
+        ("kerio_resync.server.http.transport", signal.SIGINT), ("uvloop", signal.SIGTERM),
+        ("kerio_resync.sync.rebuild", signal.SIGINT),
     ],
 )  # fmt: skip
 async def test_a_signal_during_the_imports_ends_the_run_in_order(
     module: str, number: signal.Signals, tmp_path: Path
 ) -> None:
-    code = AT_IMPORT.format(module=module, number=int(number), package="kerio_resync.quick")
+    code = AT_IMPORT.format(module=module, number=int(number), package="kerio_resync.cli.entry")
     log = tmp_path / "log"
     words = ("rebuild", "--server", "http://127.0.0.1:9", "--user", "x", "--json", "--log-file", log)
     ended = await program("--profile", tmp_path / "p", *words, code=code)
@@ -279,13 +282,13 @@ async def test_a_signal_during_the_mocks_imports_ends_it_in_order(module: str, n
 
 
 def test_the_entry_says_the_same_of_an_interruption_as_the_rest() -> None:
-    assert quick.INTERRUPTION == INTERRUPTED
-    assert process.GRACE_SECONDS + process.HARD_SECONDS < 2
+    assert entry.INTERRUPTION == INTERRUPTED
+    assert process.INTERRUPT_GRACE_SECONDS + process.EXIT_GRACE_SECONDS < 2
 
 
 async def test_nohup_keeps_a_run_going_when_the_terminal_closes(profile: Path) -> None:
     code = "import signal; signal.signal(signal.SIGHUP, signal.SIG_IGN)\n" + AT_IMPORT.format(
-        module="typer", number=int(signal.SIGHUP), package="kerio_resync.quick"
+        module="typer", number=int(signal.SIGHUP), package="kerio_resync.cli.entry"
     )
     assert (await program("--profile", profile, "status", code=code)).code == 0
 
@@ -315,8 +318,8 @@ async def test_a_working_folder_that_is_gone_is_said_where_it_matters(tmp_path: 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become another user")
 async def test_a_user_without_a_home_is_told_to_name_the_profile() -> None:
     code = (
-        "import os, kerio_resync.settings, platformdirs, kerio_resync.resync.inspect;"
-        " from kerio_resync.cli import main; del os.environ['HOME']; os.setgroups([]); os.setuid(54321); main()"
+        "import os, kerio_resync.settings, platformdirs, kerio_resync.sync.status;"
+        " from kerio_resync.cli.app import main; del os.environ['HOME']; os.setgroups([]); os.setuid(54321); main()"
     )
     ended = await program("status", code=code, env={"XDG_DATA_HOME": ""})
     assert (ended.code, ended.err.count("\n")) == (2, 1), ended

@@ -11,13 +11,13 @@ from typing import Any, Literal
 
 from benchmarks import virtual_time
 from kerio_mockserver.conditions.model import Action, Churn, Conditions, Fault, Step
-from kerio_mockserver.core import Core
-from kerio_mockserver.mailbox.model import Store
-from kerio_resync import Report, Settings, Verdict, digest, rebuild, verify
+from kerio_mockserver.mailbox.store import MailboxStore
+from kerio_mockserver.server import MockServer
+from kerio_resync import Report, Settings, VerifyReport, digest, rebuild, verify
 from kerio_resync.errors import ResyncError
-from kerio_resync.events import Listener, nobody
-from kerio_resync.server.kerio import KerioMailbox
-from kerio_resync.server.transport import Request
+from kerio_resync.events import Listener, ignore_events
+from kerio_resync.server.http.transport import Request
+from kerio_resync.server.kerio.mailbox import KerioMailbox
 from tests.simulation import ORIGIN, CoreTransport, stocked
 
 CLIENT = "the client"  # the name of its task
@@ -42,13 +42,13 @@ class World:
     now: float = 0.0
     requests: int = 0
     report: Report | None = None
-    verdict: Verdict | None = None
+    verdict: VerifyReport | None = None
 
     def __post_init__(self) -> None:
-        self.store: Store = stocked(
+        self.store: MailboxStore = stocked(
             self.seed, self.mails, contacts=9, events=7, tasks=3, notes=3, total_bytes=self.mails * 3000
         )
-        self.core = Core(self.store, password=PASSWORD, seed=self.seed, conditions=Conditions(churn=Churn()))
+        self.core = MockServer(self.store, password=PASSWORD, seed=self.seed, conditions=Conditions(churn=Churn()))
 
     def settings(self, **more: object) -> Settings:
         values = {
@@ -73,7 +73,7 @@ class World:
     def expire_keys(self) -> None:
         self.store.journal.expire(self.store.journal.watermark)
 
-    def run(self, listen: Listener = nobody, **settings: object) -> Ending:
+    def run(self, listen: Listener = ignore_events, **settings: object) -> Ending:
         """One run of the program, to its end or its death."""
         with_these = self.settings(**settings)
 
@@ -82,7 +82,7 @@ class World:
 
         return virtual_time.run(self._live(work, listen, with_these), start=self.now, disk=self._disk())
 
-    def verify(self, listen: Listener = nobody, **how: bool) -> Ending:
+    def verify(self, listen: Listener = ignore_events, **how: bool) -> Ending:
         """One verification, to its end (then `verdict` is what came of it) or its death."""
         settings = self.settings()
         self.verdict = None
@@ -145,7 +145,7 @@ class World:
         return sorted(f"here  {line}" for line in mine - theirs) + sorted(f"there {line}" for line in theirs - mine)
 
 
-async def differences(store: Store, settings: Settings) -> set[str]:
+async def differences(store: MailboxStore, settings: Settings) -> set[str]:
     """The lines of the digests of a server's mailbox and of a cache that are not in both."""
     ours = {line async for line in digest(settings)}
     return ours ^ {line.rstrip("\n") for line in store.digest()}

@@ -7,8 +7,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import Final
 
-from kerio_resync.cache.files import exists
-from kerio_resync.cache.line import Line
+from kerio_resync.cache.connection import Connection
+from kerio_resync.cache.files import lexists
 from kerio_resync.cache.schema import APPLICATION_ID, identity_from
 from kerio_resync.errors import CacheDamaged
 from kerio_resync.model import Identity
@@ -20,10 +20,10 @@ _UNREADABLE: Final = (sqlite3.DatabaseError, ValueError, TypeError)
 
 async def owner_of(path: Path) -> Identity | None:
     """Whose cache is at `path`; None if there is none, or it does not say. CacheInUse, BadSettings."""
-    if not exists(path):
+    if not lexists(path):
         return None
     try:
-        line = await Line.open(path, readonly=True)
+        line = await Connection.open(path, readonly=True)
     except CacheDamaged:
         return None
     try:

@@ -18,13 +18,13 @@ SIDECARS: Final = ("-journal", "-wal", "-shm")
 _NO_FOLDER_SYNC: Final = {errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EBADF}  # some network file systems
 
 
-def beside(path: Path, suffix: str) -> Path:
+def with_suffix_appended(path: Path, suffix: str) -> Path:
     return path.with_name(path.name + suffix)
 
 
 def sidecars(path: Path) -> tuple[Path, ...]:
     """Those that are there: a journal or a log that SQLite would play into whatever file bears the name."""
-    return tuple(each for each in (beside(path, suffix) for suffix in SIDECARS) if each.exists())
+    return tuple(each for each in (with_suffix_appended(path, suffix) for suffix in SIDECARS) if each.exists())
 
 
 def require_places(profile: Path) -> None:
@@ -38,9 +38,9 @@ def require_places(profile: Path) -> None:
         raise BadSettings(
             f"{cache} is a link to {real}, and that folder is not there; connect its disk, or remove the link"
         )
-    made = [beside(real, suffix) for suffix in ("", ".next", ".next.new")]
+    made = [with_suffix_appended(real, suffix) for suffix in ("", ".next", ".next.new")]
     notes = [profile / name for name in ("upgrade.json", "upgrade.json.part", ".writable")]
-    require_regular((*made, *(beside(each, suffix) for each in made for suffix in SIDECARS), *notes))
+    require_regular((*made, *(with_suffix_appended(each, suffix) for each in made for suffix in SIDECARS), *notes))
 
 
 def raise_unreadable(path: Path) -> None:
@@ -53,12 +53,12 @@ def raise_unreadable(path: Path) -> None:
         raise translate_os_error(error, path) from error
 
 
-def exists(path: Path) -> bool:
+def lexists(path: Path) -> bool:
     """Whether something bears the name, a link that leads nowhere included."""
     return path.exists() or path.is_symlink()
 
 
-def clear(path: Path) -> None:
+def remove_sidecars(path: Path) -> None:
     """Removes the sidecars of a file that is not there any more."""
     for each in sidecars(path):
         each.unlink(missing_ok=True)
@@ -87,7 +87,7 @@ def sync_file(path: Path) -> None:
         os.close(handle)
 
 
-def holders(path: Path, *, own: int = 0) -> tuple[str, ...]:
+def processes_holding(path: Path, *, own: int = 0) -> tuple[str, ...]:
     """Who has the file open, as `process 4711 (name)`, where the system shows it (Linux). SQLite's locks don't tell: an
     idle connection holds none. `own`: how many times this process itself may have it open."""
     try:
@@ -102,7 +102,7 @@ def holders(path: Path, *, own: int = 0) -> tuple[str, ...]:
     return tuple(found)
 
 
-def keep_aside(path: Path) -> Path:
+def back_up(path: Path) -> Path:
     """A second name for a damaged file (a copy where there are no links), so that replacing it loses nothing of it.
 
     Asked for again, it gives the name it gave before. OSError if there is no room."""
@@ -110,7 +110,7 @@ def keep_aside(path: Path) -> Path:
     for each in path.parent.glob(f"{path.name}.damaged-*"):
         if os.path.samestat(each.stat(), mine):
             return each
-    target = beside(path, time.strftime(".damaged-%Y%m%dT%H%M%SZ", time.gmtime()))
+    target = with_suffix_appended(path, time.strftime(".damaged-%Y%m%dT%H%M%SZ", time.gmtime()))
     number = 1
     while target.exists():
         number += 1
@@ -120,7 +120,7 @@ def keep_aside(path: Path) -> Path:
     except (OSError, NotImplementedError):
         shutil.copy2(path, target)
     for each in sidecars(path):
-        shutil.copy2(each, beside(target, each.name.removeprefix(path.name)))
+        shutil.copy2(each, with_suffix_appended(target, each.name.removeprefix(path.name)))
     sync_folder(path.parent)
     return target
 
@@ -128,7 +128,7 @@ def keep_aside(path: Path) -> Path:
 def set_aside(path: Path, word: str) -> Path:
     """Gives a file and its sidecars a free name `….<word>-N`; the new path."""
     number = 1
-    while exists(target := path.with_name(f"{path.name}.{word}-{number}")):
+    while lexists(target := path.with_name(f"{path.name}.{word}-{number}")):
         number += 1
     with_it = sidecars(path)
     path.rename(target)

@@ -6,7 +6,7 @@ import sqlite3
 from pathlib import Path
 from typing import Final
 
-from kerio_resync.cache.line import Line
+from kerio_resync.cache.connection import Connection
 from kerio_resync.cache.schema import APPLICATION_ID
 from kerio_resync.errors import ResyncError
 
@@ -26,7 +26,7 @@ async def all_changes(path: Path) -> set[str]:
 
 async def _read(path: Path, ours: str, before: str = _BEFORE) -> set[str] | None:
     try:
-        line = await Line.open(path, readonly=True)
+        line = await Connection.open(path, readonly=True)
     except ResyncError:
         return None
     try:

@@ -19,9 +19,9 @@ from typing import Final, Self
 
 from filelock import FileLock, SoftFileLock, Timeout
 
-from kerio_resync.errors import BadSettings, CacheInUse, LocalTrouble
+from kerio_resync.errors import BadSettings, CacheInUse, LocalError
 from kerio_resync.filesystem import (
-    no_locks,
+    locks_unsupported,
     read_small,
     real_place,
     require_regular,
@@ -29,7 +29,7 @@ from kerio_resync.filesystem import (
     write_private,
 )
 
-PATIENCE: Final = 0.3  # seconds: `holder` takes the lock for an instant to find out
+LOCK_RETRY_SECONDS: Final = 0.3  # seconds: `holder` takes the lock for an instant to find out
 
 
 class ProfileLock:
@@ -70,7 +70,7 @@ class _FolderLock:
     def __enter__(self) -> Self:
         require_regular((self._path, self._note))
         try:
-            self._acquire(PATIENCE)
+            self._acquire(LOCK_RETRY_SECONDS)
         except Timeout:
             raise CacheInUse(f"{self._folder} is held by {self._read() or 'another run'}") from None
         told = json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "command": _command()})
@@ -93,7 +93,7 @@ class _FolderLock:
             self._acquire(0)
         except Timeout:
             return self._read() or "another run"
-        except LocalTrouble:
+        except LocalError:
             return ""
         self._lock.release()
         return ""
@@ -107,12 +107,12 @@ class _FolderLock:
         except Timeout:
             raise
         except NotImplementedError as error:
-            raise no_locks(self._path, str(error)) from error
+            raise locks_unsupported(self._path, str(error)) from error
         except OSError as error:
             raise translate_lock_error(error, self._path) from error
         if isinstance(self._lock, SoftFileLock):  # a file that would outlive its holder when that is killed
             self._lock.release()
-            raise no_locks(self._path, "function not implemented")
+            raise locks_unsupported(self._path, "function not implemented")
 
     def _read(self) -> str:
         try:

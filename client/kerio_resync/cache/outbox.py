@@ -19,9 +19,9 @@ from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from kerio_resync.cache.bulk import record
-from kerio_resync.cache.changes import change_sum
-from kerio_resync.cache.facts import Action, AddChange, ChangeState, LocalChange, LocalFile, MarkChange, PutLocal
+from kerio_resync.cache.bulk_sql import record
+from kerio_resync.cache.mutations import Action, AddChange, ChangeState, LocalChange, LocalFile, MarkChange, PutLocal
+from kerio_resync.cache.write.outbox import change_checksum
 from kerio_resync.model import Item, Kind
 
 if TYPE_CHECKING:
@@ -126,40 +126,40 @@ class Outbox:
         """A file's content, in chunks of at most 256 KiB."""
         return self._store.change_file(key)
 
-    async def held(self, message_id: str) -> tuple[str, ...]:
+    async def find_by_message_id(self, message_id: str) -> tuple[str, ...]:
         """Ids of the mails that have this Message-ID, in any folder. Looks at all mails: a second for a gigabyte."""
-        return await self._store.mails_called(message_id)
+        return await self._store.mails_with_message_id(message_id)
 
-    async def sending(self, change: str, trace: str = "") -> str:
+    async def begin_attempt(self, change: str, trace: str = "") -> str:
         """An attempt begins; its token, recorded before it is returned, and with it what would be needed to find out
         whether the attempt was processed."""
         token = str(uuid.uuid4())
         await self._tell(MarkChange(change, "sending", attempt=f"{token} {trace}" if trace else token))
         return token
 
-    async def sent(self, change: str, new_id: str = "", version: int = 0) -> None:
+    async def mark_sent(self, change: str, new_id: str = "", version: int = 0) -> None:
         """The server has it; the id it is known by there if that is another now, and the item's watermark after it."""
         reason = f"{_VERSION}{version}" if version else ""
         await self._tell(MarkChange(change, "sent", reason=reason, new_id=new_id))
 
-    async def refused(self, change: str, reason: str) -> None:
+    async def mark_refused(self, change: str, reason: str) -> None:
         await self._tell(MarkChange(change, "refused", reason=reason))
 
-    async def again(self, change: str) -> None:
+    async def mark_pending(self, change: str) -> None:
         """It is surely not processed, or a person wants it tried again."""
         await self._tell(MarkChange(change, "pending"))
 
-    async def withdraw(self, change: str) -> None:
+    async def mark_withdrawn(self, change: str) -> None:
         await self._tell(MarkChange(change, "withdrawn"))
 
-    async def conflict(self, change: str, item: Item, reason: str, files: Sequence[LocalFile] = ()) -> None:
+    async def record_conflict(self, change: str, item: Item, reason: str, files: Sequence[LocalFile] = ()) -> None:
         """The server's item stays; the local one, as `item`, goes into the local folder "Conflicts" in the same breath.
 
         Its id there is made of the change's uuid, so that told twice it is there once."""
         await self._tell(PutLocal(item._replace(id=f"local:{change}"), tuple(files), change, reason))
 
     async def _tell(self, fact: AddChange | MarkChange | PutLocal) -> None:
-        await self._store.put(fact)
+        await self._store.apply(fact)
         await self._store.flush()
 
 
@@ -186,7 +186,7 @@ def state(db: sqlite3.Connection, name: str) -> ChangeState | None:
     return found
 
 
-def holds(db: sqlite3.Connection, change: Change) -> bool:
+def is_intact(db: sqlite3.Connection, change: Change) -> bool:
     """Whether it is as it was recorded, and has all its files; their contents have sums of their own."""
     told, count = db.execute("SELECT checksum, files FROM outbox WHERE number = ?", (change.number,)).fetchone()
     return bool(count == len(change.files) and told == checksum(change))
@@ -195,10 +195,10 @@ def holds(db: sqlite3.Connection, change: Change) -> bool:
 def checksum(change: Change) -> bytes:
     """What its row's checksum must be."""
     described = [(each.name, each.content_type, each.content_id, each.size, each.sha256.hex()) for each in change.files]
-    return change_sum(local(change), described)
+    return change_checksum(local_item_of(change), described)
 
 
-def followed(changes: Sequence[Change]) -> frozenset[str]:
+def ancestors_of_pending(changes: Sequence[Change]) -> frozenset[str]:
     """The uuids of those that were sent and that changes still to be settled build on: they created or moved the item,
     gave it its version, or created one alike."""
     left = [each for each in changes if each.state in OPEN]
@@ -213,7 +213,7 @@ def followed(changes: Sequence[Change]) -> frozenset[str]:
     return frozenset(found)
 
 
-def local(change: Change, files: tuple[LocalFile, ...] = ()) -> LocalChange:
+def local_item_of(change: Change, files: tuple[LocalFile, ...] = ()) -> LocalChange:
     return LocalChange(
         change.uuid, change.action, change.kind, change.item_id, change.folder_id, change.target_id, change.watermark,
         change.made, change.struct, files,

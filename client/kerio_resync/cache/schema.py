@@ -22,7 +22,7 @@ from contextlib import closing, suppress
 from functools import cache
 from typing import Final
 
-from kerio_resync.cache.guard import Shape, require_tables, shape_of
+from kerio_resync.cache.schema_guard import Shape, require_tables, shape_of
 from kerio_resync.errors import BadSettings, CacheDamaged, OtherFormat
 from kerio_resync.model import Identity
 
@@ -32,8 +32,8 @@ USER_VERSION: Final = 70200
 _SELF: Final = ("format", "server", "account", "user", "address", "login", "protocol")
 OLDEST_SQLITE: Final = (3, 37, 0)
 PAGE_SIZE: Final = 16384
-CHUNK: Final = 256 * 1024
-CONFLICTS: Final = "local:conflicts"
+CHUNK_BYTES: Final = 256 * 1024
+CONFLICTS_FOLDER_ID: Final = "local:conflicts"
 
 TABLES: Final = """
 CREATE TABLE meta (              -- what the file is: format, server, account, user, address, sync_key, ...
@@ -260,7 +260,7 @@ def require_sqlite(version: tuple[int, ...] = sqlite3.sqlite_version_info) -> No
         raise BadSettings(f"this Python's SQLite is {have}, but {need} or newer is needed")
 
 
-def lay_out(db: sqlite3.Connection, identity: Identity) -> None:
+def create_schema(db: sqlite3.Connection, identity: Identity) -> None:
     """Makes an empty file (its page size already set) a cache of `identity`, in one transaction."""
     facts = {"format": FORMAT, **identity_rows(identity)}
     db.execute("BEGIN EXCLUSIVE")
@@ -316,7 +316,7 @@ def identity_from(found: Mapping[str, str]) -> Identity:
 def shape(*, views: bool = False) -> Shape:
     """What a file of this format consists of; with `views` those too."""
     with closing(sqlite3.connect(":memory:", isolation_level=None)) as db:
-        lay_out(db, Identity("", "", "", ""))
+        create_schema(db, Identity("", "", "", ""))
         return shape_of(db, views=views)
 
 

@@ -15,25 +15,34 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from kerio_resync.cache.files import beside, clear, exists, holders, keep_aside, sidecars, sync_file, sync_folder
-from kerio_resync.cache.line import Line
-from kerio_resync.cache.rescue import carry_over
+from kerio_resync.cache.connection import Connection
+from kerio_resync.cache.db_errors import mapped_db_errors
+from kerio_resync.cache.files import (
+    back_up,
+    lexists,
+    processes_holding,
+    remove_sidecars,
+    sidecars,
+    sync_file,
+    sync_folder,
+    with_suffix_appended,
+)
+from kerio_resync.cache.recovery.rescue_outbox import copy_outbox
 from kerio_resync.cache.store import Store
-from kerio_resync.cache.trouble import translated
 from kerio_resync.errors import CacheDamaged, CacheInUse
 from kerio_resync.model import Identity
 
 
 async def seal(path: Path) -> None:
     """Folds journal or log into the file, and syncs it. CacheInUse if somebody has it open; CacheDamaged."""
-    line = await Line.open(path, patience=0)
+    line = await Connection.open(path, patience=0)
     try:
-        await line.run(lambda db: _fold(db, path))
+        await line.run(lambda db: _checkpoint(db, path))
     finally:
         await line.close()
     if left := sidecars(path):
         raise CacheInUse(f"{left[0].name} does not go: somebody has {path} open")
-    with translated(path):
+    with mapped_db_errors(path):
         sync_file(path)
         sync_folder(path.parent)
 
@@ -44,25 +53,25 @@ async def swap(new: Store | Path, current: Path) -> None:
     Pending local changes made in `current` meanwhile are carried into `new`, if it is a Store, under the lock.
     A damaged `current` is kept aside. CacheInUse: nothing has happened, `new` is as whole as before.
     """
-    async with swapped(new, current):
+    async with replace_cache(new, current):
         pass
 
 
 @asynccontextmanager
-async def swapped(new: Store | Path, current: Path, owner: Identity | None = None) -> AsyncIterator[None]:
+async def replace_cache(new: Store | Path, current: Path, owner: Identity | None = None) -> AsyncIterator[None]:
     """As `swap`, from a `current` that is `owner`'s if that is given; inside, the new file can be used already, while
     the kernel lets go of what the old one held: 0.3 s a gigabyte. That is over when the context is left."""
     store, path = (new, new.path) if isinstance(new, Store) else (None, new)
     if store is not None:
         await store.release()
-    old = await _lock(current) if exists(current) else None
+    old = await _lock(current) if lexists(current) else None
     try:
         if store is not None:
             if old is not None:
-                await carry_over(old, store, owner)
+                await copy_outbox(old, store, owner)
             await store.close()
         await seal(path)
-        with translated(current):
+        with mapped_db_errors(current):
             if old is None:
                 _set_aside(current)
             os.replace(path, current)
@@ -82,20 +91,20 @@ async def swapped(new: Store | Path, current: Path, owner: Identity | None = Non
 def drop(path: Path) -> None:
     """Removes a cache file with its sidecars; nothing if there is none. CacheInUse if somebody has it open."""
     _refuse_if_open(path)
-    with translated(path):
+    with mapped_db_errors(path):
         path.unlink(missing_ok=True)  # first: a file without its journal could not be trusted
-        clear(path)
+        remove_sidecars(path)
         if path.parent.is_dir():
             sync_folder(path.parent)
 
 
-async def _lock(path: Path) -> Line | None:
+async def _lock(path: Path) -> Connection | None:
     """The old file, locked against everybody and sealed; None if it is too damaged to be locked."""
     try:
-        line = await Line.open(path, patience=0)
+        line = await Connection.open(path, patience=0)
         try:
-            await line.run(lambda db: _fold(db, path))
-            with translated(path):
+            await line.run(lambda db: _checkpoint(db, path))
+            with mapped_db_errors(path):
                 await line.run(lambda db: db.execute("BEGIN EXCLUSIVE"))
             _refuse_if_open(path, own=1)
         except BaseException:
@@ -108,12 +117,12 @@ async def _lock(path: Path) -> Line | None:
 
 
 def _refuse_if_open(path: Path, *, own: int = 0) -> None:
-    if by := holders(path, own=own):
+    if by := processes_holding(path, own=own):
         raise CacheInUse(f"{path} is open in {by[0]}")
 
 
-def _fold(db: sqlite3.Connection, path: Path) -> None:
-    with translated(path):
+def _checkpoint(db: sqlite3.Connection, path: Path) -> None:
+    with mapped_db_errors(path):
         db.execute("SELECT count(*) FROM sqlite_master").fetchone()  # takes up a log or a journal that a kill left
         db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
         mode = db.execute("PRAGMA journal_mode = DELETE").fetchone()[0]
@@ -124,7 +133,7 @@ def _fold(db: sqlite3.Connection, path: Path) -> None:
 def _set_aside(current: Path) -> None:
     """Of a file too damaged to be locked: a name of its own, and no sidecar left to the new one."""
     if current.exists():
-        keep_aside(current)
+        back_up(current)
     for each in sidecars(current):
         each.unlink(missing_ok=True)
-    assert not any(beside(current, suffix).exists() for suffix in ("-journal", "-wal"))
+    assert not any(with_suffix_appended(current, suffix).exists() for suffix in ("-journal", "-wal"))

@@ -10,7 +10,19 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from typing import Protocol
 
-from kerio_resync.model import Attachment, Changes, Details, Folder, Identity, Item, Kind, Outcome, Page, Piece, Quota
+from kerio_resync.model import (
+    Attachment,
+    ChangeSet,
+    ContentChunk,
+    Folder,
+    Identity,
+    Item,
+    ItemBatch,
+    Kind,
+    Page,
+    Quota,
+    WriteResult,
+)
 
 
 class Mailbox(Protocol):
@@ -52,36 +64,36 @@ class Mailbox(Protocol):
         """One page, mails newest first, other kinds in a steady order. `whole`: with the items themselves."""
         ...
 
-    async def by_ids(self, kind: Kind, ids: Sequence[str]) -> Details:
+    async def items_by_id(self, kind: Kind, ids: Sequence[str]) -> ItemBatch:
         """The items themselves. Those that are gone are named, not raised. TooLarge: ask for fewer."""
         ...
 
-    async def key(self) -> str:
+    async def sync_key(self) -> str:
         """The sync key of now, opaque."""
         ...
 
-    async def changes(self, key: str) -> Changes:
+    async def changes(self, key: str) -> ChangeSet:
         """What changed since `key`, at once. KeyExpired: start over."""
         ...
 
     def download(
         self, attachment: Attachment, *, offset: int = 0, etag: str = "", end: int | None = None
-    ) -> AsyncIterator[Piece]:
+    ) -> AsyncIterator[ContentChunk]:
         """An attachment's bytes, from `offset` (and up to `end`) if the server honours it; goes on by itself after a
         cut. ItemGone."""
         ...
 
-    async def create(self, kind: Kind, folder_id: str, structs: Sequence[bytes]) -> tuple[Outcome, ...]:
+    async def create(self, kind: Kind, folder_id: str, structs: Sequence[bytes]) -> tuple[WriteResult, ...]:
         """Creates items from documented structs (JSON). Not idempotent: Interrupted reaches the caller."""
         ...
 
-    async def change(self, kind: Kind, structs: Sequence[bytes]) -> tuple[Outcome, ...]:
+    async def update(self, kind: Kind, structs: Sequence[bytes]) -> tuple[WriteResult, ...]:
         """Sets the members given; each struct has its `id`."""
         ...
 
-    async def move(self, kind: Kind, ids: Sequence[str], folder_id: str) -> tuple[Outcome, ...]: ...
+    async def move(self, kind: Kind, ids: Sequence[str], folder_id: str) -> tuple[WriteResult, ...]: ...
 
-    async def remove(self, kind: Kind, ids: Sequence[str]) -> tuple[Outcome, ...]: ...
+    async def remove(self, kind: Kind, ids: Sequence[str]) -> tuple[WriteResult, ...]: ...
 
     async def upload(self, name: str, content_type: str, chunks: AsyncIterator[bytes], size: int) -> str:
         """Puts a file on the server for the next create; returns the id to name in the struct's `attachments`."""

@@ -14,21 +14,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from kerio_resync.lazy import lazily
+from kerio_resync._lazy import lazy_getattr
 
 if TYPE_CHECKING:
-    from kerio_resync.upgrade.decide import Step
-    from kerio_resync.upgrade.forecast import Estimate, estimate
+    from kerio_resync.upgrade.decide import UpgradeDecision
+    from kerio_resync.upgrade.estimation.forecast import Estimate, estimate
     from kerio_resync.upgrade.procedure import start, upgrade
 
-__all__ = ["Estimate", "Step", "estimate", "start", "upgrade"]
+__all__ = ["Estimate", "UpgradeDecision", "estimate", "start", "upgrade"]
 
-__getattr__ = lazily(
+__getattr__ = lazy_getattr(
     __name__,
     {
-        "Estimate": "forecast",
-        "Step": "decide",
-        "estimate": "forecast",
+        "Estimate": "estimation.forecast",
+        "UpgradeDecision": "decide",
+        "estimate": "estimation.forecast",
         "start": "procedure",
         "upgrade": "procedure",
     },

@@ -16,21 +16,21 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
 from kerio_resync.errors import Exit
-from kerio_resync.upgrade.look import State
+from kerio_resync.upgrade.detect_format import FormatState
 
 Action = Literal["nothing", "migrate", "postpone", "offer", "rebuild"]
-WARNING: Final = "There was not enough disk space to proceed with the upgrade of the database"
+NO_SPACE_WARNING: Final = "There was not enough disk space to proceed with the upgrade of the database"
 
-UNSETTLED: Final = "Not all local changes are settled: run `kerio-resync rebuild` to go on."
+UNSENT_CHANGES: Final = "Not all local changes are settled: run `kerio-resync rebuild` to go on."
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
+class UpgradeState:
     """`needed` and `free` in bytes at `where`; `attempts`: starts that ended for want of room before this one;
     `failure`: why the local upgrade of this very file can't be done; `begun`: a rebuild was and is not finished;
     `at_once`: the profile wants a rebuild without being asked."""
 
-    state: State
+    state: FormatState
     version: str = ""
     wanted: str = ""
     needed: int = 0
@@ -43,12 +43,12 @@ class Facts:
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class UpgradeDecision:
     """What to do, and why. `done`: it was done; `summary` then says what came of it; `unfinished`: the database is
     ready, but another rebuild is needed for local changes that the server has not got."""
 
     action: Action
-    facts: Facts
+    facts: UpgradeState
     reason: str = ""
     done: bool = False
     summary: dict[str, Any] = field(default_factory=dict)
@@ -78,7 +78,7 @@ class Step:
             case "postpone":
                 return _postponed(facts, size)
             case "rebuild" if self.done:
-                return ["The database was rebuilt from the server.", *[UNSETTLED] * self.unfinished]
+                return ["The database was rebuilt from the server.", *[UNSENT_CHANGES] * self.unfinished]
             case "rebuild":
                 return [f"The database can't be upgraded: {self.reason}. It is rebuilt from the server."]
         return [
@@ -97,17 +97,17 @@ class Step:
         }  # fmt: skip
 
 
-def decide(facts: Facts) -> Step:
+def decide(facts: UpgradeState) -> UpgradeDecision:
     """The next step."""
     match facts.state:
         case "current":
-            return Step("nothing", facts)
+            return UpgradeDecision("nothing", facts)
         case "old" if not facts.failure and not facts.begun:
-            return Step("migrate" if facts.needed <= facts.free else "postpone", facts)
-    return Step("rebuild" if facts.at_once else "offer", facts, _reason(facts))
+            return UpgradeDecision("migrate" if facts.needed <= facts.free else "postpone", facts)
+    return UpgradeDecision("rebuild" if facts.at_once else "offer", facts, _reason(facts))
 
 
-def _reason(facts: Facts) -> str:
+def _reason(facts: UpgradeState) -> str:
     match facts.state:
         case "absent":
             return "there is none yet"
@@ -127,16 +127,16 @@ def _reason(facts: Facts) -> str:
     return facts.failure or "a rebuild was begun and is not finished"
 
 
-def _age(facts: Facts) -> str:
+def _age(facts: UpgradeState) -> str:
     found, wanted = (tuple(map(int, each.split("."))) for each in (facts.version, facts.wanted))
     return "older than those that can be upgraded" if found < wanted else "unknown"
 
 
-def _postponed(facts: Facts, size: Callable[[float], str]) -> list[str]:
+def _postponed(facts: UpgradeState, size: Callable[[float], str]) -> list[str]:
     attempt = facts.attempts + 1
     again = f" This was attempt {attempt}." if attempt > 1 else ""
     lines = [
-        f"{WARNING}: {size(facts.needed)} ({facts.needed:,} bytes) are needed, {size(facts.free)}"
+        f"{NO_SPACE_WARNING}: {size(facts.needed)} ({facts.needed:,} bytes) are needed, {size(facts.free)}"
         f" ({facts.free:,} bytes) are free at {facts.where}.",
         f"Nothing was touched; the upgrade is tried again at the next start.{again}",
     ]

@@ -15,31 +15,40 @@ from contextlib import suppress
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any, Final
 
-from kerio_resync.cache.files import holders, raise_unreadable, require_places
+from kerio_resync.cache.files import processes_holding, raise_unreadable, require_places
 from kerio_resync.errors import CacheDamaged, CacheInUse, NotEnoughSpace
-from kerio_resync.events import Listener, Notice, PhaseChanged, Progress, nobody
-from kerio_resync.filesystem import available
-from kerio_resync.upgrade import gate, notes
-from kerio_resync.upgrade.decide import UNSETTLED, Facts, Step, decide
-from kerio_resync.upgrade.look import Found, look
-from kerio_resync.upgrade.versions import UPGRADES, Migration, Moved, Survey, Upgrade, path_from, spoken, target
+from kerio_resync.events import Listener, Notice, PhaseChanged, Progress, ignore_events
+from kerio_resync.filesystem import available_bytes
+from kerio_resync.upgrade import attempt_log, launcher
+from kerio_resync.upgrade.decide import UNSENT_CHANGES, UpgradeDecision, UpgradeState, decide
+from kerio_resync.upgrade.detect_format import FileFormat, detect_format
+from kerio_resync.upgrade.formats import (
+    UPGRADES,
+    Migration,
+    MigrationResult,
+    SizeEstimate,
+    Upgrade,
+    format_version,
+    path_from,
+    target,
+)
 
 if TYPE_CHECKING:  # settings are imported by whoever makes some: a start that has nothing to do needs none
     from kerio_resync.settings import Settings
 
-TELL_EVERY: Final = 0.25  # seconds
-VERIFYING: Final = 0.35  # of the time that carrying over takes, for proving it
+PROGRESS_INTERVAL_SECONDS: Final = 0.25  # seconds
+VERIFY_SHARE: Final = 0.35  # of the time that carrying over takes, for proving it
 Rebuild = Callable[["Settings", Listener], Awaitable[Any]]
 
 
 async def upgrade(
     settings: Settings,
-    listen: Listener = nobody,
+    listen: Listener = ignore_events,
     *,
     upgrades: Sequence[Upgrade] = UPGRADES,
     rebuild: Rebuild | None = None,
     free: Callable[[Settings], int] | None = None,
-) -> Step:
+) -> UpgradeDecision:
     """Does what a start has to do about `settings.cache`; the returned Step says what that was, and whether the mail
     program may start (`ready`, `exit`).
 
@@ -49,10 +58,15 @@ async def upgrade(
     (bytes on the disk) stand in for the real ones in tests.
     """
     require_places(settings.profile)
-    found = await _settle(settings, look(settings.cache, upgrades), upgrades)
+    found = await _settle(settings, detect_format(settings.cache, upgrades), upgrades)
     if found.state == "current":
         _refuse_if_held(settings)
-        return _settled(settings, Step("nothing", Facts("current", spoken(found.version), spoken(found.version))))
+        return _settled(
+            settings,
+            UpgradeDecision(
+                "nothing", UpgradeState("current", format_version(found.version), format_version(found.version))
+            ),
+        )
     step = await _Procedure(settings, listen, upgrades, free or _free).run(found)
     if step.action != "rebuild":
         return step
@@ -60,18 +74,18 @@ async def upgrade(
         listen(Notice(sentence))
     report = await (rebuild or _rebuild)(settings, listen)
     if report.unfinished:
-        listen(Notice(UNSETTLED))
+        listen(Notice(UNSENT_CHANGES))
     done = replace(step, done=True, summary={"rebuild": report.as_json()}, unfinished=report.unfinished)
     return _settled(settings, done)
 
 
-def start(settings: Settings, command: Sequence[str], listen: Listener = nobody) -> int:
+def start(settings: Settings, command: Sequence[str], listen: Listener = ignore_events) -> int:
     """Upgrades, then lets `command` take over this process if the database is ready; else the exit code that says why
     not. BadSettings, before anything is done, if there is no such program; else as `upgrade`."""
-    return gate.start(settings.profile, command, lambda: asyncio.run(upgrade(settings, listen)))
+    return launcher.launch_when_ready(settings.profile, command, lambda: asyncio.run(upgrade(settings, listen)))
 
 
-async def _settle(settings: Settings, found: Found, upgrades: Sequence[Upgrade]) -> Found:
+async def _settle(settings: Settings, found: FileFormat, upgrades: Sequence[Upgrade]) -> FileFormat:
     """Has SQLite take up what a killed writer left beside the database, unless another program has it open; says why
     the database can't be read, if it can't. DiskTrouble."""
     if found.state == "unreadable":
@@ -82,9 +96,9 @@ async def _settle(settings: Settings, found: Found, upgrades: Sequence[Upgrade])
     from kerio_resync.cache.swap import seal
 
     with suppress(CacheInUse, CacheDamaged), ProfileLock(settings.profile):
-        if not holders(settings.cache):
+        if not processes_holding(settings.cache):
             await seal(settings.cache)
-    return look(settings.cache, upgrades, settled=True)
+    return detect_format(settings.cache, upgrades, settled=True)
 
 
 def _refuse_if_held(settings: Settings) -> None:
@@ -97,18 +111,18 @@ def _refuse_if_held(settings: Settings) -> None:
         raise CacheInUse(f"{settings.profile} is held by {by}")
 
 
-def _settled(settings: Settings, step: Step) -> Step:
+def _settled(settings: Settings, step: UpgradeDecision) -> UpgradeDecision:
     if (settings.profile / "upgrade.json").exists():
-        notes.write(settings.profile, notes.NONE)
+        attempt_log.write(settings.profile, attempt_log.NONE)
     return step
 
 
 def _free(settings: Settings) -> int:
-    return available(settings.cache)
+    return available_bytes(settings.cache)
 
 
 async def _rebuild(settings: Settings, listen: Listener) -> Any:
-    from kerio_resync.resync.rebuild import rebuild
+    from kerio_resync.sync.rebuild import rebuild
 
     return await rebuild(settings, listen)
 
@@ -122,7 +136,7 @@ class _Procedure:
         self._settings, self._listen, self._upgrades, self._free = settings, listen, upgrades, free
         self._first = 0  # the version that was found at the start
 
-    async def run(self, found: Found) -> Step:
+    async def run(self, found: FileFormat) -> UpgradeDecision:
         """Takes every step but a rebuild, which is only decided: it locks the profile itself."""
         if found.state in ("absent", "newer", "unknown", "damaged", "unreadable"):
             _refuse_if_held(self._settings)
@@ -131,14 +145,14 @@ class _Procedure:
 
         self._first = found.version
         with ProfileLock(self._settings.profile):
-            step: Step | None = None
-            while (found := look(self._settings.cache, self._upgrades)).state == "old":
-                step = await self._once(found)
+            step: UpgradeDecision | None = None
+            while (found := detect_format(self._settings.cache, self._upgrades)).state == "old":
+                step = await self._try_upgrade(found)
                 if not step.done:
                     return step
             return step or _settled(self._settings, decide(self._facts(found)))  # another start was quicker
 
-    async def _once(self, found: Found) -> Step:
+    async def _try_upgrade(self, found: FileFormat) -> UpgradeDecision:
         """One upgrade, or why not."""
         settings = self._settings
         work = path_from(found.version, self._upgrades)[0].work()
@@ -148,13 +162,13 @@ class _Procedure:
         if self._began_a_rebuild():
             return decide(replace(facts, begun=True))
         self._listen(PhaseChanged("upgrade"))
-        survey = Survey(0, 0)
+        survey = SizeEstimate(0, 0)
         try:
             survey = await asyncio.to_thread(work.survey, settings.cache, settings.next_cache)
             step = decide(replace(facts, needed=survey.needed))
             if step.action == "migrate":
                 moved = await self._migrate(work, survey)
-                notes.write(settings.profile, notes.NONE)
+                attempt_log.write(settings.profile, attempt_log.NONE)
                 return replace(step, done=True, summary={"upgraded": asdict(moved)}, facts=self._from_first(step.facts))
         except NotEnoughSpace as error:
             self._drop_next()
@@ -162,32 +176,32 @@ class _Procedure:
             step = decide(replace(facts, needed=needed, free=min(error.available, needed - 1)))
         except CacheDamaged as error:
             self._drop_next()
-            noted = notes.Notes(facts.attempts, error.detail, notes.identity_of(settings.cache))
-            notes.write(settings.profile, noted)
+            noted = attempt_log.AttemptLog(facts.attempts, error.detail, attempt_log.identity_of(settings.cache))
+            attempt_log.write(settings.profile, noted)
             return decide(replace(facts, failure=error.detail))
-        notes.write(settings.profile, replace(notes.read(settings.profile), attempts=facts.attempts + 1))
+        attempt_log.write(settings.profile, replace(attempt_log.read(settings.profile), attempts=facts.attempts + 1))
         return step
 
-    async def _migrate(self, work: Migration, survey: Survey) -> Moved:
+    async def _migrate(self, work: Migration, survey: SizeEstimate) -> MigrationResult:
         """Goes on with what was begun; should that be the damaged one, begins anew."""
         begun = self._settings.next_cache.exists()
         try:
-            return await self._watched(work.migrate, survey)
+            return await self._run_in_thread(work.migrate, survey)
         except CacheDamaged:
             if not begun:
                 raise
             self._drop_next()
-            return await self._watched(work.migrate, survey)
+            return await self._run_in_thread(work.migrate, survey)
 
-    def _from_first(self, facts: Facts) -> Facts:
-        return replace(facts, version=spoken(self._first))
+    def _from_first(self, facts: UpgradeState) -> UpgradeState:
+        return replace(facts, version=format_version(self._first))
 
-    def _facts(self, found: Found) -> Facts:
+    def _facts(self, found: FileFormat) -> UpgradeState:
         settings = self._settings
-        noted = notes.read(settings.profile)
-        same = bool(noted.failed) and noted.failed == notes.identity_of(settings.cache)
-        return Facts(
-            found.state, spoken(found.version) if found.version else "", spoken(target(self._upgrades)),
+        noted = attempt_log.read(settings.profile)
+        same = bool(noted.failed) and noted.failed == attempt_log.identity_of(settings.cache)
+        return UpgradeState(
+            found.state, format_version(found.version) if found.version else "", format_version(target(self._upgrades)),
             free=self._free(settings) if settings.profile.is_dir() else 0, where=str(settings.profile),
             attempts=noted.attempts, failure=noted.failure if same else "",
             begun=found.state == "absent" and settings.next_cache.exists(), at_once=settings.on_failure == "rebuild",
@@ -196,9 +210,9 @@ class _Procedure:
     def _began_a_rebuild(self) -> bool:
         """Whether the half-built database is a rebuild's (a half-made upgrade says what it is made from)."""
         path = self._settings.next_cache
-        if not path.exists() or look(path, self._upgrades).state not in ("current", "old"):
+        if not path.exists() or detect_format(path, self._upgrades).state not in ("current", "old"):
             return False
-        from kerio_resync.cache.legacy.target import source_of
+        from kerio_resync.cache.format71.target import source_of
 
         return source_of(path) is None
 
@@ -208,11 +222,11 @@ class _Procedure:
 
         drop(self._settings.next_cache)
 
-    async def _watched(self, migrate: Callable[..., Moved], survey: Survey) -> Moved:
+    async def _run_in_thread(self, migrate: Callable[..., MigrationResult], survey: SizeEstimate) -> MigrationResult:
         """Runs it in a thread, tells of it, and stops it if we are cancelled."""
         settings, stop = self._settings, threading.Event()
         loop = asyncio.get_running_loop()
-        teller = _Teller(self._listen, survey)
+        teller = _MigrationProgress(self._listen, survey)
 
         def tell(phase: str, done: int, total: int, items: int, all_items: int) -> None:
             if teller.due(phase):
@@ -228,10 +242,10 @@ class _Procedure:
             raise
 
 
-class _Teller:
+class _MigrationProgress:
     """Turns what a migration says, often and from its thread, into events a few times a second."""
 
-    def __init__(self, listen: Listener, survey: Survey) -> None:
+    def __init__(self, listen: Listener, survey: SizeEstimate) -> None:
         self._listen, self._survey = listen, survey
         self._started = self._phase_started = time.monotonic()
         self._next = 0.0
@@ -241,7 +255,7 @@ class _Teller:
         now = time.monotonic()
         if now < self._next and phase == self._phase:
             return False
-        self._next = now + TELL_EVERY
+        self._next = now + PROGRESS_INTERVAL_SECONDS
         return True
 
     def tell(self, phase: str, done: int, total: int, items: int, all_items: int) -> None:
@@ -253,7 +267,7 @@ class _Teller:
         rate = done / spent
         left = (total - done) / rate if rate else None
         if left is not None and phase == "upgrade":
-            left += VERIFYING * (spent + left)
+            left += VERIFY_SHARE * (spent + left)
         self._listen(
             Progress(
                 items_done=items, items_total=all_items, bytes_done=done, bytes_total=total, rate=rate,

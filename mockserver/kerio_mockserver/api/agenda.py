@@ -11,11 +11,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from kerio_mockserver.api.call import Call, method
-from kerio_mockserver.api.errors import INVALID_PARAMS, Refusal
+from kerio_mockserver.api.errors import INVALID_PARAMS, ApiError
 from kerio_mockserver.api.occurrences import expanded
-from kerio_mockserver.mailbox.expansion import Moment, Window, moment
-from kerio_mockserver.mailbox.model import Store
-from kerio_mockserver.mailbox.structs import Struct
+from kerio_mockserver.mailbox.api_structs import Struct
+from kerio_mockserver.mailbox.recurrence_expansion import Moment, Window, moment
+from kerio_mockserver.mailbox.store import MailboxStore
 
 MAX_ADDRESSES = 200
 _LONGEST_LEAD = timedelta(days=31)  # that a reminder comes before its event
@@ -45,7 +45,7 @@ async def free_busy(call: Call) -> dict[str, Any]:
     start, end = _instant(call, "start"), _instant(call, "end")
     found: list[list[dict[str, str]]] = []
     if len(call.params["userAddresses"]) > MAX_ADDRESSES:
-        raise Refusal(INVALID_PARAMS, "Invalid params: %1 holds too many addresses.", "userAddresses")
+        raise ApiError(INVALID_PARAMS, "Invalid params: %1 holds too many addresses.", "userAddresses")
     for address in call.params["userAddresses"]:
         folders = list(_calendars_of(call.server.store, address.casefold()))
         taken = [
@@ -57,7 +57,7 @@ async def free_busy(call: Call) -> dict[str, Any]:
     return {"list": found}
 
 
-def _calendars_of(store: Store, address: str) -> Iterator[str]:
+def _calendars_of(store: MailboxStore, address: str) -> Iterator[str]:
     if address == store.address.casefold():
         yield from _folders(store, "FCalendar")
     for mailbox in store.shared_mailboxes():
@@ -67,14 +67,14 @@ def _calendars_of(store: Store, address: str) -> Iterator[str]:
                     yield folder["id"]
 
 
-def _folders(store: Store, kind: str) -> list[str]:
+def _folders(store: MailboxStore, kind: str) -> list[str]:
     return [folder["id"] for folder in store.folders() if folder["type"] == kind]
 
 
 def _instant(call: Call, name: str) -> datetime:
     found = moment(call.params[name])
     if found is None:
-        raise Refusal(INVALID_PARAMS, "Invalid params: %1 must be %2.", name, "a time")
+        raise ApiError(INVALID_PARAMS, "Invalid params: %1 must be %2.", name, "a time")
     return found.at.astimezone(UTC)
 
 

@@ -10,15 +10,15 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
-from kerio_mockserver.wire import Request
+from kerio_mockserver.messages import Request
 
 if TYPE_CHECKING:
+    from kerio_mockserver.api.account import Preferences
     from kerio_mockserver.api.changes import Polls
     from kerio_mockserver.api.downloads import Archives
-    from kerio_mockserver.api.others import Preferences
     from kerio_mockserver.api.session import Session, Sessions
-    from kerio_mockserver.conditions.model import Manners
-    from kerio_mockserver.mailbox.model import Store
+    from kerio_mockserver.conditions.model import Quirks
+    from kerio_mockserver.mailbox.store import MailboxStore
 
 
 class Server(Protocol):
@@ -28,14 +28,14 @@ class Server(Protocol):
     password: str
     secure: bool
     generation: int
-    store: Store
+    store: MailboxStore
     sessions: Sessions
     polls: Polls
     archives: Archives
     preferences: Preferences
 
     @property
-    def manners(self) -> Manners: ...
+    def quirks(self) -> Quirks: ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,10 +19,10 @@ from contextlib import suppress
 from typing import Any
 
 from kerio_mockserver.api.call import Call, Server, method
-from kerio_mockserver.api.errors import Refusal
+from kerio_mockserver.api.errors import ApiError
 from kerio_mockserver.mailbox.errors import NoSuchFolder
+from kerio_mockserver.mailbox.folder_tree import folder_change
 from kerio_mockserver.mailbox.journal import KeyTooOld
-from kerio_mockserver.mailbox.tree import folder_change
 
 VERSION = 1
 LONGEST_POLL = 3600.0
@@ -95,8 +95,8 @@ def _contents(server: Server, changes: list[dict[str, Any]]) -> Iterator[dict[st
             yield line | {"watermark": changes[-1]["watermark"]}
 
 
-def refused_key(server: Server) -> Refusal:
-    return Refusal(server.manners.refused_key_code, "The synchronization key is not valid.")
+def refused_key(server: Server) -> ApiError:
+    return ApiError(server.quirks.refused_key_code, "The synchronization key is not valid.")
 
 
 def _watermark(server: Server, key: dict[str, Any]) -> int:
@@ -111,7 +111,7 @@ def get_sync_key(call: Call) -> dict[str, Any]:
     return {"syncKey": sync_key(call.server)}
 
 
-async def linger(server: Server, params: dict[str, Any]) -> None:
+async def long_poll(server: Server, params: dict[str, Any]) -> None:
     """The waiting of a long poll: until something changes after its key, or its time is over, or it is killed.
 
     A key that will be refused is not waited for. It comes before the call itself, which then answers at once, so that a

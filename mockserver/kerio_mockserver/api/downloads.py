@@ -2,7 +2,7 @@
 
 A download needs the session's cookies; `X-Token` may come along and must then be right. It answers with
 `Content-Length`, a name that no header or path can be broken with, and (unless switched off, for the real server's
-manners are not documented) `ETag` and ranges: one range gives 206, none that fits 416, several or a stale `If-Range`
+quirks are not documented) `ETag` and ranges: one range gives 206, none that fits 416, several or a stale `If-Range`
 the whole. A file that was uploaded and is not used yet can be had at its own address, below `tmp/`.
 
 Open (chosen here): without a session a download answers 401 with a JSON-RPC error -32001 as its body.
@@ -24,11 +24,11 @@ from urllib.parse import quote
 import orjson
 
 from kerio_mockserver.api.call import Call, Server, method
-from kerio_mockserver.api.errors import FAILED, INVALID_PARAMS, Refusal, no_such_item
+from kerio_mockserver.api.errors import FAILED, INVALID_PARAMS, ApiError, no_such_item
 from kerio_mockserver.mailbox.blobs import Bytes
 from kerio_mockserver.mailbox.ids import is_upload
-from kerio_mockserver.mailbox.model import NoSuchFolder, NoSuchItem
-from kerio_mockserver.wire import Blob, Reply, Request
+from kerio_mockserver.mailbox.store import NoSuchFolder, NoSuchItem
+from kerio_mockserver.messages import Blob, Reply, Request
 
 ATTACHMENT = "/webmail/api/download/attachment/"
 ARCHIVE = "/webmail/api/download/archive/"
@@ -88,12 +88,12 @@ def download(server: Server, request: Request, now: float) -> Reply:
     try:
         server.sessions.find(request.headers, request.peer, now, header_needed=False)
         file = _find(server, request.path)
-    except Refusal as refusal:
+    except ApiError as refusal:
         body = orjson.dumps({"jsonrpc": "2.0", "id": None, "error": refusal.as_error()})
         return Reply(401, {"Content-Type": "application/json; charset=UTF-8"}, body, rpc)
     except (LookupError, ValueError):
         return Reply(404, {"Content-Type": "text/html; charset=UTF-8"}, b"<html><body>Not found</body></html>", rpc)
-    return served(file, request, rpc, ranges=server.manners.ranges, etags=server.manners.etags)
+    return file_reply(file, request, rpc, ranges=server.quirks.ranges, etags=server.quirks.etags)
 
 
 def rpc_of(path: str) -> str:
@@ -113,7 +113,7 @@ def _find(server: Server, path: str) -> File:
     return File(Bytes(server.archives.get(key)), name, "application/zip", f'"{key}"')
 
 
-def served(file: File, request: Request, rpc: str, *, ranges: bool = True, etags: bool = True) -> Reply:
+def file_reply(file: File, request: Request, rpc: str, *, ranges: bool = True, etags: bool = True) -> Reply:
     """The reply to a GET of `file`, conditions and ranges considered."""
     total = len(file.blob)
     headers = {
@@ -130,7 +130,7 @@ def served(file: File, request: Request, rpc: str, *, ranges: bool = True, etags
     if ranges:
         headers["Accept-Ranges"] = "bytes"
         if request.headers.get("if-range", file.etag) == file.etag:
-            wanted = span(request.headers.get("range", ""), total)
+            wanted = parse_range(request.headers.get("range", ""), total)
     if wanted is None:
         return Reply(200, headers, file.blob, rpc)
     start, stop = wanted
@@ -140,7 +140,7 @@ def served(file: File, request: Request, rpc: str, *, ranges: bool = True, etags
     return Reply(206, headers, Slice(file.blob, start, stop), rpc)
 
 
-def span(header: str, total: int) -> tuple[int, int] | None:
+def parse_range(header: str, total: int) -> tuple[int, int] | None:
     """The (start, stop) that a `Range` header asks for; None: the whole; an empty span: nothing there (416)."""
     match = _RANGE.match(header.strip())
     if match is None or not any(match.groups()):
@@ -178,7 +178,7 @@ async def export_attachments(call: Call) -> dict[str, Any]:
     files: list[tuple[str, Blob]] = []
     ids = call.params["attachmentIds"]
     if len(ids) > MAX_EXPORT_FILES:
-        raise Refusal(INVALID_PARAMS, "Invalid params: %1 holds too many attachments.", "attachmentIds")
+        raise ApiError(INVALID_PARAMS, "Invalid params: %1 holds too many attachments.", "attachmentIds")
     size = 0
     for attachment_id in ids:
         try:
@@ -188,25 +188,25 @@ async def export_attachments(call: Call) -> dict[str, Any]:
         files.append((found.name, found.blob))
         size += len(found.blob)
         if size > MAX_EXPORT_BYTES:
-            raise Refusal(FAILED, "The attachments hold more than %1 bytes.", str(MAX_EXPORT_BYTES))
-    data = await asyncio.to_thread(zipped, files)
+            raise ApiError(FAILED, "The attachments hold more than %1 bytes.", str(MAX_EXPORT_BYTES))
+    data = await asyncio.to_thread(zip_files, files)
     key = server.archives.put(data)
     return {"fileDownload": {"url": f"{ARCHIVE}{key}/attachments.zip", "name": "attachments.zip", "length": len(data)}}
 
 
-def zipped(files: Iterable[tuple[str, Blob]]) -> bytes:
+def zip_files(files: Iterable[tuple[str, Blob]]) -> bytes:
     """A zip of the files, whose names are made safe and told apart."""
     out = io.BytesIO()
     taken: set[str] = set()
     with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
         for name, blob in files:
-            free = unique(safe_name(name), taken)
+            free = unique_name(safe_name(name), taken)
             taken.add(free)
             archive.writestr(zipfile.ZipInfo(free), blob.read(0, len(blob)), zipfile.ZIP_DEFLATED, 1)
     return out.getvalue()
 
 
-def unique(name: str, taken: set[str]) -> str:
+def unique_name(name: str, taken: set[str]) -> str:
     """`name`, or `name (2)` and so on, whichever is not taken."""
     stem, dot, suffix = name.rpartition(".")
     number = 1

@@ -31,7 +31,7 @@ _STATUS = {
 }
 
 
-class Refusal(Exception):
+class ApiError(Exception):
     """An error reply: `code` as documented, `message` with placeholders, `parameters` for them."""
 
     def __init__(self, code: int, message: str, *parameters: str, plurality: int = 1) -> None:
@@ -65,23 +65,23 @@ def http_status(code: int, style: str) -> int:
     return _STATUS.get(code, 200)
 
 
-def expired() -> Refusal:
-    return Refusal(EXPIRED, "Session expired.")
+def expired() -> ApiError:
+    return ApiError(EXPIRED, "Session expired.")
 
 
-def no_such_item(item_id: str) -> Refusal:
-    return Refusal(NO_SUCH_ITEM, "Item %1 does not exist.", item_id)
+def no_such_item(item_id: str) -> ApiError:
+    return ApiError(NO_SUCH_ITEM, "Item %1 does not exist.", item_id)
 
 
-def no_such_folder(folder_id: str) -> Refusal:
-    return Refusal(NO_SUCH_FOLDER, "Folder %1 does not exist.", folder_id)
+def no_such_folder(folder_id: str) -> ApiError:
+    return ApiError(NO_SUCH_FOLDER, "Folder %1 does not exist.", folder_id)
 
 
-def busy(code: int) -> Refusal:
+def busy(code: int) -> ApiError:
     """4100 while a folder is reindexed, 4101 while a long operation holds the mailbox."""
     texts = {REINDEXING: "The folder is being reindexed.", BLOCKED: "A long operation holds the mailbox."}
-    return Refusal(code, texts.get(code, "The mailbox is busy."))
+    return ApiError(code, texts.get(code, "The mailbox is busy."))
 
 
-def unsupported(method: str) -> Refusal:
-    return Refusal(NOT_PERMITTED, "The operation %1 is not permitted on this server.", method)
+def unsupported(method: str) -> ApiError:
+    return ApiError(NOT_PERMITTED, "The operation %1 is not permitted on this server.", method)

@@ -11,7 +11,7 @@ from typing import Any
 
 from kerio_mockserver.api.call import Call, method
 from kerio_mockserver.api.errors import no_such_folder
-from kerio_mockserver.api.items import each
+from kerio_mockserver.api.items import for_each_id
 
 
 @method("Folders.get")
@@ -67,7 +67,7 @@ def permissions(call: Call) -> dict[str, Any]:
 
 @method("Folders.create")
 def create(call: Call) -> dict[str, Any]:
-    return each(call.params["folders"], call.server.store.create_folder)
+    return for_each_id(call.params["folders"], call.server.store.create_folder)
 
 
 @method("Folders.set")
@@ -111,5 +111,5 @@ def _errors(inputs: Sequence[Any], act: Callable[[Any], Any]) -> list[dict[str, 
         act(given)
         return "", 0
 
-    errors: list[dict[str, Any]] = each(inputs, one)["errors"]
+    errors: list[dict[str, Any]] = for_each_id(inputs, one)["errors"]
     return errors

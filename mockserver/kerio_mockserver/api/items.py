@@ -23,21 +23,21 @@ from kerio_mockserver.api.errors import (
     INVALID_PARAMS,
     NOT_PERMITTED,
     QUOTA,
-    Refusal,
+    ApiError,
     no_such_folder,
     no_such_item,
 )
+from kerio_mockserver.api.item_search import select
 from kerio_mockserver.api.query import Query, read
-from kerio_mockserver.api.select import select
-from kerio_mockserver.mailbox.model import (
+from kerio_mockserver.mailbox.store import (
     BadStruct,
     Kind,
+    MailboxStore,
     NameTaken,
     NoSuchFolder,
     NoSuchItem,
     NotPermitted,
     QuotaReached,
-    Store,
     Struct,
 )
 
@@ -54,7 +54,7 @@ _CACHED_CONTACT = (
     "id", "folderId", "watermark", "type", "commonName", "titleAfter", "titleBefore", "firstName", "middleName",
     "surName", "nickName", "emailAddresses", "phoneNumbers", "photo",
 )  # fmt: skip
-STORE_REFUSALS = (BadStruct, NoSuchFolder, NoSuchItem, NotPermitted, QuotaReached)
+STORE_ERRORS = (BadStruct, NoSuchFolder, NoSuchItem, NotPermitted, QuotaReached)
 _BREATH = 50  # items between two pauses in which other calls are served
 
 
@@ -67,7 +67,7 @@ def is_id(item_id: str, kind: str) -> bool:
     return item_id.startswith(f"keriostorage://{kind}/")
 
 
-async def rows(store: Store, ids: Sequence[str], query: Query) -> bytes:
+async def rows(store: MailboxStore, ids: Sequence[str], query: Query) -> bytes:
     """The items as the inside of a JSON list, with the members asked for; those that went meanwhile are left out."""
     parts: list[bytes] = []
     names = None if query.fields is None else frozenset(query.fields)
@@ -82,7 +82,7 @@ async def rows(store: Store, ids: Sequence[str], query: Query) -> bytes:
 def _get(kind: str, struct: str) -> Method:
     async def get(call: Call) -> Encoded:
         server = call.server
-        query = read(call.params["query"], struct, server.manners.page_limit)
+        query = read(call.params["query"], struct, server.quirks.page_limit)
         chosen = await select(server.store, kind, folder_ids(call), query)
         inside = await rows(server.store, chosen[query.start : query.start + query.limit], query)
         return Encoded(b'{"list":[%b],"totalItems":%d}' % (inside, len(chosen)))
@@ -109,61 +109,61 @@ def _get_by_id(kind: str) -> Method:
     return get_by_id
 
 
-def each(inputs: Sequence[Any], act: Callable[[Any], tuple[str, int]]) -> dict[str, Any]:
+def for_each_id(inputs: Sequence[Any], act: Callable[[Any], tuple[str, int]]) -> dict[str, Any]:
     """Does one thing to each input; the answer names by index what succeeded and what failed."""
     errors: list[dict[str, Any]] = []
     result: list[dict[str, Any]] = []
     for index, one in enumerate(inputs):
         try:
             item_id, watermark = act(one)
-        except (Refusal, *STORE_REFUSALS) as error:
-            errors.append(refusal_of(error).as_item_error(index))
+        except (ApiError, *STORE_ERRORS) as error:
+            errors.append(api_error_of(error).as_item_error(index))
         else:
             result.append({"inputIndex": index, "id": item_id, "watermark": watermark})
     return {"errors": errors, "result": result}
 
 
-def refusal_of(error: Exception) -> Refusal:
+def api_error_of(error: Exception) -> ApiError:
     """The documented error for what the store refuses."""
     match error:
-        case Refusal():
+        case ApiError():
             return error
         case NoSuchFolder():
             return no_such_folder(str(error.args[0]) if error.args else "")
         case NoSuchItem():
             return no_such_item(str(error.args[0]) if error.args else "")
         case BadStruct():
-            return Refusal(INVALID_PARAMS, "Invalid params: %1", str(error))
+            return ApiError(INVALID_PARAMS, "Invalid params: %1", str(error))
         case NameTaken():
-            return Refusal(ALREADY_EXISTS, "Folder %1 already exists.", str(error))
+            return ApiError(ALREADY_EXISTS, "Folder %1 already exists.", str(error))
         case QuotaReached():
-            return Refusal(QUOTA, "The quota of the mailbox has been reached.")
+            return ApiError(QUOTA, "The quota of the mailbox has been reached.")
         case _:
-            return Refusal(NOT_PERMITTED, "You do not have permission to do this.")
+            return ApiError(NOT_PERMITTED, "You do not have permission to do this.")
 
 
 def _create(kind: Kind, parameter: str) -> Method:
     def create(call: Call) -> dict[str, Any]:
-        store, assigned = call.server.store, call.server.manners.message_id == "assigned"
+        store, assigned = call.server.store, call.server.quirks.message_id == "assigned"
 
         def one(given: Struct) -> tuple[str, int]:
             return store.create(kind, _renamed(given, []) if assigned else given)
 
-        return each(call.params[parameter], one)
+        return for_each_id(call.params[parameter], one)
 
     return create
 
 
 def _set(kind: Kind, parameter: str) -> Method:
     def set_(call: Call) -> dict[str, Any]:
-        store, assigned = call.server.store, call.server.manners.message_id == "assigned"
+        store, assigned = call.server.store, call.server.quirks.message_id == "assigned"
 
         def one(given: Struct) -> tuple[str, int]:
             if assigned and "headers" in given and kind == "mail":
                 given = _renamed(given, store.item(str(given.get("id", "")))["headers"])
             return store.set(kind, given)
 
-        return each(call.params[parameter], one)
+        return for_each_id(call.params[parameter], one)
 
     return set_
 
@@ -185,7 +185,7 @@ def _to_folder(kind: str, verb: Literal["move", "copy"]) -> Method:
                 raise NoSuchItem(item_id)
             return store.move(item_id, target) if verb == "move" else store.copy(item_id, target)
 
-        return each(call.params["ids"], one)
+        return for_each_id(call.params["ids"], one)
 
     return to_folder
 
@@ -197,7 +197,7 @@ def _remove(kind: str) -> Method:
                 raise NoSuchItem(item_id)
             return call.server.store.remove(item_id)
 
-        return {"errors": each(call.params["ids"], one)["errors"]}
+        return {"errors": for_each_id(call.params["ids"], one)["errors"]}
 
     return remove
 
@@ -229,7 +229,7 @@ async def event_by_id(call: Call) -> Encoded:
 async def page_with_id(call: Call) -> Encoded:
     """The page of `query.limit` rows that holds `id`; 1002 if no page does."""
     server = call.server
-    query = read(call.params["query"], "Mail", server.manners.page_limit)
+    query = read(call.params["query"], "Mail", server.quirks.page_limit)
     chosen = await select(server.store, "mail", folder_ids(call), query)
     try:
         place = chosen.index(call.params["id"])
@@ -253,7 +253,7 @@ def _cached(contact: dict[str, Any], fields: Sequence[str] | None = None) -> dic
 @method("Contacts.getFromCache")
 async def contacts_from_cache(call: Call) -> dict[str, Any]:
     server = call.server
-    query = read(call.params["query"], "Contact", server.manners.page_limit)
+    query = read(call.params["query"], "Contact", server.quirks.page_limit)
     chosen = await select(server.store, "contact", folder_ids(call), query)
     found: list[dict[str, Any]] = []
     for number, one in enumerate(chosen[query.start : query.start + query.limit], 1):

@@ -21,15 +21,15 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from kerio_mockserver.api.call import Call, Server, method
-from kerio_mockserver.api.errors import FAILED, Refusal, no_such_item
-from kerio_mockserver.api.items import each, is_id
+from kerio_mockserver.api.errors import FAILED, ApiError, no_such_item
+from kerio_mockserver.api.item_search import select
+from kerio_mockserver.api.items import for_each_id, is_id
 from kerio_mockserver.api.query import SEARCH_TIME, Query, arranged, matcher, read
-from kerio_mockserver.api.reference import readable
-from kerio_mockserver.api.select import select
-from kerio_mockserver.mailbox import filling
-from kerio_mockserver.mailbox.expansion import Moment, Window, length, moment, starts
-from kerio_mockserver.mailbox.model import NoSuchItem, Store
-from kerio_mockserver.mailbox.structs import Struct, blank
+from kerio_mockserver.api.type_check import readable
+from kerio_mockserver.mailbox import defaults
+from kerio_mockserver.mailbox.api_structs import Struct, blank
+from kerio_mockserver.mailbox.recurrence_expansion import Moment, Window, length, moment, starts
+from kerio_mockserver.mailbox.store import MailboxStore, NoSuchItem
 
 MAX_OCCURRENCES = 20_000  # of one query
 _PAUSE = 50  # occurrences between two pauses in which other calls are served
@@ -78,7 +78,7 @@ def _end(start: Moment, takes: timedelta) -> str:
     return str(start + (max(takes - timedelta(days=1), timedelta()) if start.whole_day else takes))
 
 
-def occurrences(store: Store, event_id: str, window: Window) -> list[Struct]:
+def occurrences(store: MailboxStore, event_id: str, window: Window) -> list[Struct]:
     """Those of an event that take place in the window, exceptions where they take place now. NoSuchItem."""
     event = store.item(event_id)
     exceptions = store.exceptions(event_id)
@@ -96,7 +96,7 @@ def _as_written(event: Struct, at: Moment) -> Moment:
     return at if first is None or at.whole_day else Moment(at.at.astimezone(first.at.tzinfo), False)
 
 
-def one_of(store: Store, occurrence_id: str) -> tuple[Struct, str, Struct]:
+def one_of(store: MailboxStore, occurrence_id: str) -> tuple[Struct, str, Struct]:
     """(the event, the key or "", the occurrence). NoSuchItem for one that the series does not have."""
     event_id, key = event_of(occurrence_id)
     event = store.item(event_id)
@@ -146,7 +146,7 @@ async def expanded(server: Server, folder_ids: Sequence[str], window: Window) ->
             continue
         count += len(found)
         if count > MAX_OCCURRENCES:
-            raise Refusal(FAILED, "The queried time holds more than %1 occurrences.", str(MAX_OCCURRENCES))
+            raise ApiError(FAILED, "The queried time holds more than %1 occurrences.", str(MAX_OCCURRENCES))
         for one in found:
             yield one
         pause += len(found) + 1
@@ -157,7 +157,7 @@ async def expanded(server: Server, folder_ids: Sequence[str], window: Window) ->
 
 @method("Occurrences.get")
 async def get(call: Call) -> dict[str, Any]:
-    query = read(call.params["query"], "Occurrence", call.server.manners.page_limit)
+    query = read(call.params["query"], "Occurrence", call.server.quirks.page_limit)
     test = matcher(query)
     found: dict[str, Struct] = {}
     async for one in expanded(call.server, call.params["folderIds"], window_of(query)):
@@ -186,12 +186,12 @@ def get_by_id(call: Call) -> dict[str, Any]:
 
 @method("Occurrences.set")
 def set_(call: Call) -> dict[str, Any]:
-    return each(call.params["occurrences"], lambda given: change(call.server.store, given))
+    return for_each_id(call.params["occurrences"], lambda given: change(call.server.store, given))
 
 
 @method("Occurrences.remove")
 def remove(call: Call) -> dict[str, Any]:
-    return {"errors": each(call.params["occurrences"], lambda given: drop(call.server.store, given))["errors"]}
+    return {"errors": for_each_id(call.params["occurrences"], lambda given: drop(call.server.store, given))["errors"]}
 
 
 @method("Occurrences.setPartStatus")
@@ -203,7 +203,7 @@ def set_part_status(call: Call) -> dict[str, Any]:
     me = store.address.casefold()
     mine = [one["emailAddress"].casefold() == me for one in there["attendees"]]
     if not any(mine):
-        raise Refusal(FAILED, "You are not among the attendees.")
+        raise ApiError(FAILED, "You are not among the attendees.")
     status = call.params["response"].get("status") or "PartNotResponded"
     attendees = [
         one | {"partStatus": status} if own else one for one, own in zip(there["attendees"], mine, strict=True)
@@ -213,10 +213,10 @@ def set_part_status(call: Call) -> dict[str, Any]:
     return {}
 
 
-def change(store: Store, given: Struct) -> tuple[str, int]:
+def change(store: MailboxStore, given: Struct) -> tuple[str, int]:
     """Changes an occurrence as its `modification` says; its id and watermark. NoSuchItem, NotPermitted, BadStruct."""
     event, key, there = one_of(store, str(given.get("id", "")))
-    new = filling.given("event", {**given, "folderId": ""})
+    new = defaults.provided("event", {**given, "folderId": ""})
     how = given.get("modification") or "modifyAll"
     first = next(starts(event, Window()), None)
     if key and how == "modifyThis":
@@ -232,7 +232,7 @@ def change(store: Store, given: Struct) -> tuple[str, int]:
     return occurrence(changed, start)["id"] if start else there["id"], watermark
 
 
-def drop(store: Store, given: Struct) -> tuple[str, int]:
+def drop(store: MailboxStore, given: Struct) -> tuple[str, int]:
     """Removes an occurrence, and those after it or all as its `modification` says. NoSuchItem, NotPermitted."""
     event, key, _ = one_of(store, str(given.get("id", "")))
     how = given.get("modification") or "modifyAll"
@@ -256,7 +256,7 @@ def _shifted(event: Struct, there: Struct, new: Struct) -> Struct:
     return {**new, "start": str(begins), "end": str(Moment(begins.at + (end.at - start.at), end.whole_day))}
 
 
-def _split(store: Store, event: Struct, key: str, there: Struct, new: Struct) -> tuple[str, int]:
+def _split(store: MailboxStore, event: Struct, key: str, there: Struct, new: Struct) -> tuple[str, int]:
     """The series ends before the occurrence; another one begins with it."""
     store.set("event", {"id": event["id"]})  # refuses before anything is made
     following = {name: event[name] for name in event if name not in ("id", "watermark")}
@@ -269,7 +269,7 @@ def _split(store: Store, event: Struct, key: str, there: Struct, new: Struct) ->
     return occurrence(made, next(starts(made, Window()), None))["id"], store.watermark_of(new_id)
 
 
-def _cut(store: Store, event: Struct, key: str) -> tuple[str, int]:
+def _cut(store: MailboxStore, event: Struct, key: str) -> tuple[str, int]:
     """The series ends before the original start `key`; earlier exceptions stay."""
     at = moment(key)
     assert at is not None

@@ -20,8 +20,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from kerio_mockserver.api.errors import INVALID_PARAMS, Refusal
-from kerio_mockserver.api.reference import ENUMS, readable
+from kerio_mockserver.api.errors import INVALID_PARAMS, ApiError
+from kerio_mockserver.api.type_check import ENUMS, readable
 
 Struct = Mapping[str, Any]
 Texts = dict[str, str]
@@ -76,7 +76,7 @@ def read(query: Mapping[str, Any], struct: str, safety_limit: int) -> Query:
         columns.setdefault(column, Order(column, one.get("direction") == "Desc", one.get("caseSensitive", False)))
     start, limit = given["start"], given["limit"]
     if start < 0 or limit < -1:
-        raise Refusal(
+        raise ApiError(
             INVALID_PARAMS, "Invalid params: %1 is out of range.", "query.start" if start < 0 else "query.limit"
         )
     limit = safety_limit if limit == -1 else min(limit, safety_limit)
@@ -91,10 +91,10 @@ def _conditions(given: Sequence[Mapping[str, str]], struct: str) -> tuple[tuple[
         (one.get("fieldName", ""), one.get("comparator") or "Eq", one.get("value", "")) for one in given
     )
     if len(found) > MAX_CONDITIONS:
-        raise Refusal(INVALID_PARAMS, "Invalid params: %1 holds too many conditions.", "query.conditions")
+        raise ApiError(INVALID_PARAMS, "Invalid params: %1 holds too many conditions.", "query.conditions")
     for field, comparator, _ in found:
         if struct == "Occurrence" and field == "end" and comparator != "LessThan":
-            raise Refusal(INVALID_PARAMS, "Invalid params: %1 can only be compared by %2.", field, "LessThan")
+            raise ApiError(INVALID_PARAMS, "Invalid params: %1 can only be compared by %2.", field, "LessThan")
         if field not in WHOLE_ITEM and not (struct == "Occurrence" and field == SEARCH_TIME):
             _known(field, readable(struct))
     return tuple(found)
@@ -102,7 +102,7 @@ def _conditions(given: Sequence[Mapping[str, str]], struct: str) -> tuple[tuple[
 
 def _known(field: str, members: Mapping[str, str]) -> None:
     if field not in members:
-        raise Refusal(INVALID_PARAMS, "Invalid params: %1 is no member of the item.", field)
+        raise ApiError(INVALID_PARAMS, "Invalid params: %1 is no member of the item.", field)
 
 
 def matcher(query: Query) -> Test:
@@ -244,15 +244,15 @@ def _value(kind: str, value: str, field: str) -> Any:
     """The text of a condition as the member's type."""
     if kind == "boolean":
         if value.casefold() not in {"true", "false", "1", "0"}:
-            raise Refusal(INVALID_PARAMS, "Invalid params: %1 is compared with no boolean.", field)
+            raise ApiError(INVALID_PARAMS, "Invalid params: %1 is compared with no boolean.", field)
         return value.casefold() in {"true", "1"}
     if kind in _NUMBERS:
         try:
             return int(value)
         except ValueError as error:
-            raise Refusal(INVALID_PARAMS, "Invalid params: %1 is compared with no number.", field) from error
+            raise ApiError(INVALID_PARAMS, "Invalid params: %1 is compared with no number.", field) from error
     if kind in ENUMS and value not in ENUMS[kind]:
-        raise Refusal(INVALID_PARAMS, "Invalid params: %1 is compared with no value of its enumeration.", field)
+        raise ApiError(INVALID_PARAMS, "Invalid params: %1 is compared with no value of its enumeration.", field)
     return value
 
 

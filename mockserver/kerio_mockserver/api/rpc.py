@@ -16,24 +16,24 @@ from typing import Any
 
 import orjson
 
-from kerio_mockserver.api import agenda, changes, downloads, folders, items, occurrences, others, session
+from kerio_mockserver.api import account, agenda, changes, downloads, folders, items, occurrences, session
 from kerio_mockserver.api.call import METHODS, Call, Encoded, Server
 from kerio_mockserver.api.errors import (
     INVALID_PARAMS,
     INVALID_REQUEST,
     NO_SUCH_METHOD,
     PARSE,
-    Refusal,
+    ApiError,
     http_status,
     unsupported,
 )
-from kerio_mockserver.api.reference import METHODS as DOCUMENTED
-from kerio_mockserver.api.reference import check_params
-from kerio_mockserver.wire import Reply, Request
+from kerio_mockserver.api.type_check import METHODS as DOCUMENTED
+from kerio_mockserver.api.type_check import check_params
+from kerio_mockserver.messages import Reply, Request
 
 JSON = {"Content-Type": "application/json; charset=UTF-8", "Cache-Control": "no-store"}
 # Importing them registers their methods.
-_MODULES = (agenda, changes, downloads, folders, items, occurrences, others, session)
+_MODULES = (agenda, changes, downloads, folders, items, occurrences, account, session)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,28 +45,28 @@ class Envelope:
     id: Any
 
 
-def opened(body: bytes) -> Envelope:
+def parse_envelope(body: bytes) -> Envelope:
     """The call in `body`. Refusal -32700, -32600, -32601 or -32602."""
     try:
         message = orjson.loads(body)
     except (orjson.JSONDecodeError, RecursionError) as error:
-        raise Refusal(PARSE, "Parse error.") from error
+        raise ApiError(PARSE, "Parse error.") from error
     if not isinstance(message, dict) or message.get("jsonrpc") != "2.0":
-        raise Refusal(INVALID_REQUEST, "Invalid request.")
+        raise ApiError(INVALID_REQUEST, "Invalid request.")
     name = message.get("method")
     if not isinstance(name, str) or not name:
-        raise Refusal(INVALID_REQUEST, "Invalid request.")
-    if name not in DOCUMENTED and name not in METHODS and not others.is_refused(name):
-        raise Known(Refusal(NO_SUCH_METHOD, "Method %1 not found.", name), message.get("id"))
+        raise ApiError(INVALID_REQUEST, "Invalid request.")
+    if name not in DOCUMENTED and name not in METHODS and not account.is_refused(name):
+        raise Known(ApiError(NO_SUCH_METHOD, "Method %1 not found.", name), message.get("id"))
     params = message.get("params")
     if params is None:
         params = {}
     if not isinstance(params, dict):
-        raise Known(Refusal(INVALID_PARAMS, "Invalid params: a named object is needed."), message.get("id"))
+        raise Known(ApiError(INVALID_PARAMS, "Invalid params: a named object is needed."), message.get("id"))
     try:
         return Envelope(name, without_nulls(params), message.get("id"))
     except RecursionError:
-        refusal = Refusal(INVALID_PARAMS, "Invalid params: they are nested too deeply.")
+        refusal = ApiError(INVALID_PARAMS, "Invalid params: they are nested too deeply.")
     raise Known(refusal, message.get("id"))
 
 
@@ -80,22 +80,22 @@ def without_nulls(value: Any) -> Any:
 class Known(Exception):
     """A refusal of a message whose `id` could be read, so that the answer can bear it."""
 
-    def __init__(self, refusal: Refusal, message_id: Any) -> None:
+    def __init__(self, refusal: ApiError, message_id: Any) -> None:
         super().__init__(refusal)
         self.refusal = refusal
         self.id = message_id
 
 
-async def linger(server: Server, request: Request, envelope: Envelope, now: float) -> None:
+async def long_poll(server: Server, request: Request, envelope: Envelope, now: float) -> None:
     """What a long poll waits before it is a call like others. What is wrong with it, `answer` will say."""
     if envelope.method != "Changes.get":
         return
     try:
         server.sessions.find(request.headers, request.peer, now)
         check_params(envelope.method, envelope.params)
-    except Refusal:
+    except ApiError:
         return
-    await changes.linger(server, envelope.params)
+    await changes.long_poll(server, envelope.params)
 
 
 async def answer(server: Server, request: Request, envelope: Envelope, now: float) -> Reply:
@@ -109,7 +109,7 @@ async def answer(server: Server, request: Request, envelope: Envelope, now: floa
         if envelope.method in DOCUMENTED:
             check_params(envelope.method, envelope.params)
         raise unsupported(envelope.method)
-    check_params(envelope.method, envelope.params, others.PARAMS.get(envelope.method))
+    check_params(envelope.method, envelope.params, account.PARAMS.get(envelope.method))
     result = entry.run(call)
     if inspect.isawaitable(result):
         result = await result
@@ -121,7 +121,7 @@ async def answer(server: Server, request: Request, envelope: Envelope, now: floa
     return reply
 
 
-def refuse(refusal: Refusal, style: str, *, rpc: str = "", message_id: Any = None) -> Reply:
+def refuse(refusal: ApiError, style: str, *, rpc: str = "", message_id: Any = None) -> Reply:
     """An error, in the style asked for."""
     body = orjson.dumps({"jsonrpc": "2.0", "id": message_id, "error": refusal.as_error()})
     return Reply(status=http_status(refusal.code, style), headers=dict(JSON), body=body, rpc=rpc)

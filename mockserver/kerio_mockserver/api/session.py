@@ -24,8 +24,8 @@ from random import Random
 from typing import Any
 
 from kerio_mockserver.api.call import Call, method
-from kerio_mockserver.api.errors import FAILED, Refusal, expired
-from kerio_mockserver.conditions.model import Manners
+from kerio_mockserver.api.errors import FAILED, ApiError, expired
+from kerio_mockserver.conditions.model import Quirks
 
 SESSION_COOKIE = "SESSION_CONNECT_WEBMAIL"
 TOKEN_COOKIE = "TOKEN_CONNECT_WEBMAIL"
@@ -45,10 +45,10 @@ class Session:
 
 
 class Sessions:
-    """The open sessions, which live as long as `manners` say."""
+    """The open sessions, which live as long as `quirks` say."""
 
-    def __init__(self, manners: Manners, *, seed: int = 0) -> None:
-        self.manners = manners
+    def __init__(self, quirks: Quirks, *, seed: int = 0) -> None:
+        self.quirks = quirks
         self._seed = seed
         self._opened = 0
         self._open: OrderedDict[str, Session] = OrderedDict()  # the longest unused first
@@ -97,13 +97,13 @@ class Sessions:
         self._open.clear()
 
     def _idle(self, session: Session, now: float) -> bool:
-        return now - session.used > self.manners.session_idle_s
+        return now - session.used > self.quirks.session_idle_s
 
     def _over(self, session: Session, peer: str, now: float) -> bool:
         return (
             self._idle(session, now)
-            or now - session.opened > self.manners.session_s
-            or (self.manners.session_bound_to_address and peer != session.peer)
+            or now - session.opened > self.quirks.session_s
+            or (self.quirks.session_bound_to_address and peer != session.peer)
         )
 
 
@@ -132,7 +132,7 @@ def login(call: Call) -> dict[str, Any]:
     known = call.params["userName"].casefold() in {server.user.casefold(), server.user.partition("@")[0].casefold()}
     right = hmac.compare_digest(call.params["password"].encode(), server.password.encode())
     if not (known and right):
-        raise Refusal(FAILED, "Invalid user name or password.")
+        raise ApiError(FAILED, "Invalid user name or password.")
     session = server.sessions.open(call.request.peer, call.now)
     call.set_cookies += set_cookies(session, secure=server.secure)
     return {"token": session.token}

@@ -17,8 +17,8 @@ from urllib.parse import unquote
 import orjson
 
 from kerio_mockserver.api.call import Server
-from kerio_mockserver.api.errors import INVALID_PARAMS, TOO_LARGE, Refusal
-from kerio_mockserver.wire import Reply, Request
+from kerio_mockserver.api.errors import INVALID_PARAMS, TOO_LARGE, ApiError
+from kerio_mockserver.messages import Reply, Request
 
 _UPLOAD = "/webmail/api/jsonrpc/attachment-upload"
 UPLOADS = frozenset({_UPLOAD, f"{_UPLOAD}/"})
@@ -29,7 +29,7 @@ def upload(server: Server, request: Request, max_bytes: int, now: float) -> Repl
     """Keeps a file. Refusal -32001, 413, or -32602 for a body without a file or a file without a name."""
     server.sessions.find(request.headers, request.peer, now)
     if len(request.body) > max_bytes:
-        raise Refusal(TOO_LARGE, "The file is too large.")
+        raise ApiError(TOO_LARGE, "The file is too large.")
     name, content_type, data = parse_upload(request.headers, request.body)
     result = {"fileUpload": {"id": server.store.upload(name, content_type, data, now), "name": name}}
     body = orjson.dumps({"jsonrpc": "2.0", "id": None, "result": result})
@@ -81,5 +81,5 @@ def _name(head: Message) -> str:
     return str(told).strip()
 
 
-def _missing(what: str) -> Refusal:
-    return Refusal(INVALID_PARAMS, "Invalid params: %1 is missing.", what)
+def _missing(what: str) -> ApiError:
+    return ApiError(INVALID_PARAMS, "Invalid params: %1 is missing.", what)

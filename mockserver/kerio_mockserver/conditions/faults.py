@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from kerio_mockserver.conditions.model import Fault
-from kerio_mockserver.wire import Mishap, Reply
+from kerio_mockserver.messages import Reply, TransportFault
 
 Change = Callable[[Fault, Reply, Random], Reply | None]
 _WAY = ("reset-before-head", "reset-after-head", "cut", "stall", "drip", "wrong-length")
@@ -67,7 +67,7 @@ class Faults:
             if fault.limit is not None and self._spent[index] >= fault.limit:
                 continue
             rng = Random(f"{self.seed}/fault-{index}/{method}/{number}")
-            if not befalls(fault, method, number, rng):
+            if not applies_to(fault, method, number, rng):
                 continue
             spoiled = spoil(fault, reply, rng)
             if spoiled is None:
@@ -84,7 +84,7 @@ class Faults:
         return tuple(sorted(self._hits))
 
 
-def befalls(fault: Fault, method: str, number: int, rng: Random) -> bool:
+def applies_to(fault: Fault, method: str, number: int, rng: Random) -> bool:
     """Whether the `number`-th reply to `method` (from 1) is hit."""
     if not fnmatchcase(method, fault.method):
         return False
@@ -102,9 +102,9 @@ def spoil(fault: Fault, reply: Reply, rng: Random) -> Reply | None:
     return _CHANGES[fault.kind](fault, reply, rng)
 
 
-def scaled(reply: Reply, plain: int) -> Reply:
+def scale_fault_offset(reply: Reply, plain: int) -> Reply:
     """The reply after compression: what was to happen in its `plain` bytes happens as far into what is left."""
-    mishap, size = reply.mishap, len(reply.body)
+    mishap, size = reply.fault, len(reply.body)
     if mishap is None or not plain or size == plain:
         return reply
     at = mishap.at * size // plain
@@ -112,7 +112,7 @@ def scaled(reply: Reply, plain: int) -> Reply:
         at = min(at, size - 1)
     if mishap.kind == "wrong-length" and mishap.at > plain:
         at = size + mishap.at - plain
-    return replace(reply, mishap=replace(mishap, at=at))
+    return replace(reply, fault=replace(mishap, at=at))
 
 
 def _on_its_way(fault: Fault, reply: Reply, rng: Random) -> Reply | None:
@@ -127,7 +127,7 @@ def _on_its_way(fault: Fault, reply: Reply, rng: Random) -> Reply | None:
         if at == size:
             return None
     kind: Any = fault.kind
-    return replace(reply, mishap=Mishap(kind, at=at, seconds=fault.seconds, rate=fault.rate))
+    return replace(reply, fault=TransportFault(kind, at=at, seconds=fault.seconds, rate=fault.rate))
 
 
 def _garbled(fault: Fault, reply: Reply, rng: Random) -> Reply | None:

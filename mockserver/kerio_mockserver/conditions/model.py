@@ -14,8 +14,8 @@ from typing import Annotated, Any, Literal, Self
 import orjson
 from pydantic import Field, ValidationError, model_validator
 
-from kerio_mockserver.conditions.line import Link
-from kerio_mockserver.conditions.units import ConditionsError, Count, Seconds, Share, Value, explain
+from kerio_mockserver.conditions.link import Link
+from kerio_mockserver.conditions.values import ConditionsError, Count, Seconds, Share, Value, explain
 
 Spread = Literal["fixed", "exponential"]
 
@@ -36,7 +36,7 @@ class Users(Value):
     spread: Spread = "exponential"
 
 
-class Spell(Value):
+class RefusalWindow(Value):
     """From the `first` call on, and after every `every` further ones, all calls are refused for `seconds`."""
 
     seconds: Seconds
@@ -54,7 +54,7 @@ class Reindexing(Value):
     folder: str = "*"
 
 
-class Hold(Value):
+class MailboxLock(Value):
     """A long operation: from the `first` mailbox call on, and every `every` further ones, all answer 4101 a while."""
 
     seconds: Seconds
@@ -78,9 +78,9 @@ class Load(Value):
     status: Literal[429, 503] = 503
     retry_after_s: Annotated[int, Field(ge=0, le=3600)] | None = 2
     users: Users | None = None
-    spells: tuple[Spell, ...] = ()
+    spells: tuple[RefusalWindow, ...] = ()
     reindexing: tuple[Reindexing, ...] = ()
-    holds: tuple[Hold, ...] = ()
+    holds: tuple[MailboxLock, ...] = ()
 
 
 FaultKind = Literal[
@@ -158,7 +158,7 @@ class Churn(Value):
         return self
 
 
-class Manners(Value):
+class Quirks(Value):
     """What the vendor leaves open or servers differ in.
 
     `message_id`: whether a mail that a client creates keeps the Message-ID it was given, or is assigned one.
@@ -183,7 +183,7 @@ class Conditions(Value):
     load: Load | None = None
     faults: tuple[Fault, ...] = ()
     churn: Churn | None = None
-    manners: Manners = Manners()
+    quirks: Quirks = Quirks()
 
     @classmethod
     def parse(cls, value: bytes | str | Mapping[str, Any]) -> Self:

@@ -6,12 +6,21 @@ is a yardstick that stays the same, and no claim about a certain provider.
 
 from __future__ import annotations
 
-from kerio_mockserver.conditions.line import Break, Link
-from kerio_mockserver.conditions.model import Churn, Conditions, Fault, Hold, Load, Reindexing, Spell, Users
-from kerio_mockserver.conditions.units import parse_rate
+from kerio_mockserver.conditions.link import Link, LinkFault
+from kerio_mockserver.conditions.model import (
+    Churn,
+    Conditions,
+    Fault,
+    Load,
+    MailboxLock,
+    RefusalWindow,
+    Reindexing,
+    Users,
+)
+from kerio_mockserver.conditions.values import parse_rate
 
 
-def _link(down: str, up: str, rtt_ms: float, jitter_ms: float = 0, *breaks: Break) -> Link:
+def _link(down: str, up: str, rtt_ms: float, jitter_ms: float = 0, *breaks: LinkFault) -> Link:
     return Link(
         down_bytes_s=parse_rate(down),
         up_bytes_s=parse_rate(up),
@@ -66,8 +75,8 @@ _CHOICES: dict[str, tuple[str, Conditions]] = {
                 "1 Mbit/s",
                 60,
                 40,
-                Break(kind="stall", mean_bytes=3e6, chance=0.5, seconds=3),
-                Break(kind="reset", mean_bytes=8e6, chance=0.5),
+                LinkFault(kind="stall", mean_bytes=3e6, chance=0.5, seconds=3),
+                LinkFault(kind="reset", mean_bytes=8e6, chance=0.5),
             )
         ),
     ),
@@ -79,10 +88,10 @@ _CHOICES: dict[str, tuple[str, Conditions]] = {
                 "5 Mbit/s",
                 40,
                 10,
-                Break(kind="reset", mean_bytes=6e6, chance=0.7),
-                Break(kind="truncate", mean_bytes=6e6, chance=0.3),
-                Break(kind="reset", way="up", mean_bytes=2e5, chance=0.2),
-                Break(kind="stall", mean_bytes=4e6, chance=0.3, seconds=2),
+                LinkFault(kind="reset", mean_bytes=6e6, chance=0.7),
+                LinkFault(kind="truncate", mean_bytes=6e6, chance=0.3),
+                LinkFault(kind="reset", way="up", mean_bytes=2e5, chance=0.2),
+                LinkFault(kind="stall", mean_bytes=4e6, chance=0.3, seconds=2),
             ),
             faults=(Fault(kind="cut", chance=0.01), Fault(kind="reset-before-head", chance=0.01)),
         ),
@@ -108,8 +117,8 @@ _CHOICES: dict[str, tuple[str, Conditions]] = {
                 status=429,
                 retry_after_s=1,
                 spells=(
-                    Spell(first=40, every=300, seconds=4, status=503, retry_after_s=3),
-                    Spell(first=150, every=400, seconds=2, status=503),
+                    RefusalWindow(first=40, every=300, seconds=4, status=503, retry_after_s=3),
+                    RefusalWindow(first=150, every=400, seconds=2, status=503),
                 ),
             ),
             faults=(
@@ -131,7 +140,7 @@ _CHOICES: dict[str, tuple[str, Conditions]] = {
                 call_s=_CALL_S,
                 kb_s=_KB_S,
                 reindexing=(Reindexing(seconds=4, share=0.34),),
-                holds=(Hold(first=60, every=500, seconds=2),),
+                holds=(MailboxLock(first=60, every=500, seconds=2),),
             )
         ),
     ),

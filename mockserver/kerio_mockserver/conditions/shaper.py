@@ -19,7 +19,7 @@ from collections.abc import Callable
 from enum import Enum
 from typing import Protocol
 
-from kerio_mockserver.conditions.line import Break, Link, Way
+from kerio_mockserver.conditions.link import Link, LinkFault, Way
 
 GRAIN = 0.001
 _AHEAD = 2 * GRAIN
@@ -46,7 +46,7 @@ class Sink(Protocol):
 class Flow:
     """One way of one connection. `begins`: the instant before which nothing of it may enter the line."""
 
-    def __init__(self, line: Line, sink: Sink, begins: float, breaks: list[tuple[int, Break]]) -> None:
+    def __init__(self, line: Shaper, sink: Sink, begins: float, breaks: list[tuple[int, LinkFault]]) -> None:
         self.line = line
         self.sink = sink
         self.held_until = begins
@@ -132,7 +132,7 @@ class Flow:
         return came, Mark.RESET if what.kind == "reset" else Mark.TRUNCATED
 
 
-class Line:
+class Shaper:
     """One way, shared by all flows. `set_alarm(at)`: `wake` shall be called at `at` (replacing what was set before).
 
     `handling_s`: what reading and writing a piece costs whoever carries the bytes; it counts as part of the way.

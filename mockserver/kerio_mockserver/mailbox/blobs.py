@@ -13,8 +13,8 @@ from functools import lru_cache
 from random import Random
 from typing import Literal
 
-from kerio_mockserver.mailbox.text import LANGUAGES, pool
-from kerio_mockserver.wire import Blob
+from kerio_mockserver.mailbox.text_pool import LANGUAGES, pool
+from kerio_mockserver.messages import Blob
 
 _RANDOM_POOL = 4 << 20
 

@@ -16,17 +16,17 @@ from typing import Any
 import orjson
 
 from kerio_mockserver.mailbox.blobs import Attached, hash_of
-from kerio_mockserver.mailbox.shelf import Shelf
+from kerio_mockserver.mailbox.folder_items import FolderItems
 
 
-def lines(shelves: Iterable[Shelf]) -> Iterator[str]:
+def lines(shelves: Iterable[FolderItems]) -> Iterator[str]:
     """Lines with their line ends, of all items in these folders. The mailbox must not change meanwhile."""
     for shelf in sorted((one for one in shelves if one.kind), key=lambda one: one.home.item):
         for number in sorted(shelf.numbers(), key=str):
             yield _line(shelf, number)
 
 
-def _line(shelf: Shelf, number: int) -> str:
+def _line(shelf: FolderItems, number: int) -> str:
     struct = shelf.item(number)
     references = struct["attachments"] if shelf.kind == "mail" else [struct["photo"]] if shelf.kind == "contact" else []
     contents = shelf.contents(number) if references else {}

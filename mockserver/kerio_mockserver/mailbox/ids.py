@@ -22,7 +22,7 @@ DOWNLOADS = "/webmail/api/download/attachment"
 UPLOADED = f"{DOWNLOADS}/tmp/"
 
 
-class Home:
+class FolderAddress:
     """Where items live: the prefix of all ids and addresses in one folder. `kind` None: the folder holds no items."""
 
     __slots__ = ("domain", "folder_id", "guid", "item", "kind", "part", "piece", "user")

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from kerio_resync.cache.tables import Tables
+from kerio_resync.cache.write.session import WriteSession
 from tests.client.cache.world import memory, open_tables
 
 
@@ -18,6 +18,6 @@ def db() -> Iterator[sqlite3.Connection]:
 
 
 @pytest.fixture
-def tables() -> Iterator[Tables]:
+def tables() -> Iterator[WriteSession]:
     with open_tables() as tables:
         yield tables

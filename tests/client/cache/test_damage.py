@@ -11,11 +11,11 @@ from random import Random
 import pytest
 
 from benchmarks import virtual_time
-from kerio_resync.cache.copying import copy_proven
-from kerio_resync.cache.facts import AddChange, Fact, LocalChange, LocalFile, PutItems, PutLocal, PutSalvaged
+from kerio_resync.cache.mutations import AddChange, LocalChange, LocalFile, Mutation, PutItems, PutLocal, PutSalvaged
 from kerio_resync.cache.outbox import Outbox
-from kerio_resync.cache.rescue import Rescued, rescue
-from kerio_resync.cache.salvage import Old
+from kerio_resync.cache.recovery.copy import copy_verified
+from kerio_resync.cache.recovery.rescue_outbox import RescueReport, rescue_outbox
+from kerio_resync.cache.recovery.salvage import OldCache
 from kerio_resync.cache.store import Store
 from kerio_resync.cache.swap import swap
 from kerio_resync.model import Item
@@ -39,7 +39,7 @@ CHANGES = {
 
 @dataclass
 class Found:
-    rescued: Rescued
+    rescued: RescueReport
     changes: dict[str, LocalChange]
     items: dict[str, bytes]
     contents: dict[str, bytes]
@@ -48,12 +48,12 @@ class Found:
 
 
 async def old_cache(path: Path) -> None:
-    facts: list[Fact] = [PutItems(tuple(MAILS.values())), *(AddChange(each) for each in CHANGES.values())]
+    facts: list[Mutation] = [PutItems(tuple(MAILS.values())), *(AddChange(each) for each in CHANGES.values())]
     facts += [fact for n, data in FILES.items() for fact in whole(n + 1, data)]
     await (await filled(path, *facts, PutLocal(mail("local:1", title="kept")))).close()
 
 
-async def look(path: Path, rescued: Rescued, unreadable: int, copied: dict[str, bytes]) -> Found:
+async def look(path: Path, rescued: RescueReport, unreadable: int, copied: dict[str, bytes]) -> Found:
     """What the new cache holds now; it must be sound."""
     new = await Store.open(path)
     assert await new.check() == ()
@@ -84,7 +84,7 @@ async def held(cache: Store) -> tuple[dict[str, bytes], dict[str, bytes]]:
 
 async def copy(folder: Path) -> dict[str, bytes]:
     """What comes over page by page, which must be sound and as it was."""
-    if await copy_proven(folder / "cache.db", folder / "copy.db", IDENTITY) is None:
+    if await copy_verified(folder / "cache.db", folder / "copy.db", IDENTITY) is None:
         return {}
     made = await Store.open(folder / "copy.db")
     assert await made.check() == ()
@@ -99,10 +99,10 @@ async def carry(folder: Path, mails: dict[str, Item]) -> Found:
     """What a rebuild does with an old cache: rescue, salvage, swap."""
     copied = await copy(folder)
     new = await filled(folder / "cache.db.next")
-    rescued = await rescue(folder / "cache.db", new)
-    old = Old(folder / "cache.db")
-    for salvaged in await old.take([wanted(each) for each in mails.values()]):
-        await new.put(PutSalvaged(salvaged))
+    rescued = await rescue_outbox(folder / "cache.db", new)
+    old = OldCache(folder / "cache.db")
+    for salvaged in await old.read_items([wanted(each) for each in mails.values()]):
+        await new.apply(PutSalvaged(salvaged))
     await new.flush()
     await old.close()
     await swap(new, folder / "cache.db")
@@ -157,7 +157,7 @@ async def test_without_damage_everything_comes_over(tmp_path: Path) -> None:
     assert found.changes == CHANGES
     assert found.items == {each.id: each.payload for each in MAILS.values()}
     assert found.contents == {str(n): data for n, data in FILES.items()}
-    assert found.rescued == Rescued(changes=30, items=1)
+    assert found.rescued == RescueReport(changes=30, items=1)
     assert (found.copied, found.unreadable) == (found.items, 0)
 
 

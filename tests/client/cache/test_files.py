@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from kerio_resync.cache import files
-from kerio_resync.cache.files import holders, keep_aside, sync_folder
+from kerio_resync.cache.files import back_up, processes_holding, sync_folder
 from tests.client.cache.world import names
 
 
@@ -19,7 +19,7 @@ def test_where_there_are_no_links_a_copy_is_kept_aside(tmp_path: Path, monkeypat
     path = tmp_path / "cache.db"
     path.write_bytes(b"damaged")
     monkeypatch.setattr(Path, "hardlink_to", no_links)
-    aside = keep_aside(path)
+    aside = back_up(path)
     path.write_bytes(b"new")
     assert aside.read_bytes() == b"damaged"
 
@@ -28,7 +28,7 @@ def test_the_sidecars_are_kept_aside_under_its_name(tmp_path: Path) -> None:
     path = tmp_path / "cache.db"
     path.write_bytes(b"pages")
     (tmp_path / "cache.db-wal").write_bytes(b"more pages")
-    aside = keep_aside(path)
+    aside = back_up(path)
     assert names(tmp_path) == ["cache.db", "cache.db-wal", aside.name, f"{aside.name}-wal"]
     assert (tmp_path / f"{aside.name}-wal").read_bytes() == b"more pages"
 
@@ -51,4 +51,4 @@ def test_a_holder_that_ends_meanwhile_has_no_name(tmp_path: Path, monkeypatch: p
 
     monkeypatch.setattr(Path, "read_text", ended)
     with path.open("w"):
-        assert holders(path) == (f"process {os.getpid()} (?)",)
+        assert processes_holding(path) == (f"process {os.getpid()} (?)",)

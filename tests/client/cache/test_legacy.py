@@ -14,15 +14,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from benchmarks.legacy import IDENTITY, write
-from kerio_resync.cache.facts import LocalChange, LocalFile
-from kerio_resync.cache.legacy.members import COLUMNS, get_time, joined, put_time, split, truths
-from kerio_resync.cache.legacy.reading import Old
-from kerio_resync.cache.legacy.schema import LINE
-from kerio_resync.cache.legacy.writing import Writer
+from kerio_resync.cache.format71.columns import COLUMNS, get_time, joined, put_time, split, truths
+from kerio_resync.cache.format71.reader import Old
+from kerio_resync.cache.format71.schema import LINE
+from kerio_resync.cache.format71.writing import Writer
+from kerio_resync.cache.mutations import LocalChange, LocalFile
 from kerio_resync.errors import CacheDamaged, CacheInUse, DiskTrouble
 from kerio_resync.model import KINDS, Folder, Item, Kind
-from kerio_resync.server.items import items_of
-from kerio_resync.server.wire import canonical
+from kerio_resync.server.kerio.items import parse_items
+from kerio_resync.server.kerio.wire import canonical_json
 
 FOLDER = Folder("f1", "root", "Inbox", "mail", "inbox", count=7, payload=b'{"id":"f1"}', extra=b'{"new":1}')
 
@@ -138,7 +138,7 @@ ODD = [
 
 
 def made(structs: list[dict[str, Any]], kind: Kind = "mail") -> list[Item]:
-    items, malformed = items_of(kind, structs, canonical)
+    items, malformed = parse_items(kind, structs, canonical_json)
     assert not malformed
     return list(items)
 
@@ -289,7 +289,7 @@ def test_a_contact_has_its_photo(tmp_path: Path) -> None:
 
 def test_many_items_take_several_transactions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, rows in (("one", 2000), ("several", 3)):
-        monkeypatch.setattr("kerio_resync.cache.legacy.writing._COMMIT", rows)
+        monkeypatch.setattr("kerio_resync.cache.format71.writing._COMMIT", rows)
         write(tmp_path / name, 20, 2000)
     found = []
     for name in ("one", "several"):

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from kerio_resync.cache.facts import AddChange, ChangeState, LocalChange, LocalFile
-from kerio_resync.cache.outbox import Outbox, followed
+from kerio_resync.cache.mutations import AddChange, ChangeState, LocalChange, LocalFile
+from kerio_resync.cache.outbox import Outbox, ancestors_of_pending
 from tests.client.cache.world import FOLDERS, filled, mail, rows
 
 FILE = LocalFile("plan.pdf", "application/pdf", bytes(range(256)) * 2000, "cid")
@@ -32,12 +32,12 @@ async def test_an_attempt_is_recorded_before_it_is_made(tmp_path: Path) -> None:
     cache = await filled(tmp_path / "cache.db")
     outbox = Outbox(cache)
     name = await outbox.add("flags", "mail", item_id="1", watermark=3, struct=b'{"isSeen":true}')
-    first = await outbox.sending(name)
+    first = await outbox.begin_attempt(name)
     assert rows(tmp_path / "cache.db", "SELECT state, attempt, attempts FROM outbox") == [("sending", first, 1)]
-    await outbox.again(name)
-    second = await outbox.sending(name)
+    await outbox.mark_pending(name)
+    second = await outbox.begin_attempt(name)
     assert first != second
-    await outbox.sent(name, "new-id")
+    await outbox.mark_sent(name, "new-id")
     (change,) = await outbox.list(["sent"])
     assert (change.attempts, change.attempt, change.new_id) == (2, second, "new-id")
     assert await outbox.list() == ()
@@ -48,11 +48,11 @@ async def test_what_was_sent_or_withdrawn_stays_so(tmp_path: Path) -> None:
     cache = await filled(tmp_path / "cache.db")
     outbox = Outbox(cache)
     sent, withdrawn = [await outbox.add("delete", "note", item_id=each) for each in "ab"]
-    await outbox.sent(sent)
-    await outbox.withdraw(withdrawn)
+    await outbox.mark_sent(sent)
+    await outbox.mark_withdrawn(withdrawn)
     for each in (sent, withdrawn):
-        await outbox.again(each)
-        await outbox.refused(each, "late")
+        await outbox.mark_pending(each)
+        await outbox.mark_refused(each, "late")
     assert await outbox.list() == ()
     await cache.close()
 
@@ -61,10 +61,10 @@ async def test_a_refused_change_stays_named_and_may_be_tried_again(tmp_path: Pat
     cache = await filled(tmp_path / "cache.db")
     outbox = Outbox(cache)
     name = await outbox.add("move", "mail", item_id="1", folder_id="inbox", target_id="work")
-    await outbox.refused(name, "quota reached")
+    await outbox.mark_refused(name, "quota reached")
     (change,) = await outbox.list(["refused"])
     assert (change.reason, change.target_id) == ("quota reached", "work")
-    await outbox.again(name)
+    await outbox.mark_pending(name)
     assert [each.state for each in await outbox.list()] == ["pending"]
     await cache.close()
 
@@ -81,8 +81,8 @@ async def test_the_loser_of_a_conflict_is_kept_in_a_local_folder(tmp_path: Path)
     outbox = Outbox(cache)
     name = await outbox.add("edit", "mail", item_id="1", watermark=3, files=[FILE])
     for _ in range(2):
-        await outbox.conflict(name, mail("1", title="mine"), "the server's 1 is newer", [FILE])
-    await cache.put(FOLDERS)
+        await outbox.record_conflict(name, mail("1", title="mine"), "the server's 1 is newer", [FILE])
+    await cache.apply(FOLDERS)
     (change,) = await outbox.list()
     assert (change.state, change.reason) == ("conflict", "the server's 1 is newer")
     assert await cache.check() == ()
@@ -102,10 +102,10 @@ async def test_an_attempt_may_leave_a_trace(tmp_path: Path) -> None:
     outbox = Outbox(cache)
     name = await outbox.add("create", "mail", folder_id="inbox")
     assert [each.trace for each in await outbox.list()] == [""]
-    await outbox.sending(name, "looked for in inbox")
+    await outbox.begin_attempt(name, "looked for in inbox")
     assert [each.trace for each in await outbox.list()] == ["looked for in inbox"]
-    await outbox.again(name)
-    await outbox.sending(name)
+    await outbox.mark_pending(name)
+    await outbox.begin_attempt(name)
     assert [each.trace for each in await outbox.list()] == [""]
     await cache.close()
 
@@ -114,9 +114,9 @@ async def test_what_was_sent_may_know_its_version(tmp_path: Path) -> None:
     cache = await filled(tmp_path / "cache.db")
     outbox = Outbox(cache)
     known, unknown, refused = [await outbox.add("edit", "mail", item_id=each) for each in "abc"]
-    await outbox.sent(known, version=7)
-    await outbox.sent(unknown)
-    await outbox.refused(refused, "version 9")
+    await outbox.mark_sent(known, version=7)
+    await outbox.mark_sent(unknown)
+    await outbox.mark_refused(refused, "version 9")
     assert [each.version for each in await outbox.list(["sent", "refused"])] == [7, 0, 0]
     await cache.close()
 
@@ -129,14 +129,14 @@ async def test_what_was_sent_is_followed_by_those_that_build_on_it(tmp_path: Pat
     moved_on = await outbox.add("move", "mail", item_id="2", target_id="work")
     alone = await outbox.add("flags", "mail", item_id="9")
     for name, new_id in ((made, "n"), (moved, "2"), (moved_on, "3"), (alone, "")):
-        await outbox.sent(name, new_id)
+        await outbox.mark_sent(name, new_id)
     states: tuple[ChangeState, ...] = ("pending", "sending", "sent")
-    assert followed(await outbox.list(states)) == frozenset()
+    assert ancestors_of_pending(await outbox.list(states)) == frozenset()
     await outbox.add("edit", "mail", item_id=f"local:{made}")
     last = await outbox.add("flags", "mail", item_id="3")
-    assert followed(await outbox.list(states)) == {made, moved, moved_on}
-    await outbox.withdraw(last)
-    assert followed(await outbox.list(states)) == {made}
+    assert ancestors_of_pending(await outbox.list(states)) == {made, moved, moved_on}
+    await outbox.mark_withdrawn(last)
+    assert ancestors_of_pending(await outbox.list(states)) == {made}
     await cache.close()
 
 
@@ -146,9 +146,9 @@ async def test_one_that_may_have_been_created_is_told_from_its_like(tmp_path: Pa
     outbox = Outbox(cache)
     first, second = [await outbox.add("create", "note", folder_id="notes") for _ in range(2)]
     other = await outbox.add("create", "note", folder_id="elsewhere")
-    await outbox.sent(first, "n1")
-    await outbox.sent(other, "n2")
-    assert followed(await outbox.list(("pending", "sent"))) == frozenset()
-    await outbox.sending(second)
-    assert followed(await outbox.list(("sending", "sent"))) == {first}
+    await outbox.mark_sent(first, "n1")
+    await outbox.mark_sent(other, "n2")
+    assert ancestors_of_pending(await outbox.list(("pending", "sent"))) == frozenset()
+    await outbox.begin_attempt(second)
+    assert ancestors_of_pending(await outbox.list(("sending", "sent"))) == {first}
     await cache.close()

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from kerio_resync import commands
 from kerio_resync.cache.files import require_places
 from kerio_resync.cache.header import read_header
-from kerio_resync.errors import BadSettings, DiskTrouble, LocalTrouble
-from kerio_resync.events import nobody
+from kerio_resync.cli import commands
+from kerio_resync.errors import BadSettings, DiskTrouble, LocalError
+from kerio_resync.events import ignore_events
 from kerio_resync.filesystem import read_small, real_place, write_private
-from kerio_resync.upgrade import notes
-from kerio_resync.upgrade.look import look
+from kerio_resync.upgrade import attempt_log
+from kerio_resync.upgrade.detect_format import detect_format
 
 
 def make_socket(path: Path) -> None:
@@ -39,13 +39,13 @@ def nowhere(path: Path) -> None:
 KINDS: tuple[Callable[[Path], None], ...] = (os.mkfifo, Path.mkdir, make_socket, device, loop, nowhere)
 GIVEN = {"server": "http://127.0.0.1:9", "user": "x"}
 COMMANDS: dict[str, Callable[[Path], object]] = {
-    "status": lambda profile: commands.status(profile, nobody),
+    "status": lambda profile: commands.status(profile, ignore_events),
     "digest": commands.digest,
-    "verify": lambda profile: commands.verify(profile, GIVEN, nobody, deep=False, repair=False),
-    "rebuild": lambda profile: commands.rebuild(profile, GIVEN, nobody),
-    "estimate": lambda profile: commands.estimate(profile, GIVEN, nobody),
-    "upgrade": lambda profile: commands.upgrade(profile, {}, nobody),
-    "start": lambda profile: commands.start(profile, ["true"], {}, nobody),
+    "verify": lambda profile: commands.verify(profile, GIVEN, ignore_events, deep=False, repair=False),
+    "rebuild": lambda profile: commands.rebuild(profile, GIVEN, ignore_events),
+    "estimate": lambda profile: commands.estimate(profile, GIVEN, ignore_events),
+    "upgrade": lambda profile: commands.upgrade(profile, {}, ignore_events),
+    "start": lambda profile: commands.start(profile, ["true"], {}, ignore_events),
 }
 
 
@@ -60,7 +60,7 @@ def password(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 @pytest.mark.parametrize("command", COMMANDS)
 def test_command_refuses_what_is_no_file(command: str, make: Callable[[Path], None], tmp_path: Path) -> None:
     make(tmp_path / "cache.db")
-    with pytest.raises(LocalTrouble) as refused:
+    with pytest.raises(LocalError) as refused:
         COMMANDS[command](tmp_path)
     assert refused.value.exit == 2
     assert str(tmp_path / "cache.db") in str(refused.value)
@@ -80,8 +80,8 @@ def test_places_refuse_what_is_no_file(name: str, make: Callable[[Path], None], 
 @pytest.mark.parametrize("make", [os.mkfifo, Path.mkdir, device], ids=lambda each: each.__name__)
 def test_settings_refuse_a_profile_toml_that_is_no_file(make: Callable[[Path], None], tmp_path: Path) -> None:
     make(tmp_path / "profile.toml")
-    with pytest.raises(LocalTrouble, match=r"profile\.toml is a"):
-        commands.status(tmp_path, nobody)
+    with pytest.raises(LocalError, match=r"profile\.toml is a"):
+        commands.status(tmp_path, ignore_events)
 
 
 @pytest.mark.timeout(20)
@@ -89,18 +89,18 @@ def test_notes_neither_wait_for_a_fifo_nor_follow_a_link(tmp_path: Path) -> None
     victim = tmp_path / "victim"
     victim.write_text("precious")
     os.mkfifo(tmp_path / "upgrade.json")
-    assert notes.read(tmp_path) == notes.NONE
+    assert attempt_log.read(tmp_path) == attempt_log.NONE
     (tmp_path / "upgrade.json").unlink()
     (tmp_path / "upgrade.json.part").symlink_to(victim)
-    notes.write(tmp_path, notes.Notes(3))
-    assert notes.read(tmp_path).attempts == 3
+    attempt_log.write(tmp_path, attempt_log.AttemptLog(3))
+    assert attempt_log.read(tmp_path).attempts == 3
     assert victim.read_text() == "precious"
 
 
 @pytest.mark.timeout(20)
 def test_look_waits_for_no_fifo(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "cache.db")
-    assert look(tmp_path / "cache.db").state == "unreadable"
+    assert detect_format(tmp_path / "cache.db").state == "unreadable"
     with pytest.raises(BadSettings, match="FIFO"):
         read_header(tmp_path / "cache.db")
 

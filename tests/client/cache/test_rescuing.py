@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from kerio_resync.cache.facts import LocalChange, LocalFile
-from kerio_resync.cache.legacy import rescuing
-from kerio_resync.cache.legacy.writing import Writer
+from kerio_resync.cache.format71 import rescue_outbox as rescuing
+from kerio_resync.cache.format71.writing import Writer
+from kerio_resync.cache.mutations import LocalChange, LocalFile
 from kerio_resync.cache.outbox import Outbox
-from kerio_resync.cache.rescue import Rescued, rescue
+from kerio_resync.cache.recovery.rescue_outbox import RescueReport, rescue_outbox
 from tests.client.cache.world import IDENTITY, filled
 
 FILE = LocalFile("plan.pdf", "application/pdf", bytes(range(256)) * 1000, "cid")
@@ -37,8 +37,8 @@ def old_cache(path: Path, harm: str = "", changes: list[LocalChange] = CHANGES) 
 async def test_every_change_comes_over_whole_and_once(tmp_path: Path) -> None:
     old_cache(tmp_path / "old.db")
     new = await filled(tmp_path / "new.db")
-    assert await rescue(tmp_path / "old.db", new) == Rescued(changes=4)
-    assert await rescue(tmp_path / "old.db", new) == Rescued(known=4)
+    assert await rescue_outbox(tmp_path / "old.db", new) == RescueReport(changes=4)
+    assert await rescue_outbox(tmp_path / "old.db", new) == RescueReport(known=4)
     found = await Outbox(new).list()
     assert [(each.uuid, each.action, each.kind, each.item_id, each.target_id, each.watermark) for each in found] == [
         (each.uuid, each.action, each.kind, each.item_id, each.target_id, each.watermark) for each in CHANGES
@@ -65,7 +65,7 @@ def test_numbers_that_go_round_in_a_circle_end(beyond: str) -> None:
 async def test_no_changes_nothing_to_say(tmp_path: Path) -> None:
     old_cache(tmp_path / "old.db", changes=[])
     new = await filled(tmp_path / "new.db")
-    assert (await rescue(tmp_path / "old.db", new)).sentences() == ()
+    assert (await rescue_outbox(tmp_path / "old.db", new)).sentences() == ()
     await new.close()
 
 
@@ -88,7 +88,7 @@ async def test_what_is_not_whole_is_counted_and_not_sent(
 ) -> None:
     old_cache(tmp_path / "old.db", harm)
     new = await filled(tmp_path / "new.db")
-    found = await rescue(tmp_path / "old.db", new)
+    found = await rescue_outbox(tmp_path / "old.db", new)
     assert (found.changes, found.unreadable, found.uncounted) == (changes, unreadable, uncounted)
     assert (found.aside is not None) == bool(unreadable)
     assert len(await Outbox(new).list()) == changes
@@ -115,7 +115,7 @@ async def test_changes_are_read_around_what_can_not_be(spoilt: list[int], tmp_pa
         data[page] = b"\xff" * 4096
     (tmp_path / "old.db").write_bytes(data)
     new = await filled(tmp_path / "new.db")
-    found = await rescue(tmp_path / "old.db", new)
+    found = await rescue_outbox(tmp_path / "old.db", new)
     assert (found.changes, found.unreadable, found.uncounted) == (60 - len(lost), len(lost), True)
     assert {each.uuid for each in await Outbox(new).list()} == {each.uuid for each in MANY} - lost
     await new.close()

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from kerio_resync.cache import schema
-from kerio_resync.cache.facts import PutItems
+from kerio_resync.cache.mutations import PutItems
 from kerio_resync.errors import BadSettings, CacheDamaged
 from kerio_resync.model import Item, Kind
 from tests.client.cache.world import IDENTITY, attachment, filled, mail, rows, whole
@@ -14,7 +14,7 @@ from tests.client.cache.world import IDENTITY, attachment, filled, mail, rows, w
 
 @pytest.fixture
 def laid_out(db: sqlite3.Connection) -> sqlite3.Connection:
-    schema.lay_out(db, IDENTITY)
+    schema.create_schema(db, IDENTITY)
     return db
 
 
@@ -58,7 +58,7 @@ def test_every_table_is_strict_and_tells_people_what_its_columns_mean(laid_out: 
 def test_a_failed_layout_leaves_nothing(db: sqlite3.Connection) -> None:
     db.execute("CREATE TABLE item (x)")
     with pytest.raises(sqlite3.OperationalError):
-        schema.lay_out(db, IDENTITY)
+        schema.create_schema(db, IDENTITY)
     assert [row[0] for row in db.execute("SELECT name FROM sqlite_master")] == ["item"]
     assert not db.in_transaction
 

@@ -19,14 +19,25 @@ from typing import Any, TypeVar
 
 import pytest
 
-from kerio_resync.cache import owner, writing
-from kerio_resync.cache.facts import Apply, Fact, Forget, OmitAttachment, PutContent, PutItems, SetMeta, Skip, Want
-from kerio_resync.cache.files import holders
-from kerio_resync.cache.line import Line
-from kerio_resync.cache.reading import StoredItem
+from kerio_resync.cache import writer
+from kerio_resync.cache.connection import Connection
+from kerio_resync.cache.files import processes_holding
+from kerio_resync.cache.mutations import (
+    ApplyChanges,
+    DeleteItems,
+    EnqueueItems,
+    Mutation,
+    OmitAttachment,
+    PutAttachmentBytes,
+    PutItems,
+    SetMeta,
+    SkipEntry,
+)
+from kerio_resync.cache.queries import StoredItem
 from kerio_resync.cache.store import Store
-from kerio_resync.cache.tables import Tables
-from kerio_resync.errors import BadSettings, CacheDamaged, CacheInUse, LocalTrouble, NotEnoughSpace
+from kerio_resync.cache.write import dispatch
+from kerio_resync.cache.write.session import WriteSession
+from kerio_resync.errors import BadSettings, CacheDamaged, CacheInUse, LocalError, NotEnoughSpace
 from tests.client.cache.world import (
     FOLDERS,
     IDENTITY,
@@ -56,7 +67,7 @@ async def test_a_new_cache_is_its_owners_alone(tmp_path: Path) -> None:
         cache = await filled(tmp_path / "cache.db", PutItems((mail("1"),)))
     finally:
         os.umask(old)
-    await cache.put(PutItems((mail("2"),)))
+    await cache.apply(PutItems((mail("2"),)))
     await cache.totals()
     modes = {each: stat.S_IMODE(os.stat(tmp_path / each).st_mode) for each in names(tmp_path)}
     await cache.close()
@@ -90,9 +101,9 @@ async def test_a_stale_journal_does_not_get_into_a_new_cache(tmp_path: Path) -> 
 
 
 async def test_where_nothing_can_be_put_is_said(tmp_path: Path) -> None:
-    with pytest.raises(LocalTrouble):
+    with pytest.raises(LocalError):
         await Store.create(tmp_path / "missing" / "cache.db", IDENTITY)
-    with pytest.raises(LocalTrouble):
+    with pytest.raises(LocalError):
         await Store.open(tmp_path / "missing.db")
 
 
@@ -127,7 +138,7 @@ async def test_file_whose_last_pages_are_in_its_log_is_whole(tmp_path: Path) -> 
 
 async def test_a_locked_cache_is_in_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     await (await filled(tmp_path / "cache.db")).close()
-    monkeypatch.setattr("kerio_resync.cache.line.PATIENCE", 0)
+    monkeypatch.setattr("kerio_resync.cache.connection.BUSY_TIMEOUT_SECONDS", 0)
     other = sqlite3.connect(tmp_path / "cache.db", isolation_level=None)
     other.execute("BEGIN EXCLUSIVE")
     with pytest.raises(CacheInUse):
@@ -138,7 +149,7 @@ async def test_a_locked_cache_is_in_use(tmp_path: Path, monkeypatch: pytest.Monk
 async def test_a_question_sees_what_was_told_before(tmp_path: Path) -> None:
     cache = await filled(tmp_path / "cache.db")
     for n in range(50):
-        await cache.put(PutItems((mail(str(n)),)))
+        await cache.apply(PutItems((mail(str(n)),)))
         assert await cache.watermarks([str(n)]) == {str(n): 1}
     assert (await cache.totals()).items["mail"] == 50
     await cache.close()
@@ -146,7 +157,7 @@ async def test_a_question_sees_what_was_told_before(tmp_path: Path) -> None:
 
 async def test_many_facts_share_a_transaction_and_flush_ends_it(tmp_path: Path) -> None:
     cache = await filled(tmp_path / "cache.db")
-    await cache.put(PutItems((mail("1"),)))
+    await cache.apply(PutItems((mail("1"),)))
     assert (await cache.totals()).items["mail"] == 1
     assert rows(tmp_path / "cache.db", "SELECT count(*) FROM item") == [(0,)]
     await cache.flush()
@@ -155,9 +166,9 @@ async def test_many_facts_share_a_transaction_and_flush_ends_it(tmp_path: Path) 
 
 
 async def test_what_is_told_is_committed_after_a_while(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(owner, "AGE", 0.0)
+    monkeypatch.setattr(writer, "COMMIT_INTERVAL_SECONDS", 0.0)
     cache = await filled(tmp_path / "cache.db")
-    await cache.put(PutItems((mail("1"),)))
+    await cache.apply(PutItems((mail("1"),)))
     for _ in range(10_000):
         if rows(tmp_path / "cache.db", "SELECT count(*) FROM item") == [(1,)]:
             break
@@ -170,39 +181,39 @@ async def test_what_is_told_is_committed_after_a_while(tmp_path: Path, monkeypat
 async def test_closing_commits_what_was_told(tmp_path: Path) -> None:
     cache = await filled(tmp_path / "cache.db")
     for n in range(20):
-        await cache.put(PutItems((mail(str(n)),)))
+        await cache.apply(PutItems((mail(str(n)),)))
     await cache.close()
     assert rows(tmp_path / "cache.db", "SELECT count(*) FROM item") == [(20,)]
-    with pytest.raises(LocalTrouble, match="is closed"):
-        await cache.put(PutItems((mail("1"),)))
+    with pytest.raises(LocalError, match="is closed"):
+        await cache.apply(PutItems((mail("1"),)))
 
 
 async def test_the_queue_is_bounded_by_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cache = await filled(tmp_path / "cache.db", PutItems((mail("1", attached=(attachment("a"),)),)))
-    monkeypatch.setattr(owner, "QUEUE", 100_000)
+    monkeypatch.setattr(writer, "MAX_QUEUED_BYTES", 100_000)
     most = 0
 
     async def tell(number: int) -> None:
         nonlocal most
-        await cache.put(PutContent(1, 0, bytes(40_000)))
+        await cache.apply(PutAttachmentBytes(1, 0, bytes(40_000)))
         most = max(most, cache._owner._waiting)
 
     async with asyncio.TaskGroup() as group:
         for n in range(30):
             group.create_task(tell(n))
-    await cache.put(PutContent(1, 0, bytes(400_000)))  # larger than the bound: let in alone
+    await cache.apply(PutAttachmentBytes(1, 0, bytes(400_000)))  # larger than the bound: let in alone
     assert most <= 100_000
-    (row,) = await cache.wanted_attachments(1)
+    (row,) = await cache.queued_attachments(1)
     assert row.received == 400_000
     await cache.close()
 
 
 async def test_what_brings_much_waits_until_little_is_queued(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cache = await filled(tmp_path / "cache.db", PutItems((mail("1", attached=(attachment("a"),)),)))
-    monkeypatch.setattr(owner, "QUEUE", 100_000)
-    await cache.put(PutContent(1, 0, bytes(80_000)))
+    monkeypatch.setattr(writer, "MAX_QUEUED_BYTES", 100_000)
+    await cache.apply(PutAttachmentBytes(1, 0, bytes(80_000)))
     assert cache._owner._waiting > 80_000
-    await cache.eased()
+    await cache.wait_for_capacity()
     assert cache._owner._waiting <= 50_000
     await cache.close()
 
@@ -213,23 +224,23 @@ async def test_what_is_told_while_the_writer_writes_goes_into_the_same_step(
     cache = await filled(tmp_path / "cache.db")
     loop, began, go = asyncio.get_running_loop(), asyncio.Event(), threading.Event()
     steps: list[int] = []
-    run, store = Line.run, writing.store
+    run, store = Connection.run, dispatch.apply_mutations
 
-    async def counted(line: Line, work: Callable[[sqlite3.Connection], T]) -> T:
+    async def counted(line: Connection, work: Callable[[sqlite3.Connection], T]) -> T:
         steps.append(0)
         return await run(line, work)
 
-    def slowly(tables: Tables, facts: list[Fact]) -> None:
+    def slowly(tables: WriteSession, facts: list[Mutation]) -> None:
         steps[-1] += 1
         loop.call_soon_threadsafe(began.set)
         go.wait()
         store(tables, facts)
 
-    monkeypatch.setattr(Line, "run", counted)
-    monkeypatch.setattr(writing, "store", slowly)
-    await cache.put(PutItems((mail("1"),)))
+    monkeypatch.setattr(Connection, "run", counted)
+    monkeypatch.setattr(dispatch, "apply_mutations", slowly)
+    await cache.apply(PutItems((mail("1"),)))
     await began.wait()
-    await cache.put(PutItems((mail("2"),)))
+    await cache.apply(PutItems((mail("2"),)))
     go.set()
     assert len(await cache.items()) == 2
     assert steps[0] == 2
@@ -241,7 +252,7 @@ async def test_cancelled_callers_leave_no_transaction_open(tmp_path: Path) -> No
     told: list[str] = []
 
     async def tell(n: int) -> None:
-        await cache.put(PutItems(tuple(mail(f"{n}-{k}") for k in range(20))))
+        await cache.apply(PutItems(tuple(mail(f"{n}-{k}") for k in range(20))))
         told.append(str(n))
         await cache.watermarks([str(n)])
         await cache.flush()
@@ -252,7 +263,7 @@ async def test_cancelled_callers_leave_no_transaction_open(tmp_path: Path) -> No
         await asyncio.sleep(0)
         chance.choice(tasks).cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
-    await cache.put(SetMeta("after", "all"))
+    await cache.apply(SetMeta("after", "all"))
     await cache.flush()
     counts = rows(tmp_path / "cache.db", "SELECT count(*) FROM item GROUP BY substr(id, 1, instr(id, '-'))")
     assert set(counts) == {(20,)}
@@ -262,14 +273,14 @@ async def test_cancelled_callers_leave_no_transaction_open(tmp_path: Path) -> No
 
 async def test_a_cancelled_owner_closes_the_file(tmp_path: Path) -> None:
     cache = await filled(tmp_path / "cache.db")
-    await cache.put(PutItems((mail("1"),)))
+    await cache.apply(PutItems((mail("1"),)))
     task = cache._owner._task
     assert task is not None
     await asyncio.sleep(0)
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
-    with pytest.raises(LocalTrouble):
-        await cache.put(PutItems((mail("2"),)))
+    with pytest.raises(LocalError):
+        await cache.apply(PutItems((mail("2"),)))
     again = await reopened(tmp_path / "cache.db")
     assert await again.check() == ()
     await again.close()
@@ -278,13 +289,13 @@ async def test_a_cancelled_owner_closes_the_file(tmp_path: Path) -> None:
 async def test_when_the_disk_is_nearly_full_it_stops_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cache = await filled(tmp_path / "cache.db", PutItems((mail("1"),)))
     monkeypatch.setattr(shutil, "disk_usage", lambda path: Usage(10**9, 0, 5_000_000))
-    await cache.put(PutItems((mail("2"),)))
+    await cache.apply(PutItems((mail("2"),)))
     with pytest.raises(NotEnoughSpace) as told:
         await cache.flush()
     assert told.value.needed > 8_000_000
     assert (told.value.available, told.value.where) == (5_000_000, str(tmp_path))
     with pytest.raises(NotEnoughSpace):
-        await cache.put(PutItems((mail("3"),)))
+        await cache.apply(PutItems((mail("3"),)))
     with pytest.raises(NotEnoughSpace):
         await cache.totals()
     await cache.close()
@@ -304,7 +315,7 @@ async def test_no_room_for_a_new_cache(tmp_path: Path, monkeypatch: pytest.Monke
 async def test_a_failure_nobody_was_told_of_comes_out_at_the_end(tmp_path: Path) -> None:
     cache = await filled(tmp_path / "cache.db")
     await cache._owner._line.run(lambda db: db.execute("PRAGMA max_page_count = 1"))
-    await cache.put(PutItems((mail("1", text="x" * 2_000_000),)))
+    await cache.apply(PutItems((mail("1", text="x" * 2_000_000),)))
     with pytest.raises(NotEnoughSpace):
         await cache.close()
     await cache.close()
@@ -321,7 +332,7 @@ async def test_a_write_that_fails_leaves_a_whole_file(tmp_path: Path, limit: int
     try:
         try:
             for n in range(1000):
-                await cache.put(PutItems((mail(str(n), text="x" * 50_000),)))
+                await cache.apply(PutItems((mail(str(n), text="x" * 50_000),)))
                 if n % 5 == 4:
                     await cache.flush()
                     flushed = n + 1
@@ -334,18 +345,18 @@ async def test_a_write_that_fails_leaves_a_whole_file(tmp_path: Path, limit: int
     again = await reopened(path)
     assert await again.check() == ()
     assert (await again.totals()).items["mail"] >= flushed
-    await again.put(PutItems((mail("more"),)))
+    await again.apply(PutItems((mail("more"),)))
     await again.close()
 
 
 async def test_damage_under_way_is_called_damage(tmp_path: Path) -> None:
     cache = await filled(tmp_path / "cache.db", PutItems((mail("1"),)))
     await cache._owner._line.run(lambda db: db.execute("DROP TABLE skipped"))
-    await cache.put(Skip("item", "1", "x"))
+    await cache.apply(SkipEntry("item", "1", "x"))
     with pytest.raises(CacheDamaged):
         await cache.flush()
     with pytest.raises(CacheDamaged):
-        await cache.put(Skip("item", "1", "x"))
+        await cache.apply(SkipEntry("item", "1", "x"))
     await cache.close()
 
 
@@ -355,8 +366,8 @@ async def test_readonly_changes_nothing(tmp_path: Path) -> None:
     cache = await Store.open(tmp_path / "cache.db", readonly=True)
     assert (await cache.totals()).items["mail"] == 1
     assert (await cache.items())[0].id == "1"
-    await cache.put(PutItems((mail("2"),)))
-    with pytest.raises(LocalTrouble):
+    await cache.apply(PutItems((mail("2"),)))
+    with pytest.raises(LocalError):
         await cache.flush()
     await cache.close()
     assert (tmp_path / "cache.db").read_bytes() == before
@@ -364,7 +375,7 @@ async def test_readonly_changes_nothing(tmp_path: Path) -> None:
 
 async def test_a_reader_looks_in_while_it_is_written(tmp_path: Path) -> None:
     cache = await filled(tmp_path / "cache.db", PutItems((mail("1"),)))
-    await cache.put(PutItems((mail("2"),)))
+    await cache.apply(PutItems((mail("2"),)))
     await cache.totals()  # a transaction is open now
     reader = await Store.open(tmp_path / "cache.db", readonly=True)
     assert (await reader.totals()).items["mail"] == 1
@@ -401,14 +412,14 @@ async def test_totals_count_what_is_here_and_what_is_not(tmp_path: Path) -> None
             (mail("1", attached=(attachment("a"), attachment("b", 7))), mail("c", folder="people", kind="contact"))
         ),
         *whole(1, b"12345"),
-        Want("inbox", "mail", (listed("2", size=30), listed("3", size=12))),
-        Skip("item", "4", "x"),
+        EnqueueItems("inbox", "mail", (listed("2", size=30), listed("3", size=12))),
+        SkipEntry("item", "4", "x"),
     )
     found = await cache.totals()
     assert (found.folders, found.folders_listed, found.items["mail"], found.items["contact"]) == (3, 0, 1, 1)
-    assert (found.wanted, found.wanted_bytes, found.skipped) == (2, 42, 1)
+    assert (found.queued_items, found.queued_item_bytes, found.skipped) == (2, 42, 1)
     assert (found.attachments, found.attachment_bytes) == (2, 5)
-    assert (found.attachments_wanted, found.attachment_bytes_wanted) == (1, 7)
+    assert (found.queued_attachments, found.queued_attachment_bytes) == (1, 7)
     await cache.close()
 
 
@@ -420,7 +431,7 @@ async def test_it_says_when_it_was_finished(tmp_path: Path) -> None:
 
 
 def copy_between_steps(
-    line: Line, source: Path, target: Path, chance: random.Random, flushed: list[int]
+    line: Connection, source: Path, target: Path, chance: random.Random, flushed: list[int]
 ) -> list[tuple[Path, int]]:
     """Has the file and its journal copied after some of the writer's steps; the copies, and the last of `flushed` when
     each was taken. Grows while the writer works."""
@@ -451,8 +462,8 @@ async def test_a_copy_taken_at_any_step_opens_whole(tmp_path: Path) -> None:
     flushed = [0]
     copies = copy_between_steps(line, tmp_path / "cache.db", tmp_path / "copies", chance, flushed)
     for n in range(120):
-        await cache.put(PutItems((mail(str(n), n + 1, text="x" * 30_000),)))
-        await cache.put(Apply(str(n)))
+        await cache.apply(PutItems((mail(str(n), n + 1, text="x" * 30_000),)))
+        await cache.apply(ApplyChanges(str(n)))
         if chance.random() < 0.4:
             await cache.totals()
         if chance.random() < 0.2:
@@ -474,10 +485,10 @@ CHILD = """
 import asyncio, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[2])
-from kerio_resync.cache.facts import Apply, PutItems
-from kerio_resync.cache.files import holders
-from kerio_resync.cache.line import Line
-from kerio_resync.cache.reading import StoredItem
+from kerio_resync.cache.mutations import ApplyChanges, PutItems
+from kerio_resync.cache.files import processes_holding
+from kerio_resync.cache.connection import Connection
+from kerio_resync.cache.queries import StoredItem
 from kerio_resync.cache.store import Store
 from tests.client.cache.world import mail
 
@@ -485,8 +496,8 @@ async def main():
     cache = await Store.open(Path(sys.argv[1]))
     start = (await cache.totals()).items["mail"]
     for n in range(start, start + 5000):
-        await cache.put(PutItems((mail(str(n), n + 1, text="x" * 20000),)))
-        await cache.put(Apply(str(n)))
+        await cache.apply(PutItems((mail(str(n), n + 1, text="x" * 20000),)))
+        await cache.apply(ApplyChanges(str(n)))
         if n % 7 == 0:
             await cache.flush()
             print(n + 1, flush=True)
@@ -513,16 +524,16 @@ async def test_a_killed_writer_loses_nothing_that_was_flushed(tmp_path: Path, fl
     again = await reopened(path)
     assert await again.check() == ()
     assert (await again.totals()).items["mail"] >= flushed
-    await again.put(FOLDERS)
+    await again.apply(FOLDERS)
     await again.close()
 
 
 def test_what_is_told_is_committed_when_its_time_has_come(tmp_path: Path) -> None:
     async def main() -> list[object]:
         cache = await filled(tmp_path / "cache.db")
-        await cache.put(PutItems((mail("1"),)))
+        await cache.apply(PutItems((mail("1"),)))
         found = []
-        for seconds in (owner.AGE / 2, owner.AGE):
+        for seconds in (writer.COMMIT_INTERVAL_SECONDS / 2, writer.COMMIT_INTERVAL_SECONDS):
             await asyncio.sleep(seconds)
             found += [row[0] for row in rows(tmp_path / "cache.db", "SELECT count(*) FROM item")]
         await cache.close()
@@ -535,17 +546,17 @@ async def test_a_caller_that_goes_while_it_is_answered_harms_nobody(tmp_path: Pa
     cache = await filled(tmp_path / "cache.db")
     begun, gate = threading.Event(), threading.Event()
 
-    def slowly(tables: Tables) -> None:
+    def slowly(tables: WriteSession) -> None:
         begun.set()
         gate.wait(10)
 
-    task = asyncio.create_task(cache._owner.ask(slowly))
+    task = asyncio.create_task(cache._owner.execute(slowly))
     await asyncio.to_thread(begun.wait, 10)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
     gate.set()
-    await cache.put(PutItems((mail("1"),)))
+    await cache.apply(PutItems((mail("1"),)))
     assert await cache.watermarks(["1"]) == {"1": 1}
     await cache.close()
 
@@ -555,31 +566,31 @@ async def test_questions_that_mark_rows_are_durable_too(tmp_path: Path) -> None:
         tmp_path / "cache.db",
         PutItems((mail("1", attached=(attachment("a"),)), mail("2"))),
         OmitAttachment(1, "gone"),
-        Want("work", "mail", (listed("w"),)),
+        EnqueueItems("work", "mail", (listed("w"),)),
     )
-    assert [each.id for each in await cache.compare("inbox", (listed("1"), listed("3")), 1)] == ["3"]
-    assert [each async for each in cache.unseen("inbox", 1)] == [("2",)]
+    assert [each.id for each in await cache.mark_listed("inbox", (listed("1"), listed("3")), 1)] == ["3"]
+    assert [each async for each in cache.items_not_listed("inbox", 1)] == [("2",)]
     assert [(each.scope, each.reason) for each in await cache.skipped()] == [("attachment", "gone")]
     await cache.flush()
     await cache.retry_failed()
     assert await cache.skipped() == ()
-    (row,) = await cache.wanted(9)
-    assert (row.id, await cache.wanted(9, row.cursor)) == ("w", ())
+    (row,) = await cache.queued_items(9)
+    assert (row.id, await cache.queued_items(9, row.cursor)) == ("w", ())
     await cache.release()
     await cache.close()
     again = await reopened(tmp_path / "cache.db")
-    assert [each async for each in again.unseen("inbox", 1)] == [("2",)]
-    assert len(await again.wanted_attachments(9)) == 1
+    assert [each async for each in again.items_not_listed("inbox", 1)] == [("2",)]
+    assert len(await again.queued_attachments(9)) == 1
     await again.close()
 
 
 async def test_what_a_comparison_did_not_meet_is_told_to_the_last(tmp_path: Path) -> None:
     cache = await filled(tmp_path / "cache.db", PutItems(tuple(mail(str(each)) for each in range(7))))
-    await cache.compare("inbox", (listed("3"),), 5)
+    await cache.mark_listed("inbox", (listed("3"),), 5)
     found = []
-    async for some in cache.unseen("inbox", 5, limit=2):
+    async for some in cache.items_not_listed("inbox", 5, limit=2):
         found.append(some)
-        await cache.put(Forget(some))  # what goes meanwhile hides nothing
+        await cache.apply(DeleteItems(some))  # what goes meanwhile hides nothing
     assert found == [("0", "1"), ("2", "4"), ("5", "6")]
     await cache.close()
 
@@ -604,7 +615,7 @@ async def test_a_damaged_file_is_closed_though_somebody_keeps_the_error(tmp_path
     with pytest.raises(CacheDamaged) as kept:
         await store.items(limit=99)
     await store.close()
-    assert holders(path) == ()
+    assert processes_holding(path) == ()
     assert kept.value.detail  # it is kept until here
 
 
@@ -628,7 +639,7 @@ async def test_a_fault_of_our_own_is_one(tmp_path: Path) -> None:
         raise TypeError("ours")
 
     store = await filled(tmp_path / "cache.db")
-    with pytest.raises(LocalTrouble, match="TypeError"):
+    with pytest.raises(LocalError, match="TypeError"):
         await store._read(stumble)
     with pytest.raises(TypeError, match="ours"):
         await store.close()

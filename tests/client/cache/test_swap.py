@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from kerio_resync.cache.facts import PutItems
-from kerio_resync.cache.files import holders, keep_aside
+from kerio_resync.cache.files import back_up, processes_holding
+from kerio_resync.cache.mutations import PutItems
 from kerio_resync.cache.outbox import Outbox
 from kerio_resync.cache.store import Store
-from kerio_resync.cache.swap import drop, seal, swap, swapped
+from kerio_resync.cache.swap import drop, replace_cache, seal, swap
 from kerio_resync.errors import CacheInUse
 from tests.client.cache.world import filled, mail, names, rows, size
 
@@ -79,7 +79,7 @@ async def test_a_first_cache_takes_its_place_and_no_stale_log_gets_into_it(tmp_p
 async def test_an_open_store_is_closed_and_swapped_in(tmp_path: Path) -> None:
     current, new = await two(tmp_path)
     store = await Store.open(new)
-    await store.put(PutItems((mail("last"),)))
+    await store.apply(PutItems((mail("last"),)))
     await swap(store, current)
     await store.close()
     assert rows(current, MAILS + " ORDER BY id") == [("last",), ("new",)]
@@ -87,10 +87,10 @@ async def test_an_open_store_is_closed_and_swapped_in(tmp_path: Path) -> None:
 
 async def test_the_new_file_can_be_used_while_the_old_one_is_let_go_of(tmp_path: Path) -> None:
     current, new = await two(tmp_path)
-    async with swapped(new, current):
+    async with replace_cache(new, current):
         assert names(tmp_path) == ["cache.db"]
         store = await Store.open(current)
-        await store.put(PutItems((mail("later"),)))
+        await store.apply(PutItems((mail("later"),)))
         await store.close()
     assert not open_in(tmp_path)
     assert rows(current, MAILS + " ORDER BY id") == [("later",), ("new",)]
@@ -99,7 +99,7 @@ async def test_the_new_file_can_be_used_while_the_old_one_is_let_go_of(tmp_path:
 async def test_an_error_meanwhile_does_not_leave_the_old_file_open(tmp_path: Path) -> None:
     current, new = await two(tmp_path)
     with pytest.raises(RuntimeError, match="meanwhile"):
-        async with swapped(new, current):
+        async with replace_cache(new, current):
             raise RuntimeError("meanwhile")
     assert not open_in(tmp_path)
     assert rows(current, MAILS) == [("new",)]
@@ -197,20 +197,20 @@ def test_holders_are_found_by_the_file_not_the_name(tmp_path: Path) -> None:
     path, link = tmp_path / "a", tmp_path / "b"
     path.touch()
     link.hardlink_to(path)
-    assert holders(path) == ()
+    assert processes_holding(path) == ()
     with link.open():
-        (found,) = holders(path)
+        (found,) = processes_holding(path)
         assert found.startswith(f"process {os.getpid()} (")
-        assert holders(path, own=1) == ()
-    assert holders(tmp_path / "missing") == ()
+        assert processes_holding(path, own=1) == ()
+    assert processes_holding(tmp_path / "missing") == ()
 
 
 def test_what_is_kept_aside_has_one_name(tmp_path: Path) -> None:
     path = tmp_path / "cache.db"
     path.write_bytes(b"1")
-    first = keep_aside(path)
-    assert keep_aside(path) == first
+    first = back_up(path)
+    assert back_up(path) == first
     path.unlink()
     path.write_bytes(b"2")
-    second = keep_aside(path)
+    second = back_up(path)
     assert {each.read_bytes() for each in (first, second)} == {b"1", b"2"}

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from kerio_resync.cache.items import row_of
-from kerio_resync.cache.legacy.proof import intact, sound, wrong_contents
-from kerio_resync.cache.legacy.target import Mark, Row, Target, Written, source_of
+from kerio_resync.cache.format71.proof import intact, sound, wrong_contents
+from kerio_resync.cache.format71.target import Mark, Row, Target, Written, source_of
+from kerio_resync.cache.write.items import item_row
 from kerio_resync.errors import CacheDamaged
 from tests.client.cache.world import FOLDERS, IDENTITY, attachment, change, mail
 
@@ -47,7 +47,7 @@ def half_made(path: Path) -> Written:
         pieces = ((0, DATA[: 1 << 18]), (1 << 18, DATA[1 << 18 :]))
         made.put_chunks([(1, offset, zlib.crc32(data), data) for offset, data in pieces], len(DATA))
         folder = made.folders()[MAIL.folder_id]
-        made.put_items([row_of(1, folder, MAIL)], [attachment_row(1, 0, DATA), attachment_row(2, 1, None)], 1000)
+        made.put_items([item_row(1, folder, MAIL)], [attachment_row(1, 0, DATA), attachment_row(2, 1, None)], 1000)
         made.commit(Mark("mail", 1, 1000, 1))
         return made.written
 
@@ -74,7 +74,7 @@ def test_the_disk_is_urged_on_once_at_a_time(tmp_path: Path, monkeypatch: pytest
         gate.wait(10)
 
     with target(tmp_path / "new.db") as made:
-        monkeypatch.setattr("kerio_resync.cache.legacy.target.os.fsync", slowly)
+        monkeypatch.setattr("kerio_resync.cache.format71.target.os.fsync", slowly)
         for after in range(3):  # the disk is still busy with the first when the others come
             made.commit(Mark("mail", after))
         gate.set()
@@ -85,7 +85,7 @@ def test_the_disk_is_urged_on_once_at_a_time(tmp_path: Path, monkeypatch: pytest
 def test_an_item_that_is_there_twice_is_damage(tmp_path: Path) -> None:
     half_made(tmp_path / "new.db")
     with target(tmp_path / "new.db") as made, pytest.raises(CacheDamaged, match="two rows have the same id"):
-        made.put_items([row_of(2, 1, MAIL)], [])
+        made.put_items([item_row(2, 1, MAIL)], [])
 
 
 @pytest.mark.parametrize("content", [b"", b"text" * 5000, b"SQLite format 3\0" + bytes(9000)])

@@ -9,25 +9,26 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from kerio_resync.cache import checking, reading
-from kerio_resync.cache.facts import (
-    Apply,
-    Fact,
+from kerio_resync.cache import queries
+from kerio_resync.cache.integrity import check
+from kerio_resync.cache.mutations import (
+    ApplyChanges,
+    DeleteItems,
+    EnqueueItems,
     FinishAttachment,
-    Forget,
+    Mutation,
     OmitAttachment,
-    PutContent,
+    PutAttachmentBytes,
     PutItems,
     PutPage,
     RestartAttachment,
     SetFolders,
-    Skip,
-    Unskip,
-    Want,
+    SkipEntry,
+    UnskipEntry,
 )
-from kerio_resync.cache.folders import UNKNOWN
-from kerio_resync.cache.tables import Tables
-from kerio_resync.model import Attachment, Folder, Item, Listed
+from kerio_resync.cache.write.folders import UNKNOWN_FOLDER_REASON
+from kerio_resync.cache.write.session import WriteSession
+from kerio_resync.model import Attachment, Folder, Item, ListedItem
 from tests.client.cache.world import mail, open_tables, put
 
 FOLDERS = {each: Folder(each, "", each, "mail") for each in ("inbox", "work", "new")}
@@ -35,7 +36,7 @@ RANKS = {"inbox": 0, "work": 10}
 ids = st.sampled_from(["a", "a\0", "b"])
 folder_ids = st.sampled_from(sorted(FOLDERS))
 watermarks = st.integers(1, 3)
-rows = st.builds(Listed, ids, watermarks, st.just(7), st.sampled_from([None, "2026-03-01", "2026-03-02"]))
+rows = st.builds(ListedItem, ids, watermarks, st.just(7), st.sampled_from([None, "2026-03-01", "2026-03-02"]))
 attached = st.lists(
     st.builds(
         lambda name, size: Attachment(f"id-{name}", "/u", name, "t", "", size), st.sampled_from("xy"), st.integers(3, 4)
@@ -44,24 +45,24 @@ attached = st.lists(
 ).map(tuple)
 mails = st.builds(lambda id_, w, f, a: mail(id_, w, f, title=f"{w}", attached=a), ids, watermarks, folder_ids, attached)
 numbers = st.integers(1, 5)
-facts: st.SearchStrategy[Fact] = st.one_of(
+facts: st.SearchStrategy[Mutation] = st.one_of(
     st.builds(
         PutItems, st.lists(mails, max_size=3).map(tuple), st.booleans(), st.frozensets(ids, max_size=3)
     ),
     st.builds(PutPage, folder_ids, st.lists(rows, max_size=3).map(tuple), st.lists(mails, max_size=2).map(tuple)),
-    st.builds(Want, folder_ids, st.just("mail"), st.lists(rows, max_size=3).map(tuple)),
-    st.builds(Forget, st.lists(ids, max_size=2).map(tuple)),
+    st.builds(EnqueueItems, folder_ids, st.just("mail"), st.lists(rows, max_size=3).map(tuple)),
+    st.builds(DeleteItems, st.lists(ids, max_size=2).map(tuple)),
     st.builds(
-        Apply, st.just("key"), st.lists(ids, max_size=1).map(tuple),
+        ApplyChanges, st.just("key"), st.lists(ids, max_size=1).map(tuple),
         st.lists(st.tuples(folder_ids, st.just("mail"), rows), max_size=2).map(tuple),
         st.lists(st.tuples(ids, ids, folder_ids).filter(lambda each: each[0] != each[1]), max_size=2).map(tuple),
     ),
-    st.builds(PutContent, numbers, st.integers(0, 4), st.binary(max_size=4)),
+    st.builds(PutAttachmentBytes, numbers, st.integers(0, 4), st.binary(max_size=4)),
     st.builds(lambda n, size: FinishAttachment(n, bytes(32), size), numbers, st.integers(0, 4)),
     st.builds(RestartAttachment, numbers),
     st.builds(OmitAttachment, numbers, st.sampled_from(["policy", "gone"])),
-    st.builds(Skip, st.sampled_from(["item", "attachment"]), ids, st.just("why")),
-    st.builds(Unskip, st.just("item"), ids),
+    st.builds(SkipEntry, st.sampled_from(["item", "attachment"]), ids, st.just("why")),
+    st.builds(UnskipEntry, st.just("item"), ids),
     st.builds(lambda some: SetFolders(tuple(FOLDERS[each] for each in some), RANKS), st.sets(folder_ids)),
 )  # fmt: skip
 
@@ -88,7 +89,7 @@ class Twin:
     skipped: dict[tuple[str, str], str] = field(default_factory=dict)
     last: int = 0
 
-    def put(self, fact: Fact) -> None:
+    def put(self, fact: Mutation) -> None:
         getattr(self, type(fact).__name__)(fact)
 
     def name(self, folder: str) -> None:
@@ -101,10 +102,10 @@ class Twin:
     def SetFolders(self, fact: SetFolders) -> None:
         told = {each.id for each in fact.folders}
         for each in told:
-            if self.skipped.get(("folder", each)) == UNKNOWN:
+            if self.skipped.get(("folder", each)) == UNKNOWN_FOLDER_REASON:
                 del self.skipped["folder", each]
         for each in self.unknown - told:
-            self.skipped["folder", each] = UNKNOWN
+            self.skipped["folder", each] = UNKNOWN_FOLDER_REASON
         gone = (self.folders | self.unknown) - told
         self.items = {key: one for key, one in self.items.items() if one[0].folder_id not in gone}
         self.wanted = {key: row for key, row in self.wanted.items() if row[0] not in gone}
@@ -146,7 +147,7 @@ class Twin:
         self.name(item.folder_id)
         self.items[item.id] = (item, now)
 
-    def want(self, folder: str, row: Listed, keep: bool = False) -> None:
+    def want(self, folder: str, row: ListedItem, keep: bool = False) -> None:
         old = self.wanted.get(row.id)
         if old is None:
             self.wanted[row.id] = [folder, row.watermark, row.size, row.date or "", keep, False]
@@ -161,7 +162,7 @@ class Twin:
                 False,
             ]
 
-    def Want(self, fact: Want) -> None:
+    def EnqueueItems(self, fact: EnqueueItems) -> None:
         self.name(fact.folder_id)
         for row in newest_rows(fact.rows):
             self.want(fact.folder_id, row)
@@ -175,16 +176,16 @@ class Twin:
             if row.id not in self.wanted and not (here and here[0].watermark >= row.watermark):
                 self.want(fact.folder_id, row)
 
-    def Forget(self, fact: Forget) -> None:
+    def DeleteItems(self, fact: DeleteItems) -> None:
         for each in fact.ids:
             self.items.pop(each, None)
             self.wanted.pop(each, None)
 
-    def Apply(self, fact: Apply) -> None:
-        self.Forget(Forget(fact.forget))
+    def ApplyChanges(self, fact: ApplyChanges) -> None:
+        self.DeleteItems(DeleteItems(fact.forget))
         for old, new, folder in fact.moved:
             self.move(old, new, folder)
-        newest: dict[str, tuple[str, Listed]] = {}
+        newest: dict[str, tuple[str, ListedItem]] = {}
         for folder, _, row in fact.want:
             self.name(folder)
             if row.id not in newest or newest[row.id][1].watermark <= row.watermark:
@@ -200,13 +201,13 @@ class Twin:
         if stored and not fresh:
             item = stored[0]._replace(id=new, folder_id=folder)
             self.items[new] = (item, stored[1])
-            self.want(folder, Listed(new, item.watermark, item.size, item.date), keep=True)
+            self.want(folder, ListedItem(new, item.watermark, item.size, item.date), keep=True)
         elif row:
-            self.want(folder, Listed(new, row[1], row[2], row[3]))
+            self.want(folder, ListedItem(new, row[1], row[2], row[3]))
         elif not fresh and folder in self.folders:
-            self.want(folder, Listed(new, 0))
+            self.want(folder, ListedItem(new, 0))
 
-    def PutContent(self, fact: PutContent) -> None:
+    def PutAttachmentBytes(self, fact: PutAttachmentBytes) -> None:
         one = self.find(fact.attachment)
         if one is None or one.state == "done" or fact.offset > len(one.data) or not fact.data:
             return
@@ -232,12 +233,12 @@ class Twin:
         if one := self.find(fact.attachment):
             one.clear("omitted" if fact.reason == "policy" else "failed")
 
-    def Skip(self, fact: Skip) -> None:
+    def SkipEntry(self, fact: SkipEntry) -> None:
         self.skipped[fact.scope, fact.id] = fact.reason
         if fact.scope == "item":
             self.wanted.pop(fact.id, None)
 
-    def Unskip(self, fact: Unskip) -> None:
+    def UnskipEntry(self, fact: UnskipEntry) -> None:
         self.skipped.pop((fact.scope, fact.id), None)
 
 
@@ -247,16 +248,16 @@ def fits(held: tuple[int, Content], place: int, new: Attachment, by_id: bool, by
     return (by_id and (old.id, old.size) == (new.id, new.size)) or (by_place and at == place and same)
 
 
-def newest_rows(some: tuple[Listed, ...]) -> list[Listed]:
-    found: dict[str, Listed] = {}
+def newest_rows(some: tuple[ListedItem, ...]) -> list[ListedItem]:
+    found: dict[str, ListedItem] = {}
     for row in some:
         if row.id not in found or found[row.id].watermark <= row.watermark:
             found[row.id] = row
     return list(found.values())
 
 
-def agree(cache: Tables, twin: Twin) -> None:
-    stored = reading.items(cache.db, ("", ""), 99)
+def agree(cache: WriteSession, twin: Twin) -> None:
+    stored = queries.items(cache.db, ("", ""), 99)
     assert [each.id for each in stored] == sorted(twin.items)
     for each in stored:
         item, many = twin.items[each.id]
@@ -267,8 +268,8 @@ def agree(cache: Tables, twin: Twin) -> None:
         for one in many:
             rows = cache.db.execute('SELECT data FROM chunk WHERE attachment = ? ORDER BY "offset"', (one.number,))
             assert b"".join(row[0] for row in rows) == one.data
-            assert checking.holds(cache.db, "chunk", one.number, len(one.data), None)
-    wanted = reading.wanted(cache.db, 99, None)
+            assert check.content_matches_checksum(cache.db, "chunk", one.number, len(one.data), None)
+    wanted = queries.queued_items(cache.db, 99, None)
     assert {row.id: [row.folder_id, row.watermark, row.size, row.date or "", row.keep_contents] for row in wanted} == {
         key: row[:5] for key, row in twin.wanted.items()
     }
@@ -278,32 +279,32 @@ def agree(cache: Tables, twin: Twin) -> None:
     failed = {
         ("attachment", one.of.id, "gone") for _, many in twin.items.values() for one in many if one.state == "failed"
     }
-    assert {(row.scope, row.id, row.reason) for row in reading.skipped(cache.db)} == failed | {
+    assert {(row.scope, row.id, row.reason) for row in queries.skipped(cache.db)} == failed | {
         (*key, reason) for key, reason in twin.skipped.items()
     }
-    assert {row.folder.id for row in reading.folders(cache.db)} == twin.folders
+    assert {row.folder.id for row in queries.folders(cache.db)} == twin.folders
 
 
 X, Y = (Attachment(f"id-{name}", "/u", name, "t", "", 3) for name in "xy")
-START: tuple[Fact, ...] = (
+START: tuple[Mutation, ...] = (
     PutItems((mail("a", attached=(X, Y)), mail("b", folder="work", attached=(X,)))),
-    *(PutContent(each, 0, b"abc") for each in (1, 2, 3)),
+    *(PutAttachmentBytes(each, 0, b"abc") for each in (1, 2, 3)),
     *(FinishAttachment(each, bytes(32), 3) for each in (1, 3)),
 )
 
 
-def play(told: list[Fact]) -> None:
+def play(told: list[Mutation]) -> None:
     with open_tables() as cache:
         compare(cache, Twin(), told)
 
 
-def compare(cache: Tables, twin: Twin, told: list[Fact]) -> None:
+def compare(cache: WriteSession, twin: Twin, told: list[Mutation]) -> None:
     put(cache, SetFolders((FOLDERS["inbox"], FOLDERS["work"]), RANKS))
     for each in (*START, *told):
         put(cache, each)
         twin.put(each)
         agree(cache, twin)
-    told_of = (each.line for each in checking.items(cache.db, 0)[0])
+    told_of = (each.line for each in check.check_items(cache.db, 0)[0])
     broken = [line for line in told_of if "attachment" not in line]  # their sums are made up
     assert broken == []
     assert cache.db.execute("PRAGMA foreign_key_check").fetchall() == []
@@ -311,7 +312,7 @@ def compare(cache: Tables, twin: Twin, told: list[Fact]) -> None:
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(facts, max_size=25))
-def test_the_cache_is_as_its_twin(told: list[Fact]) -> None:
+def test_the_cache_is_as_its_twin(told: list[Mutation]) -> None:
     play(told)
 
 
@@ -319,17 +320,17 @@ def test_the_cache_is_as_its_twin(told: list[Fact]) -> None:
 @pytest.mark.timeout(24 * 3600)
 @settings(max_examples=5000, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(facts, max_size=60))
-def test_the_cache_is_as_its_twin_for_long(told: list[Fact]) -> None:
+def test_the_cache_is_as_its_twin_for_long(told: list[Mutation]) -> None:
     play(told)
 
 
 @settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(facts, max_size=12))
-def test_the_last_fact_told_twice_changes_nothing(told: list[Fact]) -> None:
+def test_the_last_fact_told_twice_changes_nothing(told: list[Mutation]) -> None:
     """But for what stays wanted once: the second telling of an older version ends that."""
     with open_tables() as cache:
         put(cache, *told)
-        if told and not isinstance(told[-1], (PutItems, PutPage, Apply)):
+        if told and not isinstance(told[-1], (PutItems, PutPage, ApplyChanges)):
             before = list(cache.db.iterdump())
             put(cache, told[-1])
             assert list(cache.db.iterdump()) == before

@@ -10,12 +10,12 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from kerio_resync.cache import schema
-from kerio_resync.cache.facts import Fact, FinishAttachment, PutContent, PutItems, SetFolders
-from kerio_resync.cache.reading import Wanted
+from kerio_resync.cache.mutations import FinishAttachment, Mutation, PutAttachmentBytes, PutItems, SetFolders
+from kerio_resync.cache.queries import QueuedItem
 from kerio_resync.cache.store import Store
-from kerio_resync.cache.tables import Tables
-from kerio_resync.cache.writing import store
-from kerio_resync.model import Attachment, Folder, Identity, Item, Kind, Listed
+from kerio_resync.cache.write.dispatch import apply_mutations
+from kerio_resync.cache.write.session import WriteSession
+from kerio_resync.model import Attachment, Folder, Identity, Item, Kind, ListedItem
 
 IDENTITY = Identity("https://mail.example.com", "user-1", "jan", "jan@example.com")
 INBOX = Folder("inbox", "root", "Inbox", "mail", "inbox")
@@ -25,8 +25,8 @@ ROOT = Folder("root", "", "~jan@example.com", None)
 FOLDERS = SetFolders((ROOT, INBOX, WORK, PEOPLE), {"inbox": 0, "work": 10, "people": 5})
 
 
-def listed(name: str, watermark: int = 1, date: str | None = "2026-03-01T00:00:00Z", size: int = 100) -> Listed:
-    return Listed(name, watermark, size, date)
+def listed(name: str, watermark: int = 1, date: str | None = "2026-03-01T00:00:00Z", size: int = 100) -> ListedItem:
+    return ListedItem(name, watermark, size, date)
 
 
 def mail(
@@ -53,8 +53,8 @@ def attachment(name: str, size: int | None = 5) -> Attachment:
     return Attachment(f"id-{name}", f"/webmail/api/download/{name}", name, "application/pdf", "", size)
 
 
-def wanted(item: Item) -> Wanted:
-    return Wanted(item.id, item.folder_id, item.kind, item.watermark)
+def wanted(item: Item) -> QueuedItem:
+    return QueuedItem(item.id, item.folder_id, item.kind, item.watermark)
 
 
 @contextmanager
@@ -65,29 +65,29 @@ def memory() -> Iterator[sqlite3.Connection]:
 
 
 @contextmanager
-def open_tables() -> Iterator[Tables]:
+def open_tables() -> Iterator[WriteSession]:
     """A cache in memory, written to without an owner; a transaction is open."""
     with memory() as db:
         db.execute("PRAGMA foreign_keys = 1")
-        schema.lay_out(db, IDENTITY)
-        found = Tables(db)
+        schema.create_schema(db, IDENTITY)
+        found = WriteSession(db)
         found.begin()
-        store(found, [FOLDERS])
+        apply_mutations(found, [FOLDERS])
         yield found
 
 
-async def filled(path: Path, *facts: Fact, identity: Identity = IDENTITY) -> Store:
+async def filled(path: Path, *facts: Mutation, identity: Identity = IDENTITY) -> Store:
     """A new cache with the folders and these facts, durable."""
     made = await Store.create(path, identity)
     for each in (FOLDERS, *facts):
-        await made.put(each)
+        await made.apply(each)
     await made.flush()
     return made
 
 
-def whole(number: int, data: bytes) -> tuple[Fact, Fact]:
+def whole(number: int, data: bytes) -> tuple[Mutation, Mutation]:
     """The facts that bring in an attachment's content."""
-    return PutContent(number, 0, data), FinishAttachment(number, hashlib.sha256(data).digest(), len(data))
+    return PutAttachmentBytes(number, 0, data), FinishAttachment(number, hashlib.sha256(data).digest(), len(data))
 
 
 def names(folder: Path) -> list[str]:
@@ -109,8 +109,8 @@ def rows(path: Path, query: str) -> list[tuple[object, ...]]:
         db.close()
 
 
-def put(found: Tables, *facts: Fact) -> None:
-    store(found, facts)
+def put(found: WriteSession, *facts: Mutation) -> None:
+    apply_mutations(found, facts)
 
 
 def items(*names: str) -> PutItems:

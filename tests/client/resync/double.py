@@ -9,12 +9,24 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from kerio_resync.cache.facts import Fact
+from kerio_resync.cache.mutations import Mutation
 from kerio_resync.events import Event
-from kerio_resync.model import Attachment, Changes, Details, Folder, Identity, Item, Kind, Listed, Page, Piece, Quota
-from kerio_resync.resync.progress import Meter
-from kerio_resync.resync.run import Run
+from kerio_resync.model import (
+    Attachment,
+    ChangeSet,
+    ContentChunk,
+    Folder,
+    Identity,
+    Item,
+    ItemBatch,
+    Kind,
+    ListedItem,
+    Page,
+    Quota,
+)
 from kerio_resync.settings import Settings
+from kerio_resync.sync.context import RebuildContext
+from kerio_resync.sync.progress import ProgressTracker
 from tests.client.cache.world import FOLDERS, IDENTITY, filled
 
 
@@ -61,24 +73,24 @@ class Mailbox(Scripted):
     async def page(self, folder: Folder, start: int, limit: int, *, whole: bool = False) -> Page:
         held = sorted((each for each in self.items.values() if each.folder_id == folder.id), key=lambda each: each.id)
         some = held[start : start + limit]
-        rows = tuple(Listed(each.id, each.watermark, each.size, each.date) for each in some)
+        rows = tuple(ListedItem(each.id, each.watermark, each.size, each.date) for each in some)
         return self._answer("page", Page(rows, start, len(held), tuple(some) if whole else ()))  # type: ignore[no-any-return]
 
-    async def by_ids(self, kind: Kind, ids: Sequence[str]) -> Details:
+    async def items_by_id(self, kind: Kind, ids: Sequence[str]) -> ItemBatch:
         found = tuple(self.items[each] for each in ids if each in self.items)
         gone = tuple(each for each in ids if each not in self.items)
-        return self._answer("by_ids", Details(found, gone, plain_bytes=100, wire_bytes=50))  # type: ignore[no-any-return]
+        return self._answer("by_ids", ItemBatch(found, gone, plain_bytes=100, wire_bytes=50))  # type: ignore[no-any-return]
 
-    async def key(self) -> str:
+    async def sync_key(self) -> str:
         return self._answer("key", "now")  # type: ignore[no-any-return]
 
-    async def changes(self, key: str) -> Changes:
-        return self._answer("changes", Changes((), key))  # type: ignore[no-any-return]
+    async def changes(self, key: str) -> ChangeSet:
+        return self._answer("changes", ChangeSet((), key))  # type: ignore[no-any-return]
 
     async def download(
         self, attachment: Attachment, *, offset: int = 0, etag: str = "", end: int | None = None
-    ) -> AsyncIterator[Piece]:
-        for each in self._answer("download", [Piece(0, b"12345")]):
+    ) -> AsyncIterator[ContentChunk]:
+        for each in self._answer("download", [ContentChunk(0, b"12345")]):
             if isinstance(each, Exception):
                 raise each
             yield each
@@ -86,19 +98,19 @@ class Mailbox(Scripted):
 
 @asynccontextmanager
 async def running(
-    folder: Path, mailbox: Mailbox, *facts: Fact, heard: list[Event] | None = None, **settings: Any
-) -> AsyncIterator[Run]:
+    folder: Path, mailbox: Mailbox, *facts: Mutation, heard: list[Event] | None = None, **settings: Any
+) -> AsyncIterator[RebuildContext]:
     """A run on a cache with these facts, `folder` its profile."""
     store = await filled(folder / "cache.db", *facts)
     values = {"profile": folder, "server": "https://mail.example.com", "user": "jan", "page_size": 4, "overlap": 1}
     clock = asyncio.get_running_loop().time
     listen = heard.append if heard is not None else lambda _: None
-    run = Run(
+    run = RebuildContext(
         Settings.model_validate(values | settings),
         listen,
         mailbox,  # type: ignore[arg-type]  # what a test does not need is not there
         store,
-        Meter(listen, clock, mailbox),
+        ProgressTracker(listen, clock, mailbox),
         clock,
     )
     run.folders = {each.id: each for each in mailbox.there}

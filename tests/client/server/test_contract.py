@@ -10,14 +10,14 @@ from typing import Any
 import httpx
 import pytest
 
-from kerio_resync.errors import ResyncError, ServerRefused, ServerTrouble
+from kerio_resync.errors import ResyncError, ServerRefused, TransientServerError
 from kerio_resync.model import Folder, Kind
-from kerio_resync.server import local
-from kerio_resync.server.items import items_of
-from kerio_resync.server.kerio import KerioMailbox
-from kerio_resync.server.rpc import judged
-from kerio_resync.server.wire import parsed
-from tests.client.server.test_kerio import ORIGIN, Scripted, opened
+from kerio_resync.server.kerio import local_changes
+from kerio_resync.server.kerio.items import parse_items
+from kerio_resync.server.kerio.mailbox import KerioMailbox
+from kerio_resync.server.kerio.rpc import parse_response
+from kerio_resync.server.kerio.wire import parse_json
+from tests.client.server.kerio.test_mailbox import ORIGIN, Scripted, opened
 
 HERE = Path(__file__).parents[2] / "contract"
 GOLDEN = {path.stem: json.loads(path.read_text()) for path in sorted(HERE.glob("*.json"))}
@@ -34,8 +34,8 @@ def test_there_is_a_contract() -> None:
 
 @pytest.mark.parametrize("name", GOLDEN)
 def test_every_reply_is_one(name: str) -> None:
-    result, canonical = judged(name, 200, {}, reply(name))
-    assert parsed(canonical(result))[0] == GOLDEN[name]["result"]
+    result, canonical = parse_response(name, 200, {}, reply(name))
+    assert parse_json(canonical(result))[0] == GOLDEN[name]["result"]
 
 
 @pytest.mark.parametrize(("name", "n"), [(name, n) for name in GOLDEN for n in range(len(GOLDEN[name]["refusals"]))])
@@ -43,8 +43,8 @@ def test_every_reply_is_one(name: str) -> None:
 def test_every_refusal_is_one_of_ours(name: str, n: int, status: int) -> None:
     refused = GOLDEN[name]["refusals"][n]["error"]
     with pytest.raises(ResyncError) as caught:
-        judged(name, status, {}, json.dumps({"jsonrpc": "2.0", "id": 1, "error": refused}).encode())
-    assert isinstance(caught.value, ServerRefused | ServerTrouble)
+        parse_response(name, status, {}, json.dumps({"jsonrpc": "2.0", "id": 1, "error": refused}).encode())
+    assert isinstance(caught.value, ServerRefused | TransientServerError)
     assert "%1" not in caught.value.detail or not refused["data"]["messageParameters"]["positionalParameters"]
 
 
@@ -54,10 +54,10 @@ def test_every_item_is_one_and_keeps_all_its_members(name: str) -> None:
     found = result.get("list", result.get("result", []))
     values = found if isinstance(found, list) else [found]
     kind = KINDS[name.split(".")[0]]
-    _, canonical = parsed(reply(name))
-    items, malformed = items_of(kind, values, canonical)
+    _, canonical = parse_json(reply(name))
+    items, malformed = parse_items(kind, values, canonical)
     assert not malformed
-    assert [parsed(item.payload)[0] for item in items] == values
+    assert [parse_json(item.payload)[0] for item in items] == values
     assert [item.extra for item in items] == [None] * len(items)
     assert all(item.id and item.watermark for item in items)
 
@@ -95,9 +95,9 @@ def test_the_calls_are_made_as_the_contract_has_them() -> None:
             folder = next((one for one in folders if one.kind == kind), Folder("f", "", "x", kind))
             page = await mailbox.page(folder, 0, 100, whole=True)
             assert page.items
-            await mailbox.by_ids(kind, [page.items[0].id])
+            await mailbox.items_by_id(kind, [page.items[0].id])
         assert (await mailbox.quota()).items
-        changes = await mailbox.changes(await mailbox.key())
+        changes = await mailbox.changes(await mailbox.sync_key())
         assert {one.type for one in changes.changes} >= {"created", "moved", "deleted", "flags", "modified"}
 
     opened(scripted, work)
@@ -132,5 +132,5 @@ def test_upload_is_sent_and_read_as_seen() -> None:
 
 
 def test_photo_is_named_as_seen() -> None:
-    upload = local.Upload(SEEN["photo"]["id"], "tvář.jpg", "image/jpeg", "")
-    assert json.loads(local.with_files("contact", b"{}", [upload]))["photo"] == SEEN["photo"]
+    upload = local_changes.Upload(SEEN["photo"]["id"], "tvář.jpg", "image/jpeg", "")
+    assert json.loads(local_changes.with_files("contact", b"{}", [upload]))["photo"] == SEEN["photo"]

@@ -8,11 +8,11 @@ from typing import get_args
 import pytest
 
 from kerio_resync.errors import Exit
-from kerio_resync.upgrade.decide import Facts, Step, decide
-from kerio_resync.upgrade.look import State
+from kerio_resync.upgrade.decide import UpgradeDecision, UpgradeState, decide
+from kerio_resync.upgrade.detect_format import FormatState
 
 
-def oracle(state: State, room: bool, failed: bool, begun: bool, at_once: bool) -> str:
+def oracle(state: FormatState, room: bool, failed: bool, begun: bool, at_once: bool) -> str:
     """The vendor's procedure, said once more in its own words."""
     if state == "current":
         return "nothing"
@@ -22,10 +22,10 @@ def oracle(state: State, room: bool, failed: bool, begun: bool, at_once: bool) -
     return "rebuild" if at_once else "offer"
 
 
-@pytest.mark.parametrize("state", get_args(State))
-def test_every_combination(state: State) -> None:
+@pytest.mark.parametrize("state", get_args(FormatState))
+def test_every_combination(state: FormatState) -> None:
     for room, failed, begun, at_once, attempts in itertools.product(*[(False, True)] * 4, range(3)):
-        facts = Facts(
+        facts = UpgradeState(
             state, "7.1.0", "7.2.0", needed=100, free=100 if room else 99, where="/profile", attempts=attempts,
             failure="a mail is none" if failed else "", begun=begun, at_once=at_once,
         )  # fmt: skip
@@ -49,20 +49,20 @@ def test_every_combination(state: State) -> None:
     ],
 )
 def test_exit_codes(action: str, done: bool, code: Exit) -> None:
-    step = Step(action, Facts("old"), done=done)  # type: ignore[arg-type]
+    step = UpgradeDecision(action, UpgradeState("old"), done=done)  # type: ignore[arg-type]
     assert step.exit is code
     assert step.as_json()["ready"] is (code is Exit.DONE)
 
 
 def test_a_rebuild_that_left_changes_pending_says_so_and_the_program_may_start() -> None:
-    step = Step("rebuild", Facts("damaged"), done=True, unfinished=True)
+    step = UpgradeDecision("rebuild", UpgradeState("damaged"), done=True, unfinished=True)
     assert (step.ready, step.exit, step.as_json()["unfinished"]) == (True, Exit.UNFINISHED, True)
     assert "Not all local changes are settled" in " ".join(step.sentences(str))
 
 
 @pytest.mark.parametrize("attempts", [0, 1, 7])
 def test_the_warning_says_what_how_much_where_and_how_often(attempts: int) -> None:
-    facts = Facts("old", "7.1.0", "7.2.0", needed=5000, free=4000, where="/home/jane/profile", attempts=attempts)
+    facts = UpgradeState("old", "7.1.0", "7.2.0", needed=5000, free=4000, where="/home/jane/profile", attempts=attempts)
     text = " ".join(decide(facts).sentences(lambda size: f"{size} B"))
     for part in (
         "was not enough disk space to proceed with the upgrade of the database",
@@ -76,14 +76,17 @@ def test_the_warning_says_what_how_much_where_and_how_often(attempts: int) -> No
 
 
 def test_a_newer_format_has_its_own_words() -> None:
-    text = " ".join(decide(Facts("newer", "7.9.0", "7.2.0")).sentences(str))
+    text = " ".join(decide(UpgradeState("newer", "7.9.0", "7.2.0")).sentences(str))
     assert "newer version" in text
     assert "7.9.0" in text
     assert "7.2.0" in text
 
 
 def test_each_reason_reads_differently() -> None:
-    states: tuple[State, ...] = ("absent", "newer", "unknown", "damaged", "unreadable")
-    reasons = {decide(Facts(state)).reason for state in states}
-    reasons |= {decide(Facts("old", failure="a text is no text")).reason, decide(Facts("old", begun=True)).reason}
+    states: tuple[FormatState, ...] = ("absent", "newer", "unknown", "damaged", "unreadable")
+    reasons = {decide(UpgradeState(state)).reason for state in states}
+    reasons |= {
+        decide(UpgradeState("old", failure="a text is no text")).reason,
+        decide(UpgradeState("old", begun=True)).reason,
+    }
     assert len(reasons) == 7

@@ -21,12 +21,12 @@ from kerio_resync.cache.store import Store
 from kerio_resync.errors import CacheDamaged, CacheInUse, Exit, NotEnoughSpace
 from kerio_resync.events import Event, Notice, Progress
 from kerio_resync.settings import Settings
-from kerio_resync.upgrade import migrate as migrating
-from kerio_resync.upgrade import notes
-from kerio_resync.upgrade.decide import Step
-from kerio_resync.upgrade.look import look
+from kerio_resync.upgrade import attempt_log
+from kerio_resync.upgrade.decide import UpgradeDecision
+from kerio_resync.upgrade.detect_format import detect_format
+from kerio_resync.upgrade.formats import UPGRADES, MigrationResult, ProgressCallback, SizeEstimate, Upgrade
+from kerio_resync.upgrade.migration import migrate as migrating
 from kerio_resync.upgrade.procedure import upgrade
-from kerio_resync.upgrade.versions import UPGRADES, Moved, Survey, Tell, Upgrade
 
 
 @pytest.fixture
@@ -58,7 +58,7 @@ class Rebuild:
         return Report()
 
 
-async def run(profile: Path, **more: Any) -> Step:
+async def run(profile: Path, **more: Any) -> UpgradeDecision:
     on_failure = more.pop("on_failure", "offer")
     return await upgrade(settings(profile, on_failure=on_failure), **more)
 
@@ -73,7 +73,7 @@ async def test_an_old_database_is_upgraded_once(profile: Path) -> None:
     assert progress
     assert all(each.bytes_total >= each.bytes_done >= 0 for each in progress)
     assert (await run(profile)).action == "nothing"
-    assert look(profile / "cache.db").state == "current"
+    assert detect_format(profile / "cache.db").state == "current"
 
 
 async def test_without_room_nothing_is_touched_and_attempts_are_counted(profile: Path) -> None:
@@ -93,7 +93,7 @@ async def test_without_room_nothing_is_touched_and_attempts_are_counted(profile:
 
 
 async def test_room_that_runs_out_on_the_way_puts_it_off(profile: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(old: Path, new: Path, tell: Tell, stop: threading.Event) -> Moved:
+    def full(old: Path, new: Path, tell: ProgressCallback, stop: threading.Event) -> MigrationResult:
         new.write_bytes(b"half a database")
         raise NotEnoughSpace(available=5, where=str(new))
 
@@ -102,7 +102,7 @@ async def test_room_that_runs_out_on_the_way_puts_it_off(profile: Path, monkeypa
     assert (step.action, step.facts.free) == ("postpone", 5)
     assert step.facts.needed > 5
     assert not (profile / "cache.db.next").exists()
-    assert notes.read(profile).attempts == 1
+    assert attempt_log.read(profile).attempts == 1
 
 
 @pytest.mark.parametrize("at_once", [False, True])
@@ -155,7 +155,7 @@ async def test_changes_that_a_rebuild_left_pending_are_said(profile: Path) -> No
 async def test_what_failed_is_not_tried_again_on_the_same_file(profile: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
 
-    def fail(old: Path, new: Path, tell: Tell, stop: threading.Event) -> Moved:
+    def fail(old: Path, new: Path, tell: ProgressCallback, stop: threading.Event) -> MigrationResult:
         calls.append(old)
         raise CacheDamaged("a mail is none")
 
@@ -210,15 +210,15 @@ async def test_upgrade_of_a_current_cache_says_in_use_while_a_rebuild_has_the_pr
 class Renumber:
     """An upgrade of a later version, as it may be one day: the file is copied, and has another number."""
 
-    def survey(self, old: Path, new: Path) -> Survey:
-        return Survey(old.stat().st_size, old.stat().st_size)
+    def survey(self, old: Path, new: Path) -> SizeEstimate:
+        return SizeEstimate(old.stat().st_size, old.stat().st_size)
 
-    def migrate(self, old: Path, new: Path, tell: Tell, stop: threading.Event) -> Moved:
+    def migrate(self, old: Path, new: Path, tell: ProgressCallback, stop: threading.Event) -> MigrationResult:
         data = bytearray(old.read_bytes())
         data[60:64] = (70300).to_bytes(4, "big")
         new.write_bytes(data)
         new.replace(old)
-        return Moved(items=1)
+        return MigrationResult(items=1)
 
 
 async def test_a_second_upgrade_is_one_entry_and_old_databases_take_both(profile: Path) -> None:
@@ -226,7 +226,7 @@ async def test_a_second_upgrade_is_one_entry_and_old_databases_take_both(profile
     step = await run(profile, upgrades=both)
     assert step.done
     assert (step.facts.version, step.facts.wanted) == ("7.1.0", "7.3.0")
-    assert look(profile / "cache.db", both).state == "current"
+    assert detect_format(profile / "cache.db", both).state == "current"
     assert (await run(profile, upgrades=both)).action == "nothing"
     assert (await run(profile)).action == "offer"  # for today's program it is a newer one
 
@@ -234,7 +234,7 @@ async def test_a_second_upgrade_is_one_entry_and_old_databases_take_both(profile
 async def test_cancelled_it_stops_and_goes_on_the_next_time(profile: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     begun, ended = threading.Event(), []
 
-    def slow(old: Path, new: Path, tell: Tell, stop: threading.Event) -> Moved:
+    def slow(old: Path, new: Path, tell: ProgressCallback, stop: threading.Event) -> MigrationResult:
         begun.set()
         assert stop.wait(10)
         ended.append(stop.is_set())
@@ -253,20 +253,20 @@ async def test_cancelled_it_stops_and_goes_on_the_next_time(profile: Path, monke
 
 
 def test_notes_survive_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert notes.read(tmp_path) == notes.NONE
-    notes.write(tmp_path, notes.Notes(1))
+    assert attempt_log.read(tmp_path) == attempt_log.NONE
+    attempt_log.write(tmp_path, attempt_log.AttemptLog(1))
 
     def full(path: Path, text: bytes) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(notes, "write_private", full)
-    notes.write(tmp_path, notes.Notes(2, "é" * 400, "1 2 3"))
-    assert notes.read(tmp_path).attempts == 2
+    monkeypatch.setattr(attempt_log, "write_private", full)
+    attempt_log.write(tmp_path, attempt_log.AttemptLog(2, "é" * 400, "1 2 3"))
+    assert attempt_log.read(tmp_path).attempts == 2
     assert [each.name for each in tmp_path.iterdir()] == ["upgrade.json"]
     (tmp_path / "upgrade.json").write_text("{")
-    assert notes.read(tmp_path) == notes.NONE
+    assert attempt_log.read(tmp_path) == attempt_log.NONE
     shutil.rmtree(tmp_path)
-    notes.write(tmp_path, notes.Notes(3))  # nowhere to write: nothing happens
+    attempt_log.write(tmp_path, attempt_log.AttemptLog(3))  # nowhere to write: nothing happens
 
 
 async def test_truncated_database_is_never_up_to_date(tmp_path: Path) -> None:
@@ -288,14 +288,14 @@ def test_what_a_killed_writer_left_is_settled_first(tmp_path: Path, broken: bool
     child += "db.execute('PRAGMA cache_size = 1'); db.execute('BEGIN');"
     child += "db.executemany('INSERT INTO meta VALUES (?, ?)', [(str(n), 'x' * 9000) for n in range(200)]); os._exit(9)"
     subprocess.run([sys.executable, "-c", child, str(path)], check=False)
-    assert look(path).state == "mid-change"
+    assert detect_format(path).state == "mid-change"
     if broken:
         os.truncate(path, 4096)
         (tmp_path / "cache.db-journal").unlink()
     step = asyncio.run(run(tmp_path))
     assert step.ready is not broken
     assert not (tmp_path / "cache.db-journal").exists()
-    assert look(path).state == ("damaged" if broken else "current")
+    assert detect_format(path).state == ("damaged" if broken else "current")
 
 
 def test_steps_are_json(tmp_path: Path) -> None:

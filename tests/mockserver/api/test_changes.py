@@ -43,7 +43,7 @@ async def test_nothing_changed_then_something() -> None:
 
 @pytest.mark.parametrize("code", [1000, 1002])
 async def test_keys_that_cannot_be_answered(code: int) -> None:
-    caller, box = await logged_in(conditions=Conditions.parse({"manners": {"refused_key_code": code}}))
+    caller, box = await logged_in(conditions=Conditions.parse({"quirks": {"refused_key_code": code}}))
     key = await key_of(caller)
     touch(box)
     box.store.journal.expire(box.store.journal.watermark)

@@ -208,7 +208,7 @@ async def test_generated_defaults_are_not_found() -> None:
 
 @pytest.mark.parametrize("message_id", ["kept", "assigned"])
 async def test_message_id_is_kept_or_assigned(message_id: str) -> None:
-    caller, box = await logged_in(conditions=Conditions.parse({"manners": {"message_id": message_id}}))
+    caller, box = await logged_in(conditions=Conditions.parse({"quirks": {"message_id": message_id}}))
     answered = {"type": "mhInReplayTo", "value": "<that@x>"}
     headers = [{"type": "mhMessageID", "value": "<mine@x>"}, answered]
     made = (await one(caller, "Mails.create", "mails", {"subject": "Hi", "headers": headers}))["id"]

@@ -8,9 +8,9 @@ import orjson
 import pytest
 
 from kerio_mockserver.api import downloads
-from kerio_mockserver.api.downloads import Archives, disposition, safe_name, span, unique
+from kerio_mockserver.api.downloads import Archives, disposition, parse_range, safe_name, unique_name
 from kerio_mockserver.conditions.model import Conditions
-from kerio_mockserver.wire import Reply
+from kerio_mockserver.messages import Reply
 from tests.mockserver.caller import PDF, Caller, Mailbox, Refused, logged_in
 
 
@@ -61,7 +61,7 @@ async def test_whole() -> None:
     ],
 )
 def test_span(header: str, expected: tuple[int, int] | None) -> None:
-    assert span(header, 100) == expected
+    assert parse_range(header, 100) == expected
 
 
 async def test_ranges() -> None:
@@ -83,7 +83,7 @@ async def test_if_range_and_if_none_match() -> None:
 
 async def test_a_server_without_ranges_and_etags() -> None:
     caller, _, path = await ready()
-    caller.core.change(Conditions.parse({"manners": {"ranges": False, "etags": False}}))
+    caller.core.change(Conditions.parse({"quirks": {"ranges": False, "etags": False}}))
     reply = await caller.get(path, range="bytes=10-19")
     assert (reply.status, content(reply)) == (200, PDF)
     assert not {"ETag", "Accept-Ranges"} & reply.headers.keys()
@@ -138,9 +138,9 @@ def test_disposition_cannot_be_broken() -> None:
 
 
 def test_names_in_an_archive_are_told_apart() -> None:
-    assert unique("a.txt", {"a.txt", "a (2).txt"}) == "a (3).txt"
-    assert unique("a", {"a"}) == "a (2)"
-    assert unique(".x", {".x"}) == ".x (2)"
+    assert unique_name("a.txt", {"a.txt", "a (2).txt"}) == "a (3).txt"
+    assert unique_name("a", {"a"}) == "a (2)"
+    assert unique_name(".x", {".x"}) == ".x (2)"
 
 
 async def test_export() -> None:

@@ -42,7 +42,7 @@ async def test_pages_fit_together_and_total_ignores_the_limit() -> None:
 
 
 async def test_no_limit_means_the_safety_limit() -> None:
-    caller, box = await logged_in(conditions=Conditions.parse({"manners": {"page_limit": 3}}))
+    caller, box = await logged_in(conditions=Conditions.parse({"quirks": {"page_limit": 3}}))
     page = await caller.call("Mails.get", folderIds=[box.inbox], query={"fields": ["id"], "limit": -1})
     assert (len(page["list"]), page["totalItems"]) == (3, 10)
 

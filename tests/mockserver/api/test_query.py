@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from kerio_mockserver.api.errors import Refusal
+from kerio_mockserver.api.errors import ApiError
 from kerio_mockserver.api.query import arranged, flat, instant, matcher, read
 
 MAIL = {
@@ -84,13 +84,13 @@ def test_combining(combining: str, found: bool) -> None:
     ],
 )
 def test_read_refuses(query: dict[str, Any]) -> None:
-    with pytest.raises(Refusal):
+    with pytest.raises(ApiError):
         read(query, "Mail", 10)
 
 
 @pytest.mark.parametrize(("field", "value"), [("size", "x"), ("isSeen", "maybe"), ("priority", "Urgent")])
 def test_values_that_a_member_cannot_have_are_refused(field: str, value: str) -> None:
-    with pytest.raises(Refusal):
+    with pytest.raises(ApiError):
         matcher(read({"conditions": [{"fieldName": field, "comparator": "Eq", "value": value}]}, "Mail", 10))
 
 
@@ -121,7 +121,7 @@ def test_end_of_an_occurrence_is_only_compared_by_less_than() -> None:
 
     assert read(condition("LessThan"), "Occurrence", 10).conditions
     for comparator in ("Eq", "NotEq", "GreaterThan", "LessEq", "GreaterEq", "Like"):
-        with pytest.raises(Refusal, match="LessThan"):
+        with pytest.raises(ApiError, match="LessThan"):
             read(condition(comparator), "Occurrence", 10)
         assert read(condition(comparator), "Event", 10).conditions
 

@@ -4,8 +4,8 @@ import orjson
 import pytest
 
 from kerio_mockserver.api.call import METHODS as SERVED
-from kerio_mockserver.api.reference import METHODS
-from kerio_mockserver.core import Core
+from kerio_mockserver.api.type_check import METHODS
+from kerio_mockserver.server import MockServer
 from tests.mockserver.caller import Caller, Refused, envelope, logged_in, small
 
 BAD = [
@@ -31,7 +31,7 @@ BAD = [
 async def test_bad_calls(body: bytes, code: int, status: int, style: str) -> None:
     from kerio_mockserver.conditions.model import Conditions
 
-    caller, _ = await logged_in(conditions=Conditions.parse({"manners": {"http_errors": style}}))
+    caller, _ = await logged_in(conditions=Conditions.parse({"quirks": {"http_errors": style}}))
     reply = await caller.send(body)
     assert isinstance(reply.body, bytes)
     said = orjson.loads(reply.body)
@@ -39,7 +39,7 @@ async def test_bad_calls(body: bytes, code: int, status: int, style: str) -> Non
     assert said["error"]["data"]["messageParameters"].keys() == {"positionalParameters", "plurality"}
     assert reply.status == (status if style == "documented" else 200)
     assert reply.headers["Content-Type"].startswith("application/json")
-    assert caller.core.stats.mistakes == []
+    assert caller.core.stats.internal_errors == []
 
 
 @pytest.mark.parametrize("path", ["/webmail/api/jsonrpc", "/webmail/api/jsonrpc/"])
@@ -82,12 +82,12 @@ async def test_a_mistake_of_the_server_is_an_internal_error_and_counted() -> Non
     with pytest.raises(Refused) as refused:
         await caller.call("Session.getQuotaInformation")
     assert (refused.value.code, refused.value.status) == (-32603, 500)
-    assert [one.split(" at ")[0] for one in caller.core.stats.mistakes] == ["ZeroDivisionError"]
+    assert [one.split(" at ")[0] for one in caller.core.stats.internal_errors] == ["ZeroDivisionError"]
     assert caller.core.stats.in_flight == 0
 
 
 async def test_every_method_without_a_session_is_refused() -> None:
-    caller = Caller(Core(small().store))
+    caller = Caller(MockServer(small().store))
     for name in METHODS.keys() - {"Session.login"}:
         with pytest.raises(Refused) as refused:
             await caller.call(name)

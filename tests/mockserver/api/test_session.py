@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import pytest
 
-from kerio_mockserver.api.errors import Refusal
+from kerio_mockserver.api.errors import ApiError
 from kerio_mockserver.api.session import Session, Sessions, cookies, set_cookies
-from kerio_mockserver.conditions.model import Manners
-from kerio_mockserver.core import Core
+from kerio_mockserver.conditions.model import Quirks
+from kerio_mockserver.server import MockServer
 from tests.mockserver.caller import Caller, Refused, envelope, logged_in, small
 
 
@@ -14,30 +14,30 @@ def headers(session: Session, **changes: str) -> dict[str, str]:
 
 
 def test_idle_and_maximum_age() -> None:
-    sessions = Sessions(Manners())
+    sessions = Sessions(Quirks())
     session = sessions.open("a", 0.0)
     now = 0.0
     while now + 7000 < 312 * 3600:
         now += 7000
         assert sessions.find(headers(session), "a", now) is session
-    with pytest.raises(Refusal) as refused:
+    with pytest.raises(ApiError) as refused:
         sessions.find(headers(session), "a", 312 * 3600 + 1)
     assert refused.value.code == -32001
     idle = sessions.open("a", now)
     sessions.find(headers(idle), "a", now + 7200)
-    with pytest.raises(Refusal):
+    with pytest.raises(ApiError):
         sessions.find(headers(idle), "a", now + 7200 + 7201)
-    with pytest.raises(Refusal):
+    with pytest.raises(ApiError):
         sessions.find(headers(idle), "a", now)  # what has ended, has ended
     assert len(sessions) == 0
 
 
 @pytest.mark.parametrize("bound", [True, False])
 def test_change_of_address(bound: bool) -> None:
-    sessions = Sessions(Manners(session_bound_to_address=bound))
+    sessions = Sessions(Quirks(session_bound_to_address=bound))
     session = sessions.open("a", 0.0)
     if bound:
-        with pytest.raises(Refusal):
+        with pytest.raises(ApiError):
             sessions.find(headers(session), "b", 1.0)
     else:
         assert sessions.find(headers(session), "b", 1.0) is session
@@ -47,25 +47,25 @@ def test_change_of_address(bound: bool) -> None:
     "changes", [{"x-token": "wrong"}, {"x-token": "č"}, {"cookie": ""}, {"cookie": "nonsense;;=\x01"}]
 )
 def test_cookie_and_header_are_both_needed(changes: dict[str, str]) -> None:
-    sessions = Sessions(Manners())
+    sessions = Sessions(Quirks())
     session = sessions.open("a", 0.0)
-    with pytest.raises(Refusal):
+    with pytest.raises(ApiError):
         sessions.find(headers(session, **changes), "a", 1.0)
 
 
 def test_a_download_needs_the_cookie_only_but_no_wrong_header() -> None:
-    sessions = Sessions(Manners())
+    sessions = Sessions(Quirks())
     session = sessions.open("a", 0.0)
     bare = {"cookie": headers(session)["cookie"]}
     assert sessions.find(bare, "a", 1.0, header_needed=False) is session
-    with pytest.raises(Refusal):
+    with pytest.raises(ApiError):
         sessions.find(bare, "a", 1.0)
-    with pytest.raises(Refusal):
+    with pytest.raises(ApiError):
         sessions.find(bare | {"x-token": "wrong"}, "a", 1.0, header_needed=False)
 
 
 def test_cookies_as_documented() -> None:
-    session = Sessions(Manners()).open("a", 0.0)
+    session = Sessions(Quirks()).open("a", 0.0)
     first, second = set_cookies(session, secure=True)
     assert first == f"SESSION_CONNECT_WEBMAIL={session.cookie}; Path=/webmail/; Secure; HttpOnly"
     assert second == f"TOKEN_CONNECT_WEBMAIL={session.token}; Path=/webmail/; Secure"
@@ -74,8 +74,8 @@ def test_cookies_as_documented() -> None:
 
 
 def test_the_same_seed_gives_the_same_tokens() -> None:
-    assert Sessions(Manners(), seed=3).open("a", 0.0) == Sessions(Manners(), seed=3).open("a", 0.0)
-    assert Sessions(Manners(), seed=3).open("a", 0.0) != Sessions(Manners(), seed=4).open("a", 0.0)
+    assert Sessions(Quirks(), seed=3).open("a", 0.0) == Sessions(Quirks(), seed=3).open("a", 0.0)
+    assert Sessions(Quirks(), seed=3).open("a", 0.0) != Sessions(Quirks(), seed=4).open("a", 0.0)
 
 
 async def test_login_logout() -> None:
@@ -89,7 +89,7 @@ async def test_login_logout() -> None:
 
 @pytest.mark.parametrize(("user", "password"), [("jane", "wrong"), ("bob", "secret"), ("", "")])
 async def test_wrong_credentials(user: str, password: str) -> None:
-    caller = Caller(Core(small().store))
+    caller = Caller(MockServer(small().store))
     with pytest.raises(Refused) as refused:
         await caller.call("Session.login", userName=user, password=password, application={})
     assert (refused.value.code, refused.value.status) == (1000, 200)
@@ -98,7 +98,7 @@ async def test_wrong_credentials(user: str, password: str) -> None:
 
 @pytest.mark.parametrize("user", ["jane", "JANE@example.com"])
 async def test_login_by_name_or_address(user: str) -> None:
-    caller = Caller(Core(small().store))
+    caller = Caller(MockServer(small().store))
     assert await caller.call("Session.login", userName=user, password="secret", application={})
 
 
@@ -120,20 +120,20 @@ async def test_quota() -> None:
 
 def test_more_sessions_than_the_server_holds_end_the_longest_unused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("kerio_mockserver.api.session.MAX_SESSIONS", 3)
-    sessions = Sessions(Manners())
+    sessions = Sessions(Quirks())
     opened = [sessions.open("1.2.3.4", now) for now in range(3)]
     sessions.find(headers(opened[0]), "1.2.3.4", 5.0)
     opened.append(sessions.open("1.2.3.4", 6.0))
     assert len(sessions) == 3
-    with pytest.raises(Refusal):
+    with pytest.raises(ApiError):
         sessions.find(headers(opened[1]), "1.2.3.4", 7.0)
     for one in (opened[0], opened[2], opened[3]):
         assert sessions.find(headers(one), "1.2.3.4", 7.0) is one
 
 
 def test_sessions_that_were_left_idle_go_at_the_next_login() -> None:
-    sessions = Sessions(Manners())
+    sessions = Sessions(Quirks())
     for _ in range(50):
         sessions.open("1.2.3.4", 0.0)
-    sessions.open("1.2.3.4", Manners().session_idle_s + 1)
+    sessions.open("1.2.3.4", Quirks().session_idle_s + 1)
     assert len(sessions) == 1

@@ -9,7 +9,7 @@ from urllib.parse import unquote
 import orjson
 import pytest
 
-from kerio_mockserver.api.errors import Refusal
+from kerio_mockserver.api.errors import ApiError
 from kerio_mockserver.api.uploads import parse_upload
 from tests.mockserver.caller import Caller, Refused, logged_in, result
 
@@ -60,7 +60,7 @@ def test_parse_upload_takes_a_quoted_boundary() -> None:
 
 @pytest.mark.parametrize("description", [None, "", "  "])
 def test_parse_upload_refuses_a_form_without_content_description(description: str | None) -> None:
-    with pytest.raises(Refusal, match="missing") as refused:
+    with pytest.raises(ApiError, match="missing") as refused:
         parse_upload(FORM, form(b"x", description))
     assert (refused.value.code, refused.value.parameters) == (-32602, ["Content-Description"])
 
@@ -70,7 +70,7 @@ def test_parse_upload_refuses_a_form_without_content_description(description: st
 )
 @pytest.mark.parametrize("headers", [FORM, {"content-type": "multipart/form-data"}])
 def test_parse_upload_refuses_a_form_without_a_file(body: bytes, headers: dict[str, str]) -> None:
-    with pytest.raises(Refusal):
+    with pytest.raises(ApiError):
         parse_upload(headers, body)
 
 
@@ -87,7 +87,7 @@ def test_parse_upload_takes_raw_bytes(headers: dict[str, str], name: str) -> Non
 
 
 def test_parse_upload_refuses_raw_bytes_without_a_name() -> None:
-    with pytest.raises(Refusal, match="missing"):
+    with pytest.raises(ApiError, match="missing"):
         parse_upload({"content-type": "text/plain"}, b"x")
 
 

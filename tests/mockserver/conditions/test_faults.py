@@ -8,9 +8,9 @@ from typing import Any, get_args
 import orjson
 import pytest
 
-from kerio_mockserver.conditions.faults import Faults, Hit, befalls, scaled, spoil
+from kerio_mockserver.conditions.faults import Faults, Hit, applies_to, scale_fault_offset, spoil
 from kerio_mockserver.conditions.model import Fault, FaultKind
-from kerio_mockserver.wire import Mishap, Reply
+from kerio_mockserver.messages import Reply, TransportFault
 
 JSON = {"Content-Type": "application/json-rpc; charset=UTF-8"}
 
@@ -102,18 +102,18 @@ def test_a_status_is_a_page_of_html_and_may_name_a_time() -> None:
 @pytest.mark.parametrize(
     ("members", "mishap"),
     [
-        ({"kind": "reset-before-head", "at": 0}, Mishap("reset-before-head", 0, 30.0, 1000.0)),
-        ({"kind": "cut", "at": 10}, Mishap("cut", 10, 30.0, 1000.0)),
-        ({"kind": "cut", "at": 99999}, Mishap("cut", 999, 30.0, 1000.0)),
-        ({"kind": "stall", "at": 5, "seconds": 2}, Mishap("stall", 5, 2.0, 1000.0)),
-        ({"kind": "drip", "at": 0, "rate": 10}, Mishap("drip", 0, 30.0, 10.0)),
-        ({"kind": "wrong-length", "at": 2000}, Mishap("wrong-length", 2000, 30.0, 1000.0)),
+        ({"kind": "reset-before-head", "at": 0}, TransportFault("reset-before-head", 0, 30.0, 1000.0)),
+        ({"kind": "cut", "at": 10}, TransportFault("cut", 10, 30.0, 1000.0)),
+        ({"kind": "cut", "at": 99999}, TransportFault("cut", 999, 30.0, 1000.0)),
+        ({"kind": "stall", "at": 5, "seconds": 2}, TransportFault("stall", 5, 2.0, 1000.0)),
+        ({"kind": "drip", "at": 0, "rate": 10}, TransportFault("drip", 0, 30.0, 10.0)),
+        ({"kind": "wrong-length", "at": 2000}, TransportFault("wrong-length", 2000, 30.0, 1000.0)),
     ],
 )
-def test_what_happens_on_the_way_is_said_in_the_mishap(members: dict[str, Any], mishap: Mishap) -> None:
+def test_what_happens_on_the_way_is_said_in_the_mishap(members: dict[str, Any], mishap: TransportFault) -> None:
     reply = spoilt(download(), **members)
     assert reply is not None
-    assert reply.mishap == mishap
+    assert reply.fault == mishap
     assert reply.body == download().body
 
 
@@ -124,19 +124,19 @@ def test_an_empty_reply_can_not_be_cut() -> None:
 @pytest.mark.parametrize(
     ("mishap", "size", "at"),
     [
-        (Mishap("cut", 500), 100, 50),
-        (Mishap("cut", 999), 100, 99),
-        (Mishap("stall", 250), 100, 25),
-        (Mishap("wrong-length", 500), 100, 50),
-        (Mishap("wrong-length", 1007), 100, 107),
-        (Mishap("cut", 500), 1000, 500),
+        (TransportFault("cut", 500), 100, 50),
+        (TransportFault("cut", 999), 100, 99),
+        (TransportFault("stall", 250), 100, 25),
+        (TransportFault("wrong-length", 500), 100, 50),
+        (TransportFault("wrong-length", 1007), 100, 107),
+        (TransportFault("cut", 500), 1000, 500),
     ],
 )
-def test_compression_moves_the_place(mishap: Mishap, size: int, at: int) -> None:
-    reply = scaled(Reply(body=b"x" * size, mishap=mishap), 1000)
-    assert reply.mishap is not None
-    assert reply.mishap.at == at
-    assert scaled(Reply(body=b"x"), 1000).mishap is None
+def test_compression_moves_the_place(mishap: TransportFault, size: int, at: int) -> None:
+    reply = scale_fault_offset(Reply(body=b"x" * size, fault=mishap), 1000)
+    assert reply.fault is not None
+    assert reply.fault.at == at
+    assert scale_fault_offset(Reply(body=b"x"), 1000).fault is None
 
 
 @pytest.mark.parametrize(
@@ -151,7 +151,7 @@ def test_compression_moves_the_place(mishap: Mishap, size: int, at: int) -> None
 )
 def test_which_replies_are_hit(members: dict[str, Any], hit: set[int]) -> None:
     fault = Fault(kind="empty", **members)
-    assert {n for n in range(1, 10) if befalls(fault, "Mails.get", n, Random(n))} == hit
+    assert {n for n in range(1, 10) if applies_to(fault, "Mails.get", n, Random(n))} == hit
 
 
 def run(seed: int, order: list[str]) -> tuple[Hit, ...]:
@@ -188,5 +188,5 @@ def test_a_session_dies_after_the_reply_was_made() -> None:
 
 def test_several_faults_add_up() -> None:
     reply = Faults([Fault(kind="missing"), Fault(kind="drip", rate=5)]).apply("Mails.get", listing())
-    assert reply.mishap is not None
+    assert reply.fault is not None
     assert len(said(reply)["result"]["list"]) == 4

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from kerio_mockserver.conditions.model import Conditions, merge
 from kerio_mockserver.conditions.presets import ABOUT, PRESETS
-from kerio_mockserver.conditions.units import ConditionsError
+from kerio_mockserver.conditions.values import ConditionsError
 
 
 @pytest.mark.parametrize("name", sorted(PRESETS))
@@ -117,7 +117,7 @@ _JSON = st.recursive(
 )
 
 
-@given(st.dictionaries(st.sampled_from(["link", "load", "faults", "churn", "manners", "x"]), _JSON))
+@given(st.dictionaries(st.sampled_from(["link", "load", "faults", "churn", "quirks", "x"]), _JSON))
 def test_nonsense_is_refused_and_never_crashes(value: dict[str, Any]) -> None:
     with contextlib.suppress(ConditionsError):
         assert Conditions.parse(value).as_json()

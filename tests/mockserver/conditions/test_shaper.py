@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from kerio_mockserver.conditions.line import Break, Link
-from kerio_mockserver.conditions.shaper import GRAIN, Flow, Line, Mark
+from kerio_mockserver.conditions.link import Link, LinkFault
+from kerio_mockserver.conditions.shaper import GRAIN, Flow, Mark, Shaper
 from tests.virtual_time import VirtualLoop, run
 
 MBIT = 125_000.0
@@ -40,7 +40,7 @@ class Receiver:
         return self.pieces[-1][0]
 
 
-def line(link: Link, seed: int = 0) -> Line:
+def line(link: Link, seed: int = 0) -> Shaper:
     loop = asyncio.get_running_loop()
     timer: list[asyncio.TimerHandle] = []
 
@@ -49,11 +49,11 @@ def line(link: Link, seed: int = 0) -> Line:
             old.cancel()
         timer[:] = [loop.call_at(at, made.wake)] if at != float("inf") else []
 
-    made = Line(link, "down", seed=seed, clock=loop.time, set_alarm=set_alarm)
+    made = Shaper(link, "down", seed=seed, clock=loop.time, set_alarm=set_alarm)
     return made
 
 
-def flow(made: Line, begins: float = 0.0, breaks: list[tuple[int, Break]] | None = None) -> tuple[Flow, Receiver]:
+def flow(made: Shaper, begins: float = 0.0, breaks: list[tuple[int, LinkFault]] | None = None) -> tuple[Flow, Receiver]:
     receiver = Receiver()
     return Flow(made, receiver, begins, breaks or []), receiver
 
@@ -205,7 +205,7 @@ def test_conditions_change_while_bytes_are_waiting() -> None:
 def test_breaks_come_at_their_byte(kind: Any, mark: Mark) -> None:
     async def main() -> None:
         made = line(Link(down_bytes_s=MBIT))
-        one, receiver = flow(made, breaks=[(10_001, Break(kind=kind, at=10_001))])
+        one, receiver = flow(made, breaks=[(10_001, LinkFault(kind=kind, at=10_001))])
         one.offer(b"x" * 60_000)
         one.offer(Mark.END)
         await asyncio.sleep(5)
@@ -222,7 +222,7 @@ def test_breaks_come_at_their_byte(kind: Any, mark: Mark) -> None:
 def test_a_stall_holds_one_stream_for_a_while() -> None:
     async def main() -> None:
         made = line(Link(down_bytes_s=MBIT))
-        one, receiver = flow(made, breaks=[(12_500, Break(kind="stall", at=12_500, seconds=3))])
+        one, receiver = flow(made, breaks=[(12_500, LinkFault(kind="stall", at=12_500, seconds=3))])
         other, free = flow(made)
         one.offer(b"x" * 25_000)
         other.offer(b"y" * 12_500)
@@ -236,7 +236,7 @@ def test_a_stall_holds_one_stream_for_a_while() -> None:
 
 def test_a_stall_for_ever() -> None:
     async def main() -> None:
-        one, receiver = flow(line(Link()), breaks=[(5, Break(kind="stall", at=5))])
+        one, receiver = flow(line(Link()), breaks=[(5, LinkFault(kind="stall", at=5))])
         one.offer(b"123456789")
         await asyncio.sleep(1e6)
         assert bytes(receiver.data) == b"12345"
@@ -302,7 +302,7 @@ def test_alarms_that_ring_late_are_set_earlier() -> None:
                 old.cancel()
             timer[:] = [loop.call_at(when + 0.0002, made.wake)] if when != float("inf") else []
 
-        made = Line(Link(rtt_s=0.02), "down", seed=0, clock=loop.time, set_alarm=set_alarm)
+        made = Shaper(Link(rtt_s=0.02), "down", seed=0, clock=loop.time, set_alarm=set_alarm)
         one, receiver = flow(made)
         delays = []
         for _ in range(60):

@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from kerio_mockserver.mailbox.ids import Home, Parsed, owner, parse, whole
+from kerio_mockserver.mailbox.ids import FolderAddress, Parsed, owner, parse, whole
 
-HOME = Home("example.com", "anna", "guid-1", "mail")
+HOME = FolderAddress("example.com", "anna", "guid-1", "mail")
 
 
 def test_ids_are_read_back() -> None:

@@ -18,8 +18,8 @@ from typing import Any
 
 import pytest
 
-from kerio_mockserver.mailbox.importer import Imported, load
-from kerio_mockserver.mailbox.model import Store
+from kerio_mockserver.mailbox.imports.importer import Imported, load
+from kerio_mockserver.mailbox.store import MailboxStore
 
 DATA = Path(__file__).parents[2] / "data"
 ODD = DATA / "odd"
@@ -30,7 +30,7 @@ ENTRY = re.compile(
 
 def imported(path: Path) -> tuple[Imported, dict[str, list[dict[str, Any]]]]:
     """The report, and the items by their folder's name."""
-    store = Store()
+    store = MailboxStore()
     report = load(store, [path])
     return report, {
         folder["name"]: [store.item(one) for one in store.folder(folder["id"]).ordered("id")]
@@ -282,7 +282,7 @@ def counted_otherwise(archive: Path) -> Counter[tuple[int, str]]:
 
 
 def counted_in_the_mailbox(archive: Path) -> Counter[tuple[int, str]]:
-    store = Store()
+    store = MailboxStore()
     report = load(store, [archive])
     assert report.skipped == {}
     found: Counter[tuple[int, str]] = Counter()

@@ -8,14 +8,14 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kerio_mockserver.mailbox.model import NoSuchItem, NotPermitted, Store
-from kerio_mockserver.mailbox.seed import seeded
+from kerio_mockserver.mailbox.generate.seed import generate_mailbox
+from kerio_mockserver.mailbox.store import MailboxStore, NoSuchItem, NotPermitted
 
 Folders = dict[str, tuple[str, str]]  # id → parent, name
 Items = dict[str, tuple[str, int]]  # id → folder, watermark
 
 
-def state(store: Store) -> tuple[Folders, Items]:
+def state(store: MailboxStore) -> tuple[Folders, Items]:
     folders = {one["id"]: (one["parentId"], one["name"]) for one in store.folders()}
     items = {
         item: (folder, store.item(item)["watermark"])
@@ -25,7 +25,7 @@ def state(store: Store) -> tuple[Folders, Items]:
     return folders, items
 
 
-def replay(store: Store, folders: Folders, items: Items, changes: list[dict[str, Any]]) -> tuple[Folders, Items]:
+def replay(store: MailboxStore, folders: Folders, items: Items, changes: list[dict[str, Any]]) -> tuple[Folders, Items]:
     """As a client does it: a folder's name is asked for, all else comes out of the changes."""
     names = {one["id"]: one["name"] for one in store.folders()}
     folders, items = dict(folders), dict(items)
@@ -44,7 +44,7 @@ def replay(store: Store, folders: Folders, items: Items, changes: list[dict[str,
     return folders, items
 
 
-def act(store: Store, dice: Random) -> None:
+def act(store: MailboxStore, dice: Random) -> None:
     folders = [one for one in store.folders() if one["type"] == "FMail"]
     here, there = dice.choice(folders), dice.choice(folders)
     ids = store.folder(here["id"]).ordered("receiveDate")
@@ -75,7 +75,10 @@ def act(store: Store, dice: Random) -> None:
 @settings(max_examples=60, deadline=None)
 @given(st.integers(0, 2**32), st.integers(1, 40), st.integers(0, 40))
 def test_a_replay_gives_the_present_state(seed: int, steps: int, from_step: int) -> None:
-    dice, store = Random(seed), seeded(seed % 5, 40, folders=9, contacts=0, events=0, tasks=0, notes=2, shared=False)
+    dice, store = (
+        Random(seed),
+        generate_mailbox(seed % 5, 40, folders=9, contacts=0, events=0, tasks=0, notes=2, shared=False),
+    )
     begun = (store.journal.watermark, *state(store))
     for step in range(steps):
         if step == from_step:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from kerio_mockserver.mailbox.mime import ReadMail, read_mail
+from kerio_mockserver.mailbox.imports.mail_to_struct import ReadMail, read_mail
 
 SAMPLE = Path(__file__).parents[2] / "data" / "sample" / "sample-mail.tar.xz"
 

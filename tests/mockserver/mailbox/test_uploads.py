@@ -6,7 +6,7 @@ import pytest
 
 from kerio_mockserver.mailbox import uploads
 from kerio_mockserver.mailbox.blobs import NewBlob
-from kerio_mockserver.mailbox.model import Store
+from kerio_mockserver.mailbox.store import MailboxStore
 from kerio_mockserver.mailbox.uploads import Uploads
 
 
@@ -40,6 +40,6 @@ def test_files_end_with_their_time() -> None:
 
 def test_ids_are_not_given_out_again_after_files_were_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Uploads.__init__, "__defaults__", (2, 1 << 20))
-    store = Store()
+    store = MailboxStore()
     ids = [store.upload("same", "text/plain", b"same") for _ in range(6)]
     assert len(set(ids)) == 6

@@ -1,0 +1,151 @@
+"""The words for sizes, rates, times and results: pure functions from values to text.
+
+Promises: one style everywhere (sizes are powers of 1024: KiB, MiB; rates the same a second), every skip named or
+counted, and lines that can't command a terminal. Mail text is not among what comes in here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+_MAX_NAMED = 10  # how many of what was left out are named
+_DIFFERS = "Run `kerio-resync verify --repair` to fetch what differs."
+_LEFT = "What is left could not be repaired in the cache: run `kerio-resync rebuild`."
+
+
+def printable(text: str) -> str:
+    """One line that can't command the terminal, whatever a server put into it."""
+    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
+
+
+def format_size(count: float) -> str:
+    """`0 B`, `1.5 KiB`, `12.3 MiB`, `123 GiB`."""
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if count < 999.5 or unit == "GiB":
+            break
+        count /= 1024
+    return f"{count:,.0f} {unit}" if unit == "B" or count >= 99.95 else f"{count:.1f} {unit}"
+
+
+def format_rate(per_second: float) -> str:
+    return f"{format_size(per_second)}/s"
+
+
+def format_duration(seconds: float) -> str:
+    """`0.4 s`, `12 s`, `3 min 05 s`, `2 h 07 min`."""
+    if seconds < 9.95:
+        return f"{max(seconds, 0):.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02} min"
+
+
+def format_estimate(seconds: float) -> str:
+    """A time that is a guess: `about 7 s`."""
+    return f"about {format_duration(seconds) if seconds >= 9.95 else f'{max(1, round(seconds))} s'}"
+
+
+def pluralize(count: int, noun: str, plural: str = "") -> str:
+    """`1 mail`, `6,046 mails`."""
+    return f"{count:,} {noun if count == 1 else plural or noun + 's'}"
+
+
+def summary_of_rebuild(report: Mapping[str, Any]) -> list[str]:
+    """The Report in sentences."""
+    items = ", ".join(pluralize(count, kind) for kind, count in report["items"].items() if count) or "no items"
+    folders, attachments = pluralize(report["folders"], "folder"), pluralize(report["attachments"], "attachment")
+    lines = [f"Rebuilt in {format_duration(report['seconds'])}: {items} in {folders}, {attachments}.", _fetched(report)]
+    sent, pending, conflicts = report["outbox_sent"], report["outbox_pending"], report["conflicts"]
+    refused = report.get("outbox_refused", 0)
+    if sent or pending or conflicts or refused:
+        counts = [f"{sent:,} sent", f"{pending:,} pending", pluralize(conflicts, "conflict")]
+        lines.append(f"Local changes: {', '.join(counts + [f'{refused:,} refused'] * bool(refused))}.")
+    if report.get("unfinished"):
+        lines.append("Not all local changes are settled; run again to go on.")
+    lines += _named("Problems", [str(problem) for problem in report["problems"]])
+    lines += _named("Skipped", [f"{scope} {item}: {reason}" for scope, item, reason in report["skipped"]])
+    return [*lines, f"Database: {report['cache']}"]
+
+
+def _fetched(report: Mapping[str, Any]) -> str:
+    seconds, plain, wire = report["seconds"], report["plain_bytes"], report["wire_bytes"]
+    parts = [
+        f"Fetched {format_size(plain)} ({format_size(wire)} on the wire)",
+        format_rate(plain / seconds if seconds else 0),
+    ]
+    if report["resumed"]:
+        parts.append("going on with an earlier run")
+    if report["retries"]:
+        parts.append(pluralize(report["retries"], "retry", "retries"))
+    if report["salvaged"]:
+        parts.append(f"{pluralize(report['salvaged'], 'item')} taken over from the old cache")
+    return ", ".join(parts) + "."
+
+
+def summary_of_verify(verdict: Mapping[str, Any], *, repair: bool = False) -> list[str]:
+    """The Verdict in sentences; `repair`: that was tried already."""
+    count, repaired = verdict["count"], verdict["repaired"]
+    found = pluralize(count, "difference") if count else "no difference"
+    mended = f", {repaired:,} repaired" if repaired else ""
+    compared = pluralize(verdict["checked"], "item")
+    return [
+        f"Compared {compared} with the server: {found}{mended}.",
+        *_named("Differences", [str(line) for line in verdict["differences"]], count),
+        *([] if verdict["ok"] else [_LEFT if repair else _DIFFERS]),
+    ]
+
+
+def lines_of_status(state: Mapping[str, Any]) -> list[str]:
+    """The Status in lines: what is where, in which state."""
+    lines = [f"Profile: {state['profile']}"]
+    lines += _file("Cache", state["cache"]) + _file("Half-built cache", state["building"])
+    changes = [" ".join(str(value) for value in row.values() if value not in ("", None)) for row in state["outbox"]]
+    aside = [_aside(each) for each in state.get("set_aside", ())]
+    lines += _named("Local changes", changes) or ["Local changes: none"] * (not aside)
+    lines += _named("Files with local changes that are not in the cache", aside)
+    lines.append(f"In use by: {state['holder'] or 'nobody'}")
+    return [*lines, f"Free on the disk: {format_size(state['free_bytes'])}"]
+
+
+def _aside(file: Mapping[str, Any]) -> str:
+    if file["changes"] is None:
+        return f"{file['path']}: can't be read"
+    owner = f", of {file['owner']}" if file["owner"] else ""
+    return f"{file['path']}: {pluralize(file['changes'], 'change')} not sent{owner}"
+
+
+def _file(title: str, file: Mapping[str, Any]) -> list[str]:
+    if file["state"] == "absent":
+        return [f"{title}: none"]
+    if file["problem"]:
+        return [f"{title}: {file['state']}, {format_size(file['bytes'])}: {file['problem']}"]
+    items = ", ".join(pluralize(count, kind) for kind, count in file["items"].items() if count) or "no items"
+    folders = pluralize(file["folders"], "folder")
+    finished = f", finished {file['finished_at']}" if file["finished_at"] else ""
+    lines = [
+        f"{title}: {file['state']}, {format_size(file['bytes'])}{finished}",
+        f"  {file['account']} at {file['server']}",
+        f"  {items} in {folders}, {pluralize(file['attachments'], 'attachment')}",
+    ]
+    if file["wanted"] or file["attachments_wanted"] or file["state"] == "building":
+        lines.append(
+            f"  still to fetch: {pluralize(file['wanted'], 'item')},"
+            f" {pluralize(file['attachments_wanted'], 'attachment')};"
+            f" {file['folders_listed']:,} of {folders} listed"
+        )
+    if file["skipped"]:
+        lines.append(f"  {file['skipped']:,} skipped")
+    return lines
+
+
+def _named(title: str, rows: Sequence[str], count: int = 0) -> list[str]:
+    """The first rows under a title that counts all of them; `count` if there are more than `rows` has."""
+    count = max(count, len(rows))
+    if not count:
+        return []
+    more = [f"  and {count - _MAX_NAMED:,} more"] if count > _MAX_NAMED else []
+    return [f"{title} ({count:,}):", *(f"  {row}" for row in rows[:_MAX_NAMED]), *more]

@@ -1,0 +1,123 @@
+"""Decides who answered: the server that was asked, or something on the way to it.
+
+A captive portal, a proxy, a firewall or a web server can answer any request, with any status and any body. This module
+is the only one that tells such replies from the server's own. The server's own replies are JSON-RPC responses, in the
+form in which the first of them came: with or without `jsonrpc`, with or without the request's id.
+
+Promises: the body is read before the status is judged, since servers in the field answer errors with 200 as well; the
+server's own refusal becomes the error that `refusals` has for it; all else is `ForeignReply` (or what its status says:
+`Overloaded`, `TooLarge`), and never concerns a single item.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from kerio_resync.errors import ForeignReply, OutcomeUnknown, ProtocolError
+from kerio_resync.server.kerio import error_codes, wire
+
+Clean = Callable[[Any, Collection[str]], Any]  # takes secrets out of a value, whose members of these names keep them
+
+
+class MalformedJson(ProtocolError):
+    """A reply that is JSON but for a fault in it: one item may have spoilt it."""
+
+
+@dataclass(slots=True)
+class Envelope:
+    """The form of the server's own replies, learned from the first one of a run.
+
+    `known`: there was one. `versioned`: they have `jsonrpc`; `numbered`: they have the id of the request.
+    """
+
+    known: bool = False
+    versioned: bool = False
+    numbered: bool = False
+
+    def fits(self, value: Any, number: int | None) -> bool:
+        """Whether a parsed reply to the request `number` (None: it had none) can be the server's own."""
+        if not isinstance(value, dict):
+            return False
+        error, version, its_id = value.get("error"), value.get("jsonrpc"), value.get("id")
+        if "result" not in value if error is None else not isinstance(error, dict):
+            return False
+        if version != "2.0" and (self.versioned or version is not None):
+            return False
+        if its_id is None:  # as JSON-RPC has it in some errors
+            fitting = error is not None or number is None or not self.numbered
+        else:
+            fitting = str(its_id) == str(number) or (not self.numbered and (self.known or number is None))
+        marked = version is not None or its_id is not None
+        return fitting and (marked or error is None or _is_own_code(error.get("code"), known=self.known))
+
+    def learn(self, value: Mapping[str, Any], number: int | None) -> None:
+        if not self.known and number is not None:
+            self.known, self.versioned = True, value.get("jsonrpc") == "2.0"
+            self.numbered = str(value.get("id")) == str(number)
+
+
+def _is_own_code(code: Any, *, known: bool) -> bool:
+    """Whether an error without any mark of JSON-RPC can be the server's: many services have HTTP's statuses there."""
+    return isinstance(code, int) and (known or not 400 <= code < 600)
+
+
+def parse_response(
+    method: str,
+    status: int,
+    headers: Mapping[str, str],
+    data: bytes,
+    *,
+    idempotent: bool = True,
+    envelope: Envelope | None = None,
+    number: int | None = None,
+    clean: Clean = lambda value, _: value,
+) -> tuple[Any, wire.Canonical]:
+    """The `result` of a reply and how to write parts of it; the reply's error is raised.
+
+    `envelope`, `number`: the form that is expected, and the id of the request. `clean` takes secrets out of what the
+    reply says about errors, before anything is made of it.
+    """
+    after = error_codes.retry_after(headers)
+    try:
+        value, canonical = wire.parse_json(data)
+    except ValueError as error:
+        if status == 200 and data[:4].removeprefix(wire.BOM)[:1] == b"{":
+            if isinstance(error, wire.CutShort):
+                raise OutcomeUnknown(f"{method}: the reply was cut short ({error})") from error
+            raise MalformedJson(f"{method} is answered with broken JSON ({error})") from error
+        raise error_codes.error_from_status(
+            method, status, idempotent=idempotent, after=after, what=_look(data)
+        ) from error
+    envelope = envelope or Envelope()
+    if envelope.fits(value, number):
+        envelope.learn(value, number)
+        if (refused := value.get("error")) is not None:
+            code, message = wire.parse_error(clean(refused, wire.ERROR_MEMBERS))
+            raise error_codes.error_from_code(method, code, message, idempotent=idempotent, after=after)
+        if isinstance(result := value.get("result"), dict):
+            if result.get("errors"):
+                result["errors"] = clean(result["errors"], wire.ERROR_MEMBERS)
+            return result, canonical
+        if status == 200:
+            raise ProtocolError(f"{method} is answered with neither a result nor an error")
+    raise error_codes.error_from_status(
+        method, status, idempotent=idempotent, after=after, what="the JSON of another service"
+    )
+
+
+def _look(data: bytes) -> str:
+    if not data.strip():
+        return "nothing"
+    return "a web page" if looks_like_page(data) else "something that is not JSON"
+
+
+def looks_like_page(data: bytes) -> bool:
+    """Whether a body begins as a page of HTML does."""
+    start = data[:512].removeprefix(wire.BOM).lstrip()[:16].lower()
+    return start.startswith((b"<!doctype html", b"<html", b"<head", b"<body", b"<title", b"<script", b"<meta", b"<!--"))
+
+
+def foreign_download(what: str, status: int) -> ForeignReply:
+    return ForeignReply(f"a download is answered with {what} (status {status})", status=status)

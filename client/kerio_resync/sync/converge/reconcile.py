@@ -1,0 +1,106 @@
+"""Brings a cache to the server's present and proves it by listing again, until the lists and the cache agree.
+
+A sync key that the server refuses is not the end: a new one is taken and everything is compared. The cache keeps the
+refused one until that is done, for nobody else would know what changed in between: whoever is killed meanwhile, or only
+looks at the cache, is told by the server that the key is too old, and compares too.
+"""
+
+from __future__ import annotations
+
+from kerio_resync.cache.mutations import ApplyChanges, SetMeta, UnskipEntry
+from kerio_resync.cache.recovery.copy import COPIED_ITEMS_KEY
+from kerio_resync.errors import CacheDamaged, KeyExpired, ProtocolError, VerificationFailed
+from kerio_resync.events import PhaseChanged
+from kerio_resync.sync.context import RebuildContext
+from kerio_resync.sync.converge.catch_up import catch_up, new_key
+from kerio_resync.sync.converge.compare_lists import reconcile_lists
+from kerio_resync.sync.fetch.folders import list_new_folders
+from kerio_resync.sync.fetch.resolve_doubts import fetch_until_settled, resolve_doubts
+
+MAX_COMPARISONS = 3  # times the whole list is compared again before a disagreement is called one
+MAX_KEY_RENEWALS = 5  # sync keys that may expire under one run
+
+
+async def bring_up_to_date(run: RebuildContext) -> None:
+    """Catches up; where the key has expired, compares everything."""
+    try:
+        await catch_up(run)
+    except KeyExpired:
+        await converge(run)
+
+
+async def converge(run: RebuildContext) -> None:
+    """Catches up, and lists again until the lists agree. VerificationFailed if they don't though nothing changes;
+    CacheDamaged if that is the file's fault, which no run to come would get over."""
+    checks = renewals = 0
+    await retry_skipped(run)
+    while True:
+        try:
+            if not run.early_listing.lists:  # they are of the key's time: what has changed since comes after them
+                run.listen(PhaseChanged("catch-up"))
+                await catch_up(run)
+            await resolve_doubts(run)
+            run.salvaged -= run.progress.tally.items_done - run.initial_items if run.copied else 0
+            found = await _compare(run, last=checks + 1 >= MAX_COMPARISONS)
+            changed = await catch_up(run)
+            await fetch_until_settled(run)
+        except KeyExpired:
+            renewals += 1
+            await _renew_sync_key(run, renewals)
+            continue
+        checks += 1
+        if run.copied:
+            await _accept_copy(run)
+        else:
+            run.repaired += found
+        if not found:
+            return
+        if checks >= MAX_COMPARISONS and not changed:
+            await require_sound(run, contents=False)  # else it is not the server that disagrees with itself
+            raise VerificationFailed(f"{found} items still differ from the server's lists", differences=found)
+        if checks >= 3 * MAX_COMPARISONS:
+            run.notice("The mailbox changes faster than it can be compared; each difference met was settled by itself.")
+            return
+
+
+async def retry_skipped(run: RebuildContext) -> None:
+    """Whatever was left out is tried once more: contents become wanted, and items are found missing."""
+    await run.store.retry_failed()
+    for row in await run.store.skipped():
+        if row.id not in run.unlistable:
+            run.retried.add(row.id)
+            await run.store.apply(UnskipEntry(row.scope, row.id))
+
+
+async def require_sound(run: RebuildContext, *, contents: bool) -> None:
+    """CacheDamaged unless the database is sound; with `contents` every checksum in it too."""
+    if damage := await run.store.check(contents=contents):
+        raise CacheDamaged(f"the new database failed its own check ({damage[0].line})")
+
+
+async def _accept_copy(run: RebuildContext) -> None:
+    """The copy that the new cache began as has been held against the lists: from now on it is like any other."""
+    run.copied, run.salvaged = False, max(0, run.salvaged)
+    await run.store.apply(SetMeta(COPIED_ITEMS_KEY, ""))
+
+
+async def _compare(run: RebuildContext, *, last: bool = False) -> int:
+    """Lists everything again; what disagrees is wanted then. Returns how many rows that were."""
+    run.listen(PhaseChanged("verify"))
+    await list_new_folders(run)
+    found = await reconcile_lists(run, last=last)
+    run.early_listing.lists.clear()
+    return found
+
+
+async def _renew_sync_key(run: RebuildContext, renewals: int) -> None:
+    """A new key, taken before the comparison and stored after it. `renewals`: how many there were, with this one."""
+    if renewals > MAX_KEY_RENEWALS:
+        raise ProtocolError("the server refuses every sync key it gives") from None
+    run.notice("The server refused the sync key; a new one was taken and everything is compared again.")
+    run.early_listing.lists.clear()  # they are older than the key
+    key = await new_key(run)
+    run.repaired += await _compare(run)
+    await fetch_until_settled(run)
+    await run.store.apply(ApplyChanges(key))
+    await run.store.flush()

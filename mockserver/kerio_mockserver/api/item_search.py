@@ -1,0 +1,98 @@
+"""Which items a query finds in which folders: ids in order, without building more of an item than the query needs.
+
+A folder in one of its native orders is sliced, not sorted. Anything else is selected and sorted once for each state of
+the mailbox, and the next pages are cut from the same list until something changes. A search lets other calls in between
+two pieces of work, however large the mailbox and the query are.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from kerio_mockserver.api.errors import ACCESS_DENIED, FAILED, ApiError
+from kerio_mockserver.api.query import WHOLE_ITEM, Query, Struct, arranged, matcher
+from kerio_mockserver.mailbox.store import FolderItems, MailboxStore, NoSuchItem
+
+NATIVE = frozenset({"id", "receiveDate", "watermark"})
+_KEPT = 8
+_ITEM_COST, _PAUSE_COST = 1_000, 500_000  # in characters looked through, so that equal calls pause at equal places
+
+_recent: WeakKeyDictionary[MailboxStore, OrderedDict[Any, Sequence[str]]] = WeakKeyDictionary()
+
+
+async def select(store: MailboxStore, kind: str, folder_ids: Sequence[str], query: Query) -> Sequence[str]:
+    """The ids of all items that match, in order; their number is `totalItems`.
+
+    NoSuchFolder; Refusal 1000 for a folder of another kind, 1004 for one that this user may not read.
+    """
+    shelves = [shelf for shelf in (_shelf(store, kind, folder_id) for folder_id in dict.fromkeys(folder_ids)) if shelf]
+    native = _native(query)
+    if native is not None and len(shelves) <= 1:
+        column, descending = native
+        return shelves[0].ordered(column, descending) if shelves else ()
+    key = (
+        kind,
+        tuple(shelf.id for shelf in shelves),
+        sum(map(len, shelves)),
+        query.conditions,
+        query.any_of,
+        query.order,
+    )
+    watermark = store.journal.watermark
+    stamp = (watermark, key)
+    kept = _recent.setdefault(store, OrderedDict())
+    found = kept.get(stamp)
+    if found is None:
+        found = tuple(arranged([pair async for pair in _matching(store, shelves, query)], query))
+        if store.journal.watermark == watermark:
+            kept[stamp] = found
+        while len(kept) > _KEPT:
+            kept.popitem(last=False)
+    return found
+
+
+def _shelf(store: MailboxStore, kind: str, folder_id: str) -> FolderItems | None:
+    shelf = store.folder(folder_id)
+    if shelf.kind is None:
+        return None
+    if not shelf.readable:
+        raise ApiError(ACCESS_DENIED, "Access to folder %1 is denied.", folder_id)
+    if shelf.kind != kind:
+        raise ApiError(FAILED, "Folder %1 does not hold items of this kind.", folder_id)
+    return shelf
+
+
+def _native(query: Query) -> tuple[str, bool] | None:
+    """The order that a folder has by itself, ties by id in the same direction; None if the query wants another."""
+    if query.conditions:
+        return None
+    if not query.order:
+        return "id", False
+    first, *others = query.order
+    steady = all(one.column == "id" and one.descending == first.descending for one in others)
+    return (first.column, first.descending) if first.column in NATIVE and steady else None
+
+
+async def _matching(
+    store: MailboxStore, shelves: Sequence[FolderItems], query: Query
+) -> AsyncIterator[tuple[str, Struct]]:
+    """Each item that matches, with the members to order by. Items that go meanwhile are left out."""
+    test, names, columns = matcher(query), query.needs, query.columns
+    whole = not WHOLE_ITEM.isdisjoint(names)
+    cost = 0
+    for shelf in shelves:
+        for item_id in shelf.ordered("id"):
+            with suppress(NoSuchItem):
+                item = store.item(item_id) if whole else store.some(item_id, names)
+                texts: dict[str, str] = {}
+                if test(item, texts):
+                    yield item_id, {name: item[name] for name in columns}
+                cost += _ITEM_COST + sum(map(len, texts.values())) * len(query.conditions)
+            if cost >= _PAUSE_COST:
+                cost = 0
+                await asyncio.sleep(0)

@@ -1,0 +1,158 @@
+"""How a struct becomes an item of a folder: ids and addresses for where it is, defaults for what was not said.
+
+Pure functions of values: nothing here looks into a mailbox.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import orjson
+
+from kerio_mockserver.mailbox.api_structs import ITEM_STRUCTS, BadStruct, complete, members
+from kerio_mockserver.mailbox.blobs import Attached, NewBlob
+from kerio_mockserver.mailbox.generate.pim import PHOTO
+from kerio_mockserver.mailbox.generate.size_table import mime_size
+from kerio_mockserver.mailbox.ids import FolderAddress, Kind, is_upload
+
+Struct = dict[str, Any]
+_SERVERS = frozenset({"id", "folderId", "watermark", "size", "attachments", "photo"})
+_METADATA = frozenset({"isSeen", "isFlagged", "isAnswered", "isForwarded", "isJunk", "isMDNSent", "showExternal"})
+_DATES_OF_SENDING = ("receiveDate", "sendDate")
+_FIRST_PART = 2  # part 1 of a mail is its text
+_JPEG, _MAX_PHOTO_BYTES = b"\xff\xd8\xff", 256 * 1024
+
+
+def provided(kind: Kind, struct: Struct) -> Struct:
+    """The members of a client's struct that count, completed: not those that are the server's, nor attachments."""
+    documented = members(ITEM_STRUCTS[kind])
+    return {
+        name: complete(member.type, struct[name], f"{ITEM_STRUCTS[kind]}.{name}")
+        for name, member in documented.items()
+        if name in struct and member.access != "ro" and name not in _SERVERS
+    }
+
+
+def with_placement(
+    kind: Kind, struct: Struct, home: FolderAddress, number: int, contents: Mapping[str, Attached]
+) -> Struct:
+    """`struct` (changed in place) as item `number` of a folder: every id and address in it says so."""
+    struct["id"] = f"{home.item}{number}"
+    struct["folderId"] = home.folder_id
+    if kind == "mail":
+        struct["attachments"] = [_attachment(home, number, part, one) for part, one in contents.items()]
+        struct["hasAttachment"] = bool(contents)
+        for at, part in enumerate(struct["displayableParts"], 1):
+            part["id"] = f"{home.part}{number}/1.{at}"
+    elif kind == "contact":
+        photo = contents.get(PHOTO)
+        identity = (
+            {"id": home.attachment_id(number, PHOTO), "url": home.url(number, PHOTO, photo.name)} if photo else {}
+        )
+        struct["photo"] = {"id": "", "url": ""} | identity
+    return struct
+
+
+def with_defaults(kind: Kind, struct: Struct, home: FolderAddress, number: int, now: str, author: Struct) -> Struct:
+    """Fills in (in place) what a new item has though its maker did not say it: dates, the sender, a Message-ID."""
+    if kind == "mail":
+        for name in ("receiveDate", "sendDate", "modifiedDate"):
+            struct[name] = "" if struct["isDraft"] and name in _DATES_OF_SENDING else struct[name] or now
+        if not struct["from"]["address"]:
+            struct["from"] = dict(author)
+        if not any(header["type"] == "mhMessageID" for header in struct["headers"]):
+            value = f"<{home.guid[:13]}.{number}@{home.domain}>"
+            struct["headers"] = [{"type": "mhMessageID", "value": value}, *struct["headers"]]
+    elif kind == "note":
+        struct["createDate"] = struct["createDate"] or now
+        struct["modifyDate"] = struct["modifyDate"] or now
+    elif kind == "task":
+        struct |= completed(struct, now)
+    return struct
+
+
+def completed(task: Struct, now: str) -> Struct:
+    """What follows from a task's status: one that is completed is done to 100 % and has a date, any other has none."""
+    if task["status"] == "tsCompleted":
+        return {"done": 100, "end": task["end"] or now}
+    return {"end": ""}
+
+
+def undated(struct: Struct) -> Struct:
+    """A mail's dates, which a draft does not have."""
+    return dict.fromkeys(_DATES_OF_SENDING, "") if struct.get("isDraft") else {}
+
+
+def size_of(kind: Kind, struct: Struct, contents: Mapping[str, Attached]) -> int:
+    """Bytes an item counts for: of a mail its MIME source, of anything else its JSON."""
+    if kind != "mail":
+        return len(orjson.dumps(struct))
+    body = sum(len(part["content"].encode()) for part in struct["displayableParts"])
+    return mime_size(body, (len(one.blob) for one in contents.values()))
+
+
+def parts_of(kind: Kind, blobs: list[Attached], kept: Mapping[str, Attached] | None = None) -> dict[str, Attached]:
+    """Contents by part: what is kept under its old part, the rest under numbers not yet used."""
+    if kind == "contact":
+        return {PHOTO: blobs[-1]} if blobs else dict(kept or {})
+    found = dict(kept or {})
+    free = max([_FIRST_PART - 1, *(int(part) for part in found)]) + 1
+    return found | {str(free + at): one for at, one in enumerate(blobs)}
+
+
+def names_contents(kind: Kind, struct: Struct) -> bool:
+    """Whether a client's struct says which attachments, or which photo, the item is to have."""
+    return (kind == "mail" and "attachments" in struct) or (kind == "contact" and "photo" in struct)
+
+
+def references(kind: Kind, struct: Struct) -> list[Struct]:
+    """The contents that a client's struct names: `id` of each, and the name and type it wishes for."""
+    if not names_contents(kind, struct):
+        return []
+    if kind == "mail":
+        return list(complete("Attachment[]", struct["attachments"], "Mail.attachments"))
+    photo = complete("PhotoAttachment", struct["photo"], "Contact.photo")
+    if not photo["id"] and is_upload(photo["url"]):
+        photo["id"] = photo["url"]
+    return [photo] if photo["id"] else []
+
+
+def check_photo(one: Attached) -> None:
+    """BadStruct for an upload that is documented not to be a contact's photo: no JPEG, or larger than 256 KB."""
+    jpeg = one.content_type.startswith("image/jpeg") or one.blob.read(0, len(_JPEG)) == _JPEG
+    if not jpeg or len(one.blob) > _MAX_PHOTO_BYTES:
+        raise BadStruct("Contact.photo must be a JPEG of at most 256 KB")
+
+
+def renamed(one: Attached, reference: Struct) -> Attached:
+    """The same content under the name, type and content id that a reference gives, where it gives any."""
+    return replace(
+        one,
+        name=reference.get("name") or one.name,
+        content_type=reference.get("contentType") or one.content_type,
+        content_id=reference.get("contentId") or one.content_id,
+    )
+
+
+def attached(blobs: Sequence[NewBlob]) -> list[Attached]:
+    return [blob.attached() for blob in blobs]
+
+
+def change_type(kind: Kind, changed: Mapping[str, Any]) -> str:
+    """The documented type of a change of these members."""
+    if kind != "mail" or not changed.keys() <= _METADATA:
+        return "chtModified"
+    return "chtReadFlagChanged" if changed.keys() == {"isSeen"} else "chtModifiedMetadata"
+
+
+def _attachment(home: FolderAddress, number: int, part: str, one: Attached) -> Struct:
+    return {
+        "id": home.attachment_id(number, part),
+        "url": home.url(number, part, one.name),
+        "name": one.name,
+        "contentType": one.content_type,
+        "contentId": one.content_id,
+        "size": len(one.blob),
+    }

@@ -1,0 +1,45 @@
+"""Encoded items, kept while there is room: what was asked for last stays, the rest goes. Bounded in bytes."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+_OVERHEAD = 200  # bytes an entry costs beside its value: the key, the links, the slot
+
+
+class EncodedItemCache:
+    """id → JSON bytes. `limit` 0 keeps nothing."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.size = 0
+        self._entries: OrderedDict[str, bytes] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def get(self, item_id: str) -> bytes | None:
+        found = self._entries.get(item_id)
+        if found is not None:
+            self._entries.move_to_end(item_id)
+        return found
+
+    def put(self, item_id: str, data: bytes) -> None:
+        self.drop(item_id)
+        if len(data) + _OVERHEAD > self.limit:
+            return
+        self._entries[item_id] = data
+        self.size += len(data) + _OVERHEAD
+        while self.size > self.limit:
+            _, old = self._entries.popitem(last=False)
+            self.size -= len(old) + _OVERHEAD
+
+    def drop(self, item_id: str) -> None:
+        old = self._entries.pop(item_id, None)
+        if old is not None:
+            self.size -= len(old) + _OVERHEAD
+
+    def drop_under(self, prefix: str) -> None:
+        """Forgets all ids that start so: those of a folder that went."""
+        for item_id in [one for one in self._entries if one.startswith(prefix)]:
+            self.drop(item_id)

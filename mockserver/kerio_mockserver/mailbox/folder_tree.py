@@ -1,0 +1,237 @@
+"""The folders of all mailboxes a user can see, and what can be done to them.
+
+Folders keep their ids when they are renamed or moved. Special folders and roots stay where and what they are; names are
+unique among siblings; a folder moves within its own mailbox only, and never into itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Any
+from uuid import UUID
+
+from kerio_mockserver.mailbox.api_structs import blank, complete
+from kerio_mockserver.mailbox.errors import NameTaken, NoSuchFolder, NotPermitted
+from kerio_mockserver.mailbox.folder_items import FolderItems, Source
+from kerio_mockserver.mailbox.ids import FolderAddress, Kind, whole
+from kerio_mockserver.mailbox.journal import Journal
+
+Struct = dict[str, Any]
+Fill = Callable[[FolderAddress, int], Source]
+"""Makes the computed items of a new folder, given its home and the watermark before that of its first item."""
+
+KIND_OF: dict[str, Kind | None] = {
+    "FRoot": None,
+    "FMail": "mail",
+    "FContact": "contact",
+    "FCalendar": "event",
+    "FTask": "task",
+    "FNote": "note",
+}
+ITEM_TYPE: dict[Kind | None, str] = {
+    None: "itMail",
+    "mail": "itMail",
+    "contact": "itContact",
+    "event": "itCalendar",
+    "task": "itTask",
+    "note": "itNote",
+}
+_PLACE_TYPE = {"own": "FPlaceMailbox", "public": "FPlacePublic"}
+
+
+@dataclass(frozen=True, slots=True)
+class MailboxOwner:
+    """Whose folders: the user part of their ids, a name and an address for people."""
+
+    user: str
+    name: str = ""
+    address: str = ""
+
+
+class FolderTree:
+    """`shelves`: by folder id, parents before children as long as none has moved."""
+
+    def __init__(self, domain: str, seed: int, journal: Journal) -> None:
+        self._domain, self._seed, self._journal = domain, seed, journal
+        self.shelves: dict[str, FolderItems] = {}
+        self._by_prefix: dict[str, FolderItems] = {}
+        self._by_guid: dict[str, FolderItems] = {}
+        self._made = 0
+
+    def folder(self, folder_id: str) -> FolderItems:
+        try:
+            return self.shelves[folder_id]
+        except KeyError:
+            raise NoSuchFolder(folder_id) from None
+
+    def by_guid(self, guid: str) -> FolderItems | None:
+        return self._by_guid.get(guid)
+
+    def locate(self, item_id: str) -> tuple[FolderItems, int] | None:
+        """The folder and number an item's id names, if the folder exists; whether the item does is not looked at."""
+        head, _, digits = item_id.rpartition("/")
+        shelf = self._by_prefix.get(head)
+        number = whole(digits)
+        return (shelf, number) if shelf is not None and number is not None else None
+
+    def of(self, place: str) -> list[FolderItems]:
+        """The folders of `own`, `public` or a shared mailbox's id."""
+        return [shelf for shelf in self.shelves.values() if shelf.place == place]
+
+    def struct(self, shelf: FolderItems) -> Struct:
+        """The Folder struct as of now."""
+        live = {"messageCount": len(shelf), "messageUnread": shelf.unread, "messageSize": shelf.size}
+        return shelf.about | live | {"nestingLevel": self._depth(shelf)}
+
+    def add(
+        self,
+        about: Struct,
+        place: str,
+        owner: MailboxOwner,
+        fill: Fill | None = None,
+    ) -> FolderItems:
+        """A new folder; `about` has at least name, parentId, type. `fill` gets the journal's present watermark."""
+        guid = self._new_guid()
+        struct: Struct = blank("Folder") | {"checked": True, "access": "FAccessAdmin"}
+        struct |= {"placeType": _PLACE_TYPE.get(place, "FPlacePeople"), "isDelegated": place not in _PLACE_TYPE} | about
+        if place not in _PLACE_TYPE:  # documented for people, resources and locations only
+            struct |= {"ownerName": owner.name, "emailAddress": owner.address}
+        home = FolderAddress(self._domain, owner.user, guid, KIND_OF[struct["type"]])
+        struct["id"] = home.folder_id
+        shelf = FolderItems(home, struct, place, fill(home, self._journal.watermark) if fill else None)
+        self.shelves[shelf.id] = self._by_guid[guid] = shelf
+        self._by_prefix[home.item[:-1]] = shelf
+        return shelf
+
+    def create(self, struct: Struct) -> tuple[str, int]:
+        """A folder as a client makes it: name, type, and parentId, which only mail folders need. Returns its id and the
+        watermark."""
+        given = complete("Folder", struct)
+        if not given["parentId"] and given["type"] not in ("FRoot", "FMail"):
+            given["parentId"] = next((one.id for one in self.of("own") if one.kind is None), "")
+        parent = self.folder(given["parentId"])
+        if not parent.writable:
+            raise NotPermitted("the parent folder is read-only")
+        self._check_name(given["name"], parent.id, None)
+        if given["type"] == "FRoot":
+            given["type"] = parent.about["type"] if "type" not in struct and parent.kind else "FMail"
+        about = {name: given[name] for name in ("name", "parentId", "type", "color")}
+        owner = MailboxOwner(parent.home.user, parent.about["ownerName"], parent.about["emailAddress"])
+        shelf = self.add(about | {"access": parent.about["access"]}, parent.place, owner)
+        return shelf.id, self._journal.record(folder_change("chtCreated", shelf))
+
+    def change(self, struct: Struct) -> tuple[str, int]:
+        """Renames, moves (parentId), colours or checks a folder: the members that are given. Returns id, watermark."""
+        shelf = self.folder(str(struct.get("id", "")))
+        given = complete("Folder", struct)
+        settable = [name for name in ("name", "parentId", "checked", "color") if name in struct]
+        new: Struct = {name: given[name] for name in settable if given[name] != shelf.about[name]}
+        if not new:
+            return shelf.id, self._journal.watermark
+        if not shelf.writable:
+            raise NotPermitted("the folder is read-only")
+        if "name" in new or "parentId" in new:
+            self._check_free(shelf)
+            parent = self.folder(str(new.get("parentId", shelf.about["parentId"])))
+            self._check_parent(shelf, parent)
+            self._check_name(str(new.get("name", shelf.about["name"])), parent.id, shelf)
+        old_parent = shelf.about["parentId"]
+        shelf.about |= new
+        if "parentId" in new:
+            change = folder_change("chtMoved", shelf) | {"origId": shelf.id, "origParentId": old_parent}
+            return shelf.id, self._journal.record(change)
+        return shelf.id, self._journal.record(folder_change("chtModified", shelf))
+
+    def remove(self, folder_id: str, recursive: bool) -> list[FolderItems]:
+        """Takes a folder away with its items, and those below it first if `recursive`. Returns what went."""
+        going = self._below(self.folder(folder_id))
+        for shelf in going:
+            self._check_free(shelf)
+            if not shelf.writable:
+                raise NotPermitted("the folder is read-only")
+        if len(going) > 1 and not recursive:
+            raise NotPermitted("the folder has folders in it")
+        for shelf in going:
+            del self.shelves[shelf.id], self._by_guid[shelf.home.guid], self._by_prefix[shelf.home.item[:-1]]
+            self._journal.record(folder_change("chtDeleted", shelf))
+        return going
+
+    def _below(self, shelf: FolderItems) -> list[FolderItems]:
+        """The folder and all below it, deepest first."""
+        children: dict[str, list[FolderItems]] = {}
+        for one in self.shelves.values():
+            children.setdefault(one.about["parentId"], []).append(one)
+        found, at = [shelf], 0
+        while at < len(found):
+            found.extend(children.get(found[at].id, ()))
+            at += 1
+        return found[::-1]
+
+    def _check_free(self, shelf: FolderItems) -> None:
+        if shelf.kind is None or shelf.about["subType"] != "FSubNone":
+            raise NotPermitted("a special folder stays what it is")
+
+    def _check_parent(self, shelf: FolderItems, parent: FolderItems) -> None:
+        if parent.place != shelf.place or not parent.writable:
+            raise NotPermitted("the folder can't move there")
+        above: FolderItems | None = parent
+        while above is not None:
+            if above is shelf:
+                raise NotPermitted("a folder can't move into itself")
+            above = self.shelves.get(above.about["parentId"])
+
+    def _check_name(self, name: str, parent_id: str, besides: FolderItems | None) -> None:
+        if not name or "\0" in name:
+            raise NotPermitted("a folder needs a name")
+        for shelf in self.shelves.values():
+            if shelf is not besides and shelf.about["parentId"] == parent_id and shelf.about["name"] == name:
+                raise NameTaken(name)
+
+    def _depth(self, shelf: FolderItems) -> int:
+        depth, above = 0, self.shelves.get(shelf.about["parentId"])
+        while above is not None:
+            depth, above = depth + 1, self.shelves.get(above.about["parentId"])
+        return depth
+
+    def guids(self, count: int) -> list[str]:
+        """The guids that the next `count` new folders will have."""
+        return [self._guid(self._made + n) for n in range(1, count + 1)]
+
+    def _new_guid(self) -> str:
+        self._made += 1
+        return self._guid(self._made)
+
+    def _guid(self, n: int) -> str:
+        return str(UUID(bytes=blake2b(f"{self._seed}/folder/{n}".encode(), digest_size=16).digest(), version=4))
+
+
+def folder_change(kind: str, shelf: FolderItems) -> Struct:
+    """A Change about a folder."""
+    return {
+        "isFolder": True,
+        "type": kind,
+        "itemType": ITEM_TYPE[shelf.kind],
+        "itemId": shelf.id,
+        "parentId": shelf.about["parentId"],
+        "origId": "",
+        "origParentId": "",
+        "watermark": 0,
+        "messageUnread": shelf.unread if kind == "chtModifiedContent" else 0,
+    }
+
+
+def item_change(kind: str, shelf: FolderItems, item_id: str, *, unread: bool = False) -> Struct:
+    """A Change about an item that is (or was) in this folder. `unread`: of a mail whose flag changed."""
+    return {
+        "isFolder": False,
+        "type": kind,
+        "itemType": ITEM_TYPE[shelf.kind],
+        "itemId": item_id,
+        "parentId": shelf.id,
+        "origId": "",
+        "origParentId": "",
+        "watermark": 0,
+        "messageUnread": int(unread),
+    }

@@ -1,0 +1,230 @@
+"""A mailbox out of a number: the same for the same number, whatever its size, and not there until it is asked for.
+
+Folders are made at once; mails are computed one by one when somebody reads them (`mails.py`), so a million of them
+cost nothing. One folder holds 12,000 mails, or a sensible share when there are fewer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from random import Random
+from typing import Literal
+
+from kerio_mockserver.mailbox.folder_items import Source
+from kerio_mockserver.mailbox.generate.folder_names import NESTED
+from kerio_mockserver.mailbox.generate.mails import GeneratedMails, Style, phase_of
+from kerio_mockserver.mailbox.generate.people import Person
+from kerio_mockserver.mailbox.generate.pim import Contacts, Events, GeneratedItems, Notes, Tasks
+from kerio_mockserver.mailbox.generate.size_table import Sizes, draw_sizes, fitted
+from kerio_mockserver.mailbox.ids import FolderAddress
+from kerio_mockserver.mailbox.store import MailboxStore
+
+Shape = Literal["usual", "deep", "wide"]
+BIGGEST = 12_000
+_SPECIAL: tuple[tuple[str, str, int, Style], ...] = (
+    ("Inbox", "FSubInbox", 30, "received"),
+    ("Drafts", "FSubDrafts", 1, "draft"),
+    ("Sent Items", "FSubSentItems", 14, "sent"),
+    ("Deleted Items", "FSubDeletedItems", 5, "received"),
+    ("Junk E-mail", "FSubJunkEmail", 4, "junk"),
+)
+_PIM: tuple[tuple[str, str, str, type[GeneratedItems]], ...] = (
+    ("Contacts", "FContact", "contacts", Contacts),
+    ("Kunden/Lieferanten", "FContact", "contacts", Contacts),
+    ("Calendar", "FCalendar", "events", Events),
+    ("Urlaub 🌴", "FCalendar", "events", Events),
+    ("Tasks", "FTask", "tasks", Tasks),
+    ("Notes", "FNote", "notes", Notes),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A mail folder to be: where among the plans its parent is (-1: the root), and how many mails it gets."""
+
+    name: str
+    parent: int
+    sub_type: str = "FSubNone"
+    style: Style = "received"
+    weight: int = 0
+    count: int = 0
+
+
+def generate_mailbox(
+    seed: int = 7,
+    mails: int = 1000,
+    *,
+    folders: int | None = None,
+    contacts: int = 200,
+    events: int = 200,
+    tasks: int = 40,
+    notes: int = 20,
+    attachments: float = 0.2,
+    mean_bytes: int | None = None,
+    total_bytes: int | None = None,
+    shape: Shape = "usual",
+    biggest: int | None = None,
+    shared: bool = True,
+    domain: str = "example.com",
+    user: str = "anna",
+    cache_bytes: int = 512 << 20,
+    quota_bytes: int = 0,
+    quota_items: int = 0,
+) -> MailboxStore:
+    """A mailbox of exactly `mails` mails and so many contacts, events, tasks and notes, plus a shared mailbox and
+    public folders with a few items (unless `shared` is false). ValueError for what can't be.
+
+    `folders`: mail folders, 6 at least (default 40). `attachments`: the share of mails that have any. `mean_bytes` a
+    mail or `total_bytes` in all: bytes of text and decoded attachments (default about 60 KB a mail). `shape`: `deep`
+    nests folders up to 50 levels, `wide` puts them side by side. `biggest`: mails in the biggest ordinary folder.
+    """
+    if min(mails, contacts, events, tasks, notes) < 0 or not 0 <= attachments <= 1:
+        raise ValueError("counts can't be negative, and attachments is a share between 0 and 1")
+    store = MailboxStore(
+        domain, user, seed=seed, cache_bytes=cache_bytes, quota_bytes=quota_bytes, quota_items=quota_items
+    )
+    wanted = total_bytes if total_bytes is not None else mean_bytes * mails if mean_bytes is not None else None
+    plans = counted(plan_mailbox(seed, 40 if folders is None else folders, shape), mails, biggest)
+    root = store.add_folder("", "Mailbox", "FRoot")
+    sizes = _Sizes(seed, attachments, wanted)
+    _add_mail_folders(store, root, plans, seed, sizes)
+    counts = {"contacts": contacts, "events": events, "tasks": tasks, "notes": notes}
+    _add_pim(store, root, seed, counts)
+    if shared:
+        _add_shared(store, seed, sizes.drawn, few=min(mails, 25))
+    return store
+
+
+def plan_mailbox(seed: int, folders: int, shape: Shape) -> list[Plan]:
+    """The mail folders of a mailbox without their mails, parents first."""
+    if folders < len(_SPECIAL) + 1:
+        raise ValueError(f"a mailbox has at least {len(_SPECIAL) + 1} mail folders")
+    plans = [Plan(name, -1, sub_type, style, weight) for name, sub_type, weight, style in _SPECIAL]
+    places: dict[tuple[str, ...], int] = {}
+    for path, weight in NESTED if shape == "usual" else ():
+        if len(plans) < folders:
+            places[path] = len(plans)
+            plans.append(Plan(path[-1], places.get(path[:-1], -1), weight=weight))
+    dice = Random(f"{seed}/folders")
+    first = len(plans)
+    for n in range(folders - first):
+        at = len(plans)
+        parent = _parent(dice, shape, first, at)
+        weight = dice.choice((0, 1, 1, 1, 1, 1, 2, 2, 4, 6)) if n else 2
+        plans.append(Plan(f"Folder {n:05}{dice.choice(('', '', ' é', ' – 例'))}", parent, weight=weight))
+    return plans
+
+
+def counted(plans: Sequence[Plan], mails: int, biggest: int | None) -> list[Plan]:
+    """The same folders with `mails` mails in all, by their weights; `biggest` of them (default 12,000, or a share if
+    there are fewer) in the last folder that is not special.
+    """
+    ordinary = [at for at, plan in enumerate(plans) if plan.sub_type == "FSubNone"]
+    last = max(ordinary, key=lambda at: (plans[at].weight > 0, at))
+    if biggest is None:
+        biggest = min(BIGGEST, mails // 4)
+    if not 0 <= biggest <= mails:
+        raise ValueError("the biggest folder can't hold more mails than there are")
+    rest, weight = mails - biggest, sum(plan.weight for at, plan in enumerate(plans) if at != last)
+    counts = [biggest if at == last else rest * plan.weight // weight for at, plan in enumerate(plans)]
+    counts[0] += mails - sum(counts)
+    return [
+        Plan(plan.name, plan.parent, plan.sub_type, plan.style, plan.weight, count)
+        for plan, count in zip(plans, counts, strict=True)
+    ]
+
+
+@dataclass(slots=True)
+class _Sizes:
+    seed: int
+    attachments: float
+    wanted: int | None
+
+    @property
+    def drawn(self) -> Sizes:
+        return draw_sizes(self.seed, self.attachments)
+
+    def of(self, guids: Sequence[str], counts: Sequence[int]) -> Sizes:
+        """The table for these folders: scaled to the bytes that are wanted."""
+        if self.wanted is None:
+            return self.drawn
+        used = [(phase_of(self.seed, guid), count) for guid, count in zip(guids, counts, strict=True) if count]
+        return fitted(self.seed, self.attachments, tuple(used), self.wanted)
+
+
+def _parent(dice: Random, shape: Shape, first: int, at: int) -> int:
+    """Whose child the folder at place `at` is."""
+    if shape == "wide" or at == first:
+        return -1
+    if shape == "deep":
+        return -1 if (at - first) % 50 == 0 else at - 1
+    return dice.randrange(first, at) if dice.random() < 0.7 else -1
+
+
+def _add_mail_folders(store: MailboxStore, root: str, plans: Sequence[Plan], seed: int, sizes: _Sizes) -> None:
+    guids = store.tree.guids(len(plans))
+    table = sizes.of(guids, [plan.count for plan in plans])
+    me = Person(store.name, store.address, "de")
+    made: list[str] = []
+    for plan in plans:
+        parent = root if plan.parent < 0 else made[plan.parent]
+        fill = _mails(seed, plan.count, table, me, plan.style)
+        made.append(store.add_folder(parent, plan.name, "FMail", plan.sub_type, fill=fill, count=plan.count))
+
+
+def _mails(
+    seed: int, count: int, sizes: Sizes, me: Person, style: Style = "received"
+) -> Callable[[FolderAddress, int], Source] | None:
+    if not count:
+        return None
+
+    def fill(home: FolderAddress, first: int) -> Source:
+        return GeneratedMails(home, seed, count, first, sizes, me, style)
+
+    return fill
+
+
+def _pim(seed: int, count: int, make: type[GeneratedItems]) -> Callable[[FolderAddress, int], Source] | None:
+    if not count:
+        return None
+
+    def fill(home: FolderAddress, first: int) -> Source:
+        return make(home, seed, count, first)
+
+    return fill
+
+
+def _add_pim(store: MailboxStore, root: str, seed: int, counts: dict[str, int]) -> None:
+    """The default folder of each kind, and a second one with a tenth of the contacts and of the events."""
+    seen: set[str] = set()
+    for name, folder_type, which, make in _PIM:
+        second = which in seen
+        seen.add(which)
+        twice = sum(one[2] == which for one in _PIM) > 1
+        tenth = counts[which] // 10 if twice else 0
+        count = tenth if second else counts[which] - tenth
+        sub_type = "FSubNone" if second else "FSubDefault"
+        store.add_folder(root, name, folder_type, sub_type, fill=_pim(seed, count, make), count=count)
+
+
+def _add_shared(store: MailboxStore, seed: int, sizes: Sizes, few: int) -> None:
+    other = Person("Björn Groß", f"bjoern@{store.domain}", "de")
+    mailbox = store.add_shared("bjoern", "Björn Groß")
+    root = store.add_folder("", "Mailbox – Björn Groß", "FRoot", place=mailbox)
+    for name, sub_type, access in (
+        ("Inbox", "FSubInbox", "FAccessReadWrite"),
+        ("Archiv", "FSubNone", "FAccessReadOnly"),
+    ):
+        fill = _mails(seed, few, sizes, other)
+        store.add_folder(root, name, "FMail", sub_type, mailbox, access=access, fill=fill, count=few)
+    fill = _pim(seed, 10, Events)
+    store.add_folder(
+        root, "Calendar", "FCalendar", "FSubDefault", mailbox, access="FAccessReadOnly", fill=fill, count=10
+    )
+    public = store.add_folder("", "Public Folders", "FRoot", place="public")
+    fill = _mails(seed, few, sizes, other)
+    store.add_folder(public, "Ankündigungen", place="public", access="FAccessReadOnly", fill=fill, count=few)
+    fill = _pim(seed, 12, Contacts)
+    store.add_folder(public, "Firma", "FContact", place="public", access="FAccessReadWrite", fill=fill, count=12)
+    store.add_folder(public, "Nur Namen", place="public", access="FAccessListingOnly")

@@ -1,0 +1,143 @@
+"""How big mails are: a table of sizes that every folder goes through in its own order.
+
+A cycle of 4096 mails visits each line of the table once, so that a folder's total is known without looking at its
+mails, however many there are, and a wished-for total can be met. Bodies are log-normal with a median of about 4 KB;
+with headers and attachments the median mail is about 6 KB, and the tail (to 20 MB) is made by attachments.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import lru_cache
+from itertools import accumulate
+from random import Random
+from typing import NamedTuple
+
+CYCLE = 4096
+MASK = CYCLE - 1
+_STEP = 2_654_435_761 & MASK | 1
+_HEADERS = 900
+_PART_HEADERS = 200
+_BIGGEST_BODY = 400_000
+_BIGGEST_PART = 14_500_000  # 20 MB in base64
+_SMALLEST_BODY, _SMALLEST_PART = 120, 60
+
+
+class Part(NamedTuple):
+    """One attachment: decoded bytes, which kind of file (an index that the reader takes modulo), inline or not."""
+
+    size: int
+    file: int
+    inline: bool
+
+
+class Line(NamedTuple):
+    """One mail: bytes of text, attachments, and the size of it all as MIME."""
+
+    body: int
+    parts: tuple[Part, ...]
+    size: int
+
+
+def line_at(k: int, phase: int) -> int:
+    """Which line of the table mail k of a folder with this phase has."""
+    return (k * _STEP + phase) & MASK
+
+
+def mime_size(body: int, parts: Iterable[int]) -> int:
+    """A plausible size of the MIME source: text a little grown by its encoding, attachments in base64, headers."""
+    return _HEADERS + body * 21 // 20 + sum(size * 137 // 100 + _PART_HEADERS for size in parts)
+
+
+class Sizes:
+    """The table. `content` below is what a client has to fetch: text and decoded attachments."""
+
+    def __init__(self, lines: list[Line]) -> None:
+        self.lines = lines
+        self._cycle = sum(line.size for line in lines)
+
+    def total(self, phase: int, count: int) -> int:
+        """The sizes of the first `count` mails of a folder, added up."""
+        laps, rest = divmod(count, CYCLE)
+        lines = self.lines
+        return laps * self._cycle + sum(lines[line_at(k, phase)].size for k in range(rest))
+
+    def content(self, folders: Iterable[tuple[int, int]]) -> tuple[int, int]:
+        """Bytes of text and of attachments in folders given by (phase, count)."""
+        uses = _uses(folders)
+        text = sum(n * line.body for n, line in zip(uses, self.lines, strict=True))
+        parts = sum(n * sum(part.size for part in line.parts) for n, line in zip(uses, self.lines, strict=True))
+        return text, parts
+
+    def scaled(self, folders: list[tuple[int, int]], total: int) -> Sizes:
+        """A table by which these folders hold about `total` bytes of content: attachments are scaled first; the text
+        only when it alone is too much, or when there is nothing but text.
+        """
+        text, parts = self.content(folders)
+        shrink = min(1.0, total * (0.6 if parts else 1.0) / max(text, 1)) if parts else total / max(text, 1)
+        result = _scale(self, shrink, 1.0)
+        for _ in range(6 if parts else 2):  # sizes are clipped at both ends, so it takes a few rounds
+            text, parts = result.content(folders)
+            if parts:
+                result = _scale(result, 1.0, max(total - text, 0) / parts)
+            elif text:
+                result = _scale(result, total / text, 1.0)
+        return result
+
+
+def _scale(sizes: Sizes, bodies: float, parts: float) -> Sizes:
+    def part(one: Part) -> Part:
+        return one._replace(size=min(max(int(one.size * parts), _SMALLEST_PART), _BIGGEST_PART))
+
+    def line(one: Line) -> Line:
+        return _line(min(max(int(one.body * bodies), _SMALLEST_BODY), _BIGGEST_BODY), tuple(map(part, one.parts)))
+
+    return Sizes([line(one) for one in sizes.lines])
+
+
+@lru_cache(maxsize=8)
+def draw_sizes(seed: int, attachments: float) -> Sizes:
+    """The table of a seed. `attachments`: the share of mails that have any (one to five of them)."""
+    dice = Random(f"{seed}/sizes")
+    having = round(CYCLE * attachments)
+    order = list(range(CYCLE))
+    dice.shuffle(order)
+    lines: list[Line] = []
+    for place in order:
+        body = min(max(int(dice.lognormvariate(8.25, 0.85)), _SMALLEST_BODY), _BIGGEST_BODY)
+        count = 1 + (place % 3 == 0) + 3 * (place % 17 == 0) if place < having else 0
+        lines.append(_line(body, tuple(_part(dice) for _ in range(count))))
+    return Sizes(lines)
+
+
+@lru_cache(maxsize=64)
+def fitted(seed: int, attachments: float, folders: tuple[tuple[int, int], ...], total: int) -> Sizes:
+    """The table of a seed, scaled so that these folders hold `total` bytes."""
+    return draw_sizes(seed, attachments).scaled(list(folders), total)
+
+
+def _part(dice: Random) -> Part:
+    inline = dice.random() < 0.25
+    size = dice.lognormvariate(9.5, 1.0) if inline else dice.lognormvariate(11.0, 1.7)
+    return Part(min(max(int(size), _SMALLEST_PART), _BIGGEST_PART), dice.randrange(1 << 16), inline)
+
+
+def _line(body: int, parts: tuple[Part, ...]) -> Line:
+    return Line(body, parts, mime_size(body, (part.size for part in parts)))
+
+
+def _uses(folders: Iterable[tuple[int, int]]) -> list[int]:
+    """How often each line is used. Whole laps use all; the rest of a folder is marked one by one."""
+    uses = [0] * CYCLE
+    everywhere = 0
+    for phase, count in folders:
+        laps, rest = divmod(count, CYCLE)
+        everywhere += laps
+        for k in range(rest):
+            uses[line_at(k, phase)] += 1
+    return [n + everywhere for n in uses]
+
+
+def cumulated(counts: Iterable[int]) -> list[int]:
+    """0, then the sums so far: where each of several consecutive ranges begins and the last ends."""
+    return [0, *accumulate(counts)]

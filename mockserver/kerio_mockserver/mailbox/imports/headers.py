@@ -1,0 +1,157 @@
+"""Header values as people read them: RFC 2047 words, raw 8-bit bytes, addresses, dates, each tolerant of what is sent.
+
+Values come from `email` (policy compat32) as text in which raw bytes are surrogate escapes; nothing here raises for any
+value. What could not be read cleanly is counted in the `Troubles` given.
+"""
+
+from __future__ import annotations
+
+import binascii
+import re
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from email.utils import getaddresses, parsedate_tz
+from typing import Any, NamedTuple
+
+from kerio_mockserver.mailbox.imports.charsets import Warnings, cleaned, decode, known_charset, strict
+
+Struct = dict[str, Any]
+
+BAD_WORD = "encoded word broken"
+BAD_DATE = "date unreadable"
+BAD_ADDRESS = "address unreadable"
+
+_WORD = re.compile(r"=\?([^?\s]{1,60})\?([bBqQ])\?((?:(?!\?=|=\?[^?\s]{1,60}\?[bBqQ]\?).)*)\?=")
+_BETWEEN = re.compile(r"\s*\Z")
+_LOCAL = re.compile(r"[\w.+-]+")
+_FOLD = re.compile(r"[\r\n]+[ \t]*")
+_BASE64 = re.compile(r"[^A-Za-z0-9+/]")
+# Python releases since 2024 answer nothing at all for a line with one odd address unless told to be lenient
+_LENIENT: dict[str, Any] = {}
+try:
+    getaddresses([], strict=False)  # type: ignore[call-arg, unused-ignore]
+    _LENIENT["strict"] = False
+except TypeError:
+    pass
+
+
+def header_text(value: str, hints: Sequence[str], troubles: Warnings) -> str:
+    """A header value on one line, its encoded words decoded.
+
+    Neighbouring words in one charset are joined before they are decoded: senders cut them within a character.
+    """
+    value = _FOLD.sub(" ", value).strip()
+    if "=?" not in value:
+        return _plain(value, hints, troubles)
+    out: list[str] = []
+    pending: list[_Word] = []
+    end = 0
+    for match in _WORD.finditer(value):
+        gap = value[end : match.start()]
+        charset = match[1].partition("*")[0].lower()
+        if not (pending and _BETWEEN.match(gap) and pending[-1].charset == charset):
+            _flush(out, pending, hints, troubles)
+            if not (out and end and _BETWEEN.match(gap)):
+                out.append(_plain(gap, hints, troubles))
+        pending.append(_word(charset, match[2], match[3], troubles))
+        end = match.end()
+    _flush(out, pending, hints, troubles)
+    rest = value[end:]
+    if "=?" in rest:
+        troubles[BAD_WORD] += 1
+    out.append(_plain(rest, hints, troubles))
+    return _FOLD.sub(" ", "".join(out)).strip()
+
+
+def _plain(value: str, hints: Sequence[str], troubles: Warnings) -> str:
+    """What stands between encoded words: as it is if it is text already (RFC 2231), else by its bytes."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return decode(_raw_bytes(value), None, hints, troubles)
+    return decode(value.encode(), None, hints, troubles) if "\x1b$" in value else cleaned(value, troubles)
+
+
+def _raw_bytes(value: str) -> bytes:
+    """The bytes of a header value as they were in the mail."""
+    return value.encode("utf-8", "surrogateescape")
+
+
+def word_charsets(value: str) -> list[str]:
+    """The known charsets that the encoded words of a header name."""
+    return [name for match in _WORD.finditer(value) if (name := known_charset(match[1])) is not None]
+
+
+def addresses(values: Sequence[str], hints: Sequence[str], troubles: Warnings) -> list[Struct]:
+    """EMail structs of address headers. What has no address in it stays readable, as a name without an address."""
+    found: list[Struct] = []
+    for value in values:
+        flat = _FOLD.sub(" ", value)
+        try:
+            pairs = getaddresses([flat], **_LENIENT)
+        except (RecursionError, ValueError, IndexError, TypeError):  # hostile nesting, bugs of some releases
+            troubles[BAD_ADDRESS] += 1
+            pairs = [(flat, "")]
+        if not any(name or "@" in address for name, address in pairs) and flat.strip() not in ("", "<>"):
+            pairs = [("", flat) if _LOCAL.fullmatch(flat.strip()) else (flat, "")]
+        for name, address in pairs:
+            if name or address:
+                found.append(email(header_text(name, hints, troubles), header_text(address, hints, troubles)))
+    return found
+
+
+def email(name: str = "", address: str = "") -> Struct:
+    """An EMail struct."""
+    return {"name": name, "address": address, "contactId": ""}
+
+
+def utc(value: str) -> str:
+    """A mail's date as UtcDateTime (`20251210T110355Z`), or "" if it is none."""
+    try:
+        parts = parsedate_tz(value)
+        if parts is None:
+            return ""
+        # mailers of the turn of the century wrote the years since 1900: 102 is 2002
+        year = parts[0] + 1900 if 100 <= parts[0] < 200 else parts[0]
+        stamp = datetime(year, *parts[1:6], tzinfo=UTC).timestamp() - (parts[9] or 0)
+        return stamped(stamp)
+    except (ValueError, OverflowError, IndexError, TypeError, OSError):
+        return ""
+
+
+def stamped(seconds: float) -> str:
+    """A time in seconds since 1970 as UtcDateTime, or "" if it is before 1970 or after 2099: no mail was sent then."""
+    if not 0 < seconds < 4102444800:
+        return ""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y%m%dT%H%M%SZ")
+
+
+class _Word(NamedTuple):
+    """`literal`: the bytes if "_" was meant as itself instead of a space: a mistake made with two-byte charsets."""
+
+    charset: str
+    data: bytes
+    literal: bytes
+
+
+def _flush(out: list[str], pending: list[_Word], hints: Sequence[str], troubles: Warnings) -> None:
+    if not pending:
+        return
+    data, literal = b"".join(word.data for word in pending), b"".join(word.literal for word in pending)
+    charset = known_charset(pending[0].charset)
+    if data != literal and charset and strict(data, charset) is None and strict(literal, charset) is not None:
+        troubles[BAD_WORD] += 1
+        data = literal
+    out.append(decode(data, pending[0].charset, hints, troubles))
+    pending.clear()
+
+
+def _word(charset: str, encoding: str, content: str, troubles: Warnings) -> _Word:
+    if encoding in "qQ":
+        return _Word(charset, *(binascii.a2b_qp(_raw_bytes(text)) for text in (content.replace("_", " "), content)))
+    letters = _BASE64.sub("", content)
+    if len(letters) % 4 == 1:  # a letter too many or too few: the whole bytes before it are good
+        troubles[BAD_WORD] += 1
+        letters = letters[:-1]
+    data = binascii.a2b_base64(letters + "=" * (-len(letters) % 4))
+    return _Word(charset, data, data)

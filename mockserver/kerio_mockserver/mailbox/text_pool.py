@@ -1,0 +1,110 @@
+"""Text in many languages, as slices of pools that are made once a process.
+
+A body is cut out of a pool between two paragraphs: a memory copy, however long it is. How many bytes a cut will have is
+known without making it. The pools are the same whatever the seed; the seed decides where a mail is cut from.
+"""
+
+from __future__ import annotations
+
+import html
+from bisect import bisect_left
+from functools import lru_cache
+from itertools import accumulate
+from random import Random
+
+import orjson
+
+from kerio_mockserver.mailbox.vocabulary import ODD_LINES, WORDS
+
+LANGUAGES: tuple[str, ...] = tuple(WORDS)
+_PARAGRAPHS = 160
+_UNSPACED = ("ja", "zh")
+
+
+class Pool:
+    """Paragraphs one after the other, twice over, so that a cut from any of them goes on past the last."""
+
+    def __init__(self, paragraphs: list[str]) -> None:
+        self.count = len(paragraphs)
+        self.text = "".join(paragraphs)
+        self._twice = self.text * 2
+        self._starts = [0, *accumulate(len(one) for one in paragraphs * 2)]
+        self._bytes = [0, *accumulate(len(one.encode()) for one in paragraphs * 2)]
+        self.size = self._bytes[self.count]
+        coded = [as_json(one) for one in paragraphs * 2]
+        self._json = b"".join(coded)
+        self._json_starts = [0, *accumulate(len(one) for one in coded)]
+
+    def slice_paragraphs(self, first: int, size: int) -> str:
+        """Whole paragraphs, at least one, from number `first` on, together as near to `size` bytes as they come."""
+        first, last, laps = self._span(first, size)
+        piece = self._twice[self._starts[first] : self._starts[last]]
+        return piece + self.text * laps if laps else piece
+
+    def cut_json(self, first: int, size: int) -> bytes:
+        """The same cut as it stands between the quotes of a JSON string."""
+        first, last, laps = self._span(first, size)
+        piece = self._json[self._json_starts[first] : self._json_starts[last]]
+        return piece + self._json[: self._json_starts[self.count]] * laps if laps else piece
+
+    def _span(self, first: int, size: int) -> tuple[int, int, int]:
+        """From which paragraph to before which, and how many times the whole pool after that."""
+        first %= self.count
+        laps, rest = divmod(size, self.size)
+        begin = self._bytes[first]
+        last = max(bisect_left(self._bytes, begin + rest), first + 1)
+        if last > first + 1 and self._bytes[last] - begin - rest > rest - self._bytes[last - 1] + begin:
+            last -= 1
+        return first, last, laps
+
+
+def as_json(text: str) -> bytes:
+    """Text as it stands between the quotes of a JSON string."""
+    return orjson.dumps(text)[1:-1]
+
+
+@lru_cache(maxsize=len(LANGUAGES))
+def pool(language: str) -> Pool:
+    """Plain text in a language; paragraphs end in an empty line."""
+    return Pool([f"{one}\n\n" for one in _paragraphs(language)])
+
+
+@lru_cache(maxsize=len(LANGUAGES))
+def html_pool(language: str) -> Pool:
+    """The same as HTML paragraphs, with some of what mail programs put around them."""
+    return Pool([_marked_up(at, one) for at, one in enumerate(_paragraphs(language))])
+
+
+def _paragraphs(language: str) -> list[str]:
+    dice = Random(f"paragraphs/{language}")
+    made = [_paragraph(dice, language) for _ in range(_PARAGRAPHS)]
+    for line in ODD_LINES:
+        made[dice.randrange(_PARAGRAPHS)] = line
+    return made
+
+
+def _paragraph(dice: Random, language: str) -> str:
+    words = WORDS[language].split()
+    between, stop = ("", "。") if language in _UNSPACED else (" ", ". ")
+    sentences = []
+    for _ in range(dice.choice((1, 1, 2, 3, 3, 4, 5, 7))):
+        sentence = between.join(dice.choices(words, k=dice.randint(5, 16)))
+        sentences.append(sentence[0].upper() + sentence[1:])
+    return stop.join(sentences) + stop.rstrip()
+
+
+def _marked_up(at: int, paragraph: str) -> str:
+    text = html.escape(paragraph, quote=False)
+    match at % 6:
+        case 0:
+            return f'<p style="margin:0 0 12px 0;font-family:Calibri,Arial,sans-serif;font-size:11pt">{text}</p>\n'
+        case 1:
+            return f'<div class="MsoNormal"><span lang="x">{text}<o:p></o:p></span></div>\n'
+        case 2:
+            return f"<p><b>{text[:12]}</b>{text[12:]}&nbsp;</p>\n"
+        case 3:
+            return f"<table><tr><td>{at}</td><td>{text}</td></tr></table>\n"
+        case 4:
+            return f'<blockquote type="cite">{text}</blockquote>\n'
+        case _:
+            return f'<p>{text} <a href="https://example.org/{at}?a=1&amp;b=2">https://example.org/{at}</a></p>\n'

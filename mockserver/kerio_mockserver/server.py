@@ -1,0 +1,221 @@
+"""The whole server as one async function of values: `Core.answer(Request) -> Reply`.
+
+It dispatches, keeps sessions, serves downloads and takes uploads, waits its turn under load, spoils replies as the
+faults say, compresses, and counts. It never raises for what a client sent: an exception is a mistake of this server,
+is counted in `stats.mistakes`, and answers -32603. Time is the running loop's, so that hours pass in no time where
+the loop's clock is virtual. What acts on bytes on their way (links, resets) is left to the shell around it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from kerio_mockserver.api import downloads, rpc, uploads
+from kerio_mockserver.api.account import Preferences
+from kerio_mockserver.api.changes import Polls
+from kerio_mockserver.api.downloads import Archives
+from kerio_mockserver.api.errors import INTERNAL, TOO_LARGE, ApiError, busy
+from kerio_mockserver.api.items import STORE_ERRORS, api_error_of
+from kerio_mockserver.api.session import Sessions
+from kerio_mockserver.compression import compressed
+from kerio_mockserver.conditions.faults import Faults, scale_fault_offset
+from kerio_mockserver.conditions.model import Conditions, Quirks
+from kerio_mockserver.conditions.worker_pool import WorkerPool
+from kerio_mockserver.mailbox.churn.driver import Churning
+from kerio_mockserver.mailbox.store import MailboxStore
+from kerio_mockserver.messages import Reply, Request
+from kerio_mockserver.stats import Stats
+
+RPC_PATHS = frozenset({"/webmail/api/jsonrpc", "/webmail/api/jsonrpc/"})
+_HTML = {"Content-Type": "text/html; charset=UTF-8"}
+
+
+class MockServer:
+    """One server with one mailbox and one user, under some conditions.
+
+    `user`: the login name, else that of the mailbox. `compression`: gzip's level, 1 to 9, for replies to those who ask.
+    `max_request`: bytes of a body beyond which it answers 413. `fresh`: makes the mailbox anew, for a reset.
+    """
+
+    def __init__(
+        self,
+        store: MailboxStore,
+        *,
+        user: str = "",
+        password: str = "secret",
+        conditions: Conditions | None = None,
+        seed: int = 0,
+        compression: int = 6,
+        max_request: int = 128 << 20,
+        fresh: Callable[[], MailboxStore] | None = None,
+    ) -> None:
+        self.store = store
+        self.user = user or f"{store.user}@{store.domain}"
+        self.password = password
+        self.compression = compression
+        self.max_request = max_request
+        self.secure = False
+        self.seed = seed
+        self.generation = 1
+        self.conditions = conditions or Conditions()
+        self.sessions = Sessions(self.conditions.quirks, seed=seed)
+        self.polls = Polls()
+        self.archives = Archives()
+        self.preferences = Preferences()
+        self.stats = Stats()
+        self.faults = Faults(self.conditions.faults, seed=seed, end_sessions=self.sessions.close_all)
+        self.load = WorkerPool(self.conditions.load, seed=seed, grace_s=_grace(self.conditions))
+        self.churning = Churning(lambda: self.store, self.conditions.churn, seed=seed)
+        self._fresh = fresh
+
+    @property
+    def quirks(self) -> Quirks:
+        return self.conditions.quirks
+
+    def start(self) -> None:
+        """Webmail users and churn begin, as the conditions say (needs a running loop)."""
+        self.load.start()
+        self.churning.start()
+
+    def stop(self) -> None:
+        self.load.stop()
+        self.churning.stop()
+
+    def change(self, conditions: Conditions) -> None:
+        """Replaces the conditions; what stays the same goes on undisturbed. The link is the listener's to change."""
+        before, self.conditions = self.conditions, conditions
+        self.sessions.quirks = conditions.quirks
+        if conditions.faults != before.faults:
+            self.faults.change(conditions.faults)
+        self.load.grace_s = _grace(conditions)
+        if conditions.load != before.load:
+            self.load.change(conditions.load)
+        if conditions.churn != before.churn:
+            self.churning.change(conditions.churn)
+
+    def reset(self, *, mailbox: bool = False) -> None:
+        """Statistics start again; `mailbox`: the mailbox too, and keys and sessions of before are good no more."""
+        self.stats.reset()
+        self.load.reset()
+        if mailbox:
+            if self._fresh is None:
+                raise ValueError("this mailbox can't be made again")
+            self.store = self._fresh()
+            self.generation += 1
+            self.preferences = Preferences()
+            self.sessions.close_all()
+
+    async def handle(self, request: Request) -> Reply:
+        """The reply to any request whatever."""
+        self.stats.began(request.body)
+        reply = Reply(503)
+        plain = 0
+        try:
+            reply = await self._answer(request)
+            plain = len(reply.body)
+            wanted = request.headers.get("accept-encoding", "")
+            reply = scale_fault_offset(
+                await compressed(reply, wanted, self.quirks.compression, self.compression), plain
+            )
+        except Exception as mistake:
+            reply = self._mistaken(mistake)
+        finally:
+            self.stats.ended(reply.rpc, reply.status, plain, len(reply.body))
+        return reply
+
+    async def _answer(self, request: Request) -> Reply:
+        path = request.path
+        if path in RPC_PATHS:
+            return await self._call(request)
+        if path.startswith((downloads.ATTACHMENT, downloads.ARCHIVE)):
+            return await self._download(request)
+        if path in uploads.UPLOADS:
+            return await self._upload(request)
+        self._count("HTTP 404")
+        return Reply(404, dict(_HTML), b"<html><body><h1>404 Not Found</h1></body></html>", "other")
+
+    async def _call(self, request: Request) -> Reply:
+        if request.method != "POST":
+            return self._wrong_method("POST")
+        try:
+            if len(request.body) > self.max_request:
+                raise ApiError(TOO_LARGE, "The request is too large.")
+            envelope = rpc.parse_envelope(request.body)
+        except rpc.Known as known:
+            return self._refused(known.refusal, message_id=known.id)
+        except ApiError as refusal:
+            return self._refused(refusal)
+        return await self._run(request, envelope)
+
+    async def _run(self, request: Request, envelope: rpc.Envelope) -> Reply:
+        await rpc.long_poll(self, request, envelope, _now())
+        return await self._under_load(
+            envelope.method, envelope.params, envelope.id, lambda: rpc.answer(self, request, envelope, _now())
+        )
+
+    async def _download(self, request: Request) -> Reply:
+        if request.method not in {"GET", "HEAD"}:
+            return self._wrong_method("GET, HEAD")
+
+        async def run() -> Reply:
+            reply = downloads.download(self, request, _now())
+            if reply.status >= 400:
+                self._count(f"HTTP {reply.status}")
+            return reply
+
+        return await self._under_load(downloads.rpc_of(request.path), None, None, run)
+
+    async def _upload(self, request: Request) -> Reply:
+        async def run() -> Reply:
+            return uploads.upload(self, request, self.max_request, _now())
+
+        if request.method != "POST":
+            return self._wrong_method("POST")
+        return await self._under_load(uploads.NAME, None, None, run)
+
+    async def _under_load(
+        self, method: str, params: Any, message_id: object, run: Callable[[], Awaitable[Reply]]
+    ) -> Reply:
+        """Does the work when its turn under the load has come, and spoils what comes of it as the faults say."""
+        async with self.load.slot(method, params) as turn:
+            if turn.refusal is not None:
+                self._count(f"HTTP {turn.refusal.status}")
+                return turn.refusal
+            try:
+                if turn.code is not None:
+                    raise busy(turn.code)
+                reply = await run()
+            except (ApiError, *STORE_ERRORS) as error:
+                reply = self._refused(api_error_of(error), method, message_id)
+            except Exception as mistake:
+                reply = self._mistaken(mistake, method, message_id)
+            await turn.serve(len(reply.body))
+        reply = self.faults.apply(method, reply)
+        self.churning.replied(method)
+        return reply
+
+    def _wrong_method(self, allowed: str) -> Reply:
+        self._count("HTTP 405")
+        return Reply(405, {**_HTML, "Allow": allowed}, f"<html><body>{allowed} only</body></html>".encode(), "other")
+
+    def _refused(self, refusal: ApiError, method: str = "invalid", message_id: object = None) -> Reply:
+        self._count(str(refusal.code))
+        return rpc.refuse(refusal, self.quirks.http_errors, rpc=method, message_id=message_id)
+
+    def _mistaken(self, mistake: Exception, method: str = "other", message_id: object = None) -> Reply:
+        self.stats.internal_error(mistake)
+        return self._refused(ApiError(INTERNAL, "Internal error."), method, message_id)
+
+    def _count(self, error: str) -> None:
+        self.stats.errors[error] += 1
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
+
+
+def _grace(conditions: Conditions) -> float:
+    """Seconds after a refusal during which calls that were sent before it was heard of may still arrive."""
+    return 0.1 + (conditions.link.rtt_s + conditions.link.jitter_s if conditions.link else 0.0)

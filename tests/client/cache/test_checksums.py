@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+import hashlib
+import json
+import zlib
+from typing import Any
+
+import pytest
+
+from kerio_resync.cache.checksums import crc32, item_checksum, plain_crc32, sha256
+from kerio_resync.model import Item
+from tests.client.cache.world import attachment, mail
+
+WHOLE = mail("1", attached=(attachment("a"),), extra=b"{}")._replace(end="2026")
+
+
+@pytest.mark.parametrize("size", [0, 1, 2047, 2048, 5000, 4 * 1024 * 1024 + 1])
+def test_slices_make_no_difference(size: int) -> None:
+    data = bytes(range(256)) * (size // 256 + 1)
+    data = data[:size]
+    assert sha256(b"a", data) == sha256(b"a", data, piece=1 << 22) == hashlib.sha256(b"a" + data).digest()
+    assert crc32(data) == plain_crc32(data) == zlib.crc32(data)
+
+
+@pytest.mark.parametrize("name", Item._fields)
+def test_every_member_counts(name: str) -> None:
+    value = getattr(WHOLE, name)
+    match value:
+        case bool():
+            other: object = not value
+        case int():
+            other = value + 1
+        case bytes():
+            other = value + b" "
+        case tuple():
+            other = (value[0]._replace(content_type="text/plain"),)
+        case _:
+            other = value + "x"
+    changed: dict[str, Any] = {name: other}
+    assert item_checksum(WHOLE._replace(**changed)) != item_checksum(WHOLE)
+
+
+def test_what_moves_between_members_counts() -> None:
+    assert item_checksum(WHOLE._replace(title="ab", who="c")) != item_checksum(WHOLE._replace(title="a", who="bc"))
+    assert item_checksum(WHOLE._replace(payload=b"{}", extra=b"x")) != item_checksum(
+        WHOLE._replace(payload=b"{}x", extra=b"")
+    )
+    assert item_checksum(WHOLE._replace(extra=None)) != item_checksum(WHOLE._replace(extra=b""))
+
+
+def test_the_sum_is_the_same_for_ever() -> None:
+    assert item_checksum(WHOLE).hex() == "3f8274c34f8afe674971b221043758cb44a6e0fd7134106770ad8da17129d02c"
+
+
+@pytest.mark.parametrize("text", ["", "a", 'quote " slash / back \\', "tab\t line\n nul\0 \x7f", "müde ✓ 𝄞", "\u2028"])
+def test_the_line_is_what_json_would_write(text: str) -> None:
+    one = attachment("a")
+    odd = tuple(one._replace(id=text, url=text, name=text, content_type=text, size=size) for size in (None, 0, 7))
+    for item in (
+        WHOLE._replace(id=text, folder_id=text, title=text, who=text, date=text, end=None, attachments=odd),
+        WHOLE._replace(recipients=text, message_id=text, seen=False, flagged=True, extra=None, attachments=()),
+    ):
+        head = [
+            item.kind, item.id, item.folder_id, item.watermark, item.date, item.end, int(item.seen), int(item.flagged),
+            int(item.answered), int(item.draft), item.size, item.title, item.who, item.recipients, item.message_id,
+            [[a.id, a.url, a.name, a.content_type, a.content_id, a.size, a.role] for a in item.attachments],
+            len(item.payload), item.extra is not None,
+        ]  # fmt: skip
+        line = json.dumps(head).encode() + b"\n"
+        assert item_checksum(item) == hashlib.sha256(line + item.payload + (item.extra or b"")).digest()

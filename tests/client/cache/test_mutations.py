@@ -1,0 +1,86 @@
+"""The weights of facts: what bounds the bytes that wait to be stored."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import get_args
+
+import pytest
+
+from kerio_resync.cache.mutations import (
+    AddChange,
+    ApplyChanges,
+    DeleteItems,
+    EnqueueItems,
+    FinishAttachment,
+    LocalChange,
+    LocalFile,
+    MarkChange,
+    Mutation,
+    OmitAttachment,
+    PutAttachmentBytes,
+    PutItems,
+    PutLocal,
+    PutPage,
+    PutSalvaged,
+    PutWholeAttachment,
+    ResetListing,
+    RestartAttachment,
+    SalvagedAttachment,
+    SalvagedItem,
+    SetFolders,
+    SetMeta,
+    SkipEntry,
+    UnskipEntry,
+)
+from tests.client.cache.world import FOLDERS, listed, mail
+
+LARGE = 100_000
+BIG = mail("1", text="x" * LARGE)
+BYTES = bytes(LARGE)
+ROWS = tuple(listed(str(n)) for n in range(500))
+FILES = (LocalFile("a", "t", BYTES),)
+HEAVY: list[Mutation] = [
+    PutPage("inbox", ROWS),
+    PutPage("inbox", (), (BIG,)),
+    PutItems((BIG,)),
+    PutAttachmentBytes(1, 0, BYTES),
+    PutWholeAttachment(1, BYTES, b""),
+    EnqueueItems("inbox", "mail", ROWS),
+    DeleteItems(tuple(row.id for row in ROWS)),
+    ApplyChanges("k", forget=tuple(row.id for row in ROWS)),
+    ApplyChanges("k", want=tuple(("inbox", "mail", row) for row in ROWS)),
+    ApplyChanges("k", moved=tuple((row.id, row.id, "inbox") for row in ROWS)),
+    SetMeta("k", "x" * LARGE),
+    PutSalvaged(SalvagedItem(BIG, Path("old"))),
+    PutSalvaged(SalvagedItem(mail("1"), Path("old"), (SalvagedAttachment(0, 1, b"", LARGE),))),
+    AddChange(LocalChange("u", "create", "mail", struct=BYTES)),
+    AddChange(LocalChange("u", "create", "mail", files=FILES)),
+    MarkChange("u", "sending", attempt="x" * LARGE),
+    PutLocal(BIG),
+    PutLocal(mail("1"), FILES),
+]
+LIGHT: list[Mutation] = [
+    FOLDERS,
+    SetFolders(()),
+    ResetListing("inbox"),
+    FinishAttachment(1, b"", 5),
+    RestartAttachment(1),
+    OmitAttachment(1, "policy"),
+    SkipEntry("item", "1", "x"),
+    UnskipEntry("item", "1"),
+]
+
+
+@pytest.mark.parametrize("fact", HEAVY, ids=lambda fact: type(fact).__name__)
+def test_what_a_fact_holds_is_weighed(fact: Mutation) -> None:
+    assert LARGE <= fact.byte_size() < 10 * LARGE
+
+
+@pytest.mark.parametrize("fact", LIGHT, ids=lambda fact: type(fact).__name__)
+def test_what_holds_little_weighs_little(fact: Mutation) -> None:
+    assert 0 <= fact.byte_size() < 5000
+
+
+def test_every_fact_is_weighed_here() -> None:
+    assert {type(fact) for fact in HEAVY + LIGHT} == set(get_args(Mutation))

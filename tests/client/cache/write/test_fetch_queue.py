@@ -1,0 +1,170 @@
+from __future__ import annotations
+
+import pytest
+
+from kerio_resync.cache import queries
+from kerio_resync.cache.mutations import (
+    ApplyChanges,
+    DeleteItems,
+    EnqueueItems,
+    PutItems,
+    PutPage,
+    SkipEntry,
+    UnskipEntry,
+)
+from kerio_resync.cache.queries import QueueCursor
+from kerio_resync.cache.write import fetch_queue
+from kerio_resync.cache.write.session import WriteSession
+from tests.client.cache.world import attachment, listed, mail, put
+
+
+def ids(found: object) -> list[str]:
+    return [each.id for each in queries.queued_items(found.db, 99, None)]  # type: ignore[attr-defined]  # Tables
+
+
+def test_a_page_wants_what_is_not_here_in_that_version(tables: WriteSession) -> None:
+    put(tables, PutItems((mail("same", 5), mail("older", 4), mail("newer", 6))))
+    put(tables, PutPage("inbox", tuple(listed(name, 5) for name in ("same", "older", "newer", "missing"))))
+    assert ids(tables) == ["missing", "older"]
+
+
+def test_whole_items_of_a_page_are_stored_and_not_wanted(tables: WriteSession) -> None:
+    put(tables, PutPage("inbox", (listed("1"), listed("2")), (mail("1"),), position=b"p"))
+    assert ids(tables) == ["2"]
+    assert queries.watermarks(tables.db, ["1"]) == {"1": 1}
+
+
+def test_the_position_stays_when_none_is_told_and_the_end_stays_the_end(tables: WriteSession) -> None:
+    put(tables, PutPage("inbox", (), position=b"p", done=True), PutPage("inbox", ()))
+    row = queries.folders(tables.db)[0]
+    assert (row.position, row.listed) == (b"p", True)
+
+
+ORDER = [
+    ("inbox", listed("b", date="2026-03-02")),
+    ("inbox", listed("c", date="2026-03-02")),
+    ("inbox", listed("a", date="2026-03-01")),
+    ("inbox", listed("z", date=None)),
+    ("work", listed("n", date="2027-01-01")),
+]
+
+
+@pytest.mark.parametrize("step", [1, 2, 3, 9])
+def test_the_order_is_rank_then_newest_then_id_in_any_steps(tables: WriteSession, step: int) -> None:
+    for folder, row in reversed(ORDER):
+        put(tables, EnqueueItems(folder, "mail", (row,)))
+    after: QueueCursor | None = None
+    met: list[str] = []
+    while page := queries.queued_items(tables.db, step, after):
+        after = page[-1].cursor
+        met += [each.id for each in page]
+    assert met == [row.id for _, row in ORDER]
+
+
+@pytest.mark.parametrize("after", [None, QueueCursor(0, "2026", "x")])
+def test_a_step_reads_no_more_than_it_gives(tables: WriteSession, after: QueueCursor | None) -> None:
+    asked: list[str] = []
+    tables.db.set_trace_callback(asked.append)
+    queries.queued_items(tables.db, 9, after)
+    tables.db.set_trace_callback(None)
+    assert asked
+    for sql in asked:
+        plan = [row[3] for row in tables.db.execute(f"EXPLAIN QUERY PLAN {sql}")]
+        assert "wanted_in_order" in plan[0]
+        assert not any("TEMP B-TREE" in each for each in plan)
+
+
+def test_wanting_again_keeps_the_newest_version_and_what_was_known(tables: WriteSession) -> None:
+    put(
+        tables,
+        EnqueueItems("inbox", "mail", (listed("1", 5, size=9),)),
+        EnqueueItems("inbox", "mail", (listed("1", 3, None, 0),)),
+    )
+    (row,) = queries.queued_items(tables.db, 9, None)
+    assert (row.watermark, row.size, row.date) == (5, 9, "2026-03-01T00:00:00Z")
+    put(tables, EnqueueItems("inbox", "mail", (listed("1", 7), listed("1", 6))))
+    assert [row.watermark for row in queries.queued_items(tables.db, 9, None)] == [7]
+
+
+def test_forgotten_is_gone_with_everything(tables: WriteSession) -> None:
+    put(
+        tables,
+        PutItems((mail("1", attached=(attachment("a"),)),)),
+        EnqueueItems("inbox", "mail", (listed("1"), listed("2"))),
+    )
+    put(tables, DeleteItems(("1", "2", "never")))
+    for table in ("item", "attachment", "wanted"):
+        assert tables.db.execute(f"SELECT count(*) FROM {table}").fetchone() == (0,)
+
+
+def test_changes_and_their_key_go_together(tables: WriteSession) -> None:
+    put(tables, PutItems((mail("gone"), mail("stays"))), EnqueueItems("inbox", "mail", (listed("old"),)))
+    put(tables, ApplyChanges("key-2", ("gone",), (("work", "mail", listed("new", 4)),), (("old", "moved", "work"),)))
+    assert queries.watermarks(tables.db, ["gone", "stays"]) == {"stays": 1}
+    assert [(each.id, each.folder_id) for each in queries.queued_items(tables.db, 9, None)] == [
+        ("moved", "work"),
+        ("new", "work"),
+    ]
+    assert queries.meta(tables.db, "sync_key") == "key-2"
+
+
+def test_a_move_of_what_is_not_here_is_wanted_by_the_folders_kind(tables: WriteSession) -> None:
+    put(tables, ApplyChanges("k", moved=(("x", "y", "people"), ("x", "z", "root"))))
+    assert [(each.id, each.kind) for each in queries.queued_items(tables.db, 9, None)] == [("y", "contact")]
+
+
+def test_a_move_told_twice_changes_nothing_more(tables: WriteSession) -> None:
+    put(
+        tables,
+        PutItems((mail("1"),)),
+        ApplyChanges("k", moved=(("1", "2", "work"),)),
+        PutItems((mail("2", 2, "work"),)),
+    )
+    put(tables, ApplyChanges("k", moved=(("1", "2", "work"),)))
+    assert ids(tables) == []
+    assert queries.watermarks(tables.db, ["1", "2"]) == {"2": 2}
+
+
+def test_moved_onto_what_came_already_the_old_one_goes(tables: WriteSession) -> None:
+    put(tables, PutItems((mail("1"), mail("2", 2, "work"))), ApplyChanges("k", moved=(("1", "2", "work"),)))
+    assert queries.watermarks(tables.db, ["1", "2"]) == {"2": 2}
+
+
+def test_what_is_skipped_is_named_and_no_longer_wanted(tables: WriteSession) -> None:
+    put(
+        tables,
+        EnqueueItems("inbox", "mail", (listed("1"),)),
+        SkipEntry("item", "1", "no struct"),
+        SkipEntry("folder", "x", "denied"),
+    )
+    assert ids(tables) == []
+    assert [(row.scope, row.id) for row in queries.skipped(tables.db)] == [("folder", "x"), ("item", "1")]
+    put(tables, UnskipEntry("folder", "x"))
+    assert [row.id for row in queries.skipped(tables.db)] == ["1"]
+
+
+def test_comparison_names_what_differs_and_what_was_not_met(tables: WriteSession) -> None:
+    put(tables, PutItems((mail("same"), mail("stale", 1), mail("extra"), mail("elsewhere", folder="work"))))
+    put(tables, EnqueueItems("inbox", "mail", (listed("coming"),)))
+    rows = [listed("same"), listed("stale", 2), listed("missing"), listed("coming"), listed("elsewhere")]
+    odd = fetch_queue.mark_listed(tables, "inbox", rows, 1)
+    assert [each.id for each in odd] == ["stale", "missing", "elsewhere"]
+    ((number, name),) = queries.items_not_listed(tables.db, "inbox", 1, 0, 99)
+    assert name == "extra"
+    assert queries.items_not_listed(tables.db, "inbox", 1, number, 99) == ()
+    assert {row[1] for row in queries.items_not_listed(tables.db, "inbox", 2, 0, 99)} == {"same", "stale", "extra"}
+    assert len(queries.items_not_listed(tables.db, "inbox", 2, 0, 2)) == 2
+
+
+def test_a_comparison_reads_no_items_and_what_it_met_goes_with_them(tables: WriteSession) -> None:
+    put(tables, PutItems((mail("1"), mail("2"))))
+    asked: list[str] = []
+    tables.db.set_trace_callback(asked.append)
+    fetch_queue.mark_listed(tables, "inbox", [listed("1"), listed("2")], 1)
+    tables.db.set_trace_callback(None)
+    plans = [row[3] for sql in asked for row in tables.db.execute(f"EXPLAIN QUERY PLAN {sql}")]
+    assert [plan for plan in plans if " item " in plan] == [
+        "SEARCH item USING COVERING INDEX item_by_kind (kind=? AND id=?)"
+    ]
+    put(tables, DeleteItems(("1",)))
+    assert tables.db.execute("SELECT count(*) FROM seen").fetchone() == (1,)

@@ -1,0 +1,153 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from kerio_resync.cli import formatting
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [
+        (0, "0 B"),
+        (999, "999 B"),
+        (1000, "1.0 KiB"),
+        (1536, "1.5 KiB"),
+        (99.9 * 1024, "99.9 KiB"),
+        (100 * 1024, "100 KiB"),
+        (1023 * 1024, "1.0 MiB"),
+        (52.1 * 2**20, "52.1 MiB"),
+        (3 * 2**30, "3.0 GiB"),
+        (5000 * 2**30, "5,000 GiB"),
+    ],
+)
+def test_sizes(count: float, text: str) -> None:
+    assert formatting.format_size(count) == text
+    assert formatting.format_rate(count) == f"{text}/s"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(-1, "0.0 s"), (0.44, "0.4 s"), (9.94, "9.9 s"), (9.96, "10 s"), (59.4, "59 s"), (59.6, "1 min 00 s"),
+     (185, "3 min 05 s"), (3599.7, "1 h 00 min"), (7625, "2 h 07 min")],
+)  # fmt: skip
+def test_times(seconds: float, text: str) -> None:
+    assert formatting.format_duration(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0.0, "about 1 s"), (7.4, "about 7 s"), (12.0, "about 12 s"), (185.0, "about 3 min 05 s")]
+)
+def test_guesses(seconds: float, text: str) -> None:
+    assert formatting.format_estimate(seconds) == text
+
+
+def test_counts() -> None:
+    assert formatting.pluralize(1, "mail") == "1 mail"
+    assert formatting.pluralize(6046, "mail") == "6,046 mails"
+    assert formatting.pluralize(0, "retry", "retries") == "0 retries"
+
+
+@pytest.mark.parametrize("odd", ["\x1b[2J", "a\nb", "\r", "\x00", "\u202e", "\u2028", "\x9b1m", "\ud800"])
+def test_nothing_commands_the_terminal(odd: str) -> None:
+    shown = formatting.printable(odd)
+    assert shown.isprintable()
+    shown.encode()
+
+
+def test_real_names_stay_as_they_are() -> None:
+    assert formatting.printable("Überweisungen · 請求書 · входящие") == "Überweisungen · 請求書 · входящие"
+
+
+REPORT: dict[str, Any] = {
+    "cache": "/p/cache.db", "folders": 2, "items": {"mail": 6046, "contact": 1, "note": 0}, "attachments": 312,
+    "plain_bytes": 10 * 2**20, "wire_bytes": 4 * 2**20, "seconds": 10.0, "resumed": False, "salvaged": 0, "repaired": 0,
+    "retries": 0, "skipped": [], "outbox_sent": 0, "outbox_pending": 0, "conflicts": 0, "problems": [],
+}  # fmt: skip
+
+
+def test_the_summary_of_a_quiet_run() -> None:
+    assert formatting.summary_of_rebuild(REPORT) == [
+        "Rebuilt in 10 s: 6,046 mails, 1 contact in 2 folders, 312 attachments.",
+        "Fetched 10.0 MiB (4.0 MiB on the wire), 1.0 MiB/s.",
+        "Database: /p/cache.db",
+    ]
+
+
+def test_the_summary_of_an_eventful_run_names_the_first_ten_that_were_skipped() -> None:
+    more = {
+        "resumed": True, "retries": 1, "salvaged": 5, "outbox_sent": 2, "outbox_pending": 1, "conflicts": 1,
+        "problems": ["The key expired."], "skipped": [["item", f"id{n}", "gone"] for n in range(12)], "seconds": 0.0,
+        "items": {},
+    }  # fmt: skip
+    lines = formatting.summary_of_rebuild(REPORT | more)
+    assert lines[0] == "Rebuilt in 0.0 s: no items in 2 folders, 312 attachments."
+    assert lines[1] == (
+        "Fetched 10.0 MiB (4.0 MiB on the wire), 0 B/s, going on with an earlier run, 1 retry,"
+        " 5 items taken over from the old cache."
+    )
+    assert "Local changes: 2 sent, 1 pending, 1 conflict." in lines
+    refused = formatting.summary_of_rebuild(REPORT | {"outbox_refused": 3, "outbox_pending": 1, "unfinished": True})
+    assert "Local changes: 0 sent, 1 pending, 0 conflicts, 3 refused." in refused
+    assert "Not all local changes are settled; run again to go on." in refused
+    assert lines[lines.index("Problems (1):") + 1] == "  The key expired."
+    start = lines.index("Skipped (12):")
+    assert lines[start + 1] == "  item id0: gone"
+    assert lines[start + 10] == "  item id9: gone"
+    assert lines[start + 11] == "  and 2 more"
+    assert "id10" not in "".join(lines)
+
+
+def test_the_summary_of_a_verification() -> None:
+    verdict = {"checked": 10, "differences": (), "count": 0, "repaired": 0, "ok": True}
+    assert formatting.summary_of_verify(verdict) == ["Compared 10 items with the server: no difference."]
+    differing = {"checked": 10, "differences": ("missing mail x",), "count": 1, "repaired": 1, "ok": True}
+    assert formatting.summary_of_verify(differing) == [
+        "Compared 10 items with the server: 1 difference, 1 repaired.",
+        "Differences (1):",
+        "  missing mail x",
+    ]
+    many = {"checked": 9, "differences": tuple("abcdefghijkl"), "count": 5000, "repaired": 0, "ok": False}
+    *_, more, advice = formatting.summary_of_verify(many)
+    assert (more, advice) == ("  and 4,990 more", "Run `kerio-resync verify --repair` to fetch what differs.")
+    *_, more, advice = formatting.summary_of_verify(many, repair=True)
+    assert (more, advice.rpartition(":")[2]) == ("  and 4,990 more", " run `kerio-resync rebuild`.")
+
+
+FILE: dict[str, Any] = {
+    "path": "/p/cache.db", "state": "ready", "bytes": 2**20, "account": "jane", "server": "https://x", "folders": 3,
+    "folders_listed": 3, "items": {"mail": 2}, "wanted": 0, "attachments": 1, "attachments_wanted": 0, "skipped": 0,
+    "finished_at": "2026-03-01T10:00:00Z", "problem": "",
+}  # fmt: skip
+STATUS: dict[str, Any] = {
+    "profile": "/p", "cache": FILE, "building": FILE | {"state": "absent"}, "outbox": [], "holder": "",
+    "free_bytes": 5 * 2**30, "asked_at": "",
+}  # fmt: skip
+
+
+def test_a_status_with_nothing_to_do() -> None:
+    assert formatting.lines_of_status(STATUS) == [
+        "Profile: /p",
+        "Cache: ready, 1.0 MiB, finished 2026-03-01T10:00:00Z",
+        "  jane at https://x",
+        "  2 mails in 3 folders, 1 attachment",
+        "Half-built cache: none",
+        "Local changes: none",
+        "In use by: nobody",
+        "Free on the disk: 5.0 GiB",
+    ]
+
+
+def test_a_status_in_the_middle_of_things() -> None:
+    building = FILE | {"state": "building", "wanted": 7, "attachments_wanted": 2, "folders_listed": 1, "skipped": 4}
+    damaged = FILE | {"state": "damaged", "problem": "it is no database"}
+    change = {"id": 1, "action": "create", "kind": "mail", "state": "refused", "reason": "quota"}
+    lines = formatting.lines_of_status(
+        STATUS | {"cache": damaged, "building": building, "outbox": [change], "holder": "pid 7"}
+    )
+    assert "Cache: damaged, 1.0 MiB: it is no database" in lines
+    assert "  still to fetch: 7 items, 2 attachments; 1 of 3 folders listed" in lines
+    assert "  4 skipped" in lines
+    assert "  1 create mail refused quota" in lines
+    assert "In use by: pid 7" in lines

@@ -1,0 +1,406 @@
+"""The way to the server, over real sockets: proxies, trust, client certificates, and mistakes in the address."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import re
+import ssl
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from kerio_resync.errors import BadSettings, CertificateError, Misconfigured, OutcomeUnknown, ResyncError, Unreachable
+from kerio_resync.server.http.proxies import Proxy
+from kerio_resync.server.http.transport import AiohttpTransport, Request, Route
+from kerio_resync.server.http.trust import handshake_advice, tls_context
+from tests.proxy_servers import http_proxy, socks_proxy
+
+Key = ec.EllipticCurvePrivateKey
+PLAIN = serialization.NoEncryption()
+
+
+def pem_of_key(key: Key, encryption: serialization.KeySerializationEncryption = PLAIN) -> bytes:
+    return key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption)
+
+
+def made(
+    name: str, key: Key, issuer: str, signer: Key, *, days: tuple[int, int] = (-1, 9), ca: bool = False, san: str = ""
+) -> x509.Certificate:
+    def named(text: str) -> x509.Name:
+        return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)])
+
+    now = datetime.now(UTC)
+    builder = (
+        x509.CertificateBuilder().subject_name(named(name)).issuer_name(named(issuer)).public_key(key.public_key())
+        .serial_number(x509.random_serial_number()).not_valid_before(now + timedelta(days=days[0]))
+        .not_valid_after(now + timedelta(days=days[1]))
+        .add_extension(x509.BasicConstraints(ca=ca, path_length=None), critical=True)
+    )  # fmt: skip
+    if san:
+        names = [x509.IPAddress(ip_address(san)), x509.DNSName("mail.test")]
+        builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
+    return builder.sign(signer, hashes.SHA256())
+
+
+def pem(*certificates: x509.Certificate) -> bytes:
+    return b"".join(each.public_bytes(serialization.Encoding.PEM) for each in certificates)
+
+
+class Authority:
+    """A root, an intermediate authority, and what they sign."""
+
+    def __init__(self, folder: Path, name: str = "root") -> None:
+        self.folder, self.name = folder, name
+        self.key, self.middle_key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
+        self.root = made(name, self.key, name, self.key, ca=True)
+        self.middle = made("middle", self.middle_key, name, self.key, ca=True)
+        self.file = folder / f"{name}.pem"
+        self.file.write_bytes(pem(self.root))
+
+    def server(self, *, kind: str = "good") -> tuple[ssl.SSLContext, x509.Certificate]:
+        key = ec.generate_private_key(ec.SECP256R1())
+        days = {"expired": (-9, -1), "not yet": (5, 9)}.get(kind, (-1, 9))
+        san = "127.0.0.2" if kind == "other host" else "127.0.0.1"
+        if kind == "self-signed":
+            chain = [made("self", key, "self", key, san=san)]
+        elif kind == "no intermediate":
+            chain = [made("leaf", key, "middle", self.middle_key, san=san)]
+        else:
+            chain = [made("leaf", key, "middle", self.middle_key, san=san, days=days), self.middle]
+        file = self.folder / f"server-{kind}.pem"
+        file.write_bytes(pem(*chain) + pem_of_key(key))
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(file)
+        return context, chain[0]
+
+
+@pytest.fixture
+def authority(tmp_path: Path) -> Authority:
+    return Authority(tmp_path)
+
+
+@asynccontextmanager
+async def web(tls: ssl.SSLContext | None = None, reply: bytes = b"") -> AsyncIterator[str]:
+    tasks: set[Any] = set()
+
+    async def act(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        tasks.add(asyncio.current_task())
+        try:
+            while True:
+                await reader.readuntil(b"\r\n\r\n")
+                writer.write(reply or b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello")
+        except (OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
+            pass
+        finally:
+            writer.close()
+
+    server = await asyncio.start_server(act, "127.0.0.1", 0, ssl=tls)
+    try:
+        yield f"{'https' if tls else 'http'}://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    finally:
+        server.close()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def fetched(url: str, way: Route) -> bytes:
+    transport = AiohttpTransport(way=way, connect=5.0)
+    try:
+        async with asyncio.timeout(20), transport.send(Request("GET", f"{url}/x?y=1", timeout=5.0)) as response:
+            return await response.read(100)
+    finally:
+        await transport.aclose()
+
+
+async def failure(url: str, way: Route) -> ResyncError:
+    with pytest.raises(ResyncError) as caught:
+        await fetched(url, way)
+    return caught.value
+
+
+def fingerprint(certificate: x509.Certificate) -> str:
+    return hashlib.sha256(certificate.public_bytes(serialization.Encoding.DER)).hexdigest()
+
+
+# trust
+
+
+@pytest.mark.parametrize(
+    ("kind", "ca", "says"),
+    [
+        ("expired", True, "has expired.*renew"),
+        ("not yet", True, "not valid yet.*date and time"),
+        ("other host", True, "another name"),
+        ("no intermediate", True, "intermediate"),
+        ("no intermediate", False, "unknown authority.*--ca-file.*intermediate"),
+        ("good", False, "unknown authority"),
+        ("self-signed", False, "self-signed.*--ca-file.*--fingerprint"),
+    ],
+)
+async def test_each_certificate_that_is_not_trusted_has_its_own_advice(
+    authority: Authority, kind: str, ca: bool, says: str
+) -> None:
+    context, _ = authority.server(kind=kind)
+    async with web(context) as url:
+        error = await failure(url, Route(ca_file=authority.file if ca else None))
+    assert isinstance(error, CertificateError)
+    assert re.search(says, error.detail), error.detail
+
+
+async def test_ca_file_is_the_only_trust(authority: Authority, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    other = Authority(tmp_path, "other")
+    context, _ = authority.server()
+    monkeypatch.setenv("SSL_CERT_FILE", str(authority.file))
+    async with web(context) as url:
+        assert await fetched(url, Route()) == b"hello"
+        assert isinstance(await failure(url, Route(ca_file=other.file)), CertificateError)
+        assert await fetched(url, Route(ca_file=authority.file)) == b"hello"
+
+
+async def test_ca_file_may_be_the_servers_own_certificate(authority: Authority, tmp_path: Path) -> None:
+    context, certificate = authority.server(kind="self-signed")
+    file = tmp_path / "own.pem"
+    file.write_bytes(pem(certificate))
+    async with web(context) as url:
+        assert await fetched(url, Route(ca_file=file)) == b"hello"
+
+
+@pytest.mark.parametrize("through", ["", "http", "socks5"])
+async def test_a_fingerprint_is_compared_in_every_connection(authority: Authority, through: str) -> None:
+    context, certificate = authority.server(kind="self-signed")
+    right = fingerprint(certificate)
+    proxy = socks_proxy() if through == "socks5" else http_proxy()
+    async with web(context) as url, proxy as log:
+        way = Proxy(through, "127.0.0.1", log.port) if through else None
+        assert await fetched(url, Route(way, fingerprint=right)) == b"hello"
+        error = await failure(url, Route(way, fingerprint="ab" * 32))
+        assert isinstance(error, CertificateError)
+        assert right.upper()[-2:] in error.detail
+        assert right in error.detail.replace(":", "").lower()
+        assert len(log.asked) == (2 if through else 0)
+        # with an authority both must hold
+        assert isinstance(await failure(url, Route(way, authority.file, fingerprint=right)), CertificateError)
+
+
+async def test_a_fingerprint_mismatch_sends_nothing(authority: Authority) -> None:
+    context, _ = authority.server()
+    seen: list[bytes] = []
+
+    async def act(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        seen.append(await reader.read(100))
+        writer.close()
+
+    server = await asyncio.start_server(act, "127.0.0.1", 0, ssl=context)
+    async with server:
+        url = f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        await failure(url, Route(fingerprint="00" * 32))
+        await asyncio.sleep(0.05)
+    assert not any(seen)
+
+
+# client certificates
+
+
+async def test_a_client_certificate_is_shown_and_one_that_is_missing_named(
+    authority: Authority, tmp_path: Path
+) -> None:
+    context, _ = authority.server()
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.load_verify_locations(authority.file)
+    key = ec.generate_private_key(ec.SECP256R1())
+    own, stranger = made("client", key, "root", authority.key), made("client", key, "client", key)
+    (tmp_path / "both.pem").write_bytes(pem(own) + pem_of_key(key))
+    (tmp_path / "beside.pem").write_bytes(pem(own))
+    (tmp_path / "beside.key").write_bytes(pem_of_key(key))
+    (tmp_path / "stranger.pem").write_bytes(pem(stranger) + pem_of_key(key))
+    async with web(context) as url:
+        for name in ("both.pem", "beside.pem"):
+            assert await fetched(url, Route(None, authority.file, tmp_path / name)) == b"hello"
+        missing = await failure(url, Route(ca_file=authority.file))
+        refused = await failure(url, Route(None, authority.file, tmp_path / "stranger.pem"))
+    assert "--client-cert" in missing.detail
+    assert isinstance(refused, Unreachable | OutcomeUnknown)
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ("encrypted", "encrypted.*openssl pkey"),
+        ("alone", "no private key"),
+        ("other key", "key is that of another certificate"),
+        ("binary", "not PEM.*openssl pkcs12"),
+        ("broken", "can't be used"),
+    ],
+)
+def test_a_client_certificate_that_cannot_be_used_says_why(tmp_path: Path, content: str, says: str) -> None:
+    key, other = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
+    certificate = pem(made("client", key, "client", key))
+    texts = {
+        "encrypted": certificate + pem_of_key(key, serialization.BestAvailableEncryption(b"secret")),
+        "alone": certificate,
+        "other key": certificate + pem_of_key(other),
+        "binary": b"\x30\x82\x00\x00",
+        "broken": b"-----BEGIN CERTIFICATE-----\nx\n-----BEGIN PRIVATE KEY-----\n",
+    }
+    file = tmp_path / "client.pem"
+    file.write_bytes(texts[content])
+    with pytest.raises(BadSettings, match=f"(?s)client_cert .*client.pem.*{says}"):
+        tls_context(None, file)
+
+
+# mistakes in the address
+
+
+async def test_http_to_a_tls_port_is_seen_at_once(authority: Authority) -> None:
+    context, _ = authority.server()
+    async with web(context) as url:
+        error = await failure(url.replace("https:", "http:"), Route())
+    assert isinstance(error, Misconfigured)
+    assert f"did you mean {url}?" in error.detail
+
+
+async def test_https_to_a_plain_port_is_seen_at_once() -> None:
+    async with web() as url:
+        error = await failure(url.replace("http:", "https:"), Route())
+    assert isinstance(error, Misconfigured)
+    assert f"did you mean {url}?" in error.detail
+
+
+@pytest.mark.parametrize("through", ["http", "socks5h"])
+@pytest.mark.parametrize("tls", [True, False])
+async def test_a_wrong_scheme_is_seen_through_a_proxy_too(authority: Authority, through: str, tls: bool) -> None:
+    proxy = socks_proxy() if through == "socks5h" else http_proxy()
+    async with web(authority.server()[0] if tls else None) as url, proxy as log:
+        wrong = url.replace("https:", "http:") if tls else url.replace("http:", "https:")
+        error = await failure(wrong, Route(Proxy(through, "127.0.0.1", log.port)))
+    assert f"did you mean {url}?" in error.detail
+
+
+async def test_a_port_of_another_protocol_is_seen_at_once() -> None:
+    async with web(reply=b"* OK IMAP4rev1 ready\r\n") as url:
+        error = await failure(url, Route())
+    assert isinstance(error, Misconfigured)
+    assert "not a web server" in error.detail
+    assert "https://127.0.0.1" in error.detail
+
+
+@pytest.mark.parametrize(
+    ("reason", "says"),
+    [
+        ("TLSV1_ALERT_PROTOCOL_VERSION", "TLS 1.2"),
+        ("UNSUPPORTED_PROTOCOL", "TLS 1.2"),
+        ("SSLV3_ALERT_HANDSHAKE_FAILURE", "--client-cert"),
+        ("TLSV13_ALERT_CERTIFICATE_REQUIRED", "--client-cert"),
+        ("TLSV1_ALERT_UNKNOWN_CA", "does not accept the client certificate"),
+        ("TLSV1_UNRECOGNIZED_NAME", "name in --server"),
+        ("EE_KEY_TOO_SMALL", "too weak"),
+        ("", "does not speak TLS as it should"),
+    ],
+)
+def test_handshake_advice_fits_the_reason(reason: str, says: str) -> None:
+    assert says in handshake_advice(reason, "mail.test")
+
+
+async def test_after_the_first_answer_a_failure_is_trouble_that_passes(authority: Authority) -> None:
+    context, _ = authority.server()
+    transport = AiohttpTransport(way=Route(ca_file=authority.file))
+    async with web(context) as url, transport.send(Request("GET", f"{url}/x", timeout=5.0)) as response:
+        await response.read(100)
+    port = int(url.rpartition(":")[2])
+    other = Authority(authority.folder, "other").server()[0]
+    server = await asyncio.start_server(lambda r, w: w.close(), "127.0.0.1", port, ssl=other)
+    async with server:
+        for _ in range(2):  # the first may find the old connection
+            with pytest.raises(ResyncError) as caught:
+                async with transport.send(Request("GET", f"{url}/x", timeout=5.0)):
+                    pass
+    await transport.aclose()
+    assert caught.value.retryable
+
+
+# proxies
+
+
+@pytest.mark.parametrize("login", ["", "us@er:p:w $/"])
+@pytest.mark.parametrize("tls", [True, False])
+@pytest.mark.parametrize("kind", ["http", "socks5", "socks5h"])
+async def test_a_request_goes_through_the_proxy(authority: Authority, kind: str, tls: bool, login: str) -> None:
+    user, _, password = login.partition(":")
+    proxy = http_proxy(login=login) if kind == "http" else socks_proxy(login=login)
+    async with web(authority.server()[0] if tls else None) as url, proxy as log:
+        named = url.replace("127.0.0.1", "mail.test") if kind != "socks5" else url  # only the proxy knows that name
+        way = Route(Proxy(kind, "127.0.0.1", log.port, user, password), authority.file)
+        assert await fetched(named, way) == b"hello"
+    place = named.partition("//")[2]
+    asked = log.asked[0]
+    assert asked == ({True: f"CONNECT {place}", False: f"GET {named}/x?y=1"}[tls] if kind == "http" else place)
+    assert all(b"X-Token" not in head for head in log.heads)
+
+
+@pytest.mark.parametrize("tls", [True, False])
+@pytest.mark.parametrize(
+    ("given", "scheme", "says"),
+    [
+        (("", ""), "Basic realm=x", r"wants a user name and password \(407\).*USER:PASSWORD@"),
+        (("u", "wr0ng-pw"), "Basic", r"refuses the user name or password.*\(407\)"),
+        (("", ""), "Negotiate", r"not supported here \(407\).*cntlm"),
+    ],
+)
+async def test_407_is_explained(
+    authority: Authority, tls: bool, given: tuple[str, str], scheme: str, says: str
+) -> None:
+    async with web(authority.server()[0] if tls else None) as url, http_proxy(login="u:right", scheme=scheme) as log:
+        error = await failure(url, Route(Proxy("http", "127.0.0.1", log.port, *given), authority.file))
+    assert isinstance(error, Misconfigured)
+    assert re.search(says, error.detail), error.detail
+    assert "wr0ng" not in repr(error) + repr(error.__cause__)
+
+
+@pytest.mark.parametrize("login", ["u:wrong", ""])
+async def test_a_socks_proxy_that_wants_a_login_is_explained(login: str) -> None:
+    user, _, password = login.partition(":")
+    async with web() as url, socks_proxy(login="u:right") as log:
+        error = await failure(url, Route(Proxy("socks5h", "127.0.0.1", log.port, user, password)))
+    assert isinstance(error, Misconfigured)
+    assert "user name" in error.detail
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"), [(401, Misconfigured), (403, Misconfigured), (502, Unreachable), (503, Unreachable)]
+)
+async def test_a_proxy_that_does_not_connect_is_named(
+    authority: Authority, status: int, kind: type[ResyncError]
+) -> None:
+    async with web(authority.server()[0]) as url, http_proxy(status=status) as log:
+        error = await failure(url, Route(Proxy("http", "127.0.0.1", log.port)))
+    assert type(error) is kind
+    assert f"the proxy 127.0.0.1:{log.port}" in error.detail
+
+
+@pytest.mark.parametrize("kind", ["http", "socks5h"])
+async def test_a_proxy_that_is_not_there_is_named(kind: str) -> None:
+    async with http_proxy() as log:
+        pass
+    error = await failure("http://mail.test", Route(Proxy(kind, "127.0.0.1", log.port, "u", "p4ssw0rd")))
+    assert isinstance(error, Unreachable)
+    assert f"the proxy 127.0.0.1:{log.port}" in error.detail
+    assert "p4ssw0rd" not in repr(error) + repr(error.__cause__)
+
+
+async def test_without_the_extra_a_socks_proxy_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "aiohttp_socks", None)
+    error = await failure("http://mail.test", Route(Proxy("socks5h", "127.0.0.1", 9)))
+    assert isinstance(error, BadSettings)
+    assert "pip install 'kerio-resync[socks]'" in error.detail

@@ -1,0 +1,164 @@
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+import pytest
+
+from kerio_resync.errors import FolderDenied, OutcomeUnknown, ProtocolError, ServerRefused, TransientServerError
+from kerio_resync.server.kerio.items import parse_items
+from kerio_resync.server.kerio.mailbox import KerioMailbox
+from kerio_resync.server.kerio.wire import canonical_json
+from tests.client.server.kerio.test_mailbox import ORIGIN, Scripted, answers, error, mail, opened
+
+
+def told(*ids: str) -> dict[str, Any]:
+    return {"result": [{"inputIndex": n, "id": one, "watermark": 7} for n, one in enumerate(ids)], "errors": []}
+
+
+def test_changes_are_repeated_since_they_do_no_harm() -> None:
+    server = Scripted({"Mails.set": answers(httpx.ReadError("x"), told("m1"))})
+    found = opened(server, lambda mailbox: mailbox.update("mail", [b'{"id":"m1","isSeen":true,"watermark":3}']))
+    assert [(one.id, one.watermark) for one in found] == [("m1", 7)]
+    assert server.asked[-2] == ("Mails.set", {"mails": [{"id": "m1", "isSeen": True}]})
+
+
+def test_moves_are_not() -> None:
+    server = Scripted({"Notes.move": lambda params: httpx.ReadError("x")})
+    with pytest.raises(OutcomeUnknown):
+        opened(server, lambda mailbox: mailbox.move("note", ["n1"], "f2"))
+    server = Scripted({"Notes.move": lambda params: told("n9")})
+    assert [one.id for one in opened(server, lambda mailbox: mailbox.move("note", ["n1"], "f2"))] == ["n9"]
+    assert server.asked[-2] == ("Notes.move", {"ids": ["n1"], "folder": "f2"})
+
+
+def test_what_is_gone_is_removed() -> None:
+    lines = [{"inputIndex": 0, "code": 1002, "message": ""}, {"inputIndex": 2, "code": 1003, "message": "no"}]
+    server = Scripted({"Events.remove": answers(httpx.ReadError("x"), {"errors": lines})})
+    found = opened(server, lambda mailbox: mailbox.remove("event", ["a", "b", "c"]))
+    assert [type(one.error) for one in found] == [type(None), type(None), FolderDenied]
+
+
+async def chunks(*data: bytes) -> AsyncIterator[bytes]:
+    for one in data:
+        yield one
+
+
+UPLOAD = f"{ORIGIN}/webmail/api/jsonrpc/attachment-upload/"
+UPLOADED = {"jsonrpc": "2.0", "id": None, "result": {"fileUpload": {"id": "u7", "name": "x"}}}
+
+
+def test_upload_sends_a_form_to_the_documented_address() -> None:
+    server = Scripted()
+    route = server.router.post(UPLOAD).mock(
+        side_effect=[httpx.ReadError("x"), httpx.Response(401, json=error(-32001)), httpx.Response(200, json=UPLOADED)]
+    )
+
+    async def work(mailbox: KerioMailbox) -> str:
+        return await mailbox.upload('a"\r\nb ü.txt', "text/plain\r\nX: y", chunks(b"hel", b"lo\r\n"), 7)
+
+    assert opened(server, work) == "u7"
+    assert server.tokens == 2
+    request = route.calls.last.request
+    assert request.headers["x-token"] == "token-2"
+    content_type, body = request.headers["content-type"], request.content
+    boundary = content_type.split("boundary=")[1].encode()
+    assert body.startswith(b"--" + boundary + b"\r\n")
+    assert body.endswith(b"\r\n\r\nhello\r\n\r\n--" + boundary + b"--\r\n")
+    assert 'filename="a%22%0D%0Ab ü.txt"\r\nContent-Description: a"  b ü.txt\r\n'.encode() in body
+    assert b"\r\nX: y" not in body
+
+
+FOREIGN = [
+    httpx.Response(200, json={"result": {"fileUpload": {}}}),
+    httpx.Response(200, json={"result": {"fileUpload": {"id": 7}}}),
+    httpx.Response(200, json={"fileUpload": {"id": "u7"}}),  # not in an envelope
+    httpx.Response(200, json={"result": "u7"}),
+    httpx.Response(200, json=["u7"]),
+    httpx.Response(200, html="<html>"),
+    httpx.Response(200, content=b""),
+    httpx.Response(302, headers={"Location": "/login"}),
+    httpx.Response(400, html="<html>"),
+    httpx.Response(403, html="<html>"),
+    httpx.Response(404, html="<html>"),
+    httpx.Response(405, html="<html>"),
+    httpx.Response(511, html="<html>"),
+]
+
+
+@pytest.mark.parametrize("reply", FOREIGN)
+def test_upload_takes_a_foreign_reply_for_trouble_not_for_a_refusal(reply: httpx.Response) -> None:
+    server = Scripted()
+    server.router.post(UPLOAD).mock(return_value=reply)
+    with pytest.raises((ProtocolError, TransientServerError)):
+        opened(server, lambda mailbox: mailbox.upload("x", "", chunks(b"x"), 1))
+
+
+@pytest.mark.parametrize("code", [-32602, 1000, 1003, 4102])
+def test_upload_that_the_server_refuses_is_refused(code: int) -> None:
+    server = Scripted()
+    server.router.post(UPLOAD).mock(return_value=httpx.Response(500, json=error(code)))
+    with pytest.raises(ServerRefused):
+        opened(server, lambda mailbox: mailbox.upload("x", "", chunks(b"x"), 1))
+
+
+def test_a_file_of_another_length_is_not_sent() -> None:
+    with pytest.raises(ProtocolError, match="length"):
+        opened(Scripted(), lambda mailbox: mailbox.upload("x", "", chunks(b"x"), 2))
+
+
+def test_finding_what_was_created() -> None:
+    there = [mail(1, subject="s", to=[{"address": "a"}]), mail(2, subject="s", to=[{"address": "b"}]), {"id": None}]
+    server = Scripted({"Mails.get": lambda params: {"list": there, "totalItems": 3}})
+    ours = parse_items("mail", [mail(0, subject="s", to=[{"address": "b", "name": ""}])], canonical_json)[0][0]
+    assert opened(server, lambda mailbox: mailbox.find(ours)) == ("m2",)
+    query = server.asked[-2][1]["query"]
+    assert query["conditions"] == [{"fieldName": "subject", "comparator": "Eq", "value": "s"}]
+
+
+def test_finding_it_under_another_name() -> None:
+    """By its Message-ID alone, which the server is not asked about."""
+    headers = [{"type": "mhMessageID", "value": "<ours>"}]
+    there = [mail(1, subject="s"), mail(2, subject="theirs", headers=headers)]
+    server = Scripted({"Mails.get": lambda params: {"list": there, "totalItems": 2}})
+    ours = parse_items("mail", [mail(0, subject="s", headers=headers)], canonical_json)[0][0]
+    assert opened(server, lambda mailbox: mailbox.find(ours, renamed=True)) == ("m2",)
+    assert server.asked[-2][1]["query"]["conditions"] == []
+
+
+def paged(items: list[dict[str, Any]], total: int | None = None) -> Any:
+    """A server that gives at most 40 at once, and may tell a wrong total."""
+
+    def answer(params: dict[str, Any]) -> dict[str, Any]:
+        start = params["query"]["start"]
+        return {"list": items[start : start + 40], "totalItems": len(items) if total is None else total}
+
+    return answer
+
+
+def looked_for() -> Any:
+    return parse_items("mail", [mail(0, subject="s", to=[{"address": "b", "name": ""}])], canonical_json)[0][0]
+
+
+def test_a_search_looks_at_every_page() -> None:
+    there = [mail(n, subject="s", to=[{"address": "b" if n in (1, 95) else "a"}]) for n in range(100)]
+    server = Scripted({"Mails.get": paged(there)})
+    assert opened(server, lambda mailbox: mailbox.find(looked_for())) == ("m1", "m95")
+    starts = [params["query"]["start"] for name, params in server.asked if name == "Mails.get"]
+    assert starts == [0, 30, 60]
+    assert "displayableParts" in server.asked[-2][1]["query"]["fields"]
+
+
+def test_a_list_that_shows_less_than_it_promises_is_looked_through_again() -> None:
+    there = [mail(n, subject="s", to=[{"address": "b"}]) for n in range(3)]
+    server = Scripted({"Mails.get": answers({"list": there[:2], "totalItems": 3}, {"list": there, "totalItems": 3})})
+    assert opened(server, lambda mailbox: mailbox.find(looked_for())) == ("m0", "m1", "m2")
+
+
+def test_but_not_for_ever() -> None:
+    server = Scripted({"Mails.get": paged([mail(1, subject="s", to=[{"address": "b"}])], total=999_999)})
+    assert opened(server, lambda mailbox: mailbox.find(looked_for())) == ("m1",)
+    endless = Scripted({"Mails.get": lambda params: {"list": [mail(1)] * 100, "totalItems": 10**9}})
+    with pytest.raises(ProtocolError, match="20,000"):
+        opened(endless, lambda mailbox: mailbox.find(looked_for()))

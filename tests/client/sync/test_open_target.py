@@ -1,0 +1,240 @@
+"""Which file is built, what is set aside, and that nothing pending goes with what is let go of."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from kerio_resync.cache.format71.writing import Writer
+from kerio_resync.cache.mutations import AddChange, ApplyChanges, LocalChange, SetMeta
+from kerio_resync.cache.schema import PAGE_SIZE
+from kerio_resync.cache.store import Store
+from kerio_resync.errors import CacheInUse, NoCache, OtherAccount, Unreachable
+from kerio_resync.events import Event, Notice
+from kerio_resync.settings import Settings
+from kerio_resync.sync.open_target import discard_build_file, open_build_file, open_current_cache, rescue_unsent_changes
+from kerio_resync.sync.partial_rebuild import PARTIAL_REBUILD_KEY
+from tests.client.cache.world import IDENTITY, filled, items, mail, names, rows
+from tests.client.resync.double import Mailbox, running
+
+OTHER = IDENTITY._replace(account="user-2", user="eve", address="eve@example.com")
+
+
+def settings(folder: Path, **more: object) -> Settings:
+    return Settings.model_validate({"profile": folder, "server": "https://mail.example.com", "user": "jan", **more})
+
+
+def change(name: str) -> AddChange:
+    return AddChange(LocalChange(name, "create", "note", folder_id="notes"))
+
+
+async def opened(folder: Path, **more: object) -> tuple[bool, int, list[str]]:
+    """(whether it is gone on with, how many mails it holds, what was said)"""
+    heard: list[Event] = []
+    found = await open_build_file(settings(folder, **more), IDENTITY, heard.append, Mailbox())  # type: ignore[arg-type]
+    mails = (await found.store.totals()).items["mail"]
+    await found.store.close()
+    return found.resumed, mails, [each.text for each in heard if isinstance(each, Notice)]
+
+
+def rootpage(path: Path, name: str) -> int:
+    ((page,),) = rows(path, f"SELECT rootpage FROM sqlite_master WHERE name = '{name}'")
+    assert isinstance(page, int)
+    return page
+
+
+async def test_a_new_one(tmp_path: Path) -> None:
+    assert await opened(tmp_path) == (False, 0, [])
+    assert names(tmp_path) == ["cache.db.next"]
+
+
+async def test_one_that_is_ours_is_gone_on_with(tmp_path: Path) -> None:
+    await (await filled(tmp_path / "cache.db.next", items("a"))).close()
+    assert await opened(tmp_path) == (True, 1, [])
+
+
+async def test_of_a_damaged_cache_it_begins_with_what_stands(tmp_path: Path) -> None:
+    await (await filled(tmp_path / "cache.db", items("a", "b"))).close()
+    with (tmp_path / "cache.db").open("r+b") as file:
+        file.seek(rootpage(tmp_path / "cache.db", "item_by_date") * PAGE_SIZE - PAGE_SIZE)
+        file.write(b"\xff" * 512)
+    said = "The old cache is damaged; items that could be read from it: 2."
+    assert await opened(tmp_path) == (False, 2, [said])
+
+
+@pytest.mark.parametrize("name", ["cache.db", "cache.db.next"])
+async def test_open_next_refuses_another_accounts_file_and_changes_nothing(tmp_path: Path, name: str) -> None:
+    await (await filled(tmp_path / name, items("a"), change("hers"), identity=OTHER)).close()
+    before = (tmp_path / name).read_bytes()
+    with pytest.raises(OtherAccount, match=r"belongs to eve@example\.com at https.*, not to jan"):
+        await opened(tmp_path)
+    assert names(tmp_path) == [name]
+    assert (tmp_path / name).read_bytes() == before
+
+
+@pytest.mark.parametrize("name", ["cache.db", "cache.db.next"])
+async def test_open_next_moves_another_accounts_file_aside_if_asked_to(tmp_path: Path, name: str) -> None:
+    await (await filled(tmp_path / name, items("a"), change("hers"), identity=OTHER)).close()
+    resumed, mails, said = await opened(tmp_path, replace_other=True)
+    assert (resumed, mails) == (False, 0)
+    assert said[0].startswith(f"{name} belongs to eve@example.com at {OTHER.server}. It was moved to {name}.aside-1,")
+    assert names(tmp_path) == sorted({"cache.db.next", f"{name}.aside-1"})
+
+
+@pytest.mark.parametrize("name", ["cache.db", "cache.db.next"])
+async def test_open_next_takes_a_renamed_mailbox_over_if_told_that_it_is_the_same(tmp_path: Path, name: str) -> None:
+    old = OTHER._replace(server="https://old.example.com")
+    await (await filled(tmp_path / name, items("a"), ApplyChanges("key of the old server"), identity=old)).close()
+    (tmp_path / "profile.toml").write_text(f"server = '{old.server}'  # ours\nuser = 'eve'\n")
+    resumed, mails, _ = await opened(tmp_path, same_mailbox=True)
+    assert (resumed, mails) == (name == "cache.db.next", 1)
+    store = await Store.open(tmp_path / name)
+    assert (store.identity, await store.meta("sync_key")) == (IDENTITY, "")
+    await store.close()
+    assert 'server = "https://mail.example.com"' in (tmp_path / "profile.toml").read_text()
+    assert 'user = "jan"' in (tmp_path / "profile.toml").read_text()
+    assert (await opened(tmp_path))[0]  # and from now on without being told
+
+
+async def test_another_protocol_is_never_the_same_mailbox(tmp_path: Path) -> None:
+    await (await filled(tmp_path / "cache.db", identity=IDENTITY._replace(protocol="jmap"))).close()
+    with pytest.raises(OtherAccount):
+        await opened(tmp_path, same_mailbox=True)
+
+
+async def test_one_that_can_not_be_read_is_set_aside(tmp_path: Path) -> None:
+    (tmp_path / "cache.db.next.aside-1").write_bytes(b"an earlier one")
+    (tmp_path / "cache.db.next").write_bytes(b"no database" * 1000)
+    resumed, _, said = await opened(tmp_path)
+    assert not resumed
+    assert "can't be gone on with" in said[0]
+    assert names(tmp_path) == ["cache.db.next", "cache.db.next.aside-1", "cache.db.next.aside-2"]
+
+
+async def test_afresh_it_is_let_go_of_once_its_changes_are_safe(tmp_path: Path) -> None:
+    await (await filled(tmp_path / "cache.db.next", items("a"), change("u-1"))).close()
+    assert await opened(tmp_path, fresh=True) == (False, 0, [])
+    assert "cache.db.next.dropped-1" in names(tmp_path)
+    (tmp_path / "next").mkdir()
+    async with running(tmp_path / "next", Mailbox()) as run:
+        run.settings = settings(tmp_path)
+        await rescue_unsent_changes(run)
+        assert [each.uuid for each in await run.store.outbox()] == ["u-1"]
+    assert names(tmp_path) == ["cache.db.next", "next"]
+
+
+async def test_a_damaged_one_is_let_go_of(tmp_path: Path) -> None:
+    discard_build_file(settings(tmp_path))
+    assert names(tmp_path) == []
+    for name in ("cache.db.next", "cache.db.next-journal"):
+        (tmp_path / name).write_bytes(b"x")
+    discard_build_file(settings(tmp_path))
+    assert names(tmp_path) == ["cache.db.next.dropped-1", "cache.db.next.dropped-1-journal"]
+
+
+async def test_another_accounts_dropped_file_is_left_alone(tmp_path: Path) -> None:
+    await (await filled(tmp_path / "cache.db.next.dropped-1", change("hers"), identity=OTHER)).close()
+    (tmp_path / "next").mkdir()
+    async with running(tmp_path / "next", Mailbox()) as run:
+        run.settings = settings(tmp_path)
+        await rescue_unsent_changes(run)
+        assert await run.store.outbox() == ()
+        assert "belongs to eve@example.com" in run.problems[0]
+    assert names(tmp_path) == ["cache.db.next.dropped-1", "next"]
+
+
+async def test_a_cache_that_was_replaced_during_the_run_is_not_sent_from(tmp_path: Path) -> None:
+    await (await filled(tmp_path / "cache.db", change("hers"), identity=OTHER)).close()
+    (tmp_path / "next").mkdir()
+    async with running(tmp_path / "next", Mailbox()) as run:
+        run.settings, run.owner = settings(tmp_path), IDENTITY
+        await rescue_unsent_changes(run)
+        assert await run.store.outbox() == ()
+        assert any("it was replaced during the run" in each for each in run.problems)
+
+
+@pytest.mark.parametrize("vouched", [False, True])
+async def test_an_old_file_that_can_not_say_whose_it_is_needs_the_profiles_word(tmp_path: Path, vouched: bool) -> None:
+    with Writer(tmp_path / "cache.db", IDENTITY) as old:
+        old.pending(change("u-1").change)
+    with closing(sqlite3.connect(tmp_path / "cache.db")) as db:
+        db.execute("DELETE FROM INFO WHERE NAME IN ('SERVER', 'ACCOUNT')")
+        db.commit()
+    if vouched:
+        (tmp_path / "profile.toml").write_text("server = 'https://mail.example.com'\nuser = 'jan'\n")
+    (tmp_path / "next").mkdir()
+    async with running(tmp_path / "next", Mailbox()) as run:
+        run.settings = settings(tmp_path)
+        await rescue_unsent_changes(run)
+        assert [each.uuid for each in await run.store.outbox()] == ["u-1"] * vouched
+        assert any("does not say whose it is" in each for each in run.problems) is not vouched
+    assert any(".damaged-" in each for each in names(tmp_path)) is not vouched
+
+
+@pytest.mark.parametrize("drop_first", [False, True])
+async def test_changes_of_the_old_cache_come_over(tmp_path: Path, drop_first: bool) -> None:
+    await (await filled(tmp_path / "cache.db", change("u-1"))).close()
+    (tmp_path / "next").mkdir()
+    async with running(tmp_path / "next", Mailbox()) as run:
+        run.settings, run.owner = settings(tmp_path, drop_first=drop_first), IDENTITY
+        await rescue_unsent_changes(run)
+        assert [each.uuid for each in await run.store.outbox()] == ["u-1"]
+    assert (tmp_path / "cache.db").exists() is not drop_first
+
+
+async def test_the_lists_come_while_it_is_copied(tmp_path: Path) -> None:
+    await (await filled(tmp_path / "cache.db", items("a"))).close()
+    mailbox = Mailbox({"a": mail("a")}, answers={"key": ["k1"]})
+    found = await open_build_file(settings(tmp_path), IDENTITY, lambda _: None, mailbox)  # type: ignore[arg-type]
+    assert (found.resumed, found.ahead.key) == (False, "k1")
+    assert [row.id for page in found.ahead.take_pages("inbox").pages for row in page] == ["a"]
+    assert await found.store.check(contents=False) == ()
+    await found.store.close()
+
+
+async def test_what_ends_a_run_leaves_the_copy_to_the_next(tmp_path: Path) -> None:
+    await (await filled(tmp_path / "cache.db", items("a"))).close()
+    mailbox = Mailbox(answers={"key": [Unreachable("gone")]})
+    with pytest.raises(Unreachable):
+        await open_build_file(settings(tmp_path), IDENTITY, lambda _: None, mailbox)  # type: ignore[arg-type]
+    assert await opened(tmp_path) == (True, 1, [])
+
+
+@pytest.mark.parametrize("error", [None, Unreachable("gone")])
+async def test_no_list_is_waited_for_if_nothing_is_copied(tmp_path: Path, error: Exception | None) -> None:
+    await (await filled(tmp_path / "cache.db")).close()
+    mailbox = Mailbox(answers={"key": [error or "k1"]})
+    found = await open_build_file(settings(tmp_path), IDENTITY, lambda _: None, mailbox)  # type: ignore[arg-type]
+    assert (found.ahead.key, found.ahead.lists) == ("", {})
+    await found.store.close()
+
+
+async def test_what_can_be_read_of_a_damaged_old_cache_comes_over(tmp_path: Path) -> None:
+    (tmp_path / "cache.db").write_bytes(b"no database" * 1000)
+    (tmp_path / "next").mkdir()
+    async with running(tmp_path / "next", Mailbox()) as run:
+        run.settings = settings(tmp_path)
+        await rescue_unsent_changes(run)
+        assert run.problems
+
+
+async def test_the_live_cache(tmp_path: Path) -> None:
+    with pytest.raises(NoCache, match="no cache"):
+        await open_current_cache(settings(tmp_path), IDENTITY)
+    await (await filled(tmp_path / "cache.db")).close()
+    handle = os.open(tmp_path / "cache.db", os.O_RDONLY)
+    with pytest.raises(CacheInUse):
+        await open_current_cache(settings(tmp_path), IDENTITY)
+    os.close(handle)
+    for value, expected in (("", False), ('1 ["inbox"]', True)):
+        found = await open_current_cache(settings(tmp_path), IDENTITY)
+        assert not found.resumed
+        await found.store.apply(SetMeta(PARTIAL_REBUILD_KEY, value))
+        await found.store.close()
+        found = await open_current_cache(settings(tmp_path), IDENTITY)
+        assert found.resumed is expected
+        await found.store.close()
