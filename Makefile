@@ -7,7 +7,7 @@ READY  := $(VENV)/.ready
 CONSTRAINTS ?= constraints.txt
 PYTEST := $(BIN)/pytest -n 2 --dist worksteal
 
-.PHONY: demo test quick test-all test-lowest coverage soak check bench clean
+.PHONY: docs demo test quick test-all test-lowest coverage soak check bench clean
 .DELETE_ON_ERROR:
 
 $(READY): pyproject.toml $(CONSTRAINTS)
@@ -72,6 +72,14 @@ check: $(READY)  ## style, types, layers
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+$(VENV)/.docs: $(READY)
+	$(BIN)/pip install --quiet --disable-pip-version-check $(CONSTRAINTS:%=-c %) -e '.[docs]'
+	touch $@
+
+docs: $(VENV)/.docs  ## the pages of docs/ as HTML, in docs/_build/html
+	$(BIN)/sphinx-build -q -W --keep-going -b html docs docs/_build/html
+	@echo "docs/_build/html/index.html"
 
 bench: $(READY)  ## the measurements, into benchmarks/results
 	$(BIN)/python -m benchmarks

@@ -66,8 +66,10 @@ class Request(NamedTuple):
 
 
 class Response(Protocol):
-    """An answer whose head has arrived. `wire_bytes`: body bytes as they travelled, so far. `connect_seconds`: the seconds that
-    went by until there was a connection for it, 0 on one that was there.
+    """A reply whose head has arrived.
+
+    `wire_bytes`: body bytes received so far, before decompression. `connect_seconds`: the time to open its connection,
+    0 if an open one was used.
 
     `headers` has lower-case names; what comes several times is joined by ", ", but `set-cookie` by newlines.
     """

@@ -1,4 +1,4 @@
-"""What the README says, held against the program: commands, options, exit codes, the example, the queries."""
+"""README and docs compared with the program: commands, options, exit codes, presets, the example, the queries."""
 
 from __future__ import annotations
 
@@ -12,23 +12,29 @@ import sys
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import get_args
 
 import pytest
+from pydantic import BaseModel
 
+from kerio_mockserver.conditions.link import Link
+from kerio_mockserver.conditions.model import Action, Churn, Fault, FaultKind, Load, Quirks
 from kerio_mockserver.conditions.presets import PRESETS
 from kerio_resync.errors import Exit
 from kerio_resync.upgrade import launcher
 
-README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).parents[1]
+PAGES = (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md")))
+TEXT = "\n\n".join(page.read_text(encoding="utf-8") for page in PAGES)
 COMMANDS = ("rebuild", "verify", "status", "digest", "estimate", "upgrade", "start", "demo")
 
 
 def blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
+    return re.findall(rf"^```{language}\n(.*?)^```", TEXT, re.DOTALL | re.MULTILINE)
 
 
 def table_after(heading: str) -> list[list[str]]:
-    rows = README[README.index(heading) :].split("|---|", 1)[1].split("\n\n", 1)[0].splitlines()[1:]
+    rows = TEXT[TEXT.index(heading) :].split("|---|", 1)[1].split("\n\n", 1)[0].splitlines()[1:]
     return [[cell.strip() for cell in re.split(r"(?<!\\)\|", row)[1:-1]] for row in rows]
 
 
@@ -60,7 +66,7 @@ def test_the_option_table_is_what_help_says(options: dict[str, set[str]]) -> Non
 
 
 def test_the_command_table_is_what_there_is() -> None:
-    listed = [re.findall("`([a-z]+)`", row[0])[0] for row in table_after("### Commands")]
+    listed = [re.findall("`([a-z]+)`", row[0])[0] for row in table_after("| command | does |")]
     assert tuple(listed) == COMMANDS
     assert help_of("kerio-resync") == {"--profile", "--version"}
     done = subprocess.run([sys.executable, "-m", "kerio_resync", "--help"], capture_output=True, text=True, check=True)
@@ -69,15 +75,19 @@ def test_the_command_table_is_what_there_is() -> None:
 
 def test_every_command_shown_exists_with_its_options(options: dict[str, set[str]]) -> None:
     shown = [line[2:] for block in blocks("console") for line in block.splitlines() if line.startswith("$ ")]
-    makefile = (Path(__file__).parents[1] / "Makefile").read_text()
+    makefile = (ROOT / "Makefile").read_text()
     assert shown
     for line in shown:
         program, command, *rest = shlex.split(line, comments=True)
+        program = program.removeprefix(".venv/bin/")
         if program == "make":
             assert re.search(rf"^{command}:", makefile, re.MULTILINE), line
             continue
-        if program == ".venv/bin/python":
+        if program == "python":
             continue  # tests/benchmarks/test_told.py
+        if program in ("pip", "pipx"):
+            assert command == "install", line
+            continue
         known = options[command] if program == "kerio-resync" else help_of(program, command)
         assert {word for word in rest if word.startswith("--")} <= known, line
 
@@ -91,8 +101,35 @@ def test_the_codes_of_start_are_those_it_ends_with() -> None:
     assert listed == [launcher.FAILED, launcher.NOT_EXECUTABLE, launcher.NOT_FOUND, Exit.INTERRUPTED]
 
 
+def test_every_linked_page_exists() -> None:
+    for page in PAGES:
+        for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", page.read_text(encoding="utf-8")):
+            assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_readme_is_short() -> None:
+    assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 150
+
+
+@pytest.mark.parametrize(
+    ("heading", "value"),
+    [
+        ("### `link`", Link), ("### `load`", Load), ("### `faults`", Fault), ("### `churn`", Churn),
+        ("### `quirks`", Quirks),
+    ],
+)  # fmt: skip
+def test_every_condition_of_the_mock_is_documented(heading: str, value: type[BaseModel]) -> None:
+    section = TEXT[TEXT.index(heading) :].split("\n###", 1)[0]
+    assert {name for name in value.model_fields if f"`{name}`" not in section} == set()
+
+
+def test_every_kind_of_fault_and_action_is_documented() -> None:
+    words = set(re.findall("`([a-z-]+)`", TEXT))
+    assert set(get_args(FaultKind)) | set(get_args(Action)) <= words
+
+
 def test_the_presets_are_all_there() -> None:
-    listed = [name for row in table_after("| presets | are |") for name in re.findall("`([a-z0-9-]+)`", row[0])]
+    listed = [name for row in table_after("| preset | is |") for name in re.findall("`([a-z0-9-]+)`", row[0])]
     assert sorted(listed) == sorted(PRESETS)
 
 
