@@ -22,9 +22,9 @@ demo: $(READY)  ## a mock server, a rebuild of real mail from it, verification, 
 test: $(READY)  ## the suite (five minutes on two cores)
 	$(PYTEST)
 
-# The core without the proofs that try very many cases.
-QUICK := tests/test_language.py tests/test_virtual_time.py tests/client/cache tests/client/resync tests/client/test_errors.py
-LONG  := test_damage test_leaves test_legacy test_store test_twin test_guard
+# The core without the tests that try very many cases.
+QUICK := tests/test_language.py tests/test_virtual_time.py tests/client/cache tests/client/sync tests/client/test_errors.py
+LONG  := test_damage test_legacy test_store test_twin test_schema_guard recovery/test_leaves
 
 quick: $(READY)  ## the part of the suite that takes less than a minute
 	$(PYTEST) $(QUICK) $(LONG:%=--ignore=tests/client/cache/%.py)

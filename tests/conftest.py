@@ -11,7 +11,7 @@ from pathlib import Path
 from hypothesis import HealthCheck, settings
 from hypothesis.configuration import set_hypothesis_home_dir
 
-# Workers that begin at once would make the same folders and files at once: each has its own.
+# Workers that start together would create the same folders and files: each has its own.
 if "PYTEST_XDIST_WORKER" in os.environ:
     set_hypothesis_home_dir(Path(__file__).parents[1] / ".hypothesis" / os.environ["PYTEST_XDIST_WORKER"])
 
