@@ -42,7 +42,7 @@ CHUNK_BYTES = 256 * 1024  # bytes that are worth handing on
 EXCESS_BYTES = 64 << 20  # bytes by which an attachment may exceed four times what its struct says
 MAX_UNKNOWN_BYTES = 4 << 30  # bytes of an attachment of which nothing is known
 MAX_ERROR_BODY_BYTES = 64 * 1024
-PAGE_SUFFIXES = (".html", ".htm", ".xhtml", ".shtml", ".mht", ".mhtml")
+PAGE_SUFFIXES = (".html", ".htm", ".xhtml", ".xht", ".shtml", ".mht", ".mhtml", ".xml", ".svg")
 REFUSALS = frozenset({403, 404, 410, 500})
 
 _RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18}|\*)", re.ASCII)
@@ -111,9 +111,15 @@ def begins_as_page(attachment: Attachment, data: bytes, total: int | None) -> bo
     """
     if not looks_like_page(data):
         return False
-    if "html" in attachment.content_type.lower() or attachment.name.lower().endswith(PAGE_SUFFIXES):
+    if is_page(attachment):
         return False
     return total is None or not (attachment.size == total or is_encoded_size(attachment.size, total))
+
+
+def is_page(attachment: Attachment) -> bool:
+    """Whether an attachment is a page by its type or name; programs send pages as `application/octet-stream` too."""
+    kind = attachment.content_type.lower()
+    return "html" in kind or "xml" in kind or attachment.name.lower().rstrip().endswith(PAGE_SUFFIXES)
 
 
 def is_encoded_size(told: int | None, size: int) -> bool:

@@ -34,7 +34,7 @@ from kerio_resync.errors import (
 )
 from kerio_resync.model import Attachment, Kind
 from kerio_resync.server.http.decompression import TooLong
-from kerio_resync.server.kerio.downloads import is_encoded_size
+from kerio_resync.server.kerio.downloads import is_encoded_size, is_page
 from kerio_resync.server.kerio.replies import looks_like_page
 from kerio_resync.sync.context import RebuildContext
 from kerio_resync.sync.fetch.mending import STEP, mend
@@ -43,7 +43,6 @@ GONE: Final = "the server does not have it any more"
 BRAKE: Final = 8  # downloads refused in a row before the next ones are slowed down
 LONGEST_BRAKE: Final = 30.0  # seconds
 HEAD: Final = 512  # bytes that tell what a content is
-PAGE_NAMES: Final = (".htm", ".html", ".shtml", ".xhtml", ".xht", ".xml", ".svg")
 TAIL: Final = 32  # bytes in which a picture's end mark must be
 
 
@@ -163,7 +162,7 @@ def _problem(attachment: Attachment, fetched: _Fetched) -> str:
         return "the server sends nothing for it"
     if size is None and not _has_end(fetched.head, fetched.tail):
         return "it is a picture without an end"
-    if looks_like_page(fetched.head) and not _may_be_page(attachment):
+    if looks_like_page(fetched.head) and not is_page(attachment):
         return "it is a web page, and should be something else"
     return ""
 
@@ -173,12 +172,6 @@ _ENDS: Final = ((b"\xff\xd8\xff", b"\xff\xd9"), (b"\x89PNG\r\n", b"IEND\xaeB`\x8
 
 def _has_end(head: bytes, tail: bytes) -> bool:
     return all(end in tail for start, end in _ENDS if head.startswith(start))
-
-
-def _may_be_page(attachment: Attachment) -> bool:
-    """By its type or, since mail often calls a page `application/octet-stream`, by its name."""
-    kind = attachment.content_type.lower()
-    return "html" in kind or "xml" in kind or attachment.name.lower().rstrip().endswith(PAGE_NAMES)
 
 
 async def _keep(run: RebuildContext, wanted: QueuedAttachment, fetched: _Fetched) -> None:
