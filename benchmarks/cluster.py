@@ -30,7 +30,8 @@ _DONE = 7200  # seconds for all of them to end
 _WAITING = """
 import os, sys, threading
 import kerio_resync, kerio_resync.cli.app
-from kerio_resync.server import kerio, transport
+from kerio_resync.server.http import transport
+from kerio_resync.server.kerio import mailbox
 kerio_resync.rebuild
 print("loaded", file=sys.stderr, flush=True)
 def end():  # when the input does, whoever started this is gone

@@ -1,26 +1,26 @@
 """What can go wrong, as a tree of exceptions that carry data.
 
     ResyncError                     .scope: item | folder | run     .retryable
-    ├─ ServerTrouble  retryable
-    │  ├─ Unreachable               surely not processed                → repeat anything
-    │  │  ├─ Untrusted              its certificate is not trusted      → stop, and say what to do
-    │  │  └─ Misconfigured          wrong address, proxy or TLS setting → stop, and say what to do
-    │  ├─ Interrupted               unknown whether processed           → repeat only what is idempotent
-    │  │  └─ ForeignReply .status   something on the way answered       → wait until the server answers itself
-    │  └─ Overloaded .retry_after                                       → everyone waits
+    ├─ TransientServerError         retryable
+    │  ├─ Unreachable               not processed                   → repeat anything
+    │  │  ├─ CertificateError       its certificate is not trusted  → stop, and say what to do
+    │  │  └─ Misconfigured          wrong address, proxy or TLS     → stop, and say what to do
+    │  ├─ OutcomeUnknown            perhaps processed               → repeat only what is idempotent
+    │  │  └─ ForeignReply .status   another program answered        → wait until the server answers
+    │  └─ Overloaded .retry_after                                   → all requests wait
     ├─ ServerRefused  .code .method
     │  ├─ BadCredentials · SessionExpired · KeyExpired · ItemGone · FolderDenied · TooLarge · DownloadRefused
-    ├─ ServerNonsense               what it said doesn't fit
-    │  ├─ ForeignAddress            an attachment is said to be on another server
-    │  └─ UnknownServer             the address leads to something else
+    ├─ ProtocolError                the reply does not fit the API
+    │  ├─ ForeignAddress            an attachment's address is on another server
+    │  └─ UnknownServer             the address is not that of a Kerio Connect server
     ├─ VerificationFailed .differences
-    └─ LocalTrouble
+    └─ LocalError
        ├─ NotEnoughSpace .needed .available · DiskTrouble
        ├─ CacheInUse · OtherAccount · NoCache · OutputFull · BadSettings
        └─ CacheDamaged
-          └─ OtherFormat            sound perhaps, but not for this version
+          └─ OtherFormat            perhaps sound, but of another format
 
-Foreign exceptions are mapped at one border each (`server/transport.py`, `filesystem.py`, `cache/`), with `from`.
+Foreign exceptions are mapped at one border each (`server/http/`, `filesystem.py`, `cache/`), with `from`.
 `explain` is the only place that turns an exception into a sentence and an exit code. No exception carries a password,
 a token or mail text.
 """

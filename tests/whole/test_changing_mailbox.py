@@ -146,6 +146,6 @@ def test_without_anchors_mails_are_lost(tmp_path: Path, monkeypatch: pytest.Monk
     async def unchecked(run: RebuildContext, *, last: bool = False) -> int:
         return 0
 
-    monkeypatch.setattr("kerio_resync.sync.converge.reconcile.relist", unchecked)
+    monkeypatch.setattr("kerio_resync.sync.converge.reconcile.reconcile_lists", unchecked)
     assert not any(ends_with_gap(3, seed, tmp_path) for seed in range(5))
     assert sum(ends_with_gap(0, seed, tmp_path) for seed in range(5)) >= 3

@@ -250,7 +250,7 @@ def test_items_that_are_neither_listed_nor_answered_for_are_removed(
         said["result"].pop("errors")
         return replace(reply, body=json.dumps(said).encode())
 
-    monkeypatch.setattr(world.core, "answer", without_errors)
+    monkeypatch.setattr(world.core, "handle", without_errors)
     world.run()
     remove_in_silence(world, monkeypatch)
     assert verified(world, repair=True).ok

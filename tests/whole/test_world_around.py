@@ -238,7 +238,8 @@ async def test_with_json_the_last_line_is_run_finished(arguments: list[str], cod
 
 
 AT_IMPORT = """
-import os, sys
+import os, signal, sys
+signal.signal({number}, signal.default_int_handler if {number} == signal.SIGINT else signal.SIG_DFL)
 class Hook:
     def find_spec(self, name, path=None, target=None):
         if name == {module!r}:

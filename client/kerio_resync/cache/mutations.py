@@ -103,7 +103,7 @@ class FinishAttachment(NamedTuple):
 
 
 class PutWholeAttachment(NamedTuple):
-    """A content that came in one piece: what `PutContent` from the start and `FinishAttachment` say, in one fact."""
+    """A content that came in one piece: `PutAttachmentBytes` from the start and `FinishAttachment` in one."""
 
     attachment: int
     data: bytes

@@ -47,7 +47,7 @@ class Mailbox(Protocol):
         ...
 
     async def open(self) -> Identity:
-        """Logs in. BadCredentials, Unreachable, ServerNonsense."""
+        """Logs in. BadCredentials, Unreachable, ProtocolError."""
         ...
 
     async def close(self) -> None:

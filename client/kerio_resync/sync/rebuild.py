@@ -75,7 +75,7 @@ async def rebuild(
     """Rebuilds `settings.cache` from the server and returns what came of it. `mailbox`: instead of the Kerio server's.
 
     Cancelling it stops the intake, keeps what is whole, and raises CancelledError; run again, it goes on from there.
-    Raises the errors of `kerio_resync.errors`: BadCredentials, Unreachable, ServerNonsense, NotEnoughSpace, …
+    Raises the errors of `kerio_resync.errors`: BadCredentials, Unreachable, ProtocolError, NotEnoughSpace, …
     """
     started = clock()
     listen = settings.redactor.listening(listen)

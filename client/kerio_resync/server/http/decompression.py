@@ -29,7 +29,7 @@ class TooLong(ProtocolError):
 
 class Decoder(Protocol):
     def feed(self, data: bytes) -> Iterator[bytes]:
-        """The decoded pieces that `data` completes, none of them empty. ServerNonsense, TooLong."""
+        """The decoded pieces that `data` completes, none of them empty. ProtocolError, TooLong."""
         ...
 
     def end(self) -> None:

@@ -1,10 +1,10 @@
 """HTTP as the rest of the client sees it: one method, one request, one streamed response.
 
-`Transport` is the seam that tests replace. `AioTransport` (aiohttp) is the real one; only this module and `connections`
-import aiohttp.
+`Transport` is the seam that tests replace. `AiohttpTransport` (aiohttp) is the real one; only this module and
+`connections` import aiohttp.
 
 Promises: every foreign exception becomes `Unreachable` (surely not processed), `Interrupted` (unknown) or
-`ServerNonsense` here, with `from`; bodies are decoded within bounds; certificates are verified. Refuses to follow
+`ProtocolError` here, with `from`; bodies are decoded within bounds; certificates are verified. Refuses to follow
 redirects, and to keep cookies: a jar would hand them to whom it sees fit.
 """
 

@@ -2,7 +2,7 @@
 
 Promises: each item of a call has its own outcome, in the order given; what must not happen twice is not repeated when
 the reply got lost (`Interrupted` comes out); no mail is sent by creating it (`send` is taken out). Refuses to guess: an
-item whose outcome the reply leaves out counts as failed with `ServerNonsense`.
+item whose outcome the reply leaves out counts as failed with `ProtocolError`.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ async def upload(caller: RpcClient, name: str, content_type: str, chunks: AsyncI
 
 
 def _uploaded(status: int, headers: Any, data: bytes, clean: Clean) -> str:
-    """The id in an upload's reply. ServerNonsense (of the run) for a reply that does not come from the server's API:
+    """The id in an upload's reply. ProtocolError (of the run) for a reply that does not come from the server's API:
     it says nothing of the file, which is sent again at another time."""
     try:
         value, _ = wire.parse_json(data)
@@ -114,7 +114,7 @@ def _uploaded(status: int, headers: Any, data: bytes, clean: Clean) -> str:
 
 
 async def find_candidates(caller: RpcClient, item: Item, *, renamed: bool = False) -> tuple[str, ...]:
-    """Ids of the items in the item's folder that look created from it. ServerNonsense if too many may be.
+    """Ids of the items in the item's folder that look created from it. ProtocolError if too many may be.
 
     A list that shows fewer items than its total promises is asked for again: what is overlooked here is made twice.
     `renamed`: whatever it is called now, since somebody may have written on it; only its Message-ID tells it then."""

@@ -377,7 +377,7 @@ def key_struct(key: str) -> Any:
 
 
 def parse_changes(method: str, result: Mapping[str, Any], canonical: Canonical) -> ChangeSet:
-    """The feed, in the order it was told. ServerNonsense if a line of it can't be understood."""
+    """The feed, in the order it was told. ProtocolError if a line of it can't be understood."""
     try:
         lines = adapter(list[_Change]).validate_python(require_list(method, result))
     except ValidationError as error:

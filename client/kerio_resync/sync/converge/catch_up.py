@@ -120,7 +120,7 @@ async def _apply(run: RebuildContext, changes: Sequence[RemoteChange], key: str)
 
 
 async def new_key(run: RebuildContext) -> str:
-    """A sync key for the server's present, which the caller stores. ServerNonsense if there is none."""
+    """A sync key for the server's present, which the caller stores. ProtocolError if there is none."""
     key = await run.mailbox.sync_key()
     if not key:
         raise ProtocolError("the server gave an empty sync key")

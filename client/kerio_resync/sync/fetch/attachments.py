@@ -110,7 +110,7 @@ async def _slow_down(run: RebuildContext) -> None:
 
 
 async def _fetch(run: RebuildContext, wanted: QueuedAttachment) -> None:
-    """ServerNonsense for a content that is not as its struct says, and not believed yet to be the right one."""
+    """ProtocolError for a content that is not as its struct says, and not believed yet to be the right one."""
     fetched = await _download(run, wanted, wanted.received, wanted.etag)
     problem = _problem(wanted.attachment, fetched)
     if problem:

@@ -6,7 +6,7 @@ a row that was taken before (an anchor); if it does not, rows have shifted by mo
 until it finds one. What is met twice is harmless, because storing is idempotent.
 
 `begin`, `ask` and `advance` are pure; `list_folder` is the shell around them. A server whose list never ends, repeats
-for ever, or never shows an anchor again ends in ServerNonsense with scope "folder": the number of pages is bounded by
+for ever, or never shows an anchor again ends in ProtocolError with scope "folder": the number of pages is bounded by
 what the server itself says the folder holds, and if that is a lie, by meeting the same row again and again. An end is
 believed if total and folder agree on it, or nothing more comes.
 """
@@ -131,7 +131,7 @@ async def list_folder(
     """Pages from `position` on, each with those of its rows that the page before did not have, and with the position to
     store together with its rows; the last one is `done`.
 
-    Raises what `Mailbox.page` raises, and ServerNonsense (scope folder) for a list without end.
+    Raises what `Mailbox.page` raises, and ProtocolError (scope folder) for a list without end.
     """
     position = replace(position, width=min(position.width, limit))
     allowed = 0

@@ -66,7 +66,7 @@ class Attempt:
 
     async def run(self) -> Fate:
         """Unknown: make it again, it looks first. Later: make it again after a while. Trouble with the server comes out
-        as it is, and ServerNonsense if what it says makes no sense when it is looked at: then nothing was done."""
+        as it is, and ProtocolError if what it says makes no sense when it is looked at: then nothing was done."""
         try:
             match self.change.action:
                 case "create":
@@ -184,7 +184,7 @@ class Attempt:
         return outcome
 
     async def _fetch_current(self) -> Item | None:
-        """The item as the server has it now; None if it is gone. ServerNonsense if that can't be found out."""
+        """The item as the server has it now; None if it is gone. ProtocolError if that can't be found out."""
         details = await self.mailbox.items_by_id(self.change.kind, [self.item_id])
         if details.malformed:
             raise ProtocolError(details.malformed[0].reason, scope="item")

@@ -185,8 +185,8 @@ class Replay:
         await self._record(change, place, fate)
 
     async def _settle(self, change: Change, place: ItemAddress) -> Fate:
-        """Attempts it until it is known what became of it. Unknown, ServerNonsense: that can't be found out now.
-        ServerTrouble: the server is in trouble; a change that was surely not processed is pending again."""
+        """Attempts it until it is known what became of it. Unknown, ProtocolError: that can't be found out now.
+        TransientServerError: the server is in trouble; a change that was surely not processed is pending again."""
         run = self._run
         attempt = Attempt(
             run.mailbox, self._outbox, change, place.id, place.watermark, frozenset(self._names.taken),

@@ -44,7 +44,7 @@ class ContentComparison:
     found: list[Difference] = field(default_factory=list)
 
     async def compare(self) -> list[Difference]:
-        """The differences. ExceptionGroup of what ends a run: ServerTrouble, BadCredentials, SessionExpired."""
+        """The differences. ExceptionGroup of what ends a run: TransientServerError, BadCredentials, SessionExpired."""
         batches, reading = self._batches(), asyncio.Lock()
 
         async def work() -> None:
