@@ -131,6 +131,7 @@ def test_folder_that_may_not_be_read_is_named(tmp_path: Path, monkeypatch: pytes
     def refuse(path: Path) -> os.stat_result:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(os, "lstat", refuse)
-    with pytest.raises(DiskTrouble, match="permission denied"):
-        require_places(tmp_path)
+    with monkeypatch.context() as patch:  # the folder is removed before `monkeypatch` itself ends
+        patch.setattr(os, "lstat", refuse)
+        with pytest.raises(DiskTrouble, match="permission denied"):
+            require_places(tmp_path)
