@@ -2,8 +2,8 @@
 
 A stream that is closed, full, or without a reader discards what it can't take and remembers why (`failure`). Characters
 that the stream's encoding lacks are written as escapes. A reader that stalls holds up nothing: what it does not take is
-kept and written by a thread, and given up at the end after `PATIENCE_SECONDS` in which nothing was taken. Commands
-whose output is their work (`digest`) wait for their reader instead, as filters do: `wait_for_reader`.
+kept and written by a thread, and given up at the end after `STALLED_READER_SECONDS` in which nothing was taken.
+Commands whose output is their work (`digest`) wait for their reader instead, as filters do: `wait_for_reader`.
 
 This concerns the process's own descriptors only; streams that a test or a caller put into `sys` are left alone.
 """
@@ -228,7 +228,7 @@ def skip_waiting() -> None:
 
 def drain(seconds: float | None = None) -> None:
     """Flushes both streams and gives their readers time: until all is taken, or nothing was taken for `seconds`
-    (PATIENCE_SECONDS)."""
+    (STALLED_READER_SECONDS)."""
     seconds = STALLED_READER_SECONDS if seconds is None else seconds
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError, ValueError, RuntimeError):

@@ -27,20 +27,27 @@ def main() -> None:
     from kerio_resync import streams
 
     streams.prepare()
-    try:
-        os.getcwd()
-    except OSError:  # the working folder is gone: imports that look into it would fail
-        sys.path[:] = filter(None, sys.path)
+    if not (in_folder := _has_working_folder()):
+        sys.path[:] = filter(None, sys.path)  # an import that looks into the missing folder fails
     try:
         answer(sys.argv[1:])
     except Exception as error:
-        print(
-            f"kerio-resync: The program can't be run ({type(error).__name__}): is it installed whole?", file=sys.stderr
-        )
-        raise SystemExit(1) from None
+        code, message = 1, f"The program cannot be run ({type(error).__name__}). Install it again."
+        if not in_folder and isinstance(error, SystemError):  # CPython 3.13.0 cannot import extension modules there
+            code, message = 2, "The working folder is gone. Change to another folder and run again."
+        print(f"kerio-resync: {message}", file=sys.stderr)
+        raise SystemExit(code) from None
     finally:
         signals.catch(lambda number, frame: streams.skip_waiting())  # nothing is left to do but to show what was done
         streams.finish()
+
+
+def _has_working_folder() -> bool:
+    try:
+        os.getcwd()
+    except OSError:
+        return False
+    return True
 
 
 def answer(given: Sequence[str]) -> None:

@@ -57,10 +57,11 @@ def _verifying(ca_file: Path | None) -> ssl.SSLContext:
     if ca_file is not None:
         if not context.cert_store_stats()["x509"]:
             raise BadSettings(f"ca_file {ca_file} holds no certificate")
-        # What the user named is trusted as it is, also a server's own certificate or an intermediate authority, and
-        # also where it lacks what newer versions of Python require of public authorities.
+        # The file may name the server's own certificate or an intermediate authority.
         context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
-        context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+    # CPython 3.13 sets this flag. It refuses the certificates of many private authorities (without a key identifier)
+    # that browsers, curl and older versions of Python accept.
+    context.verify_flags &= ~ssl.VERIFY_X509_STRICT
     return context
 
 

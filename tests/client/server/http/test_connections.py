@@ -159,9 +159,17 @@ async def test_each_certificate_that_is_not_trusted_has_its_own_advice(
     assert re.search(says, error.detail), error.detail
 
 
-@pytest.mark.skipif(
-    sys.version_info >= (3, 13), reason="the test authority lacks the key identifier that 3.13 requires"
-)
+@pytest.mark.parametrize("file", [True, False], ids=["ca-file", "system"])
+async def test_authorities_without_a_key_identifier_are_trusted_on_every_python(
+    file: bool, authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(authority.file))
+    assert not tls_context(authority.file if file else None).verify_flags & ssl.VERIFY_X509_STRICT
+    context, _ = authority.server()
+    async with web(context) as url:
+        assert await fetched(url, Route(ca_file=authority.file if file else None)) == b"hello"
+
+
 async def test_ca_file_is_the_only_trust(authority: Authority, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     other = Authority(tmp_path, "other")
     context, _ = authority.server()
