@@ -9,8 +9,7 @@ import pytest
 from kerio_mockserver.app import bind_socket, origin, serve
 from kerio_mockserver.server import MockServer
 from kerio_mockserver.testing import running
-from tests.mockserver.caller import envelope, small
-from tests.mockserver.test_http_adapter import login
+from tests.support.mock_caller import envelope, login, small
 
 CALL = envelope("Session.login", userName="jane", password="secret", application={})
 

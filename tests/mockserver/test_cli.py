@@ -16,7 +16,7 @@ import pytest
 
 from kerio_mockserver.app import bind_socket
 from kerio_mockserver.cli import conditions_of, main, parser, store_of
-from tests.mockserver.caller import envelope
+from tests.support.mock_caller import envelope
 
 MAIL = b"From: a@example.org\r\nTo: b@example.org\r\nSubject: one\r\nMessage-ID: <1@x>\r\n\r\nhello\r\n"
 

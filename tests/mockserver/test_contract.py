@@ -9,8 +9,8 @@ import orjson
 import pytest
 
 from kerio_mockserver.api.type_check import METHODS, check_params
-from tests.mockserver.caller import Caller, Mailbox, Refused, conforms, logged_in
-from tests.mockserver.caller import result as outcome
+from tests.support.mock_caller import Caller, Mailbox, Refused, conforms, logged_in
+from tests.support.mock_caller import result as outcome
 
 GOLDENS = {
     path.stem: orjson.loads(path.read_bytes())

@@ -6,8 +6,7 @@ import aiohttp
 import pytest
 
 from kerio_mockserver.testing import Server, running
-from tests.mockserver.caller import Mailbox, envelope, small
-from tests.mockserver.test_http_adapter import login
+from tests.support.mock_caller import Mailbox, envelope, login, small
 
 
 async def ask(server: Server, method: str, path: str, **options: Any) -> tuple[int, Any]:

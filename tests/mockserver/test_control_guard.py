@@ -11,7 +11,7 @@ import orjson
 import pytest
 
 from kerio_mockserver.testing import Server, running
-from tests.mockserver.caller import small
+from tests.support.mock_caller import small
 
 
 async def send(server: Server, method: str, path: str, headers: list[tuple[str, str]], body: bytes = b"") -> int:

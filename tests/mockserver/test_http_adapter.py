@@ -13,7 +13,7 @@ from kerio_mockserver.mailbox.blobs import NewBlob
 from kerio_mockserver.messages import Reply, Request, TransportFault
 from kerio_mockserver.server import MockServer
 from kerio_mockserver.testing import Server, running
-from tests.mockserver.caller import envelope, small
+from tests.support.mock_caller import envelope, login, small
 
 BODY = json.dumps({"jsonrpc": "2.0", "id": 1, "result": "x" * 5000}).encode()
 Answer = Callable[[Request], Awaitable[Reply]]
@@ -162,15 +162,6 @@ async def test_garbage_instead_of_http_does_no_harm() -> None:
         await writer.wait_closed()
         async with aiohttp.ClientSession() as client:
             assert await login(client, server)
-
-
-async def login(client: aiohttp.ClientSession, server: Server) -> dict[str, str]:
-    """The headers of a session."""
-    body = envelope("Session.login", userName=server.user, password=server.password, application={})
-    async with client.post(server.url + "/webmail/api/jsonrpc/", data=body) as reply:
-        said = await reply.json()
-        cookies = "; ".join(f"{name}={morsel.value}" for name, morsel in reply.cookies.items())
-    return {"X-Token": said["result"]["token"], "Cookie": cookies}
 
 
 def test_core_is_the_same_under_both_names() -> None:

@@ -11,7 +11,7 @@ import pytest
 from kerio_mockserver.api.type_check import ENUMS, METHODS, STRUCTS
 from kerio_mockserver.conditions.model import Conditions
 from kerio_mockserver.messages import Request
-from tests.mockserver.caller import Mailbox, Refused, envelope, logged_in
+from tests.support.mock_caller import Mailbox, Refused, envelope, logged_in
 
 PATHS = (
     "/",

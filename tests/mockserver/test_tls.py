@@ -8,7 +8,7 @@ import aiohttp
 
 from kerio_mockserver.testing import running
 from kerio_mockserver.tls import certificate
-from tests.mockserver.caller import envelope, small
+from tests.support.mock_caller import envelope, small
 
 
 async def test_a_client_that_trusts_the_file_gets_in_by_name_and_by_address(tmp_path: Path) -> None:

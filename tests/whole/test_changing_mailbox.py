@@ -17,7 +17,7 @@ from kerio_mockserver.conditions.model import Step
 from kerio_resync.cache.mutations import Action
 from kerio_resync.model import Kind
 from kerio_resync.sync.context import RebuildContext
-from tests.whole.offline import Diary
+from tests.support.offline_changes import Diary
 from tests.whole.world import World, kill
 
 MUTATIONS = [

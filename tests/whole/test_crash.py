@@ -3,21 +3,17 @@
 The server is in this process and outlives it; the mailbox changes on the way, and the profile holds changes made
 offline. In the end the cache equals the server, each of those changes was made once or is still there, and next to
 nothing was fetched twice. A power cut is a kill after which the profile is put back as it was after the last commit or
-fsync (`crash_child.py` keeps that copy). `KERIO_CRASHES`: how many deaths (25 if it isn't set).
+fsync (`tests/support/crash_process.py` keeps that copy). `KERIO_CRASHES`: how many deaths (25 if it isn't set).
 """
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import random
 import shutil
-import signal
-import sys
 import time
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -27,31 +23,21 @@ import pytest
 
 from kerio_mockserver.mailbox.store import NoSuchItem
 from kerio_mockserver.messages import Reply, Request
-from kerio_mockserver.testing import Server, running
+from kerio_mockserver.testing import Server
 from kerio_resync import Settings
 from kerio_resync.cache.mutations import Action, LocalFile
 from kerio_resync.cache.outbox import Change, Outbox
 from kerio_resync.cache.store import Store
 from kerio_resync.model import Identity, Kind
 from kerio_resync.sync.outbox.replay import ALL
-from tests.simulation import stocked
-from tests.whole.offline import TITLE, struct_of
+from tests.support.crashes import IN_FLIGHT, Nursery, new_server, nursery
+from tests.support.offline_changes import TITLE, struct_of
 from tests.whole.world import differences
 
 CRASHES = int(os.environ.get("KERIO_CRASHES", "25"))
-IN_FLIGHT = 4  # requests at once, as the child is told
 CHAIN = 5  # deaths in a row before a profile is let finish
 RENAMES = ("rename begins:1", "rename done:1", "fsync begins:1", "rename begins:1", "rename done:1")
 REPLAY = ("mark begins:2", "mark begins:2", "mark done:4", "mark done:1", "mark begins:3")  # asked for, not yet noted
-PASSWORD = "correct horse battery staple"
-CHURN = {
-    "churn": {
-        "script": [
-            {"action": action, "method": "Mails.getById", "nth": nth, "every": 7}
-            for nth, action in enumerate(("arrive", "move", "delete", "read", "edit-draft", "rename-folder"), 2)
-        ]
-    }
-}
 CONTENTS = ("Mails.getById", "GET attachment", "Contacts.get", "Events.get", "Tasks.get", "Notes.get")
 
 
@@ -60,58 +46,6 @@ class Tally:
     deaths: int = 0
     instants: dict[str, int] = field(default_factory=dict)
     ratios: list[float] = field(default_factory=list)
-
-
-def new_server() -> Any:
-    store = stocked(3, 120, contacts=9, events=7, tasks=3, notes=3, total_bytes=3_000_000)
-    return running(store, seed=3, password=PASSWORD, conditions=CHURN)
-
-
-@dataclass
-class Nursery:
-    """Where the lives begin."""
-
-    process: asyncio.subprocess.Process
-    folder: Path
-
-    async def life(self, server: Server, profile: Path, at: int | str = 0, copy: Path | None = None) -> tuple[int, str]:
-        """(exit code, standard output) of one life, which may end by a death."""
-        code, out, err = await self.lived(server, profile, KERIO_CRASH_AT=str(at), KERIO_CRASH_COPY=str(copy or ""))
-        assert "Traceback" not in err, err
-        assert code in (0, -signal.SIGKILL), err
-        return code, out
-
-    async def lived(self, server: Server, profile: Path, **environment: str) -> tuple[int, str, str]:
-        """(exit code, standard output, standard error) of one life."""
-        out, err = self.folder / "out", self.folder / "err"
-        life = {
-            "arguments": [str(profile), server.url, server.user],
-            "environment": {"KERIO_RESYNC_PASSWORD": PASSWORD, **environment},
-        }
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        self.process.stdin.write(json.dumps({**life, "out": str(out), "err": str(err)}).encode() + b"\n")
-        pid = int(await self.process.stdout.readline())
-        try:
-            code = int(await asyncio.wait_for(self.process.stdout.readline(), 50))
-        except TimeoutError:
-            os.kill(pid, signal.SIGKILL)
-            raise
-        return code, out.read_text(), err.read_text()
-
-
-@asynccontextmanager
-async def nursery(folder: Path) -> AsyncIterator[Nursery]:
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "tests.whole.crash_child",
-        cwd=Path(__file__).parents[2], stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
-    )  # fmt: skip
-    try:
-        yield Nursery(process, folder)
-    finally:
-        assert process.stdin is not None
-        process.stdin.close()
-        await process.wait()
 
 
 class Diary:

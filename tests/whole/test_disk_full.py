@@ -19,7 +19,7 @@ import pytest
 
 from kerio_mockserver.testing import Server
 from kerio_resync import Settings
-from tests.whole.test_crash import Nursery, new_server, nursery
+from tests.support.crashes import Nursery, new_server, nursery
 from tests.whole.world import differences
 
 TIMES = int(os.environ.get("KERIO_FULL_DISKS", "6"))

@@ -24,7 +24,7 @@ from kerio_resync.errors import ResyncError
 from kerio_resync.server.http.transport import Request, Response, refuse_redirect
 from kerio_resync.server.kerio.mailbox import KerioMailbox
 from tests.simulation import CoreResponse, CoreTransport
-from tests.whole.test_faults import Small
+from tests.support.small_world import Small
 from tests.whole.world import World
 
 ALL = bool(os.environ.get("KERIO_FOREIGN"))

@@ -22,7 +22,7 @@ from kerio_resync import rebuild, verify
 from kerio_resync.errors import Exit, ResyncError, explain
 from kerio_resync.model import KINDS, Item
 from kerio_resync.server.kerio.mailbox import KerioMailbox
-from tests.whole.mutation import MutatingTransport
+from tests.support.mutating_transport import MutatingTransport
 from tests.whole.world import World
 
 WANTED = int(os.environ.get("KERIO_FUZZ", "2000"))

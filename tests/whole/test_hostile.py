@@ -30,6 +30,7 @@ from kerio_resync.server.http.transport import Request, Response
 from kerio_resync.server.kerio.mailbox import KerioMailbox
 from kerio_resync.sync.fetch.folders import looping as looping_folders
 from tests.simulation import ORIGIN, CoreResponse, CoreTransport
+from tests.support.cache import nothing_outside
 from tests.whole.world import PASSWORD, World
 
 MEMORY = 300 * 2**20  # bytes by which a run may grow
@@ -290,12 +291,6 @@ def mails_of(world: World) -> Iterator[str]:
     for folder in world.store.folders():
         if folder["type"] == "FMail":
             yield from world.store.folder(folder["id"]).ordered("id")
-
-
-def nothing_outside(tmp_path: Path) -> None:
-    assert {path.name for path in tmp_path.iterdir()} <= {"p"}
-    names = {path.name.partition(".")[0] for path in (tmp_path / "p").iterdir()} if (tmp_path / "p").exists() else set()
-    assert names <= {"cache", "kerio-resync"}
 
 
 def test_a_list_in_circles_of_a_folder_said_to_be_endless(tmp_path: Path) -> None:

@@ -34,7 +34,7 @@ from kerio_mockserver.messages import Request
 from kerio_mockserver.server import MockServer
 from kerio_resync import Settings, rebuild
 from kerio_resync.errors import Exit
-from tests.whole.test_hostile import nothing_outside
+from tests.support.cache import nothing_outside
 from tests.whole.world import differences
 
 SEEDS = int(os.environ.get("KERIO_HOSTILE", "2"))
@@ -258,7 +258,7 @@ async def life(profile: Path, url: str, user: str, patience: float) -> dict[str,
         "HOME": str(beside), "TMPDIR": str(beside),
     }  # fmt: skip
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "tests.whole.hostile_child", str(profile), url, user, str(patience), env=environment,
+        sys.executable, "-m", "tests.support.hostile_process", str(profile), url, user, str(patience), env=environment,
         cwd=beside, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
     )  # fmt: skip
     try:

@@ -20,8 +20,8 @@ from kerio_resync.cache.outbox import Change, Outbox
 from kerio_resync.errors import Unreachable
 from kerio_resync.events import Event, PhaseChanged
 from kerio_resync.model import Kind
-from tests.whole import offline
-from tests.whole.offline import KINDS, TITLE, Diary, Meddler
+from tests.support import offline_changes as offline
+from tests.support.offline_changes import KINDS, TITLE, Diary, Meddler
 from tests.whole.world import World
 
 SERVICE: dict[Kind, str] = {

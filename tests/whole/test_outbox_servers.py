@@ -17,8 +17,8 @@ from kerio_mockserver.messages import Reply, Request
 from kerio_resync.cache.mutations import LocalFile
 from kerio_resync.errors import ResyncError
 from kerio_resync.model import Kind
-from tests.whole import offline
-from tests.whole.offline import KINDS, Meddler
+from tests.support import offline_changes as offline
+from tests.support.offline_changes import KINDS, Meddler
 from tests.whole.world import World
 
 UPLOAD = "/webmail/api/jsonrpc/attachment-upload/"

@@ -21,7 +21,7 @@ from kerio_resync.errors import BadSettings, CacheInUse, NoCache, NotEnoughSpace
 from kerio_resync.events import Event, FolderListed, Listener, Notice, PhaseChanged, Progress, ignore_events
 from kerio_resync.sync.converge.compare_lists import VerifyReport
 from kerio_resync.sync.status import Status
-from tests.client.cache.world import rows
+from tests.support.cache import rows
 from tests.whole.world import World, kill
 
 T = TypeVar("T")

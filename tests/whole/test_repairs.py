@@ -18,7 +18,7 @@ from kerio_resync.cache.mutations import Action, DeleteItems
 from kerio_resync.cache.store import Store
 from kerio_resync.errors import BadSettings, NoCache
 from kerio_resync.model import Kind
-from tests.whole.offline import Diary, open_cache, small_world
+from tests.support.offline_changes import Diary, open_cache, small_world
 from tests.whole.world import Ending, World, kill
 
 TIMES = int(os.environ.get("KERIO_REPAIRS", "8"))

@@ -16,7 +16,7 @@ from kerio_mockserver.testing import Server
 from kerio_resync.cache.outbox import Outbox
 from kerio_resync.cache.store import Store
 from kerio_resync.errors import Exit
-from tests.whole.test_cli import PASSWORD, kerio_resync, mock, start
+from tests.support.programs import PASSWORD, kerio_resync, mock, start
 
 ROUNDS = int(os.environ.get("KERIO_CRASHES", "25")) // 8
 COMMANDS = (("rebuild",), ("rebuild", "--fresh"), ("rebuild", "--folder", "Inbox"), ("verify", "--repair"))

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from kerio_resync.cache.write.session import WriteSession
-from tests.client.cache.world import memory, open_tables
+from tests.support.cache import memory, open_tables
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import pytest
 
 from kerio_resync.cache.checksums import crc32, item_checksum, plain_crc32, sha256
 from kerio_resync.model import Item
-from tests.client.cache.world import attachment, mail
+from tests.support.cache import attachment, mail
 
 WHOLE = mail("1", attached=(attachment("a"),), extra=b"{}")._replace(end="2026")
 

@@ -12,7 +12,7 @@ from kerio_resync.cache import connection as lines
 from kerio_resync.cache.connection import Connection
 from kerio_resync.cache.files import processes_holding
 from kerio_resync.errors import LocalError
-from tests.client.cache.world import filled
+from tests.support.cache import filled
 
 
 async def test_what_nobody_waits_for_does_not_stay_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,7 +19,7 @@ from kerio_resync.cache.recovery.salvage import OldCache
 from kerio_resync.cache.store import Store
 from kerio_resync.cache.swap import swap
 from kerio_resync.model import Item
-from tests.client.cache.world import IDENTITY, attachment, filled, mail, size, wanted, whole
+from tests.support.cache import IDENTITY, attachment, filled, mail, size, wanted, whole
 
 FILES = {n: Random(n).randbytes(30_000 + n * 9_000) for n in range(8)}
 MAILS = {

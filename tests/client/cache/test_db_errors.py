@@ -11,7 +11,7 @@ import pytest
 
 from kerio_resync.cache.db_errors import available_bytes, map_db_error, mapped_db_errors
 from kerio_resync.errors import CacheDamaged, CacheInUse, DiskTrouble, Exit, NotEnoughSpace, ResyncError, explain
-from tests.client.cache.world import names
+from tests.support.cache import names
 
 PLACE = Path("/nowhere/cache.db")
 OTHERS = (

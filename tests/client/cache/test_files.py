@@ -8,7 +8,7 @@ import pytest
 
 from kerio_resync.cache import files
 from kerio_resync.cache.files import back_up, processes_holding, sync_folder
-from tests.client.cache.world import names
+from tests.support.cache import names
 
 
 def no_links(self: Path, target: Path) -> None:

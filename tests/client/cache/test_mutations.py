@@ -33,7 +33,7 @@ from kerio_resync.cache.mutations import (
     SkipEntry,
     UnskipEntry,
 )
-from tests.client.cache.world import FOLDERS, listed, mail
+from tests.support.cache import FOLDERS, listed, mail
 
 LARGE = 100_000
 BIG = mail("1", text="x" * LARGE)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from kerio_resync.cache.mutations import AddChange, ChangeState, LocalChange, LocalFile
 from kerio_resync.cache.outbox import Outbox, ancestors_of_pending
-from tests.client.cache.world import FOLDERS, filled, mail, rows
+from tests.support.cache import FOLDERS, filled, mail, rows
 
 FILE = LocalFile("plan.pdf", "application/pdf", bytes(range(256)) * 2000, "cid")
 

@@ -7,7 +7,7 @@ import pytest
 from kerio_resync.cache.mutations import PutItems
 from kerio_resync.cache.query_readonly import query_readonly
 from kerio_resync.errors import CacheDamaged
-from tests.client.cache.world import filled, mail
+from tests.support.cache import filled, mail
 
 
 async def test_a_persons_query_sees_what_is_there(tmp_path: Path) -> None:

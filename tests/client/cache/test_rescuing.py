@@ -12,7 +12,7 @@ from kerio_resync.cache.format71.writing import Writer
 from kerio_resync.cache.mutations import LocalChange, LocalFile
 from kerio_resync.cache.outbox import Outbox
 from kerio_resync.cache.recovery.rescue_outbox import RescueReport, rescue_outbox
-from tests.client.cache.world import IDENTITY, filled
+from tests.support.cache import IDENTITY, filled
 
 FILE = LocalFile("plan.pdf", "application/pdf", bytes(range(256)) * 1000, "cid")
 CHANGES = [

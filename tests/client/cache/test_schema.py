@@ -9,7 +9,7 @@ from kerio_resync.cache import schema
 from kerio_resync.cache.mutations import PutItems
 from kerio_resync.errors import BadSettings, CacheDamaged
 from kerio_resync.model import Item, Kind
-from tests.client.cache.world import IDENTITY, attachment, filled, mail, rows, whole
+from tests.support.cache import IDENTITY, attachment, filled, mail, rows, whole
 
 
 @pytest.fixture

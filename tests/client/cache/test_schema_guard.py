@@ -19,8 +19,7 @@ from kerio_resync.cache.recovery.salvage import OldCache
 from kerio_resync.cache.schema_guard import require_shape, require_tables, restrict, shape_of, strip_comments
 from kerio_resync.cache.store import Store
 from kerio_resync.errors import CacheDamaged
-from tests.client.cache.recovery.test_rescue_outbox import old_cache
-from tests.client.cache.world import IDENTITY, filled, mail, wanted
+from tests.support.cache import IDENTITY, filled, mail, old_cache, wanted
 
 ENDLESS = "WITH RECURSIVE c(number) AS (SELECT 1 UNION ALL SELECT number FROM c)"
 VIEWS = {

@@ -38,7 +38,7 @@ from kerio_resync.cache.store import Store
 from kerio_resync.cache.write import dispatch
 from kerio_resync.cache.write.session import WriteSession
 from kerio_resync.errors import BadSettings, CacheDamaged, CacheInUse, LocalError, NotEnoughSpace
-from tests.client.cache.world import (
+from tests.support.cache import (
     FOLDERS,
     IDENTITY,
     attachment,
@@ -490,7 +490,7 @@ from kerio_resync.cache.files import processes_holding
 from kerio_resync.cache.connection import Connection
 from kerio_resync.cache.queries import StoredItem
 from kerio_resync.cache.store import Store
-from tests.client.cache.world import mail
+from tests.support.cache import mail
 
 async def main():
     cache = await Store.open(Path(sys.argv[1]))

@@ -15,7 +15,7 @@ from kerio_resync.cache.outbox import Outbox
 from kerio_resync.cache.store import Store
 from kerio_resync.cache.swap import drop, replace_cache, seal, swap
 from kerio_resync.errors import CacheInUse
-from tests.client.cache.world import filled, mail, names, rows, size
+from tests.support.cache import filled, mail, names, rows, size
 
 MAILS = "SELECT id FROM item"
 

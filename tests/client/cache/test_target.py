@@ -15,7 +15,7 @@ from kerio_resync.cache.format71.proof import intact, sound, wrong_contents
 from kerio_resync.cache.format71.target import Mark, Row, Target, Written, source_of
 from kerio_resync.cache.write.items import item_row
 from kerio_resync.errors import CacheDamaged
-from tests.client.cache.world import FOLDERS, IDENTITY, attachment, change, mail
+from tests.support.cache import FOLDERS, IDENTITY, attachment, change, mail
 
 MAIL = mail("1", attached=(attachment("a", 300_000), attachment("b")))
 DATA = bytes(range(250)) * 1200

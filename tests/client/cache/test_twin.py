@@ -29,7 +29,7 @@ from kerio_resync.cache.mutations import (
 from kerio_resync.cache.write.folders import UNKNOWN_FOLDER_REASON
 from kerio_resync.cache.write.session import WriteSession
 from kerio_resync.model import Attachment, Folder, Item, ListedItem
-from tests.client.cache.world import mail, open_tables, put
+from tests.support.cache import mail, open_tables, put
 
 FOLDERS = {each: Folder(each, "", each, "mail") for each in ("inbox", "work", "new")}
 RANKS = {"inbox": 0, "work": 10}

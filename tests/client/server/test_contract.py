@@ -17,7 +17,7 @@ from kerio_resync.server.kerio.items import parse_items
 from kerio_resync.server.kerio.mailbox import KerioMailbox
 from kerio_resync.server.kerio.rpc import parse_response
 from kerio_resync.server.kerio.wire import parse_json
-from tests.client.server.kerio.test_mailbox import ORIGIN, Scripted, opened
+from tests.support.scripted_server import ORIGIN, Scripted, opened
 
 HERE = Path(__file__).parents[2] / "contract"
 GOLDEN = {path.stem: json.loads(path.read_text()) for path in sorted(HERE.glob("*.json"))}

@@ -14,8 +14,8 @@ from kerio_resync.errors import BadSettings, FolderDenied, OutcomeUnknown
 from kerio_resync.events import Event, FolderListed
 from kerio_resync.model import Folder
 from kerio_resync.sync.partial_rebuild import PARTIAL_REBUILD_KEY, rebuild_partially, select_folders
-from tests.client.cache.world import FOLDERS, INBOX, PEOPLE, WORK, items, mail
-from tests.client.resync.double import Mailbox, running
+from tests.support.cache import FOLDERS, INBOX, PEOPLE, WORK, items, mail
+from tests.support.fake_mailbox import Mailbox, running
 
 TREE = {
     "inbox": "Inbox", "projects": "Inbox/Projects", "old": "Inbox/Projects/Old", "other": "Archive/Projects",

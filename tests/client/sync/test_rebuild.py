@@ -28,8 +28,8 @@ from kerio_resync.model import Quota, WriteResult
 from kerio_resync.settings import Settings
 from kerio_resync.sync.rebuild import most_severe, rebuild
 from kerio_resync.sync.report import Report
-from tests.client.cache.world import FOLDERS, attachment, filled, items, mail, names, whole
-from tests.client.resync.double import Mailbox
+from tests.support.cache import FOLDERS, attachment, filled, items, mail, names, whole
+from tests.support.fake_mailbox import Mailbox
 
 THERE = tuple(replace(each, count=2) if each.id == "inbox" else each for each in FOLDERS.folders)
 LISTED = tuple(PutPage(each.id, (), done=True) for each in THERE if each.kind)

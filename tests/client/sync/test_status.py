@@ -23,8 +23,8 @@ from kerio_resync.cli.formatting import lines_of_status
 from kerio_resync.errors import BadSettings, CacheDamaged, NoCache, Unreachable
 from kerio_resync.settings import Settings
 from kerio_resync.sync.status import digest, status, verify
-from tests.client.cache.world import FOLDERS, IDENTITY, attachment, filled, items, mail
-from tests.client.resync.double import Mailbox
+from tests.support.cache import FOLDERS, IDENTITY, attachment, filled, items, mail
+from tests.support.fake_mailbox import Mailbox
 
 
 def settings(folder: Path) -> Settings:

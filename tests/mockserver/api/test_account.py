@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 import pytest
 
-from tests.mockserver.caller import Refused, logged_in
+from tests.support.mock_caller import Refused, logged_in
 
 UNPLAYED = {
     "Alarms": "set dismiss",

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from kerio_mockserver.conditions.model import Conditions
-from tests.mockserver.caller import Caller, Mailbox, Refused, conforms, logged_in
+from tests.support.mock_caller import Caller, Mailbox, Refused, conforms, logged_in
 
 
 async def key_of(caller: Caller) -> Any:

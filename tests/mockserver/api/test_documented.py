@@ -8,7 +8,7 @@ import pytest
 
 from kerio_mockserver.conditions.model import Conditions
 from kerio_mockserver.mailbox.dates import instant
-from tests.mockserver.caller import Caller, Mailbox, Refused, logged_in
+from tests.support.mock_caller import Caller, Mailbox, Refused, logged_in
 
 
 def drafts(box: Mailbox) -> str:

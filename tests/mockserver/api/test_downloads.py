@@ -11,7 +11,7 @@ from kerio_mockserver.api import downloads
 from kerio_mockserver.api.downloads import Archives, disposition, parse_range, safe_name, unique_name
 from kerio_mockserver.conditions.model import Conditions
 from kerio_mockserver.messages import Reply
-from tests.mockserver.caller import PDF, Caller, Mailbox, Refused, logged_in
+from tests.support.mock_caller import PDF, Caller, Mailbox, Refused, logged_in
 
 
 def attachments(box: Mailbox) -> list[dict[str, Any]]:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.mockserver.caller import Refused, conforms, logged_in
+from tests.support.mock_caller import Refused, conforms, logged_in
 
 
 async def test_lists_have_every_documented_member() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.mockserver.caller import logged_in, small
+from tests.support.mock_caller import logged_in, small
 
 
 def search(conditions: int, field: str = "QUICKSEARCH") -> dict[str, Any]:

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from kerio_mockserver.conditions.model import Conditions
-from tests.mockserver.caller import Mailbox, Refused, conforms, logged_in, small
+from tests.support.mock_caller import Mailbox, Refused, conforms, logged_in, small
 
 DESC = [{"columnName": "receiveDate", "direction": "Desc", "caseSensitive": False}]
 

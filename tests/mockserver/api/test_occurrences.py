@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.mockserver.caller import Caller, Mailbox, Refused, conforms, logged_in
+from tests.support.mock_caller import Caller, Mailbox, Refused, conforms, logged_in
 
 WEEKLY = {"isSet": True, "frequency": "Weekly", "preciseBy": {"byDay": [2], "byInterval": 1}}
 SERIES: Mapping[str, Any] = {

@@ -6,7 +6,7 @@ import pytest
 from kerio_mockserver.api.call import METHODS as SERVED
 from kerio_mockserver.api.type_check import METHODS
 from kerio_mockserver.server import MockServer
-from tests.mockserver.caller import Caller, Refused, envelope, logged_in, small
+from tests.support.mock_caller import Caller, Refused, envelope, logged_in, small
 
 BAD = [
     (b"", -32700, 500),

@@ -6,7 +6,7 @@ from kerio_mockserver.api.errors import ApiError
 from kerio_mockserver.api.session import Session, Sessions, cookies, set_cookies
 from kerio_mockserver.conditions.model import Quirks
 from kerio_mockserver.server import MockServer
-from tests.mockserver.caller import Caller, Refused, envelope, logged_in, small
+from tests.support.mock_caller import Caller, Refused, envelope, logged_in, small
 
 
 def headers(session: Session, **changes: str) -> dict[str, str]:

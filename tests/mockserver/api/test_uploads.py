@@ -11,7 +11,7 @@ import pytest
 
 from kerio_mockserver.api.errors import ApiError
 from kerio_mockserver.api.uploads import parse_upload
-from tests.mockserver.caller import Caller, Refused, logged_in, result
+from tests.support.mock_caller import Caller, Refused, logged_in, result
 
 ADDRESS = "/webmail/api/jsonrpc/attachment-upload/"
 JPEG = b"\xff\xd8\xff\xe0 a face"

@@ -23,7 +23,7 @@ from kerio_resync.cache.mutations import (
 from kerio_resync.cache.schema import PAGE_SIZE
 from kerio_resync.cache.store import Store
 from kerio_resync.errors import CacheDamaged
-from tests.client.cache.world import FOLDERS, ROOT, attachment, change, filled, listed, mail, whole
+from tests.support.cache import FOLDERS, ROOT, attachment, change, filled, listed, mail, whole
 
 CHANGE = AddChange(LocalChange("u-1", "create", "mail", files=(LocalFile("f", "t", b"content"),)))
 

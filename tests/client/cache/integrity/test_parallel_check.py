@@ -16,7 +16,7 @@ import pytest
 from kerio_resync.cache.integrity import check, item_check_process, parallel_check
 from kerio_resync.cache.integrity.parallel_check import CorruptRows, check_file
 from kerio_resync.cache.mutations import PutItems
-from tests.client.cache.world import attachment, change, filled, mail, whole
+from tests.support.cache import attachment, change, filled, mail, whole
 
 COUNT = 1200
 ALL = range(1, COUNT + 1)

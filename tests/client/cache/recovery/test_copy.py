@@ -26,7 +26,7 @@ from kerio_resync.cache.recovery import copy
 from kerio_resync.cache.recovery.copy import COPIED_ITEMS_KEY, CopyResult, copy_verified
 from kerio_resync.cache.schema import PAGE_SIZE
 from kerio_resync.cache.store import Store
-from tests.client.cache.world import IDENTITY, attachment, change, filled, listed, mail, names, rows, whole
+from tests.support.cache import IDENTITY, attachment, change, filled, listed, mail, names, rows, whole
 
 DATA = bytes(range(256)) * 3000
 MAIL = mail("1", 5, attached=(attachment("a", len(DATA)), attachment("b", 3), attachment("c", 9)), extra=b'{"x":1}')

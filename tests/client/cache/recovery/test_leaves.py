@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from kerio_resync.cache.recovery import leaves
 from kerio_resync.cache.recovery.leaves import rows
 from kerio_resync.errors import CacheDamaged
-from tests.client.cache.world import change
-from tests.client.cache.world import rows as told
+from tests.support.cache import change
+from tests.support.cache import rows as told
 
 VALUES = st.one_of(
     st.none(),

@@ -6,31 +6,13 @@ from pathlib import Path
 import pytest
 
 from kerio_resync.cache.connection import Connection
-from kerio_resync.cache.mutations import LocalFile, PutItems
+from kerio_resync.cache.mutations import PutItems
 from kerio_resync.cache.outbox import Outbox
 from kerio_resync.cache.recovery import rescue_outbox as module
 from kerio_resync.cache.recovery.rescue_outbox import RescueReport, rescue_outbox
 from kerio_resync.cache.store import Store
 from kerio_resync.errors import CacheInUse
-from tests.client.cache.world import attachment, filled, mail, rows
-
-FILE = LocalFile("plan.pdf", "application/pdf", bytes(range(256)) * 3000)
-ACTIONS = [
-    ("create", "mail", {"folder_id": "inbox", "struct": b'{"subject":"Hi"}', "files": [FILE]}),
-    ("create", "contact", {"folder_id": "people", "struct": b'{"commonName":"Ann"}'}),
-    ("edit", "event", {"item_id": "e", "watermark": 7, "struct": b'{"summary":"x"}'}),
-    ("flags", "mail", {"item_id": "1", "watermark": 3, "struct": b'{"isSeen":true}'}),
-    ("move", "task", {"item_id": "t", "folder_id": "a", "target_id": "b"}),
-    ("delete", "note", {"item_id": "n"}),
-]
-
-
-async def old_cache(path: Path) -> list[str]:
-    cache = await filled(path, PutItems(tuple(mail(str(n)) for n in range(20))))
-    outbox = Outbox(cache)
-    names = [await outbox.add(action, kind, **more) for action, kind, more in ACTIONS]  # type: ignore[arg-type]
-    await cache.close()
-    return names
+from tests.support.cache import FILE, attachment, filled, mail, old_cache, rows
 
 
 async def contents(cache: Store) -> list[object]:

@@ -8,7 +8,7 @@ from kerio_resync.cache.mutations import PutItems, PutSalvaged
 from kerio_resync.cache.recovery.salvage import OldCache
 from kerio_resync.cache.store import Store
 from kerio_resync.model import Item
-from tests.client.cache.world import attachment, change, filled, items, mail, wanted, whole
+from tests.support.cache import attachment, change, filled, items, mail, wanted, whole
 
 DATA = bytes(range(256)) * 3000
 MAIL = mail("1", 5, attached=(attachment("a", len(DATA)), attachment("b", 3), attachment("c", 9)), extra=b'{"x":1}')

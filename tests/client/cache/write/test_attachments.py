@@ -16,7 +16,7 @@ from kerio_resync.cache.mutations import (
 )
 from kerio_resync.cache.schema import CHUNK_BYTES
 from kerio_resync.cache.write.session import WriteSession
-from tests.client.cache.world import attachment, mail, put
+from tests.support.cache import attachment, mail, put
 
 DATA = bytes(range(256)) * (3 * CHUNK_BYTES // 256) + b"tail"
 

@@ -15,7 +15,7 @@ from kerio_resync.cache.mutations import (
 from kerio_resync.cache.queries import QueueCursor
 from kerio_resync.cache.write import fetch_queue
 from kerio_resync.cache.write.session import WriteSession
-from tests.client.cache.world import attachment, listed, mail, put
+from tests.support.cache import attachment, listed, mail, put
 
 
 def ids(found: object) -> list[str]:

@@ -8,7 +8,7 @@ from kerio_resync.cache.schema import CONFLICTS_FOLDER_ID
 from kerio_resync.cache.write.folders import UNKNOWN_FOLDER_REASON, folder_paths
 from kerio_resync.cache.write.session import WriteSession
 from kerio_resync.model import Folder
-from tests.client.cache.world import FOLDERS, INBOX, ROOT, WORK, listed, mail, put
+from tests.support.cache import FOLDERS, INBOX, ROOT, WORK, listed, mail, put
 
 
 def folder(id_: str, parent: str, **more: object) -> Folder:

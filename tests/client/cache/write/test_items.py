@@ -6,7 +6,7 @@ from kerio_resync.cache.mutations import ApplyChanges, EnqueueItems, PutAttachme
 from kerio_resync.cache.write.items import read_item_row
 from kerio_resync.cache.write.session import WriteSession
 from kerio_resync.model import Item
-from tests.client.cache.world import attachment, listed, mail, put, whole
+from tests.support.cache import attachment, listed, mail, put, whole
 
 TWO = (attachment("a"), attachment("b"))
 

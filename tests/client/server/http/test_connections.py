@@ -24,7 +24,7 @@ from kerio_resync.errors import BadSettings, CertificateError, Misconfigured, Ou
 from kerio_resync.server.http.proxies import Proxy
 from kerio_resync.server.http.transport import AiohttpTransport, Request, Route
 from kerio_resync.server.http.trust import handshake_advice, tls_context
-from tests.proxy_servers import http_proxy, socks_proxy
+from tests.support.proxy_servers import http_proxy, socks_proxy
 
 Key = ec.EllipticCurvePrivateKey
 PLAIN = serialization.NoEncryption()

@@ -19,8 +19,8 @@ from kerio_resync.server.kerio.session import Session
 from kerio_resync.server.pacing.adaptive_limit import Limit
 from kerio_resync.server.pacing.limiter import Limiter
 from kerio_resync.server.pacing.retry import Retrier
-from tests.client.server.http.test_transport import body, saying, serving
 from tests.simulation import CoreResponse
+from tests.support.socket_server import body, saying, serving
 
 
 async def reply(room: MemoryBudget, *pieces: int, pause: float = 1.0) -> Reservation:

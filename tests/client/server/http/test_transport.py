@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import gc
 import gzip
 import resource
 import socket
 import ssl
 import zlib
-from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
@@ -43,49 +41,7 @@ from kerio_resync.server.http.transport import (
     TooLong,
     refuse_redirect,
 )
-
-Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
-JSON = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
-
-
-@contextlib.asynccontextmanager
-async def serving(handler: Handler, tls: ssl.SSLContext | None = None) -> AsyncIterator[str]:
-    """A server's address; `handler` acts once for each request."""
-    tasks: set[asyncio.Task[None] | None] = set()
-
-    async def act(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        tasks.add(asyncio.current_task())
-        try:
-            while await reader.readuntil(b"\r\n\r\n"):
-                await handler(reader, writer)
-                await writer.drain()
-        except (asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
-            pass  # the client went, or the test is over
-        finally:
-            writer.close()
-
-    server = await asyncio.start_server(act, "127.0.0.1", 0, ssl=tls)
-    port = server.sockets[0].getsockname()[1]
-    try:
-        yield f"{'https' if tls else 'http'}://127.0.0.1:{port}"
-    finally:
-        server.close()
-        for task in tasks:
-            if task:
-                task.cancel()
-        await asyncio.gather(*(task for task in tasks if task))
-
-
-def saying(*data: bytes) -> Handler:
-    """Answers with these bytes, then closes."""
-
-    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        for part in data:
-            writer.write(part)
-            await writer.drain()
-        writer.close()
-
-    return handler
+from tests.support.socket_server import JSON, Handler, body, saying, serving
 
 
 async def got(url: str, transport: AiohttpTransport | None = None, limit: int = 1 << 20, timeout: float = 5.0) -> bytes:
@@ -104,10 +60,6 @@ async def fails(
         with pytest.raises(kind, match=match) as caught:
             await got(url, timeout=timeout)
     return caught.value
-
-
-def body(data: bytes, *headers: bytes) -> bytes:
-    return JSON + b"".join(header + b"\r\n" for header in headers) + b"Content-Length: %d\r\n\r\n%b" % (len(data), data)
 
 
 async def test_a_reply_and_what_is_known_of_it() -> None:

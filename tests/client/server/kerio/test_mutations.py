@@ -10,7 +10,7 @@ from kerio_resync.errors import FolderDenied, OutcomeUnknown, ProtocolError, Ser
 from kerio_resync.server.kerio.items import parse_items
 from kerio_resync.server.kerio.mailbox import KerioMailbox
 from kerio_resync.server.kerio.wire import canonical_json
-from tests.client.server.kerio.test_mailbox import ORIGIN, Scripted, answers, error, mail, opened
+from tests.support.scripted_server import ORIGIN, Scripted, answers, error, mail, opened
 
 
 def told(*ids: str) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from kerio_resync.server.kerio.mailbox import KerioMailbox
 from kerio_resync.server.kerio.replies import Envelope, MalformedJson, parse_response
 from kerio_resync.server.kerio.rpc import SMALL_REPLY_BYTES, collect_lists
 from kerio_resync.server.kerio.wire import parse_json
-from tests.client.server.kerio.test_mailbox import ORIGIN, Scripted, mail, opened
+from tests.support.scripted_server import ORIGIN, Scripted, mail, opened
 
 
 def test_a_result_is_what_the_reply_says_whatever_its_status() -> None:

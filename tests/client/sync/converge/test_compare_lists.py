@@ -19,8 +19,8 @@ from kerio_resync.sync.converge.compare_lists import (
     new_comparison,
     reconcile_lists,
 )
-from tests.client.cache.world import FOLDERS, INBOX, WORK, items, mail
-from tests.client.resync.double import Mailbox, running
+from tests.support.cache import FOLDERS, INBOX, WORK, items, mail
+from tests.support.fake_mailbox import Mailbox, running
 
 KEY = ApplyChanges("k1")
 

@@ -18,8 +18,8 @@ from kerio_resync.sync.converge.catch_up import MAX_ROUNDS, SYNC_KEY, catch_up, 
 from kerio_resync.sync.converge.reconcile import MAX_COMPARISONS, MAX_KEY_RENEWALS, bring_up_to_date, converge
 from kerio_resync.sync.listing.early import PartialListing
 from kerio_resync.sync.listing.paging import Position
-from tests.client.cache.world import FOLDERS, INBOX, items, mail
-from tests.client.resync.double import Mailbox, running
+from tests.support.cache import FOLDERS, INBOX, items, mail
+from tests.support.fake_mailbox import Mailbox, running
 
 THERE = tuple(replace(each, count=2) if each.id == "inbox" else each for each in FOLDERS.folders)
 KEY = ApplyChanges("k1")

@@ -27,8 +27,8 @@ from kerio_resync.model import Attachment, ContentChunk
 from kerio_resync.sync.converge.catch_up import WORKERS
 from kerio_resync.sync.fetch.attachments import STEP, attachment_worker
 from kerio_resync.sync.fetch.resolve_doubts import resolve_doubts
-from tests.client.cache.world import attachment, mail, rows
-from tests.client.resync.double import Mailbox, running
+from tests.support.cache import attachment, mail, rows
+from tests.support.fake_mailbox import Mailbox, running
 
 LARGE = bytes(range(256)) * (5 * STEP // 512)  # two and a half chunks
 

@@ -13,8 +13,8 @@ from kerio_resync.events import Event, FolderListed
 from kerio_resync.model import Folder, ListedItem, MalformedItem, Page
 from kerio_resync.sync.fetch.folders import list_folder_into_cache, looping, rank, refresh_folders, syncable, told_once
 from kerio_resync.sync.listing.paging import Position
-from tests.client.cache.world import FOLDERS, INBOX, PEOPLE, ROOT, WORK, mail
-from tests.client.resync.double import Mailbox, running
+from tests.support.cache import FOLDERS, INBOX, PEOPLE, ROOT, WORK, mail
+from tests.support.fake_mailbox import Mailbox, running
 
 
 @pytest.mark.parametrize(

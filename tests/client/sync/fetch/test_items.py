@@ -14,8 +14,8 @@ from kerio_resync.errors import FolderDenied, ItemGone, ProtocolError, TooLarge
 from kerio_resync.model import ItemBatch, ListedItem, MalformedItem
 from kerio_resync.sync.fetch.items import MAX_CONSECUTIVE_FAILURES, item_worker
 from kerio_resync.sync.fetch.resolve_doubts import resolve_doubts
-from tests.client.cache.world import filled, items, mail, rows
-from tests.client.resync.double import Mailbox, running
+from tests.support.cache import filled, items, mail, rows
+from tests.support.fake_mailbox import Mailbox, running
 
 NAMES = ("a", "b", "c", "d")
 

@@ -16,8 +16,8 @@ from kerio_resync.cache.schema import CHUNK_BYTES
 from kerio_resync.errors import ItemGone, ProtocolError
 from kerio_resync.model import Attachment, ContentChunk, Item
 from kerio_resync.sync.fetch.attachments import attachment_worker
-from tests.client.cache.world import attachment, change, filled, mail, rows, whole
-from tests.client.resync.double import Mailbox, running
+from tests.support.cache import attachment, change, filled, mail, rows, whole
+from tests.support.fake_mailbox import Mailbox, running
 
 DATA = b"".join(bytes([number]) * CHUNK_BYTES for number in range(1, 5)) + b"the rest" * 5
 THERE = attachment("a", len(DATA))

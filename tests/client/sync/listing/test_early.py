@@ -13,8 +13,8 @@ from kerio_resync.settings import Settings
 from kerio_resync.sync.listing import concurrency, early
 from kerio_resync.sync.listing.early import EarlyListing, PartialListing, list_early, longest_first
 from kerio_resync.sync.listing.paging import Position
-from tests.client.cache.world import FOLDERS, INBOX, PEOPLE, WORK, mail
-from tests.client.resync.double import Mailbox
+from tests.support.cache import FOLDERS, INBOX, PEOPLE, WORK, mail
+from tests.support.fake_mailbox import Mailbox
 
 SETTINGS = Settings.model_validate({"profile": Path(), "page_size": 4, "overlap": 1})
 NAMES = [f"{n:02}" for n in range(10)]

@@ -21,8 +21,8 @@ from kerio_resync.sync.outbox.attempt import Attempt
 from kerio_resync.sync.outbox.attempt_result import AttemptRecord, Sent, StillUnknown
 from kerio_resync.sync.outbox.replay import ALL, IdMap, ItemAddress, Replayed, enqueue_results, replay, retryable
 from kerio_resync.sync.progress import ProgressTracker
-from tests.client.cache.world import FOLDERS, WORK, filled, mail
-from tests.client.resync.double import Scripted
+from tests.support.cache import FOLDERS, WORK, filled, mail
+from tests.support.fake_mailbox import Scripted
 
 
 def change(uuid: str, action: str = "edit", item_id: str = "", **more: Any) -> Change:

@@ -21,9 +21,9 @@ from kerio_resync.events import Event, Notice, Progress
 from kerio_resync.model import ChangeSet, ContentChunk, Folder, Item, ItemBatch, ListedItem, RemoteChange
 from kerio_resync.sync.converge.compare_lists import VerifyReport
 from kerio_resync.sync.verify.verification import verify_and_repair
-from tests.client.cache.world import FOLDERS, attachment, mail, whole
-from tests.client.resync.double import Mailbox, running
-from tests.whole.offline import small_world
+from tests.support.cache import FOLDERS, attachment, mail, whole
+from tests.support.fake_mailbox import Mailbox, running
+from tests.support.offline_changes import small_world
 from tests.whole.world import World, kill
 
 

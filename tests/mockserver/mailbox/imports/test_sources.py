@@ -10,7 +10,7 @@ import pytest
 
 from kerio_mockserver.mailbox.imports.archives import Limits, Skipped
 from kerio_mockserver.mailbox.imports.sources import File, Piece, folders, kind_of, pieces, split_mbox
-from tests.mockserver.mailbox.imports.test_archives import tarred, zipped
+from tests.support.archives import tarred, zipped
 
 MAIL = b"From: a@b.c\nSubject: x\n\ntext\n"
 FROM = b"From a@b.c Mon Mar  2 10:00:00 2026\n"

@@ -1,7 +1,7 @@
 """The client in a process of its own that dies by SIGKILL at a numbered instant of its work on the disk.
 
-    python -m tests.whole.crash_child PROFILE URL USER
-    python -m tests.whole.crash_child
+    python -m tests.support.crash_process PROFILE URL USER
+    python -m tests.support.crash_process
 
 Instants are the moments before and after each stored fact (a "mark" says how a local change fares), commit, fsync and
 rename. The password comes from `KERIO_RESYNC_PASSWORD`. Without a death it prints how many instants of each kind there

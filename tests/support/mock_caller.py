@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+import aiohttp
 import orjson
 
 from kerio_mockserver.api.type_check import ENUMS, STRUCTS, readable
@@ -12,6 +13,7 @@ from kerio_mockserver.mailbox.blobs import NewBlob
 from kerio_mockserver.mailbox.store import MailboxStore
 from kerio_mockserver.messages import Reply, Request
 from kerio_mockserver.server import MockServer
+from kerio_mockserver.testing import Server
 
 PDF = bytes(range(256)) * 64
 
@@ -147,6 +149,15 @@ async def logged_in(box: Mailbox | None = None, **options: Any) -> tuple[Caller,
     caller = Caller(MockServer(box.store, **options))
     await caller.login()
     return caller, box
+
+
+async def login(client: aiohttp.ClientSession, server: Server) -> dict[str, str]:
+    """The headers of a session."""
+    body = envelope("Session.login", userName=server.user, password=server.password, application={})
+    async with client.post(server.url + "/webmail/api/jsonrpc/", data=body) as reply:
+        said = await reply.json()
+        cookies = "; ".join(f"{name}={morsel.value}" for name, morsel in reply.cookies.items())
+    return {"X-Token": said["result"]["token"], "Cookie": cookies}
 
 
 def conforms(value: Any, kind: str, where: str = "result", *, partial: bool = False) -> list[str]:

@@ -1,6 +1,6 @@
 """A rebuild in a process of its own, which tells what came of it and how much memory it took at the most.
 
-    python -m tests.whole.hostile_child PROFILE URL USER PATIENCE
+    python -m tests.support.hostile_process PROFILE URL USER PATIENCE
 
 As many requests may be in flight from the first moment on as otherwise after a while. The password comes from
 `KERIO_RESYNC_PASSWORD`. Prints one line of JSON.

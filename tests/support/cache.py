@@ -10,7 +10,8 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from kerio_resync.cache import schema
-from kerio_resync.cache.mutations import FinishAttachment, Mutation, PutAttachmentBytes, PutItems, SetFolders
+from kerio_resync.cache.mutations import FinishAttachment, LocalFile, Mutation, PutAttachmentBytes, PutItems, SetFolders
+from kerio_resync.cache.outbox import Outbox
 from kerio_resync.cache.queries import QueuedItem
 from kerio_resync.cache.store import Store
 from kerio_resync.cache.write.dispatch import apply_mutations
@@ -23,6 +24,15 @@ WORK = Folder("work", "root", "Work", "mail")
 PEOPLE = Folder("people", "root", "Contacts", "contact", "default")
 ROOT = Folder("root", "", "~jan@example.com", None)
 FOLDERS = SetFolders((ROOT, INBOX, WORK, PEOPLE), {"inbox": 0, "work": 10, "people": 5})
+FILE = LocalFile("plan.pdf", "application/pdf", bytes(range(256)) * 3000)
+ACTIONS = [
+    ("create", "mail", {"folder_id": "inbox", "struct": b'{"subject":"Hi"}', "files": [FILE]}),
+    ("create", "contact", {"folder_id": "people", "struct": b'{"commonName":"Ann"}'}),
+    ("edit", "event", {"item_id": "e", "watermark": 7, "struct": b'{"summary":"x"}'}),
+    ("flags", "mail", {"item_id": "1", "watermark": 3, "struct": b'{"isSeen":true}'}),
+    ("move", "task", {"item_id": "t", "folder_id": "a", "target_id": "b"}),
+    ("delete", "note", {"item_id": "n"}),
+]
 
 
 def listed(name: str, watermark: int = 1, date: str | None = "2026-03-01T00:00:00Z", size: int = 100) -> ListedItem:
@@ -122,3 +132,17 @@ def change(path: Path, sql: str) -> None:
     db = sqlite3.connect(path)
     db.executescript(sql)
     db.close()
+
+
+async def old_cache(path: Path) -> list[str]:
+    cache = await filled(path, PutItems(tuple(mail(str(n)) for n in range(20))))
+    outbox = Outbox(cache)
+    names = [await outbox.add(action, kind, **more) for action, kind, more in ACTIONS]  # type: ignore[arg-type]
+    await cache.close()
+    return names
+
+
+def nothing_outside(tmp_path: Path) -> None:
+    assert {path.name for path in tmp_path.iterdir()} <= {"p"}
+    names = {path.name.partition(".")[0] for path in (tmp_path / "p").iterdir()} if (tmp_path / "p").exists() else set()
+    assert names <= {"cache", "kerio-resync"}

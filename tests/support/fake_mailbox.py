@@ -27,7 +27,7 @@ from kerio_resync.model import (
 from kerio_resync.settings import Settings
 from kerio_resync.sync.context import RebuildContext
 from kerio_resync.sync.progress import ProgressTracker
-from tests.client.cache.world import FOLDERS, IDENTITY, filled
+from tests.support.cache import FOLDERS, IDENTITY, filled
 
 
 class Scripted:

@@ -1,0 +1,53 @@
+"""A simulated mailbox with one folder of each kind, which changes during the rebuild."""
+
+from __future__ import annotations
+
+from kerio_mockserver.conditions.model import Churn, Conditions, Fault
+from kerio_mockserver.server import MockServer
+from kerio_resync.events import Event, PhaseChanged, Progress, Retrying
+from tests.simulation import stocked
+from tests.whole.world import PASSWORD, World
+
+
+class Small(World):
+    """A mailbox with something of everything, in which each kind changes while it is being fetched."""
+
+    def __post_init__(self) -> None:
+        self.store = stocked(self.seed, 16, folders=6, contacts=3, events=3, tasks=2, notes=2)
+        self.core = MockServer(self.store, password=PASSWORD, seed=self.seed, conditions=Conditions(churn=Churn()))
+        self.told: list[Event] = []
+        self.changed = False
+
+    def hear(self, event: Event) -> None:
+        """Listens; and lets each kind change once all has been fetched, so that its details are asked for by id."""
+        self.told.append(event)
+        if self.changed or event != PhaseChanged("catch-up"):
+            return
+        self.changed = True
+        for action in ("contact", "event", "task", "note", "arrive"):
+            self.mutate(action, 6)  # type: ignore[arg-type]
+
+    def spoil(self, *faults: Fault) -> None:
+        self.core.change(self.core.conditions.model_copy(update={"faults": faults}))
+
+    def finished(self, **settings: object) -> None:
+        """Runs to the end and compares; whatever was told on the way makes sense."""
+        assert self.run(self.hear, **settings) == "done"
+        assert self.differences(everything="shared" in settings) == []
+        assert self.report is not None
+        closed = ["the server does not let you read 'Nur Namen'"] if "public" in settings else []
+        assert [reason for _, _, reason in self.report.skipped] == closed
+        self.told_sensibly()
+
+    def told_sensibly(self) -> None:
+        assert self.core.stats.internal_errors == []
+        for each in self.told:
+            if isinstance(each, Progress):
+                assert each.seconds_left is None or each.seconds_left >= 0, each
+                assert 0 <= each.items_done <= each.items_total, each
+                assert 0 <= each.attachments_done <= each.attachments_total, each
+                assert 0 <= each.folders_done <= each.folders_total, each
+                assert 0 <= each.bytes_done <= each.bytes_total, each
+            if isinstance(each, Retrying):
+                assert each.reason
+                assert each.wait >= 0
