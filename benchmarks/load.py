@@ -100,8 +100,8 @@ async def _run(name: str, limit: int | None, seconds: float, seed: int) -> dict[
     server = Server(load)
     limiter = Limiter(Fixed(value=float(limit), most=limit) if limit else Limit())
     rng = Random(f"{seed}/client")
-    persistence = Retrier(chance=rng.random)
-    caller = RpcClient(server, Session(ORIGIN), limiter, persistence, ignore_events, no_login)
+    retrier = Retrier(chance=rng.random)
+    caller = RpcClient(server, Session(ORIGIN), limiter, retrier, ignore_events, no_login)
     load.start()
     tasks = [asyncio.ensure_future(work) for work in _work(caller, Random(f"{seed}/attachments"))]
     levels = []
@@ -109,7 +109,7 @@ async def _run(name: str, limit: int | None, seconds: float, seed: int) -> dict[
         await asyncio.sleep(0.5)
         levels.append(limiter.limit.slots)
     found = {
-        "preset": name, "limit": limit or OURS, "bytes_s": server.bytes / seconds, "retries": persistence.retries,
+        "preset": name, "limit": limit or OURS, "bytes_s": server.bytes / seconds, "retries": retrier.retries,
         "levels": levels, **_waits(load),
     }  # fmt: skip
     for task in tasks:
@@ -128,7 +128,7 @@ def _work(caller: RpcClient, rng: Random) -> Iterator[Any]:
         nonlocal size
         while True:
             asked = int(size.bytes)
-            answer = await caller.call("Mails.getById", {"bytes": asked}, patience=1e9)
+            answer = await caller.call("Mails.getById", {"bytes": asked}, retry_timeout=1e9)
             size = size.after(asked, answer.seconds, answer.held, answer.way)
 
     async def contents() -> None:
@@ -136,7 +136,7 @@ def _work(caller: RpcClient, rng: Random) -> Iterator[Any]:
         while True:
             asked = int(min(most, rng.lognormvariate(mu, sigma)))
             try:
-                await caller.call("GET attachment", {"bytes": asked}, patience=1e9)
+                await caller.call("GET attachment", {"bytes": asked}, retry_timeout=1e9)
             except TransientServerError:
                 continue
 

@@ -28,6 +28,7 @@ from kerio_resync.variables import PASSWORD_VARIABLE
 _SINGLE_RUN_SETTINGS = frozenset(
     {"profile", "password", "folders", "fresh", "drop_first", "same_mailbox", "replace_other"}
 )
+_RENAMED = {"patience": "retry_timeout"}  # settings by the names that earlier versions wrote
 _UNITS = {"": 1, "b": 1, "k": 2**10, "m": 2**20, "g": 2**30, "kb": 10**3, "mb": 10**6, "gb": 10**9}
 _UNITS |= {f"{unit}{end}": 2**power for unit, power in (("k", 10), ("m", 20), ("g", 30)) for end in ("i", "ib")}
 _HOST = re.compile(r"[\w.~-]+|[0-9a-fA-F:.]+(%[\w.~-]+)?")
@@ -59,7 +60,7 @@ class Settings(BaseModel):
     replace_other: bool = False  # move another mailbox's cache aside and begin anew
     bwlimit: float | None = Field(default=None, gt=0)
     max_in_flight: int = Field(default=64, ge=1, le=1024)
-    patience: float = Field(default=600.0, ge=0)  # how long one call may go on being retried
+    retry_timeout: float = Field(default=600.0, ge=0)  # seconds that one call is retried before it fails
     overlap: int = Field(default=3, ge=0)  # rows by which a page reaches back into the page before
     page_size: int = Field(default=1000, ge=2, le=50_000)
     on_failure: Literal["offer", "rebuild"] = "offer"  # when the local upgrade can't be done
@@ -297,6 +298,7 @@ def _read(path: Path) -> dict[str, Any]:
             f"{path} holds a password, which must not be in a file:"
             f" take it out and use {PASSWORD_VARIABLE} or the keyring"
         )
+    kept = {_RENAMED.get(name, name): value for name, value in kept.items() if _RENAMED.get(name) not in kept}
     for name in kept:
         if name not in Settings.model_fields or name in _SINGLE_RUN_SETTINGS:
             raise BadSettings(f"{path}: there is no setting {name!r} here")
@@ -370,7 +372,7 @@ _OPTIONS: tuple[tuple[str, str, Any], ...] = (
     ("public", "also the public folders", False),
     ("bwlimit", "at most so many bytes a second, such as 500k or 10M; if not set: no limit", "10M"),
     ("max_in_flight", "at most so many requests at once", 64),
-    ("patience", "seconds that one call may go on being tried again", 600.0),
+    ("retry_timeout", "seconds that one call is retried before it fails", 600.0),
     ("on_failure", "when the database can't be upgraded here: offer a rebuild, or rebuild at once", "offer"),
 )
 

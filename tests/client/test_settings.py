@@ -112,6 +112,12 @@ def test_the_command_line_wins_over_the_file_and_the_file_over_the_defaults(tmp_
     assert load(tmp_path, {"bwlimit": "2M"}).bwlimit == 2 * 2**20
 
 
+@pytest.mark.parametrize("text", ["retry_timeout = 5", "patience = 5", "patience = 9\nretry_timeout = 5"])
+def test_load_reads_the_retry_timeout_under_its_former_name_too(tmp_path: Path, text: str) -> None:
+    (tmp_path / "profile.toml").write_text(text)
+    assert load(tmp_path, {}).retry_timeout == 5
+
+
 def test_a_profile_without_a_file_has_the_defaults(tmp_path: Path) -> None:
     assert load(tmp_path / "none", {}) == Settings(profile=tmp_path / "none")
 
@@ -254,7 +260,7 @@ def test_without_a_cache_a_mistyped_server_is_corrected_and_comments_stay(tmp_pa
     assert (load(tmp_path, {}).max_in_flight, load(tmp_path, {}).ca_file) == (3, file)
     assert 'server = "https://other.example.com"' in file.read_text()
     assert "# mine" in file.read_text()
-    assert load(tmp_path, {}).patience == 5
+    assert load(tmp_path, {}).retry_timeout == 5
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
 
 

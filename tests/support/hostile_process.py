@@ -1,6 +1,6 @@
 """A rebuild in a process of its own, which tells what came of it and how much memory it took at the most.
 
-    python -m tests.support.hostile_process PROFILE URL USER PATIENCE
+    python -m tests.support.hostile_process PROFILE URL USER RETRY_TIMEOUT
 
 As many requests may be in flight from the first moment on as otherwise after a while. The password comes from
 `KERIO_RESYNC_PASSWORD`. Prints one line of JSON.
@@ -33,10 +33,10 @@ def memory() -> int:
     return next(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmHWM:"))
 
 
-async def main(profile: Path, url: str, user: str, patience: float) -> None:
+async def main(profile: Path, url: str, user: str, retry_timeout: float) -> None:
     values = {
         "profile": profile, "server": url, "user": user, "password": os.environ["KERIO_RESYNC_PASSWORD"],
-        "page_size": 20, "patience": patience,
+        "page_size": 20, "retry_timeout": retry_timeout,
     }  # fmt: skip
     settings = Settings.model_validate(values)
     mailbox = KerioMailbox(settings, limit=Limit(value=64.0), timeout=SILENCE)

@@ -181,7 +181,7 @@ async def test_no_server_no_json_no_password_no_folder(tmp_path: Path) -> None:
         done = await kerio_resync("--profile", tmp_path / "file" / "profile", "rebuild", *named)
         assert (done.code, done.err.count("\n")) == (2, 1), done
     (tmp_path / "gone").mkdir()
-    (tmp_path / "gone" / "profile.toml").write_text("patience = 0.5\n")
+    (tmp_path / "gone" / "profile.toml").write_text("retry_timeout = 0.5\n")
     done = await kerio_resync("--profile", tmp_path / "gone", "rebuild", *named)
     assert (done.code, done.err.splitlines()[-1].startswith("kerio-resync: The server can't be reached")) == (
         4,

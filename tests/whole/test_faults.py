@@ -1,7 +1,7 @@
 """Each fault of the mock on each method that a rebuild calls: the rebuild ends with the server's own digest.
 
 The first and the third reply to the method are spoilt; the run must get over that by itself, in virtual time within
-the patience that one call is granted.
+the retry timeout of one call.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ MORE: dict[str, tuple[dict[str, Any], ...]] = {
 }  # fmt: skip
 FAULTS = [(kind, more) for kind in get_args(FaultKind) for more in MORE.get(kind, ({},))]
 NAMES = ["-".join([kind, *map(str, more.values())]) for kind, more in FAULTS]
-PATIENCE = 600.0
+RETRY_TIMEOUT = 600.0
 
 
 @cache
@@ -72,7 +72,7 @@ def test_a_rebuild_gets_over_a_fault(method: str, kind: str, more: dict[str, Any
         assert world.core.stats.requests["Session.login"] == 1
         world.heal()
     world.finished()
-    assert world.now < PATIENCE, "it took longer than one call may be tried again"
+    assert world.now < RETRY_TIMEOUT, "it took longer than one call may be tried again"
 
 
 @pytest.mark.parametrize(("kind", "more"), FAULTS, ids=NAMES)
@@ -85,4 +85,4 @@ def test_a_rebuild_with_what_others_share_gets_over_a_fault(
     world.spoil(*(Fault.model_validate({"kind": kind, "method": method, "nth": nth, **more}) for nth in (1, 3)))
     world.finished(shared=True, public=True)
     assert world.core.faults.history() or kind in ("duplicate", "missing", "shuffled", "wrong-total")
-    assert world.now < PATIENCE
+    assert world.now < RETRY_TIMEOUT

@@ -34,7 +34,7 @@ Ending = str
 
 def mailbox_of(world: World, rng: random.Random, share: float) -> tuple[KerioMailbox, MutatingTransport]:
     transport = MutatingTransport(world.core, rng=rng, share=share)
-    return KerioMailbox(world.settings(patience=60.0), transport=transport, chance=rng.random), transport
+    return KerioMailbox(world.settings(retry_timeout=60.0), transport=transport, chance=rng.random), transport
 
 
 async def ending(work: Awaitable[Any]) -> Ending:
@@ -55,7 +55,7 @@ def run(
 ) -> tuple[Ending, Counter[str]]:
     async def go() -> Ending:
         try:
-            return await ending(command(world.settings(patience=60.0), mailbox=mailbox))
+            return await ending(command(world.settings(retry_timeout=60.0), mailbox=mailbox))
         finally:
             world.now = asyncio.get_running_loop().time() + 1
 

@@ -86,7 +86,7 @@ def attacked(world: World, attacks: dict[str, Attack], *commands: Callable[..., 
         report = None
         try:
             for command in commands or (rebuild,):
-                settings = world.settings(patience=60.0)
+                settings = world.settings(retry_timeout=60.0)
                 mailbox = KerioMailbox(settings, events.append, transport=transport, chance=lambda: 0.5)
                 clocks = {"clock": asyncio.get_running_loop().time} if command is rebuild else {}
                 async with asyncio.timeout(24 * 3600):
@@ -440,7 +440,7 @@ async def test_below_json(attack: str, tmp_path: Path) -> None:
     before, began = memory(), time.monotonic()
     async with bare(BARE[attack]) as url:
         made = memory()  # what the attack itself took to make
-        settings = World(tmp_path / "p").settings(server=url, patience=0.5)
+        settings = World(tmp_path / "p").settings(server=url, retry_timeout=0.5)
         with pytest.raises(ResyncError) as caught:
             async with asyncio.timeout(40):
                 await rebuild(settings)

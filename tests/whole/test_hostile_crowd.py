@@ -249,7 +249,7 @@ async def served(crowd: Crowd) -> AsyncIterator[str]:
         server.close()
 
 
-async def life(profile: Path, url: str, user: str, patience: float) -> dict[str, Any]:
+async def life(profile: Path, url: str, user: str, retry_timeout: float) -> dict[str, Any]:
     """What the child told. Its home and its place for temporary files are beside the profile."""
     beside = profile.parent / "beside"
     beside.mkdir()
@@ -258,8 +258,8 @@ async def life(profile: Path, url: str, user: str, patience: float) -> dict[str,
         "HOME": str(beside), "TMPDIR": str(beside),
     }  # fmt: skip
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "tests.support.hostile_process", str(profile), url, user, str(patience), env=environment,
-        cwd=beside, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+        sys.executable, "-m", "tests.support.hostile_process", str(profile), url, user, str(retry_timeout),
+        env=environment, cwd=beside, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
     )  # fmt: skip
     try:
         async with asyncio.timeout(DEADLINE):

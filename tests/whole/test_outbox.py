@@ -474,7 +474,7 @@ def test_trouble_with_the_server_leaves_the_rest_pending(world: World) -> None:
         return await answer(request)
 
     world.core.handle = sometimes  # type: ignore[method-assign]
-    assert world.run(patience=20) == "done"  # the rebuild is; what is in the outbox isn't
+    assert world.run(retry_timeout=20) == "done"  # the rebuild is; what is in the outbox isn't
     assert world.report is not None
     assert (world.report.outbox_sent, world.report.outbox_pending, world.report.unfinished) == (1, 2, True)
     assert [offline.outbox(world)[each].state for each in names] == ["sent", "pending", "pending"]
@@ -630,7 +630,7 @@ def test_trouble_after_all_is_sent_is_told(world: World) -> None:
         return await answer(request)
 
     world.core.handle = until_sent  # type: ignore[method-assign]
-    assert world.run(patience=20) == "done"
+    assert world.run(retry_timeout=20) == "done"
     report = world.report
     assert report is not None
     assert (report.outbox_sent, report.outbox_pending, report.unfinished) == (1, 0, True)

@@ -161,7 +161,7 @@ def test_upload_answered_by_somebody_else_keeps_the_draft_pending(tmp_path: Path
         return await answer(request)
 
     world.core.handle = meddling  # type: ignore[method-assign]
-    ending = world.run(patience=60)
+    ending = world.run(retry_timeout=60)
     assert ending == "done" or isinstance(ending, ResyncError)
     assert states(world) == {"pending": 1}
     assert offline.titled(world, "mail", "New") == []

@@ -182,7 +182,7 @@ async def outputs(profile: Path, reply: Reply, work: Callable[..., Any] = rebuil
         found.extend((repr(event), json.dumps(fields), json.dumps(fields, ensure_ascii=False)))
 
     async with serving(reply) as url:
-        settings = Settings(profile=profile, server=url, user="jane", password=PASSWORD, patience=0.1)  # type: ignore[arg-type]
+        settings = Settings(profile=profile, server=url, user="jane", password=PASSWORD, retry_timeout=0.1)  # type: ignore[arg-type]
         try:
             report = await asyncio.wait_for(work(settings, listen), 20)
             found += [repr(report), json.dumps(report.as_json(), ensure_ascii=False)]

@@ -134,7 +134,7 @@ async def test_changes_that_the_server_does_not_take_now_end_in_code_4(server: S
     told = await old_cache(server, tmp_path / "p", tuple(each._replace(folder_id=drafts) for each in PENDING))
     spoil(told.cache)
     with (told.profile / "profile.toml").open("a") as file:
-        file.write('on_failure = "rebuild"\npatience = 1\n')
+        file.write('on_failure = "rebuild"\nretry_timeout = 1\n')
     fault = Fault.model_validate({"kind": "code", "method": "Mails.create", "code": 4101})
     server.core.change(server.core.conditions.model_copy(update={"faults": (fault,)}))
     ended = await run("--profile", str(told.profile), "upgrade", "--json", password=server.password)

@@ -60,7 +60,7 @@ class RebuildContext:
 
     def __post_init__(self) -> None:
         store = self.store
-        self.doubts = DoubtedAttachments(self.clock, self.settings.patience)
+        self.doubts = DoubtedAttachments(self.clock, self.settings.retry_timeout)
         self.item_queue = WorkQueue(store.queued_items, lambda row: row.id, lambda row: row.cursor)
         self.attachment_queue = WorkQueue(store.queued_attachments, lambda row: row.key, lambda row: row.key)
 

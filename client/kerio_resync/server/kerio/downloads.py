@@ -1,8 +1,8 @@
 """Attachments' contents, streamed: cut short they go on where they were, or begin again where the server wants that.
 
 Promises: a piece at offset 0 after others means that all begins again; bytes of two versions of a file are never mixed
-(`If-Range`, and the total must stay the same); what ends too early is not taken for whole; patience is counted from the
-last time that the transfer got further than ever. Refuses addresses of other servers before anything is sent, and
+(`If-Range`, and the total must stay the same); what ends too early is not taken for whole; the retry timeout starts
+again whenever the transfer gets further than ever. Refuses addresses of other servers before anything is sent, and
 streams that never end.
 
 Who answered is harder to tell here than at the API: a content can be anything. A JSON-RPC error is the server's own. So
@@ -146,7 +146,7 @@ class Download:
         self._state = DownloadState(offset, etag)
         self._end = end
         self._furthest = offset
-        self._history = RetryState()
+        self._retries = RetryState()
         self._sending: AbstractAsyncContextManager[Response] | None = None
         self._chunks: AsyncIterator[bytes] | None = None
         self._slot: Slot | None = None
@@ -160,7 +160,7 @@ class Download:
         if self._done:
             return None
         try:
-            piece = await self._caller.with_retries(self._attempt, DOWNLOAD_METHOD, history=self._history)
+            piece = await self._caller.with_retries(self._attempt, DOWNLOAD_METHOD, state=self._retries)
         except ServerRefused as error:
             if not isinstance(error, SessionExpired):
                 error.scope = "item"
@@ -170,7 +170,7 @@ class Download:
             raise
         if self._state.received > self._furthest:
             self._furthest = self._state.received
-            self._history.clear()
+            self._retries.clear()
         return piece
 
     async def close(self, error: BaseException | None = None) -> None:

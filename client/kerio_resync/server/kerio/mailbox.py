@@ -111,7 +111,7 @@ class KerioMailbox:
         self._meter = LinkStats()
         self._limiter = Limiter(
             limit or Limit(most=settings.max_in_flight), meter=self._meter, clock=clock,
-            longest_pause=settings.patience, on_pause=lambda seconds, reason: listen(Paused(seconds, reason)),
+            longest_pause=settings.retry_timeout, on_pause=lambda seconds, reason: listen(Paused(seconds, reason)),
         )  # fmt: skip
         settings.redactor.keep(settings.password.get_secret_value())
         self._session = Session(settings.server, settings.redactor)
@@ -125,15 +125,15 @@ class KerioMailbox:
         )
         if watch is not None:
             self._transport = watch(self._transport)
-        self._persistence = Retrier(
-            timeout=settings.patience,
+        self._retrier = Retrier(
+            retry_timeout=settings.retry_timeout,
             listen=listen,
             clock=clock,
             sleep=sleep,
             chance=chance,
         )
         self._caller = RpcClient(
-            self._transport, self._session, self._limiter, self._persistence, listen, self._login, timeout=timeout
+            self._transport, self._session, self._limiter, self._retrier, listen, self._login, timeout=timeout
         )
 
     def __repr__(self) -> str:
@@ -153,20 +153,20 @@ class KerioMailbox:
 
     @property
     def retries(self) -> int:
-        return self._persistence.retries
+        return self._retrier.retries
 
     # the session
 
     async def open(self) -> Identity:
-        began, patience = self._limiter.now(), self._settings.patience
+        began, retry_timeout = self._limiter.now(), self._settings.retry_timeout
         try:
-            await self._login(min(patience, FIRST_CONTACT_SECONDS))
+            await self._login(min(retry_timeout, FIRST_CONTACT_SECONDS))
         except (Overloaded, OutcomeUnknown) as error:
-            left = patience - (self._limiter.now() - began)
+            left = retry_timeout - (self._limiter.now() - began)
             if left < MIN_DELAY_SECONDS:
                 raise
             # An overloaded server is there, and the address is right. Where the answer was lost, something is there:
-            # worth another look, but not the patience of a call in the middle of a run.
+            # worth another look, but not the whole retry timeout in the middle of a run.
             await self._login(left if isinstance(error, Overloaded) else min(left, SECOND_CONTACT_SECONDS))
         method = WHO
         answer = await self._caller.call(method, check=partial(_require_item, "userDetails"))
@@ -178,7 +178,7 @@ class KerioMailbox:
         try:
             if self._session.generation and not self._limiter.paused:
                 async with asyncio.timeout(LOGOUT_SECONDS):
-                    await self._caller.call("Session.logout", patience=0, renewing=False)
+                    await self._caller.call("Session.logout", retry_timeout=0, renewing=False)
         except (ResyncError, TimeoutError):
             pass  # the server forgets the session by itself
         finally:
@@ -187,16 +187,16 @@ class KerioMailbox:
             self._limiter.close()
             await self._transport.aclose()
 
-    async def _login(self, patience: float | None = None) -> None:
+    async def _login(self, retry_timeout: float | None = None) -> None:
         """Logs in; sends the password again only if the server itself did not get to see it."""
         try:
-            token, cookies = _proof_of(await self._answered_login(patience))
+            token, cookies = _proof_of(await self._answered_login(retry_timeout))
         except ResyncError as error:
             emptied(error)  # its traceback leads through what was sent and answered
             raise
         self._session.begin(token, cookies)
 
-    async def _answered_login(self, patience: float | None) -> RpcResponse:
+    async def _answered_login(self, retry_timeout: float | None) -> RpcResponse:
         settings = self._settings
         params = {
             "userName": settings.user,
@@ -206,10 +206,10 @@ class KerioMailbox:
         while True:
             try:
                 return await self._caller.call(
-                    error_codes.LOGIN_METHOD, params, patience=patience, renewing=False, outwaiting=False
+                    error_codes.LOGIN_METHOD, params, retry_timeout=retry_timeout, renewing=False, outwaits=False
                 )
             except ForeignReply as error:
-                if not self._caller.envelope.known or await self._caller.answers_itself(patience=0.0):
+                if not self._caller.envelope.known or await self._caller.answers_itself(retry_timeout=0.0):
                     raise _refused_login(error) from error
             # something on the way answers everything, not only logins
             if not await self._caller.answers_itself():

@@ -61,14 +61,14 @@ class RpcResponse(NamedTuple):
 
 
 class RpcClient:
-    """`call` and whatever else needs a slot, a session and patience. One for a mailbox."""
+    """`call` and whatever else needs a slot, a session and retries. One for a mailbox."""
 
     def __init__(
         self,
         transport: Transport,
         session: Session,
         limiter: Limiter,
-        persistence: Retrier,
+        retrier: Retrier,
         listen: Listener,
         login: Callable[[], Awaitable[None]],
         *,
@@ -77,7 +77,7 @@ class RpcClient:
         self.transport = transport
         self.session = session
         self.limiter = limiter
-        self.persistence = persistence
+        self.retrier = retrier
         self.timeout = timeout
         self.wire_bytes = 0
         self.envelope = Envelope()
@@ -94,15 +94,15 @@ class RpcClient:
         *,
         idempotent: bool = True,
         limit: int = SMALL_REPLY_BYTES,
-        patience: float | None = None,
+        retry_timeout: float | None = None,
         renewing: bool = True,
-        outwaiting: bool = True,
+        outwaits: bool = True,
         check: Callable[[str, RpcResponse], None] | None = None,
     ) -> RpcResponse:
         """The answer to `method`. A reply of more than `limit` bytes is TooLarge if that is LARGE, else nonsense.
 
         `check` may raise what the answer says inside; that counts as the call's error. Without `renewing` a dead
-        session comes out as it is, without `outwaiting` a ForeignReply.
+        session comes out as it is, without `outwaits` a ForeignReply.
         """
         number = next(self._numbers)
         body = wire.request(number, method, params or {})
@@ -114,7 +114,7 @@ class RpcClient:
             return answer
 
         return await self.with_retries(
-            attempt, method, idempotent=idempotent, patience=patience, renewing=renewing, outwaiting=outwaiting
+            attempt, method, idempotent=idempotent, retry_timeout=retry_timeout, renewing=renewing, outwaits=outwaits
         )
 
     async def with_retries(
@@ -123,15 +123,15 @@ class RpcClient:
         name: str,
         *,
         idempotent: bool = True,
-        history: RetryState | None = None,
-        patience: float | None = None,
+        state: RetryState | None = None,
+        retry_timeout: float | None = None,
         renewing: bool = True,
-        outwaiting: bool = True,
+        outwaits: bool = True,
     ) -> T:
         """Repeats `attempt` as long as that makes sense, logging in again in between if need be."""
-        history = history or RetryState()
-        if history.since is None:
-            history.since = self.limiter.now()
+        state = state or RetryState()
+        if state.since is None:
+            state.since = self.limiter.now()
         seen = self.session.generation
         first: ResyncError | None = None
         try:
@@ -151,15 +151,15 @@ class RpcClient:
         async def renew() -> None:
             await self.session.renew(seen, self._login)
 
-        return await self.persistence.call(
-            again, name, idempotent=idempotent, renew=renew if renewing else None, outwaiting=outwaiting,
-            history=history, patience=patience,
+        return await self.retrier.call(
+            again, name, idempotent=idempotent, renew=renew if renewing else None, outwaits=outwaits,
+            state=state, retry_timeout=retry_timeout,
         )  # fmt: skip
 
-    async def answers_itself(self, patience: float | None = None) -> bool:
-        """Whether the server answers as itself, within `patience` seconds; its session may be dead."""
+    async def answers_itself(self, retry_timeout: float | None = None) -> bool:
+        """Whether the server answers as itself, within `retry_timeout` seconds; its session may be dead."""
         try:
-            await self.call(WHO, patience=patience, renewing=False)
+            await self.call(WHO, retry_timeout=retry_timeout, renewing=False)
         except ServerRefused:
             return True
         except TransientServerError:

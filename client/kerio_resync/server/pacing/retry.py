@@ -1,10 +1,12 @@
-"""When a call is made again, and after how long.
+"""Decides whether a failed call is made again, and after how long.
 
-Promises: what was surely not processed may always be repeated; what may have been, only if it is idempotent; a server
-that asks for time gets it, but no less than a pause that grows, and no more than is left of `patience`; nonsense is
-heard a few times, not for ever; all of it ends when `patience` runs out, and then the last error comes out as it is.
-Each repetition is told as an event with its reason. Refuses to sleep or to roll dice by itself: both are given. The
-decision is `verdict`, a function of values; tenacity carries it out.
+- A call that was surely not processed may always be repeated; one whose outcome is unknown only if it is idempotent.
+- A server that asks for time gets it: at least the growing pause, at most what is left of the retry timeout.
+- Malformed replies are retried a few times only.
+- When the retry timeout ends, the last error is raised unchanged.
+
+`retry_delay` is the decision, a pure function; tenacity carries it out. Clock, sleep and random source are passed in.
+Every retry is announced as a `Retrying` event.
 """
 
 from __future__ import annotations
@@ -34,23 +36,24 @@ from kerio_resync.server.http.decompression import TooLong
 
 T = TypeVar("T")
 
-MAX_PROTOCOL_ERRORS = 4  # times that nonsense is heard
-MAX_SESSION_RENEWALS = 5  # sessions that may die under one call
-MIN_DELAY_SECONDS = 0.01  # seconds of patience that are none: timers are no finer, and to wait for less is not to wait
+MAX_PROTOCOL_ERRORS = 4  # malformed replies to one call
+MAX_SESSION_RENEWALS = 5  # logins on behalf of one call
+MIN_DELAY_SECONDS = 0.01  # below timer resolution; treated as no time left
 
 
 @dataclass(frozen=True, slots=True)
 class Backoff:
-    """Full jitter: anything up to `base` doubled `n` times, but `cap` at most (seconds)."""
+    """Exponential backoff with full jitter: up to `base` doubled `n` times, at most `cap` (seconds)."""
 
     base: float
     cap: float
 
     def after(self, n: int, chance: float) -> float:
+        """Seconds to wait after `n` earlier failures; `chance` in [0, 1) is the jitter."""
         return chance * min(self.cap, self.base * 2.0 ** min(n, 30))
 
     def at_least_half(self, n: int, chance: float) -> float:
-        """With half of it fixed: what refuses at once must not be asked again at once."""
+        """Seconds to wait, half of them fixed: a server that refuses at once must not be asked again at once."""
         return self.after(n, 0.5 + chance / 2)
 
 
@@ -58,25 +61,28 @@ UNREACHABLE = Backoff(0.5, 30.0)
 INTERRUPTED = Backoff(0.25, 15.0)
 OVERLOADED = Backoff(1.0, 30.0)
 FOREIGN = Backoff(0.5, 30.0)
-EXPIRED = Backoff(0.5, 30.0)  # from the second session on that dies under one call
-GARBLED = Backoff(0.5, 5.0)
+EXPIRED = Backoff(0.5, 30.0)  # from the second session on that expires during one call
+MALFORMED = Backoff(0.5, 5.0)
 
 
 class RetryContext(NamedTuple):
-    """`seen`: how often this kind of trouble came before in this call; `elapsed` and `patience` in seconds; `chance` in
-    [0, 1). `renews`: a dead session can be renewed; `outwaits`: a foreign reply is waited out."""
+    """What `retry_delay` knows of a call besides its latest error.
+
+    `seen`: earlier failures of the same kind; `elapsed`, `retry_timeout`: seconds; `chance`: in [0, 1). `renews`: an
+    expired session can be renewed. `outwaits`: a foreign reply is retried.
+    """
 
     seen: int = 0
     idempotent: bool = True
     elapsed: float = 0.0
-    patience: float = 600.0
+    retry_timeout: float = 600.0
     chance: float = 0.5
     renews: bool = True
     outwaits: bool = True
 
 
 def kind_of(error: BaseException) -> type[BaseException]:
-    """The kind of trouble that counts together."""
+    """The class of errors that an error is counted under."""
     for kind in (Unreachable, ForeignReply, OutcomeUnknown, Overloaded, ProtocolError, SessionExpired):
         if isinstance(error, kind):
             return kind
@@ -84,7 +90,7 @@ def kind_of(error: BaseException) -> type[BaseException]:
 
 
 def retry_delay(error: BaseException, at: RetryContext) -> float | None:
-    """Seconds to wait before the call is made again; None: the error is the result."""
+    """Seconds to wait before the call is repeated; None: raise `error`."""
     wait: float
     match error:
         case CertificateError() | Misconfigured():
@@ -104,32 +110,35 @@ def retry_delay(error: BaseException, at: RetryContext) -> float | None:
         case Overloaded():
             wait = max(error.retry_after or 0.0, OVERLOADED.at_least_half(at.seen, at.chance))
         case ProtocolError() if at.idempotent and at.seen < MAX_PROTOCOL_ERRORS - 1 and not isinstance(error, TooLong):
-            wait = GARBLED.after(at.seen, at.chance)
+            wait = MALFORMED.after(at.seen, at.chance)
         case _:
             return None
-    left = at.patience - at.elapsed
+    left = at.retry_timeout - at.elapsed
     return min(wait, left) if left > MIN_DELAY_SECONDS else None
 
 
 @dataclass(slots=True)
 class RetryState:
-    """What has happened to one call so far. A long transfer clears it whenever it has got further than ever before."""
+    """The failures of one call so far. A download clears it whenever it gets further than ever before."""
 
     since: float | None = None
     attempts: int = 0
     seen: dict[type[BaseException], int] = field(default_factory=dict)
 
     def clear(self) -> None:
+        """Starts the retry timeout and all counts again."""
         self.since, self.attempts = None, 0
         self.seen.clear()
 
 
 @dataclass(frozen=True, slots=True)
 class Retrier:
-    """Makes calls until they succeed or `verdict` gives them up. `patience` is in seconds; `chance` rolls a number in
-    [0, 1). `retries` counts all repetitions."""
+    """Repeats calls until they succeed or `retry_delay` gives up.
 
-    timeout: float = 600.0
+    `retry_timeout`: seconds per call; `chance`: returns a random number in [0, 1). `counts`: retries by method.
+    """
+
+    retry_timeout: float = 600.0
     listen: Listener = ignore_events
     clock: Callable[[], float] | None = None
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
@@ -138,6 +147,7 @@ class Retrier:
 
     @property
     def retries(self) -> int:
+        """Retries so far, of all calls."""
         return sum(self.counts.values())
 
     async def call(
@@ -147,30 +157,32 @@ class Retrier:
         *,
         idempotent: bool = True,
         renew: Callable[[], Awaitable[None]] | None = None,
-        outwaiting: bool = True,
-        history: RetryState | None = None,
-        patience: float | None = None,
+        outwaits: bool = True,
+        state: RetryState | None = None,
+        retry_timeout: float | None = None,
     ) -> T:
-        """What `attempt` returns in the end, or its last error. `renew` logs in again; its errors come out at once.
-        Without `outwaiting` a ForeignReply comes out at once."""
-        if patience is None:
-            patience = self.timeout
-        run = _Run(self, name, idempotent, renew, history or RetryState(), patience, outwaiting)
-        if run.history.since is None:
-            run.history.since = self._now()
+        """Returns the result of `attempt`, or raises its last error.
+
+        `renew` logs in again after SessionExpired; its errors are raised at once. With `outwaits` False a
+        ForeignReply is raised at once. `state` carries failures over from an earlier call.
+        """
+        if retry_timeout is None:
+            retry_timeout = self.retry_timeout
+        run = _Run(self, name, idempotent, renew, state or RetryState(), retry_timeout, outwaits)
+        if run.state.since is None:
+            run.state.since = self._now()
         try:
-            return await attempt()
+            return await attempt()  # most calls succeed at once, and need no AsyncRetrying
         except ResyncError as error:
             run.first = error
 
         async def again() -> T:
-            # most calls succeed at once, and need none of what follows
             first, run.first = run.first, None
             if first is not None:
                 raise first
             return await attempt()
 
-        # one object a call: tenacity keeps the state of an iteration on the object
+        # One object per call: tenacity keeps the state of its iteration on the object.
         retrying = AsyncRetrying(
             sleep=self.sleep,
             wait=run.wait,
@@ -187,54 +199,54 @@ class Retrier:
 
 @dataclass(slots=True)
 class _Run:
-    """tenacity's questions, answered for one call."""
+    """The callbacks that tenacity needs for one call."""
 
-    by: Retrier
+    retrier: Retrier
     name: str
     idempotent: bool
     renew: Callable[[], Awaitable[None]] | None
-    history: RetryState
-    patience: float
-    outwaiting: bool
+    state: RetryState
+    retry_timeout: float
+    outwaits: bool
     seconds: float | None = None
     first: ResyncError | None = None
 
-    def wait(self, state: RetryCallState) -> float:
-        error = _error(state)
-        history = self.history
+    def wait(self, call: RetryCallState) -> float:
+        error = _error_of(call)
+        state = self.state
         kind = kind_of(error)
         at = RetryContext(
-            seen=history.seen.get(kind, 0),
+            seen=state.seen.get(kind, 0),
             idempotent=self.idempotent,
-            elapsed=self.by._now() - (history.since or 0.0),
-            patience=self.patience,
-            chance=self.by.chance(),
+            elapsed=self.retrier._now() - (state.since or 0.0),
+            retry_timeout=self.retry_timeout,
+            chance=self.retrier.chance(),
             renews=self.renew is not None,
-            outwaits=self.outwaiting,
+            outwaits=self.outwaits,
         )
         self.seconds = retry_delay(error, at)
-        history.seen[kind] = at.seen + 1
-        history.attempts += 1
+        state.seen[kind] = at.seen + 1
+        state.attempts += 1
         return self.seconds or 0.0
 
-    def stop(self, state: RetryCallState) -> bool:
+    def stop(self, call: RetryCallState) -> bool:
         return self.seconds is None
 
-    async def prepare(self, state: RetryCallState) -> None:
-        error = _error(state)
-        self.by.counts[self.name] = self.by.counts.get(self.name, 0) + 1
-        self.by.listen(Retrying(self.name, self.history.attempts, self.seconds or 0.0, reason(error)))
+    async def prepare(self, call: RetryCallState) -> None:
+        error = _error_of(call)
+        self.retrier.counts[self.name] = self.retrier.counts.get(self.name, 0) + 1
+        self.retrier.listen(Retrying(self.name, self.state.attempts, self.seconds or 0.0, reason(error)))
         if isinstance(error, SessionExpired) and self.renew is not None:
             await self.renew()
 
 
 def reason(error: BaseException) -> str:
-    """One line for people, without mail text."""
+    """One line for people about an error, without mail text."""
     if isinstance(error, ResyncError) and error.detail and error.detail != error.summary:
         return f"{error.summary}: {error.detail}"
     return words_of(error)
 
 
-def _error(state: RetryCallState) -> BaseException:
-    error = state.outcome.exception() if state.outcome else None
+def _error_of(call: RetryCallState) -> BaseException:
+    error = call.outcome.exception() if call.outcome else None
     return error or ResyncError()

@@ -53,7 +53,7 @@ class DoubtedAttachments:
     """The failures of a run that are not believed yet, by what failed."""
 
     clock: Callable[[], float]
-    patience: float
+    retry_timeout: float
     open: dict[Hashable, DoubtedAttachment] = field(default_factory=dict)
     control: Control | None = None
     items_answered: float = float("-inf")  # when a batch of items was last answered
@@ -64,7 +64,7 @@ class DoubtedAttachments:
 
     @property
     def period(self) -> float:
-        return min(MIN_PERIOD_SECONDS, self.patience)
+        return min(MIN_PERIOD_SECONDS, self.retry_timeout)
 
     def believes(self, key: Hashable, reason: str, content: Content | None = None) -> bool:
         """Notes a failure. True: it is believed from now on, and no doubt is left."""
@@ -110,7 +110,7 @@ class DoubtedAttachments:
         """Seconds until the next round. ForeignReply if a failure was as old as the retry timeout when the latest one
         began: what a long round tries early may not be old enough to be believed."""
         now, oldest = self.clock(), min(self.open.values(), key=lambda each: each.first)
-        if rounds >= MIN_REFUSALS and self.begun - oldest.first >= self.patience:
+        if rounds >= MIN_REFUSALS and self.begun - oldest.first >= self.retry_timeout:
             raise ForeignReply(f"{oldest.reason}; {len(self.open)} such in all, and nothing of the kind could be had")
         due = RETRY_WAIT_SECONDS[min(rounds, len(RETRY_WAIT_SECONDS) - 1)]
-        return max(MIN_WAIT_SECONDS, min(due, oldest.first + self.patience - now))
+        return max(MIN_WAIT_SECONDS, min(due, oldest.first + self.retry_timeout - now))

@@ -194,7 +194,7 @@ class Replay:
         )  # fmt: skip
         start, pause, unknown = run.clock(), FIRST_PAUSE, 0
         while True:
-            late = run.clock() - start >= run.settings.patience
+            late = run.clock() - start >= run.settings.retry_timeout
             try:
                 return await attempt.run()
             except StillUnknown:

@@ -232,8 +232,8 @@ def test_a_length_that_lies_is_found_out() -> None:
         fetched(files, server=Scripted())
 
 
-def test_patience_counts_from_the_last_progress() -> None:
-    """A file that breaks off twice a minute is fetched, though patience is shorter than that takes in all."""
+def test_retry_timeout_counts_from_the_last_progress() -> None:
+    """A file that breaks off twice a minute is fetched, though the retry timeout is shorter than that takes in all."""
     times: list[float] = []
 
     class Slow(Files):

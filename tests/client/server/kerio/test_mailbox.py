@@ -91,7 +91,7 @@ def test_login_is_not_sent_again_once_the_retry_timeout_is_over() -> None:
 
     async def main() -> None:
         server.router.post(f"{ORIGIN}/webmail/api/jsonrpc/").mock(side_effect=silence)
-        mailbox = server.mailbox(patience=10)
+        mailbox = server.mailbox(retry_timeout=10)
         with pytest.raises(OutcomeUnknown):
             await mailbox.open()
         await mailbox.close()
@@ -311,7 +311,7 @@ def test_a_call_waits_while_something_else_answers(status: int) -> None:
             await mailbox.sync_key()
         return asyncio.get_running_loop().time() - began
 
-    assert opened(server, work, patience=300.0) == pytest.approx(300, abs=31)
+    assert opened(server, work, retry_timeout=300.0) == pytest.approx(300, abs=31)
     assert server.calls["Changes.getSyncKey"] < 25
     assert server.calls["Session.login"] == 1
 

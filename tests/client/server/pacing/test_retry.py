@@ -45,15 +45,15 @@ ONCE = RetryContext(idempotent=False)
         (Unreachable("x"), ONCE, 0.25),  # surely not processed
         (Unreachable("x"), RetryContext(seen=3), 2.0),
         (Unreachable("x"), RetryContext(seen=50), 15.0),
-        (Unreachable("x"), RetryContext(seen=3, elapsed=599.5), 0.5),  # not beyond patience
+        (Unreachable("x"), RetryContext(seen=3, elapsed=599.5), 0.5),  # not beyond the retry timeout
         (
             Unreachable("x"),
             RetryContext(seen=3, elapsed=599.999),
             None,
         ),  # a timer may be early by that: no storm of calls
-        (Unreachable("x"), RetryContext(seen=3, elapsed=19.999999999999996, patience=20.0), None),
+        (Unreachable("x"), RetryContext(seen=3, elapsed=19.999999999999996, retry_timeout=20.0), None),
         (Unreachable("x"), RetryContext(elapsed=600.0), None),
-        (Unreachable("x"), RetryContext(patience=0.0), None),
+        (Unreachable("x"), RetryContext(retry_timeout=0.0), None),
         (CertificateError("x"), FIRST, None),
         (OutcomeUnknown("x"), FIRST, 0.125),
         (OutcomeUnknown("x"), ONCE, None),  # it may have been processed
@@ -66,7 +66,7 @@ ONCE = RetryContext(idempotent=False)
         (Overloaded("x", retry_after=0.0), FIRST, 0.75),
         (Overloaded("x", retry_after=0.0), RetryContext(seen=3, chance=0.0), 4.0),  # a floor that grows
         (Overloaded("x", retry_after=7.0), RetryContext(elapsed=594.0), 6.0),
-        (Overloaded("x", retry_after=86400.0), FIRST, 600.0),  # the last try, when patience ends
+        (Overloaded("x", retry_after=86400.0), FIRST, 600.0),  # the last try, when the retry timeout ends
         (Overloaded("x", retry_after=7.0), RetryContext(elapsed=600.0), None),
         (ForeignReply("x"), FIRST, 0.375),
         (ForeignReply("x"), ONCE, None),
@@ -80,7 +80,7 @@ ONCE = RetryContext(idempotent=False)
         (TooLong("x"), FIRST, None),  # it will be as long the next time
         (SessionExpired("x"), FIRST, 0.0),
         (SessionExpired("x"), ONCE, 0.0),
-        (SessionExpired("x"), RetryContext(patience=0.0), 0.0),
+        (SessionExpired("x"), RetryContext(retry_timeout=0.0), 0.0),
         (SessionExpired("x"), RetryContext(seen=1), 0.375),
         (SessionExpired("x"), RetryContext(seen=MAX_SESSION_RENEWALS), None),
         (SessionExpired("x"), RetryContext(renews=False), None),
@@ -93,12 +93,12 @@ ONCE = RetryContext(idempotent=False)
         (ResyncError("x"), FIRST, None),
     ],
 )
-def test_verdict(error: BaseException, at: RetryContext, wait: float | None) -> None:
+def test_retry_delay_by_error_and_context(error: BaseException, at: RetryContext, wait: float | None) -> None:
     assert retry_delay(error, at) == wait
 
 
 @pytest.mark.parametrize(("n", "chance", "wait"), [(0, 0.0, 0.0), (0, 1.0, 1.0), (3, 0.5, 4.0), (10_000, 1.0, 60.0)])
-def test_full_jitter(n: int, chance: float, wait: float) -> None:
+def test_backoff_is_full_jitter_below_its_cap(n: int, chance: float, wait: float) -> None:
     assert Backoff(1.0, 60.0).after(n, chance) == wait
 
 
@@ -115,14 +115,14 @@ def failing(*errors: BaseException) -> tuple[Callable[[], Awaitable[str]], list[
     return attempt, times
 
 
-def persistence(events: list[Event] | None = None, patience: float = 600.0) -> Retrier:
-    return Retrier(patience, (events if events is not None else []).append, chance=lambda: 1.0)
+def retrier(events: list[Event] | None = None, retry_timeout: float = 600.0) -> Retrier:
+    return Retrier(retry_timeout, (events if events is not None else []).append, chance=lambda: 1.0)
 
 
-def test_a_call_goes_on_until_it_succeeds_and_each_repetition_is_told() -> None:
+def test_call_retries_until_success_and_announces_each_retry() -> None:
     events: list[Event] = []
     attempt, times = failing(Unreachable("no way"), OutcomeUnknown("cut"), Overloaded("busy", retry_after=5.0))
-    attempts = persistence(events)
+    attempts = retrier(events)
     assert run(attempts.call(attempt, "Mails.get")) == "done"
     assert times == [0.0, 0.5, 0.75, 5.75]
     assert events == [
@@ -133,33 +133,33 @@ def test_a_call_goes_on_until_it_succeeds_and_each_repetition_is_told() -> None:
     assert attempts.retries == 3
 
 
-def test_patience_ends_it_with_the_last_error() -> None:
+def test_call_raises_last_error_when_retry_timeout_ends() -> None:
     async def attempt() -> None:
         raise Unreachable("still no way")
 
     async def main() -> float:
         with pytest.raises(Unreachable, match="still"):
-            await persistence(patience=100.0).call(attempt, "x")
+            await retrier(retry_timeout=100.0).call(attempt, "x")
         return asyncio.get_running_loop().time()
 
     assert run(main()) == pytest.approx(100.0)
 
 
-def test_what_may_have_been_processed_is_not_repeated() -> None:
+def test_call_with_unknown_outcome_is_not_repeated_unless_idempotent() -> None:
     attempt, times = failing(OutcomeUnknown("cut"))
     with pytest.raises(OutcomeUnknown):
-        run(persistence().call(attempt, "Mails.create", idempotent=False))
+        run(retrier().call(attempt, "Mails.create", idempotent=False))
     assert len(times) == 1
 
 
-def test_nonsense_is_heard_four_times() -> None:
+def test_malformed_replies_are_retried_up_to_the_limit() -> None:
     attempt, times = failing(*[ProtocolError("what?")] * 10)
     with pytest.raises(ProtocolError):
-        run(persistence().call(attempt, "x"))
+        run(retrier().call(attempt, "x"))
     assert len(times) == MAX_PROTOCOL_ERRORS
 
 
-def test_a_dead_session_is_renewed_before_the_call_is_made_again() -> None:
+def test_expired_session_is_renewed_before_the_retry() -> None:
     order: list[str] = []
 
     async def attempt() -> str:
@@ -171,32 +171,32 @@ def test_a_dead_session_is_renewed_before_the_call_is_made_again() -> None:
     async def renew() -> None:
         order.append("login")
 
-    assert run(persistence(patience=0.0).call(attempt, "x", renew=renew)) == "done"
+    assert run(retrier(retry_timeout=0.0).call(attempt, "x", renew=renew)) == "done"
     assert order == ["call", "login", "call", "login", "call"]
 
 
-def test_a_refused_login_comes_out_at_once() -> None:
+def test_refused_renewal_is_raised_at_once() -> None:
     attempt, times = failing(SessionExpired("over"))
 
     async def renew() -> None:
         raise BadCredentials("no")
 
     with pytest.raises(BadCredentials):
-        run(persistence().call(attempt, "x", renew=renew))
+        run(retrier().call(attempt, "x", renew=renew))
     assert len(times) == 1
 
 
-def test_foreign_errors_and_cancellation_pass() -> None:
+def test_other_exceptions_pass_without_retry() -> None:
     for error in (KeyError("x"), asyncio.CancelledError()):
         attempt, times = failing(error)
         with pytest.raises(type(error)):
-            run(persistence().call(attempt, "x"))
+            run(retrier().call(attempt, "x"))
         assert len(times) == 1
 
 
-def test_forty_calls_at_once_do_not_mix_up() -> None:
+def test_concurrent_calls_keep_their_own_state() -> None:
     async def main() -> list[int]:
-        attempts = persistence()
+        attempts = retrier()
 
         async def one(n: int) -> int:
             left = n
@@ -216,7 +216,7 @@ def test_forty_calls_at_once_do_not_mix_up() -> None:
     assert run(main()) == list(range(40))
 
 
-def test_a_history_that_is_cleared_gives_patience_anew() -> None:
-    history = RetryState(since=0.0, attempts=4, seen={OutcomeUnknown: 4})
-    history.clear()
-    assert history == RetryState()
+def test_cleared_state_starts_the_retry_timeout_again() -> None:
+    state = RetryState(since=0.0, attempts=4, seen={OutcomeUnknown: 4})
+    state.clear()
+    assert state == RetryState()

@@ -145,7 +145,7 @@ def test_the_same_page_for_two_attachments_is_never_kept(tmp_path: Path) -> None
     async def go() -> None:
         mails = [mail(each, attached=(attachment(each, 5),)) for each in ("1", "2")]
         mailbox = Mailbox({each.id: each for each in mails}, answers={"download": [[ContentChunk(0, PAGE)]] * 999})
-        async with running(tmp_path, mailbox, PutItems(tuple(mails)), patience=100.0) as run:
+        async with running(tmp_path, mailbox, PutItems(tuple(mails)), retry_timeout=100.0) as run:
             await attachment_worker(run)
             await resolve_doubts(run)
 
