@@ -87,9 +87,7 @@ class Mailbox(Scripted):
     async def changes(self, key: str) -> ChangeSet:
         return self._answer("changes", ChangeSet((), key))  # type: ignore[no-any-return]
 
-    async def download(
-        self, attachment: Attachment, *, offset: int = 0, etag: str = "", end: int | None = None
-    ) -> AsyncIterator[ContentChunk]:
+    async def download(self, attachment: Attachment, *, offset: int = 0, etag: str = "") -> AsyncIterator[ContentChunk]:
         for each in self._answer("download", [ContentChunk(0, b"12345")]):
             if isinstance(each, Exception):
                 raise each

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import pytest
 
-from kerio_mockserver.mailbox.blobs import NewBlob
 from tests.whole.world import World
 
 TIMES = int(os.environ.get("KERIO_DAMAGES", "12"))
@@ -66,20 +65,3 @@ def test_a_half_built_file_is_not_gone_on_with_for_ever(number: int, tmp_path: P
     overwrite(world.settings().next_cache, random.Random(f"True/{number}"))
     assert world.run() == "done"
     assert world.differences() == []
-
-
-def test_of_a_large_content_only_what_is_lost_is_fetched(tmp_path: Path) -> None:
-    """One block of a disk spoilt in the middle of ten megabytes."""
-    world = World(tmp_path / "p", mails=9)
-    data = random.Random(1).randbytes(10_000_000)
-    world.store.deliver({"subject": "large"}, [NewBlob(data, "large.bin")])
-    assert world.run() == "done"
-    held = world.settings().cache.read_bytes()
-    (start,) = (at for at in range(0, len(held), 16384) if data[5_000_000:5_000_100] in held[at : at + 16484])
-    with world.settings().cache.open("r+b") as file:
-        file.seek(start)
-        file.write(bytes(16384))
-    assert world.run() == "done"
-    assert world.differences() == []
-    assert world.report is not None
-    assert 0 < world.report.wire_bytes < 600_000

@@ -76,11 +76,8 @@ class Mailbox(Protocol):
         """What changed since `key`, at once. KeyExpired: start over."""
         ...
 
-    def download(
-        self, attachment: Attachment, *, offset: int = 0, etag: str = "", end: int | None = None
-    ) -> AsyncIterator[ContentChunk]:
-        """An attachment's bytes, from `offset` (and up to `end`) if the server honours it; goes on by itself after a
-        cut. ItemGone."""
+    def download(self, attachment: Attachment, *, offset: int = 0, etag: str = "") -> AsyncIterator[ContentChunk]:
+        """Yields an attachment's bytes, from `offset` if the server honours it; resumes after a cut. ItemGone."""
         ...
 
     async def create(self, kind: Kind, folder_id: str, structs: Sequence[bytes]) -> tuple[WriteResult, ...]:

@@ -39,9 +39,6 @@ class RebuildContext:
         default_factory=set
     )  # ids of list rows that were no items: no fetch can try them again
     unlisted: set[str] = field(default_factory=set)  # ids of stored items that a whole list of their folder lacked
-    damaged_source: OldCache | None = (
-        None  # the same cache, also where all its items came along: contents' pieces may be left
-    )
     copied: bool = False  # the new cache began as a copy of the old one, and was not yet held against the lists
     owner: Identity | None = None  # whose the old cache says it is
     early_listing: EarlyListing = field(

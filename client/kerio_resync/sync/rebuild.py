@@ -229,16 +229,15 @@ async def _build(run: RebuildContext) -> None:
     run.copied = bool(await run.store.meta(COPIED_ITEMS_KEY))
     if run.copied:
         await run.store.omit_contents([each for each in run.folders if run.omits_attachments(each)])
-    if not settings.fresh and not settings.drop_first:
-        run.damaged_source = OldCache.open(settings.cache, run.owner)
-        run.salvage_source = None if run.copied else run.damaged_source
+    if not (settings.fresh or settings.drop_first or run.copied):
+        run.salvage_source = OldCache.open(settings.cache, run.owner)
     try:
         listen(PhaseChanged("fetch"))
         await _fetch(run, [each.id for each in todo])
         await converge(run)
     finally:
-        if run.damaged_source is not None:
-            await run.damaged_source.close()
+        if run.salvage_source is not None:
+            await run.salvage_source.close()
             await run.store.release()
 
 

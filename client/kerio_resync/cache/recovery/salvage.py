@@ -1,8 +1,7 @@
 """Reads an old cache of this format for what can be taken over instead of being fetched again.
 
 Only what is proven is given: id, version, kind and folder are those asked for, and the item's checksum holds; contents
-are proven while they are copied (`contents.py`). Of a content that is damaged the pieces that hold are given, to be
-proven together with what is fetched in between. Whatever can't be read is not there, and is counted; no damage raises.
+are proven while they are copied (`contents.py`). Whatever can't be read is not there, and is counted; no damage raises.
 """
 
 from __future__ import annotations
@@ -10,13 +9,11 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Final, Self
 
-from kerio_resync.cache.bulk_sql import record
-from kerio_resync.cache.checksums import crc32, item_checksum
+from kerio_resync.cache.checksums import item_checksum
 from kerio_resync.cache.connection import Connection
 from kerio_resync.cache.mutations import SalvagedAttachment, SalvagedItem
 from kerio_resync.cache.queries import QueuedItem
@@ -24,26 +21,12 @@ from kerio_resync.cache.schema import check_header
 from kerio_resync.cache.schema_guard import require_tables
 from kerio_resync.cache.write.items import read_item_row
 from kerio_resync.errors import CacheDamaged, ResyncError
-from kerio_resync.model import Attachment, Identity, Item
+from kerio_resync.model import Identity, Item
 
 UNREADABLE_ERRORS = (sqlite3.Error, ValueError, TypeError, OverflowError)
 Found = tuple[int, Item, bytes]
 READ: Final = ("item", "folder", "attachment", "chunk")
 IDS_PER_QUERY: Final = 512  # ids asked for at once
-
-
-@dataclass(frozen=True, slots=True)
-class DamagedAttachment:
-    """What an old cache may still have of a content that was whole there: pieces from these offsets on, in order.
-
-    `sha256` and `size` are those of the whole, `etag` its version on the server, `watermark` that of its item."""
-
-    watermark: int
-    number: int
-    size: int
-    sha256: bytes
-    etag: str
-    offsets: tuple[int, ...]
 
 
 class OldCache:
@@ -86,16 +69,6 @@ class OldCache:
             else:
                 found.append(SalvagedItem(item, self.path, contents))
         return tuple(found)
-
-    async def find_damaged_attachment(self, item_id: str, attachment: Attachment) -> DamagedAttachment | None:
-        """What may be left of a content; None if there is no such one."""
-        line = await self._opened()
-        return await line.run(lambda db: _remains(db, item_id, attachment)) if line else None
-
-    async def piece(self, number: int, offset: int) -> bytes:
-        """The piece of a content that begins at `offset`, if it holds its checksum; else b""."""
-        line = await self._opened()
-        return await line.run(lambda db: _piece(db, number, offset)) if line else b""
 
     async def _opened(self) -> Connection | None:
         async with self._opening:
@@ -142,29 +115,3 @@ class OldCache:
         except UNREADABLE_ERRORS:
             return None
         return tuple(SalvagedAttachment(*row) for row in rows)
-
-
-def _remains(db: sqlite3.Connection, item_id: str, attachment: Attachment) -> DamagedAttachment | None:
-    sql = (
-        "SELECT watermark, attachment.number, received, sha256, etag"
-        " FROM item JOIN attachment ON attachment.item = item.number"
-        " WHERE item.id = ? AND attachment.id = ? AND url = ? AND role = ? AND state = 'done' AND sha256 IS NOT NULL"
-    )
-    try:
-        row = db.execute(sql, (item_id, attachment.id, attachment.url, attachment.role)).fetchone()
-        if row is None:
-            return None
-        pieces = db.execute('SELECT "offset" FROM chunk WHERE attachment = ? ORDER BY "offset"', row[1:2]).fetchall()
-    except UNREADABLE_ERRORS:
-        return None
-    return record(DamagedAttachment, *row, tuple(each for (each,) in pieces))
-
-
-def _piece(db: sqlite3.Connection, number: int, offset: int) -> bytes:
-    try:
-        row = db.execute(
-            'SELECT crc32, data FROM chunk WHERE attachment = ? AND "offset" = ?', (number, offset)
-        ).fetchone()
-    except UNREADABLE_ERRORS:
-        return b""
-    return bytes(row[1]) if row and crc32(row[1]) == row[0] else b""

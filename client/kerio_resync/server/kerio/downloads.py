@@ -57,12 +57,11 @@ class DownloadState(NamedTuple):
     total: int | None = None
 
 
-def range_headers(state: DownloadState, end: int | None = None) -> dict[str, str]:
-    """The headers that ask for the rest, or what of it comes before `end`. A weak ETag proves nothing about bytes
-    (RFC 9110, 13.1.5)."""
+def range_headers(state: DownloadState) -> dict[str, str]:
+    """Headers that ask for the rest of a transfer. A weak ETag proves nothing about bytes (RFC 9110, 13.1.5)."""
     headers = {"Accept-Encoding": "identity"}
-    if state.received or end is not None:
-        headers["Range"] = f"bytes={state.received}-{'' if end is None else end - 1}"
+    if state.received:
+        headers["Range"] = f"bytes={state.received}-"
         if state.etag and not state.etag.startswith("W/"):
             headers["If-Range"] = state.etag
     return headers
@@ -139,12 +138,11 @@ def max_bytes(attachment: Attachment, total: int | None) -> int:
 class Download:
     """One attachment on its way. `next_piece` gives the pieces in turn, None at the end; `close` lets go of it."""
 
-    def __init__(self, caller: RpcClient, attachment: Attachment, offset: int, etag: str, end: int | None) -> None:
+    def __init__(self, caller: RpcClient, attachment: Attachment, offset: int, etag: str) -> None:
         self._caller = caller
         self._attachment = attachment
         self._url = resolve_url(caller.session.origin, attachment.url)
         self._state = DownloadState(offset, etag)
-        self._end = end
         self._furthest = offset
         self._retries = RetryState()
         self._sending: AbstractAsyncContextManager[Response] | None = None
@@ -211,7 +209,7 @@ class Download:
         except BaseException:
             self._slot = None
             raise
-        headers = {**self._caller.session.headers(self._url), **range_headers(self._state, self._end)}
+        headers = {**self._caller.session.headers(self._url), **range_headers(self._state)}
         sending = self._caller.transport.send(Request("GET", self._url, headers, timeout=self._caller.timeout))
         response = await sending.__aenter__()
         self._sending, self._response, self._counted = sending, response, 0
@@ -236,7 +234,7 @@ class Download:
         assert self._chunks is not None
         parts: list[bytes] = []
         start, size = self._state.received, 0
-        total = self._state.total if self._end is None else self._end
+        total = self._state.total
         most = max_bytes(self._attachment, total)
         try:
             async for chunk in self._chunks:
@@ -312,10 +310,10 @@ async def _nothing() -> AsyncIterator[bytes]:
 
 
 async def download(
-    caller: RpcClient, attachment: Attachment, offset: int = 0, etag: str = "", end: int | None = None
+    caller: RpcClient, attachment: Attachment, offset: int = 0, etag: str = ""
 ) -> AsyncIterator[ContentChunk]:
     """The bytes of an attachment, as `Mailbox.download` promises."""
-    transfer = Download(caller, attachment, offset, etag, end)
+    transfer = Download(caller, attachment, offset, etag)
     try:
         while (piece := await transfer.next_chunk()) is not None:
             yield piece

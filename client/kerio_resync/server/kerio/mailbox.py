@@ -356,10 +356,8 @@ class KerioMailbox:
 
     # contents
 
-    def download(
-        self, attachment: Attachment, *, offset: int = 0, etag: str = "", end: int | None = None
-    ) -> AsyncIterator[ContentChunk]:
-        return downloads.download(self._caller, attachment, offset, etag, end)
+    def download(self, attachment: Attachment, *, offset: int = 0, etag: str = "") -> AsyncIterator[ContentChunk]:
+        return downloads.download(self._caller, attachment, offset, etag)
 
     # changes of our own
 

@@ -37,11 +37,11 @@ from kerio_resync.server.http.decompression import TooLong
 from kerio_resync.server.kerio.downloads import is_encoded_size, is_page
 from kerio_resync.server.kerio.replies import looks_like_page
 from kerio_resync.sync.context import RebuildContext
-from kerio_resync.sync.fetch.mending import STEP, mend
 
 GONE: Final = "the server does not have it any more"
 BRAKE: Final = 8  # downloads refused in a row before the next ones are slowed down
 LONGEST_BRAKE: Final = 30.0  # seconds
+WRITE_BYTES: Final = 256 * 1024  # bytes handed to the writer at once
 HEAD: Final = 512  # bytes that tell what a content is
 TAIL: Final = 32  # bytes in which a picture's end mark must be
 
@@ -56,8 +56,7 @@ async def attachment_worker(run: RebuildContext) -> None:
 async def fetch_attachment(run: RebuildContext, wanted: QueuedAttachment) -> None:
     """Brings one attachment in whole, leaves it out by name, or sets it aside for another try."""
     try:
-        if not await mend(run, wanted):
-            await _fetch(run, wanted)
+        await _fetch(run, wanted)
     except (ForeignAddress, TooLong) as error:
         await _leave_out(run, wanted, str(error))
     except (ItemGone, DownloadRefused, ProtocolError) as error:
@@ -206,10 +205,10 @@ async def _download(run: RebuildContext, wanted: QueuedAttachment, received: int
         run.progress.chunk(len(piece.data))
         etag = piece.etag
         pending = pending + piece.data if pending else piece.data
-        while len(pending) >= STEP:
-            await run.store.apply(PutAttachmentBytes(wanted.key, start, pending[:STEP], etag))
-            pending = pending[STEP:]
-            start += STEP
+        while len(pending) >= WRITE_BYTES:
+            await run.store.apply(PutAttachmentBytes(wanted.key, start, pending[:WRITE_BYTES], etag))
+            pending = pending[WRITE_BYTES:]
+            start += WRITE_BYTES
     return _Fetched(digest.digest(), position, start, pending, etag, head, tail)
 
 

@@ -25,20 +25,18 @@ from kerio_resync.errors import (
 from kerio_resync.events import Event, Skipped
 from kerio_resync.model import Attachment, ContentChunk
 from kerio_resync.sync.converge.catch_up import WORKERS
-from kerio_resync.sync.fetch.attachments import STEP, attachment_worker
+from kerio_resync.sync.fetch.attachments import WRITE_BYTES, attachment_worker
 from kerio_resync.sync.fetch.resolve_doubts import resolve_doubts
 from tests.support.cache import attachment, mail, rows
 from tests.support.fake_mailbox import Mailbox, running
 
-LARGE = bytes(range(256)) * (5 * STEP // 512)  # two and a half chunks
+LARGE = bytes(range(256)) * (5 * WRITE_BYTES // 512)  # two and a half chunks
 
 
 class Files(Mailbox):
     """Each content is served by itself: by the attachment's id, what its next downloads give."""
 
-    async def download(
-        self, attachment: Attachment, *, offset: int = 0, etag: str = "", end: int | None = None
-    ) -> AsyncIterator[ContentChunk]:
+    async def download(self, attachment: Attachment, *, offset: int = 0, etag: str = "") -> AsyncIterator[ContentChunk]:
         for each in self._answer(attachment.id, [ContentChunk(0, b"12345")]):
             if isinstance(each, Exception):
                 raise each
@@ -92,13 +90,13 @@ async def test_many_pieces_become_chunks(tmp_path: Path) -> None:
 
 
 async def test_goes_on_where_an_earlier_run_was(tmp_path: Path) -> None:
-    pieces = [ContentChunk(STEP, LARGE[STEP:])]
-    assert await fetched(tmp_path, pieces, size=len(LARGE), stored=LARGE[:STEP]) == (("done", LARGE, ""), [])
+    pieces = [ContentChunk(WRITE_BYTES, LARGE[WRITE_BYTES:])]
+    assert await fetched(tmp_path, pieces, size=len(LARGE), stored=LARGE[:WRITE_BYTES]) == (("done", LARGE, ""), [])
 
 
 async def test_starts_again_if_the_server_does(tmp_path: Path) -> None:
-    pieces = [ContentChunk(STEP, b"x" * 5), ContentChunk(0, LARGE[:3]), ContentChunk(3, LARGE[3:])]
-    assert await fetched(tmp_path, pieces, size=len(LARGE), stored=b"y" * STEP) == (("done", LARGE, ""), [])
+    pieces = [ContentChunk(WRITE_BYTES, b"x" * 5), ContentChunk(0, LARGE[:3]), ContentChunk(3, LARGE[3:])]
+    assert await fetched(tmp_path, pieces, size=len(LARGE), stored=b"y" * WRITE_BYTES) == (("done", LARGE, ""), [])
 
 
 ODD = [ContentChunk(0, b"123"), ContentChunk(4, b"5")]
