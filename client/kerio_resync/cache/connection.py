@@ -47,7 +47,7 @@ class Connection:
         connection = aiosqlite.Connection(partial(_try, path, readonly, patience, failed), iter_chunk_size=64)
         line = cls(connection, path, readonly=readonly)
         try:
-            await _to_its_end(connection)
+            await run_to_end(connection)
         except asyncio.CancelledError:
             await line.close()
             raise
@@ -68,7 +68,7 @@ class Connection:
 
     async def close(self) -> None:
         """Closes the file, after what was asked for before. A caller that is cancelled still waits for that."""
-        await _to_its_end(self._connection.close())
+        await run_to_end(self._connection.close())
 
 
 class _Connection(sqlite3.Connection):
@@ -82,7 +82,7 @@ class _Connection(sqlite3.Connection):
         return script(self)
 
 
-async def _to_its_end(work: Awaitable[T]) -> T:
+async def run_to_end(work: Awaitable[T]) -> T:
     """The result of `work`. It runs to its end also if the caller is cancelled, who waits for that."""
     task = asyncio.ensure_future(work)
     try:

@@ -1,121 +1,154 @@
-"""Whether a cache file is sound: SQLite's own check, and every checksum computed again."""
+"""Checks a cache file: SQLite's own check, and every checksum computed again."""
 
 from __future__ import annotations
 
 import hashlib
 import sqlite3
+from contextlib import closing
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final, get_args
 
 from kerio_resync.cache import outbox
 from kerio_resync.cache.checksums import item_checksum, plain_crc32
 from kerio_resync.cache.mutations import ChangeState
+from kerio_resync.cache.schema_guard import restrict
 from kerio_resync.cache.write.items import read_item_row
 from kerio_resync.cache.write.session import UNTRACKED_TABLES, WriteSession
 from kerio_resync.model import Item
 
-MAX_DEFECTS: Final = 1000  # lines; beyond that nobody reads
-_SLICE: Final = 200
+MAX_DEFECTS: Final = 1000  # a longer list helps nobody
+ITEMS_PER_SLICE: Final = 500
+ATTACHMENTS_PER_SLICE: Final = 500
+ATTACHMENT_SLICE_BYTES: Final = 64 * 1024 * 1024  # a slice ends here, or after a single larger attachment
 STATES: Final[tuple[ChangeState, ...]] = get_args(ChangeState)
+_VERIFIED_ITEMS_PER_SLICE: Final = 200
+_HEADING: Final = "*** in database main ***\n"
+
+Slice = tuple[list[int], int | None]  # corrupt row numbers; the number after which to continue, None at the end
 
 
 @dataclass(frozen=True, slots=True)
 class Defect:
-    """What is wrong, in a line. `item`: as it stands, if it is one of which that can be told."""
+    """One line that says what is wrong, and the item as it is stored if the line concerns an item that can be read."""
 
     line: str
     item: Item | None = None
 
 
-_HEADING: Final = "*** in database main ***\n"
-
-
 def check_structure(db: sqlite3.Connection) -> list[Defect]:
-    return _ask(db, f"PRAGMA integrity_check({MAX_DEFECTS})", "PRAGMA foreign_key_check")
+    """Runs SQLite's own check of tables, indexes and references."""
+    return _pragma_check(db, f"PRAGMA integrity_check({MAX_DEFECTS})", "PRAGMA foreign_key_check")
 
 
 def check_since_last(tables: WriteSession) -> list[Defect]:
-    """The same for what was written since the structure was found sound, which is all of it if it never was."""
+    """Runs `check_structure` on what was written since the structure was last found sound."""
     if not tables.is_unchanged_since_check():
         return check_structure(tables.db)
     return [
-        each
+        defect
         for name in UNTRACKED_TABLES
-        for each in _ask(tables.db, f"PRAGMA integrity_check({name})", f"PRAGMA foreign_key_check({name})")
+        for defect in _pragma_check(tables.db, f"PRAGMA integrity_check({name})", f"PRAGMA foreign_key_check({name})")
     ]
 
 
-def _ask(db: sqlite3.Connection, check: str, references: str) -> list[Defect]:
+def _pragma_check(db: sqlite3.Connection, integrity: str, references: str) -> list[Defect]:
     try:
-        found = [str(row[0]).removeprefix(_HEADING) for row in db.execute(check)]
+        lines = [str(row[0]).removeprefix(_HEADING) for row in db.execute(integrity)]
         orphans = [f"{row[0]} {row[1]} has no {row[2]}" for row in db.execute(references)]
     except (sqlite3.Error, UnicodeDecodeError) as error:
         return [Defect(f"the file can't be checked: {error}")]
-    return [Defect(line) for line in (found if found != ["ok"] else []) + orphans]
+    return [Defect(line) for line in (lines if lines != ["ok"] else []) + orphans]
 
 
 def check_items(db: sqlite3.Connection, after: int) -> tuple[list[Defect], int | None]:
-    """Checks the next items by number, contents included: (what is wrong, where to go on or None at the end)."""
-    found: list[Defect] = []
+    """Checks the items that follow number `after`, with their attachments.
+
+    Returns the defects, and the number after which to continue or None at the end.
+    """
     try:
-        numbers = [
-            row[0]
-            for row in db.execute("SELECT number FROM item WHERE number > ? ORDER BY number LIMIT ?", (after, _SLICE))
-        ]
+        sql = "SELECT number FROM item WHERE number > ? ORDER BY number LIMIT ?"
+        numbers = [row[0] for row in db.execute(sql, (after, _VERIFIED_ITEMS_PER_SLICE))]
     except sqlite3.Error as error:
         return [Defect(f"items after number {after} can't be read: {error}")], None
+    defects: list[Defect] = []
     for number in numbers:
         try:
-            ((_, item, told),) = read_item_row(db, "item.number = ?", (number,))
-            if item_checksum(item) != told:
-                found.append(Defect(f"{item.kind} {item.id}: its checksum does not hold", item))
-            found += [Defect(f"{item.kind} {item.id}: {each}", item) for each in _contents(db, number)]
+            ((_, item, checksum),) = read_item_row(db, "item.number = ?", (number,))
+            if item_checksum(item) != checksum:
+                defects.append(Defect(f"{item.kind} {item.id}: its checksum does not hold", item))
+            defects += [Defect(f"{item.kind} {item.id}: {line}", item) for line in _attachment_defects(db, number)]
         except (sqlite3.Error, ValueError, TypeError) as error:
-            found.append(Defect(f"item number {number} can't be read: {error}"))
-    return found, numbers[-1] if len(numbers) == _SLICE else None
+            defects.append(Defect(f"item number {number} can't be read: {error}"))
+    return defects, numbers[-1] if len(numbers) == _VERIFIED_ITEMS_PER_SLICE else None
 
 
 def check_changes(db: sqlite3.Connection) -> list[Defect]:
+    """Checks the local changes and their files."""
     try:
-        found = outbox.changes(db, STATES)
-        broken = [each.uuid for each in found if not change_matches_checksum(db, each)]
+        corrupt = [change.uuid for change in outbox.changes(db, STATES) if not change_matches_checksum(db, change)]
     except (sqlite3.Error, ValueError, TypeError) as error:
         return [Defect(f"the local changes can't be read: {error}")]
-    return [Defect(f"local change {each}: its checksum does not hold") for each in broken]
+    return [Defect(f"local change {uuid}: its checksum does not hold") for uuid in corrupt]
 
 
 def change_matches_checksum(db: sqlite3.Connection, change: outbox.Change) -> bool:
-    """Whether a local change is as it was recorded, with every file whole."""
+    """Returns whether a local change is as it was recorded, and each of its files complete."""
     return outbox.is_intact(db, change) and all(
-        content_matches_checksum(db, "outbox_chunk", each.key, each.size, each.sha256) for each in change.files
+        content_matches_checksum(db, "outbox_chunk", file.key, file.size, file.sha256) for file in change.files
     )
 
 
 def content_matches_checksum(
-    db: sqlite3.Connection, table: str, attachment: int, size: int, told: bytes | None
+    db: sqlite3.Connection, table: str, attachment: int, size: int, sha256: bytes | None
 ) -> bool:
-    """Whether the stored chunks are whole, without a gap, and together what the checksum says."""
+    """Returns whether the chunks of an attachment have no gap, match their CRCs, and add up to `size` and `sha256`."""
     digest, offset = hashlib.sha256(), 0
-    for start, crc, data in _chunks(db, table, attachment):
+    sql = f'SELECT "offset", crc32, data FROM {table} WHERE attachment = ? ORDER BY "offset"'
+    for start, crc, data in db.execute(sql, (attachment,)):
         if start != offset or plain_crc32(data) != crc:
             return False
         digest.update(data)
         offset += len(data)
-    return offset == size and (told is None or digest.digest() == told)
+    return offset == size and (sha256 is None or digest.digest() == sha256)
 
 
-def _chunks(db: sqlite3.Connection, table: str, attachment: int) -> sqlite3.Cursor:
-    return db.execute(
-        f'SELECT "offset", crc32, data FROM {table} WHERE attachment = ? ORDER BY "offset"', (attachment,)
-    )
-
-
-def _contents(db: sqlite3.Connection, item: int) -> list[str]:
+def _attachment_defects(db: sqlite3.Connection, item: int) -> list[str]:
     rows = db.execute(
         "SELECT number, ordinal, received, sha256, state FROM attachment WHERE item = ?", (item,)
     ).fetchall()
     return [
         f"attachment {ordinal} does not hold its checksum"
-        for number, ordinal, received, told, state in rows
-        if (state == "done" and told is None) or not content_matches_checksum(db, "chunk", number, received, told)
+        for number, ordinal, received, sha256, state in rows
+        if (state == "done" and sha256 is None) or not content_matches_checksum(db, "chunk", number, received, sha256)
     ]
+
+
+def corrupt_items_of_file(path: Path, after: int) -> Slice:
+    """Runs `corrupt_items` on a file that is opened for this call, as a subprocess needs it."""
+    with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None)) as db:
+        restrict(db, path)
+        return corrupt_items(db, after)
+
+
+def corrupt_items(db: sqlite3.Connection, after: int) -> Slice:
+    """Returns which of the next ITEMS_PER_SLICE items do not match their checksums."""
+    rows = read_item_row(db, "item.number > ? ORDER BY item.number LIMIT ?", (after, ITEMS_PER_SLICE))
+    corrupt = [number for number, item, checksum in rows if item_checksum(item) != checksum]
+    return corrupt, rows[-1][0] if rows else None
+
+
+def corrupt_attachments(db: sqlite3.Connection, after: int) -> Slice:
+    """Returns which of the next complete attachments do not match, up to ATTACHMENT_SLICE_BYTES."""
+    rows = db.execute(
+        "SELECT number, received, sha256 FROM attachment WHERE state = 'done' AND number > ? ORDER BY number LIMIT ?",
+        (after, ATTACHMENTS_PER_SLICE),
+    ).fetchall()
+    size, last, corrupt = 0, None, []
+    for number, received, sha256 in rows:
+        if size >= ATTACHMENT_SLICE_BYTES:
+            break
+        if not content_matches_checksum(db, "chunk", number, received, sha256):
+            corrupt.append(number)
+        size, last = size + received, number
+    return corrupt, last

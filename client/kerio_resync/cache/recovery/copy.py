@@ -95,7 +95,7 @@ async def _make(old: Path, new: Path, identity: Identity, owner: Identity | None
     if findings is None:
         return None
     kept = await _edit_without_journal(new, partial(_finalize_copy, findings=findings, identity=identity))
-    return CopyResult(kept, damaged, not (findings.items or findings.contents)) if kept else None
+    return CopyResult(kept, damaged, not (findings.items or findings.attachments)) if kept else None
 
 
 def _copy(db: sqlite3.Connection, source: BinaryIO, new: Path, identity: Identity, owner: Identity | None) -> None:
@@ -189,7 +189,7 @@ def _finalize_copy(db: sqlite3.Connection, findings: CorruptRows, identity: Iden
     """Takes out what is not proven, and puts in what a new cache says of itself; how many items are in it."""
     among = "number IN (SELECT value FROM json_each(?))"
     db.execute(f"DELETE FROM item WHERE {among}", (json_array(findings.items),))
-    _enqueue_again(db, among, (json_array(findings.contents),))
+    _enqueue_again(db, among, (json_array(findings.attachments),))
     (kept,) = db.execute("SELECT count(*) FROM item").fetchone()
     db.execute("DELETE FROM meta")
     facts = {"format": FORMAT, **identity_rows(identity), COPIED_ITEMS_KEY: str(kept)}

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from kerio_resync.cache.integrity import check, item_check_process, parallel_check
+from kerio_resync.cache.integrity import check
 from kerio_resync.cache.mutations import (
     AddChange,
     EnqueueItems,
@@ -106,20 +106,6 @@ async def test_a_content_whose_sum_does_not_hold_is_wanted(tmp_path: Path, damag
     first, _ = await new.items()
     assert [each.state for each in first.attachments] == ["wanted"] * 3
     assert await new.check() == ()
-    await new.close()
-
-
-@pytest.mark.parametrize("rows", [1, 500])
-async def test_contents_are_proven_in_parts(rows: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    await old_cache(tmp_path / "old.db", *whole(3, DATA))
-    monkeypatch.setattr(parallel_check, "SLICE_BYTES", 1)
-    monkeypatch.setattr(parallel_check, "CONTENTS_PER_SLICE", rows)
-    monkeypatch.setattr(item_check_process, "CHECK_SLICE_ITEMS", rows)
-    new = await copied(tmp_path)
-    assert [[each.state for each in item.attachments] for item in await new.items()] == [
-        ["done", "wanted", "done"],
-        [],
-    ]
     await new.close()
 
 
