@@ -15,7 +15,6 @@ from array import array
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -72,7 +71,7 @@ async def _corrupt_items(path: Path) -> array[int]:
 
 async def _corrupt_rows(path: Path, check_slice: Callable[[sqlite3.Connection, int], Slice]) -> array[int]:
     async with _reader(path) as connection:
-        return await _collect(lambda after: connection.run(partial(check_slice, after=after)))
+        return await _collect(lambda after: connection.run(lambda db: check_slice(db, after)))
 
 
 async def _collect(check_slice: Callable[[int], Awaitable[Slice]]) -> array[int]:
