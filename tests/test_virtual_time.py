@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -83,10 +84,13 @@ def test_a_database_takes_the_time_that_it_is_said_to_take(tmp_path: Path) -> No
     with closing(sqlite3.connect(path)) as made:
         made.execute("create table t (n)")
 
+    def insert(n: int, db: sqlite3.Connection) -> None:
+        db.execute("insert into t values (?)", (n,))
+
     async def main() -> float:
         line = await Connection.open(path)
         for n in range(50):
-            await line.run(lambda db, n=n: db.execute("insert into t values (?)", (n,)))
+            await line.run(partial(insert, n))
         await line.close()
         return asyncio.get_running_loop().time()
 

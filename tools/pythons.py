@@ -105,7 +105,7 @@ def find() -> tuple[list[Python], list[str]]:
 
 
 def _probe(path: Path) -> dict | None:  # type: ignore[type-arg]  # what JSON holds
-    command = [path, "-I", "-c", _PROBE]
+    command = [str(path), "-I", "-c", _PROBE]
     try:
         done = subprocess.run(
             command, capture_output=True, text=True, timeout=30, check=False, stdin=subprocess.DEVNULL

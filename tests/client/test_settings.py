@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import stat
 from pathlib import Path
+from typing import Any
 
 import keyring
 import pytest
@@ -12,7 +13,6 @@ from pydantic import SecretStr, ValidationError
 
 from kerio_resync.errors import BadSettings, LocalError
 from kerio_resync.settings import (
-    PASSWORD_VARIABLE,
     Settings,
     byte_rate,
     default_profile,
@@ -24,6 +24,7 @@ from kerio_resync.settings import (
     vouches,
     with_password,
 )
+from kerio_resync.variables import PASSWORD_VARIABLE
 
 GIVEN = {"server": "mail.example.com", "user": "jane"}
 
@@ -289,7 +290,7 @@ class Ring(KeyringBackend):
     priority = 1
 
     def __init__(self, entries: dict[tuple[str, str], str] | Exception) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.entries = entries
 
     def get_password(self, service: str, username: str) -> str | None:
@@ -316,8 +317,8 @@ def no_prompt(_: str) -> str:
 
 
 def test_the_password_comes_from_the_variable_then_the_keyring_then_a_prompt(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ring
-) -> None:  # type: ignore[no-untyped-def]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ring: Any
+) -> None:
     settings = load(tmp_path, GIVEN)
     ring({("kerio-resync:https://mail.example.com", "jane"): "from the keyring"})
     monkeypatch.setenv(PASSWORD_VARIABLE, "from the variable")
@@ -326,7 +327,12 @@ def test_the_password_comes_from_the_variable_then_the_keyring_then_a_prompt(
     assert with_password(settings, no_prompt).password.get_secret_value() == "from the keyring"
     ring({})
     asked: list[str] = []
-    assert with_password(settings, lambda text: asked.append(text) or "typed").password.get_secret_value() == "typed"
+
+    def ask(text: str) -> str:
+        asked.append(text)
+        return "typed"
+
+    assert with_password(settings, ask).password.get_secret_value() == "typed"
     assert asked == ["Password of jane at https://mail.example.com: "]
 
 

@@ -127,7 +127,7 @@ def test_what_an_encoding_lacks_is_written_as_an_escape(
 
 def test_a_stream_of_a_test_is_left_alone() -> None:
     out = io.StringIO()
-    assert streams.raw(out) is streams.raw(None) is streams.failure(out) is None
+    assert (streams.raw(out), streams.raw(None), streams.failure(out)) == (None, None, None)
     assert not streams.is_congested(out)
 
 

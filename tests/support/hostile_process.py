@@ -53,4 +53,4 @@ async def main(profile: Path, url: str, user: str, retry_timeout: float) -> None
 
 
 if __name__ == "__main__":
-    asyncio.run(main(Path(sys.argv[1]), *sys.argv[2:4], float(sys.argv[4])))
+    asyncio.run(main(Path(sys.argv[1]), sys.argv[2], sys.argv[3], float(sys.argv[4])))

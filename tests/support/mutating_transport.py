@@ -107,7 +107,7 @@ def mutated(response: CoreResponse, rng: random.Random) -> CoreResponse:
         response.body = cut(response.body, rng)
     elif how < 0.95:
         name, value = rng.choice(HEADS)
-        response.headers[name] = value
+        response.headers = {**response.headers, name: value}
     else:
         response.status = rng.choice(STATUSES)
     return response

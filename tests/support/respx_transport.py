@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
 import httpx
@@ -16,7 +16,7 @@ from kerio_resync.server.http.transport import ReadTimeout, Request, Response, r
 class RouterResponse:
     """`raw`: the body as it travelled, in the pieces in which it came."""
 
-    def __init__(self, status: int, headers: dict[str, str], raw: AsyncIterator[bytes]) -> None:
+    def __init__(self, status: int, headers: Mapping[str, str], raw: AsyncIterator[bytes]) -> None:
         self.status = status
         self.headers = headers
         self.wire_bytes = 0

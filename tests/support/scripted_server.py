@@ -11,6 +11,7 @@ from typing import Any
 
 import httpx
 import respx
+from pydantic import SecretStr
 
 from kerio_resync.events import Event
 from kerio_resync.model import Folder
@@ -54,7 +55,7 @@ class Scripted:
         )
 
     def mailbox(self, **settings: Any) -> KerioMailbox:
-        made = Settings(profile=Path("nowhere"), server=ORIGIN, user="jane", password=PASSWORD, **settings)
+        made = Settings(profile=Path("nowhere"), server=ORIGIN, user="jane", password=SecretStr(PASSWORD), **settings)
         return KerioMailbox(made, self.events.append, transport=self.transport, chance=lambda: 1.0)
 
     def answer(self, request: httpx.Request) -> httpx.Response:

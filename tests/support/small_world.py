@@ -25,7 +25,7 @@ class Small(World):
             return
         self.changed = True
         for action in ("contact", "event", "task", "note", "arrive"):
-            self.mutate(action, 6)  # type: ignore[arg-type]
+            self.mutate(action, 6)
 
     def spoil(self, *faults: Fault) -> None:
         self.core.change(self.core.conditions.model_copy(update={"faults": faults}))

@@ -61,8 +61,10 @@ class Diary:
     def _heard(self, verb: str, work: Any) -> Any:
         def hear(*args: Any) -> Any:
             found = work(*args)
-            kind, struct = (args[0], args[1]) if verb in ("create", "set") else ("", {})
-            self.asked.append((verb, str(struct.get("id") or struct.get(TITLE.get(kind, ""), "")) or str(args[0])))
+            name = str(args[0])
+            if verb in ("create", "set"):
+                name = str(args[1].get("id") or args[1].get(TITLE[args[0]], "")) or name
+            self.asked.append((verb, name))
             return found
 
         return hear
@@ -83,12 +85,14 @@ class Diary:
             struct, files = json.dumps(struct_of(kind, title)).encode(), (file,) if kind == "mail" else ()
             name = await outbox.add("create", kind, folder_id=folders[folder], struct=struct, files=files)
             self.made[name] = ("create", title)
-        inbox, actions = folders["FSubInbox"], ("edit", "flags", "move", "delete")
+        inbox = folders["FSubInbox"]
+        actions: tuple[Action, ...] = ("edit", "flags", "move", "delete")
         for action, each in zip(actions * 2, mailbox.folder(inbox).ordered("id"), strict=False):
             more: dict[str, Any] = {"item_id": each, "folder_id": inbox, "watermark": mailbox.item(each)["watermark"]}
             more |= {"target_id": folders["FSubSentItems"]} if action == "move" else {}
-            struct = json.dumps({"edit": {"subject": "Edited offline"}, "flags": {"isFlagged": True}}.get(action, {}))
-            self.made[await outbox.add(action, "mail", struct=struct.encode(), **more)] = (action, each)
+            edits: dict[Action, dict[str, Any]] = {"edit": {"subject": "Edited offline"}, "flags": {"isFlagged": True}}
+            struct = json.dumps(edits.get(action, {})).encode()
+            self.made[await outbox.add(action, "mail", struct=struct, **more)] = (action, each)
         await store.close()
 
     def done(self, name: str) -> bool:

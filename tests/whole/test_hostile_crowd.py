@@ -192,7 +192,9 @@ class Crowd:
         """The attack that answers, once it is time; None: the mock does."""
         if not self.hostile:
             return None
-        asked = orjson.loads(request.body) if request.body else {"method": "GET attachment", "params": {}}
+        asked: dict[str, Any] = (
+            orjson.loads(request.body) if request.body else {"method": "GET attachment", "params": {}}
+        )
         method, params = asked["method"], asked["params"]
         if method not in ("Mails.get", "Mails.getById", "GET attachment"):
             return None

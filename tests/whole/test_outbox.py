@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from kerio_mockserver.conditions.model import Action as ChurnAction
 from kerio_mockserver.messages import Reply, Request
 from kerio_resync.cache.mutations import Action, LocalFile
 from kerio_resync.cache.outbox import Change, Outbox
@@ -28,6 +29,10 @@ SERVICE: dict[Kind, str] = {
     "mail": "Mails", "contact": "Contacts", "event": "Events", "task": "Tasks", "note": "Notes"
 }  # fmt: skip
 VERB: dict[Action, str] = {"create": "create", "edit": "set", "move": "move", "delete": "remove", "flags": "set"}
+HAPPENINGS: tuple[str | int, ...] = ("lost", "unheard", "died", "died unheard", 1003, 4102, 1000)
+CHURN: tuple[ChurnAction, ...] = (
+    "arrive", "read", "flag", "move", "delete", "edit-draft", "contact", "event", "note"
+)  # fmt: skip
 ITEMS: list[tuple[Kind, Action]] = [(kind, action) for kind in KINDS for action in ("create", "edit", "move", "delete")]
 FLAGS: list[tuple[Kind, Action]] = [("mail", "flags")]
 GROUPS = pytest.mark.parametrize("cases", [ITEMS, FLAGS], ids=["items", "flags"])
@@ -576,14 +581,13 @@ def muddle(profile: Path, seed: int) -> Counter[str]:
             action = rng.choice([action for each, action in ITEMS + FLAGS if each == kind])
             diary.act(kind, action, rng.randrange(40))
         for _ in range(rng.randint(0, 3)):
-            happening = rng.choice(["lost", "unheard", "died", "died unheard", 1003, 4102, 1000])
+            happening = rng.choice(HAPPENINGS)
             meddler.plan[rng.choice([deed_of(*case) for case in ITEMS])] = happening
         meddler.deadly = (rng.choice(["died", "died unheard", "unheard"]), rng.randint(1, 90))
         if rng.random() < 0.5:
             meddler.deadly = (meddler.deadly[0], rng.randint(30, 60))
         for _ in range(rng.randint(0, 6)):
-            action = rng.choice(["arrive", "read", "flag", "move", "delete", "edit-draft", "contact", "event", "note"])
-            world.at.setdefault(rng.randint(1, 70), []).append(partial(world.mutate, action))
+            world.at.setdefault(rng.randint(1, 70), []).append(partial(world.mutate, rng.choice(CHURN)))
         assert world.run() in ("done", "killed")
         diary.check()
     world.heal()

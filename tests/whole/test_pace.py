@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -44,7 +45,7 @@ def test_the_same_seed_makes_the_same_history(tmp_path: Path) -> None:
         world = World(tmp_path / name, seed=9, mails=40)
         world.core.change(Conditions(faults=FAULTS))
         for moment in (5, 15, 25, 35):
-            world.at[moment] = [lambda world=world: world.mutate("arrive", 2), lambda world=world: world.mutate("move")]
+            world.at[moment] = [partial(world.mutate, "arrive", 2), partial(world.mutate, "move")]
         assert world.run(max_in_flight=most) == "done"
         hits = [hit for hit in world.core.faults.history() if hit.method != "Session.logout"]
         histories.append((hits, world.store.journal.history()))

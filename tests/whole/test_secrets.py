@@ -141,7 +141,7 @@ async def serving(reply: Reply) -> AsyncIterator[str]:
                 head = (await reader.readuntil(b"\r\n\r\n")).lower()
                 length = next((line[15:] for line in head.split(b"\r\n") if line.startswith(b"content-length:")), b"0")
                 body = await reader.readexactly(int(length))
-                call = orjson.loads(body) if body else {"method": "GET", "id": 0}
+                call: dict[str, Any] = orjson.loads(body) if body else {"method": "GET", "id": 0}
                 writer.write(reply(call["method"], call["id"]))
                 await writer.drain()
                 if call["method"] == "GET":

@@ -46,7 +46,6 @@ async def line(tmp_path: Path) -> AsyncIterator[Connection]:
 
 async def test_run_returns_the_result_and_raises_the_error_of_the_work(line: Connection) -> None:
     assert await line.run(lambda db: db.execute("SELECT 7").fetchone()) == (7,)
-    assert await line.run(lambda db: None) is None
     with pytest.raises(sqlite3.OperationalError, match="no such column: missing"):
         await line.run(lambda db: db.execute("SELECT missing"))
 

@@ -20,7 +20,8 @@ import kerio_resync
 from kerio_resync import errors, events
 from kerio_resync.cli import app
 from kerio_resync.events import Listener
-from kerio_resync.settings import PASSWORD_VARIABLE, Settings
+from kerio_resync.settings import Settings
+from kerio_resync.variables import PASSWORD_VARIABLE
 from kerio_resync.version import VERSION
 
 PASSWORD = "correct horse battery staple"
@@ -370,7 +371,17 @@ def test_ctrl_c_in_a_run_is_130_and_the_log_says_so(tmp_path: Path, then: str) -
         "from kerio_resync.cli.app import main; main()\n"
     )
     log = tmp_path / "log"
-    command = [sys.executable, "-c", script, "--profile", tmp_path / "p", "rebuild", *SERVER, "--log-file", log]
+    command = [
+        sys.executable,
+        "-c",
+        script,
+        "--profile",
+        str(tmp_path / "p"),
+        "rebuild",
+        *SERVER,
+        "--log-file",
+        str(log),
+    ]
     environment = {PASSWORD_VARIABLE: "x", "PATH": ""}
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment, text=True

@@ -17,7 +17,7 @@ from rich.console import Console
 
 from kerio_resync import events, streams
 from kerio_resync.cli import display
-from kerio_resync.cli.display import LiveView, PlainLines, RunState, View, open_display
+from kerio_resync.cli.display import Display, LiveView, PlainLines, RunState, View, open_display
 from kerio_resync.cli.json_lines import JsonLines, LogFile
 
 FETCHING = events.Progress(
@@ -171,13 +171,14 @@ def test_the_live_view_gives_the_terminal_back(capsys: pytest.CaptureFixture[str
 @pytest.mark.parametrize("hostile", ["\x1b[2J\x1b]0;owned\x07", "[red]a[/nonsense]", "a\r\nb", "\u202egnp.exe"])
 def test_what_a_server_named_can_not_command_the_terminal(hostile: str) -> None:
     out, clock = io.StringIO(), Clock()
-    views = [LiveView(out, summarise, clock), PlainLines(out, summarise, clock)]
+    live = LiveView(out, summarise, clock)
+    views: tuple[Display, ...] = (live, PlainLines(out, summarise, clock))
     for view in views:
         view(events.RunStarted("/p", hostile, hostile))
         view(events.Retrying(hostile, 1, 1.0, hostile))
         view(events.Paused(9.0, hostile))
         view(events.Notice(hostile))
-    shown = out.getvalue() + rendered(views[0])  # type: ignore[arg-type]
+    shown = out.getvalue() + rendered(live)
     for view in views:
         view.close()
     assert not re.search("[\x00-\x09\x0b-\x1f\u202e]", shown)

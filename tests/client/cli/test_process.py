@@ -10,6 +10,7 @@ import textwrap
 import threading
 import time
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
@@ -44,7 +45,7 @@ def test_an_unforeseen_error_is_one_line_and_a_file_for_its_owner(
 ) -> None:
     def command() -> Exit:
         try:
-            {}["the text of a mail"]
+            cast(dict[str, Any], {})["the text of a mail"]
         except KeyError as error:
             raise ExceptionGroup("two", [ValueError("more of it"), AttributeError("no such name")]) from error
         return Exit.DONE

@@ -15,9 +15,9 @@ from kerio_resync.model import Folder, Kind
 from kerio_resync.server.kerio import local_changes
 from kerio_resync.server.kerio.items import parse_items
 from kerio_resync.server.kerio.mailbox import KerioMailbox
-from kerio_resync.server.kerio.rpc import parse_response
+from kerio_resync.server.kerio.replies import parse_response
 from kerio_resync.server.kerio.wire import parse_json
-from tests.support.scripted_server import ORIGIN, Scripted, opened
+from tests.support.scripted_server import ORIGIN, Scripted, answers, opened
 
 HERE = Path(__file__).parents[2] / "contract"
 GOLDEN = {path.stem: json.loads(path.read_text()) for path in sorted(HERE.glob("*.json"))}
@@ -63,9 +63,7 @@ def test_every_item_is_one_and_keeps_all_its_members(name: str) -> None:
 
 
 def server() -> Scripted:
-    return Scripted(
-        {name: lambda params, name=name: GOLDEN[name]["result"] for name in GOLDEN if name != "Session.login"}
-    )  # type: ignore[misc]
+    return Scripted({name: answers(GOLDEN[name]["result"]) for name in GOLDEN if name != "Session.login"})
 
 
 def asked(server: Scripted, name: str) -> dict[str, Any]:

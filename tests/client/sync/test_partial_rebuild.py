@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from kerio_resync.cache.mutations import ApplyChanges, PutPage, SetMeta, SkipEntry
+from kerio_resync.cache.mutations import ApplyChanges, Mutation, PutPage, SetMeta, SkipEntry
 from kerio_resync.errors import BadSettings, FolderDenied, OutcomeUnknown
 from kerio_resync.events import Event, FolderListed
 from kerio_resync.model import Folder
@@ -90,7 +90,7 @@ def test_of_many_folders_some_are_named() -> None:
 async def part(folder: Path, mailbox: Mailbox, *facts: Any) -> tuple[set[str], str | None, list[Event]]:
     """(ids stored, what is under way, events)"""
     heard: list[Event] = []
-    held = (items("a", "gone"), *LISTED, ApplyChanges("k"))
+    held: tuple[Mutation, ...] = (items("a", "gone"), *LISTED, ApplyChanges("k"))
     async with running(folder, mailbox, *held, *facts, heard=heard, folders=("Inbox",)) as run:
         await rebuild_partially(run)
         return (
@@ -132,8 +132,7 @@ async def test_a_folder_that_is_closed_meanwhile_is_left_out_by_name(tmp_path: P
 async def test_what_ended_in_the_middle_goes_on_with_the_same_comparison(tmp_path: Path) -> None:
     names = [str(each) for each in range(10)]
     mailbox = Mailbox({each: mail(each) for each in names}, there=(replace(INBOX, count=10), WORK, PEOPLE))
-    more = {"folders": ("Inbox",)}
-    async with running(tmp_path, mailbox, items(*names, "gone"), *LISTED, ApplyChanges("k"), **more) as run:
+    async with running(tmp_path, mailbox, items(*names, "gone"), *LISTED, ApplyChanges("k"), folders=("Inbox",)) as run:
         pages = mailbox.page
 
         async def breaks(folder: Folder, start: int, limit: int, **how: bool) -> Any:
@@ -141,7 +140,7 @@ async def test_what_ended_in_the_middle_goes_on_with_the_same_comparison(tmp_pat
                 raise OutcomeUnknown("cut")
             return await pages(folder, start, limit, **how)
 
-        mailbox.page = breaks  # type: ignore[method-assign,assignment]
+        mailbox.page = breaks  # type: ignore[method-assign]
         with pytest.raises(ExceptionGroup) as caught:
             await rebuild_partially(run)
         assert caught.group_contains(OutcomeUnknown)

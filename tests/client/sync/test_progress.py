@@ -107,6 +107,7 @@ def test_nothing_is_said_while_ever_more_comes() -> None:
         assert watch.told.seconds_left is None
     watch.come(3.0, 160_000)
     left = watch.meter.tally.attached_wanted / 160_000
+    assert watch.told is not None
     assert watch.told.seconds_left == pytest.approx(left, rel=0.2)
 
 

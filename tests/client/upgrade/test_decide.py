@@ -24,7 +24,8 @@ def oracle(state: FormatState, room: bool, failed: bool, begun: bool, at_once: b
 
 @pytest.mark.parametrize("state", get_args(FormatState))
 def test_every_combination(state: FormatState) -> None:
-    for room, failed, begun, at_once, attempts in itertools.product(*[(False, True)] * 4, range(3)):
+    either = (False, True)
+    for room, failed, begun, at_once, attempts in itertools.product(either, either, either, either, range(3)):
         facts = UpgradeState(
             state, "7.1.0", "7.2.0", needed=100, free=100 if room else 99, where="/profile", attempts=attempts,
             failure="a mail is none" if failed else "", begun=begun, at_once=at_once,

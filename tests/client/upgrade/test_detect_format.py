@@ -75,7 +75,7 @@ async def test_page_count_that_does_not_hold_is_not_believed(tmp_path: Path) -> 
     with path.open("r+b") as file:
         file.seek(28)
         file.write((10**6).to_bytes(4, "big"))
-        assert file.flush() is None
+        file.flush()
         assert detect_format(path).state == "damaged"
         file.seek(92)
         file.write(bytes(4))

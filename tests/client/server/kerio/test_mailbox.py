@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx
 import pytest
+from pydantic import SecretStr
 
 from kerio_resync.errors import (
     BadCredentials,
@@ -39,7 +40,7 @@ from tests.virtual_time import run
 
 def test_something_may_be_put_around_the_transport() -> None:
     server, around = Scripted(), []
-    made = Settings(profile=Path("nowhere"), server=ORIGIN, user="jane", password=PASSWORD)
+    made = Settings(profile=Path("nowhere"), server=ORIGIN, user="jane", password=SecretStr(PASSWORD))
 
     def watch(transport: Transport) -> Transport:
         around.append(transport)
@@ -549,7 +550,8 @@ def test_a_folder_that_is_gone() -> None:
     server = Scripted({"Mails.get": lambda params: error(4104, "gone")})
     with pytest.raises(ItemGone) as caught:
         opened(server, lambda mailbox: mailbox.page(INBOX, 0, 5))
-    assert caught.value.scope == "folder"
+    scope: str = caught.value.scope
+    assert scope == "folder"
 
 
 def test_what_the_server_says_shows_no_secret() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from kerio_resync.model import Folder, ListedItem, RemoteChange
+from kerio_resync.model import Folder, Kind, ListedItem, RemoteChange
 from kerio_resync.sync.converge.catch_up import ChangePlan, flag_only_ids, names_unknown_folder, plan_changes
 
 FOLDERS = {
@@ -28,7 +28,7 @@ def moved(old: str, new: str, folder: str = "other", watermark: int = 9) -> Remo
     return RemoteChange("moved", new, folder, watermark=watermark, old_id=old, old_parent_id="in")
 
 
-def wanted(each: str, watermark: int = 1, folder: str = "in", kind: str = "mail") -> tuple[str, str, ListedItem]:
+def wanted(each: str, watermark: int = 1, folder: str = "in", kind: Kind = "mail") -> tuple[str, Kind, ListedItem]:
     return (folder, kind, ListedItem(each, watermark))
 
 

@@ -30,7 +30,7 @@ from kerio_resync.upgrade.migration import migrate as migrating
 from kerio_resync.upgrade.migration.migrate import migrate, survey
 
 
-def nobody(*_: object) -> None:
+def nobody(*_: object, **__: object) -> None:
     pass
 
 
