@@ -95,7 +95,7 @@ def _runs(process: Path) -> bool:
 def test_start_worker_watches_parent(monkeypatch: pytest.MonkeyPatch) -> None:
     ended = threading.Event()
     monkeypatch.setattr(multiprocessing, "parent_process", lambda: SimpleNamespace(join=lambda: None))
-    monkeypatch.setattr(module.os, "_exit", lambda code: ended.set())
+    monkeypatch.setattr(os, "_exit", lambda code: ended.set())
     handler = signal.getsignal(signal.SIGINT)
     try:
         module._start_worker()
