@@ -24,7 +24,7 @@ test: $(READY)  ## the suite (five minutes on two cores)
 
 # The core without the tests that try very many cases.
 QUICK := tests/test_language.py tests/test_virtual_time.py tests/client/cache tests/client/sync tests/client/test_errors.py
-LONG  := test_damage test_legacy test_store test_twin test_schema_guard recovery/test_leaves
+LONG  := test_damage test_legacy test_store test_twin test_schema_guard
 
 quick: $(READY)  ## the part of the suite that takes less than a minute
 	$(PYTEST) $(QUICK) $(LONG:%=--ignore=tests/client/cache/%.py)

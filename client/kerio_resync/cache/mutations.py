@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Final, Literal, NamedTuple
 
 from kerio_resync.model import Folder, Item, Kind, ListedItem
@@ -197,34 +196,6 @@ class SetMeta(NamedTuple):
         return len(self.value) + _ROW_BYTES
 
 
-class SalvagedAttachment(NamedTuple):
-    """A whole content in an old cache: the attachment's place in its item, its number there, SHA-256 and size."""
-
-    ordinal: int
-    number: int
-    sha256: bytes
-    size: int
-
-
-class SalvagedItem(NamedTuple):
-    """An item of the old cache at `path`, its checksum held, and the contents that cache claims to have of it."""
-
-    item: Item
-    path: Path
-    contents: tuple[SalvagedAttachment, ...] = ()
-
-
-class PutSalvaged(NamedTuple):
-    """Stores what an old cache still has, as if the server had sent it. Contents are copied chunk by chunk from the old
-    file; one whose checksums don't hold stays wanted."""
-
-    found: SalvagedItem
-    omit_attachments: bool = False
-
-    def byte_size(self) -> int:
-        return _byte_size((self.found.item,)) + sum(each.size for each in self.found.contents)
-
-
 class LocalFile(NamedTuple):
     """A file that belongs to a local change."""
 
@@ -307,7 +278,6 @@ Mutation = (
     | SkipEntry
     | UnskipEntry
     | SetMeta
-    | PutSalvaged
     | AddChange
     | MarkChange
     | PutLocal

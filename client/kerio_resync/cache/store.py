@@ -114,10 +114,6 @@ class Store:
         """What was told before is on the disk when it returns."""
         await self._owner.execute(lambda tables: None, commits=True)
 
-    async def release(self) -> None:
-        """Closes the old caches from which `PutSalvaged` copied; they are opened again if need be."""
-        await self._owner.execute(lambda tables: tables.close(), commits=True)
-
     async def finish(self, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
         """Notes, durably, that the cache is whole now (`finished_at`)."""
         await self.apply(SetMeta("finished_at", now().strftime("%Y-%m-%dT%H:%M:%SZ")))

@@ -62,8 +62,6 @@ async def replace_cache(new: Store | Path, current: Path, owner: Identity | None
     """As `swap`, from a `current` that is `owner`'s if that is given; inside, the new file can be used already, while
     the kernel lets go of what the old one held: 0.3 s a gigabyte. That is over when the context is left."""
     store, path = (new, new.path) if isinstance(new, Store) else (None, new)
-    if store is not None:
-        await store.release()
     old = await _lock(current) if lexists(current) else None
     try:
         if store is not None:

@@ -255,7 +255,6 @@ class Writer:
 
         def end(db: sqlite3.Connection) -> None:
             tables.rollback()
-            tables.close()
             if self._failure is None and not self._line.readonly:
                 with suppress(sqlite3.Error):  # someone reads: then an empty journal stays, and harms nobody
                     db.execute("PRAGMA journal_mode = DELETE").fetchone()

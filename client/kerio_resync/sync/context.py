@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 
 from kerio_resync.cache.mutations import SkipEntry
 from kerio_resync.cache.queries import QueueCursor, QueuedAttachment, QueuedItem
-from kerio_resync.cache.recovery.salvage import OldCache
 from kerio_resync.cache.store import Store
 from kerio_resync.events import Listener, Notice, Skipped
 from kerio_resync.model import Folder, Identity
@@ -22,7 +21,7 @@ from kerio_resync.sync.work_queue import WorkQueue
 
 @dataclass(slots=True)
 class RebuildContext:
-    """One rebuild under way. `folders` by id, as the server last told; `old` the cache to salvage from, if readable."""
+    """One rebuild under way. `folders` by id, as the server last told."""
 
     settings: Settings
     listen: Listener
@@ -31,7 +30,6 @@ class RebuildContext:
     progress: ProgressTracker
     clock: Callable[[], float]
     folders: dict[str, Folder] = field(default_factory=dict)
-    salvage_source: OldCache | None = None
     batch: BatchSize = field(default_factory=BatchSize)
     only_flags: frozenset[str] = frozenset()  # of these nothing but flags changed: what is here of their contents holds
     retried: set[str] = field(default_factory=set)  # ids of what was left out once: what is here of it may be too old

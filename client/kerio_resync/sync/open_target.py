@@ -62,7 +62,8 @@ async def open_build_file(settings: Settings, identity: Identity, listen: Listen
         copied, ahead = await _copy(settings, identity, owner, mailbox)
         if copied is not None:
             if copied.damaged:
-                listen(Notice(f"The old cache is damaged; items that could be read from it: {copied.items:,}."))
+                readable = f"Items that could be read from it: {copied.items:,}."
+                listen(Notice(f"The old cache is damaged. {readable} The rest is downloaded."))
             return BuildTarget(await Store.open(path, sound=copied.as_checked), ahead=ahead, owner=owner)
     return BuildTarget(await Store.create(path, identity), owner=owner)
 

@@ -52,7 +52,7 @@ class WorkEstimate:
     attachments_total: int = 0
     attachments_done: int = 0
     bytes_done: int = 0
-    bytes_kept: int = 0  # of those, what was not fetched now: an earlier run did, or the old cache had it
+    bytes_kept: int = 0  # of those, what an earlier run fetched or the old cache had
     attached_wanted: float = 0.0
     pending_plain: float = 0.0
     pending_attached: float = 0.0
@@ -200,11 +200,8 @@ class ProgressTracker:
             rich = tally.pending_attached + min(plain, 0)
         tally.pending_attached, tally.pending_plain = max(rich, 0.0), max(plain, 0.0)
 
-    def stored(
-        self, item: Item, size: int, has_attachment: bool, *, fetch_attachments: bool, kept: bool = False
-    ) -> None:
-        """A wanted item is here, fetched or `kept` from the old cache; its attachments are still to come if they are
-        fetched at all."""
+    def stored(self, item: Item, size: int, has_attachment: bool, *, fetch_attachments: bool) -> None:
+        """Counts an item that was fetched; its attachments are still to come if they are fetched at all."""
         tally = self.tally
         self._pend(size, has_attachment, -1)
         text = len(item.payload) + len(item.extra or b"")
@@ -216,7 +213,6 @@ class ProgressTracker:
             share.attached += attached
         tally.items_done += 1
         tally.bytes_done += text
-        tally.bytes_kept += text if kept else 0
         if fetch_attachments:
             tally.attachments_total += len(item.attachments)
             tally.attached_wanted += attached

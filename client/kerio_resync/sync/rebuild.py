@@ -21,7 +21,6 @@ from kerio_resync.cache.files import require_places
 from kerio_resync.cache.lock import ProfileLock
 from kerio_resync.cache.mutations import ApplyChanges, UnskipEntry
 from kerio_resync.cache.recovery.copy import COPIED_ITEMS_KEY
-from kerio_resync.cache.recovery.salvage import OldCache
 from kerio_resync.cache.store import Store
 from kerio_resync.cache.swap import replace_cache, seal
 from kerio_resync.errors import (
@@ -229,16 +228,9 @@ async def _build(run: RebuildContext) -> None:
     run.copied = bool(await run.store.meta(COPIED_ITEMS_KEY))
     if run.copied:
         await run.store.omit_contents([each for each in run.folders if run.omits_attachments(each)])
-    if not (settings.fresh or settings.drop_first or run.copied):
-        run.salvage_source = OldCache.open(settings.cache, run.owner)
-    try:
-        listen(PhaseChanged("fetch"))
-        await _fetch(run, [each.id for each in todo])
-        await converge(run)
-    finally:
-        if run.salvage_source is not None:
-            await run.salvage_source.close()
-            await run.store.release()
+    listen(PhaseChanged("fetch"))
+    await _fetch(run, [each.id for each in todo])
+    await converge(run)
 
 
 async def _resume(run: RebuildContext) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import get_args
 
 import pytest
@@ -22,12 +21,9 @@ from kerio_resync.cache.mutations import (
     PutItems,
     PutLocal,
     PutPage,
-    PutSalvaged,
     PutWholeAttachment,
     ResetListing,
     RestartAttachment,
-    SalvagedAttachment,
-    SalvagedItem,
     SetFolders,
     SetMeta,
     SkipEntry,
@@ -52,8 +48,6 @@ HEAVY: list[Mutation] = [
     ApplyChanges("k", want=tuple(("inbox", "mail", row) for row in ROWS)),
     ApplyChanges("k", moved=tuple((row.id, row.id, "inbox") for row in ROWS)),
     SetMeta("k", "x" * LARGE),
-    PutSalvaged(SalvagedItem(BIG, Path("old"))),
-    PutSalvaged(SalvagedItem(mail("1"), Path("old"), (SalvagedAttachment(0, 1, b"", LARGE),))),
     AddChange(LocalChange("u", "create", "mail", struct=BYTES)),
     AddChange(LocalChange("u", "create", "mail", files=FILES)),
     MarkChange("u", "sending", attempt="x" * LARGE),

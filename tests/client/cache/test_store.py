@@ -576,7 +576,6 @@ async def test_questions_that_mark_rows_are_durable_too(tmp_path: Path) -> None:
     assert await cache.skipped() == ()
     (row,) = await cache.queued_items(9)
     assert (row.id, await cache.queued_items(9, row.cursor)) == ("w", ())
-    await cache.release()
     await cache.close()
     again = await reopened(tmp_path / "cache.db")
     assert [each async for each in again.items_not_listed("inbox", 1)] == [("2",)]

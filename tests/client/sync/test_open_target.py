@@ -62,7 +62,7 @@ async def test_of_a_damaged_cache_it_begins_with_what_stands(tmp_path: Path) -> 
     with (tmp_path / "cache.db").open("r+b") as file:
         file.seek(rootpage(tmp_path / "cache.db", "item_by_date") * PAGE_SIZE - PAGE_SIZE)
         file.write(b"\xff" * 512)
-    said = "The old cache is damaged; items that could be read from it: 2."
+    said = "The old cache is damaged. Items that could be read from it: 2. The rest is downloaded."
     assert await opened(tmp_path) == (False, 2, [said])
 
 

@@ -1,13 +1,11 @@
-"""Makes of an old cache of this format the beginning of a new one: a copy, in which only what is proven stays.
+"""Starts a new cache from the verified rows of an old one of the same format, so that they need not be fetched again.
 
-Promises: what bears the new name is a whole cache, durable, in which every item and every content holds its checksum
-and the file's structure is sound; it says of nothing that the server has it: the lists have to be compared before it
-may take the old one's place. Local changes and local items are not in it, they are rescued from the old file. The old
-file is only read. Refuses (with None) what is not worth the trouble or not safe: another account's file, another
-schema, no room for two; `salvage` then takes item by item what it can.
+There are two ways. A sound file is copied as a whole, which takes seconds for a gigabyte. Of a damaged file the rows
+that SQLite can read are copied one by one (`copy_rows`). Either copy is then checked, and each item and attachment that
+does not match its checksum is removed. The old file is only read.
 
-Copying is what makes a gigabyte a matter of seconds: row by row the new file would be written as slowly as when it was
-fetched. Only where the structure is damaged is it made anew, of the rows that still stand (`recover`).
+The copy says nothing about the server: before it replaces the old cache it must be compared with the server's lists,
+which `COPIED_ITEMS_KEY` records. Local changes and local items are not in it; `rescue_outbox` brings them.
 """
 
 from __future__ import annotations
@@ -16,39 +14,40 @@ import os
 import shutil
 import sqlite3
 from collections.abc import Callable, Sequence
-from contextlib import closing, suppress
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import BinaryIO, Final, TypeVar
+from typing import Final, TypeVar
 
 from kerio_resync.cache.bulk_sql import json_array
 from kerio_resync.cache.connection import Connection
-from kerio_resync.cache.db_errors import available_bytes
-from kerio_resync.cache.files import remove_sidecars, sync_file, sync_folder
+from kerio_resync.cache.files import remove_sidecars, sync_file, sync_folder, with_suffix_appended
 from kerio_resync.cache.header import read_header
 from kerio_resync.cache.integrity.parallel_check import CorruptRows, check_file
-from kerio_resync.cache.recovery.recover import recover
-from kerio_resync.cache.schema import FORMAT, PAGE_SIZE, check_header, create_schema, identity_rows, shape
+from kerio_resync.cache.recovery.copy_rows import copy_rows
+from kerio_resync.cache.recovery.readable_rows import UNREADABLE_ERRORS
+from kerio_resync.cache.schema import FORMAT, check_header, identity_rows, shape
 from kerio_resync.cache.schema_guard import shape_of
 from kerio_resync.cache.store import EMPTY_CACHE_BYTES
 from kerio_resync.cache.write.attachments import QUEUED_AGAIN_SQL
 from kerio_resync.errors import CacheDamaged, ResyncError
+from kerio_resync.filesystem import available_bytes
 from kerio_resync.identity import same_mailbox
 from kerio_resync.model import Identity
 
 T = TypeVar("T")
-COPIED_ITEMS_KEY: Final = "copied"  # meta: how many items were taken along, until the lists have been compared
-RESERVE_BYTES: Final = 64 * 1024 * 1024  # bytes to leave free
-_KERNEL_COPY_BYTES: Final = 256 * 1024 * 1024  # bytes that the kernel copies at once
-_COPY_BYTES: Final = 1024 * 1024  # bytes that are copied at once where it does not
-_UNREADABLE_ERRORS: Final = (sqlite3.Error, ValueError, TypeError, OverflowError, OSError, ResyncError)
+COPIED_ITEMS_KEY: Final = "copied"  # meta: number of copied items, until the lists have been compared
+RESERVE_BYTES: Final = 64 * 1024 * 1024  # to leave free on the disk
 
 
 @dataclass(frozen=True, slots=True)
 class CopyResult:
-    """How many items are in the new file; whether the old one's structure is damaged; whether the new one is as it was
-    when its structure was found sound."""
+    """Result of a copy.
+
+    `items`: items in the new file. `damaged`: the old file could not be copied as a whole. `as_checked`: nothing was
+    removed from the new file after its structure was found sound.
+    """
 
     items: int
     damaged: bool = False
@@ -56,142 +55,128 @@ class CopyResult:
 
 
 async def copy_verified(old: Path, path: Path, identity: Identity, owner: Identity | None = None) -> CopyResult | None:
-    """Makes `path`, which must not exist, of `old`. None: it can't be, and nothing is there.
+    """Makes `path`, which must not exist, from the cache at `old`; None, and no file, if nothing can be copied.
 
-    `owner`: whose `old` has to be, exactly as it says (by default the mailbox of `identity`).
-
-    Errors of the disk are None as well: who goes on without the copy meets them again, and says so."""
-    new = path.with_name(path.name + ".new")
-    found: CopyResult | None = None
+    `owner`: the identity that `old` must have, by default any that is the mailbox of `identity`. The result is
+    durable. Errors of the disk give None, too: the caller continues without a copy, and reports them if they persist.
+    """
+    new = with_suffix_appended(path, ".new")
+    result: CopyResult | None = None
     try:
         if old.is_file() and available_bytes(path) >= old.stat().st_size + RESERVE_BYTES + EMPTY_CACHE_BYTES:
-            found = await _make(old, new, identity, owner)
-        if found is not None:
+            result = await _copy_and_check(old, new, identity, owner)
+        if result is not None:
             sync_file(new)
             remove_sidecars(path)
             new.rename(path)
             sync_folder(path.parent)
-    except* _UNREADABLE_ERRORS:
-        found = None
+    except* (OSError, ResyncError, *UNREADABLE_ERRORS):
+        result = None
     finally:
         new.unlink(missing_ok=True)
         remove_sidecars(new)
-    return found
+    return result
 
 
-async def _make(old: Path, new: Path, identity: Identity, owner: Identity | None) -> CopyResult | None:
-    """None if no item is left in it. CacheDamaged if the old file is none of ours."""
-    with old.open("rb") as source:  # until the line is closed: closing it drops the locks that the line has
-        line = await Connection.open(old, readonly=True)
+async def _copy_and_check(old: Path, new: Path, identity: Identity, owner: Identity | None) -> CopyResult | None:
+    """Makes `new`; None if it would have no items. CacheDamaged if `old` is not a cache of the mailbox."""
+
+    async def read_old(copy: Callable[[sqlite3.Connection], T]) -> T:
+        connection = await Connection.open(old, readonly=True)
         try:
-            await line.run(partial(_copy, source=source, new=new, identity=identity, owner=owner))
-            findings = await _examine(new)
-            damaged = findings is None
-            if damaged:
-                await line.run(partial(_recover, new=new, identity=identity))
-                findings = await _examine(new)
+            await connection.run(partial(_begin_reading, identity=identity, owner=owner))
+            new.unlink(missing_ok=True)
+            remove_sidecars(new)
+            os.close(os.open(new, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+            return await connection.run(copy)
         finally:
-            await line.close()
-    if findings is None:
+            await connection.close()
+
+    corrupt = await _check(new) if await read_old(partial(_copy_file, old=old, new=new)) else None
+    damaged = corrupt is None
+    if corrupt is None:
+        await read_old(partial(copy_rows, new=new, identity=identity))
+        corrupt = await _check(new)
+    if corrupt is None:
         return None
-    kept = await _edit_without_journal(new, partial(_finalize_copy, findings=findings, identity=identity))
-    return CopyResult(kept, damaged, not (findings.items or findings.attachments)) if kept else None
+    items = await _edit(new, partial(_finalize, corrupt=corrupt, identity=identity))
+    return CopyResult(items, damaged, not (corrupt.items or corrupt.attachments)) if items else None
 
 
-def _copy(db: sqlite3.Connection, source: BinaryIO, new: Path, identity: Identity, owner: Identity | None) -> None:
-    """A copy as the old file is at one instant, which lasts until `db` is closed."""
-    db.execute("BEGIN")  # from the first question on, nobody else writes to the file
-    held = check_header(db)
-    if not (held == owner if owner else same_mailbox(held, identity)) or shape_of(db, views=True) != shape(views=True):
-        raise CacheDamaged("it is another account's, or of another shape")
-    with _draft(new) as target:
-        if db.execute("PRAGMA journal_mode").fetchone() != ("wal",):
-            _copy_bytes(source, target)
-            return
-    with closing(sqlite3.connect(new, isolation_level=None)) as copy:  # part of it stands in the log
-        _without_journal(copy)
-        db.backup(copy)
+def _begin_reading(db: sqlite3.Connection, identity: Identity, owner: Identity | None) -> None:
+    """Begins a transaction in which no other program writes to the file. CacheDamaged if it is another mailbox's."""
+    db.execute("BEGIN")
+    found = check_header(db)
+    if not (found == owner if owner else same_mailbox(found, identity)):
+        raise CacheDamaged("it is another account's")
 
 
-def _copy_bytes(source: BinaryIO, target: BinaryIO) -> None:
-    """By the kernel, which need not move them where the file system can share them; what it does not do is done
-    here."""
-    with suppress(AttributeError, OSError):
-        while os.copy_file_range(source.fileno(), target.fileno(), _KERNEL_COPY_BYTES):
-            pass
-    source.seek(target.seek(0, os.SEEK_END))
-    shutil.copyfileobj(source, target, _COPY_BYTES)
+def _copy_file(db: sqlite3.Connection, old: Path, new: Path) -> bool:
+    """Copies the whole file, which `db` reads; False if it has other tables or cannot be read to its end."""
+    if shape_of(db, views=True) != shape(views=True):
+        return False
+    if db.execute("PRAGMA journal_mode").fetchone() == ("wal",):  # some pages are in the log
+        with closing(sqlite3.connect(new, isolation_level=None)) as target:
+            _disable_journal(target)
+            db.backup(target)
+        return True
+    try:
+        shutil.copyfile(old, new)  # closes a handle on the old file, which ends the lock: nothing is read afterwards
+    except OSError:
+        return False
+    return True
 
 
-def _recover(db: sqlite3.Connection, new: Path, identity: Identity) -> None:
-    new.unlink()
-    remove_sidecars(new)
-    _draft(new).close()
-    with closing(sqlite3.connect(new, isolation_level=None)) as target:
-        _without_journal(target)
-        target.execute(f"PRAGMA page_size = {PAGE_SIZE}")
-        create_schema(target, identity)
-        target.execute("BEGIN")
-        recover(db, target)
-        target.execute("COMMIT")
-
-
-def _draft(new: Path) -> BinaryIO:
-    """Until it is whole the copy has another name, so that nothing need be undone in it."""
-    new.unlink(missing_ok=True)
-    remove_sidecars(new)
-    return os.fdopen(os.open(new, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600), "r+b")
-
-
-async def _examine(new: Path) -> CorruptRows | None:
-    """What is not proven, in what need not stay behind; None: its structure is damaged."""
+async def _check(new: Path) -> CorruptRows | None:
+    """Removes what the new cache does not need, and returns the corrupt rows; None if the structure is damaged."""
     if not read_header(new).free_pages:
         return None
     try:
-        await _edit_without_journal(new, _drop_unneeded_rows)
+        await _edit(new, _drop_unneeded_rows)
     except sqlite3.DatabaseError:
         return None
     return await check_file(new)
 
 
-async def _edit_without_journal(new: Path, work: Callable[[sqlite3.Connection], T]) -> T:
-    line = await Connection.open(new)
+async def _edit(new: Path, work: Callable[[sqlite3.Connection], T]) -> T:
+    connection = await Connection.open(new)
     try:
-        await line.run(_without_journal)
-        await line.run(lambda db: db.execute("BEGIN"))
-        found = await line.run(work)
-        await line.run(lambda db: db.execute("COMMIT"))
+        await connection.run(_disable_journal)
+        await connection.run(lambda db: db.execute("BEGIN"))
+        result = await connection.run(work)
+        await connection.run(lambda db: db.execute("COMMIT"))
     finally:
-        await line.close()
-    return found
+        await connection.close()
+    return result
 
 
-def _without_journal(db: sqlite3.Connection) -> None:
+def _disable_journal(db: sqlite3.Connection) -> None:
+    """For a file that is deleted if anything fails, and synced before it gets its name."""
     db.execute("PRAGMA journal_mode = OFF").fetchone()
     db.execute("PRAGMA synchronous = OFF")
 
 
 def _drop_unneeded_rows(db: sqlite3.Connection) -> None:
-    """What belongs to the old cache alone, and contents that are not whole."""
+    """Removes what belongs to the old cache alone, and incomplete attachments."""
     for table in ("outbox", "wanted", "seen", "skipped"):
         db.execute(f"DELETE FROM {table}")
     db.execute("DELETE FROM sqlite_sequence WHERE name = 'outbox'")
     db.execute("DELETE FROM folder WHERE standing = 'local'")
-    _enqueue_again(db, "state <> 'done' OR sha256 IS NULL")
+    _queue_attachments_again(db, "state <> 'done' OR sha256 IS NULL")
 
 
-def _enqueue_again(db: sqlite3.Connection, which: str, values: Sequence[str] = ()) -> None:
-    db.execute(f"DELETE FROM chunk WHERE attachment IN (SELECT number FROM attachment WHERE {which})", values)
-    db.execute(QUEUED_AGAIN_SQL + which, values)
+def _queue_attachments_again(db: sqlite3.Connection, condition: str, values: Sequence[str] = ()) -> None:
+    db.execute(f"DELETE FROM chunk WHERE attachment IN (SELECT number FROM attachment WHERE {condition})", values)
+    db.execute(QUEUED_AGAIN_SQL + condition, values)
 
 
-def _finalize_copy(db: sqlite3.Connection, findings: CorruptRows, identity: Identity) -> int:
-    """Takes out what is not proven, and puts in what a new cache says of itself; how many items are in it."""
-    among = "number IN (SELECT value FROM json_each(?))"
-    db.execute(f"DELETE FROM item WHERE {among}", (json_array(findings.items),))
-    _enqueue_again(db, among, (json_array(findings.attachments),))
-    (kept,) = db.execute("SELECT count(*) FROM item").fetchone()
+def _finalize(db: sqlite3.Connection, corrupt: CorruptRows, identity: Identity) -> int:
+    """Removes corrupt rows and writes the identity; returns the number of items."""
+    condition = "number IN (SELECT value FROM json_each(?))"
+    db.execute(f"DELETE FROM item WHERE {condition}", (json_array(corrupt.items),))
+    _queue_attachments_again(db, condition, (json_array(corrupt.attachments),))
+    (items,) = db.execute("SELECT count(*) FROM item").fetchone()
     db.execute("DELETE FROM meta")
-    facts = {"format": FORMAT, **identity_rows(identity), COPIED_ITEMS_KEY: str(kept)}
-    db.executemany("INSERT INTO meta VALUES (?, ?)", facts.items())
-    return int(kept)
+    meta = {"format": FORMAT, **identity_rows(identity), COPIED_ITEMS_KEY: str(items)}
+    db.executemany("INSERT INTO meta VALUES (?, ?)", meta.items())
+    return int(items)

@@ -25,7 +25,8 @@ from kerio_resync.cache.integrity.check import STATES
 from kerio_resync.cache.mutations import AddChange, LocalFile, MarkChange, PutLocal
 from kerio_resync.cache.outbox import Change
 from kerio_resync.cache.queries import chunk
-from kerio_resync.cache.recovery.salvage import READ
+from kerio_resync.cache.recovery.copy_rows import TABLES
+from kerio_resync.cache.recovery.readable_rows import UNREADABLE_ERRORS, readable_rows
 from kerio_resync.cache.schema import check_header
 from kerio_resync.cache.schema_guard import require_tables
 from kerio_resync.cache.store import Store
@@ -33,7 +34,6 @@ from kerio_resync.cache.write import items
 from kerio_resync.errors import BadSettings, CacheDamaged, OtherFormat
 from kerio_resync.model import Identity, Item
 
-UNREADABLE_ERRORS: Final = (sqlite3.DatabaseError, ValueError, TypeError, OverflowError)
 OUTBOX: Final = ("outbox", "outbox_attachment", "outbox_chunk")
 MAX_PLAUSIBLE_ROWID: Final = 1_000_000  # a row number above it is itself a sign of damage
 SETTLED_STATES: Final = ("sent", "withdrawn")
@@ -198,7 +198,7 @@ async def _carry_change(line: Connection, store: Store, change: Change, tally: _
 
 async def _carry_items(line: Connection, store: Store, tally: _RescueCounter) -> None:
     try:
-        await line.run(lambda db: require_tables(db, READ))
+        await line.run(lambda db: require_tables(db, TABLES))
         numbers = await line.run(_local_items)
     except (CacheDamaged, *UNREADABLE_ERRORS) as error:
         tally.lost(error)
@@ -220,7 +220,7 @@ def _numbers(db: sqlite3.Connection, tally: _RescueCounter) -> tuple[list[int], 
     if found[0] is None and found[1] is None:
         tally.lost(CacheDamaged("the end of the outbox can't be found"))
     highest = max((each for each in found if each is not None and 0 <= each <= MAX_PLAUSIBLE_ROWID), default=0)
-    numbers = _readable(db, 1, highest) if highest else []
+    numbers = [row[0] for row in readable_rows(db, "SELECT number FROM outbox WHERE number", 1, highest)]
     return numbers, highest - len(numbers)
 
 
@@ -237,25 +237,6 @@ def _ask(db: sqlite3.Connection, sql: str, tally: _RescueCounter) -> int | None:
     except UNREADABLE_ERRORS as error:
         tally.reasons.append(str(error))
         return None
-
-
-def _readable(db: sqlite3.Connection, low: int, high: int) -> list[int]:
-    """The row numbers from `low` to `high` whose rows can be read: the range is halved around what can't."""
-    try:
-        return [row[0] for row in db.execute("SELECT number FROM outbox WHERE number BETWEEN ? AND ?", (low, high))]
-    except UNREADABLE_ERRORS:
-        if low == high:
-            return _itself(db, low)
-    middle = (low + high) // 2
-    return _readable(db, low, middle) + _readable(db, middle + 1, high)
-
-
-def _itself(db: sqlite3.Connection, number: int) -> list[int]:
-    """The number, if its row can be read. To end a range, SQLite looks at the row after it, which may be spoilt."""
-    try:
-        return [row[0] for row in db.execute("SELECT number FROM outbox WHERE number = ?", (number,))]
-    except UNREADABLE_ERRORS:
-        return []
 
 
 def _change(db: sqlite3.Connection, number: int) -> Change:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-import sqlite3
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Final
 
 from kerio_resync.cache.bulk_sql import insert_many, json_array, select_in
@@ -15,15 +12,10 @@ from kerio_resync.cache.mutations import (
     FinishAttachment,
     OmitAttachment,
     PutAttachmentBytes,
-    PutItems,
-    PutSalvaged,
     PutWholeAttachment,
     RestartAttachment,
-    SalvagedAttachment,
 )
-from kerio_resync.cache.queries import chunk
 from kerio_resync.cache.schema import CHUNK_BYTES
-from kerio_resync.cache.write import items
 from kerio_resync.cache.write.session import WriteSession
 
 # to be completed by which
@@ -113,49 +105,6 @@ def omit_all_attachments(tables: WriteSession, folder_ids: Sequence[str]) -> Non
         folder_ids,
         before=(OMITTED_BY_POLICY,),
     )
-
-
-def put_salvaged(tables: WriteSession, fact: PutSalvaged) -> None:
-    """The item, then each content that proves whole while it is copied; what does not stays wanted."""
-    found = fact.found
-    items.put_items(tables, PutItems((found.item,), fact.omit_attachments))
-    if fact.omit_attachments:
-        return
-    for each in found.contents:
-        row = tables.db.execute(
-            "SELECT attachment.number FROM attachment JOIN item ON item.number = attachment.item"
-            " WHERE item.id = ? AND item.watermark = ? AND ordinal = ? AND state <> 'done'",
-            (found.item.id, found.item.watermark, each.ordinal),
-        ).fetchone()
-        if row is None:
-            continue
-        try:
-            whole = _copy(tables, found.path, each, row[0])
-        except _Unreadable:
-            whole = False
-        if whole:
-            finish_attachment(tables, FinishAttachment(row[0], each.sha256, each.size))
-        else:
-            _restart(tables, row[0])
-
-
-class _Unreadable(Exception):
-    """The old file could not be read; an error of the new file is another thing."""
-
-
-def _copy(tables: WriteSession, old: Path, content: SalvagedAttachment, attachment: int) -> bool:
-    digest, offset = hashlib.sha256(), 0
-    while offset < content.size:
-        try:
-            data = chunk(tables.open_old_cache(old), "chunk", content.number, offset)
-        except sqlite3.Error as error:
-            raise _Unreadable from error
-        if not data:
-            return False
-        digest.update(data)
-        put_content(tables, PutAttachmentBytes(attachment, offset, data))
-        offset += len(data)
-    return offset == content.size and digest.digest() == content.sha256
 
 
 def _is_refetched_version(tables: WriteSession, fact: PutAttachmentBytes, received: int) -> bool:

@@ -11,10 +11,8 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from typing import Final
 
-from kerio_resync.cache.schema_guard import restrict
 from kerio_resync.model import Kind
 
 UNTRACKED_TABLES: Final = ("meta", "folder", "seen")
@@ -29,7 +27,6 @@ class WriteSession:
         self._items = 0
         self._attachments = 0
         self._folders: dict[str, int] = {}
-        self._old: dict[Path, sqlite3.Connection] = {}
         self._noted = 0
         self._sound: tuple[int, int] | None = None
 
@@ -97,20 +94,6 @@ class WriteSession:
         row = self.db.execute("SELECT kind FROM folder WHERE id = ?", (folder_id,)).fetchone()
         kind: Kind | None = row and row[0]
         return kind
-
-    def open_old_cache(self, path: Path) -> sqlite3.Connection:
-        """A way to read an old cache; sqlite3.Error if there is none."""
-        if path not in self._old:
-            uri = f"{path.absolute().as_uri()}?mode=ro"
-            self._old[path] = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=0)
-            restrict(self._old[path], path)
-        return self._old[path]
-
-    def close(self) -> None:
-        for db in self._old.values():
-            with suppress(sqlite3.Error):
-                db.close()
-        self._old.clear()
 
 
 def insert_placeholder_folder(db: sqlite3.Connection, folder_id: str, number: int | None = None) -> int:

@@ -1,13 +1,12 @@
 """Fetches the items that are wanted, in batches sized by bytes, and stores each with the deletion of its want.
 
 A batch that is too large for the server, or whose answer makes no sense, is halved until it goes through; an item that
-alone can't be had is left out and named. An item the server no longer has is forgotten. What the old cache still holds,
-whole and in the wanted version, is taken over instead of being fetched.
+alone can't be had is left out and named. An item the server no longer has is forgotten.
 """
 
 from __future__ import annotations
 
-from kerio_resync.cache.mutations import DeleteItems, PutItems, PutSalvaged
+from kerio_resync.cache.mutations import DeleteItems, PutItems
 from kerio_resync.cache.queries import QueuedItem
 from kerio_resync.errors import FolderDenied, ItemGone, ProtocolError, TooLarge, words_of
 from kerio_resync.model import Item, ItemBatch
@@ -27,11 +26,7 @@ async def item_worker(run: RebuildContext) -> None:
 
 
 async def fetch_batch(run: RebuildContext, batch: list[QueuedItem]) -> None:
-    """Fulfils every row of `batch` (all of one kind): stored, taken over, forgotten, or left out by name."""
-    if run.salvage_source is not None:
-        batch = await salvage_items(run, batch)
-    if not batch:
-        return
+    """Fulfils every row of `batch` (all of one kind): stored, forgotten, or left out by name."""
     try:
         unanswered = await _fetch(run, batch)
     except (TooLarge, ProtocolError, FolderDenied, ItemGone) as error:
@@ -107,16 +102,3 @@ async def put_items(run: RebuildContext, items: list[Item]) -> None:
         some = tuple(item for item in items if run.omits_attachments(item.folder_id) == omit)
         if some:
             await run.store.apply(PutItems(some, omit_attachments=omit, keep_contents=run.only_flags))
-
-
-async def salvage_items(run: RebuildContext, batch: list[QueuedItem]) -> list[QueuedItem]:
-    """Stores what the old cache still holds of `batch`; returns what has to be fetched."""
-    assert run.salvage_source is not None
-    found = await run.salvage_source.read_items(batch)
-    rows = {row.id: row for row in batch}
-    for each in found:
-        row = rows.pop(each.item.id)
-        await run.store.apply(PutSalvaged(each, omit_attachments=run.omits_attachments(row.folder_id)))
-        run.progress.stored(each.item, row.size, row.has_attachment, fetch_attachments=False, kept=True)
-        run.salvaged += 1
-    return list(rows.values())

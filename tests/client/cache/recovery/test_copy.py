@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-import os
+import errno
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -14,7 +15,6 @@ from kerio_resync.cache.mutations import (
     AddChange,
     EnqueueItems,
     LocalChange,
-    LocalFile,
     Mutation,
     PutAttachmentBytes,
     PutItems,
@@ -49,7 +49,7 @@ async def copied(folder: Path) -> Store:
     return await Store.open(folder / "new.db")
 
 
-async def test_what_is_proven_comes_along_and_nothing_else(tmp_path: Path) -> None:
+async def test_copy_holds_verified_rows_and_nothing_else(tmp_path: Path) -> None:
     await old_cache(tmp_path / "old.db")
     before = (tmp_path / "old.db").read_bytes()
     new = await copied(tmp_path)
@@ -79,7 +79,7 @@ async def test_what_is_proven_comes_along_and_nothing_else(tmp_path: Path) -> No
         "UPDATE item SET checksum = zeroblob(32) WHERE id = '1'",
     ],
 )
-async def test_an_item_whose_sum_does_not_hold_stays_behind(tmp_path: Path, damage: str) -> None:
+async def test_copy_leaves_out_item_with_wrong_checksum(tmp_path: Path, damage: str) -> None:
     await old_cache(tmp_path / "old.db")
     change(tmp_path / "old.db", damage)
     new = await copied(tmp_path)
@@ -99,7 +99,7 @@ async def test_an_item_whose_sum_does_not_hold_stays_behind(tmp_path: Path, dama
         "UPDATE attachment SET received = received - 1 WHERE number = 1",
     ],
 )
-async def test_a_content_whose_sum_does_not_hold_is_wanted(tmp_path: Path, damage: str) -> None:
+async def test_copy_queues_attachment_with_wrong_checksum(tmp_path: Path, damage: str) -> None:
     await old_cache(tmp_path / "old.db")
     change(tmp_path / "old.db", damage)
     new = await copied(tmp_path)
@@ -116,13 +116,12 @@ async def test_a_content_whose_sum_does_not_hold_is_wanted(tmp_path: Path, damag
         lambda path: path.write_bytes(b"text" * 5000),
         lambda path: path.write_bytes(path.read_bytes()[:40_000]),
         lambda path: change(path, "UPDATE meta SET value = 'other' WHERE key = 'account'"),
-        lambda path: change(path, "CREATE INDEX more ON item (size)"),
-        lambda path: change(path, "DROP INDEX item_by_date"),
+        lambda path: change(path, "ALTER TABLE chunk RENAME TO pieces; CREATE VIEW chunk AS SELECT * FROM pieces"),
         lambda path: change(path, "PRAGMA foreign_keys = 0; DELETE FROM folder"),
         lambda path: change(path, "DELETE FROM item"),
     ],
 )
-async def test_what_is_not_fit_is_not_copied(tmp_path: Path, spoil: object) -> None:
+async def test_copy_returns_none_for_unusable_file(tmp_path: Path, spoil: object) -> None:
     await old_cache(tmp_path / "old.db")
     spoil(tmp_path / "old.db")  # type: ignore[operator]  # a function of a path
     assert await copy_verified(tmp_path / "old.db", tmp_path / "new.db", IDENTITY) is None
@@ -141,16 +140,17 @@ def spoil(path: Path, name: str) -> None:
 MANY = [mail(str(number), number, text="much " * 900, attached=(attachment("a", 4),)) for number in range(10, 90)]
 
 
+async def old_cache_of_many(path: Path) -> None:
+    """82 mails, whose rows are on pages of their own below the first page of the table."""
+    more = [mutation for number in range(4, 84) for mutation in whole(number, b"text")]
+    await old_cache(path, PutItems(tuple(MANY)), *more)
+
+
 @pytest.mark.parametrize(
-    "spoilt",
-    [
-        "item_by_folder", "sqlite_autoindex_item_1", "item", "chunk", "folder", "sqlite_autoindex_folder_1", "outbox",
-    ],
-)  # fmt: skip
-async def test_of_a_spoilt_structure_is_taken_what_still_stands(tmp_path: Path, spoilt: str) -> None:
-    """The rows of `item` are on pages of their own below the first one; those of `folder` are lost, their ids not."""
-    more = [fact for number in range(4, 84) for fact in whole(number, b"text")]
-    await old_cache(tmp_path / "old.db", PutItems(tuple(MANY)), *more)
+    "spoilt", ["item_by_folder", "sqlite_autoindex_item_1", "folder", "sqlite_autoindex_folder_1", "outbox"]
+)
+async def test_copy_of_damaged_file_holds_all_rows_that_are_readable(tmp_path: Path, spoilt: str) -> None:
+    await old_cache_of_many(tmp_path / "old.db")
     spoil(tmp_path / "old.db", spoilt)
     assert await copy_verified(tmp_path / "old.db", tmp_path / "new.db", IDENTITY) == CopyResult(82, damaged=True)
     assert names(tmp_path) == ["new.db", "old.db"]
@@ -165,8 +165,52 @@ async def test_of_a_spoilt_structure_is_taken_what_still_stands(tmp_path: Path, 
     await new.close()
 
 
-async def test_what_is_lost_with_its_page_is_left_out(tmp_path: Path) -> None:
-    """Without its attachments the one mail does not hold its checksum."""
+async def test_copy_of_file_with_other_indexes_is_made_row_by_row(tmp_path: Path) -> None:
+    await old_cache(tmp_path / "old.db")
+    change(tmp_path / "old.db", "CREATE INDEX more ON item (size); DROP INDEX item_by_date")
+    assert await copy_verified(tmp_path / "old.db", tmp_path / "new.db", IDENTITY) == CopyResult(2, damaged=True)
+    await (await Store.open(tmp_path / "new.db")).close()
+
+
+async def test_copy_reads_rows_around_damaged_page(tmp_path: Path) -> None:
+    await old_cache_of_many(tmp_path / "old.db")
+    data = bytearray((tmp_path / "old.db").read_bytes())
+    pages = [at for at in range(0, len(data), PAGE_SIZE) if data[at : at + PAGE_SIZE].count(b"much ") > 500]
+    lost = data[pages[2] : pages[2] + PAGE_SIZE].count(b'"content": "much ')
+    data[pages[2] : pages[2] + PAGE_SIZE] = b"\xff" * PAGE_SIZE
+    (tmp_path / "old.db").write_bytes(data)
+    assert await copy_verified(tmp_path / "old.db", tmp_path / "new.db", IDENTITY) == CopyResult(
+        82 - lost, damaged=True
+    )
+    assert lost > 0
+
+
+async def test_copy_finds_last_row_by_index_if_last_page_is_damaged(tmp_path: Path) -> None:
+    await old_cache_of_many(tmp_path / "old.db")
+    data = bytearray((tmp_path / "old.db").read_bytes())
+    last = data.rindex(b"much ") // PAGE_SIZE * PAGE_SIZE
+    lost = data[last : last + PAGE_SIZE].count(b'"content": "much ')
+    data[last : last + PAGE_SIZE] = b"\xff" * PAGE_SIZE
+    (tmp_path / "old.db").write_bytes(data)
+    assert await copy_verified(tmp_path / "old.db", tmp_path / "new.db", IDENTITY) == CopyResult(
+        82 - lost, damaged=True
+    )
+    assert 0 < lost < 10
+
+
+async def test_copy_queues_attachments_whose_chunks_cannot_be_read(tmp_path: Path) -> None:
+    await old_cache_of_many(tmp_path / "old.db")
+    spoil(tmp_path / "old.db", "chunk")
+    spoil(tmp_path / "old.db", "sqlite_autoindex_chunk_1")
+    found = await copy_verified(tmp_path / "old.db", tmp_path / "new.db", IDENTITY)
+    assert found == CopyResult(82, damaged=True, as_checked=False)
+    new = await Store.open(tmp_path / "new.db")
+    assert await new.check() == ()
+    assert len(await new.queued_attachments(100)) == 83
+    await new.close()
+
+
+async def test_copy_leaves_out_item_whose_attachments_cannot_be_read(tmp_path: Path) -> None:
     await old_cache(tmp_path / "old.db")
     spoil(tmp_path / "old.db", "attachment")
     found = await copy_verified(tmp_path / "old.db", tmp_path / "new.db", IDENTITY)
@@ -178,26 +222,16 @@ async def test_what_is_lost_with_its_page_is_left_out(tmp_path: Path) -> None:
     await new.close()
 
 
-async def test_where_no_folder_is_known_nothing_is_taken(tmp_path: Path) -> None:
-    await old_cache(tmp_path / "old.db")
-    spoil(tmp_path / "old.db", "folder")
-    spoil(tmp_path / "old.db", "sqlite_autoindex_folder_1")
+@pytest.mark.parametrize("spoilt", [["item"], ["folder", "sqlite_autoindex_folder_1"]])
+async def test_copy_returns_none_if_no_item_or_no_folder_can_be_read(tmp_path: Path, spoilt: list[str]) -> None:
+    await old_cache_of_many(tmp_path / "old.db")
+    for name in spoilt:
+        spoil(tmp_path / "old.db", name)
     assert await copy_verified(tmp_path / "old.db", tmp_path / "new.db", IDENTITY) is None
     assert names(tmp_path) == ["old.db"]
 
 
-async def test_chunks_of_local_changes_are_none_of_contents(tmp_path: Path) -> None:
-    """Both tables have the same columns, and numbers of their own from 1 on."""
-    files = (LocalFile("f", "text/plain", DATA[::-1]),)
-    await old_cache(tmp_path / "old.db", AddChange(LocalChange("v", "create", "mail", files=files)))
-    spoil(tmp_path / "old.db", "item_by_folder")
-    new = await copied(tmp_path)
-    first, _ = await new.items()
-    assert b"".join([piece async for piece in new.content(first.attachments[0].key)]) == DATA
-    await new.close()
-
-
-async def test_what_stands_in_a_log_comes_along(tmp_path: Path) -> None:
+async def test_copy_includes_pages_in_write_ahead_log(tmp_path: Path) -> None:
     """The file alone would not have it."""
     await old_cache(tmp_path / "old.db")
     with closing(sqlite3.connect(tmp_path / "old.db", isolation_level=None)) as reader:
@@ -210,42 +244,35 @@ async def test_what_stands_in_a_log_comes_along(tmp_path: Path) -> None:
         await new.close()
 
 
-async def test_what_the_kernel_does_not_copy_is_copied_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    await old_cache(tmp_path / "old.db")
-    does = os.copy_file_range
-
-    def half(source: int, target: int, count: int) -> int:
-        if os.fstat(target).st_size:
-            raise OSError("not any more")
-        return does(source, target, 50_000)
-
-    monkeypatch.setattr(os, "copy_file_range", half)
-    new = await copied(tmp_path)
-    assert len(await new.items()) == 2
-    assert await new.check() == ()
-    await new.close()
-
-
-async def test_nobody_writes_to_the_old_file_while_it_is_copied(
+async def test_copy_reads_rows_if_file_cannot_be_read_to_its_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A handle on the file must not be closed as long as the lock is needed."""
+    await old_cache(tmp_path / "old.db")
+
+    def fail(old: Path, new: Path) -> None:
+        raise OSError(errno.EIO, "a bad sector")
+
+    monkeypatch.setattr(shutil, "copyfile", fail)
+    assert await copy_verified(tmp_path / "old.db", tmp_path / "new.db", IDENTITY) == CopyResult(2, damaged=True)
+
+
+async def test_copy_locks_old_file_against_writers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     await old_cache(tmp_path / "old.db")
     write = "import sqlite3, sys; sqlite3.connect(sys.argv[1], timeout=0).execute('BEGIN EXCLUSIVE')"
     refused: list[str] = []
+    copyfile = shutil.copyfile
 
-    def structure(db: sqlite3.Connection) -> list[check.Defect]:
-        command = [sys.executable, "-c", write, str(tmp_path / "old.db")]
-        tried = subprocess.run(command, check=False, capture_output=True, text=True)
-        refused.append(tried.stderr.strip().splitlines()[-1])
-        return []
+    def copy_while_other_writes(old: Path, new: Path) -> None:
+        other = subprocess.run([sys.executable, "-c", write, str(old)], check=False, capture_output=True, text=True)
+        refused.append(other.stderr.strip().splitlines()[-1])
+        copyfile(old, new)
 
-    monkeypatch.setattr(check, "check_structure", structure)
+    monkeypatch.setattr(shutil, "copyfile", copy_while_other_writes)
     await (await copied(tmp_path)).close()
     assert refused == ["sqlite3.OperationalError: database is locked"]
 
 
-async def test_it_is_told_whether_anything_was_taken_out(tmp_path: Path) -> None:
+async def test_result_says_whether_corrupt_rows_were_removed(tmp_path: Path) -> None:
     await old_cache(tmp_path / "old.db")
     assert await copy_verified(tmp_path / "old.db", tmp_path / "a.db", IDENTITY) == CopyResult(2)
     change(tmp_path / "old.db", "UPDATE chunk SET crc32 = 1 WHERE attachment = 1")
@@ -254,21 +281,21 @@ async def test_it_is_told_whether_anything_was_taken_out(tmp_path: Path) -> None
     assert await copy_verified(tmp_path / "old.db", tmp_path / "c.db", IDENTITY) == CopyResult(1, as_checked=False)
 
 
-async def test_what_is_made_anew_is_proven_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_copy_made_row_by_row_is_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     await old_cache(tmp_path / "old.db")
     monkeypatch.setattr(check, "check_structure", lambda db: [check.Defect("a page is lost")])
     assert await copy_verified(tmp_path / "old.db", tmp_path / "new.db", IDENTITY) is None
     assert names(tmp_path) == ["old.db"]
 
 
-async def test_without_room_for_two_nothing_is_copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_copy_returns_none_without_space_for_two_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     await old_cache(tmp_path / "old.db")
     monkeypatch.setattr(copy, "available_bytes", lambda path: 1_000_000)
     assert await copy_verified(tmp_path / "old.db", tmp_path / "new.db", IDENTITY) is None
     assert names(tmp_path) == ["old.db"]
 
 
-async def test_a_copy_that_was_ended_half_way_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_copy_replaces_unfinished_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     await old_cache(tmp_path / "old.db")
     (tmp_path / "new.db.new").write_bytes(b"half a copy")
     (tmp_path / "new.db.new-journal").write_bytes(b"of another file")
@@ -284,7 +311,7 @@ async def test_a_copy_that_was_ended_half_way_is_none(tmp_path: Path, monkeypatc
     await (await copied(tmp_path)).close()
 
 
-async def test_the_file_bears_its_name_once_it_is_on_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_copy_is_synced_before_it_gets_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     await old_cache(tmp_path / "old.db")
     done: list[str] = []
     monkeypatch.setattr(copy, "sync_file", lambda path: done.append(f"{path.name} {(tmp_path / 'new.db').exists()}"))
@@ -292,7 +319,7 @@ async def test_the_file_bears_its_name_once_it_is_on_the_disk(tmp_path: Path, mo
     assert done == ["new.db.new False"]
 
 
-async def test_contents_can_be_left_out_by_folder(tmp_path: Path) -> None:
+async def test_omit_contents_drops_attachments_of_folders(tmp_path: Path) -> None:
     at_work = mail("3", folder="work", attached=(attachment("d", 3),))
     made = await filled(tmp_path / "a.db", PutItems((MAIL, at_work)), *whole(1, DATA), *whole(4, b"123"))
     await made.omit_contents([])

@@ -9,12 +9,11 @@ import pytest
 
 from benchmarks import virtual_time
 from kerio_resync.cache.mutations import EnqueueItems
-from kerio_resync.cache.recovery.salvage import OldCache
 from kerio_resync.errors import FolderDenied, ItemGone, ProtocolError, TooLarge
 from kerio_resync.model import ItemBatch, ListedItem, MalformedItem
 from kerio_resync.sync.fetch.items import MAX_CONSECUTIVE_FAILURES, item_worker
 from kerio_resync.sync.fetch.resolve_doubts import resolve_doubts
-from tests.support.cache import filled, items, mail, rows
+from tests.support.cache import mail
 from tests.support.fake_mailbox import Mailbox, running
 
 NAMES = ("a", "b", "c", "d")
@@ -110,24 +109,6 @@ async def test_a_server_that_makes_no_sense_at_all_ends_the_run(tmp_path: Path) 
     mailbox.answers["by_ids"] = [ProtocolError("?")] * 999
     with pytest.raises(ProtocolError):
         await outcome(tmp_path, mailbox, *names)
-
-
-async def test_what_the_old_cache_has_is_not_asked_for(tmp_path: Path) -> None:
-    (tmp_path / "old").mkdir()
-    await (await filled(tmp_path / "old" / "cache.db", items("a", "b"))).close()
-    mailbox = holding("a", "b", "c")
-    async with running(tmp_path, mailbox, want("a", "b")) as run:
-        run.salvage_source = OldCache.open(tmp_path / "old" / "cache.db")
-        await item_worker(run)
-        assert (mailbox.asked, run.salvaged) == ([], 2)
-        await run.store.apply(want("c"))
-        run.item_queue.notify()
-        await item_worker(run)
-        assert (mailbox.asked, run.salvaged) == (["by_ids"], 2)
-        assert run.salvage_source is not None
-        await run.salvage_source.close()
-        await run.store.release()
-    assert rows(tmp_path / "cache.db", "SELECT count(*) FROM item") == [(3,)]
 
 
 async def test_attachments_of_some_folders_are_left_out(tmp_path: Path) -> None:

@@ -1,0 +1,69 @@
+"""Copies the rows that SQLite can read from a damaged cache into a new file, without checking their checksums."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing, suppress
+from pathlib import Path
+from typing import Final
+
+from kerio_resync.cache.recovery.readable_rows import UNREADABLE_ERRORS, readable_rows
+from kerio_resync.cache.schema import PAGE_SIZE, create_schema
+from kerio_resync.cache.schema_guard import require_tables
+from kerio_resync.cache.write.session import insert_placeholder_folder
+from kerio_resync.model import Identity
+
+TABLES: Final = ("folder", "item", "attachment", "chunk")
+ROWS_PER_READ: Final = 64
+MAX_PLAUSIBLE_ROWID: Final = 10_000_000  # a higher row number is itself a sign of damage
+_PARENTS: Final = (("item", "folder"), ("attachment", "item"), ("chunk", "attachment"))
+
+
+def copy_rows(old: sqlite3.Connection, new: Path, identity: Identity) -> None:
+    """Fills the empty file `new` with a cache of `identity` and the readable rows of `old`.
+
+    A row whose folder, item or attachment was not copied is left out, but the id of a folder is enough. CacheDamaged
+    if something in `old` only looks like one of the tables; sqlite3.Error if `new` cannot be written.
+    """
+    require_tables(old, TABLES)
+    with closing(sqlite3.connect(new, isolation_level=None)) as target:
+        target.execute("PRAGMA journal_mode = OFF").fetchone()
+        target.execute("PRAGMA synchronous = OFF")
+        target.execute(f"PRAGMA page_size = {PAGE_SIZE}")
+        create_schema(target, identity)
+        target.execute("BEGIN")
+        for table in TABLES:
+            _copy_table(old, target, table)
+        _insert_missing_folders(old, target)
+        for table, parent in _PARENTS:
+            target.execute(f"DELETE FROM {table} WHERE {parent} NOT IN (SELECT number FROM {parent})")
+        target.execute("COMMIT")
+
+
+def _copy_table(old: sqlite3.Connection, target: sqlite3.Connection, table: str) -> None:
+    columns = [f'"{row[1]}"' for row in target.execute(f"PRAGMA table_info({table})")]
+    select = f"SELECT {', '.join(columns)} FROM {table} WHERE rowid"
+    insert = f"INSERT OR IGNORE INTO {table} ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})"
+    last = _last_rowid(old, table)
+    for start in range(1, last + 1, ROWS_PER_READ):
+        for row in readable_rows(old, select, start, min(last, start + ROWS_PER_READ - 1)):
+            with suppress(sqlite3.IntegrityError):  # a damaged row has a value of another type
+                target.execute(insert, row)
+
+
+def _last_rowid(old: sqlite3.Connection, table: str) -> int:
+    """Returns the highest row number, by the table or by its index, which is on other pages; 0 if both fail."""
+    for source in (table, f"{table} INDEXED BY sqlite_autoindex_{table}_1"):
+        with suppress(*UNREADABLE_ERRORS):
+            (last,) = old.execute(f"SELECT max(rowid) FROM {source}").fetchone()
+            return min(int(last or 0), MAX_PLAUSIBLE_ROWID)
+    return 0
+
+
+def _insert_missing_folders(old: sqlite3.Connection, target: sqlite3.Connection) -> None:
+    """Inserts placeholders for folders whose ids can be read from their index only; the server tells the rest anew."""
+    with suppress(*UNREADABLE_ERRORS):
+        present = {row[0] for row in target.execute("SELECT number FROM folder")}
+        for number, folder_id in old.execute("SELECT number, id FROM folder INDEXED BY sqlite_autoindex_folder_1"):
+            if number not in present and not folder_id.startswith("local:"):
+                insert_placeholder_folder(target, folder_id, number)
