@@ -23,8 +23,13 @@ test: $(READY)  ## the suite (five minutes on two cores)
 	$(PYTEST)
 
 # The core without the tests that try very many cases.
+<<<<<<< HEAD
 QUICK := tests/test_language.py tests/test_virtual_time.py tests/client/cache tests/client/sync tests/client/test_errors.py
 LONG  := test_damage test_legacy test_store test_twin test_schema_guard
+=======
+QUICK := tests/test_language.py tests/simulation tests/client/cache tests/client/sync tests/client/test_errors.py
+LONG  := test_damage test_legacy test_store test_twin test_schema_guard recovery/test_leaves
+>>>>>>> 6192c48 (simulation: one home for virtual time, transports and the world)
 
 quick: $(READY)  ## the part of the suite that takes less than a minute
 	$(PYTEST) $(QUICK) $(LONG:%=--ignore=tests/client/cache/%.py)

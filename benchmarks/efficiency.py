@@ -21,8 +21,7 @@ from pathlib import Path
 from typing import Any
 from urllib.request import Request, urlopen
 
-from benchmarks import curl, virtual_time
-from benchmarks.virtual_link import ORIGIN, LinkTransport
+from benchmarks import curl
 from kerio_mockserver.conditions.link import Link
 from kerio_mockserver.mailbox.generate.seed import generate_mailbox
 from kerio_mockserver.server import MockServer
@@ -30,6 +29,9 @@ from kerio_resync import Settings, rebuild
 from kerio_resync.events import Event, PhaseChanged, Progress
 from kerio_resync.server.http.transport import Transport
 from kerio_resync.server.kerio.mailbox import KerioMailbox
+from simulation import virtual_time
+from simulation.link_transport import LinkTransport
+from simulation.wire import ORIGIN
 
 LEAST = 0.95
 MOST_RATIO = 0.4  # wire to plain bytes of text on a slow link

@@ -14,8 +14,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
-from benchmarks import virtual_time
-from benchmarks.virtual_link import ORIGIN, LinkTransport
 from kerio_mockserver.conditions.link import Link
 from kerio_mockserver.conditions.presets import PRESETS
 from kerio_mockserver.mailbox.generate.seed import generate_mailbox
@@ -25,6 +23,9 @@ from kerio_resync.server.kerio.mailbox import KerioMailbox
 from kerio_resync.settings import Settings
 from kerio_resync.sync.rebuild import rebuild
 from kerio_resync.upgrade.estimation.forecast import Estimate, estimate
+from simulation import virtual_time
+from simulation.link_transport import LinkTransport
+from simulation.wire import ORIGIN
 
 PASSWORD: Final = "a secret of the simulation"
 ALLOWED: Final = 0.25  # by which a forecast may be wrong, of what it really took

@@ -20,7 +20,6 @@ from typing import Any
 
 import orjson
 
-from benchmarks import virtual_time
 from kerio_mockserver.conditions.presets import PRESETS
 from kerio_mockserver.conditions.worker_pool import WorkerPool
 from kerio_resync.errors import TransientServerError
@@ -32,7 +31,9 @@ from kerio_resync.server.pacing.adaptive_limit import Limit, Sample
 from kerio_resync.server.pacing.limiter import Limiter
 from kerio_resync.server.pacing.retry import Retrier
 from kerio_resync.sync.batch_size import BatchSize
-from tests.simulation import ORIGIN, CoreResponse
+from simulation import virtual_time
+from simulation.direct_transport import DirectResponse
+from simulation.wire import ORIGIN
 
 NAMES = ("monday-morning", "server-queues")
 FIXED = (1, 2, 4, 8, 16, 32, 64)
@@ -69,11 +70,11 @@ class Server:
         async with self._workers.slot(asked["method"], asked["params"]) as turn:
             if turn.refusal is not None:
                 headers = {name.lower(): value for name, value in turn.refusal.headers.items()}
-                yield CoreResponse(turn.refusal.status, headers, bytes(turn.refusal.body))  # type: ignore[arg-type]
+                yield DirectResponse(turn.refusal.status, headers, bytes(turn.refusal.body))  # type: ignore[arg-type]
                 return
             await turn.serve(size)
         self.bytes += size
-        yield CoreResponse(200, {}, b'{"jsonrpc":"2.0","result":{}}', wire_bytes=size)
+        yield DirectResponse(200, {}, b'{"jsonrpc":"2.0","result":{}}', wire_bytes=size)
 
     async def aclose(self) -> None:
         return None

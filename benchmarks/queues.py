@@ -16,10 +16,10 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from benchmarks.virtual_time import run
 from kerio_mockserver.conditions.model import Load, Users
 from kerio_mockserver.conditions.webmail_users import arrivals
 from kerio_mockserver.conditions.worker_pool import WorkerPool
+from simulation.virtual_time import run
 
 SERVICE_S = 0.1
 TOLERANCE = 0.10

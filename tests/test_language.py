@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-SOURCES = sorted(each for folder in ("client", "mockserver", "benchmarks") for each in (ROOT / folder).rglob("*.py"))
+SOURCES = sorted(
+    each for folder in ("client", "mockserver", "simulation", "benchmarks") for each in (ROOT / folder).rglob("*.py")
+)
 
 
 def raises_within_except_star(tree: ast.AST) -> Iterator[int]:

@@ -38,8 +38,9 @@ def test_layers_check_fails_if_settings_imports_the_command_line(tmp_path: Path)
     for name, text in BORDERS.items():
         (package / name).write_text(text)
     (package / "settings.py").write_text("import kerio_resync.cli.app\n")
-    (tmp_path / "kerio_mockserver").mkdir()
-    (tmp_path / "kerio_mockserver" / "__init__.py").touch()
+    for name in ("kerio_mockserver", "simulation", "benchmarks"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").touch()
     (tmp_path / "pyproject.toml").write_text((ROOT / "pyproject.toml").read_text())
     done = lint(tmp_path)
     assert done.returncode == 1, done.stdout + done.stderr

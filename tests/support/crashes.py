@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from kerio_mockserver.testing import Server, running
-from tests.simulation import stocked
+from simulation.mailboxes import cached_mailbox
 
 IN_FLIGHT = 4  # requests at once, as the child is told
 PASSWORD = "correct horse battery staple"
@@ -29,7 +29,7 @@ CHURN = {
 
 
 def new_server() -> Any:
-    store = stocked(3, 120, contacts=9, events=7, tasks=3, notes=3, total_bytes=3_000_000)
+    store = cached_mailbox(3, 120, contacts=9, events=7, tasks=3, notes=3, total_bytes=3_000_000)
     return running(store, seed=3, password=PASSWORD, conditions=CHURN)
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from kerio_resync.server.http.transport import Request, Response
-from tests.simulation import CoreResponse, CoreTransport
+from simulation.direct_transport import DirectResponse, DirectTransport
 
 VALUES: Final[tuple[Any, ...]] = (
     None, True, 0, -1, 2**31, 2**53, 2**63 - 1, 2**63, -(2**63), 10**40, 1.5, float("nan"), float("inf"), "", "\0",
@@ -97,7 +97,7 @@ def cut(body: bytes, rng: random.Random) -> bytes:
     return body[: rng.randrange(len(body) + 1)]
 
 
-def mutated(response: CoreResponse, rng: random.Random) -> CoreResponse:
+def mutated(response: DirectResponse, rng: random.Random) -> DirectResponse:
     how = rng.random()
     if how < 0.65:
         response.body = edited(response.body, rng)
@@ -114,7 +114,7 @@ def mutated(response: CoreResponse, rng: random.Random) -> CoreResponse:
 
 
 @dataclass
-class MutatingTransport(CoreTransport):
+class MutatingTransport(DirectTransport):
     """Spoils a `share` of the replies. `spoilt` counts them by method."""
 
     rng: random.Random = field(default_factory=random.Random)
@@ -125,7 +125,7 @@ class MutatingTransport(CoreTransport):
     @asynccontextmanager
     async def send(self, request: Request) -> AsyncIterator[Response]:
         async with super().send(request) as response:
-            assert isinstance(response, CoreResponse)
+            assert isinstance(response, DirectResponse)
             assert len(self.requests) < self.most, "a run that does not end"
             if self.rng.random() < self.share:
                 mutated(response, self.rng)

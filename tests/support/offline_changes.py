@@ -9,7 +9,6 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
-from benchmarks import virtual_time
 from kerio_mockserver.conditions.model import Churn, Conditions
 from kerio_mockserver.mailbox.store import NoSuchItem
 from kerio_mockserver.messages import Reply, Request
@@ -20,8 +19,9 @@ from kerio_resync.cache.store import Store
 from kerio_resync.errors import OutcomeUnknown
 from kerio_resync.model import Item, Kind
 from kerio_resync.sync.outbox.replay import ALL
-from tests.simulation import stocked
-from tests.whole.world import CLIENT, PASSWORD, World
+from simulation import virtual_time
+from simulation.mailboxes import cached_mailbox
+from simulation.world import CLIENT_TASK, PASSWORD, World
 
 T = TypeVar("T")
 TITLE: dict[Kind, str] = {
@@ -151,8 +151,8 @@ class Meddler:
         self.plan: dict[str, str | int] = {}
         self.calls: list[str] = []
         self.deadly: tuple[str, int] | None = None
-        self._answer = world.core.handle
-        world.core.handle = self.answer  # type: ignore[method-assign]  # the one place that all requests pass
+        self._answer = world.server.handle
+        world.server.handle = self.answer  # type: ignore[method-assign]  # the one place that all requests pass
 
     async def answer(self, request: Request) -> Reply:
         call = json.loads(request.body) if request.path.endswith("/jsonrpc/") else {}
@@ -163,7 +163,7 @@ class Meddler:
             return refused(call["id"], happening)
         reply = None if "unheard" in happening else await self._answer(request)
         if happening.startswith("died"):
-            (task,) = [each for each in asyncio.all_tasks() if each.get_name() == CLIENT]
+            (task,) = [each for each in asyncio.all_tasks() if each.get_name() == CLIENT_TASK]
             task.cancel()
             await asyncio.sleep(3600)
         if happening or reply is None:
@@ -193,8 +193,10 @@ def refused(call_id: int, code: int) -> Reply:
 def small_world(profile: Path) -> World:
     """One with few folders, so that a run takes a tenth of a second."""
     world = World(profile, mails=0)
-    world.store = stocked(1, 4, folders=6, contacts=2, events=2, tasks=1, notes=1, total_bytes=9000, shared=False)
-    world.core = MockServer(world.store, password=PASSWORD, seed=1, conditions=Conditions(churn=Churn()))
+    world.store = cached_mailbox(
+        1, 4, folders=6, contacts=2, events=2, tasks=1, notes=1, total_bytes=9000, shared=False
+    )
+    world.server = MockServer(world.store, password=PASSWORD, seed=1, conditions=Conditions(churn=Churn()))
     return world
 
 

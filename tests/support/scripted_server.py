@@ -17,8 +17,8 @@ from kerio_resync.events import Event
 from kerio_resync.model import Folder
 from kerio_resync.server.kerio.mailbox import KerioMailbox
 from kerio_resync.settings import Settings
+from simulation.virtual_time import run
 from tests.support.respx_transport import RouterTransport
-from tests.virtual_time import run
 
 ORIGIN = "https://mail.example.com"
 PASSWORD = "correct-horse-battery"

@@ -5,16 +5,16 @@ from __future__ import annotations
 from kerio_mockserver.conditions.model import Churn, Conditions, Fault
 from kerio_mockserver.server import MockServer
 from kerio_resync.events import Event, PhaseChanged, Progress, Retrying
-from tests.simulation import stocked
-from tests.whole.world import PASSWORD, World
+from simulation.mailboxes import cached_mailbox
+from simulation.world import PASSWORD, World
 
 
 class Small(World):
     """A mailbox with something of everything, in which each kind changes while it is being fetched."""
 
     def __post_init__(self) -> None:
-        self.store = stocked(self.seed, 16, folders=6, contacts=3, events=3, tasks=2, notes=2)
-        self.core = MockServer(self.store, password=PASSWORD, seed=self.seed, conditions=Conditions(churn=Churn()))
+        self.store = cached_mailbox(self.seed, 16, folders=6, contacts=3, events=3, tasks=2, notes=2)
+        self.server = MockServer(self.store, password=PASSWORD, seed=self.seed, conditions=Conditions(churn=Churn()))
         self.told: list[Event] = []
         self.changed = False
 
@@ -28,7 +28,7 @@ class Small(World):
             self.mutate(action, 6)
 
     def spoil(self, *faults: Fault) -> None:
-        self.core.change(self.core.conditions.model_copy(update={"faults": faults}))
+        self.server.change(self.server.conditions.model_copy(update={"faults": faults}))
 
     def finished(self, **settings: object) -> None:
         """Runs to the end and compares; whatever was told on the way makes sense."""
@@ -40,7 +40,7 @@ class Small(World):
         self.told_sensibly()
 
     def told_sensibly(self) -> None:
-        assert self.core.stats.internal_errors == []
+        assert self.server.stats.internal_errors == []
         for each in self.told:
             if isinstance(each, Progress):
                 assert each.seconds_left is None or each.seconds_left >= 0, each

@@ -17,8 +17,8 @@ from kerio_mockserver.conditions.model import Step
 from kerio_resync.cache.mutations import Action
 from kerio_resync.model import Kind
 from kerio_resync.sync.context import RebuildContext
+from simulation.world import World, kill
 from tests.support.offline_changes import Diary
-from tests.whole.world import World, kill
 
 MUTATIONS = [
     "arrive", "read", "flag", "move", "delete", "edit-draft", "all-seen", "new-folder", "rename-folder", "move-folder",
@@ -131,7 +131,7 @@ def ends_with_gap(overlap: int, seed: int, folder: Path) -> bool:
 
     def delete() -> None:
         if len(world.store.folder(fullest["id"])) > 15:
-            world.core.churning.do((step,))
+            world.server.churning.do((step,))
 
     for moment in range(1, 500):
         world.at[moment] = [delete]

@@ -30,9 +30,9 @@ from kerio_resync.cache.outbox import Change, Outbox
 from kerio_resync.cache.store import Store
 from kerio_resync.model import Identity, Kind
 from kerio_resync.sync.outbox.replay import ALL
+from simulation.world import differences
 from tests.support.crashes import IN_FLIGHT, Nursery, new_server, nursery
 from tests.support.offline_changes import TITLE, struct_of
-from tests.whole.world import differences
 
 CRASHES = int(os.environ.get("KERIO_CRASHES", "25"))
 CHAIN = 5  # deaths in a row before a profile is let finish

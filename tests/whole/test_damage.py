@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.whole.world import World
+from simulation.world import World
 
 TIMES = int(os.environ.get("KERIO_DAMAGES", "12"))
 SPARED = {"kerio-resync.lock", "kerio-resync.holder"}

@@ -19,8 +19,8 @@ import pytest
 
 from kerio_mockserver.testing import Server
 from kerio_resync import Settings
+from simulation.world import differences
 from tests.support.crashes import Nursery, new_server, nursery
-from tests.whole.world import differences
 
 TIMES = int(os.environ.get("KERIO_FULL_DISKS", "6"))
 NO_ROOM = 7

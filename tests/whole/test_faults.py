@@ -45,7 +45,7 @@ def called(*others: str) -> frozenset[str]:
     with tempfile.TemporaryDirectory() as folder:
         world = Small(Path(folder))
         assert world.run(world.hear, **dict.fromkeys(others, True)) == "done"
-        return frozenset(world.core.stats.requests)
+        return frozenset(world.server.stats.requests)
 
 
 def test_the_table_has_every_method_that_a_rebuild_calls() -> None:
@@ -69,7 +69,7 @@ def test_a_rebuild_gets_over_a_fault(method: str, kind: str, more: dict[str, Any
     if method == "Session.login" and ends_first_contact(kind, more):
         ended = world.run(world.hear)
         assert isinstance(ended, UnknownServer | BadCredentials), ended
-        assert world.core.stats.requests["Session.login"] == 1
+        assert world.server.stats.requests["Session.login"] == 1
         world.heal()
     world.finished()
     assert world.now < RETRY_TIMEOUT, "it took longer than one call may be tried again"
@@ -84,5 +84,5 @@ def test_a_rebuild_with_what_others_share_gets_over_a_fault(
     world = Small(tmp_path)
     world.spoil(*(Fault.model_validate({"kind": kind, "method": method, "nth": nth, **more}) for nth in (1, 3)))
     world.finished(shared=True, public=True)
-    assert world.core.faults.history() or kind in ("duplicate", "missing", "shuffled", "wrong-total")
+    assert world.server.faults.history() or kind in ("duplicate", "missing", "shuffled", "wrong-total")
     assert world.now < RETRY_TIMEOUT

@@ -18,14 +18,14 @@ from pathlib import Path
 import orjson
 import pytest
 
-from benchmarks import virtual_time
 from kerio_resync import rebuild
 from kerio_resync.errors import ResyncError
 from kerio_resync.server.http.transport import Request, Response, refuse_redirect
 from kerio_resync.server.kerio.mailbox import KerioMailbox
-from tests.simulation import CoreResponse, CoreTransport
+from simulation import virtual_time
+from simulation.direct_transport import DirectResponse, DirectTransport
+from simulation.world import World
 from tests.support.small_world import Small
-from tests.whole.world import World
 
 ALL = bool(os.environ.get("KERIO_FOREIGN"))
 PAGE = b"<!DOCTYPE html><html><head><title>Sign in</title></head><body>Welcome</body></html>"
@@ -34,29 +34,29 @@ JSON = {"content-type": "application/json"}
 SECONDS = 10.0
 
 
-def said(status: int, body: bytes = PAGE, **headers: str) -> Callable[[Request, CoreResponse], CoreResponse]:
+def said(status: int, body: bytes = PAGE, **headers: str) -> Callable[[Request, DirectResponse], DirectResponse]:
     named = {name.replace("_", "-"): value for name, value in headers.items()}
-    return lambda request, reply: CoreResponse(status, (HTML if body[:1] == b"<" else JSON) | named, body)
+    return lambda request, reply: DirectResponse(status, (HTML if body[:1] == b"<" else JSON) | named, body)
 
 
-def truncated(request: Request, reply: CoreResponse) -> CoreResponse:
+def truncated(request: Request, reply: DirectResponse) -> DirectResponse:
     """The half of it, with a length that says that this is all."""
     half = reply.body[: len(reply.body) // 2]
-    return CoreResponse(reply.status, {**reply.headers, "content-length": str(len(half))}, half)
+    return DirectResponse(reply.status, {**reply.headers, "content-length": str(len(half))}, half)
 
 
-def padded_page(request: Request, reply: CoreResponse) -> CoreResponse:
+def padded_page(request: Request, reply: DirectResponse) -> DirectResponse:
     """A page just as long as what it stands for."""
     body = PAGE.ljust(len(reply.body))[: max(len(reply.body), 1)]
-    return CoreResponse(200, {**HTML, "content-length": str(len(body))}, body)
+    return DirectResponse(200, {**HTML, "content-length": str(len(body))}, body)
 
 
-def other_id(request: Request, reply: CoreResponse) -> CoreResponse:
+def other_id(request: Request, reply: DirectResponse) -> DirectResponse:
     body = {"jsonrpc": "2.0", "id": 987654, "error": {"code": 1002, "message": "No such item."}}
-    return CoreResponse(200, JSON, orjson.dumps(body))
+    return DirectResponse(200, JSON, orjson.dumps(body))
 
 
-Kind = Callable[[Request, CoreResponse], CoreResponse]
+Kind = Callable[[Request, DirectResponse], DirectResponse]
 KINDS: dict[str, Kind] = {
     "page": said(200),
     "302": said(302, location="http://portal.example/login"),
@@ -69,9 +69,9 @@ KINDS: dict[str, Kind] = {
     "truncated": truncated,
     "302-same-host": said(302, location="/webmail/login/"),
     "500": said(500),
-    "gzipped-page": lambda request, reply: CoreResponse(200, HTML, PAGE),  # the transport has undone it
+    "gzipped-page": lambda request, reply: DirectResponse(200, HTML, PAGE),  # the transport has undone it
     "padded-page": padded_page,
-    "page-as-file": lambda request, reply: CoreResponse(200, {"content-type": "application/octet-stream"}, PAGE),
+    "page-as-file": lambda request, reply: DirectResponse(200, {"content-type": "application/octet-stream"}, PAGE),
     "braces": said(200, b"{}"),
     "brackets": said(200, b"[]"),
     "null": said(200, b"null"),
@@ -99,7 +99,7 @@ CASES = [
 
 
 @dataclass
-class Portal(CoreTransport):
+class Portal(DirectTransport):
     """Answers `method` (None: everything) as `kind` for `seconds`, beginning with its `nth` call."""
 
     kind: Kind = PORTAL
@@ -116,7 +116,7 @@ class Portal(CoreTransport):
     async def send(self, request: Request) -> AsyncIterator[Response]:
         async with super().send(request) as response:
             reply = response
-            assert isinstance(reply, CoreResponse)
+            assert isinstance(reply, DirectResponse)
             now = asyncio.get_running_loop().time()
             if self.method in (None, self.requests[-1]) and self.only(request):
                 self.calls += 1
@@ -156,7 +156,7 @@ def behind(world: World, portal: Portal, **settings: object) -> ResyncError | No
 @pytest.mark.parametrize(("method", "kind"), CASES)
 def test_rebuild_waits_for_the_server_itself(method: str, kind: str, tmp_path: Path) -> None:
     world = Small(tmp_path)
-    portal = Portal(world.core, kind=KINDS[kind], method=method)
+    portal = Portal(world.server, kind=KINDS[kind], method=method)
     assert behind(world, portal) is None
     assert portal.foreign
     assert world.differences() == []

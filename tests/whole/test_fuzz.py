@@ -17,13 +17,13 @@ from typing import Any
 
 import pytest
 
-from benchmarks import virtual_time
 from kerio_resync import rebuild, verify
 from kerio_resync.errors import Exit, ResyncError, explain
 from kerio_resync.model import KINDS, Item
 from kerio_resync.server.kerio.mailbox import KerioMailbox
+from simulation import virtual_time
+from simulation.world import World
 from tests.support.mutating_transport import MutatingTransport
-from tests.whole.world import World
 
 WANTED = int(os.environ.get("KERIO_FUZZ", "2000"))
 DEADLINE = 24 * 3600.0  # seconds of virtual time for one run
@@ -33,7 +33,7 @@ Ending = str
 
 
 def mailbox_of(world: World, rng: random.Random, share: float) -> tuple[KerioMailbox, MutatingTransport]:
-    transport = MutatingTransport(world.core, rng=rng, share=share)
+    transport = MutatingTransport(world.server, rng=rng, share=share)
     return KerioMailbox(world.settings(retry_timeout=60.0), transport=transport, chance=rng.random), transport
 
 

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import virtual_time
 from kerio_resync.cache.outbox import Outbox
 from kerio_resync.cache.store import Store
 from kerio_resync.events import Event, Notice
-from tests.whole.world import World
+from simulation import virtual_time
+from simulation.world import World
 
 EVERY = os.environ.get("KERIO_FLIPS") == "all"
 # magic, page size, versions, reserved, fractions, counter, pages, free list, cookie, format, encoding, marks

@@ -21,7 +21,6 @@ from typing import Any
 import orjson
 import pytest
 
-from benchmarks import virtual_time
 from kerio_resync import Report, rebuild, verify
 from kerio_resync.errors import Exit, Misconfigured, ProtocolError, ResyncError, ServerRefused, explain
 from kerio_resync.events import Event, Skipped
@@ -29,9 +28,11 @@ from kerio_resync.model import Folder
 from kerio_resync.server.http.transport import Request, Response
 from kerio_resync.server.kerio.mailbox import KerioMailbox
 from kerio_resync.sync.fetch.folders import looping as looping_folders
-from tests.simulation import ORIGIN, CoreResponse, CoreTransport
+from simulation import virtual_time
+from simulation.direct_transport import DirectResponse, DirectTransport
+from simulation.wire import ORIGIN
+from simulation.world import PASSWORD, World
 from tests.support.cache import nothing_outside
-from tests.whole.world import PASSWORD, World
 
 MEMORY = 300 * 2**20  # bytes by which a run may grow
 Params = dict[str, Any]
@@ -39,7 +40,7 @@ Attack = Callable[[Any, Params], Any]
 
 
 @dataclass
-class Evil(CoreTransport):
+class Evil(DirectTransport):
     """Gives the `result` of a method to its attack, with the call's params; what that returns is sent instead."""
 
     attacks: dict[str, Attack] = field(default_factory=dict)
@@ -50,7 +51,7 @@ class Evil(CoreTransport):
         assert request.url.startswith(ORIGIN + "/"), "a request to a stranger"
         assert len(self.requests) < self.most, "a run that does not end"
         async with super().send(request) as response:
-            assert isinstance(response, CoreResponse)
+            assert isinstance(response, DirectResponse)
             attack = self.attacks.get(self.requests[-1])
             if attack is not None and self.requests[-1].startswith("GET"):
                 attack(response, dict(request.headers))
@@ -80,7 +81,7 @@ class Ended:
 
 def attacked(world: World, attacks: dict[str, Attack], *commands: Callable[..., Any]) -> Ended:
     events: list[Event] = []
-    transport = Evil(world.core, attacks=attacks)
+    transport = Evil(world.server, attacks=attacks)
 
     async def go() -> Ended:
         report = None
@@ -177,12 +178,12 @@ def for_ever(result: Any, params: Params) -> Any:
     return {**result, "list": [{**change, "parentId": "no-such-folder"}]}
 
 
-def endless_head(response: CoreResponse, _: Params) -> None:
+def endless_head(response: DirectResponse, _: Params) -> None:
     response.body = bytes(80 * 2**20)
     response.headers = {name: response.headers[name] for name in response.headers.keys() - {"content-length", "etag"}}
 
 
-def elsewhere(response: CoreResponse, _: Params) -> None:
+def elsewhere(response: DirectResponse, _: Params) -> None:
     response.status, response.body = 404, b""
 
 
@@ -311,7 +312,7 @@ def test_secrets_that_the_server_quotes_go_no_further(tmp_path: Path) -> None:
         told = {"code": 1234, "message": f"refused: {' '.join(secrets)}"}
         return {"result": [], "errors": [{"inputIndex": n, **told} for n in range(len(params["ids"]))]}
 
-    def redirecting(response: CoreResponse, _: Params) -> None:
+    def redirecting(response: DirectResponse, _: Params) -> None:
         response.status, response.headers = 400, {**response.headers, "content-type": "application/json"}
         response.body = json.dumps({"error": {"code": 1234, "message": " ".join(secrets)}}).encode()
 

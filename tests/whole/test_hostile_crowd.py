@@ -28,14 +28,14 @@ from urllib.parse import unquote, urlsplit
 import orjson
 import pytest
 
-from benchmarks.virtual_link import sent
 from kerio_mockserver.mailbox.generate.seed import generate_mailbox
 from kerio_mockserver.messages import Request
 from kerio_mockserver.server import MockServer
 from kerio_resync import Settings, rebuild
 from kerio_resync.errors import Exit
+from simulation.wire import reply_parts
+from simulation.world import differences
 from tests.support.cache import nothing_outside
-from tests.whole.world import differences
 
 SEEDS = int(os.environ.get("KERIO_HOSTILE", "2"))
 TOGETHER = 32  # requests that wait when it begins, of 16 batches, 16 attachments and 8 lists
@@ -174,7 +174,7 @@ class Crowd:
                     await self.attack(attack, reader, writer)
                     break
                 reply = await self.core.handle(request)
-                headers, body = sent(reply)
+                headers, body = reply_parts(reply)
                 lines = [f"{name}: {line}" for name, value in headers.items() for line in value.split("\n")]
                 writer.write("\r\n".join([f"HTTP/1.1 {reply.status} Said", *lines, "", ""]).encode() + body)
                 await writer.drain()

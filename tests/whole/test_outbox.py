@@ -21,9 +21,9 @@ from kerio_resync.cache.outbox import Change, Outbox
 from kerio_resync.errors import Unreachable
 from kerio_resync.events import Event, PhaseChanged
 from kerio_resync.model import Kind
+from simulation.world import World
 from tests.support import offline_changes as offline
 from tests.support.offline_changes import KINDS, TITLE, Diary, Meddler
-from tests.whole.world import World
 
 SERVICE: dict[Kind, str] = {
     "mail": "Mails", "contact": "Contacts", "event": "Events", "task": "Tasks", "note": "Notes"
@@ -469,7 +469,7 @@ def test_trouble_with_the_server_leaves_the_rest_pending(world: World) -> None:
     assert world.run() == "done"
     names = [offline.add(world, "create", "note", folder_id=home, struct={"text": f"Number {text}"}) for text in "123"]
     meddler = Meddler(world)
-    answer, down = world.core.handle, False
+    answer, down = world.server.handle, False
 
     async def sometimes(request: Request) -> Reply:
         nonlocal down
@@ -478,13 +478,13 @@ def test_trouble_with_the_server_leaves_the_rest_pending(world: World) -> None:
             raise Unreachable("nobody answers")
         return await answer(request)
 
-    world.core.handle = sometimes  # type: ignore[method-assign]
+    world.server.handle = sometimes  # type: ignore[method-assign]
     assert world.run(retry_timeout=20) == "done"  # the rebuild is; what is in the outbox isn't
     assert world.report is not None
     assert (world.report.outbox_sent, world.report.outbox_pending, world.report.unfinished) == (1, 2, True)
     assert [offline.outbox(world)[each].state for each in names] == ["sent", "pending", "pending"]
     assert any("nobody answers" in each for each in world.report.problems)
-    world.core.handle = answer  # type: ignore[method-assign]
+    world.server.handle = answer  # type: ignore[method-assign]
     assert world.run() == "done"
     assert [len(offline.titled(world, "note", f"Number {text}")) for text in "123"] == [1, 1, 1]
     assert world.differences() == []
@@ -626,20 +626,20 @@ def test_a_key_that_expires_while_changes_are_sent_is_renewed(world: World) -> N
 
 def test_trouble_after_all_is_sent_is_told(world: World) -> None:
     scene = Scene(world, [("note", "create")])
-    answer = world.core.handle
+    answer = world.server.handle
 
     async def until_sent(request: Request) -> Reply:
         if scene.meddler.made() and b"Changes.get" in request.body:
             raise Unreachable("nobody answers")
         return await answer(request)
 
-    world.core.handle = until_sent  # type: ignore[method-assign]
+    world.server.handle = until_sent  # type: ignore[method-assign]
     assert world.run(retry_timeout=20) == "done"
     report = world.report
     assert report is not None
     assert (report.outbox_sent, report.outbox_pending, report.unfinished) == (1, 0, True)
     assert "nobody answers" in report.problems[-1]
-    world.core.handle = answer  # type: ignore[method-assign]
+    world.server.handle = answer  # type: ignore[method-assign]
     assert scene.run() == (0, 0, 0, 0, False)
     assert scene.deeds[0].done()
 
@@ -654,7 +654,7 @@ def test_rebuilding_a_part_sends_changes_too(world: World) -> None:
 def test_what_goes_in_the_very_moment_it_is_changed(world: World) -> None:
     """Looked at, it was there; asked for, it is gone: deleted by another person in between."""
     scene = Scene(world, [(kind, action) for kind, action in ITEMS + FLAGS if action not in ("create", "delete")])
-    answer = world.core.handle
+    answer = world.server.handle
     left = {each.method: each for each in reversed(scene.deeds)}
 
     async def too_late(request: Request) -> Reply:
@@ -663,7 +663,7 @@ def test_what_goes_in_the_very_moment_it_is_changed(world: World) -> None:
             world.store.remove(left.pop(method).item_id)
         return await answer(request)
 
-    world.core.handle = too_late  # type: ignore[method-assign]
+    world.server.handle = too_late  # type: ignore[method-assign]
     flagged = 1  # the second call of Mails.set finds its mail
     assert scene.run() == (flagged, 0, 0, len(scene.deeds) - flagged, False)
     assert offline.local_notes(world).keys() == {each.uuid for each in scene.deeds if each.action != "flags"}

@@ -17,9 +17,9 @@ from kerio_mockserver.messages import Reply, Request
 from kerio_resync.cache.mutations import LocalFile
 from kerio_resync.errors import ResyncError
 from kerio_resync.model import Kind
+from simulation.world import World
 from tests.support import offline_changes as offline
 from tests.support.offline_changes import KINDS, Meddler
-from tests.whole.world import World
 
 UPLOAD = "/webmail/api/jsonrpc/attachment-upload/"
 MODES = pytest.mark.parametrize("message_id", ["kept", "assigned"])
@@ -31,7 +31,7 @@ PHOTO = LocalFile("me.jpg", "image/jpeg", b"\xff\xd8\xff" + bytes(5000))
 def world_with(profile: Path, message_id: str) -> World:
     world = offline.small_world(profile)
     quirks = Quirks.model_validate({"message_id": message_id})
-    world.core.change(world.core.conditions.model_copy(update={"quirks": quirks}))
+    world.server.change(world.server.conditions.model_copy(update={"quirks": quirks}))
     return world
 
 
@@ -149,7 +149,7 @@ def test_upload_answered_by_somebody_else_keeps_the_draft_pending(tmp_path: Path
     drafts = offline.folder_of(world, "mail")
     assert world.run() == "done"
     offline.add(world, "create", "mail", folder_id=drafts, struct=offline.struct_of("mail", "New"), files=(PLAN, NOTE))
-    answer = world.core.handle
+    answer = world.server.handle
     uploads = 0
 
     async def meddling(request: Request) -> Reply:
@@ -160,12 +160,12 @@ def test_upload_answered_by_somebody_else_keeps_the_draft_pending(tmp_path: Path
                 return FOREIGN[kind]
         return await answer(request)
 
-    world.core.handle = meddling  # type: ignore[method-assign]
+    world.server.handle = meddling  # type: ignore[method-assign]
     ending = world.run(retry_timeout=60)
     assert ending == "done" or isinstance(ending, ResyncError)
     assert states(world) == {"pending": 1}
     assert offline.titled(world, "mail", "New") == []
-    world.core.handle = answer  # type: ignore[method-assign]
+    world.server.handle = answer  # type: ignore[method-assign]
     assert world.run() == "done"
     (mail,) = offline.titled(world, "mail", "New")
     assert [digest for _, digest in offline.contents(world, mail)] == digests(PLAN, NOTE)

@@ -10,7 +10,7 @@ import pytest
 from benchmarks import efficiency, load
 from kerio_mockserver.conditions.model import Conditions, Fault, Load, RefusalWindow
 from kerio_resync.events import Event, Paused
-from tests.whole.world import World
+from simulation.world import World
 
 BUSY = Load(
     workers=2, call_s=0.05, places=1, status=429, retry_after_s=2,
@@ -22,9 +22,9 @@ FAULTS = (Fault(kind="cut", chance=0.05), Fault(kind="status", status=502, metho
 def test_no_request_leaves_while_the_server_asks_for_a_pause(tmp_path: Path) -> None:
     told: list[Event] = []
     world = World(tmp_path, mails=40)
-    world.core.change(Conditions(load=BUSY))
+    world.server.change(Conditions(load=BUSY))
     assert world.run(told.append, max_in_flight=16) == "done"
-    tally = world.core.load.tally
+    tally = world.server.load.tally
     assert tally.refused > 0
     assert any(isinstance(each, Paused) for each in told)
     assert tally.in_pause == 0
@@ -34,20 +34,20 @@ def test_no_request_leaves_while_the_server_asks_for_a_pause(tmp_path: Path) -> 
 @pytest.mark.parametrize("most", [1, 3])
 def test_no_more_requests_are_in_flight_than_allowed(most: int, tmp_path: Path) -> None:
     world = World(tmp_path, mails=40)
-    world.core.change(Conditions(load=Load(workers=64, call_s=0.05)))
+    world.server.change(Conditions(load=Load(workers=64, call_s=0.05)))
     assert world.run(max_in_flight=most) == "done"
-    assert world.core.stats.most_in_flight == most
+    assert world.server.stats.most_in_flight == most
 
 
 def test_the_same_seed_makes_the_same_history(tmp_path: Path) -> None:
     histories = []
     for name, most in (("a", 6), ("b", 6), ("c", 1)):
         world = World(tmp_path / name, seed=9, mails=40)
-        world.core.change(Conditions(faults=FAULTS))
+        world.server.change(Conditions(faults=FAULTS))
         for moment in (5, 15, 25, 35):
             world.at[moment] = [partial(world.mutate, "arrive", 2), partial(world.mutate, "move")]
         assert world.run(max_in_flight=most) == "done"
-        hits = [hit for hit in world.core.faults.history() if hit.method != "Session.logout"]
+        hits = [hit for hit in world.server.faults.history() if hit.method != "Session.logout"]
         histories.append((hits, world.store.journal.history()))
     assert histories[0][0]
     assert histories[0][1]

@@ -21,8 +21,8 @@ from kerio_resync.errors import BadSettings, CacheInUse, NoCache, NotEnoughSpace
 from kerio_resync.events import Event, FolderListed, Listener, Notice, PhaseChanged, Progress, ignore_events
 from kerio_resync.sync.converge.compare_lists import VerifyReport
 from kerio_resync.sync.status import Status
+from simulation.world import World, kill
 from tests.support.cache import rows
-from tests.whole.world import World, kill
 
 T = TypeVar("T")
 
@@ -34,7 +34,7 @@ def world(tmp_path: Path) -> World:
 
 def fetched(world: World) -> int:
     """Calls that brought items or contents, of all runs so far."""
-    asked = world.core.stats.as_json()["requests"]
+    asked = world.server.stats.as_json()["requests"]
     return sum(asked.get(name, 0) for name in ("Mails.getById", "GET attachment"))
 
 
@@ -240,7 +240,7 @@ def test_items_that_are_neither_listed_nor_answered_for_are_removed(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A server may leave out of its reply what it does not have, instead of naming it as an error."""
-    answer = world.core.handle
+    answer = world.server.handle
 
     async def without_errors(request: Request) -> Reply:
         reply = await answer(request)
@@ -251,7 +251,7 @@ def test_items_that_are_neither_listed_nor_answered_for_are_removed(
         said["result"].pop("errors")
         return replace(reply, body=json.dumps(said).encode())
 
-    monkeypatch.setattr(world.core, "handle", without_errors)
+    monkeypatch.setattr(world.server, "handle", without_errors)
     world.run()
     remove_in_silence(world, monkeypatch)
     assert verified(world, repair=True).ok
@@ -436,10 +436,10 @@ def test_flags_alone_do_not_fetch_contents_again(world: World) -> None:
         world.at[moment] = [lambda: world.mutate("flag", 20)]
     assert world.run() == "done"
     assert world.differences() == []
-    asked = world.core.stats.as_json()["requests"]["GET attachment"]
+    asked = world.server.stats.as_json()["requests"]["GET attachment"]
     alone = World(world.profile.with_name("alone"), 5, 60, 20)
     alone.run()
-    assert asked <= alone.core.stats.as_json()["requests"]["GET attachment"] + 2
+    assert asked <= alone.server.stats.as_json()["requests"]["GET attachment"] + 2
 
 
 def test_verify_counts_each_item_once(world: World) -> None:

@@ -18,8 +18,8 @@ from kerio_resync.cache.mutations import Action, DeleteItems
 from kerio_resync.cache.store import Store
 from kerio_resync.errors import BadSettings, NoCache
 from kerio_resync.model import Kind
+from simulation.world import Ending, World, kill
 from tests.support.offline_changes import Diary, open_cache, small_world
-from tests.whole.world import Ending, World, kill
 
 TIMES = int(os.environ.get("KERIO_REPAIRS", "8"))
 SHARES = 2  # of the histories, so that several processes can take them

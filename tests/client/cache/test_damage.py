@@ -10,13 +10,13 @@ from random import Random
 
 import pytest
 
-from benchmarks import virtual_time
 from kerio_resync.cache.mutations import AddChange, LocalChange, LocalFile, Mutation, PutItems, PutLocal
 from kerio_resync.cache.outbox import Outbox
 from kerio_resync.cache.recovery.copy import copy_verified
 from kerio_resync.cache.recovery.rescue_outbox import RescueReport, rescue_outbox
 from kerio_resync.cache.store import Store
 from kerio_resync.cache.swap import replace_cache
+from simulation import virtual_time
 from tests.support.cache import IDENTITY, attachment, filled, mail, size, whole
 
 FILES = {n: Random(n).randbytes(30_000 + n * 9_000) for n in range(8)}

@@ -38,6 +38,7 @@ from kerio_resync.cache.store import Store
 from kerio_resync.cache.write import dispatch
 from kerio_resync.cache.write.session import WriteSession
 from kerio_resync.errors import BadSettings, CacheDamaged, CacheInUse, LocalError, NotEnoughSpace
+from simulation.virtual_time import run
 from tests.support.cache import (
     FOLDERS,
     IDENTITY,
@@ -51,7 +52,6 @@ from tests.support.cache import (
     size,
     whole,
 )
-from tests.virtual_time import run
 
 T = TypeVar("T")
 Usage = namedtuple("Usage", "total used free")

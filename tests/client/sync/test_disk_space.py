@@ -12,7 +12,7 @@ from kerio_resync.cache.files import with_suffix_appended
 from kerio_resync.errors import NotEnoughSpace, explain
 from kerio_resync.model import Folder
 from kerio_resync.sync.disk_space import RESERVE_BYTES, TEXT_BYTES, expected_bytes, freed_by_drop
-from tests.whole.world import World
+from simulation.world import World
 
 MIB = 1024 * 1024
 INBOX = Folder("i", "", "Inbox", "mail", "inbox", count=10, size=100 * MIB)

@@ -10,7 +10,7 @@ import pytest
 
 from kerio_mockserver.conditions.link import Link, LinkFault
 from kerio_mockserver.conditions.shaper import GRAIN, Flow, Mark, Shaper
-from tests.virtual_time import VirtualLoop, run
+from simulation.virtual_time import VirtualLoop, run
 
 MBIT = 125_000.0
 

@@ -11,7 +11,7 @@ import pytest
 from kerio_mockserver.conditions.model import Cost, Load, MailboxLock, RefusalWindow, Reindexing, Users
 from kerio_mockserver.conditions.webmail_users import BaselineWaits, arrivals
 from kerio_mockserver.conditions.worker_pool import WorkerPool
-from tests.virtual_time import run
+from simulation.virtual_time import run
 
 USERS = Users(per_second=40, service_s=0.12)
 FOLDER = "keriostorage://folder/example.com/anna/aaaa"

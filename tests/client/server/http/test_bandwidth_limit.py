@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from kerio_resync.server.http.bandwidth_limit import BURST_SECONDS, BandwidthLimit, next_free
-from tests.virtual_time import run
+from simulation.virtual_time import run
 
 
 @pytest.mark.parametrize(

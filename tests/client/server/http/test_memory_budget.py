@@ -10,7 +10,6 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from benchmarks import virtual_time
 from kerio_resync.events import ignore_events
 from kerio_resync.server.http.memory_budget import MemoryBudget, Reservation, hold_reservations
 from kerio_resync.server.http.transport import AiohttpTransport, Request
@@ -19,7 +18,8 @@ from kerio_resync.server.kerio.session import Session
 from kerio_resync.server.pacing.adaptive_limit import Limit
 from kerio_resync.server.pacing.limiter import Limiter
 from kerio_resync.server.pacing.retry import Retrier
-from tests.simulation import CoreResponse
+from simulation import virtual_time
+from simulation.direct_transport import DirectResponse
 from tests.support.socket_server import body, saying, serving
 
 
@@ -108,10 +108,10 @@ class OneReply:
         self.room = room
 
     @asynccontextmanager
-    async def send(self, request: Request) -> AsyncIterator[CoreResponse]:
+    async def send(self, request: Request) -> AsyncIterator[DirectResponse]:
         share = self.room.share()
         await share.grow(8)
-        yield CoreResponse(200, {}, b'{"jsonrpc":"2.0","result":{}}')
+        yield DirectResponse(200, {}, b'{"jsonrpc":"2.0","result":{}}')
         share.end()
 
     async def aclose(self) -> None:

@@ -34,8 +34,8 @@ from kerio_resync.server.kerio.mailbox import KerioMailbox
 from kerio_resync.server.kerio.rpc import LARGE_REPLY_BYTES
 from kerio_resync.server.mailbox import Mailbox
 from kerio_resync.settings import Settings
+from simulation.virtual_time import run
 from tests.support.scripted_server import COOKIES, INBOX, ORIGIN, PASSWORD, Scripted, answers, error, mail, opened
-from tests.virtual_time import run
 
 
 def test_something_may_be_put_around_the_transport() -> None:

@@ -8,7 +8,7 @@ from kerio_resync.errors import ItemGone, OutcomeUnknown, Overloaded, ProtocolEr
 from kerio_resync.server.http.transport import ReadTimeout
 from kerio_resync.server.pacing.adaptive_limit import Limit, Outcome, Sample
 from kerio_resync.server.pacing.limiter import Limiter, outcome_of
-from tests.virtual_time import run
+from simulation.virtual_time import run
 
 
 def fixed(n: int) -> Limiter:

@@ -32,7 +32,7 @@ from kerio_resync.server.pacing.retry import (
     RetryState,
     retry_delay,
 )
-from tests.virtual_time import run
+from simulation.virtual_time import run
 
 FIRST = RetryContext()
 ONCE = RetryContext(idempotent=False)

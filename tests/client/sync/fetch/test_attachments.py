@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from benchmarks import virtual_time
 from kerio_resync.cache.mutations import PutAttachmentBytes, PutItems
 from kerio_resync.errors import (
     BadCredentials,
@@ -27,6 +26,7 @@ from kerio_resync.model import Attachment, ContentChunk
 from kerio_resync.sync.converge.catch_up import WORKERS
 from kerio_resync.sync.fetch.attachments import WRITE_BYTES, attachment_worker
 from kerio_resync.sync.fetch.resolve_doubts import resolve_doubts
+from simulation import virtual_time
 from tests.support.cache import attachment, mail, rows
 from tests.support.fake_mailbox import Mailbox, running
 

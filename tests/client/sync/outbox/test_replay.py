@@ -9,7 +9,6 @@ from typing import Any, cast
 
 import pytest
 
-from benchmarks import virtual_time
 from kerio_resync.cache.mutations import ChangeState, PutItems
 from kerio_resync.cache.outbox import Change, Outbox, ancestors_of_pending
 from kerio_resync.errors import FolderDenied, OutcomeUnknown, Overloaded, ProtocolError, SessionExpired, Unreachable
@@ -21,6 +20,7 @@ from kerio_resync.sync.outbox.attempt import Attempt
 from kerio_resync.sync.outbox.attempt_result import AttemptRecord, Sent, StillUnknown
 from kerio_resync.sync.outbox.replay import ALL, IdMap, ItemAddress, Replayed, enqueue_results, replay, retryable
 from kerio_resync.sync.progress import ProgressTracker
+from simulation import virtual_time
 from tests.support.cache import FOLDERS, WORK, filled, mail
 from tests.support.fake_mailbox import Scripted
 

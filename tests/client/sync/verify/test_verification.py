@@ -21,10 +21,10 @@ from kerio_resync.events import Event, Notice, Progress
 from kerio_resync.model import ChangeSet, ContentChunk, Folder, Item, ItemBatch, ListedItem, RemoteChange
 from kerio_resync.sync.converge.compare_lists import VerifyReport
 from kerio_resync.sync.verify.verification import verify_and_repair
+from simulation.world import World, kill
 from tests.support.cache import FOLDERS, attachment, mail, whole
 from tests.support.fake_mailbox import Mailbox, running
 from tests.support.offline_changes import small_world
-from tests.whole.world import World, kill
 
 
 @pytest.fixture

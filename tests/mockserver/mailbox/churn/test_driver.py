@@ -11,7 +11,7 @@ import pytest
 from kerio_mockserver.conditions.model import Action, Churn, Step
 from kerio_mockserver.mailbox.churn.driver import Churning
 from kerio_mockserver.mailbox.store import MailboxStore
-from tests.virtual_time import run
+from simulation.virtual_time import run
 
 
 def mailbox() -> MailboxStore:

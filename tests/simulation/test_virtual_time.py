@@ -15,9 +15,9 @@ from typing import Any
 import aiosqlite
 import pytest
 
-from benchmarks import virtual_time
 from kerio_resync.cache.connection import Connection
-from tests.virtual_time import Stuck, VirtualLoop, run
+from simulation import virtual_time
+from simulation.virtual_time import DeadlockError, VirtualLoop, run
 
 
 def test_hours_pass_in_order_and_in_no_time() -> None:
@@ -138,5 +138,5 @@ def test_what_can_never_happen_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     async def main() -> None:
         await asyncio.get_running_loop().create_future()
 
-    with pytest.raises(Stuck):
+    with pytest.raises(DeadlockError):
         run(main())

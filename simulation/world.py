@@ -1,4 +1,4 @@
-"""A mailbox and a profile that meet in virtual time: the real client, the real server, and what comes between them."""
+"""A mock server's mailbox and a client's profile over several runs of the client, in virtual time."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from benchmarks import virtual_time
 from kerio_mockserver.conditions.model import Action, Churn, Conditions, Fault, Step
 from kerio_mockserver.mailbox.store import MailboxStore
 from kerio_mockserver.server import MockServer
@@ -18,20 +17,27 @@ from kerio_resync.errors import ResyncError
 from kerio_resync.events import Listener, ignore_events
 from kerio_resync.server.http.transport import Request
 from kerio_resync.server.kerio.mailbox import KerioMailbox
-from tests.simulation import ORIGIN, CoreTransport, stocked
+from simulation import virtual_time
+from simulation.direct_transport import DirectTransport
+from simulation.mailboxes import cached_mailbox
+from simulation.wire import ORIGIN
 
-CLIENT = "the client"  # the name of its task
+CLIENT_TASK = "the client"  # the name of the task that runs the client
 PASSWORD = "a secret of the simulation"
 Ending = Literal["done", "killed"] | ResyncError
 
 
 class Kill(BaseException):
-    """The end of the process, as far as the client can tell."""
+    """Ends the client's task at once, as the end of its process would."""
 
 
 @dataclass
 class World:
-    """`at[n]`: what happens before the n-th request of the next run. `now`: seconds of virtual time, of all runs."""
+    """A profile, a mock server and the virtual time (`now`, in seconds) that passes over all runs.
+
+    `at[n]` holds the actions before the n-th request of the next run. `report` is that of the last completed rebuild,
+    `verdict` that of the last verification.
+    """
 
     profile: Path
     seed: int = 1
@@ -45,45 +51,49 @@ class World:
     verdict: VerifyReport | None = None
 
     def __post_init__(self) -> None:
-        self.store: MailboxStore = stocked(
+        self.store: MailboxStore = cached_mailbox(
             self.seed, self.mails, contacts=9, events=7, tasks=3, notes=3, total_bytes=self.mails * 3000
         )
-        self.core = MockServer(self.store, password=PASSWORD, seed=self.seed, conditions=Conditions(churn=Churn()))
+        self.server = MockServer(self.store, password=PASSWORD, seed=self.seed, conditions=Conditions(churn=Churn()))
 
     def settings(self, **more: object) -> Settings:
+        """Return settings of the client for this profile and server."""
         values = {
-            "profile": self.profile, "server": ORIGIN, "user": self.core.user, "password": PASSWORD,
+            "profile": self.profile, "server": ORIGIN, "user": self.server.user, "password": PASSWORD,
             "page_size": self.page_size, "overlap": self.overlap, "max_in_flight": 6,
         }  # fmt: skip
         return Settings.model_validate({**values, **more})
 
     def mutate(self, action: Action, times: int = 1) -> None:
-        self.core.churning.do((Step(action=action, times=times),))
+        """Change the mailbox on the server, `times` times."""
+        self.server.churning.do((Step(action=action, times=times),))
 
     def fault(self, kind: str, method: str, nth: int | None, **more: int) -> None:
+        """Add a fault to the replies to `method`; `nth` counts its calls, None means all."""
         fault = Fault.model_validate({"kind": kind, "method": method, "nth": nth, **more})
-        faults = (*self.core.conditions.faults, fault)
-        self.core.change(self.core.conditions.model_copy(update={"faults": faults}))
+        faults = (*self.server.conditions.faults, fault)
+        self.server.change(self.server.conditions.model_copy(update={"faults": faults}))
 
     def heal(self) -> None:
-        """No more faults, and nothing more will happen."""
+        """Remove all faults and all planned actions."""
         self.at.clear()
-        self.core.change(self.core.conditions.model_copy(update={"faults": ()}))
+        self.server.change(self.server.conditions.model_copy(update={"faults": ()}))
 
     def expire_keys(self) -> None:
+        """Make the server forget all sync keys issued so far."""
         self.store.journal.expire(self.store.journal.watermark)
 
     def run(self, listen: Listener = ignore_events, **settings: object) -> Ending:
-        """One run of the program, to its end or its death."""
-        with_these = self.settings(**settings)
+        """Rebuild once; return how the run ended."""
+        settings_of_run = self.settings(**settings)
 
         async def work(mailbox: KerioMailbox) -> None:
-            self.report = await rebuild(with_these, listen, mailbox=mailbox, clock=asyncio.get_running_loop().time)
+            self.report = await rebuild(settings_of_run, listen, mailbox=mailbox, clock=asyncio.get_running_loop().time)
 
-        return virtual_time.run(self._live(work, listen, with_these), start=self.now, disk=self._disk())
+        return virtual_time.run(self._live(work, listen, settings_of_run), start=self.now, disk=self._disk())
 
     def verify(self, listen: Listener = ignore_events, **how: bool) -> Ending:
-        """One verification, to its end (then `verdict` is what came of it) or its death."""
+        """Verify once and set `verdict`; return how the run ended."""
         settings = self.settings()
         self.verdict = None
 
@@ -93,7 +103,7 @@ class World:
         return virtual_time.run(self._live(work, listen, settings), start=self.now, disk=self._disk())
 
     def _disk(self) -> Callable[[], float]:
-        """Seconds that each call of the database takes: mostly none, now and then up to a second, by the seed."""
+        """Return the seconds that each database call takes: one in ten takes up to a second, by the seed."""
         rng = random.Random(f"disk {self.seed}/{self.now}")
         return lambda: rng.random() if rng.random() < 0.1 else 0.0
 
@@ -105,21 +115,21 @@ class World:
 
         async def before(request: Request) -> None:
             if b'"Session.logout"' in (request.body or b""):
-                return  # what happens after the last sync key is another run's business
+                return  # comes after the last sync key: actions there would belong to the next run
             self.requests += 1
-            for happening in self.at.pop(self.requests, ()):
+            for action in self.at.pop(self.requests, ()):
                 try:
-                    happening()
+                    action()
                 except Kill:
                     assert task is not None
                     task.cancel()
                     await asyncio.sleep(3600)
 
         rng = random.Random(f"{self.seed}/{self.now}")
-        mailbox = KerioMailbox(settings, listen, transport=CoreTransport(self.core, before), chance=rng.random)
+        mailbox = KerioMailbox(settings, listen, transport=DirectTransport(self.server, before), chance=rng.random)
         loop = asyncio.get_running_loop()
         try:
-            task = asyncio.create_task(work(mailbox), name=CLIENT)
+            task = asyncio.create_task(work(mailbox), name=CLIENT_TASK)
             await task
         except asyncio.CancelledError:
             return "killed"
@@ -130,26 +140,25 @@ class World:
         return "done"
 
     def differences(self, *, everything: bool = False) -> list[str]:
-        """Lines of the two digests that are not in both; [] if cache and server hold the same.
+        """Return the digest lines that only the cache or only the server has; [] if both hold the same.
 
-        `everything`: what others share is compared too.
+        With `everything`, folders that other users share are compared too.
         """
 
-        async def ours() -> list[str]:
-            return [line async for line in digest(self.settings())]
+        async def cache_lines() -> set[str]:
+            return {line async for line in digest(self.settings())}
 
-        mine, theirs = (
-            set(virtual_time.run(ours())),
-            {line.rstrip("\n") for line in self.store.digest(everything=everything)},
-        )
-        return sorted(f"here  {line}" for line in mine - theirs) + sorted(f"there {line}" for line in theirs - mine)
+        cache = virtual_time.run(cache_lines())
+        server = {line.rstrip("\n") for line in self.store.digest(everything=everything)}
+        return sorted(f"here  {line}" for line in cache - server) + sorted(f"there {line}" for line in server - cache)
 
 
 async def differences(store: MailboxStore, settings: Settings) -> set[str]:
-    """The lines of the digests of a server's mailbox and of a cache that are not in both."""
-    ours = {line async for line in digest(settings)}
-    return ours ^ {line.rstrip("\n") for line in store.digest()}
+    """Return the digest lines that only the server's mailbox or only the cache has."""
+    cache = {line async for line in digest(settings)}
+    return cache ^ {line.rstrip("\n") for line in store.digest()}
 
 
 def kill() -> None:
+    """End the run here, as SIGKILL would."""
     raise Kill
