@@ -1,41 +1,36 @@
-"""Whose cache a file is, of any format, as the file itself says; nothing else of it is read or changed."""
+"""Reads from a cache file of any format whose cache it is and which local changes it has. Nothing is changed."""
 
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 from kerio_resync.cache.connection import Connection
 from kerio_resync.cache.files import lexists
 from kerio_resync.cache.schema import APPLICATION_ID, identity_from
-from kerio_resync.errors import CacheDamaged
+from kerio_resync.errors import CacheDamaged, ResyncError
 from kerio_resync.model import Identity
 
-_TABLES: Final = {"meta": ("key", "value"), "INFO": ("NAME", "VALUE")}
+T = TypeVar("T")
 _KEYS: Final = ("server", "account", "user", "address", "login", "protocol")
-_UNREADABLE: Final = (sqlite3.DatabaseError, ValueError, TypeError)
+_UNREADABLE: Final = (sqlite3.Error, ValueError, TypeError)
 
 
 async def owner_of(path: Path) -> Identity | None:
-    """Whose cache is at `path`; None if there is none, or it does not say. CacheInUse, BadSettings."""
+    """Returns whose cache is at `path`; None if there is none, or the file does not say. CacheInUse, BadSettings."""
     if not lexists(path):
         return None
     try:
-        line = await Connection.open(path, readonly=True)
+        return await _read(path, read_owner)
     except CacheDamaged:
         return None
-    try:
-        return await line.run(read_owner)
-    except _UNREADABLE:
-        return None
-    finally:
-        await line.close()
 
 
 def stored_owner(path: Path) -> Identity | None:
-    """As `owner_of`, outside of an event loop. What can't be opened does not say."""
+    """Does the same as `owner_of` outside of an event loop; None also for a file that cannot be opened."""
     try:
         with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=1.0)) as db:
             db.execute("PRAGMA trusted_schema = 0")
@@ -45,20 +40,56 @@ def stored_owner(path: Path) -> Identity | None:
 
 
 def read_owner(db: sqlite3.Connection) -> Identity | None:
-    """The same from an open file; formats before 7.2 have a table INFO. DatabaseError, ValueError, TypeError."""
-    ours = db.execute("PRAGMA application_id").fetchone()[0] == APPLICATION_ID
-    table = "meta" if ours else "INFO"
-    key, value = _TABLES[table]
+    """Returns whose cache an open file is; None if it does not say. sqlite3.Error, ValueError, TypeError."""
+    table, key, value = ("meta", "key", "value") if _has_marks(db) else ("INFO", "NAME", "VALUE")
     if not db.execute("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?", (table,)).fetchone():
         return None
     found: dict[str, str] = {}
     for name in _KEYS:
-        row = db.execute(
-            f"SELECT {value} FROM {table} WHERE {key} = ? LIMIT 1", (name if ours else name.upper(),)
-        ).fetchone()
+        stored_name = name if table == "meta" else name.upper()
+        row = db.execute(f"SELECT {value} FROM {table} WHERE {key} = ? LIMIT 1", (stored_name,)).fetchone()
         if row is not None:
             found[name] = str(row[0])
     try:
         return identity_from(found)
     except CacheDamaged:
         return None
+
+
+async def unsent_changes(path: Path) -> set[str] | None:
+    """Returns the uuids of the local changes that were not sent; None if they cannot be read."""
+    query = "SELECT uuid FROM outbox WHERE state NOT IN ('sent', 'withdrawn')"
+    return await _uuids(path, query, format71="SELECT GUID FROM PENDING")
+
+
+async def all_changes(path: Path) -> set[str]:
+    """Returns the uuids of all local changes, also of those that were sent.
+
+    Empty for a file that cannot be read or is of an older format.
+    """
+    return await _uuids(path, "SELECT uuid FROM outbox", format71="SELECT GUID FROM PENDING WHERE FALSE") or set()
+
+
+async def _uuids(path: Path, query: str, *, format71: str) -> set[str] | None:
+    def read(db: sqlite3.Connection) -> set[str]:
+        return {str(row[0]) for row in db.execute(query if _has_marks(db) else format71)}
+
+    try:
+        return await _read(path, read)
+    except ResyncError:
+        return None
+
+
+def _has_marks(db: sqlite3.Connection) -> bool:
+    """Returns whether the format is 7.2 or later, whose files are marked as this program's."""
+    return bool(db.execute("PRAGMA application_id").fetchone()[0] == APPLICATION_ID)
+
+
+async def _read(path: Path, query: Callable[[sqlite3.Connection], T]) -> T | None:
+    connection = await Connection.open(path, readonly=True)
+    try:
+        return await connection.run(query)
+    except _UNREADABLE:
+        return None
+    finally:
+        await connection.close()

@@ -1,4 +1,4 @@
-"""What belongs to a SQLite file on the disk: its sidecars, who has it open, and making a rename last."""
+"""SQLite files on the disk: their sidecars, the processes that have them open, backups, and durable renames."""
 
 from __future__ import annotations
 
@@ -19,18 +19,20 @@ _NO_FOLDER_SYNC: Final = {errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.E
 
 
 def with_suffix_appended(path: Path, suffix: str) -> Path:
+    """Returns the path in the same folder whose name has `suffix` appended."""
     return path.with_name(path.name + suffix)
 
 
 def sidecars(path: Path) -> tuple[Path, ...]:
-    """Those that are there: a journal or a log that SQLite would play into whatever file bears the name."""
-    return tuple(each for each in (with_suffix_appended(path, suffix) for suffix in SIDECARS) if each.exists())
+    """Returns the sidecars that exist. SQLite would apply them to whatever file bears the name."""
+    return tuple(sidecar for suffix in SIDECARS if (sidecar := with_suffix_appended(path, suffix)).exists())
 
 
 def require_places(profile: Path) -> None:
-    """Whether each file that a run reads or writes is one, or not there yet. BadSettings, DiskTrouble.
+    """Checks that each file a run reads or writes is regular or missing. BadSettings, DiskTrouble.
 
-    `cache.db` may be a link, to a file or to where one is to be; nothing else may."""
+    `cache.db` may be a link, also to a file that does not exist yet; no other file may.
+    """
     cache = profile / "cache.db"
     require_regular((cache,), links=True)
     real = real_place(cache)
@@ -38,13 +40,14 @@ def require_places(profile: Path) -> None:
         raise BadSettings(
             f"{cache} is a link to {real}, and that folder is not there; connect its disk, or remove the link"
         )
-    made = [with_suffix_appended(real, suffix) for suffix in ("", ".next", ".next.new")]
-    notes = [profile / name for name in ("upgrade.json", "upgrade.json.part", ".writable")]
-    require_regular((*made, *(with_suffix_appended(each, suffix) for each in made for suffix in SIDECARS), *notes))
+    databases = [with_suffix_appended(real, suffix) for suffix in ("", ".next", ".next.new")]
+    others = [profile / name for name in ("upgrade.json", "upgrade.json.part", ".writable")]
+    require_regular((*databases, *(with_suffix_appended(each, suffix) for each in databases for suffix in SIDECARS)))
+    require_regular(others)
 
 
 def raise_unreadable(path: Path) -> None:
-    """DiskTrouble if the file can't be opened for reading, and says why."""
+    """Raises DiskTrouble if the file exists and cannot be opened for reading."""
     try:
         os.close(open_regular(path))
     except FileNotFoundError:
@@ -54,18 +57,18 @@ def raise_unreadable(path: Path) -> None:
 
 
 def lexists(path: Path) -> bool:
-    """Whether something bears the name, a link that leads nowhere included."""
+    """Returns whether the name is taken, also by a dangling link."""
     return path.exists() or path.is_symlink()
 
 
 def remove_sidecars(path: Path) -> None:
-    """Removes the sidecars of a file that is not there any more."""
-    for each in sidecars(path):
-        each.unlink(missing_ok=True)
+    """Removes the sidecars of a file that no longer exists or is about to be replaced."""
+    for sidecar in sidecars(path):
+        sidecar.unlink(missing_ok=True)
 
 
 def sync_folder(folder: Path) -> None:
-    """Makes creations, renames and removals in `folder` last through a power cut, where the system can."""
+    """Makes creations, renames and removals in `folder` survive a power cut, where the system can."""
     if os.name == "nt":
         return
     handle = os.open(folder, os.O_RDONLY)
@@ -79,7 +82,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def sync_file(path: Path) -> None:
-    """Only for a file that no connection of this process has open: closing a handle drops the process's locks on it."""
+    """Syncs a file. Closing its handle drops every lock that this process has on the file, SQLite's included."""
     handle = os.open(path, os.O_RDWR)
     try:
         os.fsync(handle)
@@ -88,63 +91,66 @@ def sync_file(path: Path) -> None:
 
 
 def processes_holding(path: Path, *, own: int = 0) -> tuple[str, ...]:
-    """Who has the file open, as `process 4711 (name)`, where the system shows it (Linux). SQLite's locks don't tell: an
-    idle connection holds none. `own`: how many times this process itself may have it open."""
+    """Returns the processes that have the file open, as `process 4711 (name)`, where the system shows them (Linux).
+
+    SQLite's locks do not show that, because an idle connection has none. `own`: handles of this process to ignore.
+    """
     try:
         wanted = path.stat()
     except OSError:
         return ()
     found = []
     for process in Path("/proc").glob("[0-9]*"):
-        count = sum(1 for each in _open_files(process) if (each.st_dev, each.st_ino) == (wanted.st_dev, wanted.st_ino))
-        if count > (own if int(process.name) == os.getpid() else 0):
-            found.append(f"process {process.name} ({_name(process)})")
+        handles = sum(os.path.samestat(status, wanted) for status in _open_files(process))
+        if handles > (own if int(process.name) == os.getpid() else 0):
+            found.append(f"process {process.name} ({_process_name(process)})")
     return tuple(found)
 
 
 def back_up(path: Path) -> Path:
-    """A second name for a damaged file (a copy where there are no links), so that replacing it loses nothing of it.
+    """Gives a damaged file a second name, `….damaged-TIME`, so that nothing is lost when it is replaced.
 
-    Asked for again, it gives the name it gave before. OSError if there is no room."""
-    mine = path.stat()
-    for each in path.parent.glob(f"{path.name}.damaged-*"):
-        if os.path.samestat(each.stat(), mine):
-            return each
-    target = with_suffix_appended(path, time.strftime(".damaged-%Y%m%dT%H%M%SZ", time.gmtime()))
-    number = 1
+    Copies the file where hard links are not supported. Returns the same name if called again. OSError.
+    """
+    status = path.stat()
+    for backup in path.parent.glob(f"{path.name}.damaged-*"):
+        if os.path.samestat(backup.stat(), status):
+            return backup
+    name = with_suffix_appended(path, time.strftime(".damaged-%Y%m%dT%H%M%SZ", time.gmtime()))
+    target, number = name, 1
     while target.exists():
         number += 1
-        target = target.with_name(f"{target.name.split('~')[0]}~{number}")
+        target = with_suffix_appended(name, f"~{number}")
     try:
         target.hardlink_to(path)
     except (OSError, NotImplementedError):
         shutil.copy2(path, target)
-    for each in sidecars(path):
-        shutil.copy2(each, with_suffix_appended(target, each.name.removeprefix(path.name)))
+    for sidecar in sidecars(path):
+        shutil.copy2(sidecar, with_suffix_appended(target, sidecar.name.removeprefix(path.name)))
     sync_folder(path.parent)
     return target
 
 
-def set_aside(path: Path, word: str) -> Path:
-    """Gives a file and its sidecars a free name `….<word>-N`; the new path."""
+def set_aside(path: Path, label: str) -> Path:
+    """Renames a file and its sidecars to a free name `….<label>-N`, and returns the new path."""
     number = 1
-    while lexists(target := path.with_name(f"{path.name}.{word}-{number}")):
+    while lexists(target := with_suffix_appended(path, f".{label}-{number}")):
         number += 1
-    with_it = sidecars(path)
+    existing = sidecars(path)
     path.rename(target)
-    for each in with_it:
-        each.rename(target.with_name(target.name + each.name.removeprefix(path.name)))
+    for sidecar in existing:
+        sidecar.rename(with_suffix_appended(target, sidecar.name.removeprefix(path.name)))
     return target
 
 
 def _open_files(process: Path) -> Iterator[os.stat_result]:
-    with suppress(OSError):  # it ended meanwhile, or is another user's, who can't have a file of mode 0600 open
+    with suppress(OSError):  # the process ended, or belongs to another user, who cannot open a file of mode 0600
         for handle in (process / "fd").iterdir():
             with suppress(OSError):
                 yield handle.stat()
 
 
-def _name(process: Path) -> str:
+def _process_name(process: Path) -> str:
     try:
         return (process / "comm").read_text().strip()
     except OSError:

@@ -1,10 +1,9 @@
-"""The first hundred bytes of a SQLite file: its marks, and whether the file has been cut short.
+"""Reads the first hundred bytes of a SQLite file: its format, and whether the file has been truncated.
 
-See https://www.sqlite.org/fileformat2.html#the_database_header. Reads them itself, because every start asks, and to
-open the database takes longer. Believes nothing beyond them: whether the rest is sound shows when it is used. The
-header counts the file's pages, and the count holds if it was written with the last change ("version valid for" equals
-the change counter); a file with fewer bytes than that was cut short. While a journal or a log is beside the file, it
-may be in the middle of a change, and only SQLite can tell.
+See https://www.sqlite.org/fileformat2.html#the_database_header. Every start of the mail program needs them, and opening
+the database takes longer. The header counts the file's pages. The count is valid if it was written with the last change
+("version valid for" equals the change counter); a file with fewer bytes was truncated. While a journal or a log is
+beside the file, a change may be under way, and only SQLite can tell.
 """
 
 from __future__ import annotations
@@ -26,10 +25,11 @@ _JOURNALS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """`version`: the file's `user_version`, `mark` its `application_id`; both 0 if it is no SQLite file (`valid`).
+    """Header of a file; all but `bytes` are 0 if it is not a SQLite file (`valid`).
 
-    `bytes`: its size; `expected`: the size that it should at least have, 0 if the header does not tell. `free_pages`
-    False: the list of free pages and their count contradict each other, which SQLite's own check does not see."""
+    `bytes`: its size. `version`, `mark`: its `user_version` and `application_id`. `expected`: the size it must at least
+    have. `free_pages`: whether the list of free pages agrees with their count, which SQLite's own check ignores.
+    """
 
     valid: bool
     bytes: int
@@ -44,7 +44,7 @@ class Header:
 
 
 def read_header(path: Path) -> Header:
-    """OSError; BadSettings if `path` is not a regular file."""
+    """Reads the header. OSError; BadSettings if `path` is not a regular file."""
     with os.fdopen(open_regular(path), "rb") as file:
         head = file.read(HEADER_BYTES)
         size = os.fstat(file.fileno()).st_size
@@ -60,7 +60,7 @@ def read_header(path: Path) -> Header:
 
 
 def is_mid_change(path: Path) -> bool:
-    """Whether a journal or a log that SQLite would play into the file is beside it. OSError, BadSettings."""
+    """Returns whether SQLite would apply a journal or a log to the file when it opens it. OSError, BadSettings."""
     for suffix, magics in _JOURNALS:
         try:
             with os.fdopen(open_regular(path.with_name(path.name + suffix)), "rb") as file:

@@ -1,8 +1,8 @@
-"""One run at a time for a profile: a lock that the system releases when its holder dies, however it dies.
+"""Allows one run at a time for a profile, by a lock that the system releases whenever its holder ends.
 
-The lock is on `kerio-resync.lock`; who holds it stands in `kerio-resync.holder`, for the message of whoever comes
-second. What that file says means nothing without the lock. Where `cache.db` is a link, the folder that it leads to is
-locked as well, so that two profiles with one cache exclude each other. Neither file may be a link itself.
+The lock is on `kerio-resync.lock`. `kerio-resync.holder` names the holder, for the message of a second run; it means
+nothing without the lock. Where `cache.db` is a link, its target's folder is locked as well, so that two profiles with
+one cache exclude each other. Neither of the two files may be a link.
 """
 
 from __future__ import annotations
@@ -29,22 +29,22 @@ from kerio_resync.filesystem import (
     write_private,
 )
 
-LOCK_RETRY_SECONDS: Final = 0.3  # seconds: `holder` takes the lock for an instant to find out
+LOCK_RETRY_SECONDS: Final = 0.3  # `holder` takes the lock for an instant to find out
 
 
 class ProfileLock:
-    """`with ProfileLock(folder): …`. CacheInUse if another process, or another part of this one, holds it."""
+    """Locks a profile for the context. CacheInUse if another process, or another part of this one, has the lock."""
 
     def __init__(self, profile: Path) -> None:
         self._profile = profile
         folders = dict.fromkeys((profile, real_place(profile / "cache.db").parent))
-        self._locks = [_FolderLock(each) for each in folders]
+        self._locks = [_FolderLock(folder) for folder in folders]
         self._held = ExitStack()
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
-            for each in self._locks:
-                stack.enter_context(each)
+            for lock in self._locks:
+                stack.enter_context(lock)
             self._held = stack.pop_all()
         return self
 
@@ -54,12 +54,12 @@ class ProfileLock:
         self._held.close()
 
     def holder(self) -> str:
-        """Who holds the profile now, as `process 4711 on host (command)`; "" if nobody does, or there is no folder."""
-        return next((found for each in self._locks if (found := each.holder())), "")
+        """Returns the present holder, as `process 4711 on host (command)`, or "" if the profile is not locked."""
+        return next((holder for lock in self._locks if (holder := lock.holder())), "")
 
 
 class _FolderLock:
-    """The lock of one folder."""
+    """Lock of one folder."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -73,9 +73,9 @@ class _FolderLock:
             self._acquire(LOCK_RETRY_SECONDS)
         except Timeout:
             raise CacheInUse(f"{self._folder} is held by {self._read() or 'another run'}") from None
-        told = json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "command": _command()})
-        with suppress(OSError):  # it only serves a message
-            write_private(self._note, told.encode(), sync=False)
+        note = json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "command": _command()})
+        with suppress(OSError):  # it is only used in a message
+            write_private(self._note, note.encode(), sync=False)
         return self
 
     def __exit__(
@@ -99,10 +99,10 @@ class _FolderLock:
         return ""
 
     def _acquire(self, seconds: float) -> None:
-        """Timeout; errors of the system as ours."""
+        """Acquires the lock. Timeout, DiskTrouble."""
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # filelock's, that it makes do without the system's lock
+                warnings.simplefilter("ignore")  # filelock warns that it falls back to a file
                 self._lock.acquire(timeout=seconds, poll_interval=0.02)
         except Timeout:
             raise
@@ -110,19 +110,19 @@ class _FolderLock:
             raise locks_unsupported(self._path, str(error)) from error
         except OSError as error:
             raise translate_lock_error(error, self._path) from error
-        if isinstance(self._lock, SoftFileLock):  # a file that would outlive its holder when that is killed
+        if isinstance(self._lock, SoftFileLock):  # a file would outlive a holder that is killed
             self._lock.release()
             raise locks_unsupported(self._path, "function not implemented")
 
     def _read(self) -> str:
         try:
-            told = json.loads(read_small(self._note, links=False))
-            return f"process {int(told['pid'])} on {told['host']} ({told['command']})"
+            note = json.loads(read_small(self._note, links=False))
+            return f"process {int(note['pid'])} on {note['host']} ({note['command']})"
         except (OSError, BadSettings, ValueError, KeyError, TypeError):
             return ""
 
 
 def _command() -> str:
-    """The program and the verb; no further arguments, they are nobody's business."""
-    verb = next((each for each in sys.argv[1:] if not each.startswith("-")), "")
+    """Returns the program and its command, without further arguments, which may be private."""
+    verb = next((argument for argument in sys.argv[1:] if not argument.startswith("-")), "")
     return f"{Path(sys.argv[0]).name} {verb}".strip()

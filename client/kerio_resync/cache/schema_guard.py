@@ -1,9 +1,9 @@
-"""Old files are untrusted: what a connection must not do because a file says so.
+"""Limits what a connection does to an old file, which is untrusted.
 
-A file may come from a damaged disk or from somebody else. It may have a view that never ends under a table's name, a
-trigger, a column that is computed, a value of a gigabyte. So of the names that are read, each must be a real table
-without computed columns, checked in `sqlite_schema` before the first query; a file that is written to must have exactly
-the tables, indexes and triggers of its format; and each statement has limits on its work and on the size of a value.
+A file may come from a damaged disk or from an attacker. It may have an endless view under the name of a table, a
+trigger, a computed column, a value of a gigabyte. So each name that is read must be a plain table without computed
+columns, which is checked in `sqlite_schema` before the first query. A file that is written to must have exactly the
+tables, indexes and triggers of its format. Each statement has limits on its work and on the size of a value.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ from typing import Final
 
 from kerio_resync.errors import CacheDamaged
 
-MAX_VALUE_BYTES: Final = 256 * 1024 * 1024  # of a value or a row; an item is a few MB at most
+MAX_VALUE_BYTES: Final = 256 * 1024 * 1024  # of a value or a row; an item has a few MB at most
 MAX_SQL_BYTES: Final = 1024 * 1024  # of a statement, also in the schema
 MAX_COLUMNS: Final = 200
 MAX_SCHEMA_ROWS: Final = 1000
-_STEPS: Final = 50_000_000  # of SQLite's machine that any statement may take: about a second
-_STEPS_PER_BYTE: Final = 20  # more in a large file: to check all of it takes less
-_MOST_STEPS: Final = 2**31 - 1
+_STEPS: Final = 50_000_000  # virtual machine steps of one statement, about a second
+_STEPS_PER_BYTE: Final = 20  # added for the size of the file; a check of all of it takes fewer
+_MAX_STEPS: Final = 2**31 - 1
 _COMMENT: Final = re.compile(r"--[^\n]*|/\*.*?\*/", re.DOTALL)
 _INTERNAL: Final = ("sqlite_sequence", "sqlite_stat1", "sqlite_stat4")
 Shape = frozenset[tuple[str, str, str, str]]
 
 
 def restrict(db: sqlite3.Connection, path: Path) -> None:
-    """Puts limits on whatever the connection does. `path`: the file, for its size."""
+    """Limits every statement of the connection. `path`: the file, for its size."""
     db.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, MAX_VALUE_BYTES)
     db.setlimit(sqlite3.SQLITE_LIMIT_SQL_LENGTH, MAX_SQL_BYTES)
     db.setlimit(sqlite3.SQLITE_LIMIT_COLUMN, MAX_COLUMNS)
@@ -41,16 +41,17 @@ def restrict(db: sqlite3.Connection, path: Path) -> None:
         size = path.stat().st_size
     except OSError:
         size = 0
-    # Counted for each statement by itself, so a long run of short ones is not limited.
-    db.set_progress_handler(_end, min(_MOST_STEPS, _STEPS + _STEPS_PER_BYTE * size))
+    # Counted for each statement, so a long run of short ones is not limited.
+    db.set_progress_handler(_abort, min(_MAX_STEPS, _STEPS + _STEPS_PER_BYTE * size))
     for pragma in ("trusted_schema = 0", "cell_size_check = 1"):
         db.execute(f"PRAGMA {pragma}")
 
 
 def require_whole(db: sqlite3.Connection, path: Path) -> None:
-    """CacheDamaged if the file is shorter than its pages. SQLite overlooks a last page of which a part is missing.
+    """Raises CacheDamaged if the file is shorter than its pages. SQLite does not notice a truncated last page.
 
-    Read within one transaction: nobody writes to the file meanwhile. In a log, its pages need not be in it yet."""
+    With a write-ahead log, pages need not be in the file yet. The transaction keeps other programs from writing.
+    """
     db.execute("BEGIN")
     try:
         pages = db.execute("PRAGMA page_count").fetchone()[0]
@@ -64,36 +65,36 @@ def require_whole(db: sqlite3.Connection, path: Path) -> None:
 
 
 def lift_limits(db: sqlite3.Connection) -> None:
-    """Lifts the limit on work: the file has the tables of its format and is written to by this process alone."""
+    """Lifts the limit on work, for a file that has the tables of its format and that this process alone writes to."""
     db.set_progress_handler(None, 0)
 
 
-def _end() -> int:
+def _abort() -> int:
     return 1
 
 
 def require_tables(db: sqlite3.Connection, names: Iterable[str]) -> None:
-    """CacheDamaged if one of these is there and is not a plain table. What is not there shows when it is read."""
-    wanted = {name.casefold(): name for name in names}
+    """Raises CacheDamaged if one of these exists and is not a plain table. A missing one shows when it is read."""
+    required = {name.casefold(): name for name in names}
     for kind, name, table, root, sql in _schema(db):
-        if kind not in ("table", "view") or str(name).casefold() not in wanted:
+        if kind not in ("table", "view") or str(name).casefold() not in required:
             continue
         if (kind, name, bool(root)) != ("table", table, True) or not _is_plain(str(sql)):
-            raise CacheDamaged(f"{wanted[str(name).casefold()]} is not a plain table in it")
+            raise CacheDamaged(f"{required[str(name).casefold()]} is not a plain table in it")
         if any(hidden for *_, hidden in db.execute(f"PRAGMA table_xinfo({_quoted(name)})")):
             raise CacheDamaged(f"{name} has computed columns in it")
 
 
 def require_shape(db: sqlite3.Connection, shape: Shape) -> None:
-    """CacheDamaged unless the tables, indexes and triggers are exactly these. Views are never read here."""
+    """Raises CacheDamaged unless the tables, indexes and triggers are exactly these. Views are never read."""
     found = shape_of(db)
     if found != shape:
-        odd = sorted({name for _, name, *_ in found ^ shape})
-        raise CacheDamaged(f"its tables are not those of this program (first: {odd[0]!r})")
+        names = sorted({name for _, name, *_ in found ^ shape})
+        raise CacheDamaged(f"its tables are not those of this program (first: {names[0]!r})")
 
 
 def shape_of(db: sqlite3.Connection, *, views: bool = False) -> Shape:
-    """(type, name, table, definition) of everything but what is SQLite's own; comments don't count, nor do views."""
+    """Returns (type, name, table, definition without comments) of the schema, without SQLite's own tables."""
     return frozenset(
         (str(kind), str(name), str(table), strip_comments(str(sql or "")))
         for kind, name, table, _, sql in _schema(db)
@@ -103,17 +104,17 @@ def shape_of(db: sqlite3.Connection, *, views: bool = False) -> Shape:
 
 @lru_cache(maxsize=64)
 def strip_comments(sql: str) -> str:
-    """A definition without comments, and with single blanks."""
+    """Returns a definition without comments, its blanks reduced to single ones."""
     return " ".join(_COMMENT.sub(" ", sql).split())
 
 
 def _schema(db: sqlite3.Connection) -> list[tuple[object, ...]]:
-    """(type, name, tbl_name, rootpage, sql) of everything in the file."""
+    """Returns (type, name, tbl_name, rootpage, sql) of each entry."""
     rows = db.execute("SELECT type, name, tbl_name, rootpage, sql FROM sqlite_master LIMIT ?", (MAX_SCHEMA_ROWS + 1,))
-    found = rows.fetchall()
-    if len(found) > MAX_SCHEMA_ROWS:
+    entries = rows.fetchall()
+    if len(entries) > MAX_SCHEMA_ROWS:
         raise CacheDamaged("it has far more tables than a cache has")
-    return found
+    return entries
 
 
 def _is_plain(sql: str) -> bool:

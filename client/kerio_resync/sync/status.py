@@ -10,10 +10,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from kerio_resync.cache.file_identity import all_changes
 from kerio_resync.cache.files import require_places
 from kerio_resync.cache.format71 import schema as legacy
 from kerio_resync.cache.header import read_header
-from kerio_resync.cache.local_changes import all_changes
 from kerio_resync.cache.lock import ProfileLock
 from kerio_resync.cache.store import Store
 from kerio_resync.errors import BadSettings, CacheDamaged, NoCache, OtherFormat, ResyncError

@@ -8,7 +8,7 @@ from kerio_resync.cache.bulk_sql import insert_many, json_array, select_in
 
 
 @pytest.mark.parametrize("count", [0, 1, 127, 128, 129, 1000])
-def test_any_number_of_rows_goes_in_in_few_statements(db: sqlite3.Connection, count: int) -> None:
+def test_insert_many_needs_few_statements(db: sqlite3.Connection, count: int) -> None:
     db.execute("CREATE TABLE t (a PRIMARY KEY, b)")
     told: list[str] = []
     db.set_trace_callback(told.append)
@@ -20,7 +20,7 @@ def test_any_number_of_rows_goes_in_in_few_statements(db: sqlite3.Connection, co
     )
 
 
-def test_wide_rows_keep_within_what_sqlite_takes(db: sqlite3.Connection) -> None:
+def test_insert_many_keeps_below_the_limit_of_variables(db: sqlite3.Connection) -> None:
     names = [f"c{n}" for n in range(500)]
     db.execute(f"CREATE TABLE t ({', '.join(names)})")
     insert_many(db, "INSERT INTO t", f"({', '.join('?' * 500)})", [tuple(range(500))] * 200)
@@ -28,7 +28,7 @@ def test_wide_rows_keep_within_what_sqlite_takes(db: sqlite3.Connection) -> None
 
 
 @pytest.mark.parametrize("count", [0, 1, 511, 512, 513, 5000])
-def test_any_number_of_ids_is_asked_for(db: sqlite3.Connection, count: int) -> None:
+def test_select_in_takes_any_number_of_ids(db: sqlite3.Connection, count: int) -> None:
     db.execute("CREATE TABLE t (id)")
     insert_many(db, "INSERT INTO t", "(?)", [(str(n),) for n in range(count + 1)])
     sql = "SELECT id FROM t WHERE id <> ? AND id IN (...) AND id <> ?"
@@ -36,12 +36,12 @@ def test_any_number_of_ids_is_asked_for(db: sqlite3.Connection, count: int) -> N
     assert sorted(int(row[0]) for row in found) == list(range(count))
 
 
-def test_ids_of_any_kind_are_told_apart(db: sqlite3.Connection) -> None:
+def test_select_in_tells_similar_ids_apart(db: sqlite3.Connection) -> None:
     db.execute("CREATE TABLE t (id)")
     ids = ["a", "a\0b", "a\0", "ü", "\0", '"', "🎉", "[1]"]
     insert_many(db, "INSERT INTO t", "(?)", [(each,) for each in ids])
     assert [select_in(db, "SELECT id FROM t WHERE id IN (...)", [each]) for each in ids] == [[(each,)] for each in ids]
 
 
-def test_numbers_go_in_as_an_array(db: sqlite3.Connection) -> None:
+def test_json_array_is_read_by_json_each(db: sqlite3.Connection) -> None:
     assert db.execute("SELECT sum(value) FROM json_each(?)", (json_array(range(10)),)).fetchone() == (45,)

@@ -5,7 +5,10 @@ import sqlite3
 import stat
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
@@ -13,7 +16,7 @@ from kerio_resync.cache.files import back_up, processes_holding
 from kerio_resync.cache.mutations import PutItems
 from kerio_resync.cache.outbox import Outbox
 from kerio_resync.cache.store import Store
-from kerio_resync.cache.swap import drop, replace_cache, seal, swap
+from kerio_resync.cache.swap import _checkpoint, drop, replace_cache, seal
 from kerio_resync.errors import CacheInUse
 from tests.support.cache import filled, mail, names, rows, size
 
@@ -24,6 +27,11 @@ async def two(tmp_path: Path) -> tuple[Path, Path]:
     for name, item in (("cache.db", "old"), ("cache.db.next", "new")):
         await (await filled(tmp_path / name, PutItems((mail(item),)))).close()
     return tmp_path / "cache.db", tmp_path / "cache.db.next"
+
+
+async def swap(new: Path, current: Path) -> None:
+    async with replace_cache(await Store.open(new), current):
+        pass
 
 
 def open_in(folder: Path) -> list[str]:
@@ -47,8 +55,8 @@ def with_live_log(path: Path) -> None:
     assert path.with_name(path.name + "-wal").stat().st_size > 0
 
 
-async def test_renaming_beside_a_live_log_brings_the_old_data_back(tmp_path: Path) -> None:
-    """What `swap` is there for: this is SQLite, not us."""
+async def test_rename_beside_write_ahead_log_brings_old_data_back(tmp_path: Path) -> None:
+    """SQLite does this. It is the reason for `replace_cache`."""
     current, new = await two(tmp_path)
     with_live_log(current)
     os.replace(new, current)
@@ -57,7 +65,7 @@ async def test_renaming_beside_a_live_log_brings_the_old_data_back(tmp_path: Pat
 
 
 @pytest.mark.parametrize("log", [False, True])
-async def test_a_swap_leaves_the_new_data_alone(tmp_path: Path, log: bool) -> None:
+async def test_replace_cache_keeps_new_data(tmp_path: Path, log: bool) -> None:
     current, new = await two(tmp_path)
     if log:
         with_live_log(current)
@@ -67,7 +75,7 @@ async def test_a_swap_leaves_the_new_data_alone(tmp_path: Path, log: bool) -> No
     assert stat.S_IMODE(os.stat(current).st_mode) == 0o600
 
 
-async def test_a_first_cache_takes_its_place_and_no_stale_log_gets_into_it(tmp_path: Path) -> None:
+async def test_replace_cache_removes_stale_log_of_missing_cache(tmp_path: Path) -> None:
     current, new = await two(tmp_path)
     with_live_log(current)
     current.unlink()
@@ -76,18 +84,19 @@ async def test_a_first_cache_takes_its_place_and_no_stale_log_gets_into_it(tmp_p
     assert rows(current, MAILS) == [("new",)]
 
 
-async def test_an_open_store_is_closed_and_swapped_in(tmp_path: Path) -> None:
+async def test_replace_cache_flushes_and_closes_new_store(tmp_path: Path) -> None:
     current, new = await two(tmp_path)
     store = await Store.open(new)
     await store.apply(PutItems((mail("last"),)))
-    await swap(store, current)
+    async with replace_cache(store, current):
+        pass
     await store.close()
     assert rows(current, MAILS + " ORDER BY id") == [("last",), ("new",)]
 
 
-async def test_the_new_file_can_be_used_while_the_old_one_is_let_go_of(tmp_path: Path) -> None:
+async def test_new_cache_can_be_used_within_replace_cache(tmp_path: Path) -> None:
     current, new = await two(tmp_path)
-    async with replace_cache(new, current):
+    async with replace_cache(await Store.open(new), current):
         assert names(tmp_path) == ["cache.db"]
         store = await Store.open(current)
         await store.apply(PutItems((mail("later"),)))
@@ -96,42 +105,46 @@ async def test_the_new_file_can_be_used_while_the_old_one_is_let_go_of(tmp_path:
     assert rows(current, MAILS + " ORDER BY id") == [("later",), ("new",)]
 
 
-async def test_an_error_meanwhile_does_not_leave_the_old_file_open(tmp_path: Path) -> None:
+async def test_replace_cache_closes_old_file_after_error_within(tmp_path: Path) -> None:
     current, new = await two(tmp_path)
     with pytest.raises(RuntimeError, match="meanwhile"):
-        async with replace_cache(new, current):
+        async with replace_cache(await Store.open(new), current):
             raise RuntimeError("meanwhile")
     assert not open_in(tmp_path)
     assert rows(current, MAILS) == [("new",)]
 
 
-async def test_an_open_store_becomes_the_first_cache(tmp_path: Path) -> None:
-    store = await filled(tmp_path / "cache.db.next", PutItems((mail("first"),)))
-    await swap(store, tmp_path / "cache.db")
+async def test_replace_cache_makes_first_cache(tmp_path: Path) -> None:
+    async with replace_cache(
+        await filled(tmp_path / "cache.db.next", PutItems((mail("first"),))), tmp_path / "cache.db"
+    ):
+        pass
     assert names(tmp_path) == ["cache.db"]
     assert rows(tmp_path / "cache.db", MAILS) == [("first",)]
 
 
-async def test_a_sidecar_that_stays_stops_the_seal(tmp_path: Path) -> None:
+async def test_seal_refuses_remaining_sidecar(tmp_path: Path) -> None:
     current, _ = await two(tmp_path)
     (tmp_path / "cache.db-shm").touch()
-    with pytest.raises(CacheInUse, match=r"cache\.db-shm does not go"):
+    with pytest.raises(CacheInUse, match=r"cache\.db-shm cannot be removed"):
         await seal(current)
 
 
-async def test_changes_made_since_the_rescue_are_carried_over(tmp_path: Path) -> None:
+async def test_replace_cache_copies_changes_made_meanwhile(tmp_path: Path) -> None:
     current, new = await two(tmp_path)
     old = await Store.open(current)
     name = await Outbox(old).add("delete", "mail", item_id="1")
     await old.close()
-    await swap(await Store.open(new), current)
+    await swap(new, current)
     assert rows(current, "SELECT uuid, state FROM outbox") == [(name, "pending")]
 
 
 @pytest.mark.parametrize("mode", ["DELETE", "WAL"])
 @pytest.mark.parametrize("begins", [False, True], ids=["idle", "reading"])
 @pytest.mark.parametrize("which", ["cache.db", "cache.db.next"])
-async def test_a_file_somebody_has_open_is_left_alone(tmp_path: Path, mode: str, begins: bool, which: str) -> None:
+async def test_replace_cache_refuses_file_that_is_open_elsewhere(
+    tmp_path: Path, mode: str, begins: bool, which: str
+) -> None:
     current, new = await two(tmp_path)
     other = sqlite3.connect(tmp_path / which, isolation_level=None)
     other.execute(f"PRAGMA journal_mode = {mode}").fetchone()
@@ -150,7 +163,7 @@ async def test_a_file_somebody_has_open_is_left_alone(tmp_path: Path, mode: str,
     assert rows(current, MAILS) == [("new",)]
 
 
-async def test_a_damaged_old_file_is_kept_aside(tmp_path: Path) -> None:
+async def test_replace_cache_backs_up_damaged_old_file(tmp_path: Path) -> None:
     current, new = await two(tmp_path)
     with_live_log(current)
     damaged = bytearray(current.read_bytes())
@@ -164,7 +177,7 @@ async def test_a_damaged_old_file_is_kept_aside(tmp_path: Path) -> None:
     assert not any(each.startswith("cache.db-") for each in names(tmp_path))
 
 
-async def test_sealing_leaves_one_file(tmp_path: Path) -> None:
+async def test_seal_leaves_no_sidecar(tmp_path: Path) -> None:
     current, _ = await two(tmp_path)
     with_live_log(current)
     await seal(current)
@@ -178,7 +191,7 @@ async def test_sealing_leaves_one_file(tmp_path: Path) -> None:
     other.close()
 
 
-async def test_dropping_takes_the_sidecars_too_unless_in_use(tmp_path: Path) -> None:
+async def test_drop_removes_sidecars_unless_file_is_open(tmp_path: Path) -> None:
     current, new = await two(tmp_path)
     with_live_log(current)
     other = sqlite3.connect(current)
@@ -193,7 +206,7 @@ async def test_dropping_takes_the_sidecars_too_unless_in_use(tmp_path: Path) -> 
     assert names(tmp_path) == []
 
 
-def test_holders_are_found_by_the_file_not_the_name(tmp_path: Path) -> None:
+def test_processes_holding_compares_files_not_names(tmp_path: Path) -> None:
     path, link = tmp_path / "a", tmp_path / "b"
     path.touch()
     link.hardlink_to(path)
@@ -205,7 +218,7 @@ def test_holders_are_found_by_the_file_not_the_name(tmp_path: Path) -> None:
     assert processes_holding(tmp_path / "missing") == ()
 
 
-def test_what_is_kept_aside_has_one_name(tmp_path: Path) -> None:
+def test_back_up_gives_one_name_per_file(tmp_path: Path) -> None:
     path = tmp_path / "cache.db"
     path.write_bytes(b"1")
     first = back_up(path)
@@ -214,3 +227,11 @@ def test_what_is_kept_aside_has_one_name(tmp_path: Path) -> None:
     path.write_bytes(b"2")
     second = back_up(path)
     assert {each.read_bytes() for each in (first, second)} == {b"1", b"2"}
+
+
+@pytest.mark.parametrize("mode", ["delete", "wal"])
+def test_checkpoint_refuses_any_other_journal_mode(mode: str) -> None:
+    answer = SimpleNamespace(fetchone=lambda: (mode,))
+    db = cast("sqlite3.Connection", SimpleNamespace(execute=lambda sql: answer))
+    with nullcontext() if mode == "delete" else pytest.raises(CacheInUse):
+        _checkpoint(db, Path("cache.db"))
