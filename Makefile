@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
+COMMA  := ,
 # The versions to install; empty: the newest ones.
 CONSTRAINTS ?= constraints.txt
 PYTEST := $(BIN)/pytest -n 2 --dist worksteal
@@ -10,26 +11,31 @@ PYTEST := $(BIN)/pytest -n 2 --dist worksteal
 .PHONY: docs demo test quick test-all test-lowest coverage soak check bench clean
 .DELETE_ON_ERROR:
 
-$(READY): pyproject.toml $(CONSTRAINTS)
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; say which with: make PYTHON=python3.12")'
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check $(CONSTRAINTS:%=-c %) -e '.[dev,bench]'
-	touch $@
+# $(call install,EXTRAS): a virtual environment with the project in it
+define install
+@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; say which with: make PYTHON=python3.12")'
+@echo "Creating $(VENV) ..."
+@$(PYTHON) -m venv $(VENV)
+@echo "Installing kerio-resync[$(1)] and what it needs into $(VENV); this can take a minute ..."
+@$(BIN)/pip install --quiet --disable-pip-version-check $(CONSTRAINTS:%=-c %) -e '.[$(1)]'
+@touch $@
+endef
 
-demo: $(READY)  ## a mock server, a rebuild of real mail from it, verification, and what happened
-	$(BIN)/kerio-resync demo
+$(READY): pyproject.toml $(CONSTRAINTS)
+	$(call install,dev$(COMMA)bench)
+
+$(VENV)/.demo: pyproject.toml $(CONSTRAINTS)
+	$(call install,fast$(COMMA)mock)
+
+demo: $(if $(wildcard $(READY)),$(READY),$(VENV)/.demo)  ## a mock server, a rebuild of real mail from it, verification, and what happened
+	@$(BIN)/kerio-resync demo
 
 test: $(READY)  ## the suite (five minutes on two cores)
 	$(PYTEST)
 
 # The core without the tests that try very many cases.
-<<<<<<< HEAD
-QUICK := tests/test_language.py tests/test_virtual_time.py tests/client/cache tests/client/sync tests/client/test_errors.py
-LONG  := test_damage test_legacy test_store test_twin test_schema_guard
-=======
 QUICK := tests/test_language.py tests/simulation tests/client/cache tests/client/sync tests/client/test_errors.py
-LONG  := test_damage test_legacy test_store test_twin test_schema_guard recovery/test_leaves
->>>>>>> 6192c48 (simulation: one home for virtual time, transports and the world)
+LONG  := test_damage test_legacy test_store test_twin test_schema_guard
 
 quick: $(READY)  ## the part of the suite that takes less than a minute
 	$(PYTEST) $(QUICK) $(LONG:%=--ignore=tests/client/cache/%.py)

@@ -2,7 +2,9 @@
 
     from kerio_resync import Settings, rebuild
 
-    settings = Settings(profile=Path("profile"), server="https://mail.example.com", user="jane", password="…")
+    settings = Settings(
+        profile=Path("profile"), server="https://mail.example.com", user="jane", password=SecretStr("…")
+    )
     report = await rebuild(settings)
 
 Everything is imported on first use, so that the command line starts quickly.

@@ -13,6 +13,7 @@ import re
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
@@ -256,8 +257,9 @@ def with_password(settings: Settings, ask: Callable[[str], str] | None) -> Setti
     if not password and ask is not None:
         password = ask(f"Password of {settings.user} at {settings.server}: ")
     if not password:
+        install = "" if find_spec("keyring") else " `pip install 'kerio-resync[keyring]'` and"
         raise BadSettings(
-            f"no password: set {PASSWORD_VARIABLE}, or store it with"
+            f"no password: set {PASSWORD_VARIABLE}, or store it with{install}"
             f" `keyring set {keyring_name(settings)} {settings.user}`"
         )
     source = f"the password in {PASSWORD_VARIABLE}" if os.environ.get(PASSWORD_VARIABLE) else "the password"

@@ -25,6 +25,16 @@ def main() -> NoReturn:
         from kerio_mockserver.cli import main as command_line
 
         command_line()
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package == "kerio_mockserver":
+            raise
+        print(
+            f"kerio-mockserver: the package {package} is missing. Install what the mock server needs:"
+            " pip install 'kerio-resync[mock]'",
+            file=sys.stderr,
+        )
+        raise SystemExit(2) from None
     finally:
         for stream in (sys.stdout, sys.stderr):
             quieten(stream)

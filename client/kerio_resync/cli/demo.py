@@ -78,7 +78,7 @@ def sample_mail() -> list[Path]:
     """The files of the sample mailbox: beside the installed mock server, or in a checkout's tests. BadSettings."""
     found = find_spec("kerio_mockserver")
     if found is None or found.origin is None:
-        raise BadSettings("the mock server is not installed here")
+        raise BadSettings("the mock server is not installed: run `pip install 'kerio-resync[mock]'`")
     package = Path(found.origin).parent
     for folder in (package / "sample", package.parent.parent / "tests" / "data" / "sample"):
         files = sorted(path for path in folder.glob("*") if path.name.endswith((".tar.xz", ".vcf", ".ics")))
