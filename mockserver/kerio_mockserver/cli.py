@@ -29,11 +29,11 @@ from kerio_mockserver.app import serve
 from kerio_mockserver.conditions.model import Conditions
 from kerio_mockserver.conditions.presets import PRESETS
 from kerio_mockserver.conditions.values import ConditionsError
-from kerio_mockserver.entry import ENDING
 from kerio_mockserver.mailbox.generate.seed import generate_mailbox
 from kerio_mockserver.mailbox.imports.importer import CannotImport, load
 from kerio_mockserver.mailbox.store import MailboxStore
 from kerio_mockserver.server import MockServer
+from kerio_mockserver.signals import TERMINATION
 from kerio_mockserver.testing import new_loop
 
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9}
@@ -222,7 +222,7 @@ def _until_told(*, exit_with_parent: bool) -> asyncio.Event:
             os._exit(0)  # told twice: what is still closing is not waited for
         end.set()
 
-    for number in ENDING:
+    for number in TERMINATION:
         if signal.getsignal(number) is not signal.SIG_IGN:
             loop.add_signal_handler(number, told)
     if exit_with_parent:

@@ -12,12 +12,12 @@ import sys
 from contextlib import suppress
 from typing import NoReturn
 
-ENDING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
+from kerio_mockserver.signals import TERMINATION
 
 
 def main() -> NoReturn:
     """The program; ends the process."""
-    for number in ENDING:
+    for number in TERMINATION:
         if number == signal.SIGINT or signal.getsignal(number) is not signal.SIG_IGN:  # which `nohup` sees to
             signal.signal(number, lambda *_: os._exit(0))
     reopen_closed()

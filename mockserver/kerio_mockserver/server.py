@@ -13,12 +13,10 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from kerio_mockserver.api import downloads, rpc, uploads
-from kerio_mockserver.api.account import Preferences
-from kerio_mockserver.api.changes import Polls
-from kerio_mockserver.api.downloads import Archives
 from kerio_mockserver.api.errors import INTERNAL, TOO_LARGE, ApiError, busy
 from kerio_mockserver.api.items import STORE_ERRORS, api_error_of
-from kerio_mockserver.api.session import Sessions
+from kerio_mockserver.api.sessions import Sessions
+from kerio_mockserver.api.state import Archives, LongPolls, Preferences
 from kerio_mockserver.compression import compressed
 from kerio_mockserver.conditions.faults import Faults, scale_fault_offset
 from kerio_mockserver.conditions.model import Conditions, Quirks
@@ -61,7 +59,7 @@ class MockServer:
         self.generation = 1
         self.conditions = conditions or Conditions()
         self.sessions = Sessions(self.conditions.quirks, seed=seed)
-        self.polls = Polls()
+        self.polls = LongPolls()
         self.archives = Archives()
         self.preferences = Preferences()
         self.stats = Stats()

@@ -11,7 +11,6 @@ free; settings that were never set are left out.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
@@ -51,22 +50,6 @@ PARAMS: Mapping[str, Mapping[str, str]] = {
 def is_refused(name: str) -> bool:
     """Whether real servers have this method and this one does not play it."""
     return name in REFUSED or name.startswith("im.")
-
-
-@dataclass
-class Preferences:
-    """What a user set in the webmail."""
-
-    settings: dict[str, Any] = field(default_factory=dict)
-    out_of_office: dict[str, Any] = field(
-        default_factory=lambda: {
-            "isEnabled": False,
-            "text": "",
-            "isTimeRangeEnabled": False,
-            "timeRangeStart": "",
-            "timeRangeEnd": "",
-        }
-    )
 
 
 @method("Session.getSettings")

@@ -1,28 +1,24 @@
-"""One call as a method sees it, and the list of methods.
+"""One API call, the server as a method sees it, and the registry of methods.
 
-A method takes a `Call` and returns its result: an object for `orjson`, or `Encoded` for what is JSON already. It
-raises `Refusal` for everything it will not do. Methods are plain functions unless they wait.
+A method takes a `Call` and returns its result: an object for `orjson`, or `Encoded` if the result is JSON already. It
+raises `ApiError` to refuse. Methods are plain functions unless they wait.
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
+from kerio_mockserver.api.sessions import Session, Sessions
+from kerio_mockserver.api.state import Archives, LongPolls, Preferences
+from kerio_mockserver.conditions.model import Quirks
+from kerio_mockserver.mailbox.store import MailboxStore
 from kerio_mockserver.messages import Request
-
-if TYPE_CHECKING:
-    from kerio_mockserver.api.account import Preferences
-    from kerio_mockserver.api.changes import Polls
-    from kerio_mockserver.api.downloads import Archives
-    from kerio_mockserver.api.session import Session, Sessions
-    from kerio_mockserver.conditions.model import Quirks
-    from kerio_mockserver.mailbox.store import MailboxStore
 
 
 class Server(Protocol):
-    """What a method may use of the server it belongs to."""
+    """The server as API methods use it."""
 
     user: str
     password: str
@@ -30,24 +26,25 @@ class Server(Protocol):
     generation: int
     store: MailboxStore
     sessions: Sessions
-    polls: Polls
+    polls: LongPolls
     archives: Archives
     preferences: Preferences
 
     @property
-    def quirks(self) -> Quirks: ...
+    def quirks(self) -> Quirks:
+        """How the server deviates from the documentation."""
 
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """A result that is JSON already."""
+    """A result that is already encoded as JSON."""
 
     data: bytes
 
 
 @dataclass(slots=True)
 class Call:
-    """`params` are checked against the reference; `session` is there unless the method needs none."""
+    """One call: `params` match the reference; `session` is set unless the method needs none."""
 
     server: Server
     request: Request
@@ -64,6 +61,8 @@ Method = Callable[[Call], "Result | Awaitable[Result]"]
 
 @dataclass(frozen=True, slots=True)
 class Entry:
+    """A registered method and whether a call needs a session and its token."""
+
     run: Method
     session: bool
     token: bool
@@ -73,8 +72,10 @@ METHODS: dict[str, Entry] = {}
 
 
 def method(name: str, *, session: bool = True, token: bool = True) -> Callable[[Method], Method]:
-    """Registers a function as the API method `name`; `session`: only for those who are logged in, `token`: and prove it
-    by the header too."""
+    """Register a function as the API method `name`.
+
+    With `session` the call needs the session cookie, with `token` the `X-Token` header as well.
+    """
 
     def register(run: Method) -> Method:
         METHODS[name] = Entry(run, session, token)

@@ -1,11 +1,11 @@
-"""Attachments by GET, and archives of them.
+"""Downloads by GET: attachments, uploaded files, and archives of attachments.
 
-A download needs the session's cookies; `X-Token` may come along and must then be right. It answers with
-`Content-Length`, a name that no header or path can be broken with, and (unless switched off, for the real server's
-quirks are not documented) `ETag` and ranges: one range gives 206, none that fits 416, several or a stale `If-Range`
-the whole. A file that was uploaded and is not used yet can be had at its own address, below `tmp/`.
+A download needs the session cookie; an `X-Token` header is optional but must be right. The reply has a
+`Content-Length`, a file name that cannot break a header or a path, and, unless switched off, `ETag` and ranges: one
+range gives 206, an unsatisfiable one 416, several ranges or a stale `If-Range` the whole file. An uploaded file that is
+not used yet has an address of its own, below `tmp/`.
 
-Open (chosen here): without a session a download answers 401 with a JSON-RPC error -32001 as its body.
+Open (chosen here): without a session a download answers 401 with the JSON-RPC error -32001 in its body.
 """
 
 from __future__ import annotations
@@ -14,10 +14,8 @@ import asyncio
 import io
 import re
 import zipfile
-from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass
-from hashlib import sha256
 from typing import Any
 from urllib.parse import quote
 
@@ -55,7 +53,7 @@ class Slice:
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """What a download answers with; `etag` with its quotes."""
+    """A file to send; `etag` includes its quotes."""
 
     blob: Blob
     name: str
@@ -63,33 +61,14 @@ class File:
     etag: str
 
 
-class Archives:
-    """Archives that wait to be fetched: the newest eight, each under an address that can't be guessed."""
-
-    def __init__(self, limit: int = 8) -> None:
-        self._limit = limit
-        self._kept: OrderedDict[str, bytes] = OrderedDict()
-
-    def put(self, data: bytes) -> str:
-        key = sha256(data).hexdigest()[:32]
-        self._kept[key] = data
-        while len(self._kept) > self._limit:
-            self._kept.popitem(last=False)
-        return key
-
-    def get(self, key: str) -> bytes:
-        """KeyError if it went."""
-        return self._kept[key]
-
-
 def download(server: Server, request: Request, now: float) -> Reply:
-    """GET or HEAD of an attachment or an archive."""
+    """Answer a GET or HEAD of an attachment or an archive."""
     rpc = rpc_of(request.path)
     try:
         server.sessions.find(request.headers, request.peer, now, header_needed=False)
         file = _find(server, request.path)
-    except ApiError as refusal:
-        body = orjson.dumps({"jsonrpc": "2.0", "id": None, "error": refusal.as_error()})
+    except ApiError as error:
+        body = orjson.dumps({"jsonrpc": "2.0", "id": None, "error": error.as_error()})
         return Reply(401, {"Content-Type": "application/json; charset=UTF-8"}, body, rpc)
     except (LookupError, ValueError):
         return Reply(404, {"Content-Type": "text/html; charset=UTF-8"}, b"<html><body>Not found</body></html>", rpc)
@@ -97,24 +76,24 @@ def download(server: Server, request: Request, now: float) -> Reply:
 
 
 def rpc_of(path: str) -> str:
-    """What a download is called in statistics and conditions."""
+    """Return the name of a download in statistics and conditions."""
     return "GET attachment" if path.startswith(ATTACHMENT) else "GET archive"
 
 
 def _find(server: Server, path: str) -> File:
     if is_upload(path):
-        found = server.store.blob(path)
-        return File(found.blob, found.name, found.content_type, found.etag)
+        attached = server.store.blob(path)
+        return File(attached.blob, attached.name, attached.content_type, attached.etag)
     if path.startswith(ATTACHMENT):
         guid, number, part, _name = path[len(ATTACHMENT) :].split("/", 3)
-        found = server.store.blob_at(guid, number, part)
-        return File(found.blob, found.name, found.content_type, found.etag)
+        attached = server.store.blob_at(guid, number, part)
+        return File(attached.blob, attached.name, attached.content_type, attached.etag)
     key, name = path[len(ARCHIVE) :].split("/", 1)
     return File(Bytes(server.archives.get(key)), name, "application/zip", f'"{key}"')
 
 
 def file_reply(file: File, request: Request, rpc: str, *, ranges: bool = True, etags: bool = True) -> Reply:
-    """The reply to a GET of `file`, conditions and ranges considered."""
+    """Return the reply to a GET of `file`, with conditional headers and ranges."""
     total = len(file.blob)
     headers = {
         "Content-Type": file.content_type if _TYPE.match(file.content_type) else "application/octet-stream",
@@ -124,7 +103,7 @@ def file_reply(file: File, request: Request, rpc: str, *, ranges: bool = True, e
     }
     if etags:
         headers["ETag"] = file.etag
-        if file.etag in [one.strip() for one in request.headers.get("if-none-match", "").split(",")]:
+        if file.etag in [tag.strip() for tag in request.headers.get("if-none-match", "").split(",")]:
             return Reply(304, headers, b"", rpc)
     wanted = None
     if ranges:
@@ -141,7 +120,7 @@ def file_reply(file: File, request: Request, rpc: str, *, ranges: bool = True, e
 
 
 def parse_range(header: str, total: int) -> tuple[int, int] | None:
-    """The (start, stop) that a `Range` header asks for; None: the whole; an empty span: nothing there (416)."""
+    """Return the (start, stop) of a `Range` header; None means the whole, an empty range 416."""
     match = _RANGE.match(header.strip())
     if match is None or not any(match.groups()):
         return None
@@ -156,14 +135,14 @@ def parse_range(header: str, total: int) -> tuple[int, int] | None:
 
 
 def disposition(name: str) -> str:
-    """A `Content-Disposition` that keeps the name (RFC 6266) and can't be broken by it."""
+    """Return a `Content-Disposition` that keeps the name (RFC 6266) and is safe with any name."""
     clean = safe_name(name)
     plain = re.sub(r"[^ !#-\[\]-~]", "_", clean)
     return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(clean, safe='')}"
 
 
 def safe_name(name: str) -> str:
-    """A file name without folders, control characters or lone surrogates, never empty, `.` or `..`."""
+    """Return the name without folders, control characters or lone surrogates; never empty, `.` or `..`."""
     clean = "".join(
         "_" if ch in "/\\" or ord(ch) < 32 or 0x7F <= ord(ch) < 0xA0 or 0xD800 <= ord(ch) < 0xE000 else ch
         for ch in name
@@ -173,7 +152,7 @@ def safe_name(name: str) -> str:
 
 @method("Mails.exportAttachments")
 async def export_attachments(call: Call) -> dict[str, Any]:
-    """All of them in one zip; 1002 if one of them does not exist, and a refusal for more than a zip may hold."""
+    """Pack the attachments into one archive; 1002 if one does not exist, an error if they are too many or large."""
     server = call.server
     files: list[tuple[str, Blob]] = []
     ids = call.params["attachmentIds"]
@@ -182,11 +161,11 @@ async def export_attachments(call: Call) -> dict[str, Any]:
     size = 0
     for attachment_id in ids:
         try:
-            found = server.store.blob(attachment_id)
+            attached = server.store.blob(attachment_id)
         except (NoSuchItem, NoSuchFolder):
             raise no_such_item(attachment_id) from None
-        files.append((found.name, found.blob))
-        size += len(found.blob)
+        files.append((attached.name, attached.blob))
+        size += len(attached.blob)
         if size > MAX_EXPORT_BYTES:
             raise ApiError(FAILED, "The attachments hold more than %1 bytes.", str(MAX_EXPORT_BYTES))
     data = await asyncio.to_thread(zip_files, files)
@@ -195,7 +174,7 @@ async def export_attachments(call: Call) -> dict[str, Any]:
 
 
 def zip_files(files: Iterable[tuple[str, Blob]]) -> bytes:
-    """A zip of the files, whose names are made safe and told apart."""
+    """Return a zip archive of the files under safe and distinct names."""
     out = io.BytesIO()
     taken: set[str] = set()
     with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
@@ -207,7 +186,7 @@ def zip_files(files: Iterable[tuple[str, Blob]]) -> bytes:
 
 
 def unique_name(name: str, taken: set[str]) -> str:
-    """`name`, or `name (2)` and so on, whichever is not taken."""
+    """Return `name`, or `name (2)` and so on, whichever is not taken."""
     stem, dot, suffix = name.rpartition(".")
     number = 1
     free = name

@@ -8,6 +8,7 @@ the rest. Random pools don't compress, as real attachments don't; the text pool 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from random import Random
@@ -16,7 +17,15 @@ from typing import Literal
 from kerio_mockserver.mailbox.text_pool import LANGUAGES, pool
 from kerio_mockserver.messages import Blob
 
+PHOTO = "1"  # the part of a contact's photo
 _RANDOM_POOL = 4 << 20
+_HEADER_BYTES = 900
+_PART_HEADER_BYTES = 200
+
+
+def mime_size(body: int, parts: Iterable[int]) -> int:
+    """Return a plausible size of a mail's MIME source for the bytes of its text and of its decoded attachments."""
+    return _HEADER_BYTES + body * 21 // 20 + sum(size * 137 // 100 + _PART_HEADER_BYTES for size in parts)
 
 
 class Bytes:

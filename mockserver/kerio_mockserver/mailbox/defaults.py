@@ -12,9 +12,7 @@ from typing import Any
 import orjson
 
 from kerio_mockserver.mailbox.api_structs import ITEM_STRUCTS, BadStruct, complete, members
-from kerio_mockserver.mailbox.blobs import Attached, NewBlob
-from kerio_mockserver.mailbox.generate.pim import PHOTO
-from kerio_mockserver.mailbox.generate.size_table import mime_size
+from kerio_mockserver.mailbox.blobs import PHOTO, Attached, NewBlob, mime_size
 from kerio_mockserver.mailbox.ids import FolderAddress, Kind, is_upload
 
 Struct = dict[str, Any]

@@ -7,7 +7,7 @@ mails and bytes at any time. It writes no journal: `model.Store` does, and tells
 
 from __future__ import annotations
 
-from bisect import bisect_left, insort
+from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -76,10 +76,10 @@ class FolderItems:
         self.next_number = (source.count if source else 0) + 1
         self._source = source
         self._base = source.count if source else 0
-        self._holes: list[int] = []  # computed items that went or are stored by now
+        self._replaced: set[int] = set()  # numbers of computed items that were removed or stored
         self._kept: dict[int, StoredItem] = {}
         self._by_date: list[tuple[str, int]] = []  # of the stored items
-        self._ranks: dict[int, int] = {}  # before which computed item a stored one stands by date
+        self._ranks: dict[int, int] = {}  # how many computed items are older than a stored one
         self._deltas: dict[int, Struct] = {}
         self._members_version = self._version = 0
         self._orders: dict[str, tuple[int, ItemOrder]] = {}
@@ -93,14 +93,14 @@ class FolderItems:
         return self.about["access"] in ("FAccessReadWrite", "FAccessAdmin")
 
     def __len__(self) -> int:
-        return self._base - len(self._holes) + len(self._kept)
+        return self._base - len(self._replaced) + len(self._kept)
 
     def has(self, number: int) -> bool:
-        return number in self._kept or (0 < number <= self._base and not self._is_hole(number - 1))
+        return number in self._kept or (0 < number <= self._base and number not in self._replaced)
 
     def numbers(self) -> list[int]:
         """The numbers of all items, rising."""
-        return self._order("id").numbers(0, len(self))
+        return list(self._order("id").numbers)
 
     def item(self, number: int) -> Struct:
         """A fresh complete struct of an item that is there."""
@@ -161,7 +161,7 @@ class FolderItems:
         if self.kind != "mail" or not self.unread:
             return []
         computed = (k + 1 for k in self._source.unseen()) if self._source else iter(())
-        found = {n for n in computed if n not in self._deltas and n not in self._kept and not self._is_hole(n - 1)}
+        found = {n for n in computed if n not in self._deltas and n not in self._kept and n not in self._replaced}
         found.update(n for n in [*self._deltas, *self._kept] if not self.seen(n))
         return sorted(found)
 
@@ -178,8 +178,8 @@ class FolderItems:
         light = orjson.dumps({name: value for name, value in struct.items() if name not in HEAVY}) if mail else b""
         when = instant(struct["receiveDate"]) if mail else ""
         old = self._kept.get(number)
-        if old is None and number <= self._base and not self._is_hole(number - 1):
-            insort(self._holes, number - 1)
+        if old is None and number <= self._base:
+            self._replaced.add(number)
             self._deltas.pop(number, None)
         if old is None or old.when != when:
             if old is not None:
@@ -212,7 +212,7 @@ class FolderItems:
             self._undate(number, kept.when)
         else:
             self._deltas.pop(number, None)
-            insort(self._holes, number - 1)
+            self._replaced.add(number)
         self._members_version += 1
         self._version += 1
 
@@ -227,24 +227,28 @@ class FolderItems:
         version = self._members_version if column in ("receiveDate", "id") else self._version
         known = self._orders.get(column)
         if known is None or known[0] != version:
-            known = self._orders[column] = (version, self._sort(column))
+            known = self._orders[column] = (version, ItemOrder(self.home.item, self._sort(column)))
         return known[1]
 
-    def _sort(self, column: str) -> ItemOrder:
-        prefix, base = self.home.item, self._base
+    def _sort(self, column: str) -> list[int]:
+        """Return the numbers of all items by a member, equal ones by number.
+
+        Computed items are in order of date and of number by themselves, so only the stored ones are sorted in.
+        """
+        computed = [number for number in range(1, self._base + 1) if number not in self._replaced]
         match column:
             case "receiveDate" if self.kind == "mail":
-                extras = [number for _, number in self._by_date]
-                return ItemOrder(prefix, base, self._holes, extras, [self._ranks[number] for number in extras])
+                stored = [number for _, number in self._by_date]
+                older = [bisect_right(computed, self._ranks[number]) for number in stored]
+                for place, number in enumerate(stored):
+                    computed.insert(older[place] + place, number)
+                return computed
             case "id":
-                extras = sorted(self._kept)
-                return ItemOrder(prefix, base, self._holes, extras, [min(number - 1, base) for number in extras])
+                return sorted([*computed, *self._kept])
             case "watermark":
-                holes = sorted({*self._holes, *(number - 1 for number in self._deltas)})
-                extras = sorted([*self._kept, *self._deltas], key=self.watermark_of)
-                return ItemOrder(prefix, base, holes, extras, [base] * len(extras))
-        numbers = sorted(self.numbers(), key=self._sort_key(column))
-        return ItemOrder(prefix, 0, (), numbers, [0] * len(numbers))
+                changed = sorted([*self._kept, *self._deltas], key=self.watermark_of)
+                return [number for number in computed if number not in self._deltas] + changed
+        return sorted(self.numbers(), key=self._sort_key(column))
 
     def _sort_key(self, column: str) -> Any:
         match column:
@@ -259,10 +263,6 @@ class FolderItems:
     def _computed(self) -> Source:
         assert self._source is not None
         return self._source
-
-    def _is_hole(self, k: int) -> bool:
-        at = bisect_left(self._holes, k)
-        return at < len(self._holes) and self._holes[at] == k
 
     def _rank(self, when: str, number: int) -> int:
         if self._source is None or self.kind != "mail":

@@ -8,7 +8,8 @@ import orjson
 import pytest
 
 from kerio_mockserver.api import downloads
-from kerio_mockserver.api.downloads import Archives, disposition, parse_range, safe_name, unique_name
+from kerio_mockserver.api.downloads import disposition, parse_range, safe_name, unique_name
+from kerio_mockserver.api.state import Archives
 from kerio_mockserver.conditions.model import Conditions
 from kerio_mockserver.messages import Reply
 from tests.support.mock_caller import PDF, Caller, Mailbox, Refused, logged_in

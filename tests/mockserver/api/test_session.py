@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from kerio_mockserver.api.errors import ApiError
-from kerio_mockserver.api.session import Session, Sessions, cookies, set_cookies
+from kerio_mockserver.api.sessions import Session, Sessions, cookies, set_cookies
 from kerio_mockserver.conditions.model import Quirks
 from kerio_mockserver.server import MockServer
 from tests.support.mock_caller import Caller, Refused, envelope, logged_in, small
@@ -119,7 +119,7 @@ async def test_quota() -> None:
 
 
 def test_more_sessions_than_the_server_holds_end_the_longest_unused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kerio_mockserver.api.session.MAX_SESSIONS", 3)
+    monkeypatch.setattr("kerio_mockserver.api.sessions.MAX_SESSIONS", 3)
     sessions = Sessions(Quirks())
     opened = [sessions.open("1.2.3.4", now) for now in range(3)]
     sessions.find(headers(opened[0]), "1.2.3.4", 5.0)

@@ -15,14 +15,13 @@ from typing import Any
 import orjson
 
 from kerio_mockserver.mailbox.api_structs import ENUMS, blank
-from kerio_mockserver.mailbox.blobs import Attached, Bytes
+from kerio_mockserver.mailbox.blobs import PHOTO, Attached, Bytes
 from kerio_mockserver.mailbox.dates import NOW, day, utc, with_offset
 from kerio_mockserver.mailbox.generate.people import Person, people
 from kerio_mockserver.mailbox.ids import FolderAddress
 from kerio_mockserver.mailbox.text_pool import pool
 
 Struct = dict[str, Any]
-PHOTO = "1"
 
 
 class GeneratedItems(ABC):

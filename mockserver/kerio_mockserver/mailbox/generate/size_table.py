@@ -13,11 +13,11 @@ from itertools import accumulate
 from random import Random
 from typing import NamedTuple
 
+from kerio_mockserver.mailbox.blobs import mime_size
+
 CYCLE = 4096
 MASK = CYCLE - 1
 _STEP = 2_654_435_761 & MASK | 1
-_HEADERS = 900
-_PART_HEADERS = 200
 _BIGGEST_BODY = 400_000
 _BIGGEST_PART = 14_500_000  # 20 MB in base64
 _SMALLEST_BODY, _SMALLEST_PART = 120, 60
@@ -42,11 +42,6 @@ class Line(NamedTuple):
 def line_at(k: int, phase: int) -> int:
     """Which line of the table mail k of a folder with this phase has."""
     return (k * _STEP + phase) & MASK
-
-
-def mime_size(body: int, parts: Iterable[int]) -> int:
-    """A plausible size of the MIME source: text a little grown by its encoding, attachments in base64, headers."""
-    return _HEADERS + body * 21 // 20 + sum(size * 137 // 100 + _PART_HEADERS for size in parts)
 
 
 class Sizes:
