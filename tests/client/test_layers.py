@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-CLIENT = ROOT / "client"
+PACKAGES = ("client/kerio_resync", "mockserver/kerio_mockserver", "simulation", "benchmarks")
 BORDERS = {
     "server/http/transport.py": "import aiohttp\n",
     "server/http/connections.py": "import aiohttp\n",
@@ -31,16 +31,14 @@ def test_layers_hold_in_the_code() -> None:
 def test_layers_check_fails_if_settings_imports_the_command_line(tmp_path: Path) -> None:
     """The same contracts over empty modules of the same names, one of which imports a layer above it."""
     package = tmp_path / "kerio_resync"
-    for source in (CLIENT / "kerio_resync").rglob("*.py"):
-        path = tmp_path / source.relative_to(CLIENT)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch()
+    for folder in (ROOT / name for name in PACKAGES):
+        for source in folder.rglob("*.py"):
+            path = tmp_path / source.relative_to(folder.parent)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()
     for name, text in BORDERS.items():
         (package / name).write_text(text)
     (package / "settings.py").write_text("import kerio_resync.cli.app\n")
-    for name in ("kerio_mockserver", "simulation", "benchmarks"):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "__init__.py").touch()
     (tmp_path / "pyproject.toml").write_text((ROOT / "pyproject.toml").read_text())
     done = lint(tmp_path)
     assert done.returncode == 1, done.stdout + done.stderr
