@@ -26,7 +26,6 @@ from kerio_resync.model import (
 )
 from kerio_resync.settings import Settings
 from kerio_resync.sync.context import RebuildContext
-from kerio_resync.sync.progress import ProgressTracker
 from tests.support.cache import FOLDERS, IDENTITY, filled
 
 
@@ -70,13 +69,13 @@ class Mailbox(Scripted):
     async def folders(self, *, shared: bool = False, public: bool = False) -> tuple[Folder, ...]:
         return self._answer("folders", self.there)  # type: ignore[no-any-return]
 
-    async def page(self, folder: Folder, start: int, limit: int, *, whole: bool = False) -> Page:
+    async def page(self, folder: Folder, start: int, limit: int, *, whole: bool = False, held: object = None) -> Page:
         held = sorted((each for each in self.items.values() if each.folder_id == folder.id), key=lambda each: each.id)
         some = held[start : start + limit]
         rows = tuple(ListedItem(each.id, each.watermark, each.size, each.date) for each in some)
         return self._answer("page", Page(rows, start, len(held), tuple(some) if whole else ()))  # type: ignore[no-any-return]
 
-    async def items_by_id(self, kind: Kind, ids: Sequence[str]) -> ItemBatch:
+    async def items_by_id(self, kind: Kind, ids: Sequence[str], *, held: object = None) -> ItemBatch:
         found = tuple(self.items[each] for each in ids if each in self.items)
         gone = tuple(each for each in ids if each not in self.items)
         return self._answer("by_ids", ItemBatch(found, gone, plain_bytes=100, wire_bytes=50))  # type: ignore[no-any-return]
@@ -103,15 +102,14 @@ async def running(
     values = {"profile": folder, "server": "https://mail.example.com", "user": "jan", "page_size": 4, "overlap": 1}
     clock = asyncio.get_running_loop().time
     listen = heard.append if heard is not None else lambda _: None
-    run = RebuildContext(
+    run = RebuildContext.begin(
         Settings.model_validate(values | settings),
         listen,
         mailbox,  # type: ignore[arg-type]  # what a test does not need is not there
         store,
-        ProgressTracker(listen, clock, mailbox),
         clock,
     )
-    run.folders = {each.id: each for each in mailbox.there}
+    run.set_folders(mailbox.there)
     try:
         yield run
     finally:

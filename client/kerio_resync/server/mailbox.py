@@ -23,6 +23,7 @@ from kerio_resync.model import (
     Quota,
     WriteResult,
 )
+from kerio_resync.server.memory_budget import HeldReservations
 
 
 class Mailbox(Protocol):
@@ -60,11 +61,13 @@ class Mailbox(Protocol):
         """The own mailbox's folders, and if asked those of others; a folder that can't be read has `readable` False."""
         ...
 
-    async def page(self, folder: Folder, start: int, limit: int, *, whole: bool = False) -> Page:
+    async def page(
+        self, folder: Folder, start: int, limit: int, *, whole: bool = False, held: HeldReservations | None = None
+    ) -> Page:
         """One page, mails newest first, other kinds in a steady order. `whole`: with the items themselves."""
         ...
 
-    async def items_by_id(self, kind: Kind, ids: Sequence[str]) -> ItemBatch:
+    async def items_by_id(self, kind: Kind, ids: Sequence[str], *, held: HeldReservations | None = None) -> ItemBatch:
         """The items themselves. Those that are gone are named, not raised. TooLarge: ask for fewer."""
         ...
 

@@ -1,9 +1,9 @@
-"""How much to ask for at once: a batch should take about a second, and keep the server at it for much less. Pure.
+"""Decides how many bytes of items to request at once. Pure.
 
-Then a slow link shows progress and a lost reply costs little, and a fast one is not held up by round trips. But a call
-that keeps one of a server's workers for long is worse for the people who wait for the next one to be free than many
-short calls that come to the same: the users' waits grow with the square of what a call takes. So where calls wait for
-the server, batches shrink to what costs it no longer than their answer to a person does.
+A batch should take about a second: then a slow link shows progress and a lost reply costs little, and a fast link is
+not held up by round trips. A call that occupies one of the server's workers for long is worse for other users than
+several short ones: their waits grow with the square of its duration. So where calls wait for the server, batches
+shrink.
 """
 
 from __future__ import annotations
@@ -12,65 +12,78 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from kerio_resync.cache.queries import QueuedItem
-from kerio_resync.sync.progress import WorkEstimate, has_attachments
+from kerio_resync.sync.work_estimate import TEXT_RATIO, TEXT_RATIO_WITH_ATTACHMENTS, WorkEstimate
 
-TARGET_SECONDS = 1.0  # seconds a batch should take
-TARGET_SERVER_SECONDS = 0.05  # seconds that the server should be at it, waits in its queue included
-DEFAULT_BYTES = 48 * 1024  # bytes that no server is spared: for less the trips would cost more than the contents
+TARGET_SECONDS = 1.0  # of one batch
+TARGET_SERVER_SECONDS = 0.05  # of one batch in the server, its queue included
+DEFAULT_BYTES = 48 * 1024  # never less for the server's sake: the round trips would cost more than the contents
 MIN_BYTES = 16 * 1024
-MAX_BYTES = 512 * 1024  # bytes; bounds the memory of the replies in flight, over a long way
-MAX_BYTES_SHORT_LINK = 128 * 1024  # the same over a short one: there more trips cost nothing
-LONG_LINK_SECONDS = 0.02  # seconds from which on a way is long
-CHEAP_SERVER_SECONDS = (
-    0.02  # seconds; to a server that is at a batch for longer each one costs something, so that fewer help
-)
-MAX_ITEMS = 500  # items
-MAX_TEXT_BYTES = (
-    16 * 1024.0
-)  # bytes that the text of a mail with attachments is taken to have at most, however large they are
+MAX_BYTES = 512 * 1024  # over a long link; bounds the memory of the replies in flight
+MAX_BYTES_SHORT_LINK = 128 * 1024  # over a short link, where more round trips cost nothing
+LONG_LINK_SECONDS = 0.02  # minimum latency of a long link
+CHEAP_SERVER_SECONDS = 0.02  # from here on each batch costs the server something, so larger ones help
+MAX_ITEMS = 500
+MAX_TEXT_BYTES = 16 * 1024.0  # expected at most of the text of a mail with attachments
+ITEM_OVERHEAD_BYTES = 512
+ATTACHMENT_OVERHEAD_BYTES = 512
+UNKNOWN_ITEM_BYTES = 2048.0  # expected of an item of unknown size
 
 
 @dataclass(frozen=True, slots=True)
 class BatchSize:
-    """`bytes`: plain bytes of JSON to ask for at once."""
+    """`bytes`: uncompressed JSON to request at once."""
 
     bytes: float = DEFAULT_BYTES
 
-    def after(self, plain: int, seconds: float, held: float = 0.0, way: float = LONG_LINK_SECONDS) -> BatchSize:
-        """The size after a reply of `plain` bytes that took `seconds`, of them `held` seconds in the server; at most
-        doubled or halved at a time. `way`: the seconds that any reply takes at the least."""
-        if plain < self.bytes / 4:
-            return self  # too small a reply to tell
-        wanted = plain / max(seconds, 0.001) * TARGET_SECONDS
-        if held > 0:
-            wanted = min(wanted, max(DEFAULT_BYTES, plain / held * TARGET_SERVER_SECONDS))
-        step = min(2 * self.bytes, max(self.bytes / 2, wanted))
-        enough = max(MAX_BYTES_SHORT_LINK, MAX_BYTES * way / LONG_LINK_SECONDS)
-        if held < CHEAP_SERVER_SECONDS:
-            step = min(step, max(self.bytes, enough))  # nothing to be gained by more
-        return BatchSize(min(MAX_BYTES, max(MIN_BYTES, step)))
+    def after(
+        self,
+        plain_bytes: int,
+        seconds: float,
+        server_seconds: float = 0.0,
+        min_latency: float = LONG_LINK_SECONDS,
+    ) -> BatchSize:
+        """Returns the size after a reply; it at most doubles or halves.
 
-    def packing(self, tally: WorkEstimate) -> Callable[[list[QueuedItem], QueuedItem], bool]:
-        """For one batch: whether a row goes into it with those already taken. To be asked of each row in turn."""
-        weights: list[float] = []
+        The reply had `plain_bytes` and took `seconds`, of them `server_seconds` in the server. `min_latency`: the
+        seconds that any reply takes at least.
+        """
+        if plain_bytes < self.bytes / 4:
+            return self  # too small a reply to tell
+        wanted = plain_bytes / max(seconds, 0.001) * TARGET_SECONDS
+        if server_seconds > 0:
+            wanted = min(wanted, max(DEFAULT_BYTES, plain_bytes / server_seconds * TARGET_SERVER_SECONDS))
+        size = min(2 * self.bytes, max(self.bytes / 2, wanted))
+        if server_seconds < CHEAP_SERVER_SECONDS:
+            enough = max(MAX_BYTES_SHORT_LINK, MAX_BYTES * min_latency / LONG_LINK_SECONDS)
+            size = min(size, max(self.bytes, enough))
+        return BatchSize(min(MAX_BYTES, max(MIN_BYTES, size)))
+
+    def packing(self, work: WorkEstimate) -> Callable[[list[QueuedItem], QueuedItem], bool]:
+        """Returns a function for one batch: whether a row fits with the rows taken so far.
+
+        Call it for each row in turn.
+        """
+        counted = 0
         total = 0.0
 
         def fits(taken: list[QueuedItem], row: QueuedItem) -> bool:
-            nonlocal total
+            nonlocal counted, total
             if row.kind != taken[0].kind or len(taken) >= MAX_ITEMS:
                 return False
-            for each in (*taken[len(weights) :], row):
-                weights.append(expected_bytes(each, tally))
-                total += weights[-1]
+            for item in (*taken[counted:], row):
+                total += expected_bytes(item, work)
+                counted += 1
             return total <= self.bytes
 
         return fits
 
 
-def expected_bytes(row: QueuedItem, tally: WorkEstimate) -> float:
-    """The bytes of JSON to expect for a listed item, from what listed bytes turned out to hold so far."""
+def expected_bytes(row: QueuedItem, work: WorkEstimate) -> float:
+    """Returns the bytes of JSON to expect for a listed item, by what listed bytes held so far."""
     if not row.size:
-        return 2048.0
-    if has_attachments(row.size, row.has_attachment):
-        return min(tally.rich.expect(row.size, text=0.2, attached=0.6)[0], MAX_TEXT_BYTES) + 1024
-    return tally.plain.expect(row.size, text=1.2, attached=0.0)[0] + 512
+        return UNKNOWN_ITEM_BYTES
+    if row.has_attachment:
+        text, _ = work.rich.expect(row.size, text=TEXT_RATIO_WITH_ATTACHMENTS, attached=0.0)
+        return min(text, MAX_TEXT_BYTES) + ATTACHMENT_OVERHEAD_BYTES + ITEM_OVERHEAD_BYTES
+    text, _ = work.plain.expect(row.size, text=TEXT_RATIO, attached=0.0)
+    return text + ITEM_OVERHEAD_BYTES

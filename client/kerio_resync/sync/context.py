@@ -1,9 +1,10 @@
-"""What the steps of one rebuild share: the settings, both ends, the counters, and who is told."""
+"""`RebuildContext`: what all phases of one run share."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+from typing import Self
 
 from kerio_resync.cache.mutations import SkipEntry
 from kerio_resync.cache.queries import QueueCursor, QueuedAttachment, QueuedItem
@@ -12,16 +13,20 @@ from kerio_resync.events import Listener, Notice, Skipped
 from kerio_resync.model import Folder, Identity
 from kerio_resync.server.mailbox import Mailbox
 from kerio_resync.settings import Settings
-from kerio_resync.sync.batch_size import BatchSize
 from kerio_resync.sync.fetch.doubted_attachments import DoubtedAttachments
 from kerio_resync.sync.listing.early import EarlyListing
 from kerio_resync.sync.progress import ProgressTracker
+from kerio_resync.sync.state import Announcements, ComparisonState, FetchState, ReuseState
 from kerio_resync.sync.work_queue import WorkQueue
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class RebuildContext:
-    """One rebuild under way. `folders` by id, as the server last told."""
+    """The two ends of a run, its queues, and the state of each phase.
+
+    The context itself never changes. `folders`: the server's folders by id, as it last listed them. `owner`: the
+    mailbox that the old cache says it belongs to. `clock` returns seconds.
+    """
 
     settings: Settings
     listen: Listener
@@ -29,56 +34,89 @@ class RebuildContext:
     store: Store
     progress: ProgressTracker
     clock: Callable[[], float]
+    item_queue: WorkQueue[QueuedItem, QueueCursor]
+    attachment_queue: WorkQueue[QueuedAttachment, int]
+    doubts: DoubtedAttachments
+    owner: Identity | None = None
     folders: dict[str, Folder] = field(default_factory=dict)
-    batch: BatchSize = field(default_factory=BatchSize)
-    only_flags: frozenset[str] = frozenset()  # of these nothing but flags changed: what is here of their contents holds
-    retried: set[str] = field(default_factory=set)  # ids of what was left out once: what is here of it may be too old
-    unlistable: set[str] = field(
-        default_factory=set
-    )  # ids of list rows that were no items: no fetch can try them again
-    unlisted: set[str] = field(default_factory=set)  # ids of stored items that a whole list of their folder lacked
-    copied: bool = False  # the new cache began as a copy of the old one, and was not yet held against the lists
-    owner: Identity | None = None  # whose the old cache says it is
-    early_listing: EarlyListing = field(
-        default_factory=EarlyListing
-    )  # lists that were asked for before there was anything to compare
-    initial_items: int = 0  # items that were here when it began
-    salvaged: int = 0
-    repaired: int = 0
-    consecutive_failures: int = 0  # items in a row that could not be had, each asked for alone
-    contradictions: set[tuple[str, str]] = field(default_factory=set)  # (item, folder that lists it too), named
-    problems: list[str] = field(default_factory=list)
-    item_queue: WorkQueue[QueuedItem, QueueCursor] = field(init=False)
-    attachment_queue: WorkQueue[QueuedAttachment, int] = field(init=False)
-    doubts: DoubtedAttachments = field(init=False)
-    _told: set[tuple[str, str]] = field(default_factory=set)  # scopes and ids of what was said to be left out
+    fetch: FetchState = field(default_factory=FetchState)
+    reuse: ReuseState = field(default_factory=ReuseState)
+    comparison: ComparisonState = field(default_factory=ComparisonState)
+    announced: Announcements = field(default_factory=Announcements)
 
-    def __post_init__(self) -> None:
-        store = self.store
-        self.doubts = DoubtedAttachments(self.clock, self.settings.retry_timeout)
-        self.item_queue = WorkQueue(store.queued_items, lambda row: row.id, lambda row: row.cursor)
-        self.attachment_queue = WorkQueue(store.queued_attachments, lambda row: row.key, lambda row: row.key)
+    @classmethod
+    def begin(
+        cls,
+        settings: Settings,
+        listen: Listener,
+        mailbox: Mailbox,
+        store: Store,
+        clock: Callable[[], float],
+        *,
+        owner: Identity | None = None,
+        early: EarlyListing | None = None,
+    ) -> Self:
+        """Returns the context of a run that begins now. `early`: lists that were requested before."""
+        return cls(
+            settings,
+            listen,
+            mailbox,
+            store,
+            ProgressTracker(listen, clock, mailbox),
+            clock,
+            *_queues(store),
+            DoubtedAttachments(clock, settings.retry_timeout),
+            owner=owner,
+            comparison=ComparisonState(early or EarlyListing()),
+        )
+
+    def with_store(self, store: Store) -> Self:
+        """Returns the context of the same run on another database, with new queues and phases."""
+        items, attachments = _queues(store)
+        return replace(
+            self,
+            store=store,
+            item_queue=items,
+            attachment_queue=attachments,
+            doubts=DoubtedAttachments(self.clock, self.settings.retry_timeout),
+            fetch=FetchState(),
+            reuse=ReuseState(),
+            comparison=ComparisonState(),
+        )
+
+    def set_folders(self, folders: Iterable[Folder]) -> None:
+        """Replaces `folders`."""
+        self.folders.clear()
+        self.folders.update((folder.id, folder) for folder in folders)
 
     def omits_attachments(self, folder_id: str) -> bool:
-        """Whether the settings leave out the attachments of this folder's mails (photos of contacts always come)."""
+        """Whether the settings leave out the attachments of this folder's mails; photos of contacts are always kept."""
         folder = self.folders.get(folder_id)
         if folder is None or folder.kind != "mail" or self.settings.attachments == "all":
             return False
         return self.settings.attachments == "none" or folder.role != "inbox"
 
-    async def skip(self, scope: str, each: str, reason: str) -> None:
-        """Leaves something out: counted and named in the database, told to the listener."""
+    async def skip(self, scope: str, id_: str, reason: str) -> None:
+        """Leaves something out: records it in the database and announces it."""
         reason = self.settings.redactor.own(reason)
-        await self.store.apply(SkipEntry(scope, each, reason))
-        self.tell_skipped(scope, each, reason)
+        await self.store.apply(SkipEntry(scope, id_, reason))
+        self.announce_skipped(scope, id_, reason)
 
-    def tell_skipped(self, scope: str, each: str, reason: str) -> None:
-        """Tells the listener, once for each thing: what was left out is tried again before the end."""
-        if (scope, each) not in self._told:
-            self._told.add((scope, each))
-            self.listen(Skipped(scope, each, reason))
+    def announce_skipped(self, scope: str, id_: str, reason: str) -> None:
+        """Emits `Skipped`, once for each (scope, id): what is skipped is tried again before the run ends."""
+        if (scope, id_) not in self.announced.skipped:
+            self.announced.skipped.add((scope, id_))
+            self.listen(Skipped(scope, id_, reason))
 
     def notice(self, text: str) -> None:
+        """Emits a sentence for the user, and keeps it for the report."""
         text = self.settings.redactor.own(text)
-        self.problems.append(text)
+        self.announced.notices.append(text)
         self.listen(Notice(text))
+
+
+def _queues(store: Store) -> tuple[WorkQueue[QueuedItem, QueueCursor], WorkQueue[QueuedAttachment, int]]:
+    return (
+        WorkQueue(store.queued_items, lambda row: row.id, lambda row: row.cursor),
+        WorkQueue(store.queued_attachments, lambda row: row.key, lambda row: row.key),
+    )

@@ -90,15 +90,15 @@ async def rebuild_partially(run: RebuildContext) -> None:
     folders = select_folders(run.settings.folders, syncable(run.folders.values()), paths)
     round_ = await _begin(run, folders)
     todo = {row.folder.id: row for row in await run.store.folders() if not row.listed}
-    run.progress.tally.folders_total = len(folders)
+    run.progress.work.folders_total = len(folders)
 
     async def list_again(folder: Folder) -> None:
         if folder.id in todo:
             async with skipping_failed_folder(run, folder):
                 await _want_all(run, folder, Position.from_bytes(todo[folder.id].position), round_)
-        run.progress.tally.folders_done += 1
+        run.progress.work.folders_done += 1
 
-    with run.progress.only_lists():
+    with run.progress.listing_only():
         await for_each_concurrently(folders, list_again)
     await fetch_all_queued(run)
     await bring_up_to_date(run)

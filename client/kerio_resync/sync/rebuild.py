@@ -60,7 +60,6 @@ from kerio_resync.sync.open_target import (
 from kerio_resync.sync.outbox.replay import TO_REPLAY, Replayed, enqueue_results, replay
 from kerio_resync.sync.ownership import require
 from kerio_resync.sync.partial_rebuild import rebuild_partially
-from kerio_resync.sync.progress import ProgressTracker
 from kerio_resync.sync.report import Report
 
 
@@ -130,10 +129,9 @@ async def _once(
         async with _opened(settings, identity, listen, mailbox) as opened:
             resumed = opened.resumed
             listen(RunStarted(str(settings.profile), identity.server, identity.user, opened.resumed))
-            run = RebuildContext(
-                settings, listen, mailbox, opened.store, ProgressTracker(listen, clock, mailbox), clock
+            run = RebuildContext.begin(
+                settings, listen, mailbox, opened.store, clock, owner=opened.owner, early=opened.ahead
             )
-            run.early_listing, run.owner = opened.ahead, opened.owner
             if settings.folders:
                 await rebuild_partially(run)
             else:
@@ -219,14 +217,14 @@ async def _build(run: RebuildContext) -> None:
     await _resume(run)
     if await run.store.meta(SYNC_KEY) is None:
         await run.store.apply(
-            ApplyChanges(run.early_listing.key or await new_key(run))
+            ApplyChanges(run.comparison.early.key or await new_key(run))
         )  # before the first page, and committed
         await run.store.flush()
     listen(PhaseChanged("folders"))
     todo = await refresh_folders(run)
     await check_space(run)
-    run.copied = bool(await run.store.meta(COPIED_ITEMS_KEY))
-    if run.copied:
+    run.reuse.is_copy = bool(await run.store.meta(COPIED_ITEMS_KEY))
+    if run.reuse.is_copy:
         await run.store.omit_contents([each for each in run.folders if run.omits_attachments(each)])
     listen(PhaseChanged("fetch"))
     await _fetch(run, [each.id for each in todo])
@@ -236,23 +234,18 @@ async def _build(run: RebuildContext) -> None:
 async def _resume(run: RebuildContext) -> None:
     """What an earlier run fetched counts; what it had to leave out is asked for again."""
     for row in await run.store.skipped():
-        run.retried.add(row.id)
+        run.comparison.retried.add(row.id)
         await run.store.apply(UnskipEntry(row.scope, row.id))
     held = await run.store.totals()
-    run.initial_items = sum(held.items.values())
-    run.progress.resume(
-        items=run.initial_items, attachments=held.attachments - held.queued_attachments,
-        attachments_wanted=held.queued_attachments,
-        stored=held.bytes_here, wanted=held.queued_items, wanted_bytes=held.queued_item_bytes,
-        attached_wanted=held.queued_attachment_bytes,
-    )  # fmt: skip
+    run.reuse.initial_items = sum(held.items.values())
+    run.progress.resume(held)
 
 
 async def _fetch(run: RebuildContext, todo: list[str]) -> None:
     """Lists the folders named, in order of rank, and fetches what becomes wanted, all at once."""
     positions = {row.folder.id: Position.from_bytes(row.position) for row in await run.store.folders()}
-    run.progress.tally.folders_total = len(syncable(run.folders.values()))
-    run.progress.tally.folders_done = run.progress.tally.folders_total - len(todo)
+    run.progress.work.folders_total = len(syncable(run.folders.values()))
+    run.progress.work.folders_done = run.progress.work.folders_total - len(todo)
     for each in todo:
         folder = run.folders[each]
         share = max(0.0, 1 - positions[each].seen / folder.count) if folder.count else 0.0
@@ -288,14 +281,27 @@ async def _finish(run: RebuildContext, identity: Identity, started: float, resum
         require(run.settings, live.store.identity, identity)
         found = await _send_changes(live) if await live.store.outbox(TO_REPLAY) else Replayed()
         held = await live.store.totals()
+    work = run.progress.work
     return Report(
-        cache=run.settings.cache, folders=held.folders, items=held.items, attachments=held.attachments,
-        plain_bytes=run.progress.tally.bytes_done - run.progress.tally.bytes_kept, wire_bytes=run.mailbox.wire_bytes,
+        cache=run.settings.cache,
+        folders=held.folders,
+        items=held.items,
+        attachments=held.attachments,
+        plain_bytes=work.bytes_done - work.bytes_reused,
+        wire_bytes=run.mailbox.wire_bytes,
         seconds=run.clock() - started,
-        resumed=resumed, salvaged=run.salvaged, repaired=run.repaired, retries=run.mailbox.retries, skipped=skipped,
-        outbox_sent=found.sent, outbox_pending=found.pending, outbox_refused=found.refused, conflicts=found.conflicts,
-        unfinished=bool(found.trouble or found.pending), problems=tuple(run.problems),
-    )  # fmt: skip
+        resumed=resumed,
+        salvaged=run.reuse.reused_items,
+        repaired=run.comparison.repaired,
+        retries=run.mailbox.retries,
+        skipped=skipped,
+        outbox_sent=found.sent,
+        outbox_pending=found.pending,
+        outbox_refused=found.refused,
+        conflicts=found.conflicts,
+        unfinished=bool(found.trouble or found.pending),
+        problems=tuple(run.announced.notices),
+    )
 
 
 @asynccontextmanager
@@ -306,9 +312,7 @@ async def _reopen_after_swap(run: RebuildContext) -> AsyncIterator[RebuildContex
         return
     store = await Store.open(run.settings.cache)
     try:
-        live = RebuildContext(run.settings, run.listen, run.mailbox, store, run.progress, run.clock)
-        live.folders, live.problems = run.folders, run.problems
-        yield live
+        yield run.with_store(store)
     finally:
         await store.close()
         with suppress(CacheInUse):  # then the mail program has it already

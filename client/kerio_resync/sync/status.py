@@ -27,7 +27,6 @@ from kerio_resync.settings import Settings
 from kerio_resync.sync.context import RebuildContext
 from kerio_resync.sync.converge.compare_lists import VerifyReport, item_digests
 from kerio_resync.sync.ownership import claim_live, require
-from kerio_resync.sync.progress import ProgressTracker
 from kerio_resync.sync.rebuild import check_profile, most_severe
 from kerio_resync.sync.set_aside import SetAside, files_set_aside
 from kerio_resync.sync.verify.verification import verify_and_repair
@@ -189,9 +188,7 @@ async def verify(
             try:
                 require(settings, store.identity, identity)
                 listen(RunStarted(str(settings.profile), identity.server, identity.user))
-                run = RebuildContext(
-                    settings, listen, mailbox, store, ProgressTracker(listen, time.monotonic, mailbox), time.monotonic
-                )
+                run = RebuildContext.begin(settings, listen, mailbox, store, time.monotonic)
                 return await verify_and_repair(run, deep=deep, repair=repair)
             finally:
                 await store.close()

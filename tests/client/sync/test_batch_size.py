@@ -1,5 +1,3 @@
-"""How much is asked for at once."""
-
 from __future__ import annotations
 
 import pytest
@@ -16,35 +14,35 @@ from kerio_resync.sync.batch_size import (
 )
 
 
-def after(*replies: tuple[int, float], held: float = 0.0, way: float = 1.0) -> int:
+def after(*replies: tuple[int, float], server_seconds: float = 0.0, min_latency: float = 1.0) -> int:
     size = BatchSize()
     for plain, seconds in replies:
-        size = size.after(plain, seconds, held, way)
+        size = size.after(plain, seconds, server_seconds, min_latency)
     return int(size.bytes)
 
 
-def test_a_batch_comes_to_take_about_a_second() -> None:
+def test_batches_converge_to_about_a_second() -> None:
     assert after(*[(100_000, 1.0)] * 10) == 100_000
     assert after(*[(100_000, 10.0)] * 10) == MIN_BYTES
     assert after(*[(100_000, 0.01)] * 10) == MAX_BYTES
 
 
-def test_it_doubles_or_halves_at_most() -> None:
+def test_one_reply_at_most_doubles_or_halves_the_size() -> None:
     assert after((DEFAULT_BYTES, 0.001)) == 2 * DEFAULT_BYTES
     assert after((DEFAULT_BYTES, 100.0)) == DEFAULT_BYTES // 2
 
 
-def test_a_small_reply_says_nothing() -> None:
+def test_small_reply_changes_nothing() -> None:
     assert after((DEFAULT_BYTES // 5, 0.001)) == DEFAULT_BYTES
 
 
-def test_a_server_that_holds_calls_is_asked_for_less() -> None:
-    assert after(*[(200_000, 0.5)] * 5, held=0.1) == 200_000 / 0.1 * TARGET_SERVER_SECONDS
-    assert after(*[(200_000, 0.5)] * 5, held=10.0) == DEFAULT_BYTES
+def test_busy_server_gets_smaller_batches() -> None:
+    assert after(*[(200_000, 0.5)] * 5, server_seconds=0.1) == 200_000 / 0.1 * TARGET_SERVER_SECONDS
+    assert after(*[(200_000, 0.5)] * 5, server_seconds=10.0) == DEFAULT_BYTES
 
 
 @pytest.mark.parametrize(
-    ("way", "most"),
+    ("min_latency", "most"),
     [
         (0.0, MAX_BYTES_SHORT_LINK),
         (LONG_LINK_SECONDS / 8, MAX_BYTES_SHORT_LINK),
@@ -53,12 +51,11 @@ def test_a_server_that_holds_calls_is_asked_for_less() -> None:
         (1.0, MAX_BYTES),
     ],
 )
-def test_over_a_short_way_less_is_on_its_way_at_once(way: float, most: int) -> None:
-    assert after(*[(10**6, 0.01)] * 10, way=way) == most
+def test_short_link_gets_smaller_batches_than_a_long_one(min_latency: float, most: int) -> None:
+    assert after(*[(10**6, 0.01)] * 10, min_latency=min_latency) == most
 
 
-def test_what_a_busy_server_made_large_stays_so() -> None:
-    """There each call costs something; one that came quickly is no reason for smaller ones."""
+def test_batch_grown_for_a_busy_server_is_kept_after_one_quick_reply() -> None:
     large = [(MAX_BYTES, 1.0)] * 10
     size = BatchSize()
     for plain, seconds in large:

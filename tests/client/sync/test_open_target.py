@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -120,8 +121,8 @@ async def test_afresh_it_is_let_go_of_once_its_changes_are_safe(tmp_path: Path) 
     assert await opened(tmp_path, fresh=True) == (False, 0, [])
     assert "cache.db.next.dropped-1" in names(tmp_path)
     (tmp_path / "next").mkdir()
-    async with running(tmp_path / "next", Mailbox()) as run:
-        run.settings = settings(tmp_path)
+    async with running(tmp_path / "next", Mailbox()) as begun:
+        run = replace(begun, settings=settings(tmp_path))
         await rescue_unsent_changes(run)
         assert [each.uuid for each in await run.store.outbox()] == ["u-1"]
     assert names(tmp_path) == ["cache.db.next", "next"]
@@ -139,22 +140,22 @@ async def test_a_damaged_one_is_let_go_of(tmp_path: Path) -> None:
 async def test_another_accounts_dropped_file_is_left_alone(tmp_path: Path) -> None:
     await (await filled(tmp_path / "cache.db.next.dropped-1", change("hers"), identity=OTHER)).close()
     (tmp_path / "next").mkdir()
-    async with running(tmp_path / "next", Mailbox()) as run:
-        run.settings = settings(tmp_path)
+    async with running(tmp_path / "next", Mailbox()) as begun:
+        run = replace(begun, settings=settings(tmp_path))
         await rescue_unsent_changes(run)
         assert await run.store.outbox() == ()
-        assert "belongs to eve@example.com" in run.problems[0]
+        assert "belongs to eve@example.com" in run.announced.notices[0]
     assert names(tmp_path) == ["cache.db.next.dropped-1", "next"]
 
 
 async def test_a_cache_that_was_replaced_during_the_run_is_not_sent_from(tmp_path: Path) -> None:
     await (await filled(tmp_path / "cache.db", change("hers"), identity=OTHER)).close()
     (tmp_path / "next").mkdir()
-    async with running(tmp_path / "next", Mailbox()) as run:
-        run.settings, run.owner = settings(tmp_path), IDENTITY
+    async with running(tmp_path / "next", Mailbox()) as begun:
+        run = replace(begun, settings=settings(tmp_path), owner=IDENTITY)
         await rescue_unsent_changes(run)
         assert await run.store.outbox() == ()
-        assert any("it was replaced during the run" in each for each in run.problems)
+        assert any("it was replaced during the run" in each for each in run.announced.notices)
 
 
 @pytest.mark.parametrize("vouched", [False, True])
@@ -167,11 +168,11 @@ async def test_an_old_file_that_can_not_say_whose_it_is_needs_the_profiles_word(
     if vouched:
         (tmp_path / "profile.toml").write_text("server = 'https://mail.example.com'\nuser = 'jan'\n")
     (tmp_path / "next").mkdir()
-    async with running(tmp_path / "next", Mailbox()) as run:
-        run.settings = settings(tmp_path)
+    async with running(tmp_path / "next", Mailbox()) as begun:
+        run = replace(begun, settings=settings(tmp_path))
         await rescue_unsent_changes(run)
         assert [each.uuid for each in await run.store.outbox()] == ["u-1"] * vouched
-        assert any("does not say whose it is" in each for each in run.problems) is not vouched
+        assert any("does not say whose it is" in each for each in run.announced.notices) is not vouched
     assert any(".damaged-" in each for each in names(tmp_path)) is not vouched
 
 
@@ -179,8 +180,8 @@ async def test_an_old_file_that_can_not_say_whose_it_is_needs_the_profiles_word(
 async def test_changes_of_the_old_cache_come_over(tmp_path: Path, drop_first: bool) -> None:
     await (await filled(tmp_path / "cache.db", change("u-1"))).close()
     (tmp_path / "next").mkdir()
-    async with running(tmp_path / "next", Mailbox()) as run:
-        run.settings, run.owner = settings(tmp_path, drop_first=drop_first), IDENTITY
+    async with running(tmp_path / "next", Mailbox()) as begun:
+        run = replace(begun, settings=settings(tmp_path, drop_first=drop_first), owner=IDENTITY)
         await rescue_unsent_changes(run)
         assert [each.uuid for each in await run.store.outbox()] == ["u-1"]
     assert (tmp_path / "cache.db").exists() is not drop_first
@@ -216,10 +217,10 @@ async def test_no_list_is_waited_for_if_nothing_is_copied(tmp_path: Path, error:
 async def test_what_can_be_read_of_a_damaged_old_cache_comes_over(tmp_path: Path) -> None:
     (tmp_path / "cache.db").write_bytes(b"no database" * 1000)
     (tmp_path / "next").mkdir()
-    async with running(tmp_path / "next", Mailbox()) as run:
-        run.settings = settings(tmp_path)
+    async with running(tmp_path / "next", Mailbox()) as begun:
+        run = replace(begun, settings=settings(tmp_path))
         await rescue_unsent_changes(run)
-        assert run.problems
+        assert run.announced.notices
 
 
 async def test_the_live_cache(tmp_path: Path) -> None:

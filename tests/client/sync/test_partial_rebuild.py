@@ -135,7 +135,7 @@ async def test_what_ended_in_the_middle_goes_on_with_the_same_comparison(tmp_pat
     async with running(tmp_path, mailbox, items(*names, "gone"), *LISTED, ApplyChanges("k"), folders=("Inbox",)) as run:
         pages = mailbox.page
 
-        async def breaks(folder: Folder, start: int, limit: int, **how: bool) -> Any:
+        async def breaks(folder: Folder, start: int, limit: int, **how: Any) -> Any:
             if start > 4:
                 raise OutcomeUnknown("cut")
             return await pages(folder, start, limit, **how)

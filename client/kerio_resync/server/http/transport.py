@@ -39,7 +39,7 @@ from kerio_resync.server.http.connections import (
 )
 from kerio_resync.server.http.decompression import TooLong, decoder
 from kerio_resync.server.http.link_stats import LinkStats
-from kerio_resync.server.http.memory_budget import MemoryBudget, Reservation
+from kerio_resync.server.memory_budget import HeldReservations, MemoryBudget, Reservation
 
 __all__ = ["AiohttpTransport", "ReadTimeout", "Request", "Response", "Route", "TooLong", "Transport", "refuse_redirect"]
 
@@ -56,13 +56,14 @@ MIN_COALESCE_SECONDS = 0.002  # a shorter one would bring nothing
 
 
 class Request(NamedTuple):
-    """`url` absolute; `headers` as they go out; `timeout` in seconds for the silence between two bytes."""
+    """`url` is absolute. `timeout`: seconds without a byte. `held`: takes over the reply's memory reservation."""
 
     method: str
     url: str
     headers: Mapping[str, str] = {}
     body: bytes | None = None
     timeout: float = 60.0
+    held: HeldReservations | None = None
 
 
 class Response(Protocol):
@@ -118,7 +119,7 @@ def refuse_redirect(url: str, status: int, location: str, clean: Callable[[str],
 
 class AiohttpTransport:
     """`connections` at most at once; `way` says how to get there. `meter` is told of
-    compressed bodies, `throttle` is paid for each piece, `room` bounds what is read whole. Must be used in one event
+    compressed bodies, `throttle` is paid for each piece, `memory` bounds what is read whole. Must be used in one event
     loop, and closed there."""
 
     def __init__(
@@ -129,7 +130,7 @@ class AiohttpTransport:
         connect: float = CONNECT_SECONDS,
         meter: LinkStats | None = None,
         throttle: BandwidthLimit | None = None,
-        room: MemoryBudget | None = None,
+        memory: MemoryBudget | None = None,
         redactor: Redactor | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
@@ -141,7 +142,7 @@ class AiohttpTransport:
         self._connect = connect
         self.meter = meter or LinkStats()
         self.throttle = throttle
-        self.room = room or MemoryBudget()
+        self.memory = memory or MemoryBudget()
         self.redactor = redactor or Redactor()
         self.sleep = sleep
         self._session: aiohttp.ClientSession | None = None
@@ -240,7 +241,7 @@ def _watched() -> aiohttp.TraceConfig:
 class _Exchange:
     """One request under way. A class, because a generator in its place costs a tenth of a small request."""
 
-    __slots__ = ("_by", "_raw", "_request", "_share", "began", "connect_seconds", "deadline", "timeout")
+    __slots__ = ("_by", "_raw", "_request", "_reservation", "began", "connect_seconds", "deadline", "timeout")
 
     def __init__(self, by: AiohttpTransport, request: Request) -> None:
         self._by = by
@@ -252,11 +253,11 @@ class _Exchange:
     async def __aenter__(self) -> Response:
         by, request = self._by, self._request
         self._raw = await by._dispatch(request, self)
-        self._share = by.room.share()
-        return _AioResponse(by, self._raw, request, self._share, self.connect_seconds)
+        self._reservation = by.memory.reserve(request.held)
+        return _AioResponse(by, self._raw, request, self._reservation, self.connect_seconds)
 
     async def __aexit__(self, *_: object) -> None:
-        self._share.end()
+        self._reservation.end()
         self._raw.release()
         del self._raw  # it knows us, as what its traces are told: nothing but the collector would let go of it
 
@@ -293,7 +294,7 @@ class _AioResponse:
         "_mark",
         "_raw",
         "_request",
-        "_share",
+        "_reservation",
         "_sparse",
         "connect_seconds",
         "headers",
@@ -306,13 +307,13 @@ class _AioResponse:
         by: AiohttpTransport,
         raw: aiohttp.ClientResponse,
         request: Request,
-        share: Reservation,
+        reservation: Reservation,
         connect_seconds: float,
     ) -> None:
         self._by = by
         self._raw = raw
         self._request = request
-        self._share = share
+        self._reservation = reservation
         self._clock = asyncio.get_running_loop().time
         self._mark = self._clock()
         # what is decoded counts: a compressed body can go on for ever without holding anything
@@ -340,7 +341,7 @@ class _AioResponse:
                 spent += time.perf_counter() - start
                 parts.append(part)
                 self._come += len(part)
-                if await self._share.grow(len(part)):
+                if await self._reservation.grow(len(part)):
                     self._mark, self._due = self._clock(), self._come + self._least
                 start = time.perf_counter()
             spent += time.perf_counter() - start

@@ -62,6 +62,7 @@ from kerio_resync.server.kerio.rpc import (
     collect_lists,
 )
 from kerio_resync.server.kerio.session import Session
+from kerio_resync.server.memory_budget import HeldReservations
 from kerio_resync.server.pacing.adaptive_limit import Limit
 from kerio_resync.server.pacing.limiter import Limiter
 from kerio_resync.server.pacing.retry import MIN_DELAY_SECONDS, Retrier
@@ -260,7 +261,9 @@ class KerioMailbox:
             self._listen(Skipped("folder", mailbox_id, error.detail))
             return []
 
-    async def page(self, folder: Folder, start: int, limit: int, *, whole: bool = False) -> Page:
+    async def page(
+        self, folder: Folder, start: int, limit: int, *, whole: bool = False, held: HeldReservations | None = None
+    ) -> Page:
         kind = folder.kind
         if kind is None:
             return Page((), start, 0)
@@ -273,6 +276,7 @@ class KerioMailbox:
             {wire.FOLDERS_PARAMETER[kind]: [folder.id], "query": query},
             limit=LARGE_REPLY_BYTES,
             check=_lists_all,
+            held=held,
         )
         values = wire.require_list(method, answer.result)[:limit]  # what is beyond comes with the next page
         total = wire.require_int(answer.result.get("totalItems"))
@@ -283,26 +287,30 @@ class KerioMailbox:
         found = tuple(_at_home(item, folder.id) for item in found)
         return Page(tuple(items.parse_row(item) for item in found), start, total, found, malformed)
 
-    async def items_by_id(self, kind: Kind, ids: Sequence[str]) -> ItemBatch:
+    async def items_by_id(self, kind: Kind, ids: Sequence[str], *, held: HeldReservations | None = None) -> ItemBatch:
         if kind == "event":
-            return joined(await collect_lists([self._event(one) for one in ids]))
+            return joined(await collect_lists([self._event(one, held) for one in ids]))
         if not ids:
             return ItemBatch(())
-        details = await self._fetch_isolating_bad_items(kind, ids, [MAX_ISOLATION_CALLS])
+        details = await self._fetch_isolating_bad_items(kind, ids, [MAX_ISOLATION_CALLS], held)
         for _ in range(REFETCH_TRIES):
             missing = unanswered(ids, details)
             if not missing:
                 return details
-            details = joined([details, await self._fetch_isolating_bad_items(kind, missing, [MAX_ISOLATION_CALLS])])
+            details = joined(
+                [details, await self._fetch_isolating_bad_items(kind, missing, [MAX_ISOLATION_CALLS], held)]
+            )
         reason = "the server did not answer for it"
         silent = tuple(MalformedItem(one, reason, unanswered=True) for one in unanswered(ids, details))
         return details._replace(malformed=details.malformed + silent)
 
-    async def _fetch_isolating_bad_items(self, kind: Kind, ids: Sequence[str], calls: list[int]) -> ItemBatch:
+    async def _fetch_isolating_bad_items(
+        self, kind: Kind, ids: Sequence[str], calls: list[int], held: HeldReservations | None
+    ) -> ItemBatch:
         """The batch, or its halves if one item that no parser takes spoils all. `calls` that may be made."""
         calls[0] -= 1
         try:
-            return await self._batch(kind, ids)
+            return await self._batch(kind, ids, held)
         except MalformedJson as error:
             if len(ids) == 1:
                 return ItemBatch((), malformed=(MalformedItem(ids[0], error.detail),))
@@ -310,12 +318,14 @@ class KerioMailbox:
                 raise
         middle = len(ids) // 2
         return joined(
-            [await self._fetch_isolating_bad_items(kind, half, calls) for half in (ids[:middle], ids[middle:])]
+            [await self._fetch_isolating_bad_items(kind, half, calls, held) for half in (ids[:middle], ids[middle:])]
         )
 
-    async def _batch(self, kind: Kind, ids: Sequence[str]) -> ItemBatch:
+    async def _batch(self, kind: Kind, ids: Sequence[str], held: HeldReservations | None) -> ItemBatch:
         method = f"{wire.SERVICES[kind]}.getById"
-        answer = await self._caller.call(method, {"ids": list(ids)}, limit=LARGE_REPLY_BYTES, check=_require_wait)
+        answer = await self._caller.call(
+            method, {"ids": list(ids)}, limit=LARGE_REPLY_BYTES, check=_require_wait, held=held
+        )
         values = wire.require_list(method, answer.result, "result")[: 2 * len(ids) + 16]  # a few strays do no harm
         found, malformed = items.parse_items(kind, values, answer.canonical)
         asked = set(ids)
@@ -323,10 +333,10 @@ class KerioMailbox:
         gone, refused = _refused(ids, wire.item_errors(method, answer.result))
         return _details(answer, tuple(by_id.values()), gone, refused + malformed)
 
-    async def _event(self, event_id: str) -> ItemBatch:
+    async def _event(self, event_id: str, held: HeldReservations | None) -> ItemBatch:
         method = "Events.getById"
         try:
-            answer = await self._caller.call(method, {"id": event_id}, limit=LARGE_REPLY_BYTES)
+            answer = await self._caller.call(method, {"id": event_id}, limit=LARGE_REPLY_BYTES, held=held)
         except ItemGone:
             return ItemBatch((), gone=(event_id,))
         except MalformedJson as error:

@@ -23,11 +23,11 @@ from kerio_resync.errors import (
 )
 from kerio_resync.events import Listener
 from kerio_resync.redaction import emptied
-from kerio_resync.server.http.memory_budget import release_held
 from kerio_resync.server.http.transport import Request, Response, TooLong, Transport
 from kerio_resync.server.kerio import error_codes, wire
 from kerio_resync.server.kerio.replies import Envelope, parse_response
 from kerio_resync.server.kerio.session import Session, retrieve
+from kerio_resync.server.memory_budget import HeldReservations
 from kerio_resync.server.pacing.limiter import Limiter, Slot
 from kerio_resync.server.pacing.retry import Retrier, RetryState
 
@@ -98,6 +98,7 @@ class RpcClient:
         renewing: bool = True,
         outwaits: bool = True,
         check: Callable[[str, RpcResponse], None] | None = None,
+        held: HeldReservations | None = None,
     ) -> RpcResponse:
         """The answer to `method`. A reply of more than `limit` bytes is TooLarge if that is LARGE, else nonsense.
 
@@ -108,7 +109,7 @@ class RpcClient:
         body = wire.request(number, method, params or {})
 
         async def attempt() -> RpcResponse:
-            answer = await self._attempt(method, body, number, idempotent, limit)
+            answer = await self._attempt(method, body, number, idempotent, limit, held)
             if check:
                 check(method, answer)
             return answer
@@ -186,11 +187,14 @@ class RpcClient:
         """Body bytes that have come of replies to calls that are not whole yet."""
         return sum(each.wire_bytes for each in self._coming.values())
 
-    async def _attempt(self, method: str, body: bytes, number: int, idempotent: bool, limit: int) -> RpcResponse:
-        release_held()
+    async def _attempt(
+        self, method: str, body: bytes, number: int, idempotent: bool, limit: int, held: HeldReservations | None
+    ) -> RpcResponse:
+        if held is not None:
+            held.release()
         async with self.limiter.slot(method) as slot:
             try:
-                return await self._exchange(method, body, number, idempotent, limit, slot)
+                return await self._exchange(method, body, number, idempotent, limit, slot, held)
             except TooLong as error:
                 if limit < LARGE_REPLY_BYTES:
                     raise
@@ -201,14 +205,21 @@ class RpcClient:
                 raise OutcomeUnknown(f"{method}: {error.detail}") from error
 
     async def _exchange(
-        self, method: str, body: bytes, number: int, idempotent: bool, limit: int, slot: Slot
+        self,
+        method: str,
+        body: bytes,
+        number: int,
+        idempotent: bool,
+        limit: int,
+        slot: Slot,
+        held: HeldReservations | None,
     ) -> RpcResponse:
         """One request and its reply. A login proves nothing: whatever session there was is dead."""
         url = self.session.origin + PATH
         proof = {} if method == error_codes.LOGIN_METHOD else self.session.headers(url)
         headers = {**_HEADERS, "Accept-Encoding": self.limiter.meter.accept_encoding(), **proof}
         start = self.limiter.now()
-        async with self.transport.send(Request("POST", url, headers, body, self.timeout)) as response:
+        async with self.transport.send(Request("POST", url, headers, body, self.timeout, held)) as response:
             slot.answered(response.connect_seconds)
             self._coming[slot] = response
             try:

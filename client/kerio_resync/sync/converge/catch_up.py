@@ -94,10 +94,10 @@ async def catch_up(run: RebuildContext) -> int:
         await _apply(run, told.changes, told.key)
         # What could not be had in an earlier version may differ in more than its flags.
         # Nor is anything known of the version in which a copied item is here.
-        flagged = frozenset() if run.copied else flag_only_ids(told.changes)
-        run.only_flags = flagged - run.retried - {row.id for row in await run.store.skipped()}
+        flagged = frozenset() if run.reuse.is_copy else flag_only_ids(told.changes)
+        run.fetch.flag_changes = flagged - run.comparison.retried - {row.id for row in await run.store.skipped()}
         await fetch_all_queued(run)
-        run.only_flags = frozenset()
+        run.fetch.flag_changes = frozenset()
     run.notice("The mailbox changes faster than it can be followed; the mail program goes on from the last sync key.")
     return total
 
@@ -106,7 +106,7 @@ async def _apply(run: RebuildContext, changes: Sequence[RemoteChange], key: str)
     if names_unknown_folder(changes, run.folders):
         await list_new_folders(run)
     todo = plan_changes(changes, run.folders)
-    if run.copied:  # what moved may have changed before that: it comes anew, contents and all
+    if run.reuse.is_copy:  # what moved may have changed before that: it comes anew, contents and all
         todo = replace(todo, delete=(*todo.delete, *(old for old, _, _ in todo.moved)), moved=())
     stored = await run.store.watermarks([row.id for _, _, row in todo.enqueue])
     arrived = {new for _, new, _ in todo.moved}

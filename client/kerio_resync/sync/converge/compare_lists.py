@@ -90,14 +90,14 @@ async def _compare_folder(
         held = await run.store.watermarks([row.id for row in odd]) if odd else {}
         yield len(fresh), [Difference("stale" if row.id in held else "missing", folder, row) for row in odd]
     async for extra in run.store.items_not_listed(folder.id, round_):
-        run.unlisted.update(extra)
+        run.comparison.unlisted.update(extra)
         yield 0, [Difference("extra", folder, ListedItem(each, 0)) for each in extra]
 
 
 async def _pages(run: RebuildContext, folder: Folder) -> AsyncIterator[tuple[ListedItem, ...]]:
     """The folder's list, page by page, as far as it is known already, and the rest of it from the server."""
     limit, overlap = run.settings.page_size, run.settings.overlap
-    begun = run.early_listing.take_pages(folder.id)
+    begun = run.comparison.early.take_pages(folder.id)
     for rows in begun.pages:
         yield rows
     async for _, fresh, _ in list_folder(run.mailbox, folder, begun.position, limit=limit, overlap=overlap):
@@ -114,7 +114,7 @@ async def reconcile_lists(run: RebuildContext, *, last: bool = False) -> int:
 
     async def take(folder: Folder, compared: int, found: list[Difference]) -> None:
         nonlocal count
-        run.salvaged += compared - sum(each.what != "extra" for each in found) if run.copied else 0
+        run.reuse.reused_items += compared - sum(each.what != "extra" for each in found) if run.reuse.is_copy else 0
         rows = [each.row for each in found if each.row.id not in left_out]
         if rows and folder.kind is not None and found[0].what != "extra":
             odd = await find_contradictions(run, folder.id, folder.kind, rows, only_elsewhere=not last)

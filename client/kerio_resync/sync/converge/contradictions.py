@@ -25,7 +25,7 @@ async def find_contradictions(
     `only_elsewhere`: ask for those alone that the cache holds in another folder."""
     stored = await run.store.places([row.id for row in rows])
     asked = [row.id for row in rows if row.id in stored and not (only_elsewhere and stored[row.id][0] == folder_id)]
-    asked = asked[: max(0, MAX_ASKED - len(run.contradictions))]
+    asked = asked[: max(0, MAX_ASKED - len(run.comparison.contradictions))]
     found = set[str]()
     for start in range(0, len(asked), BATCH_ITEMS):
         for item in await _ask(run, kind, asked[start : start + BATCH_ITEMS]):
@@ -43,9 +43,9 @@ async def _ask(run: RebuildContext, kind: Kind, ids: Sequence[str]) -> Iterable[
 
 
 def _name(run: RebuildContext, item: Item, listed_in: str) -> None:
-    if (item.id, listed_in) in run.contradictions:
+    if (item.id, listed_in) in run.comparison.contradictions:
         return
-    run.contradictions.add((item.id, listed_in))
+    run.comparison.contradictions.add((item.id, listed_in))
     names = [run.folders[each].name if each in run.folders else each for each in (listed_in, item.folder_id)]
     if item.folder_id == listed_in:
         run.notice(f"The server lists {item.kind} {item.id} in another version than it has. The item itself was kept.")

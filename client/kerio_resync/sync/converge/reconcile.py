@@ -36,11 +36,11 @@ async def converge(run: RebuildContext) -> None:
     await retry_skipped(run)
     while True:
         try:
-            if not run.early_listing.lists:  # they are of the key's time: what has changed since comes after them
+            if not run.comparison.early.lists:  # they are of the key's time: what has changed since comes after them
                 run.listen(PhaseChanged("catch-up"))
                 await catch_up(run)
             await resolve_doubts(run)
-            run.salvaged -= run.progress.tally.items_done - run.initial_items if run.copied else 0
+            run.reuse.reused_items -= run.progress.work.items_done - run.reuse.initial_items if run.reuse.is_copy else 0
             found = await _compare(run, last=checks + 1 >= MAX_COMPARISONS)
             changed = await catch_up(run)
             await fetch_until_settled(run)
@@ -49,10 +49,10 @@ async def converge(run: RebuildContext) -> None:
             await _renew_sync_key(run, renewals)
             continue
         checks += 1
-        if run.copied:
+        if run.reuse.is_copy:
             await _accept_copy(run)
         else:
-            run.repaired += found
+            run.comparison.repaired += found
         if not found:
             return
         if checks >= MAX_COMPARISONS and not changed:
@@ -67,8 +67,8 @@ async def retry_skipped(run: RebuildContext) -> None:
     """Whatever was left out is tried once more: contents become wanted, and items are found missing."""
     await run.store.retry_failed()
     for row in await run.store.skipped():
-        if row.id not in run.unlistable:
-            run.retried.add(row.id)
+        if row.id not in run.fetch.unlistable:
+            run.comparison.retried.add(row.id)
             await run.store.apply(UnskipEntry(row.scope, row.id))
 
 
@@ -80,7 +80,7 @@ async def require_sound(run: RebuildContext, *, contents: bool) -> None:
 
 async def _accept_copy(run: RebuildContext) -> None:
     """The copy that the new cache began as has been held against the lists: from now on it is like any other."""
-    run.copied, run.salvaged = False, max(0, run.salvaged)
+    run.reuse.is_copy, run.reuse.reused_items = False, max(0, run.reuse.reused_items)
     await run.store.apply(SetMeta(COPIED_ITEMS_KEY, ""))
 
 
@@ -89,7 +89,7 @@ async def _compare(run: RebuildContext, *, last: bool = False) -> int:
     run.listen(PhaseChanged("verify"))
     await list_new_folders(run)
     found = await reconcile_lists(run, last=last)
-    run.early_listing.lists.clear()
+    run.comparison.early.lists.clear()
     return found
 
 
@@ -98,9 +98,9 @@ async def _renew_sync_key(run: RebuildContext, renewals: int) -> None:
     if renewals > MAX_KEY_RENEWALS:
         raise ProtocolError("the server refuses every sync key it gives") from None
     run.notice("The server refused the sync key; a new one was taken and everything is compared again.")
-    run.early_listing.lists.clear()  # they are older than the key
+    run.comparison.early.lists.clear()  # they are older than the key
     key = await new_key(run)
-    run.repaired += await _compare(run)
+    run.comparison.repaired += await _compare(run)
     await fetch_until_settled(run)
     await run.store.apply(ApplyChanges(key))
     await run.store.flush()

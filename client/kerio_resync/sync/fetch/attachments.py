@@ -89,7 +89,7 @@ async def _believe(run: RebuildContext, wanted: QueuedAttachment, error: ResyncE
 
 async def _leave_out(run: RebuildContext, wanted: QueuedAttachment, reason: str) -> None:
     await run.store.apply(OmitAttachment(wanted.key, reason))
-    run.tell_skipped("attachment", wanted.attachment.id or wanted.item_id, reason)
+    run.announce_skipped("attachment", wanted.attachment.id or wanted.item_id, reason)
 
 
 async def _is_listed(run: RebuildContext, wanted: QueuedAttachment) -> bool:
@@ -125,7 +125,7 @@ async def _fetch(run: RebuildContext, wanted: QueuedAttachment) -> None:
         raise _Odd(problem, fetched)
     run.doubts.served(wanted.attachment, fetched.sha256, fetched.size)
     await _keep(run, wanted, fetched)
-    run.consecutive_failures = 0
+    run.fetch.consecutive_failures = 0
 
 
 class _Odd(ProtocolError):

@@ -13,7 +13,7 @@ from kerio_resync.cache.mutations import PutPage, SetFolders
 from kerio_resync.errors import ProtocolError, ResyncError, words_of
 from kerio_resync.events import FolderListed
 from kerio_resync.model import Folder
-from kerio_resync.server.http.memory_budget import hold_reservations
+from kerio_resync.server.memory_budget import HeldReservations
 from kerio_resync.sync.context import RebuildContext
 from kerio_resync.sync.fetch.items import put_items
 from kerio_resync.sync.listing.concurrency import for_each_concurrently
@@ -70,7 +70,7 @@ def name_odd_folders(run: RebuildContext, told: Sequence[Folder], twins: Sequenc
     ]
     lines += [f"The server lists two folders with one id ({each.id}); {each.name!r} was left out." for each in twins]
     for line in lines:
-        if line not in run.problems:
+        if line not in run.announced.notices:
             run.notice(line)
 
 
@@ -91,7 +91,7 @@ async def refresh_folders(run: RebuildContext) -> list[Folder]:
             await run.skip("folder", each.id, f"the server does not let you read {each.name!r}")
         if not each.kind and each.count:
             await run.skip("folder", each.id, f"{each.name!r} is of an unknown kind, and holds {each.count:,} items")
-    run.folders = {each.id: each for each in sound}
+    run.set_folders(sound)
     await run.store.apply(SetFolders(tuple(sound), {each.id: rank(each) for each in sound}))
     listed = {row.folder.id for row in await run.store.folders() if row.listed}
     return [each for each in syncable(sound) if each.id not in listed]
@@ -115,10 +115,10 @@ async def list_folder_into_cache(run: RebuildContext, folder: Folder, position: 
         run.listen(FolderListed(folder.id, 0))
     else:
         async with skipping_failed_folder(run, folder):
-            with hold_reservations():
-                await _list(run, folder, position, limit=limit, whole=whole)
+            with HeldReservations() as held:
+                await _list(run, folder, position, limit=limit, whole=whole, held=held)
     run.progress.listed(folder.id, (), done=True)
-    run.progress.tally.folders_done += 1
+    run.progress.work.folders_done += 1
 
 
 @asynccontextmanager
@@ -133,15 +133,17 @@ async def skipping_failed_folder(run: RebuildContext, folder: Folder) -> AsyncIt
         await run.skip("folder", folder.id, f"{folder.name!r}: {words_of(error)}")
 
 
-async def _list(run: RebuildContext, folder: Folder, position: Position, *, limit: int, whole: bool) -> None:
+async def _list(
+    run: RebuildContext, folder: Folder, position: Position, *, limit: int, whole: bool, held: HeldReservations
+) -> None:
     overlap = run.settings.overlap
-    held = position.seen
+    count = position.seen
     async for page, fresh, after in list_folder(
-        run.mailbox, folder, position, limit=limit, overlap=overlap, whole=whole
+        run.mailbox, folder, position, limit=limit, overlap=overlap, whole=whole, held=held
     ):
-        held = max(held, after.seen)
+        count = max(count, after.seen)
         for broken in page.malformed:
-            run.unlistable.add(broken.id)
+            run.fetch.unlistable.add(broken.id)
             await run.skip("item", broken.id, broken.reason)
         run.progress.listed(folder.id, fresh, done=False)
         if whole:
@@ -156,4 +158,4 @@ async def _list(run: RebuildContext, folder: Folder, position: Position, *, limi
         await run.store.apply(PutPage(folder.id, rows, position=after.to_bytes(), done=after.done))
         run.item_queue.notify()
         run.attachment_queue.notify()
-    run.listen(FolderListed(folder.id, held))
+    run.listen(FolderListed(folder.id, count))

@@ -10,7 +10,7 @@ from kerio_resync.cache.mutations import DeleteItems, PutItems
 from kerio_resync.cache.queries import QueuedItem
 from kerio_resync.errors import FolderDenied, ItemGone, ProtocolError, TooLarge, words_of
 from kerio_resync.model import Item, ItemBatch
-from kerio_resync.server.http.memory_budget import hold_reservations
+from kerio_resync.server.memory_budget import HeldReservations
 from kerio_resync.sync.context import RebuildContext
 
 MAX_CONSECUTIVE_FAILURES = 25  # items in a row that can't be had alone, before the server as a whole makes no sense
@@ -19,7 +19,7 @@ MAX_CONSECUTIVE_FAILURES = 25  # items in a row that can't be had alone, before 
 async def item_worker(run: RebuildContext) -> None:
     """One worker: until nothing is wanted and nobody lists any more."""
     with run.attachment_queue.producer():
-        while batch := await run.item_queue.take(run.batch.packing(run.progress.tally)):
+        while batch := await run.item_queue.take(run.fetch.batch_size.packing(run.progress.work)):
             await fetch_batch(run, batch)
             run.item_queue.done(batch)
             run.attachment_queue.notify()
@@ -42,12 +42,14 @@ async def fetch_batch(run: RebuildContext, batch: list[QueuedItem]) -> None:
 async def _fetch(run: RebuildContext, batch: list[QueuedItem]) -> list[QueuedItem]:
     """Asks for the rows and stores what came; returns those that were not answered for."""
     await run.store.wait_for_capacity()
-    with hold_reservations():  # until it is on its way to the disk
-        details = await run.mailbox.items_by_id(batch[0].kind, [row.id for row in batch])
-        run.consecutive_failures = 0
+    with HeldReservations() as held:  # until the writer has the items
+        details = await run.mailbox.items_by_id(batch[0].kind, [row.id for row in batch], held=held)
+        run.fetch.consecutive_failures = 0
         run.doubts.items_answered = run.clock()
         run.progress.reply(details.plain_bytes, details.wire_bytes)
-        run.batch = run.batch.after(details.plain_bytes, details.seconds, details.server_seconds, details.min_latency)
+        run.fetch.batch_size = run.fetch.batch_size.after(
+            details.plain_bytes, details.seconds, details.server_seconds, details.min_latency
+        )
         return await _store(run, {row.id: row for row in batch}, details)
 
 
@@ -58,8 +60,8 @@ async def _split_batch(run: RebuildContext, batch: list[QueuedItem], error: Exce
         await fetch_batch(run, batch[middle:])
         return
     row = batch[0]
-    run.consecutive_failures += isinstance(error, ProtocolError | TooLarge)
-    if run.consecutive_failures >= MAX_CONSECUTIVE_FAILURES:
+    run.fetch.consecutive_failures += isinstance(error, ProtocolError | TooLarge)
+    if run.fetch.consecutive_failures >= MAX_CONSECUTIVE_FAILURES:
         raise error
     if isinstance(error, ProtocolError) and not run.doubts.believes(row.id, words_of(error)):
         run.item_queue.set_aside(row)
@@ -83,7 +85,7 @@ async def _store(run: RebuildContext, rows: dict[str, QueuedItem], details: Item
         run.progress.stored(item, row.size, row.has_attachment, fetch_attachments=fetch)
     await put_items(run, items)
     # what no list has and nothing is said about is gone: some servers leave it out instead of naming it
-    lost = (one.id for one in details.malformed if one.unanswered and one.id in run.unlisted)
+    lost = (one.id for one in details.malformed if one.unanswered and one.id in run.comparison.unlisted)
     gone = [asked.pop(each) for each in (*details.gone, *lost) if each in asked]
     if gone:
         await run.store.apply(DeleteItems(tuple(row.id for row in gone)))
@@ -101,4 +103,4 @@ async def put_items(run: RebuildContext, items: list[Item]) -> None:
     for omit in (False, True):
         some = tuple(item for item in items if run.omits_attachments(item.folder_id) == omit)
         if some:
-            await run.store.apply(PutItems(some, omit_attachments=omit, keep_contents=run.only_flags))
+            await run.store.apply(PutItems(some, omit_attachments=omit, keep_contents=run.fetch.flag_changes))

@@ -20,6 +20,7 @@ from dataclasses import asdict, dataclass, replace
 from kerio_resync.errors import FolderDenied, ItemGone, ProtocolError, ResyncError
 from kerio_resync.model import Folder, ListedItem, Page
 from kerio_resync.server.mailbox import Mailbox
+from kerio_resync.server.memory_budget import HeldReservations
 
 ANCHOR_IDS = 64  # ids kept as anchors: all of them would have to go between two pages before the listing starts over
 MAX_CYCLES = 8  # times that a row may be met again far behind it, or that the listing may have to start over
@@ -126,7 +127,14 @@ def max_pages(folder: Folder, page: Page, position: Position, overlap: int) -> i
 
 
 async def list_folder(
-    mailbox: Mailbox, folder: Folder, position: Position, *, limit: int, overlap: int, whole: bool = False
+    mailbox: Mailbox,
+    folder: Folder,
+    position: Position,
+    *,
+    limit: int,
+    overlap: int,
+    whole: bool = False,
+    held: HeldReservations | None = None,
 ) -> AsyncGenerator[tuple[Page, tuple[ListedItem, ...], Position], None]:
     """Pages from `position` on, each with those of its rows that the page before did not have, and with the position to
     store together with its rows; the last one is `done`.
@@ -138,7 +146,7 @@ async def list_folder(
     first = position.pages
     while not position.done:
         start = next_offset(position, overlap)
-        page = await mailbox.page(folder, start, limit, whole=whole)
+        page = await mailbox.page(folder, start, limit, whole=whole, held=held)
         known = set(position.tail)
         position = advance(position, page, start=start, limit=limit, overlap=overlap, count=folder.count)
         allowed = max(allowed, max_pages(folder, page, position, overlap))

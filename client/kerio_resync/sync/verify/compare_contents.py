@@ -64,13 +64,12 @@ class ContentComparison:
     async def expect(self) -> None:
         """Tells the meter how much there is."""
         if self.only is not None:
-            self.run.progress.tally.items_total = len(self.only)
+            self.run.progress.work.items_total = len(self.only)
             return
-        held = await self.run.store.totals()
-        self.run.progress.resume(
-            items=0, attachments=0, attachments_wanted=held.attachments - held.queued_attachments, stored=0,
-            wanted=sum(held.items.values()), wanted_bytes=held.item_bytes, attached_wanted=held.attachment_bytes,
-        )  # fmt: skip
+        totals, work = await self.run.store.totals(), self.run.progress.work
+        work.items_total = sum(totals.items.values())
+        work.attachments_total = totals.attachments - totals.queued_attachments
+        work.queued_plain, work.attachment_bytes_left = totals.item_bytes, totals.attachment_bytes
 
     async def _batches(self) -> AsyncGenerator[list[StoredItem], None]:
         """Stored items, those of one batch of one kind."""
@@ -116,9 +115,9 @@ class ContentComparison:
 
     def _skip(self, row: StoredItem) -> None:
         """It is not compared after all."""
-        tally = self.run.progress.tally
+        work = self.run.progress.work
         self.run.progress.dropped(row.size, has_attachment=False)
-        tally.attachments_total = max(0, tally.attachments_total - sum(bool(each.sha256) for each in row.attachments))
+        work.attachments_total = max(0, work.attachments_total - sum(bool(each.sha256) for each in row.attachments))
 
     def _differs(self, what: str, row: StoredItem) -> None:
         folder = self.run.folders[row.folder_id]

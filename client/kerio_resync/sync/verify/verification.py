@@ -54,12 +54,12 @@ class Verification:
             self._name(f"damaged {damage.line}")
         told, twins = told_once(await run.mailbox.folders(shared=run.settings.shared, public=run.settings.public))
         name_odd_folders(run, told, twins)
-        run.folders = {each.id: each for each in told}
+        run.set_folders(told)
         known = {row.folder.id: row.folder for row in await run.store.folders()}
         todo = [each for each in syncable(told) if each.id in known]
         if contents is None:
-            run.progress.tally.items_total = sum(each.count for each in todo)
-        with run.progress.only_lists():
+            run.progress.work.items_total = sum(each.count for each in todo)
+        with run.progress.listing_only():
             unlisted = await compare_folders(run, todo, self._take)
         await self._find_unfetched()
         if contents is not None:
@@ -131,7 +131,7 @@ class Verification:
         self.checked += rows
         self.found += odd
         if not self.deep:  # else it is the contents that are counted
-            self.run.progress.tally.items_done += rows
+            self.run.progress.work.items_done += rows
             self.run.progress.emit()
 
     async def _find_unfetched(self) -> None:

@@ -32,7 +32,7 @@ def holding(*names: str, **answers: list[Any]) -> Mailbox:
 async def test_what_is_up_to_date_stays(tmp_path: Path) -> None:
     async with running(tmp_path, holding("a", "b"), items("a", "b"), KEY) as run:
         await converge(run)
-        assert run.repaired == 0
+        assert run.comparison.repaired == 0
         assert await run.store.meta(SYNC_KEY) == "k1"
 
 
@@ -45,7 +45,7 @@ async def test_a_key_that_moves_though_nothing_changed_is_kept(tmp_path: Path) -
 async def test_what_differs_is_fetched(tmp_path: Path) -> None:
     async with running(tmp_path, holding("a", "b"), items("a", "c"), KEY) as run:
         await converge(run)
-        assert run.repaired == 1  # the other one was met when the folder was listed for the first time
+        assert run.comparison.repaired == 1  # the other one was met when the folder was listed for the first time
         assert set(await run.store.watermarks(["a", "b", "c"])) == {"a", "b"}
 
 
@@ -54,7 +54,7 @@ class TwoLists(Mailbox):
 
     also: tuple[str, int] = ("work", 1)
 
-    async def page(self, folder: Folder, start: int, limit: int, *, whole: bool = False) -> Page:
+    async def page(self, folder: Folder, start: int, limit: int, *, whole: bool = False, held: object = None) -> Page:
         page = await super().page(folder, start, limit, whole=whole)
         if folder.id != self.also[0] or start:
             return page
@@ -71,8 +71,8 @@ async def test_settle_names_an_item_whose_lists_contradict_it_and_keeps_it(
     async with running(tmp_path, mailbox, items("a", "b"), KEY) as run:
         await converge(run)
         assert await run.store.places(["a", "b"]) == {"a": ("inbox", 1), "b": ("inbox", 1)}
-        assert [each for each in run.problems if "The server lists mail a in" in each]
-        assert len(run.problems) == 1
+        assert [each for each in run.announced.notices if "The server lists mail a in" in each]
+        assert len(run.announced.notices) == 1
 
 
 async def test_without_a_key_everything_is_compared(tmp_path: Path) -> None:
@@ -80,7 +80,7 @@ async def test_without_a_key_everything_is_compared(tmp_path: Path) -> None:
         await bring_up_to_date(run)
         assert set(await run.store.watermarks(["a", "b", "c"])) == {"a", "b"}
         assert await run.store.meta(SYNC_KEY) == "now"
-        assert len(run.problems) == 1
+        assert len(run.announced.notices) == 1
 
 
 async def test_a_key_that_holds_needs_no_comparison(tmp_path: Path) -> None:
@@ -138,7 +138,7 @@ async def test_a_mailbox_that_never_rests_is_left_with_a_word(tmp_path: Path) ->
     mailbox.changes = restless  # type: ignore[method-assign]
     async with running(tmp_path, mailbox, items("a"), KEY) as run:
         await converge(run)
-        assert "changes faster" in run.problems[-1]
+        assert "changes faster" in run.announced.notices[-1]
         assert mailbox.asked.count("page") == 3 * MAX_COMPARISONS
 
 
@@ -151,7 +151,7 @@ async def test_a_feed_without_end_is_left_with_a_word(tmp_path: Path) -> None:
     mailbox.changes = endless  # type: ignore[method-assign]
     async with running(tmp_path, mailbox, items("a"), KEY) as run:
         assert await catch_up(run) == MAX_ROUNDS
-        assert "changes faster" in run.problems[0]
+        assert "changes faster" in run.announced.notices[0]
 
 
 async def test_a_folder_that_the_feed_tells_of_is_listed_and_fetched(tmp_path: Path) -> None:
@@ -175,30 +175,30 @@ async def test_lists_that_came_ahead_are_compared_before_what_has_changed_since(
     mailbox = holding("a", "b", changes=[ChangeSet((RemoteChange("modified", "a", "inbox", watermark=2),), "k2")])
     mailbox.items["a"] = mail("a", 2)
     async with running(tmp_path, mailbox, items("a", "b"), KEY) as run:
-        run.early_listing.lists["inbox"] = PartialListing(
+        run.comparison.early.lists["inbox"] = PartialListing(
             [(ListedItem("a", 1), ListedItem("b", 1))], Position(done=True)
         )
-        run.early_listing.lists["gone"] = PartialListing()
+        run.comparison.early.lists["gone"] = PartialListing()
         await converge(run)
         assert await run.store.watermarks(["a", "b"]) == {"a": 2, "b": 1}
-        assert run.repaired == 0
+        assert run.comparison.repaired == 0
         assert mailbox.asked.count("by_ids") == 1
-        assert run.early_listing.lists == {}
+        assert run.comparison.early.lists == {}
 
 
 async def test_lists_that_are_older_than_the_key_are_not_used(tmp_path: Path) -> None:
     mailbox = holding("a", "b")
     async with running(tmp_path, mailbox, items("a", "b")) as run:
-        run.early_listing.lists["inbox"] = PartialListing([(ListedItem("a", 1),)], Position(done=True))
+        run.comparison.early.lists["inbox"] = PartialListing([(ListedItem("a", 1),)], Position(done=True))
         await bring_up_to_date(run)
         assert set(await run.store.watermarks(["a", "b"])) == {"a", "b"}
-        assert run.repaired == 0
+        assert run.comparison.repaired == 0
 
 
 async def test_a_list_that_came_in_part_is_gone_on_with(tmp_path: Path) -> None:
     mailbox = holding("a", "b")
     async with running(tmp_path, mailbox, items("a", "c"), KEY) as run:
-        run.early_listing.lists["inbox"] = PartialListing(
+        run.comparison.early.lists["inbox"] = PartialListing(
             [(ListedItem("a", 1),)], Position(1, ("a",), pages=1, width=1)
         )
         await converge(run)

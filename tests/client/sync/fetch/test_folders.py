@@ -59,7 +59,7 @@ async def test_folders_inside_themselves_are_mirrored_and_named_once(tmp_path: P
         for _ in range(2):
             todo = await refresh_folders(run)
         assert {each.id for each in todo} == {"inbox", "a", "b", "c"}
-        assert sum("as its own ancestor" in each for each in run.problems) == 3
+        assert sum("as its own ancestor" in each for each in run.announced.notices) == 3
         assert await run.store.skipped() == ()
 
 
@@ -98,7 +98,7 @@ async def listed(folder: Path, mailbox: Mailbox, which: Folder, position: Positi
         stored = sorted(await run.store.watermarks([*mailbox.items]))
         wanted = sorted(each.id for each in await run.store.queued_items(99))
         skipped = [(each.scope, each.id) for each in await run.store.skipped()]
-        assert run.progress.tally.folders_done == 1
+        assert run.progress.work.folders_done == 1
         return stored, wanted, skipped, [(each.folder, each.items) for each in heard if isinstance(each, FolderListed)]
 
 

@@ -32,7 +32,7 @@ class Living:
     total: Callable[[int], int] = lambda true: true
     asked: list[tuple[int, int]] = field(default_factory=list)
 
-    async def page(self, folder: Folder, start: int, limit: int, *, whole: bool = False) -> Page:
+    async def page(self, folder: Folder, start: int, limit: int, *, whole: bool = False, held: object = None) -> Page:
         self.disturb(self.ids)
         self.asked.append((start, limit))
         limit = min(limit, self.most or limit)
@@ -108,7 +108,9 @@ def disturbed(seed: int, rate: float) -> tuple[Living, set[int]]:
 
 async def test_list_that_repeats_for_ever_ends_in_an_error() -> None:
     class Repeating(Living):
-        async def page(self, folder: Folder, start: int, limit: int, *, whole: bool = False) -> Page:
+        async def page(
+            self, folder: Folder, start: int, limit: int, *, whole: bool = False, held: object = None
+        ) -> Page:
             self.asked.append((start, limit))
             return page(range(start * 2, start * 2 + limit), start, 10**12)
 
@@ -121,7 +123,9 @@ async def test_list_that_repeats_for_ever_ends_in_an_error() -> None:
 
 async def test_list_that_ignores_the_offset_ends() -> None:
     class Deaf(Living):
-        async def page(self, folder: Folder, start: int, limit: int, *, whole: bool = False) -> Page:
+        async def page(
+            self, folder: Folder, start: int, limit: int, *, whole: bool = False, held: object = None
+        ) -> Page:
             self.asked.append((start, limit))
             return page(range(10), start, 10**6)
 
@@ -161,7 +165,9 @@ def test_stepping_back_reaches_further_each_time_and_ends_at_zero() -> None:
 
 async def test_a_list_in_circles_ends_whatever_the_folder_is_said_to_hold() -> None:
     class Circling(Living):
-        async def page(self, folder: Folder, start: int, limit: int, *, whole: bool = False) -> Page:
+        async def page(
+            self, folder: Folder, start: int, limit: int, *, whole: bool = False, held: object = None
+        ) -> Page:
             self.asked.append((start, limit))
             return page([(start + n) % 500 for n in range(limit)], start, 2**62)
 
@@ -178,7 +184,9 @@ async def test_a_list_in_circles_ends_whatever_the_folder_is_said_to_hold() -> N
 
 async def test_a_page_of_which_nothing_can_be_read_is_no_end() -> None:
     class Broken(Living):
-        async def page(self, folder: Folder, start: int, limit: int, *, whole: bool = False) -> Page:
+        async def page(
+            self, folder: Folder, start: int, limit: int, *, whole: bool = False, held: object = None
+        ) -> Page:
             found = await super().page(folder, start, limit)
             return (
                 found if start else Page((), 0, found.total, malformed=(MalformedItem("", "broken"),) * len(found.rows))

@@ -19,7 +19,6 @@ from kerio_resync.sync.context import RebuildContext
 from kerio_resync.sync.outbox.attempt import Attempt
 from kerio_resync.sync.outbox.attempt_result import AttemptRecord, Sent, StillUnknown
 from kerio_resync.sync.outbox.replay import ALL, IdMap, ItemAddress, Replayed, enqueue_results, replay, retryable
-from kerio_resync.sync.progress import ProgressTracker
 from simulation import virtual_time
 from tests.support.cache import FOLDERS, WORK, filled, mail
 from tests.support.fake_mailbox import Scripted
@@ -120,7 +119,7 @@ class Server(Scripted):
     async def find(self, item: Item, *, renamed: bool = False) -> tuple[str, ...]:
         return self._answer("find", ())  # type: ignore[no-any-return]
 
-    async def items_by_id(self, kind: Kind, ids: Sequence[str]) -> ItemBatch:
+    async def items_by_id(self, kind: Kind, ids: Sequence[str], *, held: object = None) -> ItemBatch:
         return self._answer("by_ids", ItemBatch(()))  # type: ignore[no-any-return]
 
     async def create(self, kind: Kind, folder_id: str, structs: Sequence[bytes]) -> tuple[WriteResult, ...]:
@@ -147,9 +146,8 @@ def replayed(
                 await outbox.add(**{"action": "create", "kind": "note", "folder_id": "work", **each})
             settings = Settings(profile=folder, server="https://mail.example.com", user="jan")
             mailbox = cast(Any, server)  # what a test does not need is not there
-            tracker = ProgressTracker(ignore_events, loop.time, mailbox)
-            run = RebuildContext(settings, ignore_events, mailbox, store, tracker, loop.time)
-            run.folders = {each.id: each for each in FOLDERS.folders}
+            run = RebuildContext.begin(settings, ignore_events, mailbox, store, loop.time)
+            run.set_folders(FOLDERS.folders)
             start = loop.time()
             found = await replay(run)
             took = loop.time() - start
@@ -157,7 +155,7 @@ def replayed(
             states = [each.state for each in await outbox.list(ALL)]
             wanted = [each.id for each in await store.queued_items(10)]
             assert set(wanted) == {each[2] for each in found.new}
-            return found, states, run.problems, took
+            return found, states, run.announced.notices, took
         finally:
             await store.close()
 
