@@ -14,7 +14,7 @@ from random import Random
 from typing import Any
 
 from kerio_resync.cache.format71.writing import Writer
-from kerio_resync.cache.mutations import LocalChange, LocalFile
+from kerio_resync.cache.mutations import AddChange, LocalChange, LocalFile
 from kerio_resync.model import Attachment, Folder, Identity, Item, Kind
 from kerio_resync.server.kerio.items import parse_items
 from kerio_resync.server.kerio.wire import canonical_json
@@ -75,7 +75,7 @@ def write(out: Path, messages: int, size: int, *, pending: int = 3, holes: float
         )
 
 
-async def copy(mailbox: Mailbox, out: Path, *, pending: tuple[LocalChange, ...] = (), holes: float = 0.15) -> int:
+async def copy(mailbox: Mailbox, out: Path, *, pending: tuple[AddChange, ...] = (), holes: float = 0.15) -> int:
     """A database as the old version would have it for this mailbox now, contents included; how many items it has."""
     identity = await mailbox.open()
     key = await mailbox.sync_key()
@@ -186,12 +186,13 @@ def _other(kind: Kind, folder: str, number: int) -> dict[str, Any]:
     return head | more[kind]
 
 
-def _change(number: int, folder: str) -> LocalChange:
+def _change(number: int, folder: str) -> AddChange:
     struct = canonical_json(
         {"subject": f"written offline {number}", "to": [{"name": "", "address": "jim@example.com"}]}
     )
     files = (LocalFile("plan.bin", "application/octet-stream", bytes(range(256)) * 300),) if number % 2 else ()
-    return LocalChange(
+    change = LocalChange(
         f"00000000-0000-4000-8000-{number:012}", "create", "mail", folder_id=folder, made="2026-03-01T09:30:00Z",
-        struct=struct, files=files,
+        struct=struct,
     )  # fmt: skip
+    return AddChange(change, files)

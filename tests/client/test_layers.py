@@ -13,6 +13,11 @@ BORDERS = {
     "server/http/connections.py": "import aiohttp\n",
     "server/pacing/retry.py": "import tenacity\n",
 }
+VIOLATIONS = {  # each breaks another contract: a module, and one above it
+    "settings": "cli.app",
+    "cache.queries": "cache.store",
+    "cache.write.items": "cache.write.dispatch",
+}
 LINT = "import sys; sys.path.insert(0, '.'); from importlinter.cli import lint_imports_command; lint_imports_command()"
 
 
@@ -28,8 +33,8 @@ def test_layers_hold_in_the_code() -> None:
     assert "0 broken" in done.stdout
 
 
-def test_layers_check_fails_if_settings_imports_the_command_line(tmp_path: Path) -> None:
-    """The same contracts over empty modules of the same names, one of which imports a layer above it."""
+def test_layers_check_names_each_import_of_a_higher_layer(tmp_path: Path) -> None:
+    """Runs the same contracts over empty modules of the same names, some of which import a layer above them."""
     package = tmp_path / "kerio_resync"
     for folder in (ROOT / name for name in PACKAGES):
         for source in folder.rglob("*.py"):
@@ -38,8 +43,13 @@ def test_layers_check_fails_if_settings_imports_the_command_line(tmp_path: Path)
             path.touch()
     for name, text in BORDERS.items():
         (package / name).write_text(text)
-    (package / "settings.py").write_text("import kerio_resync.cli.app\n")
+    for importer, imported in VIOLATIONS.items():
+        (package / f"{importer.replace('.', '/')}.py").write_text(f"import kerio_resync.{imported}\n")
     (tmp_path / "pyproject.toml").write_text((ROOT / "pyproject.toml").read_text())
     done = lint(tmp_path)
     assert done.returncode == 1, done.stdout + done.stderr
-    assert "kerio_resync.settings is not allowed to import kerio_resync.cli" in done.stdout
+    assert f"{len(VIOLATIONS)} broken" in done.stdout
+    output = " ".join(done.stdout.split())
+    for importer, imported in VIOLATIONS.items():
+        layer = imported.removesuffix(".app")
+        assert f"kerio_resync.{importer} is not allowed to import kerio_resync.{layer}" in output

@@ -13,12 +13,13 @@ from kerio_mockserver.conditions.model import Churn, Conditions
 from kerio_mockserver.mailbox.store import NoSuchItem
 from kerio_mockserver.messages import Reply, Request
 from kerio_mockserver.server import MockServer
-from kerio_resync.cache.mutations import Action, LocalFile
-from kerio_resync.cache.outbox import Change, Outbox
+from kerio_resync.cache import queries
+from kerio_resync.cache.mutations import Action, LocalChange, LocalFile
+from kerio_resync.cache.outbox import Outbox
+from kerio_resync.cache.outbox_rows import ALL_STATES
 from kerio_resync.cache.store import Store
 from kerio_resync.errors import OutcomeUnknown
 from kerio_resync.model import Item, Kind
-from kerio_resync.sync.outbox.replay import ALL
 from simulation import virtual_time
 from simulation.mailboxes import cached_mailbox
 from simulation.world import CLIENT_TASK, PASSWORD, World
@@ -52,16 +53,16 @@ def add(world: World, action: Action, kind: Kind, *, files: tuple[LocalFile, ...
     return open_cache(world, lambda store: Outbox(store).add(action, kind, files=files, **more))
 
 
-def outbox(world: World) -> dict[str, Change]:
+def outbox(world: World) -> dict[str, LocalChange]:
     """All changes by uuid."""
-    return {each.uuid: each for each in open_cache(world, lambda store: Outbox(store).list(ALL))}
+    return {each.uuid: each for each in open_cache(world, lambda store: Outbox(store).list(ALL_STATES))}
 
 
 def local_notes(world: World) -> dict[str, str]:
     """The notes of the folder "Conflicts", by the uuid of the change."""
 
     async def read(store: Store) -> dict[str, str]:
-        rows = await store._read(lambda db: db.execute("SELECT id, extra FROM item WHERE id LIKE 'local:%'").fetchall())
+        rows = await store.read(lambda db: db.execute("SELECT id, extra FROM item WHERE id LIKE 'local:%'").fetchall())
         return {item_id.removeprefix("local:"): json.loads(extra)["conflict"] for item_id, extra in rows}
 
     return open_cache(world, read)
@@ -133,7 +134,7 @@ def cached(world: World, item_id: str) -> Item | None:
     from kerio_resync.cache.write import items
 
     async def read(store: Store) -> Item | None:
-        found = await store._read(lambda db: items.read_item_row(db, "item.id = ?", (item_id,)))
+        found = await store.read(lambda db: items.read_item_row(db, "item.id = ?", (item_id,)))
         return found[0][1] if found else None
 
     return open_cache(world, read)
@@ -230,9 +231,11 @@ class Diary:
 
     async def _act(self, store: Store, kind: Kind, action: Action, pick: int, title: str) -> None:
         folders = [
-            row.folder.id for row in await store.folders() if row.folder.kind == kind and row.folder.place == "own"
+            row.folder.id
+            for row in await store.read(queries.folders)
+            if row.folder.kind == kind and row.folder.place == "own"
         ]
-        held = [each for each in await store.items(limit=500) if each.kind == kind]
+        held = [each for each in await store.read(queries.items, limit=500) if each.kind == kind]
         made = [uuid for uuid, (what, doing, _) in self.done.items() if (what, doing) == (kind, "create")]
         if not folders or (action != "create" and not held):
             return

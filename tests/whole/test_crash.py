@@ -25,11 +25,11 @@ from kerio_mockserver.mailbox.store import NoSuchItem
 from kerio_mockserver.messages import Reply, Request
 from kerio_mockserver.testing import Server
 from kerio_resync import Settings
-from kerio_resync.cache.mutations import Action, LocalFile
-from kerio_resync.cache.outbox import Change, Outbox
+from kerio_resync.cache.mutations import Action, LocalChange, LocalFile
+from kerio_resync.cache.outbox import Outbox
+from kerio_resync.cache.outbox_rows import ALL_STATES
 from kerio_resync.cache.store import Store
 from kerio_resync.model import Identity, Kind
-from kerio_resync.sync.outbox.replay import ALL
 from simulation.world import differences
 from tests.support.crashes import IN_FLIGHT, Nursery, new_server, nursery
 from tests.support.offline_changes import TITLE, struct_of
@@ -121,15 +121,15 @@ class Diary:
         assert held.keys() <= self.made.keys()
 
 
-async def changes(profile: Path) -> dict[str, Change]:
+async def changes(profile: Path) -> dict[str, LocalChange]:
     """Of all caches in a profile as it was left, however that was; looked at in a copy."""
-    found: dict[str, Change] = {}
+    found: dict[str, LocalChange] = {}
     copy = profile.with_name(profile.name + ".looked-at")
     shutil.copytree(profile, copy)
     for path in sorted(copy.glob("cache.db*")):
         if path.suffix not in (".new",) and not path.name.endswith(("-journal", "-wal", "-shm")):
             store = await Store.open(path)
-            for each in await Outbox(store).list(ALL):
+            for each in await Outbox(store).list(ALL_STATES):
                 if each.uuid not in found or each.state not in ("pending", "sending"):
                     found[each.uuid] = each
             await store.close()

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from kerio_resync.cache import queries
 from kerio_resync.cache.outbox import Outbox
 from kerio_resync.cache.store import Store
 from kerio_resync.events import Event, Notice
@@ -26,7 +27,7 @@ SUBJECT = "a draft of before the damage"
 
 async def add_draft(path: Path) -> None:
     store = await Store.open(path)
-    folder = next(row.folder.id for row in await store.folders() if row.folder.kind == "mail")
+    folder = next(row.folder.id for row in await store.read(queries.folders) if row.folder.kind == "mail")
     await Outbox(store).add("create", "mail", folder_id=folder, struct=b'{"subject": "%s"}' % SUBJECT.encode())
     await store.close()
 

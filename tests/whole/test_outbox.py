@@ -16,8 +16,8 @@ import pytest
 
 from kerio_mockserver.conditions.model import Action as ChurnAction
 from kerio_mockserver.messages import Reply, Request
-from kerio_resync.cache.mutations import Action, LocalFile
-from kerio_resync.cache.outbox import Change, Outbox
+from kerio_resync.cache.mutations import Action, LocalChange, LocalFile
+from kerio_resync.cache.outbox import Outbox
 from kerio_resync.errors import Unreachable
 from kerio_resync.events import Event, PhaseChanged
 from kerio_resync.model import Kind
@@ -233,7 +233,7 @@ def test_the_server_wins_a_conflict(world: World, cases: list[tuple[Kind, Action
         assert scene.meddler.made() == made
 
 
-def expect_conflict(deed: Deed, change: Change, note: str) -> None:
+def expect_conflict(deed: Deed, change: LocalChange, note: str) -> None:
     """The note names both items; the local one is what the change wanted it to be."""
     assert (change.state, change.reason) == ("conflict", note)
     for part in (deed.item_id, f"local:{deed.uuid}", f"version {deed.watermark}", change.made):

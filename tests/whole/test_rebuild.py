@@ -14,6 +14,7 @@ import pytest
 
 from kerio_mockserver.messages import Reply, Request
 from kerio_resync import Settings, status
+from kerio_resync.cache import outbox_rows, queries
 from kerio_resync.cache.mutations import DeleteItems, SetMeta
 from kerio_resync.cache.outbox import Outbox
 from kerio_resync.cache.store import Store
@@ -92,7 +93,7 @@ def test_the_folders_counted_are_those_that_are_listed(world: World) -> None:
     last = [each for each in events if isinstance(each, Progress)][-1]
     assert world.report is not None
     assert last.folders_done == last.folders_total == world.report.folders
-    found = in_cache(world, Store.totals)
+    found = in_cache(world, lambda store: store.read(queries.totals))
     assert found.folders_listed == found.folders == world.report.folders
 
 
@@ -153,7 +154,9 @@ async def add_draft(store: Store) -> str:
 
 
 async def open_changes(store: Store) -> set[str]:
-    return {row.uuid for row in await store.outbox(("pending", "sending", "sent", "conflict", "refused"))}
+    return {
+        row.uuid for row in await store.read(outbox_rows.changes, ("pending", "sending", "sent", "conflict", "refused"))
+    }
 
 
 @pytest.mark.parametrize("moment", [3, 10, 40])
@@ -172,8 +175,8 @@ def test_part_brings_back_what_is_missing_there(world: World) -> None:
     before = fetched(world)
 
     async def spoil(store: Store) -> None:
-        rows = await store.items(limit=10_000)
-        inbox = next(row.folder.id for row in await store.folders() if row.folder.role == "inbox")
+        rows = await store.read(queries.items, limit=10_000)
+        inbox = next(row.folder.id for row in await store.read(queries.folders) if row.folder.role == "inbox")
         await store.apply(DeleteItems(tuple(row.id for row in rows if row.folder_id == inbox)[:7]))
 
     in_cache(world, spoil)
@@ -269,14 +272,14 @@ def test_a_key_that_is_too_old_stays_until_everything_is_compared(world: World) 
     world.mutate("delete", 3)
     world.mutate("arrive", 3)
     world.expire_keys()
-    stale = in_cache(world, lambda store: store.meta("sync_key"))
+    stale = in_cache(world, lambda store: store.read(queries.meta, "sync_key"))
     for moment in (4, 12, 25, 40):
         world.at = {moment: [kill]}
         assert world.run(folders=("Contacts",)) == "killed"
-        assert in_cache(world, lambda store: store.meta("sync_key")) == stale
+        assert in_cache(world, lambda store: store.read(queries.meta, "sync_key")) == stale
     assert world.run(folders=("Contacts",)) == "done"
     assert world.differences() == []
-    assert in_cache(world, lambda store: store.meta("sync_key")) != stale
+    assert in_cache(world, lambda store: store.read(queries.meta, "sync_key")) != stale
 
 
 @pytest.mark.parametrize("moment", [4, 6, 10])
@@ -391,7 +394,7 @@ def test_verify_finds_and_repairs(world: World) -> None:
     assert verified(world).ok
 
     async def spoil(store: Store) -> None:
-        rows = await store.items(limit=10_000)
+        rows = await store.read(queries.items, limit=10_000)
         await store.apply(DeleteItems(tuple(row.id for row in rows if row.kind == "mail")[:5]))
         await store.apply(DeleteItems(tuple(row.id for row in rows if row.kind == "event")[:1]))
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from kerio_resync.cache import queries
 from kerio_resync.cache.mutations import Action, DeleteItems
 from kerio_resync.cache.store import Store
 from kerio_resync.errors import BadSettings, NoCache
@@ -64,7 +65,7 @@ class History:
 
     def lose(self) -> None:
         async def forget(store: Store) -> None:
-            rows = await store.items(limit=500)
+            rows = await store.read(queries.items, limit=500)
             await store.apply(DeleteItems(tuple(self.rng.choice(rows).id for _ in range(3) if rows)))
 
         open_cache(self.world, forget)

@@ -19,7 +19,7 @@ from benchmarks.legacy import copy, write
 from kerio_mockserver.conditions.model import Fault
 from kerio_mockserver.testing import Server, running
 from kerio_resync import Settings, rebuild, status
-from kerio_resync.cache.mutations import LocalChange, LocalFile
+from kerio_resync.cache.mutations import AddChange, LocalChange, LocalFile
 from kerio_resync.cache.store import Store
 from kerio_resync.errors import Exit
 from kerio_resync.server.kerio.mailbox import KerioMailbox
@@ -27,10 +27,10 @@ from kerio_resync.upgrade import estimate, launcher
 from kerio_resync.upgrade.detect_format import detect_format
 
 PENDING = tuple(
-    LocalChange(
+    AddChange(LocalChange(
         f"11111111-1111-4111-8111-11111111111{number}", "create", "mail", made="2026-03-01T09:30:00Z",
-        struct=json.dumps({"subject": f"offline {number}"}).encode(), files=(LocalFile("a", "t/t", b"x" * 70000),),
-    )
+        struct=json.dumps({"subject": f"offline {number}"}).encode(),
+    ), (LocalFile("a", "t/t", b"x" * 70000),))
     for number in range(3)
 )  # fmt: skip
 
@@ -66,7 +66,7 @@ def settings(server: Server, profile: Path) -> Settings:
     )
 
 
-async def old_cache(server: Server, profile: Path, pending: tuple[LocalChange, ...] = PENDING) -> Settings:
+async def old_cache(server: Server, profile: Path, pending: tuple[AddChange, ...] = PENDING) -> Settings:
     """A profile with the server's mailbox in format 7.1, and three changes that were not sent."""
     told = settings(server, profile)
     mailbox = KerioMailbox(told)
@@ -101,7 +101,7 @@ async def test_the_upgraded_cache_equals_the_server_and_the_next_rebuild_fetches
     digest = await run("--profile", str(told.profile), "digest")
     assert digest.code == Exit.DONE, digest.err
     assert digest.out.splitlines() == [line.rstrip("\n") for line in server.store.digest()]
-    assert await outbox(told) == {each.uuid for each in PENDING}
+    assert await outbox(told) == {each.uuid for each, _ in PENDING}
     assert not told.next_cache.exists()
     server.core.stats.reset()
     report = await rebuild(told)
@@ -126,12 +126,14 @@ async def test_damage_leads_to_a_rebuild_and_the_changes_arrive(server: Server, 
     digest = await run("--profile", str(told.profile), "digest")
     assert digest.code == Exit.DONE, digest.err
     assert digest.out.splitlines() == [line.rstrip("\n") for line in server.store.digest()]
-    assert await outbox(told) == {each.uuid for each in PENDING}
+    assert await outbox(told) == {each.uuid for each, _ in PENDING}
 
 
 async def test_changes_that_the_server_does_not_take_now_end_in_code_4(server: Server, tmp_path: Path) -> None:
     drafts = next(str(each["id"]) for each in server.store.folders() if each["subType"] == "FSubDrafts")
-    told = await old_cache(server, tmp_path / "p", tuple(each._replace(folder_id=drafts) for each in PENDING))
+    told = await old_cache(
+        server, tmp_path / "p", tuple(each._replace(change=each.change._replace(folder_id=drafts)) for each in PENDING)
+    )
     spoil(told.cache)
     with (told.profile / "profile.toml").open("a") as file:
         file.write('on_failure = "rebuild"\nretry_timeout = 1\n')

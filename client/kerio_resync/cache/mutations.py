@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Final, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 from kerio_resync.model import Folder, Item, Kind, ListedItem
 
@@ -197,7 +197,7 @@ class SetMeta(NamedTuple):
 
 
 class LocalFile(NamedTuple):
-    """A file that belongs to a local change."""
+    """A file of a local change or of an item in "Conflicts", with its content."""
 
     name: str
     content_type: str
@@ -205,9 +205,26 @@ class LocalFile(NamedTuple):
     content_id: str = ""
 
 
+class ChangeFile(NamedTuple):
+    """A file of a recorded change, without its content. `key`: its row number, for `Outbox.content`."""
+
+    key: int
+    name: str
+    content_type: str
+    content_id: str
+    size: int
+    sha256: bytes
+
+
 class LocalChange(NamedTuple):
-    """A change made offline. `uuid` names it for ever; `struct` is a documented struct (JSON) with the members to
-    create or set, `watermark` the version that was changed, `made` when (ISO 8601, UTC)."""
+    """A change made offline, and its state.
+
+    `uuid` names it in every file. `struct` is a JSON object of the vendor's reference with the members to create or
+    set, `watermark` the version that was changed, `made` the time (ISO 8601, UTC). `attempt` is what the last attempt
+    recorded before its call, so that its outcome can be found out later; `code` the server's error code of a refusal
+    (0: none), `version` the item's watermark after the change was sent (0: unknown), `new_id` the item's id if it was
+    created or moved. `number` is the row in the outbox, 0 before it is recorded.
+    """
 
     uuid: str
     action: Action
@@ -218,31 +235,54 @@ class LocalChange(NamedTuple):
     watermark: int = 0
     made: str = ""
     struct: bytes = b"{}"
-    files: tuple[LocalFile, ...] = ()
-
-
-class AddChange(NamedTuple):
-    """A local change is to be sent; one whose uuid is known already changes nothing. `attempt`, `attempts`, `state`,
-    `reason`, `new_id` come along when it is carried over from another file."""
-
-    change: LocalChange
     state: ChangeState = "pending"
     attempt: str = ""
     attempts: int = 0
     reason: str = ""
+    code: int = 0
+    version: int = 0
     new_id: str = ""
+    number: int = 0
+    files: tuple[ChangeFile, ...] = ()
+
+    def as_json(self) -> dict[str, Any]:
+        """Return what `status` shows of it: no content."""
+        return {
+            "id": self.uuid,
+            "action": self.action,
+            "kind": self.kind,
+            "item": self.item_id,
+            "folder": self.folder_id,
+            "made": self.made,
+            "state": self.state,
+            "attempts": self.attempts,
+            "reason": self.reason,
+            "files": len(self.files),
+        }
+
+
+class AddChange(NamedTuple):
+    """Records a local change with its files. If the outbox has its uuid already, nothing changes.
+
+    `change.number` and `change.files` are ignored: both are of the file that the change was read from.
+    """
+
+    change: LocalChange
+    files: tuple[LocalFile, ...] = ()
 
     def byte_size(self) -> int:
-        return len(self.change.struct) + sum(len(each.data) for each in self.change.files) + _ROW_BYTES
+        return len(self.change.struct) + sum(len(file.data) for file in self.files) + _ROW_BYTES
 
 
 class MarkChange(NamedTuple):
-    """What became of a change. `attempt` non-empty counts one attempt more; `new_id` '' leaves it as it is."""
+    """Sets the state of a change. `sending` counts an attempt and sets `attempt`; an empty `new_id` changes nothing."""
 
     uuid: str
     state: ChangeState
     attempt: str = ""
     reason: str = ""
+    code: int = 0
+    version: int = 0
     new_id: str = ""
 
     def byte_size(self) -> int:

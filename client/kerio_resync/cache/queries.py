@@ -135,7 +135,7 @@ def folders(db: sqlite3.Connection) -> tuple[FolderRow, ...]:
     )
 
 
-def queued_items(db: sqlite3.Connection, limit: int, after: QueueCursor | None) -> tuple[QueuedItem, ...]:
+def queued_items(db: sqlite3.Connection, limit: int, after: QueueCursor | None = None) -> tuple[QueuedItem, ...]:
     """The next rows by rank, newest first, id. Three seeks, because no index serves `<` and `>` in one condition."""
     rows: list[tuple[Any, ...]] = []
     for condition, values in _beyond(after):
@@ -160,13 +160,13 @@ def _beyond(after: QueueCursor | None) -> tuple[tuple[str, tuple[Any, ...]], ...
     )
 
 
-def queued_attachments(db: sqlite3.Connection, limit: int, after: int) -> tuple[QueuedAttachment, ...]:
+def queued_attachments(db: sqlite3.Connection, limit: int, after: int | None = None) -> tuple[QueuedAttachment, ...]:
     rows = db.execute(
         "SELECT attachment.number, item.id, folder.id, attachment.id, url, attachment.name, content_type, content_id,"
         " attachment.size, attachment.role, received, etag FROM attachment"
         " JOIN item ON item.number = attachment.item JOIN folder ON folder.number = item.folder"
         " WHERE attachment.state = 'wanted' AND attachment.number > ? ORDER BY attachment.number LIMIT ?",
-        (after, limit),
+        (after or 0, limit),
     )
     return tuple(record(QueuedAttachment, *row[:3], record(Attachment, *row[3:10]), *row[10:]) for row in rows)
 
@@ -236,7 +236,7 @@ def items_not_listed(
     return tuple(rows.fetchall())
 
 
-def items(db: sqlite3.Connection, after: tuple[str, str], limit: int) -> tuple[StoredItem, ...]:
+def items(db: sqlite3.Connection, after: tuple[str, str] = ("", ""), limit: int = 500) -> tuple[StoredItem, ...]:
     """Server items by (kind, id), at most 8 MiB or so of them at once; () at the end."""
     rows = db.execute(
         "SELECT item.number, item.id, item.kind, folder.id, watermark, item.size,"

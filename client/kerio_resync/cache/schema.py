@@ -35,6 +35,8 @@ PAGE_SIZE: Final = 16384
 CHUNK_BYTES: Final = 256 * 1024
 CONFLICTS_FOLDER_ID: Final = "local:conflicts"
 
+OUTBOX_ADDED_COLUMNS: Final = ("code INTEGER NOT NULL DEFAULT 0", "version INTEGER NOT NULL DEFAULT 0")
+
 TABLES: Final = """
 CREATE TABLE meta (              -- what the file is: format, server, account, user, address, sync_key, ...
   key   TEXT PRIMARY KEY,
@@ -160,11 +162,13 @@ CREATE TABLE outbox (            -- changes made offline, in the order they were
   files     INTEGER NOT NULL,    -- how many rows of outbox_attachment belong to it
   checksum  BLOB NOT NULL,       -- SHA-256 over what is above (but number), the struct, and the files
   state     TEXT NOT NULL CHECK (state IN ('pending', 'sending', 'sent', 'conflict', 'refused', 'withdrawn')),
-  attempt   TEXT NOT NULL DEFAULT '',  -- the token of the last attempt, recorded before the call
+  attempt   TEXT NOT NULL DEFAULT '',  -- JSON: recorded before the last call, to find out later what it did
   attempts  INTEGER NOT NULL DEFAULT 0,
-  reason    TEXT NOT NULL DEFAULT '',
+  reason    TEXT NOT NULL DEFAULT '',  -- why it is refused or in conflict
   new_id    TEXT NOT NULL DEFAULT '',  -- the server's id of what was created or moved
-  struct    TEXT NOT NULL        -- the members to create or set, JSON
+  struct    TEXT NOT NULL,       -- the members to create or set, JSON
+  code      INTEGER NOT NULL DEFAULT 0,  -- the server's error code of a refusal; 0: none
+  version   INTEGER NOT NULL DEFAULT 0   -- the item's watermark after the change was sent; 0: unknown
 ) STRICT;
 CREATE INDEX outbox_by_state ON outbox (state, number);
 
@@ -313,11 +317,16 @@ def identity_from(found: Mapping[str, str]) -> Identity:
 
 
 @cache
-def shape(*, views: bool = False) -> Shape:
-    """What a file of this format consists of; with `views` those too."""
+def shapes(*, views: bool = False) -> tuple[Shape, Shape]:
+    """Return the definitions that a file of this format may have: those of today, and those of early versions.
+
+    Early files have an outbox without `OUTBOX_ADDED_COLUMNS`; see `outbox_rows`.
+    """
     with closing(sqlite3.connect(":memory:", isolation_level=None)) as db:
         create_schema(db, Identity("", "", "", ""))
-        return shape_of(db, views=views)
+        current = shape_of(db, views=views)
+    added = "".join(f", {definition}" for definition in OUTBOX_ADDED_COLUMNS)
+    return current, frozenset((kind, name, table, sql.replace(added, "")) for kind, name, table, sql in current)
 
 
 def identity_rows(identity: Identity) -> dict[str, str]:

@@ -25,6 +25,7 @@ _STEPS: Final = 50_000_000  # virtual machine steps of one statement, about a se
 _STEPS_PER_BYTE: Final = 20  # added for the size of the file; a check of all of it takes fewer
 _MAX_STEPS: Final = 2**31 - 1
 _COMMENT: Final = re.compile(r"--[^\n]*|/\*.*?\*/", re.DOTALL)
+_BEFORE_DELIMITER: Final = re.compile(r" ([,)])")
 _INTERNAL: Final = ("sqlite_sequence", "sqlite_stat1", "sqlite_stat4")
 Shape = frozenset[tuple[str, str, str, str]]
 
@@ -85,11 +86,11 @@ def require_tables(db: sqlite3.Connection, names: Iterable[str]) -> None:
             raise CacheDamaged(f"{name} has computed columns in it")
 
 
-def require_shape(db: sqlite3.Connection, shape: Shape) -> None:
-    """Raises CacheDamaged unless the tables, indexes and triggers are exactly these. Views are never read."""
+def require_shape(db: sqlite3.Connection, *shapes: Shape) -> None:
+    """Raises CacheDamaged unless the tables, indexes and triggers are those of one of these. Views are never read."""
     found = shape_of(db)
-    if found != shape:
-        names = sorted({name for _, name, *_ in found ^ shape})
+    if found not in shapes:
+        names = sorted({name for _, name, *_ in found ^ shapes[0]})
         raise CacheDamaged(f"its tables are not those of this program (first: {names[0]!r})")
 
 
@@ -104,8 +105,8 @@ def shape_of(db: sqlite3.Connection, *, views: bool = False) -> Shape:
 
 @lru_cache(maxsize=64)
 def strip_comments(sql: str) -> str:
-    """Returns a definition without comments, its blanks reduced to single ones."""
-    return " ".join(_COMMENT.sub(" ", sql).split())
+    """Returns a definition without comments, its blanks single ones, with none before a comma or `)`."""
+    return _BEFORE_DELIMITER.sub(r"\1", " ".join(_COMMENT.sub(" ", sql).split()))
 
 
 def _schema(db: sqlite3.Connection) -> list[tuple[object, ...]]:

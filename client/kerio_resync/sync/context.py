@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Self
 
+from kerio_resync.cache import queries
 from kerio_resync.cache.mutations import SkipEntry
 from kerio_resync.cache.queries import QueueCursor, QueuedAttachment, QueuedItem
 from kerio_resync.cache.store import Store
@@ -116,7 +117,13 @@ class RebuildContext:
 
 
 def _queues(store: Store) -> tuple[WorkQueue[QueuedItem, QueueCursor], WorkQueue[QueuedAttachment, int]]:
+    async def items(limit: int, after: QueueCursor | None) -> tuple[QueuedItem, ...]:
+        return await store.read(queries.queued_items, limit, after)
+
+    async def attachments(limit: int, after: int | None) -> tuple[QueuedAttachment, ...]:
+        return await store.read(queries.queued_attachments, limit, after)
+
     return (
-        WorkQueue(store.queued_items, lambda row: row.id, lambda row: row.cursor),
-        WorkQueue(store.queued_attachments, lambda row: row.key, lambda row: row.key),
+        WorkQueue(items, lambda row: row.id, lambda row: row.cursor),
+        WorkQueue(attachments, lambda row: row.key, lambda row: row.key),
     )

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final, Literal
 
+from kerio_resync.cache import queries
 from kerio_resync.cache.files import sidecars
 from kerio_resync.errors import NotEnoughSpace
 from kerio_resync.filesystem import available_bytes
@@ -62,7 +63,7 @@ def _expected(folder: Folder, attachments: Attachments) -> int:
 
 
 async def _check(run: RebuildContext, folders: list[Folder], *, freed: int) -> None:
-    settings, here = run.settings, (await run.store.totals()).bytes_here
+    settings, here = run.settings, (await run.store.read(queries.totals)).bytes_here
     quota = 0 if expected_bytes(folders, "all") > 0 else (await run.mailbox.quota()).bytes
 
     def needed(attachments: Attachments) -> int:

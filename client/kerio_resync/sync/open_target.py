@@ -12,6 +12,7 @@ import asyncio
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from kerio_resync.cache import queries
 from kerio_resync.cache.file_identity import owner_of
 from kerio_resync.cache.files import processes_holding, set_aside
 from kerio_resync.cache.recovery.copy import CopyResult, copy_verified
@@ -103,7 +104,7 @@ async def open_current_cache(settings: Settings, identity: Identity) -> BuildTar
     if not same_mailbox(store.identity, identity):  # put there a moment ago
         await store.close()
         raise refusal(settings, path, store.identity, identity)
-    return BuildTarget(store, resumed=bool(await store.meta(PARTIAL_REBUILD_KEY)), owner=store.identity)
+    return BuildTarget(store, resumed=bool(await store.read(queries.meta, PARTIAL_REBUILD_KEY)), owner=store.identity)
 
 
 async def rescue_unsent_changes(run: RebuildContext) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from kerio_resync.cache import queries
 from kerio_resync.cache.file_identity import owner_of
 from kerio_resync.cache.files import processes_holding, set_aside
 from kerio_resync.cache.mutations import SetMeta
@@ -87,7 +88,7 @@ async def _adopt(path: Path, identity: Identity) -> None:
     try:
         for key, value in identity_rows(identity).items():
             await store.apply(SetMeta(key, value))
-        if await store.meta(SYNC_KEY) is not None:
+        if await store.read(queries.meta, SYNC_KEY) is not None:
             await store.apply(SetMeta(SYNC_KEY, NO_KEY))
         await store.flush()
     finally:

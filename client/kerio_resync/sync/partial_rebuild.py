@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Final
 
+from kerio_resync.cache import queries
 from kerio_resync.cache.mutations import EnqueueItems, PutPage, ResetListing, SetMeta, UnskipEntry
 from kerio_resync.errors import BadSettings
 from kerio_resync.events import FolderListed
@@ -86,10 +87,10 @@ def _suggest_folders(name: str, there: Iterable[str]) -> str:
 async def rebuild_partially(run: RebuildContext) -> None:
     """Fetches the chosen folders of `run.store`, the live cache, again, and catches up."""
     await refresh_folders(run)
-    paths = {row.folder.id: row.path for row in await run.store.folders()}
+    paths = {row.folder.id: row.path for row in await run.store.read(queries.folders)}
     folders = select_folders(run.settings.folders, syncable(run.folders.values()), paths)
     round_ = await _begin(run, folders)
-    todo = {row.folder.id: row for row in await run.store.folders() if not row.listed}
+    todo = {row.folder.id: row for row in await run.store.read(queries.folders) if not row.listed}
     run.progress.work.folders_total = len(folders)
 
     async def list_again(folder: Folder) -> None:
@@ -110,7 +111,7 @@ async def rebuild_partially(run: RebuildContext) -> None:
 async def _begin(run: RebuildContext, folders: Sequence[Folder]) -> int:
     """Records that these are rebuilt, unless an earlier run did; the number of the comparison that goes with it."""
     ids = json.dumps(sorted(each.id for each in folders))
-    number, _, under_way = (await run.store.meta(PARTIAL_REBUILD_KEY) or "").partition(" ")
+    number, _, under_way = (await run.store.read(queries.meta, PARTIAL_REBUILD_KEY) or "").partition(" ")
     if under_way == ids:
         return int(number)
     round_ = await new_comparison(run.store)

@@ -17,6 +17,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 
+from kerio_resync.cache import outbox_rows, queries
 from kerio_resync.cache.files import require_places
 from kerio_resync.cache.lock import ProfileLock
 from kerio_resync.cache.mutations import ApplyChanges, UnskipEntry
@@ -215,7 +216,7 @@ async def _build(run: RebuildContext) -> None:
         await check_space_before_drop(run)
     await rescue_unsent_changes(run)
     await _resume(run)
-    if await run.store.meta(SYNC_KEY) is None:
+    if await run.store.read(queries.meta, SYNC_KEY) is None:
         await run.store.apply(
             ApplyChanges(run.comparison.early.key or await new_key(run))
         )  # before the first page, and committed
@@ -223,7 +224,7 @@ async def _build(run: RebuildContext) -> None:
     listen(PhaseChanged("folders"))
     todo = await refresh_folders(run)
     await check_space(run)
-    run.reuse.is_copy = bool(await run.store.meta(COPIED_ITEMS_KEY))
+    run.reuse.is_copy = bool(await run.store.read(queries.meta, COPIED_ITEMS_KEY))
     if run.reuse.is_copy:
         await run.store.omit_contents([each for each in run.folders if run.omits_attachments(each)])
     listen(PhaseChanged("fetch"))
@@ -233,17 +234,17 @@ async def _build(run: RebuildContext) -> None:
 
 async def _resume(run: RebuildContext) -> None:
     """What an earlier run fetched counts; what it had to leave out is asked for again."""
-    for row in await run.store.skipped():
+    for row in await run.store.read(queries.skipped):
         run.comparison.retried.add(row.id)
         await run.store.apply(UnskipEntry(row.scope, row.id))
-    held = await run.store.totals()
+    held = await run.store.read(queries.totals)
     run.reuse.initial_items = sum(held.items.values())
     run.progress.resume(held)
 
 
 async def _fetch(run: RebuildContext, todo: list[str]) -> None:
     """Lists the folders named, in order of rank, and fetches what becomes wanted, all at once."""
-    positions = {row.folder.id: Position.from_bytes(row.position) for row in await run.store.folders()}
+    positions = {row.folder.id: Position.from_bytes(row.position) for row in await run.store.read(queries.folders)}
     run.progress.work.folders_total = len(syncable(run.folders.values()))
     run.progress.work.folders_done = run.progress.work.folders_total - len(todo)
     for each in todo:
@@ -271,7 +272,7 @@ async def _finish(run: RebuildContext, identity: Identity, started: float, resum
     # What this run wrote was summed on its way in; what an earlier one left has been through a kill or a power cut.
     await require_sound(run, contents=resumed)
     clean = run.settings.redactor.own
-    skipped = tuple((row.scope, clean(row.id), clean(row.reason)) for row in await run.store.skipped())
+    skipped = tuple((row.scope, clean(row.id), clean(row.reason)) for row in await run.store.read(queries.skipped))
     await run.store.finish()
     async with AsyncExitStack() as stack:
         if not run.settings.folders:
@@ -279,8 +280,8 @@ async def _finish(run: RebuildContext, identity: Identity, started: float, resum
             await stack.enter_async_context(replace_cache(run.store, run.settings.cache, run.owner))
         live = await stack.enter_async_context(_reopen_after_swap(run))
         require(run.settings, live.store.identity, identity)
-        found = await _send_changes(live) if await live.store.outbox(TO_REPLAY) else Replayed()
-        held = await live.store.totals()
+        found = await _send_changes(live) if await live.store.read(outbox_rows.changes, TO_REPLAY) else Replayed()
+        held = await live.store.read(queries.totals)
     work = run.progress.work
     return Report(
         cache=run.settings.cache,

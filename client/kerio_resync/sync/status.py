@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from kerio_resync.cache import outbox_rows, queries
 from kerio_resync.cache.file_identity import all_changes
 from kerio_resync.cache.files import require_places
 from kerio_resync.cache.format71 import schema as legacy
@@ -105,9 +106,9 @@ async def _file(path: Path, state: str) -> tuple[FileStatus, tuple[dict[str, Any
         state, problem = _state_of(path, error)
         return FileStatus(str(path), state, size, problem=problem), ()
     try:
-        held = await store.totals()
-        outbox = tuple(row.as_json() for row in await store.outbox())
-        finished = await store.meta("finished_at") or ""
+        held = await store.read(queries.totals)
+        outbox = tuple(row.as_json() for row in await store.read(outbox_rows.changes))
+        finished = await store.read(queries.meta, "finished_at") or ""
     except CacheDamaged as error:
         return FileStatus(str(path), "damaged", size, problem=str(error)), ()
     finally:

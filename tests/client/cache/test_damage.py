@@ -10,6 +10,7 @@ from random import Random
 
 import pytest
 
+from kerio_resync.cache import queries
 from kerio_resync.cache.mutations import AddChange, LocalChange, LocalFile, Mutation, PutItems, PutLocal
 from kerio_resync.cache.outbox import Outbox
 from kerio_resync.cache.recovery.copy import copy_verified
@@ -27,9 +28,11 @@ MAILS = {
     for n in range(120)
 }
 CHANGES = {
-    f"u-{n}": LocalChange(
-        f"u-{n}", "create", "mail", folder_id="inbox", struct=b'{"subject":"%s"}' % (b"s" * 400 * (n % 5)),
-        files=(LocalFile("f", "t", Random(n).randbytes(n * 7_000)),) if n % 4 == 0 else (),
+    f"u-{n}": AddChange(
+        LocalChange(
+            f"u-{n}", "create", "mail", folder_id="inbox", struct=b'{"subject":"%s"}' % (b"s" * 400 * (n % 5))
+        ),
+        (LocalFile("f", "t", Random(n).randbytes(n * 7_000)),) if n % 4 == 0 else (),
     )
     for n in range(30)
 }  # fmt: skip
@@ -40,13 +43,13 @@ class Reused:
     """What came from the old cache. `items`: payloads; `contents`: complete attachments, by item."""
 
     rescued: RescueReport
-    changes: dict[str, LocalChange]
+    changes: dict[str, AddChange]
     items: dict[str, bytes]
     contents: dict[str, bytes]
 
 
 async def write_old_cache(path: Path) -> None:
-    mutations: list[Mutation] = [PutItems(tuple(MAILS.values())), *(AddChange(each) for each in CHANGES.values())]
+    mutations: list[Mutation] = [PutItems(tuple(MAILS.values())), *CHANGES.values()]
     mutations += [mutation for n, data in FILES.items() for mutation in whole(n + 1, data)]
     await (await filled(path, *mutations, PutLocal(mail("local:1", title="kept")))).close()
 
@@ -67,20 +70,20 @@ async def reuse(folder: Path) -> Reused:
     return Reused(rescued, changes, items, contents)
 
 
-async def local_changes(cache: Store) -> dict[str, LocalChange]:
+async def local_changes(cache: Store) -> dict[str, AddChange]:
     outbox, changes = Outbox(cache), {}
     for each in await outbox.list():
-        files = [(one, b"".join([piece async for piece in outbox.file(one.key)])) for one in each.files]
-        changes[each.uuid] = LocalChange(
-            each.uuid, each.action, each.kind, each.item_id, each.folder_id, each.target_id, each.watermark, each.made,
-            each.struct, tuple(LocalFile(one.name, one.content_type, data, one.content_id) for one, data in files),
-        )  # fmt: skip
+        files = [(one, b"".join([piece async for piece in outbox.content(one)])) for one in each.files]
+        changes[each.uuid] = AddChange(
+            each._replace(number=0, files=()),
+            tuple(LocalFile(one.name, one.content_type, data, one.content_id) for one, data in files),
+        )
     return changes
 
 
 async def items_and_contents(cache: Store) -> tuple[dict[str, bytes], dict[str, bytes]]:
     items, contents = {}, {}
-    for item in await cache.items(limit=10_000):
+    for item in await cache.read(queries.items, limit=10_000):
         items[item.id] = item.payload
         for one in item.attachments:
             data = b"".join([piece async for piece in cache.content(one.key)])

@@ -18,7 +18,7 @@ from kerio_resync.cache.format71.columns import COLUMNS, get_time, joined, put_t
 from kerio_resync.cache.format71.reader import Old
 from kerio_resync.cache.format71.schema import LINE
 from kerio_resync.cache.format71.writing import Writer
-from kerio_resync.cache.mutations import LocalChange, LocalFile
+from kerio_resync.cache.mutations import AddChange, LocalChange, LocalFile
 from kerio_resync.errors import CacheDamaged, CacheInUse, DiskTrouble
 from kerio_resync.model import KINDS, Folder, Item, Kind
 from kerio_resync.server.kerio.items import parse_items
@@ -177,9 +177,11 @@ def test_a_synthetic_database_has_items_of_every_kind(kind: Kind, tmp_path: Path
 
 def test_pending_changes_come_back(tmp_path: Path) -> None:
     changes = [
-        LocalChange("u1", "create", "mail", folder_id="f1", made="2026-03-01T09:30:00Z", struct=b'{"subject":"x"}',
-                    files=(LocalFile("a", "t", b"1" * 70000, "c"), LocalFile("b", "t", b""))),
-        LocalChange("u2", "move", "note", item_id="n1", folder_id="f1", target_id="f2", watermark=5, made=""),
+        AddChange(
+            LocalChange("u1", "create", "mail", folder_id="f1", made="2026-03-01T09:30:00Z", struct=b'{"subject":"x"}'),
+            (LocalFile("a", "t", b"1" * 70000, "c"), LocalFile("b", "t", b"")),
+        ),
+        AddChange(LocalChange("u2", "move", "note", item_id="n1", folder_id="f1", target_id="f2", watermark=5)),
     ]  # fmt: skip
     with Writer(tmp_path / "old.db", IDENTITY) as writer:
         for change in changes:

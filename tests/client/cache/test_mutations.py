@@ -49,7 +49,7 @@ HEAVY: list[Mutation] = [
     ApplyChanges("k", moved=tuple((row.id, row.id, "inbox") for row in ROWS)),
     SetMeta("k", "x" * LARGE),
     AddChange(LocalChange("u", "create", "mail", struct=BYTES)),
-    AddChange(LocalChange("u", "create", "mail", files=FILES)),
+    AddChange(LocalChange("u", "create", "mail"), FILES),
     MarkChange("u", "sending", attempt="x" * LARGE),
     PutLocal(BIG),
     PutLocal(mail("1"), FILES),

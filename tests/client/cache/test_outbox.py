@@ -2,8 +2,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from kerio_resync.cache import queries
 from kerio_resync.cache.mutations import AddChange, ChangeState, LocalChange, LocalFile
-from kerio_resync.cache.outbox import Outbox, ancestors_of_pending
+from kerio_resync.cache.outbox import Outbox
+from kerio_resync.cache.outbox_rows import ancestors_of_pending
 from tests.support.cache import FOLDERS, filled, mail, rows
 
 FILE = LocalFile("plan.pdf", "application/pdf", bytes(range(256)) * 2000, "cid")
@@ -18,7 +20,7 @@ async def test_a_change_is_durable_and_comes_back_whole(tmp_path: Path) -> None:
     assert (change.uuid, change.action, change.kind, change.folder_id) == (name, "create", "mail", "inbox")
     assert change.struct == b'{"subject":"Hi"}'
     (file,) = change.files
-    assert b"".join([piece async for piece in outbox.file(file.key)]) == FILE.data
+    assert b"".join([piece async for piece in outbox.content(file)]) == FILE.data
     assert (file.name, file.content_type, file.content_id, file.size) == (
         "plan.pdf", "application/pdf", "cid", len(FILE.data),
     )  # fmt: skip
@@ -32,14 +34,13 @@ async def test_an_attempt_is_recorded_before_it_is_made(tmp_path: Path) -> None:
     cache = await filled(tmp_path / "cache.db")
     outbox = Outbox(cache)
     name = await outbox.add("flags", "mail", item_id="1", watermark=3, struct=b'{"isSeen":true}')
-    first = await outbox.begin_attempt(name)
-    assert rows(tmp_path / "cache.db", "SELECT state, attempt, attempts FROM outbox") == [("sending", first, 1)]
+    await outbox.begin_attempt(name, "first")
+    assert rows(tmp_path / "cache.db", "SELECT state, attempt, attempts FROM outbox") == [("sending", "first", 1)]
     await outbox.mark_pending(name)
-    second = await outbox.begin_attempt(name)
-    assert first != second
+    await outbox.begin_attempt(name, "second")
     await outbox.mark_sent(name, "new-id")
     (change,) = await outbox.list(["sent"])
-    assert (change.attempts, change.attempt, change.new_id) == (2, second, "new-id")
+    assert (change.attempts, change.attempt, change.new_id) == (2, "second", "new-id")
     assert await outbox.list() == ()
     await cache.close()
 
@@ -70,7 +71,7 @@ async def test_a_refused_change_stays_named_and_may_be_tried_again(tmp_path: Pat
 
 
 async def test_the_same_change_is_recorded_once(tmp_path: Path) -> None:
-    fact = AddChange(LocalChange("u-1", "create", "mail", folder_id="inbox", files=(FILE,)))
+    fact = AddChange(LocalChange("u-1", "create", "mail", folder_id="inbox"), (FILE,))
     cache = await filled(tmp_path / "cache.db", fact, fact)
     assert len(await Outbox(cache).list()) == 1
     await cache.close()
@@ -86,9 +87,9 @@ async def test_the_loser_of_a_conflict_is_kept_in_a_local_folder(tmp_path: Path)
     (change,) = await outbox.list()
     assert (change.state, change.reason) == ("conflict", "the server's 1 is newer")
     assert await cache.check() == ()
-    assert await cache.items() == ()
-    assert (await cache.totals()).items["mail"] == 0
-    assert (await cache.totals()).attachments == 0
+    assert await cache.read(queries.items) == ()
+    assert (await cache.read(queries.totals)).items["mail"] == 0
+    assert (await cache.read(queries.totals)).attachments == 0
     await cache.close()
     query = "SELECT folder, subject, id, has_attachment FROM mail"
     assert rows(tmp_path / "cache.db", query) == [("Conflicts", "mine", f"local:{name}", 1)]
@@ -101,12 +102,12 @@ async def test_an_attempt_may_leave_a_trace(tmp_path: Path) -> None:
     cache = await filled(tmp_path / "cache.db")
     outbox = Outbox(cache)
     name = await outbox.add("create", "mail", folder_id="inbox")
-    assert [each.trace for each in await outbox.list()] == [""]
+    assert [each.attempt for each in await outbox.list()] == [""]
     await outbox.begin_attempt(name, "looked for in inbox")
-    assert [each.trace for each in await outbox.list()] == ["looked for in inbox"]
+    assert [each.attempt for each in await outbox.list()] == ["looked for in inbox"]
     await outbox.mark_pending(name)
     await outbox.begin_attempt(name)
-    assert [each.trace for each in await outbox.list()] == [""]
+    assert [each.attempt for each in await outbox.list()] == [""]
     await cache.close()
 
 

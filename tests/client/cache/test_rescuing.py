@@ -9,23 +9,24 @@ import pytest
 
 from kerio_resync.cache.format71 import rescue_outbox as rescuing
 from kerio_resync.cache.format71.writing import Writer
-from kerio_resync.cache.mutations import LocalChange, LocalFile
+from kerio_resync.cache.mutations import AddChange, LocalChange, LocalFile
 from kerio_resync.cache.outbox import Outbox
 from kerio_resync.cache.recovery.rescue_outbox import RescueReport, rescue_outbox
 from tests.support.cache import IDENTITY, filled
 
 FILE = LocalFile("plan.pdf", "application/pdf", bytes(range(256)) * 1000, "cid")
 CHANGES = [
-    LocalChange(
-        "u1", "create", "mail", folder_id="f1", made="2026-03-01T09:30:00Z", struct=b'{"subject":"x"}', files=(FILE,)
+    AddChange(
+        LocalChange("u1", "create", "mail", folder_id="f1", made="2026-03-01T09:30:00Z", struct=b'{"subject":"x"}'),
+        (FILE,),
     ),
-    LocalChange("u2", "move", "note", item_id="n1", folder_id="f1", target_id="f2", watermark=5),
-    LocalChange("u3", "delete", "mail", item_id="m1", watermark=6),
-    LocalChange("u4", "flags", "mail", item_id="m2", watermark=7, struct=b'{"isSeen":true}'),
+    AddChange(LocalChange("u2", "move", "note", item_id="n1", folder_id="f1", target_id="f2", watermark=5)),
+    AddChange(LocalChange("u3", "delete", "mail", item_id="m1", watermark=6)),
+    AddChange(LocalChange("u4", "flags", "mail", item_id="m2", watermark=7, struct=b'{"isSeen":true}')),
 ]
 
 
-def old_cache(path: Path, harm: str = "", changes: list[LocalChange] = CHANGES) -> None:
+def old_cache(path: Path, harm: str = "", changes: list[AddChange] = CHANGES) -> None:
     with Writer(path, IDENTITY) as writer:
         for change in changes:
             writer.pending(change)
@@ -41,11 +42,11 @@ async def test_every_change_comes_over_whole_and_once(tmp_path: Path) -> None:
     assert await rescue_outbox(tmp_path / "old.db", new) == RescueReport(known=4)
     found = await Outbox(new).list()
     assert [(each.uuid, each.action, each.kind, each.item_id, each.target_id, each.watermark) for each in found] == [
-        (each.uuid, each.action, each.kind, each.item_id, each.target_id, each.watermark) for each in CHANGES
+        (each.uuid, each.action, each.kind, each.item_id, each.target_id, each.watermark) for each, _ in CHANGES
     ]
     assert [(each.made, each.struct) for each in found[:1]] == [("2026-03-01T09:30:00Z", b'{"subject":"x"}')]
     (file,) = found[0].files
-    assert b"".join([piece async for piece in Outbox(new).file(file.key)]) == FILE.data
+    assert b"".join([piece async for piece in Outbox(new).content(file)]) == FILE.data
     assert await new.check() == ()
     await new.close()
 
@@ -96,7 +97,8 @@ async def test_what_is_not_whole_is_counted_and_not_sent(
 
 
 MANY = [
-    LocalChange(f"u{n}", "edit", "mail", item_id=str(n), struct=b'{"subject":"%s"}' % (b"x" * 1200)) for n in range(60)
+    AddChange(LocalChange(f"u{n}", "edit", "mail", item_id=str(n), struct=b'{"subject":"%s"}' % (b"x" * 1200)))
+    for n in range(60)
 ]
 
 
@@ -117,5 +119,5 @@ async def test_changes_are_read_around_what_can_not_be(spoilt: list[int], tmp_pa
     new = await filled(tmp_path / "new.db")
     found = await rescue_outbox(tmp_path / "old.db", new)
     assert (found.changes, found.unreadable, found.uncounted) == (60 - len(lost), len(lost), True)
-    assert {each.uuid for each in await Outbox(new).list()} == {each.uuid for each in MANY} - lost
+    assert {each.uuid for each in await Outbox(new).list()} == {each.uuid for each, _ in MANY} - lost
     await new.close()

@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 
 import pytest
 
-from kerio_resync.cache import writer
+from kerio_resync.cache import queries, writer
 from kerio_resync.cache.connection import Connection
 from kerio_resync.cache.files import processes_holding
 from kerio_resync.cache.mutations import (
@@ -68,7 +68,7 @@ async def test_a_new_cache_is_its_owners_alone(tmp_path: Path) -> None:
     finally:
         os.umask(old)
     await cache.apply(PutItems((mail("2"),)))
-    await cache.totals()
+    await cache.read(queries.totals)
     modes = {each: stat.S_IMODE(os.stat(tmp_path / each).st_mode) for each in names(tmp_path)}
     await cache.close()
     assert modes == {"cache.db": 0o600, "cache.db-journal": 0o600}
@@ -79,8 +79,12 @@ async def test_it_opens_again_as_whose_it_is(tmp_path: Path) -> None:
     cache = await filled(tmp_path / "cache.db", SetMeta("a", "b"))
     await cache.close()
     again = await reopened(tmp_path / "cache.db")
-    assert (again.identity, await again.meta("a"), await again.meta("x")) == (IDENTITY, "b", None)
-    assert [each.folder.id for each in await again.folders()] == ["inbox", "people", "work", "root"]
+    assert (again.identity, await again.read(queries.meta, "a"), await again.read(queries.meta, "x")) == (
+        IDENTITY,
+        "b",
+        None,
+    )
+    assert [each.folder.id for each in await again.read(queries.folders)] == ["inbox", "people", "work", "root"]
     await again.close()
     await again.close()
 
@@ -150,15 +154,15 @@ async def test_a_question_sees_what_was_told_before(tmp_path: Path) -> None:
     cache = await filled(tmp_path / "cache.db")
     for n in range(50):
         await cache.apply(PutItems((mail(str(n)),)))
-        assert await cache.watermarks([str(n)]) == {str(n): 1}
-    assert (await cache.totals()).items["mail"] == 50
+        assert await cache.read(queries.watermarks, [str(n)]) == {str(n): 1}
+    assert (await cache.read(queries.totals)).items["mail"] == 50
     await cache.close()
 
 
 async def test_many_facts_share_a_transaction_and_flush_ends_it(tmp_path: Path) -> None:
     cache = await filled(tmp_path / "cache.db")
     await cache.apply(PutItems((mail("1"),)))
-    assert (await cache.totals()).items["mail"] == 1
+    assert (await cache.read(queries.totals)).items["mail"] == 1
     assert rows(tmp_path / "cache.db", "SELECT count(*) FROM item") == [(0,)]
     await cache.flush()
     assert rows(tmp_path / "cache.db", "SELECT count(*) FROM item") == [(1,)]
@@ -196,14 +200,14 @@ async def test_the_queue_is_bounded_by_bytes(tmp_path: Path, monkeypatch: pytest
     async def tell(number: int) -> None:
         nonlocal most
         await cache.apply(PutAttachmentBytes(1, 0, bytes(40_000)))
-        most = max(most, cache._owner._waiting)
+        most = max(most, cache._writer._waiting)
 
     async with asyncio.TaskGroup() as group:
         for n in range(30):
             group.create_task(tell(n))
     await cache.apply(PutAttachmentBytes(1, 0, bytes(400_000)))  # larger than the bound: let in alone
     assert most <= 100_000
-    (row,) = await cache.queued_attachments(1)
+    (row,) = await cache.read(queries.queued_attachments, 1)
     assert row.received == 400_000
     await cache.close()
 
@@ -212,9 +216,9 @@ async def test_what_brings_much_waits_until_little_is_queued(tmp_path: Path, mon
     cache = await filled(tmp_path / "cache.db", PutItems((mail("1", attached=(attachment("a"),)),)))
     monkeypatch.setattr(writer, "MAX_QUEUED_BYTES", 100_000)
     await cache.apply(PutAttachmentBytes(1, 0, bytes(80_000)))
-    assert cache._owner._waiting > 80_000
+    assert cache._writer._waiting > 80_000
     await cache.wait_for_capacity()
-    assert cache._owner._waiting <= 50_000
+    assert cache._writer._waiting <= 50_000
     await cache.close()
 
 
@@ -242,7 +246,7 @@ async def test_what_is_told_while_the_writer_writes_goes_into_the_same_step(
     await began.wait()
     await cache.apply(PutItems((mail("2"),)))
     go.set()
-    assert len(await cache.items()) == 2
+    assert len(await cache.read(queries.items)) == 2
     assert steps[0] == 2
     await cache.close()
 
@@ -254,7 +258,7 @@ async def test_cancelled_callers_leave_no_transaction_open(tmp_path: Path) -> No
     async def tell(n: int) -> None:
         await cache.apply(PutItems(tuple(mail(f"{n}-{k}") for k in range(20))))
         told.append(str(n))
-        await cache.watermarks([str(n)])
+        await cache.read(queries.watermarks, [str(n)])
         await cache.flush()
 
     chance = random.Random(1)
@@ -274,7 +278,7 @@ async def test_cancelled_callers_leave_no_transaction_open(tmp_path: Path) -> No
 async def test_a_cancelled_owner_closes_the_file(tmp_path: Path) -> None:
     cache = await filled(tmp_path / "cache.db")
     await cache.apply(PutItems((mail("1"),)))
-    task = cache._owner._task
+    task = cache._writer._task
     assert task is not None
     await asyncio.sleep(0)
     task.cancel()
@@ -297,11 +301,11 @@ async def test_when_the_disk_is_nearly_full_it_stops_before(tmp_path: Path, monk
     with pytest.raises(NotEnoughSpace):
         await cache.apply(PutItems((mail("3"),)))
     with pytest.raises(NotEnoughSpace):
-        await cache.totals()
+        await cache.read(queries.totals)
     await cache.close()
     monkeypatch.undo()
     again = await reopened(tmp_path / "cache.db")
-    assert (await again.totals()).items["mail"] == 1
+    assert (await again.read(queries.totals)).items["mail"] == 1
     await again.close()
 
 
@@ -314,7 +318,7 @@ async def test_no_room_for_a_new_cache(tmp_path: Path, monkeypatch: pytest.Monke
 
 async def test_a_failure_nobody_was_told_of_comes_out_at_the_end(tmp_path: Path) -> None:
     cache = await filled(tmp_path / "cache.db")
-    await cache._owner._line.run(lambda db: db.execute("PRAGMA max_page_count = 1"))
+    await cache._writer._line.run(lambda db: db.execute("PRAGMA max_page_count = 1"))
     await cache.apply(PutItems((mail("1", text="x" * 2_000_000),)))
     with pytest.raises(NotEnoughSpace):
         await cache.close()
@@ -344,14 +348,14 @@ async def test_a_write_that_fails_leaves_a_whole_file(tmp_path: Path, limit: int
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     again = await reopened(path)
     assert await again.check() == ()
-    assert (await again.totals()).items["mail"] >= flushed
+    assert (await again.read(queries.totals)).items["mail"] >= flushed
     await again.apply(PutItems((mail("more"),)))
     await again.close()
 
 
 async def test_damage_under_way_is_called_damage(tmp_path: Path) -> None:
     cache = await filled(tmp_path / "cache.db", PutItems((mail("1"),)))
-    await cache._owner._line.run(lambda db: db.execute("DROP TABLE skipped"))
+    await cache._writer._line.run(lambda db: db.execute("DROP TABLE skipped"))
     await cache.apply(SkipEntry("item", "1", "x"))
     with pytest.raises(CacheDamaged):
         await cache.flush()
@@ -364,8 +368,8 @@ async def test_readonly_changes_nothing(tmp_path: Path) -> None:
     await (await filled(tmp_path / "cache.db", PutItems((mail("1"),)))).close()
     before = (tmp_path / "cache.db").read_bytes()
     cache = await Store.open(tmp_path / "cache.db", readonly=True)
-    assert (await cache.totals()).items["mail"] == 1
-    assert (await cache.items())[0].id == "1"
+    assert (await cache.read(queries.totals)).items["mail"] == 1
+    assert (await cache.read(queries.items))[0].id == "1"
     await cache.apply(PutItems((mail("2"),)))
     with pytest.raises(LocalError):
         await cache.flush()
@@ -376,9 +380,9 @@ async def test_readonly_changes_nothing(tmp_path: Path) -> None:
 async def test_a_reader_looks_in_while_it_is_written(tmp_path: Path) -> None:
     cache = await filled(tmp_path / "cache.db", PutItems((mail("1"),)))
     await cache.apply(PutItems((mail("2"),)))
-    await cache.totals()  # a transaction is open now
+    await cache.read(queries.totals)  # a transaction is open now
     reader = await Store.open(tmp_path / "cache.db", readonly=True)
-    assert (await reader.totals()).items["mail"] == 1
+    assert (await reader.read(queries.totals)).items["mail"] == 1
     await reader.close()
     await cache.close()
 
@@ -394,7 +398,7 @@ async def test_items_come_in_order_in_bounded_slices(tmp_path: Path) -> None:
     )
     met: list[StoredItem] = []
     after = ("", "")
-    while page := await cache.items(after, limit=30):
+    while page := await cache.read(queries.items, after, limit=30):
         assert len(page) <= 10
         after = (page[-1].kind, page[-1].id)
         met += page
@@ -415,7 +419,7 @@ async def test_totals_count_what_is_here_and_what_is_not(tmp_path: Path) -> None
         EnqueueItems("inbox", "mail", (listed("2", size=30), listed("3", size=12))),
         SkipEntry("item", "4", "x"),
     )
-    found = await cache.totals()
+    found = await cache.read(queries.totals)
     assert (found.folders, found.folders_listed, found.items["mail"], found.items["contact"]) == (3, 0, 1, 1)
     assert (found.queued_items, found.queued_item_bytes, found.skipped) == (2, 42, 1)
     assert (found.attachments, found.attachment_bytes) == (2, 5)
@@ -426,7 +430,7 @@ async def test_totals_count_what_is_here_and_what_is_not(tmp_path: Path) -> None
 async def test_it_says_when_it_was_finished(tmp_path: Path) -> None:
     cache = await filled(tmp_path / "cache.db")
     await cache.finish()
-    assert (await cache.meta("finished_at") or "").endswith("Z")
+    assert (await cache.read(queries.meta, "finished_at") or "").endswith("Z")
     await cache.close()
 
 
@@ -457,7 +461,7 @@ async def test_a_copy_taken_at_any_step_opens_whole(tmp_path: Path) -> None:
     """What a power cut leaves: the file and its journal as they are between two steps of the writer, within
     transactions too, with pages of them in the file already."""
     cache = await filled(tmp_path / "cache.db")
-    line, chance = cache._owner._line, random.Random(5)
+    line, chance = cache._writer._line, random.Random(5)
     await line.run(lambda db: db.execute("PRAGMA cache_size = 20"))  # so that open transactions reach the file
     flushed = [0]
     copies = copy_between_steps(line, tmp_path / "cache.db", tmp_path / "copies", chance, flushed)
@@ -465,7 +469,7 @@ async def test_a_copy_taken_at_any_step_opens_whole(tmp_path: Path) -> None:
         await cache.apply(PutItems((mail(str(n), n + 1, text="x" * 30_000),)))
         await cache.apply(ApplyChanges(str(n)))
         if chance.random() < 0.4:
-            await cache.totals()
+            await cache.read(queries.totals)
         if chance.random() < 0.2:
             await cache.flush()
             flushed.append(n + 1)
@@ -474,9 +478,11 @@ async def test_a_copy_taken_at_any_step_opens_whole(tmp_path: Path) -> None:
     for each, least in copies:
         again = await reopened(each)
         assert await again.check() == ()
-        count = (await again.totals()).items["mail"]
+        count = (await again.read(queries.totals)).items["mail"]
         assert count >= least
-        assert await again.meta("sync_key") in ((str(count - 1), str(count - 2)) if count > 1 else (None, "0"))
+        assert await again.read(queries.meta, "sync_key") in (
+            (str(count - 1), str(count - 2)) if count > 1 else (None, "0")
+        )
         await again.close()
     assert hot > 5
 
@@ -485,6 +491,7 @@ CHILD = """
 import asyncio, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[2])
+from kerio_resync.cache import queries
 from kerio_resync.cache.mutations import ApplyChanges, PutItems
 from kerio_resync.cache.files import processes_holding
 from kerio_resync.cache.connection import Connection
@@ -494,7 +501,7 @@ from tests.support.cache import mail
 
 async def main():
     cache = await Store.open(Path(sys.argv[1]))
-    start = (await cache.totals()).items["mail"]
+    start = (await cache.read(queries.totals)).items["mail"]
     for n in range(start, start + 5000):
         await cache.apply(PutItems((mail(str(n), n + 1, text="x" * 20000),)))
         await cache.apply(ApplyChanges(str(n)))
@@ -523,7 +530,7 @@ async def test_a_killed_writer_loses_nothing_that_was_flushed(tmp_path: Path, fl
     flushed = killed_after(path, flushes)
     again = await reopened(path)
     assert await again.check() == ()
-    assert (await again.totals()).items["mail"] >= flushed
+    assert (await again.read(queries.totals)).items["mail"] >= flushed
     await again.apply(FOLDERS)
     await again.close()
 
@@ -550,14 +557,14 @@ async def test_a_caller_that_goes_while_it_is_answered_harms_nobody(tmp_path: Pa
         begun.set()
         gate.wait(10)
 
-    task = asyncio.create_task(cache._owner.execute(slowly))
+    task = asyncio.create_task(cache._writer.execute(slowly))
     await asyncio.to_thread(begun.wait, 10)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
     gate.set()
     await cache.apply(PutItems((mail("1"),)))
-    assert await cache.watermarks(["1"]) == {"1": 1}
+    assert await cache.read(queries.watermarks, ["1"]) == {"1": 1}
     await cache.close()
 
 
@@ -570,16 +577,16 @@ async def test_questions_that_mark_rows_are_durable_too(tmp_path: Path) -> None:
     )
     assert [each.id for each in await cache.mark_listed("inbox", (listed("1"), listed("3")), 1)] == ["3"]
     assert [each async for each in cache.items_not_listed("inbox", 1)] == [("2",)]
-    assert [(each.scope, each.reason) for each in await cache.skipped()] == [("attachment", "gone")]
+    assert [(each.scope, each.reason) for each in await cache.read(queries.skipped)] == [("attachment", "gone")]
     await cache.flush()
     await cache.retry_failed()
-    assert await cache.skipped() == ()
-    (row,) = await cache.queued_items(9)
-    assert (row.id, await cache.queued_items(9, row.cursor)) == ("w", ())
+    assert await cache.read(queries.skipped) == ()
+    (row,) = await cache.read(queries.queued_items, 9)
+    assert (row.id, await cache.read(queries.queued_items, 9, row.cursor)) == ("w", ())
     await cache.close()
     again = await reopened(tmp_path / "cache.db")
     assert [each async for each in again.items_not_listed("inbox", 1)] == [("2",)]
-    assert len(await again.queued_attachments(9)) == 1
+    assert len(await again.read(queries.queued_attachments, 9)) == 1
     await again.close()
 
 
@@ -612,7 +619,7 @@ async def test_a_damaged_file_is_closed_though_somebody_keeps_the_error(tmp_path
     change(path, "UPDATE item SET id = CAST(x'ff' AS TEXT) WHERE id = '50'")
     store = await Store.open(path)
     with pytest.raises(CacheDamaged) as kept:
-        await store.items(limit=99)
+        await store.read(queries.items, limit=99)
     await store.close()
     assert processes_holding(path) == ()
     assert kept.value.detail  # it is kept until here
@@ -629,7 +636,7 @@ async def test_a_value_that_the_schema_does_not_allow_is_damage(tmp_path: Path) 
     change(path, f"PRAGMA writable_schema = 1; {back}")
     store = await Store.open(path)
     with pytest.raises(CacheDamaged, match=r"NULL value in item\.size"):
-        await store.totals()
+        await store.read(queries.totals)
     await store.close()
 
 
@@ -639,6 +646,6 @@ async def test_a_fault_of_our_own_is_one(tmp_path: Path) -> None:
 
     store = await filled(tmp_path / "cache.db")
     with pytest.raises(LocalError, match="TypeError"):
-        await store._read(stumble)
+        await store.read(stumble)
     with pytest.raises(TypeError, match="ours"):
         await store.close()

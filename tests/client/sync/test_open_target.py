@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from kerio_resync.cache import outbox_rows, queries
 from kerio_resync.cache.format71.writing import Writer
 from kerio_resync.cache.mutations import AddChange, ApplyChanges, LocalChange, SetMeta
 from kerio_resync.cache.schema import PAGE_SIZE
@@ -37,7 +38,7 @@ async def opened(folder: Path, **more: object) -> tuple[bool, int, list[str]]:
     """(whether it is gone on with, how many mails it holds, what was said)"""
     heard: list[Event] = []
     found = await open_build_file(settings(folder, **more), IDENTITY, heard.append, Mailbox())  # type: ignore[arg-type]
-    mails = (await found.store.totals()).items["mail"]
+    mails = (await found.store.read(queries.totals)).items["mail"]
     await found.store.close()
     return found.resumed, mails, [each.text for each in heard if isinstance(each, Notice)]
 
@@ -94,7 +95,7 @@ async def test_open_next_takes_a_renamed_mailbox_over_if_told_that_it_is_the_sam
     resumed, mails, _ = await opened(tmp_path, same_mailbox=True)
     assert (resumed, mails) == (name == "cache.db.next", 1)
     store = await Store.open(tmp_path / name)
-    assert (store.identity, await store.meta("sync_key")) == (IDENTITY, "")
+    assert (store.identity, await store.read(queries.meta, "sync_key")) == (IDENTITY, "")
     await store.close()
     assert 'server = "https://mail.example.com"' in (tmp_path / "profile.toml").read_text()
     assert 'user = "jan"' in (tmp_path / "profile.toml").read_text()
@@ -124,7 +125,7 @@ async def test_afresh_it_is_let_go_of_once_its_changes_are_safe(tmp_path: Path) 
     async with running(tmp_path / "next", Mailbox()) as begun:
         run = replace(begun, settings=settings(tmp_path))
         await rescue_unsent_changes(run)
-        assert [each.uuid for each in await run.store.outbox()] == ["u-1"]
+        assert [each.uuid for each in await run.store.read(outbox_rows.changes)] == ["u-1"]
     assert names(tmp_path) == ["cache.db.next", "next"]
 
 
@@ -143,7 +144,7 @@ async def test_another_accounts_dropped_file_is_left_alone(tmp_path: Path) -> No
     async with running(tmp_path / "next", Mailbox()) as begun:
         run = replace(begun, settings=settings(tmp_path))
         await rescue_unsent_changes(run)
-        assert await run.store.outbox() == ()
+        assert await run.store.read(outbox_rows.changes) == ()
         assert "belongs to eve@example.com" in run.announced.notices[0]
     assert names(tmp_path) == ["cache.db.next.dropped-1", "next"]
 
@@ -154,14 +155,14 @@ async def test_a_cache_that_was_replaced_during_the_run_is_not_sent_from(tmp_pat
     async with running(tmp_path / "next", Mailbox()) as begun:
         run = replace(begun, settings=settings(tmp_path), owner=IDENTITY)
         await rescue_unsent_changes(run)
-        assert await run.store.outbox() == ()
+        assert await run.store.read(outbox_rows.changes) == ()
         assert any("it was replaced during the run" in each for each in run.announced.notices)
 
 
 @pytest.mark.parametrize("vouched", [False, True])
 async def test_an_old_file_that_can_not_say_whose_it_is_needs_the_profiles_word(tmp_path: Path, vouched: bool) -> None:
     with Writer(tmp_path / "cache.db", IDENTITY) as old:
-        old.pending(change("u-1").change)
+        old.pending(change("u-1"))
     with closing(sqlite3.connect(tmp_path / "cache.db")) as db:
         db.execute("DELETE FROM INFO WHERE NAME IN ('SERVER', 'ACCOUNT')")
         db.commit()
@@ -171,7 +172,7 @@ async def test_an_old_file_that_can_not_say_whose_it_is_needs_the_profiles_word(
     async with running(tmp_path / "next", Mailbox()) as begun:
         run = replace(begun, settings=settings(tmp_path))
         await rescue_unsent_changes(run)
-        assert [each.uuid for each in await run.store.outbox()] == ["u-1"] * vouched
+        assert [each.uuid for each in await run.store.read(outbox_rows.changes)] == ["u-1"] * vouched
         assert any("does not say whose it is" in each for each in run.announced.notices) is not vouched
     assert any(".damaged-" in each for each in names(tmp_path)) is not vouched
 
@@ -183,7 +184,7 @@ async def test_changes_of_the_old_cache_come_over(tmp_path: Path, drop_first: bo
     async with running(tmp_path / "next", Mailbox()) as begun:
         run = replace(begun, settings=settings(tmp_path, drop_first=drop_first), owner=IDENTITY)
         await rescue_unsent_changes(run)
-        assert [each.uuid for each in await run.store.outbox()] == ["u-1"]
+        assert [each.uuid for each in await run.store.read(outbox_rows.changes)] == ["u-1"]
     assert (tmp_path / "cache.db").exists() is not drop_first
 
 

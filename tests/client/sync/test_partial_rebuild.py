@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from kerio_resync.cache import queries
 from kerio_resync.cache.mutations import ApplyChanges, Mutation, PutPage, SetMeta, SkipEntry
 from kerio_resync.errors import BadSettings, FolderDenied, OutcomeUnknown
 from kerio_resync.events import Event, FolderListed
@@ -94,8 +95,8 @@ async def part(folder: Path, mailbox: Mailbox, *facts: Any) -> tuple[set[str], s
     async with running(folder, mailbox, *held, *facts, heard=heard, folders=("Inbox",)) as run:
         await rebuild_partially(run)
         return (
-            set(await run.store.watermarks(["a", "b", "gone", "w"])),
-            await run.store.meta(PARTIAL_REBUILD_KEY),
+            set(await run.store.read(queries.watermarks, ["a", "b", "gone", "w"])),
+            await run.store.read(queries.meta, PARTIAL_REBUILD_KEY),
             heard,
         )
 
@@ -145,9 +146,9 @@ async def test_what_ended_in_the_middle_goes_on_with_the_same_comparison(tmp_pat
             await rebuild_partially(run)
         assert caught.group_contains(OutcomeUnknown)
         mailbox.page = pages  # type: ignore[method-assign]
-        number = (await run.store.meta(PARTIAL_REBUILD_KEY) or "").split(" ")[0]
+        number = (await run.store.read(queries.meta, PARTIAL_REBUILD_KEY) or "").split(" ")[0]
         unseen = [each async for some in run.store.items_not_listed("inbox", int(number)) for each in some]
         assert 0 < len(unseen) < 10
         await rebuild_partially(run)
-        assert set(await run.store.watermarks([*names, "gone"])) == set(names)
+        assert set(await run.store.read(queries.watermarks, [*names, "gone"])) == set(names)
         assert [each async for each in run.store.items_not_listed("inbox", int(number))] == []

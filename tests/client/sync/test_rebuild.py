@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from kerio_resync.cache import queries
 from kerio_resync.cache.mutations import ApplyChanges, PutItems, PutPage, RestartAttachment, SkipEntry
 from kerio_resync.cache.outbox import Outbox
 from kerio_resync.cache.store import Store
@@ -126,9 +127,9 @@ async def test_contents_that_are_here_are_counted_once(tmp_path: Path) -> None:
     attached = mail("a", attached=(attachment("x", 900_000),))._replace(size=1_000_000)
     await (await filled(tmp_path / "cache.db", PutItems((attached,)), *whole(1, bytes(900_000)))).close()
     store = await Store.open(tmp_path / "cache.db")
-    assert (await store.totals()).bytes_here == 1_000_000
+    assert (await store.read(queries.totals)).bytes_here == 1_000_000
     await store.apply(RestartAttachment(1))
-    assert (await store.totals()).bytes_here == 100_000
+    assert (await store.read(queries.totals)).bytes_here == 100_000
     await store.close()
 
 

@@ -79,14 +79,14 @@ async def test_a_cache_of_the_old_format_is_to_be_upgraded(tmp_path: Path) -> No
 
 async def test_status_shows_local_changes_of_files_that_were_set_aside(tmp_path: Path) -> None:
     sent, known, left = (AddChange(LocalChange(f"u-{each}", "delete", "note", item_id="n")) for each in range(3))
-    sent = AddChange(sent.change, "sent")
+    sent = AddChange(sent.change._replace(state="sent"))
     await (await filled(tmp_path / "cache.db", known)).close()
     await (await filled(tmp_path / "cache.db.aside-1", sent, known)).close()
     assert (await status(settings(tmp_path))).set_aside == ()
     await (await filled(tmp_path / "cache.db.aside-2", sent, known, left)).close()
     (tmp_path / "cache.db.next.damaged-20261128T025956Z").write_bytes(b"no database" * 1000)
     with Writer(tmp_path / "cache.db.damaged-20261128T025956Z~2", IDENTITY) as old:
-        old.pending(left.change)
+        old.pending(left)
     with closing(sqlite3.connect(tmp_path / "cache.db.damaged-20261128T025956Z~2")) as db:
         db.execute("PRAGMA user_version = 70000")
     found = (await status(settings(tmp_path))).as_json()["set_aside"]
@@ -99,7 +99,7 @@ async def test_status_shows_local_changes_of_files_that_were_set_aside(tmp_path:
 
 async def test_status_calls_an_older_format_that_and_counts_its_changes(tmp_path: Path) -> None:
     with Writer(tmp_path / "cache.db", IDENTITY) as old:
-        old.pending(LocalChange("u-1", "delete", "note", item_id="n"))
+        old.pending(AddChange(LocalChange("u-1", "delete", "note", item_id="n")))
     with closing(sqlite3.connect(tmp_path / "cache.db")) as db:
         db.execute("PRAGMA user_version = 70000")
     found = await status(settings(tmp_path))

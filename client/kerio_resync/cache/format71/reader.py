@@ -44,7 +44,7 @@ from kerio_resync.cache.format71.schema import (
     USER_VERSION,
     slots,
 )
-from kerio_resync.cache.mutations import Action, LocalChange, LocalFile
+from kerio_resync.cache.mutations import Action, AddChange, LocalChange, LocalFile
 from kerio_resync.cache.schema_guard import require_tables, restrict
 from kerio_resync.errors import CacheDamaged
 from kerio_resync.model import Folder, Identity, Kind, Place, Role
@@ -278,14 +278,14 @@ class Old:
             self._open.discard(self._lines.rows)
         self._lines = _Lines()
 
-    def pending(self) -> Iterator[LocalChange]:
+    def pending(self) -> Iterator[AddChange]:
         """The changes not yet sent, in their order. CacheDamaged at the first that is not whole."""
         numbers = [row[0] for row in self._all("SELECT ID FROM PENDING ORDER BY ID")]
         self._expect("PENDING", len(numbers))
         for number in numbers:
             yield self.change(number)
 
-    def change(self, number: int) -> LocalChange:
+    def change(self, number: int) -> AddChange:
         """One of them. CacheDamaged if it is not whole."""
         (row,) = self._all(
             "SELECT ID, GUID, ACTION, KIND, KID, FOLDER, TARGET, WATERMARK, MADE, FILES, CHARS, STRUCT"
@@ -298,7 +298,7 @@ class Old:
         finally:
             self._let_go()
 
-    def _change(self, row: tuple[Any, ...]) -> LocalChange:
+    def _change(self, row: tuple[Any, ...]) -> AddChange:
         files = []
         for place, file in enumerate(self._all(
             "SELECT ID, NAME, TYPE, CID, BYTES, FIRST_LINE, LINES FROM PENDING_FILES WHERE ID BETWEEN ? AND ?",
@@ -314,12 +314,13 @@ class Old:
             raise ValueError("a pending change is not whole")
         json.loads(struct)
         made = get_time(row[8])
-        return LocalChange(
+        change = LocalChange(
             uuid=get_text(row[1]), action=cast(Action, chosen(ACTIONS, get_int(row[2]) - 1)), kind=_KINDS[row[3]],
             item_id=get_text(row[4]), folder_id=get_text(row[5]), target_id=get_text(row[6]),
-            watermark=get_int(row[7]), struct=struct.encode(), files=tuple(files),
+            watermark=get_int(row[7]), struct=struct.encode(),
             made=made and f"{made[:4]}-{made[4:6]}-{made[6:11]}:{made[11:13]}:{made[13:]}",
         )  # fmt: skip
+        return AddChange(change, tuple(files))
 
     def _expect(self, table: str, count: int) -> None:
         if self.counts()[table] != count:

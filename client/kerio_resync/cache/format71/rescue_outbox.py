@@ -11,9 +11,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from kerio_resync.cache import outbox_rows
 from kerio_resync.cache.format71.reader import Old
 from kerio_resync.cache.format71.schema import NAMES
-from kerio_resync.cache.mutations import AddChange, LocalChange
+from kerio_resync.cache.mutations import AddChange
 from kerio_resync.cache.schema_guard import require_tables
 from kerio_resync.errors import CacheDamaged
 
@@ -53,15 +54,15 @@ async def carry(line: Connection, store: Store) -> Carried:
         found = await line.run(lambda db, number=number: _change(db, line.path, number))  # type: ignore[misc]
         if found is None:
             told.unreadable += 1
-        elif await store.change_state(found.uuid) is not None:
+        elif await store.read(outbox_rows.state, found.change.uuid) is not None:
             told.known += 1
         else:
-            await store.apply(AddChange(found))
+            await store.apply(found)
             told.changes += 1
     return told
 
 
-def _change(db: sqlite3.Connection, path: Path, number: int) -> LocalChange | None:
+def _change(db: sqlite3.Connection, path: Path, number: int) -> AddChange | None:
     try:
         return Old.over(db, path).change(number)
     except _BROKEN:

@@ -26,8 +26,8 @@ from typing import Any, Final
 
 from kerio_resync.cache.db_errors import mapped_db_errors
 from kerio_resync.cache.files import SIDECARS, sync_folder, with_suffix_appended
-from kerio_resync.cache.mutations import AddChange, LocalChange, SetFolders
-from kerio_resync.cache.schema import PAGE_SIZE, check_header, create_schema, shape
+from kerio_resync.cache.mutations import AddChange, SetFolders
+from kerio_resync.cache.schema import PAGE_SIZE, check_header, create_schema, shapes
 from kerio_resync.cache.schema_guard import lift_limits, require_shape, require_tables, restrict
 from kerio_resync.cache.write import folders, outbox
 from kerio_resync.cache.write.items import COLUMNS, ROW
@@ -95,7 +95,7 @@ class Target:
             db = connect(path, _CACHE_KIB)
             try:
                 check_header(db)
-                require_shape(db, shape())
+                require_shape(db, *shapes())
                 lift_limits(db)
                 return cls(path, db, begun)
             except BaseException:
@@ -150,10 +150,10 @@ class Target:
             self.db.executemany("INSERT INTO chunk VALUES (?, ?, ?, ?)", chunks)
         self._weight += weight
 
-    def put_change(self, change: LocalChange) -> None:
+    def put_change(self, change: AddChange) -> None:
         with self._writing():
-            outbox.add_change(self._tables, AddChange(change))
-        self._weight += len(change.struct) + sum(len(each.data) for each in change.files)
+            outbox.add_change(self._tables, change)
+        self._weight += change.byte_size()
 
     def passed(self, mark: Mark) -> None:
         """All up to `mark` was put; commits if enough was."""

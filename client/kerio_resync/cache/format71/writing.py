@@ -3,7 +3,7 @@
     with Writer(path, identity) as old:
         folder = old.folder(Folder(...))
         old.item(item, folder, contents={0: [b"..."]})   # by the place in item.attachments
-        old.pending(LocalChange(...))
+        old.pending(AddChange(...))
         old.sync_key(key)
 
 The file is made anew; FileExistsError if there is one. `holes` is the share of the rows that are written twice and
@@ -34,7 +34,7 @@ from kerio_resync.cache.format71.schema import (
     TABLES,
     USER_VERSION,
 )
-from kerio_resync.cache.mutations import LocalChange
+from kerio_resync.cache.mutations import AddChange
 from kerio_resync.model import Folder, Identity, Item
 
 _COMMIT = 2000  # rows of items in a transaction
@@ -165,9 +165,9 @@ class Writer:
             ))  # fmt: skip
         return len(slots)
 
-    def pending(self, change: LocalChange) -> None:
-        number = self._number("PENDING")
-        for place, file in enumerate(change.files):
+    def pending(self, mutation: AddChange) -> None:
+        number, change = self._number("PENDING"), mutation.change
+        for place, file in enumerate(mutation.files):
             held = self._content([file.data])
             self._insert(
                 "PENDING_FILES", (number * SLOTS + place, file.name, file.content_type, file.content_id, *held)
@@ -176,7 +176,7 @@ class Writer:
         struct = change.struct.decode()
         self._insert("PENDING", (
             number, change.uuid, ACTIONS.index(change.action) + 1, KIND_NUMBERS[change.kind], change.item_id,
-            change.folder_id, change.target_id, change.watermark, put_time(made) or "", len(change.files),
+            change.folder_id, change.target_id, change.watermark, put_time(made) or "", len(mutation.files),
             len(struct), struct,
         ))  # fmt: skip
 

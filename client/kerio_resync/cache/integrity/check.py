@@ -7,11 +7,11 @@ import sqlite3
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, get_args
+from typing import Final
 
-from kerio_resync.cache import outbox
+from kerio_resync.cache import outbox_rows
 from kerio_resync.cache.checksums import item_checksum, plain_crc32
-from kerio_resync.cache.mutations import ChangeState
+from kerio_resync.cache.mutations import LocalChange
 from kerio_resync.cache.schema_guard import restrict
 from kerio_resync.cache.write.items import read_item_row
 from kerio_resync.cache.write.session import UNTRACKED_TABLES, WriteSession
@@ -21,7 +21,6 @@ MAX_DEFECTS: Final = 1000  # a longer list helps nobody
 ITEMS_PER_SLICE: Final = 500
 ATTACHMENTS_PER_SLICE: Final = 500
 ATTACHMENT_SLICE_BYTES: Final = 64 * 1024 * 1024  # a slice ends here, or after a single larger attachment
-STATES: Final[tuple[ChangeState, ...]] = get_args(ChangeState)
 _VERIFIED_ITEMS_PER_SLICE: Final = 200
 _HEADING: Final = "*** in database main ***\n"
 
@@ -86,15 +85,16 @@ def check_items(db: sqlite3.Connection, after: int) -> tuple[list[Defect], int |
 def check_changes(db: sqlite3.Connection) -> list[Defect]:
     """Checks the local changes and their files."""
     try:
-        corrupt = [change.uuid for change in outbox.changes(db, STATES) if not change_matches_checksum(db, change)]
+        changes = outbox_rows.changes(db, outbox_rows.ALL_STATES)
+        corrupt = [change.uuid for change in changes if not change_matches_checksum(db, change)]
     except (sqlite3.Error, ValueError, TypeError) as error:
         return [Defect(f"the local changes can't be read: {error}")]
     return [Defect(f"local change {uuid}: its checksum does not hold") for uuid in corrupt]
 
 
-def change_matches_checksum(db: sqlite3.Connection, change: outbox.Change) -> bool:
+def change_matches_checksum(db: sqlite3.Connection, change: LocalChange) -> bool:
     """Returns whether a local change is as it was recorded, and each of its files complete."""
-    return outbox.is_intact(db, change) and all(
+    return outbox_rows.is_intact(db, change) and all(
         content_matches_checksum(db, "outbox_chunk", file.key, file.size, file.sha256) for file in change.files
     )
 

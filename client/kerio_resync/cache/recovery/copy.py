@@ -27,7 +27,7 @@ from kerio_resync.cache.header import read_header
 from kerio_resync.cache.integrity.parallel_check import CorruptRows, check_file
 from kerio_resync.cache.recovery.copy_rows import copy_rows
 from kerio_resync.cache.recovery.readable_rows import UNREADABLE_ERRORS
-from kerio_resync.cache.schema import FORMAT, check_header, identity_rows, shape
+from kerio_resync.cache.schema import FORMAT, check_header, identity_rows, shapes
 from kerio_resync.cache.schema_guard import shape_of
 from kerio_resync.cache.store import EMPTY_CACHE_BYTES
 from kerio_resync.cache.write.attachments import QUEUED_AGAIN_SQL
@@ -113,7 +113,7 @@ def _begin_reading(db: sqlite3.Connection, identity: Identity, owner: Identity |
 
 def _copy_file(db: sqlite3.Connection, old: Path, new: Path) -> bool:
     """Copies the whole file, which `db` reads; False if it has other tables or cannot be read to its end."""
-    if shape_of(db, views=True) != shape(views=True):
+    if shape_of(db, views=True) not in shapes(views=True):
         return False
     if db.execute("PRAGMA journal_mode").fetchone() == ("wal",):  # some pages are in the log
         with closing(sqlite3.connect(new, isolation_level=None)) as target:

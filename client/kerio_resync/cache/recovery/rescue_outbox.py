@@ -14,16 +14,14 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from kerio_resync.cache import outbox
+from kerio_resync.cache import outbox_rows, queries
 from kerio_resync.cache.checksums import item_checksum
 from kerio_resync.cache.connection import Connection
 from kerio_resync.cache.file_identity import read_owner
 from kerio_resync.cache.files import back_up, lexists
 from kerio_resync.cache.format71.schema import is_old
 from kerio_resync.cache.integrity import check
-from kerio_resync.cache.integrity.check import STATES
-from kerio_resync.cache.mutations import AddChange, LocalFile, MarkChange, PutLocal
-from kerio_resync.cache.outbox import Change
+from kerio_resync.cache.mutations import AddChange, LocalChange, LocalFile, MarkChange, PutLocal
 from kerio_resync.cache.queries import chunk
 from kerio_resync.cache.recovery.copy_rows import TABLES
 from kerio_resync.cache.recovery.readable_rows import UNREADABLE_ERRORS, readable_rows
@@ -161,25 +159,26 @@ async def _carry_changes(line: Connection, store: Store, tally: _RescueCounter) 
             changes.append(await line.run(partial(_change, number=number)))
         except UNREADABLE_ERRORS:
             tally.unreadable += 1
-    followed = outbox.ancestors_of_pending(changes)
+    followed = outbox_rows.ancestors_of_pending(changes)
     for change in changes:
         if (
             change.state not in SETTLED_STATES
             or change.uuid in followed
-            or await store.change_state(change.uuid) is not None
+            or await store.read(outbox_rows.state, change.uuid) is not None
         ):
             await _carry_change(line, store, change, tally)
 
 
-async def _carry_change(line: Connection, store: Store, change: Change, tally: _RescueCounter) -> None:
+async def _carry_change(line: Connection, store: Store, change: LocalChange, tally: _RescueCounter) -> None:
     """A change that is not known yet goes over as it is; one that is known takes the old state."""
-    held = await store.change_state(change.uuid)
+    held = await store.read(outbox_rows.state, change.uuid)
     if held is not None:
         tally.known += 1
         if held != change.state:
-            attempt = change.attempt if change.state == "sending" else ""
             await store.apply(
-                MarkChange(change.uuid, change.state, attempt, reason=change.reason, new_id=change.new_id)
+                MarkChange(
+                    change.uuid, change.state, change.attempt, change.reason, change.code, change.version, change.new_id
+                )
             )
         return
     try:
@@ -187,12 +186,9 @@ async def _carry_change(line: Connection, store: Store, change: Change, tally: _
     except UNREADABLE_ERRORS:
         tally.unreadable += change.state not in SETTLED_STATES
         return
-    state = change.state if change.state in STATES else "sending"  # unknown: then it has to be looked for first
-    await store.apply(
-        AddChange(
-            outbox.local_item_of(change, files), state, change.attempt, change.attempts, change.reason, change.new_id
-        )
-    )
+    # an unknown state: the change may have been sent, so it has to be looked for first
+    state = change.state if change.state in outbox_rows.ALL_STATES else "sending"
+    await store.apply(AddChange(change._replace(state=state), files))
     tally.changes += change.state not in SETTLED_STATES
 
 
@@ -209,7 +205,7 @@ async def _carry_items(line: Connection, store: Store, tally: _RescueCounter) ->
         except UNREADABLE_ERRORS:
             tally.unreadable += 1
             continue
-        if not await store.watermarks([item.id]):
+        if not await store.read(queries.watermarks, [item.id]):
             tally.items += 1
             await store.apply(PutLocal(item, files))
 
@@ -239,15 +235,15 @@ def _ask(db: sqlite3.Connection, sql: str, tally: _RescueCounter) -> int | None:
         return None
 
 
-def _change(db: sqlite3.Connection, number: int) -> Change:
+def _change(db: sqlite3.Connection, number: int) -> LocalChange:
     """ValueError if it does not hold its checksum, but for the files' contents."""
-    change = outbox.change(db, number)
-    if change is None or not outbox.is_intact(db, change):
+    change = outbox_rows.change(db, number)
+    if change is None or not outbox_rows.is_intact(db, change):
         raise ValueError(f"local change {number} does not hold its checksum")
     return change
 
 
-def _files(db: sqlite3.Connection, change: Change) -> tuple[LocalFile, ...]:
+def _files(db: sqlite3.Connection, change: LocalChange) -> tuple[LocalFile, ...]:
     found = []
     for each in change.files:
         if not check.content_matches_checksum(db, "outbox_chunk", each.key, each.size, each.sha256):

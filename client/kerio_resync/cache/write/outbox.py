@@ -1,12 +1,19 @@
-"""Writing local changes: into the outbox with their files, what became of them, and the losers of conflicts."""
+"""Writes local changes: into the outbox with their files, their states, and the losers of conflicts."""
 
 from __future__ import annotations
 
-import json
 from typing import Final
 
-from kerio_resync.cache.checksums import sha256
-from kerio_resync.cache.mutations import AddChange, FinishAttachment, LocalChange, LocalFile, MarkChange, PutLocal
+from kerio_resync.cache.checksums import change_checksum, sha256
+from kerio_resync.cache.mutations import (
+    AddChange,
+    ChangeFile,
+    FinishAttachment,
+    LocalChange,
+    LocalFile,
+    MarkChange,
+    PutLocal,
+)
 from kerio_resync.cache.schema import CONFLICTS_FOLDER_ID
 from kerio_resync.cache.write import items
 from kerio_resync.cache.write.attachments import finish_attachment, put_chunks
@@ -14,83 +21,73 @@ from kerio_resync.cache.write.folders import ensure_conflicts_folder
 from kerio_resync.cache.write.session import WriteSession
 from kerio_resync.model import Attachment, Item
 
-_COLUMNS: Final = (
-    "uuid, action, kind, item_id, folder_id, target_id, watermark, made, files, checksum, state, attempt, attempts,"
-    " reason, new_id, struct"
-)
+_COLUMNS: Final = tuple(name for name in (*LocalChange._fields, "checksum") if name != "number")
+_VALUES: Final = ", ".join("CAST(:struct AS TEXT)" if name == "struct" else f":{name}" for name in _COLUMNS)
 
 
-def change_checksum(change: LocalChange, files: list[tuple[str, str, str, int, str]]) -> bytes:
-    """SHA-256 over a JSON array of the change, a newline, and the struct. `files`: name, content type, content id,
-    size, and the content's SHA-256 in hex."""
-    head = [
-        change.uuid, change.action, change.kind, change.item_id, change.folder_id, change.target_id, change.watermark,
-        change.made, files,
-    ]  # fmt: skip
-    return sha256(json.dumps(head).encode() + b"\n", change.struct)
-
-
-def add_change(tables: WriteSession, fact: AddChange) -> None:
-    change, db = fact.change, tables.db
-    sums = [sha256(each.data) for each in change.files]
-    described = [
-        (each.name, each.content_type, each.content_id, len(each.data), each_sum.hex())
-        for each, each_sum in zip(change.files, sums, strict=True)
-    ]
-    values = (
-        change.uuid, change.action, change.kind, change.item_id, change.folder_id, change.target_id, change.watermark,
-        change.made, len(change.files), change_checksum(change, described), fact.state, fact.attempt, fact.attempts,
-        fact.reason, fact.new_id, change.struct,
-    )  # fmt: skip
-    places = ", ".join(["?"] * (len(values) - 1))
-    row = db.execute(
-        f"INSERT INTO outbox ({_COLUMNS}) VALUES ({places}, CAST(? AS TEXT)) ON CONFLICT (uuid) DO NOTHING", values
+def with_described_files(mutation: AddChange) -> LocalChange:
+    """Return the change with the descriptions of the files that come with it."""
+    files = (
+        ChangeFile(0, file.name, file.content_type, file.content_id, len(file.data), sha256(file.data))
+        for file in mutation.files
     )
-    if not row.rowcount:
+    return mutation.change._replace(files=tuple(files))
+
+
+def add_change(session: WriteSession, mutation: AddChange) -> None:
+    """Insert a change with its files, unless its uuid is known."""
+    change, db = with_described_files(mutation), session.db
+    values = {**change._asdict(), "files": len(change.files), "checksum": change_checksum(change)}
+    inserted = db.execute(
+        f"INSERT INTO outbox ({', '.join(_COLUMNS)}) VALUES ({_VALUES}) ON CONFLICT (uuid) DO NOTHING", values
+    )
+    if not inserted.rowcount:
         return
-    number = row.lastrowid
-    for ordinal, (each, each_sum) in enumerate(zip(change.files, sums, strict=True)):
+    for ordinal, (file, content) in enumerate(zip(change.files, mutation.files, strict=True)):
         attachment = db.execute(
             "INSERT INTO outbox_attachment (change, ordinal, name, content_type, content_id, size, sha256)"
             " VALUES (?, ?, ?, ?, ?, ?, ?)",
-            (number, ordinal, each.name, each.content_type, each.content_id, len(each.data), each_sum),
+            (inserted.lastrowid, ordinal, *file[1:]),
         ).lastrowid
-        put_chunks(tables, "outbox_chunk", attachment or 0, each.data)
+        put_chunks(session, "outbox_chunk", attachment or 0, content.data)
 
 
-def mark_change(tables: WriteSession, fact: MarkChange) -> None:
-    """A change that was sent or withdrawn stays so."""
-    tables.db.execute(
-        "UPDATE outbox SET state = ?, reason = ?, attempts = attempts + (? <> ''),"
-        " attempt = CASE ? WHEN '' THEN attempt ELSE ? END, new_id = CASE ? WHEN '' THEN new_id ELSE ? END"
-        " WHERE uuid = ? AND state NOT IN ('sent', 'withdrawn')",
-        (fact.state, fact.reason, fact.attempt, fact.attempt, fact.attempt, fact.new_id, fact.new_id, fact.uuid),
+def mark_change(session: WriteSession, mutation: MarkChange) -> None:
+    """Set the state of a change. A change that was sent or withdrawn stays so."""
+    session.db.execute(
+        "UPDATE outbox SET state = :state, reason = :reason, code = :code, version = :version,"
+        " attempts = attempts + (:state = 'sending'),"
+        " attempt = CASE :state WHEN 'sending' THEN :attempt ELSE attempt END,"
+        " new_id = CASE :new_id WHEN '' THEN new_id ELSE :new_id END"
+        " WHERE uuid = :uuid AND state NOT IN ('sent', 'withdrawn')",
+        mutation._asdict(),
     )
 
 
-def put_local_item(tables: WriteSession, fact: PutLocal) -> None:
-    folder = ensure_conflicts_folder(tables)
-    number = items.insert_local_item(tables, local_item_row(fact.item, fact.files), folder)
+def put_local_item(session: WriteSession, mutation: PutLocal) -> None:
+    """Store an item in "Conflicts" with its files, unless it is stored, and mark the change that lost."""
+    folder = ensure_conflicts_folder(session)
+    number = items.insert_local_item(session, _local_item(mutation.item, mutation.files), folder)
     if number:
-        for ordinal, each in enumerate(fact.files):
-            _store_file(tables, number, ordinal, each)
-    if fact.uuid:
-        mark_change(tables, MarkChange(fact.uuid, "conflict", reason=fact.reason))
+        for ordinal, file in enumerate(mutation.files):
+            _store_file(session, number, ordinal, file)
+    if mutation.uuid:
+        mark_change(session, MarkChange(mutation.uuid, "conflict", reason=mutation.reason))
 
 
-def local_item_row(item: Item, files: tuple[LocalFile, ...]) -> Item:
-    """The item as it stands in "Conflicts": an id of its own, the files in place of the server's attachments."""
+def _local_item(item: Item, files: tuple[LocalFile, ...]) -> Item:
+    """Return the item with the files in place of the server's attachments."""
     attachments = tuple(
-        Attachment(f"{item.id}/{ordinal}", "", each.name, each.content_type, each.content_id, len(each.data))
-        for ordinal, each in enumerate(files)
+        Attachment(f"{item.id}/{ordinal}", "", file.name, file.content_type, file.content_id, len(file.data))
+        for ordinal, file in enumerate(files)
     )
     return item._replace(folder_id=CONFLICTS_FOLDER_ID, attachments=attachments)
 
 
-def _store_file(tables: WriteSession, item: int, ordinal: int, file: LocalFile) -> None:
-    (attachment,) = tables.db.execute(
+def _store_file(session: WriteSession, item: int, ordinal: int, file: LocalFile) -> None:
+    (attachment,) = session.db.execute(
         "SELECT number FROM attachment WHERE item = ? AND ordinal = ?", (item, ordinal)
     ).fetchone()
-    put_chunks(tables, "chunk", attachment, file.data)
-    tables.db.execute("UPDATE attachment SET received = ? WHERE number = ?", (len(file.data), attachment))
-    finish_attachment(tables, FinishAttachment(attachment, sha256(file.data), len(file.data)))
+    put_chunks(session, "chunk", attachment, file.data)
+    session.db.execute("UPDATE attachment SET received = ? WHERE number = ?", (len(file.data), attachment))
+    finish_attachment(session, FinishAttachment(attachment, sha256(file.data), len(file.data)))

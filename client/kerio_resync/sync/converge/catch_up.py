@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from kerio_resync.cache import queries
 from kerio_resync.cache.mutations import ApplyChanges
 from kerio_resync.errors import KeyExpired, ProtocolError
 from kerio_resync.model import Folder, Kind, ListedItem, RemoteChange
@@ -82,7 +83,7 @@ async def catch_up(run: RebuildContext) -> int:
     """Applies changes until there are none; returns how many there were. KeyExpired: the key has to be renewed."""
     total = 0
     for _ in range(MAX_ROUNDS):
-        key = await run.store.meta(SYNC_KEY)
+        key = await run.store.read(queries.meta, SYNC_KEY)
         if key is None:
             raise KeyExpired("there is no sync key")
         told = await run.mailbox.changes(key)
@@ -95,7 +96,9 @@ async def catch_up(run: RebuildContext) -> int:
         # What could not be had in an earlier version may differ in more than its flags.
         # Nor is anything known of the version in which a copied item is here.
         flagged = frozenset() if run.reuse.is_copy else flag_only_ids(told.changes)
-        run.fetch.flag_changes = flagged - run.comparison.retried - {row.id for row in await run.store.skipped()}
+        run.fetch.flag_changes = (
+            flagged - run.comparison.retried - {row.id for row in await run.store.read(queries.skipped)}
+        )
         await fetch_all_queued(run)
         run.fetch.flag_changes = frozenset()
     run.notice("The mailbox changes faster than it can be followed; the mail program goes on from the last sync key.")
@@ -108,7 +111,7 @@ async def _apply(run: RebuildContext, changes: Sequence[RemoteChange], key: str)
     todo = plan_changes(changes, run.folders)
     if run.reuse.is_copy:  # what moved may have changed before that: it comes anew, contents and all
         todo = replace(todo, delete=(*todo.delete, *(old for old, _, _ in todo.moved)), moved=())
-    stored = await run.store.watermarks([row.id for _, _, row in todo.enqueue])
+    stored = await run.store.read(queries.watermarks, [row.id for _, _, row in todo.enqueue])
     arrived = {new for _, new, _ in todo.moved}
     want = tuple(
         (folder, kind, row)

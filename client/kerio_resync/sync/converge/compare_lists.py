@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequen
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from kerio_resync.cache import queries
 from kerio_resync.cache.mutations import DeleteItems, EnqueueItems, SetMeta
 from kerio_resync.cache.store import Store
 from kerio_resync.errors import KeyExpired, ProtocolError, ResyncError, words_of
@@ -56,7 +57,7 @@ class Difference:
 
 async def new_comparison(store: Store) -> int:
     """A number that no comparison has had before, in this run or another: what an earlier one met may be gone."""
-    number = int(await store.meta(COMPARISON_KEY) or 0) + 1
+    number = int(await store.read(queries.meta, COMPARISON_KEY) or 0) + 1
     await store.apply(SetMeta(COMPARISON_KEY, str(number)))
     return number
 
@@ -87,7 +88,7 @@ async def _compare_folder(
 ) -> AsyncIterator[tuple[int, list[Difference]]]:
     async for fresh in _pages(run, folder):
         odd = await run.store.mark_listed(folder.id, fresh, round_)
-        held = await run.store.watermarks([row.id for row in odd]) if odd else {}
+        held = await run.store.read(queries.watermarks, [row.id for row in odd]) if odd else {}
         yield len(fresh), [Difference("stale" if row.id in held else "missing", folder, row) for row in odd]
     async for extra in run.store.items_not_listed(folder.id, round_):
         run.comparison.unlisted.update(extra)
@@ -109,7 +110,7 @@ async def reconcile_lists(run: RebuildContext, *, last: bool = False) -> int:
 
     What the server contradicts itself in is named and not counted; `last`: also where only versions differ. A folder
     that the server names and does not list, asked twice, is left out by name."""
-    left_out = {row.id for row in await run.store.skipped()}
+    left_out = {row.id for row in await run.store.read(queries.skipped)}
     count, extra, settled = 0, set[str](), set[str]()
 
     async def take(folder: Folder, compared: int, found: list[Difference]) -> None:
@@ -148,7 +149,7 @@ async def enqueue_differing(run: RebuildContext, folder: Folder, rows: Sequence[
     """These are to be fetched. What is stored in a newer version than the server has is forgotten at once: the server
     was restored from a backup."""
     assert folder.kind is not None
-    held = await run.store.watermarks([row.id for row in rows])
+    held = await run.store.read(queries.watermarks, [row.id for row in rows])
     newer = tuple(row.id for row in rows if held.get(row.id, -1) > row.watermark > 0)
     if newer:
         await run.store.apply(DeleteItems(newer))
@@ -158,7 +159,7 @@ async def enqueue_differing(run: RebuildContext, folder: Folder, rows: Sequence[
 
 async def changed_since_sync(mailbox: Mailbox, store: Store) -> tuple[set[str], bool]:
     """(ids that changed on the server since the cache's sync key, whether the server could tell)."""
-    key = await store.meta(SYNC_KEY)
+    key = await store.read(queries.meta, SYNC_KEY)
     ids: set[str] = set()
     if key is None:
         return ids, False
@@ -186,7 +187,7 @@ def _ids(changes: Sequence[RemoteChange]) -> set[str]:
 async def item_digests(store: Store) -> AsyncIterator[tuple[Kind, str, int, str]]:
     """(kind, id, watermark, sha256) of every stored item of the own mailbox, in the order of the digest's lines."""
     after = ("", "")
-    while rows := await store.items(after):
+    while rows := await store.read(queries.items, after):
         for row in rows:
             contents = {each.id: each.sha256.hex() for each in row.attachments if each.sha256 is not None}
             yield row.kind, row.id, row.watermark, digest_struct(row.kind, row.payload, contents)

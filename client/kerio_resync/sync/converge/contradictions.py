@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Final
 
+from kerio_resync.cache import queries
 from kerio_resync.errors import FolderDenied, ItemGone, ProtocolError, TooLarge
 from kerio_resync.model import Item, Kind, ListedItem
 from kerio_resync.sync.context import RebuildContext
@@ -23,7 +24,7 @@ async def find_contradictions(
     """Of rows that disagree with the cache, the ids of items that the cache holds just as the server has them.
 
     `only_elsewhere`: ask for those alone that the cache holds in another folder."""
-    stored = await run.store.places([row.id for row in rows])
+    stored = await run.store.read(queries.places, [row.id for row in rows])
     asked = [row.id for row in rows if row.id in stored and not (only_elsewhere and stored[row.id][0] == folder_id)]
     asked = asked[: max(0, MAX_ASKED - len(run.comparison.contradictions))]
     found = set[str]()

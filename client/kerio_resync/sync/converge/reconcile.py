@@ -7,6 +7,7 @@ looks at the cache, is told by the server that the key is too old, and compares 
 
 from __future__ import annotations
 
+from kerio_resync.cache import queries
 from kerio_resync.cache.mutations import ApplyChanges, SetMeta, UnskipEntry
 from kerio_resync.cache.recovery.copy import COPIED_ITEMS_KEY
 from kerio_resync.errors import CacheDamaged, KeyExpired, ProtocolError, VerificationFailed
@@ -66,7 +67,7 @@ async def converge(run: RebuildContext) -> None:
 async def retry_skipped(run: RebuildContext) -> None:
     """Whatever was left out is tried once more: contents become wanted, and items are found missing."""
     await run.store.retry_failed()
-    for row in await run.store.skipped():
+    for row in await run.store.read(queries.skipped):
         if row.id not in run.fetch.unlistable:
             run.comparison.retried.add(row.id)
             await run.store.apply(UnskipEntry(row.scope, row.id))

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 
+from kerio_resync.cache import queries
 from kerio_resync.cache.mutations import PutPage, SetFolders
 from kerio_resync.errors import ProtocolError, ResyncError, words_of
 from kerio_resync.events import FolderListed
@@ -80,7 +81,7 @@ async def refresh_folders(run: RebuildContext) -> list[Folder]:
     told = await run.mailbox.folders(shared=settings.shared, public=settings.public)
     if not told:
         raise ProtocolError("the server names no folder at all")
-    if {row.folder.id for row in await run.store.folders()} - {each.id for each in told}:
+    if {row.folder.id for row in await run.store.read(queries.folders)} - {each.id for each in told}:
         # A folder goes with everything in it, so the server has to leave it out twice.
         again = await run.mailbox.folders(shared=settings.shared, public=settings.public)
         told = tuple({each.id: each for each in (*told, *again)}.values())
@@ -93,7 +94,7 @@ async def refresh_folders(run: RebuildContext) -> list[Folder]:
             await run.skip("folder", each.id, f"{each.name!r} is of an unknown kind, and holds {each.count:,} items")
     run.set_folders(sound)
     await run.store.apply(SetFolders(tuple(sound), {each.id: rank(each) for each in sound}))
-    listed = {row.folder.id for row in await run.store.folders() if row.listed}
+    listed = {row.folder.id for row in await run.store.read(queries.folders) if row.listed}
     return [each for each in syncable(sound) if each.id not in listed]
 
 

@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 from typing import Final
 
+from kerio_resync.cache import queries
 from kerio_resync.errors import BadCredentials, ProtocolError, ServerRefused, SessionExpired
 from kerio_resync.server.mailbox import Mailbox
 from kerio_resync.sync.context import RebuildContext
@@ -40,7 +41,7 @@ async def _find_control(run: RebuildContext) -> Control | None:
     """A content that an earlier run stored, if its item still lists it."""
     after = ("", "")
     for _ in range(MAX_SEARCHED_SLICES):
-        rows = await run.store.items(after)
+        rows = await run.store.read(queries.items, after)
         if not rows:
             break
         after = (rows[-1].kind, rows[-1].id)

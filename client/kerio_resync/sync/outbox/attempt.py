@@ -19,7 +19,8 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
-from kerio_resync.cache.outbox import Change, ChangeFile, Outbox
+from kerio_resync.cache.mutations import ChangeFile, LocalChange
+from kerio_resync.cache.outbox import Outbox
 from kerio_resync.errors import (
     BadCredentials,
     ItemGone,
@@ -54,7 +55,7 @@ class Attempt:
 
     mailbox: Mailbox
     outbox: Outbox
-    change: Change
+    change: LocalChange
     item_id: str
     base: int
     taken: frozenset[str] = frozenset()
@@ -62,7 +63,7 @@ class Attempt:
     trace: AttemptRecord | None = field(init=False)
 
     def __post_init__(self) -> None:
-        self.trace = AttemptRecord.read(self.change.trace)
+        self.trace = AttemptRecord.read(self.change.attempt)
 
     async def run(self) -> Fate:
         """Unknown: make it again, it looks first. Later: make it again after a while. Trouble with the server comes out
@@ -277,7 +278,7 @@ class Attempt:
         return True
 
     async def _upload(self, file: ChangeFile) -> local_changes.Upload:
-        chunks = self.outbox.file(file.key)
+        chunks = self.outbox.content(file)
         upload_id = await self.mailbox.upload(file.name, file.content_type, chunks, file.size)
         return local_changes.Upload(upload_id, file.name, file.content_type, file.content_id)
 

@@ -11,13 +11,14 @@ the rest stays pending.
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from kerio_resync.cache.mutations import ChangeState, DeleteItems, EnqueueItems, LocalFile
-from kerio_resync.cache.outbox import Change, Outbox
+from kerio_resync.cache import queries
+from kerio_resync.cache.mutations import ChangeState, DeleteItems, EnqueueItems, LocalChange, LocalFile
+from kerio_resync.cache.outbox import Outbox
+from kerio_resync.cache.outbox_rows import ALL_STATES, UNSENT_STATES
 from kerio_resync.errors import (
     BadCredentials,
     Overloaded,
@@ -31,16 +32,13 @@ from kerio_resync.sync.context import RebuildContext
 from kerio_resync.sync.outbox.attempt import Attempt
 from kerio_resync.sync.outbox.attempt_result import Fate, Refused, RetryLater, Sent, StillUnknown
 
-ALL: Final[tuple[ChangeState, ...]] = ("pending", "sending", "sent", "conflict", "refused", "withdrawn")
-LEFT: Final[tuple[ChangeState, ...]] = ("pending", "sending")
-TO_REPLAY: Final[tuple[ChangeState, ...]] = (*LEFT, "refused")  # the refused ones are at least named
+TO_REPLAY: Final[tuple[ChangeState, ...]] = (*UNSENT_STATES, "refused")  # the refused ones are at least named
 # Not permitted, access denied, quota, too large: an administrator may lift them (or a proxy was the one who refused).
 TEMPORARY_REFUSALS: Final = frozenset({413, 1003, 1004, 4102})
 MAX_UNKNOWN_OUTCOMES: Final = (
     6  # attempts with unknown outcome in a row, though the server answers when it is looked at
 )
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0  # seconds between two of them
-_CODE = re.compile(r"\(code -?(\d+)\)\Z")
 _BASE: Final = "what it changes is not on the server"
 
 
@@ -75,12 +73,12 @@ class IdMap:
         self._places: dict[str, ItemAddress] = {}
         self.taken: set[str] = set()
 
-    def find(self, change: Change) -> ItemAddress:
+    def find(self, change: LocalChange) -> ItemAddress:
         """Where the item of `change` is, and which version the change was made of."""
         place = self._places.get(change.item_id, ItemAddress(change.item_id))
         return ItemAddress(place.id, max(change.watermark, place.watermark))
 
-    def settle(self, change: Change, new_id: str, watermark: int) -> None:
+    def settle(self, change: LocalChange, new_id: str, watermark: int) -> None:
         """A change was sent: its item is `new_id` now ('': the same), in that version (0: not known)."""
         name = named(change)
         place = self._places.get(name) or ItemAddress(change.item_id)
@@ -92,21 +90,20 @@ class IdMap:
             self.taken.add(place.id)
 
 
-def named(change: Change) -> str:
+def named(change: LocalChange) -> str:
     """What other changes call the item of this one."""
     return f"local:{change.uuid}" if change.action == "create" else change.item_id
 
 
-def retryable(changes: Sequence[Change]) -> list[Change]:
+def retryable(changes: Sequence[LocalChange]) -> list[LocalChange]:
     """Of refused changes those whose reason may have passed, and those that only waited for one of these."""
-    again: list[Change] = []
+    again: list[LocalChange] = []
     names: set[str] = set()
     for each in changes:
-        found = _CODE.search(each.reason)
-        passing = found is not None and int(found[1]) in TEMPORARY_REFUSALS
-        if each.state == "refused" and (passing or (each.reason.startswith(_BASE) and each.item_id in names)):
+        if each.state == "refused" and (abs(each.code) in TEMPORARY_REFUSALS or each.item_id in names):
             again.append(each)
-            names.add(named(each))
+            if each.action == "create":
+                names.add(named(each))
     return again
 
 
@@ -115,9 +112,9 @@ async def replay(run: RebuildContext) -> Replayed:
     outbox = Outbox(run.store)
     for each in retryable(await outbox.list(("refused",))):
         await outbox.mark_pending(each.uuid)
-    found = await Replay(run, outbox).run(await outbox.list(ALL))
+    found = await Replay(run, outbox).run(await outbox.list(ALL_STATES))
     left = await outbox.list(TO_REPLAY)
-    found.pending = sum(each.state in LEFT for each in left)
+    found.pending = sum(each.state in UNSENT_STATES for each in left)
     for each in left:
         if each.state == "refused":
             found.refused += 1
@@ -131,7 +128,7 @@ async def enqueue_results(run: RebuildContext, found: Replayed) -> bool:
     """Lets go of what is deleted, and wants what the change feed did not tell of; whether there was any such."""
     if found.gone:
         await run.store.apply(DeleteItems(tuple(found.gone)))
-    stored = await run.store.watermarks([item_id for _, _, item_id, _ in found.new])
+    stored = await run.store.read(queries.watermarks, [item_id for _, _, item_id, _ in found.new])
     untold = [each for each in found.new if each[0] in run.folders and stored.get(each[2], -1) < each[3]]
     for folder_id, kind, item_id, watermark in untold:
         await run.store.apply(EnqueueItems(folder_id, kind, (ListedItem(item_id, watermark),)))
@@ -147,7 +144,7 @@ class Replay:
         self._stuck: dict[str, ChangeState] = {}  # names that later changes can't build on, and why
         self._found = Replayed()
 
-    async def run(self, changes: Sequence[Change]) -> Replayed:
+    async def run(self, changes: Sequence[LocalChange]) -> Replayed:
         """`changes`: all of the outbox, oldest first."""
         for change in changes:  # also what was sent after one that is to be sent again
             if change.state == "sent" and change.new_id:
@@ -155,7 +152,7 @@ class Replay:
         for change in changes:
             if change.state == "sent":
                 self._names.settle(change, change.new_id, change.version)
-            elif change.state in LEFT:
+            elif change.state in UNSENT_STATES:
                 try:
                     await self._one(change)
                 except (TransientServerError, SessionExpired, BadCredentials) as error:
@@ -165,11 +162,11 @@ class Replay:
                 self._stuck[named(change)] = change.state
         return self._found
 
-    async def _one(self, change: Change) -> None:
+    async def _one(self, change: LocalChange) -> None:
         self._found.asked = True
         place = self._names.find(change)
         stuck = self._stuck.get(change.item_id)
-        if stuck in LEFT:
+        if stuck in UNSENT_STATES:
             self._stuck[named(change)] = "pending"  # what it builds on is still open
             return
         if change.action != "create" and (stuck or not place.id or place.id.startswith("local:")):
@@ -184,7 +181,7 @@ class Replay:
             return
         await self._record(change, place, fate)
 
-    async def _settle(self, change: Change, place: ItemAddress) -> Fate:
+    async def _settle(self, change: LocalChange, place: ItemAddress) -> Fate:
         """Attempts it until it is known what became of it. Unknown, ProtocolError: that can't be found out now.
         TransientServerError: the server is in trouble; a change that was surely not processed is pending again."""
         run = self._run
@@ -217,14 +214,14 @@ class Replay:
         if not attempt.unknown:
             await self._outbox.mark_pending(attempt.change.uuid)
 
-    async def _files(self, change: Change) -> tuple[LocalFile, ...]:
+    async def _files(self, change: LocalChange) -> tuple[LocalFile, ...]:
         found = []
         for each in change.files:
-            data = b"".join([piece async for piece in self._outbox.file(each.key)])
+            data = b"".join([piece async for piece in self._outbox.content(each)])
             found.append(LocalFile(each.name, each.content_type, data, each.content_id))
         return tuple(found)
 
-    async def _record(self, change: Change, place: ItemAddress, fate: Fate) -> None:
+    async def _record(self, change: LocalChange, place: ItemAddress, fate: Fate) -> None:
         match fate:
             case Sent():
                 version = fate.watermark if fate.alone else 0
@@ -236,7 +233,7 @@ class Replay:
                 elif fate.id and fate.watermark:
                     self._found.new.append((fate.folder_id, change.kind, fate.id, fate.watermark))
             case Refused():
-                await self._outbox.mark_refused(change.uuid, fate.reason)
+                await self._outbox.mark_refused(change.uuid, fate.reason, fate.code)
                 if change.action == "create":
                     self._stuck[named(change)] = "refused"
             case _:

@@ -13,6 +13,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Final
 
+from kerio_resync.cache import queries
 from kerio_resync.cache.queries import StoredItem
 from kerio_resync.errors import (
     BadCredentials,
@@ -66,7 +67,7 @@ class ContentComparison:
         if self.only is not None:
             self.run.progress.work.items_total = len(self.only)
             return
-        totals, work = await self.run.store.totals(), self.run.progress.work
+        totals, work = await self.run.store.read(queries.totals), self.run.progress.work
         work.items_total = sum(totals.items.values())
         work.attachments_total = totals.attachments - totals.queued_attachments
         work.queued_plain, work.attachment_bytes_left = totals.item_bytes, totals.attachment_bytes
@@ -74,7 +75,7 @@ class ContentComparison:
     async def _batches(self) -> AsyncGenerator[list[StoredItem], None]:
         """Stored items, those of one batch of one kind."""
         store, after = self.run.store, ("", "")
-        while rows := await store.items(after, limit=BATCH_ITEMS):
+        while rows := await store.read(queries.items, after, limit=BATCH_ITEMS):
             after = (rows[-1].kind, rows[-1].id)
             asked = [row for row in rows if self._is_asked(row)]
             for kind in dict.fromkeys(row.kind for row in asked):

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
+from kerio_resync.cache import queries
 from kerio_resync.events import PhaseChanged
 from kerio_resync.model import Folder, ListedItem
 from kerio_resync.sync.context import RebuildContext
@@ -55,7 +56,7 @@ class Verification:
         told, twins = told_once(await run.mailbox.folders(shared=run.settings.shared, public=run.settings.public))
         name_odd_folders(run, told, twins)
         run.set_folders(told)
-        known = {row.folder.id: row.folder for row in await run.store.folders()}
+        known = {row.folder.id: row.folder for row in await run.store.read(queries.folders)}
         todo = [each for each in syncable(told) if each.id in known]
         if contents is None:
             run.progress.work.items_total = sum(each.count for each in todo)
@@ -82,7 +83,9 @@ class Verification:
     async def _left_out(self, unlisted: Collection[str]) -> set[str]:
         """Of these folders, those that the cache was built without: it is named that the server still refuses them."""
         run = self.run
-        found = {row.id for row in await run.store.skipped() if row.scope == "folder"}.intersection(unlisted)
+        found = {row.id for row in await run.store.read(queries.skipped) if row.scope == "folder"}.intersection(
+            unlisted
+        )
         if names := sorted(repr(run.folders[each].name) for each in found):
             more = f" and {len(names) - NAMED_FOLDERS:,} more" if len(names) > NAMED_FOLDERS else ""
             run.notice(f"Left out, because the server does not list them: {', '.join(names[:NAMED_FOLDERS])}{more}.")
@@ -137,16 +140,16 @@ class Verification:
     async def _find_unfetched(self) -> None:
         """What an interrupted run knows to be missing, and has not fetched yet."""
         store, after, key = self.run.store, None, 0
-        while rows := await store.queued_items(1000, after):
+        while rows := await store.read(queries.queued_items, 1000, after):
             after = rows[-1].cursor
-            held = await store.watermarks([row.id for row in rows])
+            held = await store.read(queries.watermarks, [row.id for row in rows])
             for row in rows:
                 if row.folder_id in self.run.folders and held.get(row.id, -1) < row.watermark:
                     what = "stale" if row.id in held else "missing"
                     self.found.append(
                         Difference(what, self.run.folders[row.folder_id], ListedItem(row.id, row.watermark))
                     )
-        while contents := await store.queued_attachments(1000, key):
+        while contents := await store.read(queries.queued_attachments, 1000, key):
             key = contents[-1].key
             for each in contents:
                 self._name(f"missing attachment {each.attachment.id} of {each.item_id}")

@@ -18,15 +18,14 @@ from contextlib import closing
 from pathlib import Path
 from typing import Final
 
-from kerio_resync.cache.checksums import sha256
+from kerio_resync.cache.checksums import change_checksum
 from kerio_resync.cache.files import processes_holding
 from kerio_resync.cache.format71 import proof
 from kerio_resync.cache.format71.reader import Old
 from kerio_resync.cache.format71.schema import HOMES
 from kerio_resync.cache.format71.target import Mark, Target
-from kerio_resync.cache.mutations import LocalChange
 from kerio_resync.cache.swap import seal
-from kerio_resync.cache.write.outbox import change_checksum
+from kerio_resync.cache.write.outbox import with_described_files
 from kerio_resync.errors import CacheDamaged, CacheInUse
 from kerio_resync.model import KINDS
 from kerio_resync.sync.fetch.folders import rank
@@ -170,7 +169,7 @@ class _Work:
         for name, count in expected.items():
             if found.get(name, 0) != count:
                 raise CacheDamaged(f"{found.get(name, 0):,} {name} were carried over, not {count:,}")
-        changes = {each.uuid: _sum_of(each) for each in source.pending()}
+        changes = {each.change.uuid: change_checksum(with_described_files(each)) for each in source.pending()}
         if target.changes() != changes:
             raise CacheDamaged("not every pending change was carried over")
         self.read_back()
@@ -191,11 +190,3 @@ class _Work:
 
         if found := wrong(self._target, told):
             raise CacheDamaged(f"the new database does not hold: {found[0]}")
-
-
-def _sum_of(change: LocalChange) -> bytes:
-    described = [
-        (each.name, each.content_type, each.content_id, len(each.data), sha256(each.data).hex())
-        for each in change.files
-    ]
-    return change_checksum(change, described)

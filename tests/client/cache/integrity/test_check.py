@@ -25,7 +25,7 @@ from kerio_resync.cache.store import Store
 from kerio_resync.errors import CacheDamaged
 from tests.support.cache import FOLDERS, ROOT, attachment, change, filled, listed, mail, whole
 
-CHANGE = AddChange(LocalChange("u-1", "create", "mail", files=(LocalFile("f", "t", b"content"),)))
+CHANGE = AddChange(LocalChange("u-1", "create", "mail"), (LocalFile("f", "t", b"content"),))
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from kerio_resync.cache import outbox_rows, queries
 from kerio_resync.cache.integrity import check
 from kerio_resync.cache.mutations import (
     AddChange,
@@ -55,14 +56,22 @@ async def test_copy_holds_verified_rows_and_nothing_else(tmp_path: Path) -> None
     new = await copied(tmp_path)
     assert names(tmp_path) == ["new.db", "old.db"]
     assert (tmp_path / "new.db").stat().st_mode & 0o077 == 0
-    first, second = await new.items()
+    first, second = await new.read(queries.items)
     assert (first.payload, first.extra, second.watermark) == (MAIL.payload, MAIL.extra, 7)
     assert [each.state for each in first.attachments] == ["done", "wanted", "wanted"]
-    assert [each.received for each in await new.queued_attachments(9)] == [0, 0]
+    assert [each.received for each in await new.read(queries.queued_attachments, 9)] == [0, 0]
     assert b"".join([piece async for piece in new.content(first.attachments[0].key)]) == DATA
-    assert (await new.outbox(), await new.skipped(), await new.queued_items(9)) == ((), (), ())
-    assert [await new.meta(key) for key in ("sync_key", "finished_at", COPIED_ITEMS_KEY)] == [None, None, "2"]
-    assert not await new.watermarks(["local:1"])
+    assert (
+        await new.read(outbox_rows.changes),
+        await new.read(queries.skipped),
+        await new.read(queries.queued_items, 9),
+    ) == ((), (), ())
+    assert [await new.read(queries.meta, key) for key in ("sync_key", "finished_at", COPIED_ITEMS_KEY)] == [
+        None,
+        None,
+        "2",
+    ]
+    assert not await new.read(queries.watermarks, ["local:1"])
     assert await new.check() == ()
     await new.close()
     assert rows(tmp_path / "new.db", "SELECT count(*) FROM sqlite_sequence WHERE name = 'outbox'") == [(0,)]
@@ -83,7 +92,7 @@ async def test_copy_leaves_out_item_with_wrong_checksum(tmp_path: Path, damage: 
     await old_cache(tmp_path / "old.db")
     change(tmp_path / "old.db", damage)
     new = await copied(tmp_path)
-    assert [each.id for each in await new.items()] == ["2"]
+    assert [each.id for each in await new.read(queries.items)] == ["2"]
     assert await new.check() == ()
     await new.close()
 
@@ -103,7 +112,7 @@ async def test_copy_queues_attachment_with_wrong_checksum(tmp_path: Path, damage
     await old_cache(tmp_path / "old.db")
     change(tmp_path / "old.db", damage)
     new = await copied(tmp_path)
-    first, _ = await new.items()
+    first, _ = await new.read(queries.items)
     assert [each.state for each in first.attachments] == ["wanted"] * 3
     assert await new.check() == ()
     await new.close()
@@ -156,12 +165,12 @@ async def test_copy_of_damaged_file_holds_all_rows_that_are_readable(tmp_path: P
     assert names(tmp_path) == ["new.db", "old.db"]
     new = await Store.open(tmp_path / "new.db")
     assert await new.check() == ()
-    first, second, *rest = sorted(await new.items(limit=100), key=lambda each: int(each.id))
+    first, second, *rest = sorted(await new.read(queries.items, limit=100), key=lambda each: int(each.id))
     assert (first.payload, first.extra, second.watermark) == (MAIL.payload, MAIL.extra, 7)
     assert [each.payload for each in rest] == [each.payload for each in MANY]
     assert [each.attachments[0].state for each in (first, *rest)] == ["done"] * 81
     assert b"".join([piece async for piece in new.content(first.attachments[0].key)]) == DATA
-    assert (await new.outbox(), await new.queued_items(9)) == ((), ())
+    assert (await new.read(outbox_rows.changes), await new.read(queries.queued_items, 9)) == ((), ())
     await new.close()
 
 
@@ -206,7 +215,7 @@ async def test_copy_queues_attachments_whose_chunks_cannot_be_read(tmp_path: Pat
     assert found == CopyResult(82, damaged=True, as_checked=False)
     new = await Store.open(tmp_path / "new.db")
     assert await new.check() == ()
-    assert len(await new.queued_attachments(100)) == 83
+    assert len(await new.read(queries.queued_attachments, 100)) == 83
     await new.close()
 
 
@@ -218,7 +227,7 @@ async def test_copy_leaves_out_item_whose_attachments_cannot_be_read(tmp_path: P
     assert found.damaged
     new = await Store.open(tmp_path / "new.db")
     assert await new.check() == ()
-    assert [each.id for each in await new.items()] == ["2"]
+    assert [each.id for each in await new.read(queries.items)] == ["2"]
     await new.close()
 
 
@@ -239,7 +248,7 @@ async def test_copy_includes_pages_in_write_ahead_log(tmp_path: Path) -> None:
         reader.execute("DELETE FROM item WHERE id = '2'")
         assert (tmp_path / "old.db-wal").stat().st_size
         new = await copied(tmp_path)
-        assert [each.id for each in await new.items()] == ["1"]
+        assert [each.id for each in await new.read(queries.items)] == ["1"]
         assert await new.check() == ()
         await new.close()
 
@@ -323,8 +332,11 @@ async def test_omit_contents_drops_attachments_of_folders(tmp_path: Path) -> Non
     at_work = mail("3", folder="work", attached=(attachment("d", 3),))
     made = await filled(tmp_path / "a.db", PutItems((MAIL, at_work)), *whole(1, DATA), *whole(4, b"123"))
     await made.omit_contents([])
-    assert [item.attachments[0].state for item in await made.items()] == ["done", "done"]
+    assert [item.attachments[0].state for item in await made.read(queries.items)] == ["done", "done"]
     await made.omit_contents(["inbox"])
-    assert [[each.state for each in item.attachments] for item in await made.items()] == [["omitted"] * 3, ["done"]]
+    assert [[each.state for each in item.attachments] for item in await made.read(queries.items)] == [
+        ["omitted"] * 3,
+        ["done"],
+    ]
     assert await made.check() == ()
     await made.close()

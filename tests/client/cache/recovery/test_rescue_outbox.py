@@ -21,7 +21,7 @@ async def contents(cache: Store) -> list[object]:
         (
             each.uuid, each.action, each.kind, each.item_id, each.folder_id, each.target_id, each.watermark, each.made,
             each.struct, each.state, each.attempt, each.attempts, each.reason,
-            [(f.name, f.content_type, f.sha256, b"".join([p async for p in outbox.file(f.key)])) for f in each.files],
+            [(f.name, f.content_type, f.sha256, b"".join([p async for p in outbox.content(f)])) for f in each.files],
         )
         for each in await outbox.list()
     ]  # fmt: skip
@@ -50,14 +50,14 @@ async def test_only_what_is_still_to_be_settled_comes_over(tmp_path: Path) -> No
     await outbox.mark_sent(names[0])
     await outbox.mark_withdrawn(names[1])
     await outbox.mark_refused(names[2], "not permitted")
-    token = await outbox.begin_attempt(names[3])
+    await outbox.begin_attempt(names[3], "record")
     await old.close()
     new = await filled(tmp_path / "new.db")
     assert (await rescue_outbox(tmp_path / "old.db", new)).changes == 4
     found = {each.uuid: each for each in await Outbox(new).list()}
     assert set(found) == set(names[2:])
     assert (found[names[2]].state, found[names[2]].reason) == ("refused", "not permitted")
-    assert (found[names[3]].state, found[names[3]].attempt, found[names[3]].attempts) == ("sending", token, 1)
+    assert (found[names[3]].state, found[names[3]].attempt, found[names[3]].attempts) == ("sending", "record", 1)
     await new.close()
 
 
@@ -284,8 +284,8 @@ async def test_what_was_sent_comes_along_while_other_changes_build_on_it(tmp_pat
     new = await filled(tmp_path / "new.db")
     assert await rescue_outbox(tmp_path / "old.db", new) == RescueReport(changes=1)
     first, second = await Outbox(new).list(["sent", "pending"])
-    assert (first.uuid, first.new_id, first.version, first.trace) == (made, "new-id", 12, '{"known":[]}')
-    assert (second.uuid, second.version, second.trace) == (edit, 0, "")
+    assert (first.uuid, first.new_id, first.version, first.attempt) == (made, "new-id", 12, '{"known":[]}')
+    assert (second.uuid, second.version, second.attempt) == (edit, 0, "")
     assert await new.check() == ()
     await new.close()
 
@@ -299,5 +299,5 @@ async def test_an_attempt_that_began_after_the_first_rescue_is_known_with_its_tr
     await old.close()
     await rescue_outbox(tmp_path / "old.db", new)
     first, *_ = await Outbox(new).list()
-    assert (first.state, first.trace) == ("sending", "a trace")
+    assert (first.state, first.attempt) == ("sending", "a trace")
     await new.close()

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from kerio_resync.cache import queries
 from kerio_resync.cache.mutations import ApplyChanges, SkipEntry
 from kerio_resync.errors import FolderDenied, ItemGone, KeyExpired, ProtocolError, Unreachable
 from kerio_resync.model import ChangeSet, Folder, RemoteChange
@@ -72,7 +73,7 @@ async def test_what_differs_becomes_wanted(tmp_path: Path) -> None:
     async with running(tmp_path, mailbox, items("a", "b")) as run:
         await run.store.apply(items())
         assert await reconcile_lists(run) == 2
-        assert sorted(each.id for each in await run.store.queued_items(9)) == ["b", "old"]
+        assert sorted(each.id for each in await run.store.read(queries.queued_items, 9)) == ["b", "old"]
         assert await reconcile_lists(run) == 0  # it is wanted already
 
 
@@ -82,8 +83,8 @@ async def test_an_older_version_takes_the_place_of_a_newer_one(tmp_path: Path) -
     mailbox = Mailbox({"a": mail("a", 3)}, there=(INBOX,))
     async with running(tmp_path, mailbox, PutItems((mail("a", 9),))) as run:
         assert await reconcile_lists(run) == 1
-        assert await run.store.watermarks(["a"]) == {}
-        assert [(each.id, each.watermark) for each in await run.store.queued_items(9)] == [("a", 3)]
+        assert await run.store.read(queries.watermarks, ["a"]) == {}
+        assert [(each.id, each.watermark) for each in await run.store.read(queries.queued_items, 9)] == [("a", 3)]
 
 
 async def test_what_was_left_out_is_not_asked_for_again(tmp_path: Path) -> None:
@@ -109,17 +110,17 @@ async def test_relist_leaves_out_by_name_what_the_server_names_and_never_lists(
     mailbox = Mailbox({"a": mail("a")}, there=(INBOX,), answers={"page": [error, error]})
     async with running(tmp_path, mailbox, FOLDERS) as run:
         assert await reconcile_lists(run) == 0
-        assert [(row.scope, row.id) for row in await run.store.skipped()] == [("folder", "inbox")]
+        assert [(row.scope, row.id) for row in await run.store.read(queries.skipped)] == [("folder", "inbox")]
     mailbox = Mailbox({"a": mail("a")}, there=(INBOX,), answers={"page": [error]})
     (tmp_path / "once").mkdir()
     async with running(tmp_path / "once", mailbox, FOLDERS) as run:
         assert await reconcile_lists(run) == 1  # a folder that was closed for a moment
-        assert await run.store.skipped() == ()
+        assert await run.store.read(queries.skipped) == ()
     mailbox = Mailbox(there=(INBOX, WORK), answers={"page": [error, error], "folders": [()]})
     (tmp_path / "gone").mkdir()
     async with running(tmp_path / "gone", mailbox, FOLDERS) as run:
         assert await reconcile_lists(run) == 0  # the next catch-up removes it
-        assert await run.store.skipped() == ()
+        assert await run.store.read(queries.skipped) == ()
 
 
 async def test_what_the_server_says_has_changed(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from kerio_resync.cache import queries
 from kerio_resync.cache.integrity import check
 from kerio_resync.cache.integrity.check import Defect
 from kerio_resync.cache.mutations import ApplyChanges
@@ -33,20 +34,20 @@ async def test_what_is_up_to_date_stays(tmp_path: Path) -> None:
     async with running(tmp_path, holding("a", "b"), items("a", "b"), KEY) as run:
         await converge(run)
         assert run.comparison.repaired == 0
-        assert await run.store.meta(SYNC_KEY) == "k1"
+        assert await run.store.read(queries.meta, SYNC_KEY) == "k1"
 
 
 async def test_a_key_that_moves_though_nothing_changed_is_kept(tmp_path: Path) -> None:
     async with running(tmp_path, holding(changes=[ChangeSet((), "k2")]), KEY) as run:
         assert await catch_up(run) == 0
-        assert await run.store.meta(SYNC_KEY) == "k2"
+        assert await run.store.read(queries.meta, SYNC_KEY) == "k2"
 
 
 async def test_what_differs_is_fetched(tmp_path: Path) -> None:
     async with running(tmp_path, holding("a", "b"), items("a", "c"), KEY) as run:
         await converge(run)
         assert run.comparison.repaired == 1  # the other one was met when the folder was listed for the first time
-        assert set(await run.store.watermarks(["a", "b", "c"])) == {"a", "b"}
+        assert set(await run.store.read(queries.watermarks, ["a", "b", "c"])) == {"a", "b"}
 
 
 class TwoLists(Mailbox):
@@ -70,7 +71,7 @@ async def test_settle_names_an_item_whose_lists_contradict_it_and_keeps_it(
     mailbox.also = also
     async with running(tmp_path, mailbox, items("a", "b"), KEY) as run:
         await converge(run)
-        assert await run.store.places(["a", "b"]) == {"a": ("inbox", 1), "b": ("inbox", 1)}
+        assert await run.store.read(queries.places, ["a", "b"]) == {"a": ("inbox", 1), "b": ("inbox", 1)}
         assert [each for each in run.announced.notices if "The server lists mail a in" in each]
         assert len(run.announced.notices) == 1
 
@@ -78,8 +79,8 @@ async def test_settle_names_an_item_whose_lists_contradict_it_and_keeps_it(
 async def test_without_a_key_everything_is_compared(tmp_path: Path) -> None:
     async with running(tmp_path, holding("a", "b"), items("a", "c")) as run:
         await bring_up_to_date(run)
-        assert set(await run.store.watermarks(["a", "b", "c"])) == {"a", "b"}
-        assert await run.store.meta(SYNC_KEY) == "now"
+        assert set(await run.store.read(queries.watermarks, ["a", "b", "c"])) == {"a", "b"}
+        assert await run.store.read(queries.meta, SYNC_KEY) == "now"
         assert len(run.announced.notices) == 1
 
 
@@ -166,8 +167,8 @@ async def test_a_folder_that_the_feed_tells_of_is_listed_and_fetched(tmp_path: P
     async with running(tmp_path, mailbox, items("a"), KEY) as run:
         run.folders.pop("new")
         assert await catch_up(run) == 2
-        assert set(await run.store.watermarks(["a", "b", "n"])) == {"a", "b", "n"}
-        assert await run.store.meta(SYNC_KEY) == "k2"
+        assert set(await run.store.read(queries.watermarks, ["a", "b", "n"])) == {"a", "b", "n"}
+        assert await run.store.read(queries.meta, SYNC_KEY) == "k2"
 
 
 async def test_lists_that_came_ahead_are_compared_before_what_has_changed_since(tmp_path: Path) -> None:
@@ -180,7 +181,7 @@ async def test_lists_that_came_ahead_are_compared_before_what_has_changed_since(
         )
         run.comparison.early.lists["gone"] = PartialListing()
         await converge(run)
-        assert await run.store.watermarks(["a", "b"]) == {"a": 2, "b": 1}
+        assert await run.store.read(queries.watermarks, ["a", "b"]) == {"a": 2, "b": 1}
         assert run.comparison.repaired == 0
         assert mailbox.asked.count("by_ids") == 1
         assert run.comparison.early.lists == {}
@@ -191,7 +192,7 @@ async def test_lists_that_are_older_than_the_key_are_not_used(tmp_path: Path) ->
     async with running(tmp_path, mailbox, items("a", "b")) as run:
         run.comparison.early.lists["inbox"] = PartialListing([(ListedItem("a", 1),)], Position(done=True))
         await bring_up_to_date(run)
-        assert set(await run.store.watermarks(["a", "b"])) == {"a", "b"}
+        assert set(await run.store.read(queries.watermarks, ["a", "b"])) == {"a", "b"}
         assert run.comparison.repaired == 0
 
 
@@ -202,4 +203,4 @@ async def test_a_list_that_came_in_part_is_gone_on_with(tmp_path: Path) -> None:
             [(ListedItem("a", 1),)], Position(1, ("a",), pages=1, width=1)
         )
         await converge(run)
-        assert set(await run.store.watermarks(["a", "b", "c"])) == {"a", "b"}
+        assert set(await run.store.read(queries.watermarks, ["a", "b", "c"])) == {"a", "b"}

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from kerio_resync.cache import queries
 from kerio_resync.errors import FolderDenied, ItemGone, ProtocolError, Unreachable
 from kerio_resync.events import Event, FolderListed
 from kerio_resync.model import Folder, ListedItem, MalformedItem, Page
@@ -60,7 +61,7 @@ async def test_folders_inside_themselves_are_mirrored_and_named_once(tmp_path: P
             todo = await refresh_folders(run)
         assert {each.id for each in todo} == {"inbox", "a", "b", "c"}
         assert sum("as its own ancestor" in each for each in run.announced.notices) == 3
-        assert await run.store.skipped() == ()
+        assert await run.store.read(queries.skipped) == ()
 
 
 async def test_a_server_without_a_folder_is_not_believed(tmp_path: Path) -> None:
@@ -73,9 +74,9 @@ async def test_a_folder_goes_if_it_is_left_out_twice(tmp_path: Path) -> None:
     mailbox = Mailbox(answers={"folders": [(ROOT, INBOX), FOLDERS.folders, (ROOT, INBOX), (ROOT, INBOX)]})
     async with running(tmp_path, mailbox) as run:
         await refresh_folders(run)
-        assert len(await run.store.folders()) == 4
+        assert len(await run.store.read(queries.folders)) == 4
         await refresh_folders(run)
-        assert len(await run.store.folders()) == 2
+        assert len(await run.store.read(queries.folders)) == 2
 
 
 async def test_what_can_not_be_mirrored_is_named(tmp_path: Path) -> None:
@@ -84,7 +85,7 @@ async def test_what_can_not_be_mirrored_is_named(tmp_path: Path) -> None:
     there = (*FOLDERS.folders[:3], replace(PEOPLE, readable=False), ring, strange)
     async with running(tmp_path, Mailbox(there=there)) as run:
         assert [each.id for each in await refresh_folders(run)] == ["inbox", "work", "a"]
-        assert {each.id: each.reason for each in await run.store.skipped()} == {
+        assert {each.id: each.reason for each in await run.store.read(queries.skipped)} == {
             "people": "the server does not let you read 'Contacts'",
             "s": "'Strange' is of an unknown kind, and holds 3 items",
         }
@@ -95,9 +96,9 @@ async def listed(folder: Path, mailbox: Mailbox, which: Folder, position: Positi
     heard: list[Event] = []
     async with running(folder, mailbox, heard=heard) as run:
         await list_folder_into_cache(run, which, position)
-        stored = sorted(await run.store.watermarks([*mailbox.items]))
-        wanted = sorted(each.id for each in await run.store.queued_items(99))
-        skipped = [(each.scope, each.id) for each in await run.store.skipped()]
+        stored = sorted(await run.store.read(queries.watermarks, [*mailbox.items]))
+        wanted = sorted(each.id for each in await run.store.read(queries.queued_items, 99))
+        skipped = [(each.scope, each.id) for each in await run.store.read(queries.skipped)]
         assert run.progress.work.folders_done == 1
         return stored, wanted, skipped, [(each.folder, each.items) for each in heard if isinstance(each, FolderListed)]
 

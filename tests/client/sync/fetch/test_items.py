@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from kerio_resync.cache import queries
 from kerio_resync.cache.mutations import EnqueueItems
 from kerio_resync.errors import FolderDenied, ItemGone, ProtocolError, TooLarge
 from kerio_resync.model import ItemBatch, ListedItem, MalformedItem
@@ -27,9 +28,9 @@ async def outcome(folder: Path, mailbox: Mailbox, *names: str) -> tuple[set[str]
     """(ids stored, what was left out and why), nothing being wanted any more."""
     async with running(folder, mailbox, want(*names)) as run:
         await item_worker(run)
-        assert await run.store.queued_items(9) == ()
-        skipped = {each.id: each.reason for each in await run.store.skipped()}
-        return set(await run.store.watermarks(names)), skipped
+        assert await run.store.read(queries.queued_items, 9) == ()
+        skipped = {each.id: each.reason for each in await run.store.read(queries.skipped)}
+        return set(await run.store.read(queries.watermarks, names)), skipped
 
 
 def holding(*names: str) -> Mailbox:
@@ -78,9 +79,9 @@ async def test_those_that_are_not_answered_for_are_asked_for_alone(tmp_path: Pat
     mailbox.answers["by_ids"] = [ItemBatch((mail("a"),)), ItemBatch((mail("b"),)), ItemBatch(())]
     async with running(tmp_path, mailbox, want("a", "b", "c")) as run:
         await item_worker(run)
-        assert set(await run.store.watermarks(["a", "b", "c"])) == {"a", "b"}
-        assert [row.id for row in await run.store.queued_items(9)] == ["c"]  # set aside
-        assert await run.store.skipped() == ()
+        assert set(await run.store.read(queries.watermarks, ["a", "b", "c"])) == {"a", "b"}
+        assert [row.id for row in await run.store.read(queries.queued_items, 9)] == ["c"]  # set aside
+        assert await run.store.read(queries.skipped) == ()
 
 
 @pytest.mark.parametrize("times", [1, 4, 9])
@@ -93,10 +94,10 @@ def test_one_whose_reply_makes_no_sense_is_tried_again_before_it_is_named(times:
         async with running(tmp_path, mailbox, want("a", "b")) as run:
             await item_worker(run)
             await resolve_doubts(run)
-            skipped = {row.id: row.reason for row in await run.store.skipped()}
-            assert await run.store.queued_items(9) == ()
+            skipped = {row.id: row.reason for row in await run.store.read(queries.skipped)}
+            assert await run.store.read(queries.queued_items, 9) == ()
             seconds = asyncio.get_running_loop().time()
-            return set(await run.store.watermarks(["a", "b"])), skipped, seconds
+            return set(await run.store.read(queries.watermarks, ["a", "b"])), skipped, seconds
 
     stored, skipped, seconds = virtual_time.run(go())
     assert (stored, skipped) == (({"a", "b"}, {}) if times < 9 else ({"b"}, {"a": "broken"}))
@@ -118,4 +119,4 @@ async def test_attachments_of_some_folders_are_left_out(tmp_path: Path) -> None:
         left_out = [each for each in ("inbox", "work", "people", "no folder") if run.omits_attachments(each)]
         assert left_out == ["work"]
         await item_worker(run)
-        assert set(await run.store.watermarks(["a", "b"])) == {"a", "b"}
+        assert set(await run.store.read(queries.watermarks, ["a", "b"])) == {"a", "b"}

@@ -14,6 +14,7 @@ from typing import Any
 import orjson
 import pytest
 
+from kerio_resync.cache import queries
 from kerio_resync.cache.mutations import ApplyChanges, DeleteItems, EnqueueItems, PutItems, SkipEntry
 from kerio_resync.cache.store import Store
 from kerio_resync.errors import BadCredentials, FolderDenied, KeyExpired, ProtocolError, TooLarge
@@ -113,7 +114,7 @@ def test_what_an_ended_run_still_wants_is_missing(world: World) -> None:
 
     async def spoil_it() -> None:
         store = await Store.open(world.settings().cache)
-        gone = next(row for row in await store.items() if row.kind == "contact")
+        gone = next(row for row in await store.read(queries.items) if row.kind == "contact")
         await store.apply(DeleteItems((gone.id,)))
         await store.apply(EnqueueItems(gone.folder_id, "contact", (ListedItem(gone.id, gone.watermark),)))
         await store.apply(EnqueueItems(folder, "mail", (ListedItem(held, 0),)))  # will be looked at again, but is here

@@ -15,6 +15,7 @@ from random import Random
 import pytest
 
 from benchmarks.legacy import IDENTITY, write
+from kerio_resync.cache import outbox_rows, queries
 from kerio_resync.cache.format71 import target as targets
 from kerio_resync.cache.format71.reader import Old
 from kerio_resync.cache.format71.writing import Writer
@@ -43,15 +44,15 @@ async def lines(path: Path) -> list[str]:
     store = await Store.open(path, readonly=True)
     try:
         assert await store.check() == ()
-        found = [f"{row.folder} {row.path} {row.rank} {row.listed}" for row in await store.folders()]
+        found = [f"{row.folder} {row.path} {row.rank} {row.listed}" for row in await store.read(queries.folders)]
         after = ("", "")
-        while rows := await store.items(after):
+        while rows := await store.read(queries.items, after):
             found += [f"{row.kind} {row.id} {row.watermark} {row.payload!r} {row.extra!r}"
                       + "".join(f" {each.id} {each.state} {each.sha256!r}" for each in row.attachments)
                       for row in rows]  # fmt: skip
             after = (rows[-1].kind, rows[-1].id)
-        found += [f"{each.uuid} {each.struct!r} {each.files}" for each in await store.outbox()]
-        return [*found, str(await store.meta("sync_key")), str(store.identity)]
+        found += [f"{each.uuid} {each.struct!r} {each.files}" for each in await store.read(outbox_rows.changes)]
+        return [*found, str(await store.read(queries.meta, "sync_key")), str(store.identity)]
     finally:
         await store.close()
 
@@ -114,7 +115,7 @@ def test_contents_of_every_size_arrive(tmp_path: Path) -> None:
 
     async def read() -> None:
         store = await Store.open(tmp_path / "cache.db", readonly=True)
-        (row,) = await store.items()
+        (row,) = await store.read(queries.items)
         assert (row.payload, row.extra) == (item.payload, item.extra)
         for each, data in zip(row.attachments, contents.values(), strict=False):
             assert b"".join([piece async for piece in store.content(each.key)]) == data
