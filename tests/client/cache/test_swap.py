@@ -30,8 +30,12 @@ async def two(tmp_path: Path) -> tuple[Path, Path]:
 
 
 async def swap(new: Path, current: Path) -> None:
-    async with replace_cache(await Store.open(new), current):
-        pass
+    store = await Store.open(new)
+    try:
+        async with replace_cache(store, current):
+            pass
+    finally:
+        await store.close()
 
 
 def open_in(folder: Path) -> list[str]:
