@@ -115,8 +115,8 @@ async def damage_and_reuse(pristine: Path, folder: Path, number: int) -> Reused:
     rescued = found.rescued
     assert rescued.uncounted or lost <= rescued.unreadable
     if lost:
-        assert rescued.aside is not None
-        assert size(rescued.aside) > 0
+        assert rescued.backup is not None
+        assert size(rescued.backup) > 0
     return found
 
 

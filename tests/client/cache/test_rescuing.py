@@ -91,7 +91,7 @@ async def test_what_is_not_whole_is_counted_and_not_sent(
     new = await filled(tmp_path / "new.db")
     found = await rescue_outbox(tmp_path / "old.db", new)
     assert (found.changes, found.unreadable, found.uncounted) == (changes, unreadable, uncounted)
-    assert (found.aside is not None) == bool(unreadable)
+    assert (found.backup is not None) == bool(unreadable)
     assert len(await Outbox(new).list()) == changes
     await new.close()
 

@@ -82,7 +82,7 @@ async def test_planted_file_is_called_damaged_and_ends_every_reader(name: str, t
     new = await filled(tmp_path / "new.db")
     rescued = await rescue_outbox(path, new)
     assert rescued.changes == 6 or rescued.uncounted
-    assert bool(rescued.aside) == rescued.uncounted
+    assert bool(rescued.backup) == rescued.uncounted
     await new.close()
     made = await copy_verified(path, tmp_path / "copy.db", IDENTITY)
     assert made is None or made.items == 20

@@ -27,7 +27,7 @@ async def contents(cache: Store) -> list[object]:
     ]  # fmt: skip
 
 
-async def test_every_kind_of_change_comes_over_whole_and_once(tmp_path: Path) -> None:
+async def test_rescue_copies_every_kind_of_change_once(tmp_path: Path) -> None:
     await old_cache(tmp_path / "old.db")
     old = await Store.open(tmp_path / "old.db")
     before = await contents(old)
@@ -38,12 +38,12 @@ async def test_every_kind_of_change_comes_over_whole_and_once(tmp_path: Path) ->
     assert (first, again) == (RescueReport(changes=6), RescueReport(known=6))
     assert await contents(new) == before
     assert await new.check() == ()
-    assert first.sentences() == ("Local changes that were not sent yet, taken over: 6.",)
+    assert first.sentences() == ("Unsent local changes copied from the old cache: 6.",)
     assert again.sentences() == ()
     await new.close()
 
 
-async def test_only_what_is_still_to_be_settled_comes_over(tmp_path: Path) -> None:
+async def test_rescue_leaves_out_settled_changes(tmp_path: Path) -> None:
     names = await old_cache(tmp_path / "old.db")
     old = await Store.open(tmp_path / "old.db")
     outbox = Outbox(old)
@@ -61,7 +61,7 @@ async def test_only_what_is_still_to_be_settled_comes_over(tmp_path: Path) -> No
     await new.close()
 
 
-async def test_what_was_settled_after_the_first_rescue_is_settled(tmp_path: Path) -> None:
+async def test_second_rescue_updates_changes_settled_meanwhile(tmp_path: Path) -> None:
     names = await old_cache(tmp_path / "old.db")
     new = await filled(tmp_path / "new.db")
     await rescue_outbox(tmp_path / "old.db", new)
@@ -74,7 +74,7 @@ async def test_what_was_settled_after_the_first_rescue_is_settled(tmp_path: Path
     await new.close()
 
 
-async def test_the_folder_conflicts_comes_over(tmp_path: Path) -> None:
+async def test_rescue_copies_items_of_conflicts_folder(tmp_path: Path) -> None:
     names = await old_cache(tmp_path / "old.db")
     old = await Store.open(tmp_path / "old.db")
     await Outbox(old).record_conflict(names[2], mail("e", kind="event", title="mine"), "newer", [FILE])
@@ -83,7 +83,7 @@ async def test_the_folder_conflicts_comes_over(tmp_path: Path) -> None:
     for items in (1, 0):
         found = await rescue_outbox(tmp_path / "old.db", new)
         assert (found.items, found.unreadable) == (items, 0)
-        assert ("Items of the local folder Conflicts, taken over: 1." in found.sentences()) == bool(items)
+        assert ("Items of the local folder Conflicts copied from the old cache: 1." in found.sentences()) == bool(items)
     assert await new.check() == ()
     await new.close()
     assert rows(tmp_path / "new.db", "SELECT folder, summary, id FROM event") == [
@@ -99,7 +99,7 @@ async def test_the_folder_conflicts_comes_over(tmp_path: Path) -> None:
         "DELETE FROM attachment",
     ],
 )
-async def test_an_item_of_conflicts_that_does_not_hold_is_counted(tmp_path: Path, damage: str) -> None:
+async def test_rescue_counts_local_item_with_wrong_checksum(tmp_path: Path, damage: str) -> None:
     names = await old_cache(tmp_path / "old.db")
     old = await Store.open(tmp_path / "old.db")
     for name in names[2:4]:
@@ -112,11 +112,11 @@ async def test_an_item_of_conflicts_that_does_not_hold_is_counted(tmp_path: Path
     new = await filled(tmp_path / "new.db")
     found = await rescue_outbox(tmp_path / "old.db", new)
     assert (found.changes, found.items, found.unreadable) == (6, 0, 2)
-    assert found.aside is not None
+    assert found.backup is not None
     await new.close()
 
 
-async def test_items_of_conflicts_that_can_not_be_found_are_uncounted(tmp_path: Path) -> None:
+async def test_rescue_reports_unknown_number_of_local_items(tmp_path: Path) -> None:
     await old_cache(tmp_path / "old.db")
     db = sqlite3.connect(tmp_path / "old.db")
     db.executescript("ALTER TABLE folder RENAME COLUMN standing TO gone")
@@ -124,11 +124,11 @@ async def test_items_of_conflicts_that_can_not_be_found_are_uncounted(tmp_path: 
     new = await filled(tmp_path / "new.db")
     found = await rescue_outbox(tmp_path / "old.db", new)
     assert (found.changes, found.items, found.uncounted) == (6, 0, True)
-    assert "standing" in found.why
+    assert "standing" in found.reasons[0]
     await new.close()
 
 
-async def test_an_outbox_that_is_not_there_is_not_taken_for_an_empty_one(tmp_path: Path) -> None:
+async def test_rescue_does_not_take_missing_outbox_for_empty_one(tmp_path: Path) -> None:
     await old_cache(tmp_path / "old.db")
     db = sqlite3.connect(tmp_path / "old.db")
     db.executescript(
@@ -139,12 +139,12 @@ async def test_an_outbox_that_is_not_there_is_not_taken_for_an_empty_one(tmp_pat
     new = await filled(tmp_path / "new.db")
     found = await rescue_outbox(tmp_path / "old.db", new)
     assert (found.changes, found.uncounted) == (0, True)
-    assert "the end of the outbox can't be found" in found.reasons
-    assert found.aside is not None
+    assert "the end of the outbox cannot be found" in found.reasons
+    assert found.backup is not None
     await new.close()
 
 
-async def test_no_old_cache_nothing_to_rescue(tmp_path: Path) -> None:
+async def test_rescue_without_old_cache_copies_nothing(tmp_path: Path) -> None:
     new = await filled(tmp_path / "new.db")
     assert await rescue_outbox(tmp_path / "old.db", new) == RescueReport()
     await new.close()
@@ -164,7 +164,7 @@ async def test_no_old_cache_nothing_to_rescue(tmp_path: Path) -> None:
         ("PRAGMA ignore_check_constraints = 1; UPDATE outbox SET watermark = 99 WHERE number = 4", 1),
     ],
 )
-async def test_what_does_not_hold_is_counted_and_not_sent(tmp_path: Path, damage: str, unreadable: int) -> None:
+async def test_rescue_counts_changes_with_wrong_checksum(tmp_path: Path, damage: str, unreadable: int) -> None:
     await old_cache(tmp_path / "old.db")
     db = sqlite3.connect(tmp_path / "old.db")
     db.executescript(damage)
@@ -173,14 +173,14 @@ async def test_what_does_not_hold_is_counted_and_not_sent(tmp_path: Path, damage
     new = await filled(tmp_path / "new.db")
     found = await rescue_outbox(tmp_path / "old.db", new)
     assert (found.changes, found.unreadable, found.uncounted) == (6 - unreadable, unreadable, False)
-    assert found.aside is not None
-    assert found.aside.name in found.sentences()[-1]
+    assert found.backup is not None
+    assert found.backup.name in found.sentences()[-1]
     assert len(await Outbox(new).list()) == 6 - unreadable
     assert await new.check() == ()
     await new.close()
 
 
-async def test_an_unknown_state_has_to_be_looked_for_first(tmp_path: Path) -> None:
+async def test_rescue_makes_unknown_state_sending(tmp_path: Path) -> None:
     await old_cache(tmp_path / "old.db")
     db = sqlite3.connect(tmp_path / "old.db")
     db.executescript("PRAGMA ignore_check_constraints = 1; UPDATE outbox SET state = 'pendinf' WHERE number = 1")
@@ -194,17 +194,17 @@ async def test_an_unknown_state_has_to_be_looked_for_first(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     "content", [b"", b"<html>" * 1000, b"SQLite format 3\0" + bytes(9000)], ids=["empty", "text", "zero"]
 )
-async def test_a_file_that_is_none_is_kept_aside_and_said(tmp_path: Path, content: bytes) -> None:
+async def test_rescue_backs_up_file_that_is_not_a_database(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "old.db").write_bytes(content)
     new = await filled(tmp_path / "new.db")
     found = await rescue_outbox(tmp_path / "old.db", new)
     assert found.uncounted
-    assert found.aside is not None
-    assert "can't be told" in found.sentences()[0]
+    assert found.backup is not None
+    assert "may have had more local changes" in found.sentences()[0]
     await new.close()
 
 
-async def test_the_first_page_gone_is_counted_as_all_gone(tmp_path: Path) -> None:
+async def test_rescue_reports_file_without_first_page(tmp_path: Path) -> None:
     await old_cache(tmp_path / "old.db")
     data = bytearray((tmp_path / "old.db").read_bytes())
     data[:16384] = bytes(16384)
@@ -212,13 +212,13 @@ async def test_the_first_page_gone_is_counted_as_all_gone(tmp_path: Path) -> Non
     new = await filled(tmp_path / "new.db")
     found = await rescue_outbox(tmp_path / "old.db", new)
     assert (found.changes, found.uncounted) == (0, True)
-    assert found.aside is not None
-    assert found.aside.read_bytes() == bytes(data)
+    assert found.backup is not None
+    assert found.backup.read_bytes() == bytes(data)
     assert await rescue_outbox(tmp_path / "old.db", new) == found
     await new.close()
 
 
-async def test_an_old_cache_in_use_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_rescue_refuses_cache_in_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     await old_cache(tmp_path / "old.db")
     monkeypatch.setattr("kerio_resync.cache.connection.BUSY_TIMEOUT_SECONDS", 0)
     new = await filled(tmp_path / "new.db")
@@ -230,7 +230,7 @@ async def test_an_old_cache_in_use_is_an_error(tmp_path: Path, monkeypatch: pyte
     await new.close()
 
 
-async def test_rows_are_read_around_the_pages_that_can_not_be(tmp_path: Path) -> None:
+async def test_rescue_reads_changes_around_damaged_page(tmp_path: Path) -> None:
     """Many changes, one page of them spoilt: all the others come, and the lost ones are counted exactly."""
     cache = await filled(tmp_path / "old.db")
     outbox = Outbox(cache)
@@ -250,7 +250,7 @@ async def test_rows_are_read_around_the_pages_that_can_not_be(tmp_path: Path) ->
     await new.close()
 
 
-async def test_a_row_number_beyond_reason_is_damage(tmp_path: Path) -> None:
+async def test_rescue_ignores_implausible_row_number(tmp_path: Path) -> None:
     await old_cache(tmp_path / "old.db")
     db = sqlite3.connect(tmp_path / "old.db")
     db.executescript(f"UPDATE sqlite_sequence SET seq = {module.MAX_PLAUSIBLE_ROWID * 1000}")
@@ -260,7 +260,7 @@ async def test_a_row_number_beyond_reason_is_damage(tmp_path: Path) -> None:
     await new.close()
 
 
-async def test_the_old_file_is_not_written_to(tmp_path: Path) -> None:
+async def test_rescue_does_not_write_to_old_file(tmp_path: Path) -> None:
     await old_cache(tmp_path / "old.db")
     before = (tmp_path / "old.db").read_bytes()
     new = await filled(tmp_path / "new.db", PutItems((mail("1", attached=(attachment("a"),)),)))
@@ -271,7 +271,7 @@ async def test_the_old_file_is_not_written_to(tmp_path: Path) -> None:
     assert (tmp_path / "old.db").read_bytes() == before
 
 
-async def test_what_was_sent_comes_along_while_other_changes_build_on_it(tmp_path: Path) -> None:
+async def test_rescue_copies_sent_change_that_others_depend_on(tmp_path: Path) -> None:
     old = await filled(tmp_path / "old.db")
     outbox = Outbox(old)
     made = await outbox.add("create", "mail", folder_id="inbox", struct=b'{"subject":"Hi"}', files=[FILE])
@@ -290,7 +290,7 @@ async def test_what_was_sent_comes_along_while_other_changes_build_on_it(tmp_pat
     await new.close()
 
 
-async def test_an_attempt_that_began_after_the_first_rescue_is_known_with_its_trace(tmp_path: Path) -> None:
+async def test_second_rescue_copies_attempt_begun_meanwhile(tmp_path: Path) -> None:
     names = await old_cache(tmp_path / "old.db")
     new = await filled(tmp_path / "new.db")
     await rescue_outbox(tmp_path / "old.db", new)
