@@ -1,4 +1,4 @@
-"""A package's names, each imported from its module on first use: then the command line starts quickly."""
+"""Imports the public names of a package on first use, so that the command line starts quickly."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 
 def lazy_getattr(package: str, homes: Mapping[str, str]) -> Callable[[str], Any]:
-    """The `__getattr__` of `package`; `homes`: each name's module, relative to it. AttributeError for other names."""
+    """Returns a `__getattr__` for `package`; `homes` maps each name to its module, relative to the package."""
 
     def find(name: str) -> Any:
         if name not in homes:

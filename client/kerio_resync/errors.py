@@ -291,15 +291,15 @@ _SENTENCES: tuple[tuple[type[ResyncError], str], ...] = (
     (CertificateError, "The server's certificate is not trusted: {detail}."),
     (Misconfigured, "The server can't be reached this way: {detail}."),
     (Unreachable, "The server can't be reached: {detail}. Check the address and the network, then run again."),
-    (Overloaded, "The server is too busy: {detail}. What was fetched is kept; run again later to go on."),
+    (Overloaded, "The server is too busy: {detail}. What was fetched is kept; run again later to resume."),
     (
         ForeignReply,
         "Something else answered in the server's place: {detail}. See whether this network needs a login or a proxy."
-        " What was fetched is kept; run again to go on.",
+        " What was fetched is kept; run again to resume.",
     ),
     (
         TransientServerError,
-        "The connection to the server broke: {detail}. What was fetched is kept; run again to go on.",
+        "The connection to the server broke: {detail}. What was fetched is kept; run again to resume.",
     ),
     (
         ServerRefused,
@@ -313,7 +313,7 @@ _SENTENCES: tuple[tuple[type[ResyncError], str], ...] = (
     ),
     (
         ProtocolError,
-        "The server's answers make no sense: {detail}. Check that the address is that of a Kerio Connect server.",
+        "Unexpected response from the server: {detail}. Check that the address is that of a Kerio Connect server.",
     ),
     (
         VerificationFailed,
@@ -345,11 +345,11 @@ def explain(error: BaseException) -> tuple[str, Exit]:
         case Exception():
             kind = type(error).__name__
             return (
-                f"Something unforeseen went wrong ({kind}); this is an error in kerio-resync itself.",
+                f"Internal error in kerio-resync ({kind}).",
                 Exit.INTERNAL_ERROR,
             )
         case _:  # CancelledError, KeyboardInterrupt
-            return "Interrupted; run again to go on.", Exit.INTERRUPTED
+            return "Interrupted; run again to resume.", Exit.INTERRUPTED
 
 
 def _explain_by_table(error: ResyncError) -> str:

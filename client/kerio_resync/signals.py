@@ -1,7 +1,7 @@
-"""The signals that ask the process to end, and what they did before it was asked.
+"""Handlers for the signals that end the process, and their restoration.
 
-Ctrl-C (SIGINT), SIGTERM and the end of the terminal (SIGHUP) all mean the same. A SIGHUP that was ignored when the
-process began stays ignored: that is what `nohup` is for. `restore` undoes everything for a program that takes over.
+Ctrl-C (SIGINT), SIGTERM and the end of the terminal (SIGHUP) are handled alike. A SIGHUP that was ignored at the start
+stays ignored, as `nohup` expects. `restore` resets the handlers before `exec`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _former: dict[int, Any] = {}
 
 
 def catch(handler: Handler) -> None:
-    """Calls `handler` for each of the signals from now on. Only the main thread may do so."""
+    """Installs `handler` for each of the signals; ValueError outside the main thread."""
     for number in ENDING:
         current = signal.getsignal(number)
         _former.setdefault(number, current)
@@ -29,11 +29,11 @@ def catch(handler: Handler) -> None:
 
 @contextmanager
 def caught(handler: Handler) -> Iterator[None]:
-    """Calls `handler` meanwhile; outside the main thread, nothing changes."""
+    """Installs `handler` for a while; does nothing outside the main thread."""
     try:
         before = {number: signal.getsignal(number) for number in ENDING}
         catch(handler)
-    except ValueError:  # only the main thread may set handlers
+    except ValueError:
         yield
         return
     try:
@@ -44,7 +44,7 @@ def caught(handler: Handler) -> Iterator[None]:
 
 
 def restore() -> None:
-    """As they were when the process began, for a program that takes its place."""
+    """Restores the handlers of the process's start, before it executes another program."""
     for number, old in _former.items():
         signal.signal(number, old)
     for number in _IGNORED_BY_PYTHON:

@@ -31,8 +31,8 @@ TABLE: list[tuple[BaseException, Exit, str]] = [
     (errors.TooLarge("t"), Exit.UNEXPECTED_RESPONSE, "refused a request (t"),
     (errors.DownloadRefused("d"), Exit.UNEXPECTED_RESPONSE, "refused a request (d"),
     (errors.UnknownServer("a page"), Exit.UNEXPECTED_RESPONSE, "not the answer of a Kerio Connect server: a page."),
-    (errors.ForeignAddress("elsewhere"), Exit.UNEXPECTED_RESPONSE, "make no sense: elsewhere."),
-    (errors.ProtocolError("no JSON"), Exit.UNEXPECTED_RESPONSE, "make no sense: no JSON."),
+    (errors.ForeignAddress("elsewhere"), Exit.UNEXPECTED_RESPONSE, "Unexpected response from the server: elsewhere."),
+    (errors.ProtocolError("no JSON"), Exit.UNEXPECTED_RESPONSE, "Unexpected response from the server: no JSON."),
     (errors.VerificationFailed("2 items differ", differences=2), Exit.UNVERIFIED, "failed: 2 items differ."),
     (
         errors.NotEnoughSpace(needed=2048, available=1024, where="/p"),
@@ -60,8 +60,8 @@ TABLE: list[tuple[BaseException, Exit, str]] = [
     (errors.OutputFull("standard output is full"), Exit.NOT_ENOUGH_SPACE, "Standard output is full."),
     (errors.LocalError("x"), Exit.USAGE, "X."),
     (errors.ResyncError("something"), Exit.UNFINISHED, "Something."),
-    (KeyboardInterrupt(), Exit.INTERRUPTED, "Interrupted; run again to go on."),
-    (asyncio.CancelledError(), Exit.INTERRUPTED, "Interrupted; run again to go on."),
+    (KeyboardInterrupt(), Exit.INTERRUPTED, "Interrupted; run again to resume."),
+    (asyncio.CancelledError(), Exit.INTERRUPTED, "Interrupted; run again to resume."),
     (errors.OutputFull("standard output can't be written"), Exit.NOT_ENOUGH_SPACE, "Standard output"),
     (ValueError("a mail's text"), Exit.INTERNAL_ERROR, "(ValueError)"),
 ]

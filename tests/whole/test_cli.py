@@ -148,7 +148,7 @@ async def test_interrupted_it_leaves_in_time_and_the_next_run_goes_on(tmp_path: 
         process.send_signal(number)
         done = await finish(process)
         assert (done.code, time.monotonic() - started < 2) == (130, True)
-        assert done.err == "kerio-resync: Interrupted; run again to go on.\n"
+        assert done.err == "kerio-resync: Interrupted; run again to resume.\n"
         assert done.events[-1]["exit_code"] == 130
         assert not (tmp_path / "cache.db").exists()
         status = json.loads((await kerio_resync("--profile", tmp_path, "status", "--json")).out)
@@ -248,7 +248,7 @@ async def test_the_demo_names_what_it_does_not_import_and_refuses_what_holds_no_
     (mail / "diary.txt").write_text("Dear diary\n")
     done = await kerio_resync("demo", "--import", mail, "--keep", tmp_path / "none", password=None)
     assert (done.code, done.err.count("\n")) == (2, 1), done
-    assert "There is no mail, calendar or contact in" in done.err
+    assert "No mail, calendar or contact was found in" in done.err
     assert "diary.txt: no mail, calendar or card" in done.err
     assert not (tmp_path / "none" / "cache.db").exists()
     (mail / "one.eml").write_bytes(b"From: a@example.com\nSubject: x\n\nHello\n")

@@ -1,16 +1,14 @@
-"""The command line: options into Settings, a command into one call of the library, its outcome into an exit code.
+"""The command line: turns options into settings, and runs a command of the library.
 
-Promises: `--help` answers at once (what is heavy is imported inside the commands), every error is one line on standard
-error, and the exit codes are those of `errors.Exit`. Refuses a password as an argument: it would stand in the shell's
-history and in the list of processes.
+Every error is one line on standard error, and the exit codes are those of `errors.Exit`. The commands import what is
+slow to import, so that `--help` is fast. A password is never an argument: other users could read it in the list of
+processes.
 """
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from enum import StrEnum
 from functools import partial
 from pathlib import Path
 from tempfile import mkdtemp
@@ -20,21 +18,37 @@ import typer
 
 from kerio_resync.cli import arguments, commands, display, formatting
 from kerio_resync.cli.display import Summarise, View
-from kerio_resync.cli.process import EndsWith, own_code, run_command
+from kerio_resync.cli.options import (
+    AttachmentPolicy,
+    BwLimit,
+    CaFile,
+    ClientCert,
+    Fingerprint,
+    InFlight,
+    Json,
+    LogFile,
+    Profile,
+    Proxy,
+    Quiet,
+    SameMailbox,
+    located,
+    parse_path,
+)
+from kerio_resync.cli.process import ExitCodeOf, own_exit_code, run_command
 from kerio_resync.errors import BadSettings, Exit
 from kerio_resync.events import Listener
 from kerio_resync.version import VERSION
 
-UsageError: Any = typer.BadParameter.__base__  # typer has a click of its own, and exports this one only
+UsageError: Any = typer.BadParameter.__base__  # of the click inside typer, which exports no other name for it
 
 app = typer.Typer(
     name="kerio-resync",
     help="Rebuilds the local cache of a mailbox from its server.",
     epilog=(
-        "Exit codes: 0 done, 1 error in kerio-resync itself, 2 usage or settings, 3 postponed, 4 server unreachable or"
-        " overloaded (run again to go on), 5 credentials refused, 6 cache in use, 7 not enough room, 8 the server's"
-        " answers make no sense, 9 verification failed, 10 a rebuild is needed, 11 another account's cache,"
-        " 130 interrupted (run again to go on)."
+        "Exit codes: 0 done, 1 internal error, 2 usage or settings, 3 postponed, 4 server unreachable or overloaded,"
+        " 5 credentials refused, 6 cache in use, 7 not enough space, 8 unexpected response from the server,"
+        " 9 verification failed, 10 a rebuild is needed, 11 the cache of another account, 130 interrupted."
+        " After 4 and 130, run the command again to resume."
     ),
     no_args_is_help=True,
     add_completion=False,
@@ -43,84 +57,7 @@ app = typer.Typer(
 )
 
 
-class AttachmentPolicy(StrEnum):
-    """Whose attachments to fetch."""
-
-    ALL = "all"
-    INBOX = "inbox"
-    NONE = "none"
-
-
-def _named(value: str) -> Path:
-    if not value:
-        raise typer.BadParameter("a path is missing (a variable that is not set?)")
-    return Path(value)
-
-
-Profile = Annotated[
-    Path | None,
-    typer.Option(
-        "--profile", metavar="DIR", parser=_named, help="The profile: the folder of profile.toml and cache.db."
-    ),
-]
-Json = Annotated[bool, typer.Option("--json", help="JSON on standard output, one object a line, and nothing else.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show errors only.")]
-LogFile = Annotated[Path | None, typer.Option("--log-file", metavar="PATH", help="Append every event to this file.")]
-CaFile = Annotated[
-    Path | None, typer.Option("--ca-file", metavar="PATH", help="Trust this certificate authority (PEM) only.")
-]
-ClientCert = Annotated[
-    Path | None,
-    typer.Option("--client-cert", metavar="PATH", help="Show the server this certificate (PEM, with its key)."),
-]
-Fingerprint = Annotated[
-    str | None,
-    typer.Option("--fingerprint", metavar="SHA256", help="Trust the server's certificate with this fingerprint."),
-]
-Proxy = Annotated[
-    str | None,
-    typer.Option("--proxy", metavar="URL", help="Connect through http://, socks5:// or socks5h://; none: no proxy."),
-]
-BwLimit = Annotated[
-    str | None, typer.Option("--bwlimit", metavar="RATE", help="At most so many bytes a second: 500k, 10M, 1.5MiB.")
-]
-SameMailbox = Annotated[
-    bool,
-    typer.Option("--same-mailbox", help="The server or the account was renamed: use the cache for its new name."),
-]
-InFlight = Annotated[int | None, typer.Option("--max-in-flight", metavar="N", help="At most so many requests at once.")]
-
-
-@dataclass(slots=True)
-class GlobalOptions:
-    """What stood before the command."""
-
-    profile: Path | None = None
-
-    def folder(self, after: Path | None) -> Path:
-        """The profile: as named after the command, before it, or the system's default. BadSettings."""
-        named = after or self.profile
-        if named is None:
-            from kerio_resync.settings import default_profile
-
-            named = default_profile()
-        return located(named, "--profile")
-
-
-def located(path: Path, option: str) -> Path:
-    """The absolute path of what was named. BadSettings."""
-    try:
-        return path.expanduser().absolute()
-    except RuntimeError:  # of expanduser
-        whose = path.parts[0]
-        raise BadSettings(f"{option}: the home folder {whose} is not known here; write out where it is") from None
-    except FileNotFoundError:
-        raise BadSettings(
-            f"{option}: the working folder is gone, so {path} leads nowhere; name it from the root, or go elsewhere"
-        ) from None
-
-
-_before = GlobalOptions()
+_before_command: dict[str, Path | None] = {}
 
 
 def _print_version(wanted: bool) -> None:
@@ -130,22 +67,23 @@ def _print_version(wanted: bool) -> None:
 
 
 @app.callback()
-def before(
+def global_options(
     version: Annotated[
-        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Say the version and leave.")
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and exit.")
     ] = False,
     profile: Annotated[
         Path | None,
         typer.Option(
             "--profile",
             metavar="DIR",
-            parser=_named,
+            parser=parse_path,
             envvar="KERIO_RESYNC_PROFILE",
-            help="The profile: the folder of profile.toml and cache.db. It may stand after the command too.",
+            help="The profile folder, with profile.toml and cache.db. Also accepted after the command.",
         ),
     ] = None,
 ) -> None:
-    _before.profile = profile
+    """Keeps the profile named before the command."""
+    _before_command["profile"] = profile
 
 
 @app.command()
@@ -156,21 +94,21 @@ def rebuild(
     user: Annotated[str | None, typer.Option(metavar="NAME", help="The name to log in with.")] = None,
     fresh: Annotated[
         bool,
-        typer.Option("--fresh/--salvage", help="Start over and take nothing from old caches, or take what holds."),
+        typer.Option("--fresh/--salvage", help="Reuse nothing, or what is intact, of older caches."),
     ] = False,
     folder: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME", help="Rebuild only this folder and those inside it; repeatable."),
+        typer.Option(metavar="NAME", help="Rebuild only this folder and its subfolders; repeatable."),
     ] = None,
     drop_first: Annotated[
-        bool, typer.Option("--drop-first", help="Drop the old cache first, when there is no room for two.")
+        bool, typer.Option("--drop-first", help="Delete the old cache first: for a disk without room for both.")
     ] = False,
     same_mailbox: SameMailbox = False,
-    attachments: Annotated[AttachmentPolicy | None, typer.Option(help="Whose attachments to fetch.")] = None,
+    attachments: Annotated[AttachmentPolicy | None, typer.Option(help="Which attachments to download.")] = None,
     shared: Annotated[
-        bool | None, typer.Option("--shared/--no-shared", help="Also what others share with you.")
+        bool | None, typer.Option("--shared/--no-shared", help="Include folders that other users share with you.")
     ] = None,
-    public: Annotated[bool | None, typer.Option("--public/--no-public", help="Also the public folders.")] = None,
+    public: Annotated[bool | None, typer.Option("--public/--no-public", help="Include public folders.")] = None,
     bwlimit: BwLimit = None,
     max_in_flight: InFlight = None,
     ca_file: CaFile = None,
@@ -182,30 +120,27 @@ def rebuild(
     log_file: LogFile = None,
     profile: Profile = None,
 ) -> None:
-    """Rebuild the cache from the server; what an interrupted run fetched is gone on with."""
-    given = (
-        _persistent_options(bwlimit, max_in_flight)
-        | _way(ca_file, client_cert, fingerprint, proxy)
-        | {
-            "server": server,
-            "user": user,
-            "attachments": attachments.value if attachments else None,
-            "shared": shared,
-            "public": public,
-            "fresh": fresh or None,
-            "drop_first": drop_first or None,
-            "same_mailbox": same_mailbox or None,
-            "folders": tuple(folder) if folder else None,
-        }
+    """Rebuild the cache from the server, or resume a rebuild."""
+    given = _connection(bwlimit, max_in_flight, ca_file, client_cert, fingerprint, proxy) | {
+        "server": server,
+        "user": user,
+        "attachments": attachments.value if attachments else None,
+        "shared": shared,
+        "public": public,
+        "fresh": fresh or None,
+        "drop_first": drop_first or None,
+        "same_mailbox": same_mailbox or None,
+        "folders": tuple(folder) if folder else None,
+    }
+    _run_and_exit(
+        partial(commands.rebuild, given=given), profile, View(json, quiet, log_file), formatting.summary_of_rebuild
     )
-    shown = View(json, quiet, log_file), formatting.summary_of_rebuild
-    _run_and_exit(lambda place, listen: commands.rebuild(place, given, listen), profile, *shown)
 
 
 @app.command()
 def verify(
-    deep: Annotated[bool, typer.Option("--deep", help="Compare the contents too, not only ids and versions.")] = False,
-    repair: Annotated[bool, typer.Option("--repair", help="Fetch again what differs.")] = False,
+    deep: Annotated[bool, typer.Option("--deep", help="Compare contents too, not only ids and versions.")] = False,
+    repair: Annotated[bool, typer.Option("--repair", help="Fetch what differs again.")] = False,
     same_mailbox: SameMailbox = False,
     bwlimit: BwLimit = None,
     max_in_flight: InFlight = None,
@@ -219,10 +154,10 @@ def verify(
     profile: Profile = None,
 ) -> None:
     """Compare the cache with the server, item by item."""
-    given = _persistent_options(bwlimit, max_in_flight) | _way(ca_file, client_cert, fingerprint, proxy)
+    given = _connection(bwlimit, max_in_flight, ca_file, client_cert, fingerprint, proxy)
     given |= {"same_mailbox": same_mailbox or None}
     _run_and_exit(
-        lambda place, listen: commands.verify(place, given, listen, deep=deep, repair=repair),
+        partial(commands.verify, given=given, deep=deep, repair=repair),
         profile,
         View(json, quiet, log_file),
         partial(formatting.summary_of_verify, repair=repair),
@@ -231,14 +166,20 @@ def verify(
 
 @app.command()
 def status(json: Json = False, profile: Profile = None) -> None:
-    """Say what state the cache, a half-built one and the changes not yet sent are in; asks no server."""
+    """Show the state of the cache and of unsent changes.
+
+    Works offline. An unfinished cache of an interrupted rebuild is shown too.
+    """
     _run_and_exit(commands.status, profile, View(json, flat=True), formatting.lines_of_status)
 
 
 @app.command()
 def digest(profile: Profile = None) -> None:
-    """Print one line an item, sorted: kind, id, watermark, sha256; asks no server."""
-    _run_and_exit(lambda place, listen: commands.digest(place), profile, View())
+    """Print one line per item: kind, id, watermark, SHA-256.
+
+    The lines are sorted. Works offline.
+    """
+    _run_and_exit(commands.digest, profile, View())
 
 
 @app.command()
@@ -258,14 +199,18 @@ def estimate(
     log_file: LogFile = None,
     profile: Profile = None,
 ) -> None:
-    """Say how long a local upgrade and a rebuild would take here, now, with a notice to send to users."""
-    given = (
-        _persistent_options(bwlimit, max_in_flight)
-        | _way(ca_file, client_cert, fingerprint, proxy)
-        | {"server": server, "user": user}
+    """Estimate the time of an upgrade and of a rebuild.
+
+    Includes a notice to send to users.
+    """
+    given = _connection(bwlimit, max_in_flight, ca_file, client_cert, fingerprint, proxy)
+    given |= {"server": server, "user": user}
+    _run_and_exit(
+        partial(commands.estimate, given=given),
+        profile,
+        View(json, quiet, log_file),
+        lambda summary: [str(line) for line in summary["lines"]],
     )
-    shown = View(json, quiet, log_file), lambda summary: [str(line) for line in summary["lines"]]
-    _run_and_exit(lambda place, listen: commands.estimate(place, given, listen), profile, *shown)
 
 
 @app.command()
@@ -276,10 +221,13 @@ def upgrade(
     log_file: LogFile = None,
     profile: Profile = None,
 ) -> None:
-    """Bring the database up to date: nothing to do, upgraded, put off to the next start, or to be rebuilt."""
+    """Upgrade an old database, or say what to do instead.
+
+    An upgrade that cannot be done now is postponed. A missing or damaged database needs a rebuild.
+    """
     given = {"same_mailbox": same_mailbox or None}
     view = View(json, quiet, log_file)
-    _run_and_exit(lambda place, listen: commands.upgrade(place, given, listen), profile, view, commands.sentences)
+    _run_and_exit(partial(commands.upgrade, given=given), profile, view, commands.sentences)
 
 
 @app.command()
@@ -291,15 +239,12 @@ def start(
     log_file: LogFile = None,
     profile: Profile = None,
 ) -> None:
-    """Upgrade first, then run COMMAND; never before the database is ready. Ends with COMMAND's exit code."""
-    view = View(json, quiet, log_file)
-    given = {"same_mailbox": same_mailbox or None}
-    _run_and_exit(
-        lambda place, listen: commands.start(place, command, given, listen),
-        profile,
-        view,
-        ends_with=commands.own_failure,
-    )
+    """Upgrade the database, then run a program.
+
+    The program runs only with a ready database. Exits with its exit code.
+    """
+    run = partial(commands.start, command=command, given={"same_mailbox": same_mailbox or None})
+    _run_and_exit(run, profile, View(json, quiet, log_file), exit_code_of=commands.start_exit_code)
 
 
 @app.command()
@@ -309,35 +254,48 @@ def demo(
         typer.Option(
             "--import",
             metavar="PATH",
-            help="Serve this mail instead: mbox, Maildir, .eml, .ics, .vcf, a folder or an archive (repeatable).",
+            help="Serve this mail: mbox, Maildir, .eml, .ics, .vcf, a folder or an archive; repeatable.",
         ),
     ] = None,
     keep: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Build in this folder, not in a temporary one.")
+        Path | None, typer.Option(metavar="DIR", help="Use this folder instead of a temporary one.")
     ] = None,
 ) -> None:
-    """Start a mock server with real mail, rebuild from it, verify, and say what happened."""
+    """Rebuild from a mock server with real mail, and verify.
+
+    Shows a few queries on the result at the end.
+    """
     folders: list[Path] = []
 
-    def place() -> Path:
+    def folder() -> Path:
         if not folders:
             folders.append(located(keep, "--keep") if keep else Path(mkdtemp(prefix="kerio-resync-demo-")))
         return folders[0]
 
-    def show() -> int:
+    def run() -> int:
         from kerio_resync.cli.demo import run_demo
 
-        return run_demo(place(), [located(path, "--import").resolve() for path in imports or ()])
+        return run_demo(folder(), [located(path, "--import").resolve() for path in imports or ()])
 
-    raise typer.Exit(run_command(show, place))
-
-
-def _persistent_options(bwlimit: str | None, max_in_flight: int | None) -> dict[str, Any]:
-    return {"bwlimit": bwlimit, "max_in_flight": max_in_flight}
+    raise typer.Exit(run_command(run, folder))
 
 
-def _way(ca_file: Path | None, client_cert: Path | None, fingerprint: str | None, proxy: str | None) -> dict[str, Any]:
-    return {"ca_file": ca_file, "client_cert": client_cert, "fingerprint": fingerprint, "proxy": proxy}
+def _connection(
+    bwlimit: str | None,
+    max_in_flight: int | None,
+    ca_file: Path | None,
+    client_cert: Path | None,
+    fingerprint: str | None,
+    proxy: str | None,
+) -> dict[str, Any]:
+    return {
+        "bwlimit": bwlimit,
+        "max_in_flight": max_in_flight,
+        "ca_file": ca_file,
+        "client_cert": client_cert,
+        "fingerprint": fingerprint,
+        "proxy": proxy,
+    }
 
 
 def _run_and_exit(
@@ -345,20 +303,23 @@ def _run_and_exit(
     profile: Path | None,
     view: View,
     summarise: Summarise = lambda _: (),
-    ends_with: EndsWith = own_code,
+    exit_code_of: ExitCodeOf = own_exit_code,
 ) -> NoReturn:
-    """Does what was asked, shown as asked, in the profile that was named, and ends with its code."""
+    """Runs a command of `commands` on the profile, shows it, and exits with its code."""
+    named = profile or _before_command["profile"]
 
-    def place() -> Path:
-        return _before.folder(profile)
+    def folder() -> Path:
+        from kerio_resync.settings import default_profile
+
+        return located(named or default_profile(), "--profile")
 
     with display.open_display(view, summarise) as shown:
-        code = run_command(lambda: command(place(), shown), place, shown, ends_with)
+        code = run_command(lambda: command(folder(), shown), folder, shown, exit_code_of)
     raise typer.Exit(code)
 
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
-    """The entry point: leaves the process with one of `Exit`, or with what `start` documents."""
+    """Runs the command line, and exits with one of `Exit` or with what `start` documents."""
     given = list(sys.argv[1:] if argv is None else argv)
     try:
         code = app(given, prog_name="kerio-resync", standalone_mode=False)
@@ -371,16 +332,16 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
 
 
 def _refuse(error: Any, given: Sequence[str]) -> int:
-    """Says in one line what is wrong with the arguments, in the way that they ask for as far as they can be read."""
-    ours, _ = arguments.split_at_dashes(given)
+    """Reports a usage error as the arguments ask for, as far as they can be parsed."""
+    options, _ = arguments.split_at_dashes(given)
     path = error.ctx.command_path if error.ctx else "kerio-resync"
-    reason = error.format_message().rstrip(".")
+    reason = " ".join(error.format_message().rstrip(".").split())
 
     def refuse() -> int:
-        raise BadSettings(f"{' '.join(reason.split())}; see `{path} --help`")
+        raise BadSettings(f"{reason}; see `{path} --help`")
 
-    started = "start" in ours or path.endswith(" start")
-    log_file = arguments.log_file(ours)
-    view = View(as_json=arguments.wants_json(ours), log_file=Path(log_file) if log_file else None)
+    is_start = "start" in options or path.endswith(" start")
+    log_file = arguments.log_file(options)
+    view = View(as_json=arguments.wants_json(options), log_file=Path(log_file) if log_file else None)
     with display.open_display(view, lambda _: ()) as shown:
-        return run_command(refuse, Path, shown, commands.own_failure if started else own_code)
+        return run_command(refuse, Path, shown, commands.start_exit_code if is_start else own_exit_code)

@@ -1,4 +1,4 @@
-"""What arguments ask for before they are parsed, or where they can't be: how the end of the run is to be said."""
+"""Reads the few arguments that matter before parsing, or if parsing fails: how to report the end."""
 
 from __future__ import annotations
 
@@ -6,17 +6,18 @@ from collections.abc import Sequence
 
 
 def split_at_dashes(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Our own arguments, and the program's behind `--`."""
+    """Returns our own arguments, and those after `--`."""
     place = arguments.index("--") if "--" in arguments else len(arguments)
     return list(arguments[:place]), list(arguments[place + 1 :])
 
 
 def wants_json(ours: Sequence[str]) -> bool:
+    """Tells whether `--json` is among the arguments."""
     return "--json" in ours
 
 
 def log_file(ours: Sequence[str]) -> str:
-    """The value of `--log-file`, "" if there is none."""
+    """Returns the value of `--log-file`, or an empty string."""
     for place, word in enumerate(ours):
         name, _, value = word.partition("=")
         if name == "--log-file":

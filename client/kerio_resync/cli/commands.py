@@ -1,8 +1,7 @@
-"""What each command does, from where its profile is to its exit code; nothing here knows how options are spelled.
+"""What each command does, from its profile to its exit code.
 
-Promises: a run is shown from its first event to its summary, and the last event of one that ended well is
-`run-finished` with the exit code (`process.conduct` says that of the others). Refuses to start a run without a server,
-a user and a password (BadSettings).
+A run is shown from its first event to its summary. The last event of a successful run is `run-finished`;
+`process.run_command` reports the others. A run against a server needs a server, a user and a password (BadSettings).
 """
 
 from __future__ import annotations
@@ -30,7 +29,8 @@ T = TypeVar("T")
 JsonObject = dict[str, Any]
 
 
-def rebuild(profile: Path, given: Mapping[str, Any], shown: Listener) -> Exit:
+def rebuild(profile: Path, shown: Listener, given: Mapping[str, Any]) -> Exit:
+    """Rebuilds the cache; asks at a terminal before it replaces that of another account."""
     settings = _load_online_settings(profile, given)
     try:
         return watch_rebuild(settings, shown, given)
@@ -41,55 +41,58 @@ def rebuild(profile: Path, given: Mapping[str, Any], shown: Listener) -> Exit:
 
 
 def _confirm_other_account(error: OtherAccount, settings: Settings) -> bool:
-    """Whether the person at the terminal wants another mailbox in this profile; False where there is none to ask."""
-    if any(each is None or not each.isatty() for each in (sys.stdin, sys.stderr)):
+    """Asks the user whether this profile is to hold another mailbox; False without a terminal."""
+    if any(stream is None or not stream.isatty() for stream in (sys.stdin, sys.stderr)):
         return False
     print_error(explain(error)[0])
-    question = f"Move its files aside and fetch the mailbox of {settings.user} into this profile? [y/N] "
-    return _answer(question).strip().casefold() in ("y", "yes")
+    question = f"Move its files aside and download the mailbox of {settings.user} into this profile? [y/N] "
+    return _input(question).strip().casefold() in ("y", "yes")
 
 
-def verify(profile: Path, given: Mapping[str, Any], shown: Listener, *, deep: bool, repair: bool) -> Exit:
+def verify(profile: Path, shown: Listener, given: Mapping[str, Any], *, deep: bool, repair: bool) -> Exit:
+    """Compares the cache with the server."""
     return watch_verify(_load_online_settings(profile, given), shown, given, deep=deep, repair=repair)
 
 
 def _saving_settings(
     settings: Settings, given: Mapping[str, Any] | None, work: Callable[[Settings, Listener], Coroutine[Any, Any, T]]
 ) -> Callable[[Listener], Coroutine[Any, Any, T]]:
-    """`work`, with what was `given` written into the profile once the server has answered."""
+    """Wraps `work` so that `given` is written to profile.toml once the server has answered."""
     from kerio_resync.settings import is_bound, remember
 
-    async def run_and_keep(listen: Listener) -> T:
-        bound, kept = is_bound(settings), given is None
+    async def run_and_save(listen: Listener) -> T:
+        bound, saved = is_bound(settings), given is None
 
-        def keep(*, before_work: bool = False) -> None:
-            nonlocal kept
-            if not kept and given is not None:
-                kept = True
-                try:
-                    remember(settings, given, bound=bound)
-                except LocalError as error:
-                    if before_work and getattr(error.__cause__, "errno", None) in FAILING_DISK:
-                        raise  # the cache would not last there either
-                    listen(Notice(explain(error)[0]))
+        def save(*, before_work: bool = False) -> None:
+            nonlocal saved
+            if saved or given is None:
+                return
+            saved = True
+            try:
+                remember(settings, given, bound=bound)
+            except LocalError as error:
+                if before_work and getattr(error.__cause__, "errno", None) in FAILING_DISK:
+                    raise  # the cache could not be written either
+                listen(Notice(explain(error)[0]))
 
-        def heard(event: Event) -> None:
+        def save_at_start(event: Event) -> None:
             if isinstance(event, RunStarted):
-                keep(before_work=True)
+                save(before_work=True)
             listen(event)
 
         try:
-            result = await work(settings, heard)
+            result = await work(settings, save_at_start)
         except BadCredentials:
-            keep()  # it answered; a mistyped name is corrected by the next run
+            save()  # the server answered; the next run corrects a mistyped name
             raise
-        keep()
+        save()
         return result
 
-    return run_and_keep
+    return run_and_save
 
 
 def watch_rebuild(settings: Settings, shown: Listener, given: Mapping[str, Any] | None = None) -> Exit:
+    """Rebuilds and shows the run; saves the `given` settings."""
     import kerio_resync
 
     return run_with_display(
@@ -108,6 +111,7 @@ def watch_verify(
     deep: bool = False,
     repair: bool = False,
 ) -> Exit:
+    """Verifies and shows the run; saves the `given` settings."""
     import kerio_resync
 
     return run_with_display(
@@ -119,6 +123,7 @@ def watch_verify(
 
 
 def status(profile: Path, shown: Listener) -> Exit:
+    """Shows the state of the profile's files."""
     import kerio_resync
     from kerio_resync.settings import load
 
@@ -130,7 +135,8 @@ def status(profile: Path, shown: Listener) -> Exit:
     return Exit.DONE
 
 
-def digest(profile: Path) -> Exit:
+def digest(profile: Path, shown: Listener) -> Exit:
+    """Prints the digest; nothing else goes to standard output."""
     from kerio_resync.settings import load
 
     settings = load(profile, {})
@@ -150,42 +156,49 @@ async def _print_digest(settings: Settings) -> None:
 
 
 def _require_written() -> None:
-    """For commands whose output is their work. A reader that went away had all it wanted. OutputFull, BadSettings."""
+    """Raises OutputFull or BadSettings if standard output could not be written.
+
+    For commands whose result is their output. A reader that closed the pipe needs no more of it.
+    """
     sys.stdout.flush()
     error = streams.failure(sys.stdout)
     if error is None or error.errno in (errno.EPIPE, errno.EIO):  # EIO: the terminal is closed
         return
     kind = OutputFull if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) else BadSettings
-    raise kind(f"standard output can't be written: {error.strerror or error}")
+    raise kind(f"standard output cannot be written: {error.strerror or error}")
 
 
 async def digest_lines(settings: Settings) -> list[str]:
-    """The digest as a list, without line ends."""
+    """Returns the digest as a list, without line ends."""
     import kerio_resync
 
     return [line.rstrip("\n") async for line in kerio_resync.digest(settings)]
 
 
-def upgrade(profile: Path, given: Mapping[str, Any], shown: Listener) -> Exit:
-    return _upgrade(profile, given, shown).exit
+def upgrade(profile: Path, shown: Listener, given: Mapping[str, Any]) -> Exit:
+    """Upgrades the database."""
+    return _upgrade(profile, shown, given).exit
 
 
-def start(profile: Path, command: Sequence[str], given: Mapping[str, Any], shown: Listener) -> int:
-    """Ends with the program's own exit code; where it can take over this process, it does not end at all."""
+def start(profile: Path, shown: Listener, command: Sequence[str], given: Mapping[str, Any]) -> int:
+    """Upgrades the database and runs the program, in this process where the system allows it.
+
+    Returns the program's exit code if it ran in a child process.
+    """
     from kerio_resync.upgrade import launcher
 
-    steps: list[UpgradeDecision] = []
+    decisions: list[UpgradeDecision] = []
 
-    def upgraded() -> UpgradeDecision:
-        steps.append(_upgrade(profile, given, shown))
-        return steps[0]
+    def upgrade_once() -> UpgradeDecision:
+        decisions.append(_upgrade(profile, shown, given))
+        return decisions[0]
 
-    code = launcher.launch_when_ready(profile, command, upgraded)
-    return code if steps[0].ready else launcher.FAILED
+    code = launcher.launch_when_ready(profile, command, upgrade_once)
+    return code if decisions[0].ready else launcher.FAILED
 
 
-def own_failure(error: BaseException, code: Exit) -> int:
-    """What `start` ends with when it is not the program that ended, as `env` and `timeout` do."""
+def start_exit_code(error: BaseException, code: Exit) -> int:
+    """Returns the exit code of a `start` that failed itself, as `env` and `timeout` have it."""
     from kerio_resync.upgrade import launcher
 
     match error:
@@ -196,16 +209,16 @@ def own_failure(error: BaseException, code: Exit) -> int:
     return code if code is Exit.INTERRUPTED else launcher.FAILED
 
 
-def _upgrade(profile: Path, given: Mapping[str, Any], shown: Listener) -> UpgradeDecision:
-    """The step that was taken; why the database is not ready, if it isn't, is said on standard error."""
-    step = _up_to_date(profile)
-    if step is not None:
-        shown(RunFinished(ok=True, exit_code=step.exit, summary=_step_as_json(step)))
-        return step
+def _upgrade(profile: Path, shown: Listener, given: Mapping[str, Any]) -> UpgradeDecision:
+    """Returns the decision; prints on standard error why the database is not ready."""
+    decision = _decision_if_current(profile)
+    if decision is not None:
+        shown(RunFinished(ok=True, exit_code=decision.exit, summary=_decision_as_json(decision)))
+        return decision
     from kerio_resync.settings import load
     from kerio_resync.upgrade import procedure
 
-    taken: list[UpgradeDecision] = []
+    decisions: list[UpgradeDecision] = []
 
     async def rebuild(settings: Settings, listen: Listener) -> Any:
         import kerio_resync
@@ -217,46 +230,49 @@ def _upgrade(profile: Path, given: Mapping[str, Any], shown: Listener) -> Upgrad
             online.redactor.error(error)
             raise
 
-    def judge(step: UpgradeDecision) -> tuple[Exit, JsonObject]:
-        taken.append(step)
-        return step.exit, _step_as_json(step)
+    def to_exit(decision: UpgradeDecision) -> tuple[Exit, JsonObject]:
+        decisions.append(decision)
+        return decision.exit, _decision_as_json(decision)
 
     settings = load(profile, {})
-    run_with_display(shown, settings, lambda listen: procedure.upgrade(settings, listen, rebuild=rebuild), judge)
-    if not taken[0].ready:
-        for sentence in taken[0].sentences(formatting.format_size):
+    run_with_display(shown, settings, lambda listen: procedure.upgrade(settings, listen, rebuild=rebuild), to_exit)
+    if not decisions[0].ready:
+        for sentence in decisions[0].sentences(formatting.format_size):
             print_error(sentence)
-    return taken[0]
+    return decisions[0]
 
 
-def _up_to_date(profile: Path) -> UpgradeDecision | None:
-    """The quick way, for every start: nothing but the file's first bytes is read."""
+def _decision_if_current(profile: Path) -> UpgradeDecision | None:
+    """The fast path of every start: reads nothing but the first bytes of the file."""
     from kerio_resync.upgrade.decide import UpgradeState, decide
     from kerio_resync.upgrade.detect_format import detect_format
     from kerio_resync.upgrade.formats import format_version
 
     found = detect_format(profile / "cache.db")
-    if found.state != "current" or any((profile / each).exists() for each in ("upgrade.json", "kerio-resync.holder")):
+    notes = (profile / name for name in ("upgrade.json", "kerio-resync.holder"))
+    if found.state != "current" or any(note.exists() for note in notes):
         return None
     return decide(UpgradeState("current", format_version(found.version), format_version(found.version)))
 
 
-def _step_as_json(step: UpgradeDecision) -> JsonObject:
-    sentences = step.sentences(formatting.format_size)
-    return step.as_json() | ({"sentences": sentences} if step.ready else {"error": " ".join(sentences)})
+def _decision_as_json(decision: UpgradeDecision) -> JsonObject:
+    sentences = decision.sentences(formatting.format_size)
+    return decision.as_json() | ({"sentences": sentences} if decision.ready else {"error": " ".join(sentences)})
 
 
 def sentences(summary: Mapping[str, Any]) -> Sequence[str]:
-    return [str(each) for each in summary["sentences"]]
+    """Returns the sentences of an upgrade's summary."""
+    return [str(sentence) for sentence in summary["sentences"]]
 
 
-def estimate(profile: Path, given: Mapping[str, Any], shown: Listener) -> Exit:
+def estimate(profile: Path, shown: Listener, given: Mapping[str, Any]) -> Exit:
+    """Estimates the times of an upgrade and, with a password, of a rebuild."""
     from kerio_resync.settings import load
     from kerio_resync.upgrade.estimation import forecast
 
     settings = load(profile, given)
     if settings.server and settings.user:
-        with suppress(BadSettings):  # without a password the half that needs none is said
+        with suppress(BadSettings):  # without a password, only the upgrade is estimated
             settings = _load_online_settings(profile, given)
     return run_with_display(
         shown,
@@ -273,19 +289,19 @@ def run_with_display(
     shown: Listener,
     settings: Settings,
     work: Callable[[Listener], Coroutine[Any, Any, T]],
-    judge: Callable[[T], tuple[Exit, JsonObject]],
+    to_exit: Callable[[T], tuple[Exit, JsonObject]],
 ) -> Exit:
-    """Runs `work` while `shown` shows its events; the exit code is what `judge` makes of its result."""
+    """Runs `work` while `shown` shows its events; `to_exit` turns the result into exit code and summary."""
     show = settings.redactor.listening(shown)
 
     def listen(event: Event) -> None:
-        if not isinstance(event, RunFinished):  # that one is said here, where the exit code is known
+        if not isinstance(event, RunFinished):  # shown below, with the exit code
             show(event)
 
     if settings.sends_in_clear:
-        listen(Notice(f"{settings.server} is not encrypted: the password and the mail can be read on the way."))
+        listen(Notice(f"{settings.server} is not encrypted: the network can read the password and the mail."))
     try:
-        code, summary = judge(run(lambda: work(listen)))
+        code, summary = to_exit(run(lambda: work(listen)))
     except BaseException as error:
         settings.redactor.error(error)
         raise
@@ -294,39 +310,38 @@ def run_with_display(
 
 
 def _load_online_settings(profile: Path, given: Mapping[str, Any]) -> Settings:
-    """Settings with everything that a run against a server needs."""
+    """Loads the settings that a run against a server needs; asks for the password at a terminal."""
     from kerio_resync.settings import load, make_profile, with_password
 
-    settings = _named_by_cache(load(profile, given))
-    for name, value in (("server", settings.server), ("user", settings.user)):
+    settings = _with_owner_of_cache(load(profile, given))
+    for name, value, option in (("server", settings.server, "--server URL"), ("user", settings.user, "--user NAME")):
         if not value:
-            option = "--server URL" if name == "server" else "--user NAME"
-            raise BadSettings(f"no {name} is named: use `rebuild {option}`, or set it in {profile / 'profile.toml'}")
-    settings = with_password(settings, _ask if sys.stdin is not None and sys.stdin.isatty() else None)
+            raise BadSettings(f"no {name} is set: use `rebuild {option}`, or set it in {profile / 'profile.toml'}")
+    settings = with_password(settings, _ask_password if sys.stdin is not None and sys.stdin.isatty() else None)
     make_profile(settings)
     return settings
 
 
-def _named_by_cache(settings: Settings) -> Settings:
-    """The same with the server and the user of the profile's cache, where nothing else names them."""
+def _with_owner_of_cache(settings: Settings) -> Settings:
+    """Fills in the server and the user that the cache belongs to, if the settings lack them."""
     if settings.server and settings.user:
         return settings
     from kerio_resync.cache.file_identity import stored_owner
     from kerio_resync.settings import Settings
 
-    held = stored_owner(settings.cache) or stored_owner(settings.next_cache)
-    if held is None:
+    owner = stored_owner(settings.cache) or stored_owner(settings.next_cache)
+    if owner is None:
         return settings
-    named = {"server": settings.server or held.server, "user": settings.user or held.user}
+    named = {"server": settings.server or owner.server, "user": settings.user or owner.user}
     try:
         return Settings.model_validate(settings.model_dump() | named)
     except ValueError:  # pydantic's
         raise BadSettings(
-            f"the cache in {settings.profile} names no usable server: use `rebuild --server URL`"
+            f"the cache in {settings.profile} names an invalid server: use `rebuild --server URL`"
         ) from None
 
 
-def _answer(question: str) -> str:
+def _input(question: str) -> str:
     print(question, end="", file=sys.stderr, flush=True)
     try:
         return input()
@@ -334,7 +349,7 @@ def _answer(question: str) -> str:
         return ""
 
 
-def _ask(prompt: str) -> str:
+def _ask_password(prompt: str) -> str:
     from getpass import getpass
 
     try:

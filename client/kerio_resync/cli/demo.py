@@ -1,13 +1,14 @@
-"""The demonstration: a mock server with real mail, a rebuild from it, the proof that both hold the same, and queries.
+"""The demonstration: a mock server with real mail, a rebuild from it, a proof that both are equal, and queries.
 
-Promises: the server is a process of its own that ends with this one, however this one ends; what is shown is what a
-rebuild from any server shows; the proof compares two digests that client and server work out apart. The mock server is
-started, never imported. Refuses to call anything done that the digests do not confirm (VerificationFailed).
+The mock server is a subprocess that ends with this process; it is never imported. The run is shown like any other. The
+proof compares two digests, one computed by the client and one by the server; VerificationFailed if they differ.
 """
 
 from __future__ import annotations
 
 import json
+import shlex
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -27,7 +28,7 @@ from kerio_resync.errors import BadSettings, Exit, Unreachable, VerificationFail
 if TYPE_CHECKING:
     from kerio_resync.settings import Settings
 
-NAMED = 10  # of what could not be imported; the mock server's first line names more
+MAX_NAMED = 10  # entries that could not be imported
 QUERIES = {
     "The fullest folders": "SELECT path, kind, items, unread FROM folder_tree ORDER BY items DESC LIMIT 5",
     "The newest mails with attachments": (
@@ -37,8 +38,8 @@ QUERIES = {
 }
 
 
-def run_demo(place: Path, paths: Sequence[Path]) -> Exit:
-    """Demonstrates in the folder `place` with the mail at `paths`, or the sample's if there are none."""
+def run_demo(folder: Path, paths: Sequence[Path]) -> Exit:
+    """Runs the demonstration in a folder, with the mail at `paths` or else the sample mailbox."""
     from pydantic import SecretStr
 
     from kerio_resync.settings import Settings
@@ -47,10 +48,10 @@ def run_demo(place: Path, paths: Sequence[Path]) -> Exit:
     _print(f"Starting a mock server with {formatting.pluralize(len(paths), 'file')} of {paths[0].parent} …")
     with start_mock_server(paths) as server:
         _report_import(server["imported"], paths)
-        _print(f"It answers at {server['url']}; rebuilding its mailbox into {place} …")
+        _print(f"It answers at {server['url']}; rebuilding its mailbox into {folder} …")
         settings = Settings(
-            proxy=SecretStr("none"),  # the server is in this process
-            profile=place,
+            proxy=SecretStr("none"),  # the server is on this machine
+            profile=folder,
             server=server["url"],
             user=server["user"],
             password=SecretStr(server["password"]),
@@ -75,7 +76,7 @@ def _print(text: str = "") -> None:
 
 
 def sample_mail() -> list[Path]:
-    """The files of the sample mailbox: beside the installed mock server, or in a checkout's tests. BadSettings."""
+    """Returns the files of the sample mailbox, in the package or a checkout; BadSettings without them."""
     found = find_spec("kerio_mockserver")
     if found is None or found.origin is None:
         raise BadSettings("the mock server is not installed: run `pip install 'kerio-resync[mock]'`")
@@ -84,29 +85,29 @@ def sample_mail() -> list[Path]:
         files = sorted(path for path in folder.glob("*") if path.name.endswith((".tar.xz", ".vcf", ".ics")))
         if files:
             return files
-    raise BadSettings("the sample mailbox is not installed here: name your own mail with --import PATH")
+    raise BadSettings("the sample mailbox is not installed: name your own mail with --import PATH")
 
 
 @contextmanager
 def start_mock_server(paths: Sequence[Path]) -> Iterator[dict[str, Any]]:
-    """A mock server that holds the mail at `paths`: what it says of itself.
+    """Starts a mock server with the mail at `paths`, and stops it at the end.
 
-    That is `url`, `control_url`, `user`, `password`, and what was `imported`.
+    Yields its description: `url`, `control_url`, `user`, `password`, and the counts of what was `imported`.
     """
     for path in paths:
         if not path.exists():
-            raise BadSettings(f"--import: there is no {path}")
+            raise BadSettings(f"--import: {path} does not exist")
     command = [sys.executable, "-m", "kerio_mockserver", "serve", "--exit-with-parent"]
     for path in paths:
         command += ["--import", str(path)]
-    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as complaints:
-        # A session of its own: Ctrl-C is meant for the rebuild, which needs its server to end in good order.
+    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as errors:
+        # In a session of its own, so that Ctrl-C reaches only the rebuild, which needs the server to end cleanly.
         server = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=complaints, text=True, start_new_session=True
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True, start_new_session=True
         )
         with server:
             try:
-                yield _introduction(server, complaints)
+                yield _read_description(server, errors)
             finally:
                 server.terminate()
                 try:
@@ -115,44 +116,42 @@ def start_mock_server(paths: Sequence[Path]) -> Iterator[dict[str, Any]]:
                     server.kill()
 
 
-def _introduction(server: subprocess.Popen[str], complaints: IO[str]) -> dict[str, Any]:
+def _read_description(server: subprocess.Popen[str], errors: IO[str]) -> dict[str, Any]:
     assert server.stdout is not None
     line = server.stdout.readline()
     if not line:
         server.wait()
-        complaints.seek(0)
-        last = complaints.read().strip().splitlines()[-1:]
+        errors.seek(0)
+        last = errors.read().strip().splitlines()[-1:]
         if server.returncode == Exit.USAGE and last:
             raise BadSettings(last[0].removeprefix("kerio-mockserver: "))
         raise Unreachable(f"the mock server did not start ({last[0] if last else f'exit code {server.returncode}'})")
-    told: dict[str, Any] = json.loads(line)
-    return told
+    description: dict[str, Any] = json.loads(line)
+    return description
 
 
 def _report_import(imported: dict[str, Any], paths: Sequence[Path]) -> None:
-    """Says what was not imported, or only simplified. BadSettings if nothing was imported at all."""
+    """Prints what was not imported or was simplified; BadSettings if nothing was imported."""
     skipped = sum(imported["skipped"].values())
-    named = "; ".join(imported["names"][:NAMED])
+    named = "; ".join(imported["names"][:MAX_NAMED])
     if not any(imported[kind] for kind in ("mails", "contacts", "events", "tasks", "notes")):
         where = ", ".join(map(str, paths))
         found = f" ({named})" if named else ""
         raise BadSettings(
-            f"there is no mail, calendar or contact in {where}{found}: name a file or folder that has some"
+            f"no mail, calendar or contact was found in {where}{found}: name a file or folder that has some"
         )
     if skipped:
         _print(f"{formatting.pluralize(skipped, 'entry', 'entries')} could not be imported: {named}")
     if imported["simplified"]:
         count = sum(imported["undecodable"].values())
-        _print(
-            f"In {formatting.pluralize(count, 'place')} something was hard to read or had to be simplified, such as:"
-        )
-        _print(f"  {'; '.join(imported['simplified'][:NAMED])}")
+        _print(f"In {formatting.pluralize(count, 'place')}, data was unreadable or had to be simplified, such as:")
+        _print(f"  {'; '.join(imported['simplified'][:MAX_NAMED])}")
 
 
 def compare_digests(settings: Settings, control_url: str) -> int:
-    """How many items both digests name; VerificationFailed if they differ in any line."""
+    """Returns the number of items in both digests; VerificationFailed if any line differs."""
     ours = run(lambda: digest_lines(settings))
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # a proxy has no business on this machine
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # without a proxy: it is on this machine
     with opener.open(f"{control_url.rstrip('/')}/digest", timeout=600) as answer:
         theirs = answer.read().decode().splitlines()
     if ours != theirs:
@@ -165,13 +164,15 @@ def compare_digests(settings: Settings, control_url: str) -> int:
 def _suggest(cache: Path) -> None:
     from kerio_resync.cache.query_readonly import query_readonly
 
+    has_shell = shutil.which("sqlite3") is not None
     _print()
-    _print(f"The database is {cache}. Try:")
+    _print(f"The database is {cache}." + (" Try:" if has_shell else " Any SQLite program can read it."))
     for title, query in QUERIES.items():
         _print()
         _print(f"{title}:")
-        _print(f'  sqlite3 {cache} "{query}"')
+        if has_shell:
+            _print(f'  sqlite3 {shlex.quote(str(cache))} "{query}"')
         for row in query_readonly(cache, query):
             _print("    " + " | ".join("" if value is None else str(value)[:60] for value in row))
     _print()
-    _print(f"When you have seen enough: rm -r {cache.parent}")
+    _print(f"To remove it: rm -r {shlex.quote(str(cache.parent))}")

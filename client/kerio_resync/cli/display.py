@@ -1,10 +1,9 @@
-"""What a person or a script sees of a run: listeners of events.
+"""Shows the events of a run: a live view, plain lines, or JSON, and a log file.
 
-Promises: a live view on a terminal (drawn at most four times a second, from counters only), a plain line now and then
-without one, or one JSON object a line and nothing else; in every view the summary comes last. A listener never raises
-and never blocks the run, which `streams` sees to: a reader that goes away or stalls only ends the showing. Refuses to
-pass on control characters and markup: names and reasons come from the server. Mail text is in no event and so in no
-view.
+A live view is redrawn at most four times a second. Without a terminal, each phase and, every few seconds, the progress
+is one plain line. The summary comes last. A display never raises and never blocks the run: `streams` discards what a
+reader does not take. Names and reasons come from the server, so control characters and markup are taken out of them.
+Events hold no mail text.
 """
 
 from __future__ import annotations
@@ -46,7 +45,7 @@ Clock = Callable[[], float]
 
 PHASES: dict[Phase, str] = {
     "session": "Logging in",
-    "rescue": "Setting local changes aside",
+    "rescue": "Saving local changes",
     "folders": "Reading the folders",
     "fetch": "Fetching",
     "catch-up": "Catching up with changes",
@@ -56,14 +55,14 @@ PHASES: dict[Phase, str] = {
     "upgrade": "Upgrading",
 }
 _BAR_WIDTH = 50  # characters
-_PLAIN_INTERVAL_SECONDS = 5.0  # seconds between two plain lines of progress
-NARROWEST = 20  # columns; nothing is broken into lines for a terminal that says it has fewer
-PROGRESS_SECONDS = 0.1  # between two events of progress, at least
+_PLAIN_INTERVAL_SECONDS = 5.0  # between two plain lines of progress
+MIN_COLUMNS = 20  # some terminals report 0 or 1; a live view needs more
+PROGRESS_SECONDS = 0.1  # the shortest time between two progress events
 
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """How a run is shown. `flat`: in JSON the members of its result stand beside those of `run-finished`."""
+    """Chooses how a run is shown. `flat`: JSON puts the result's members beside those of `run-finished`."""
 
     as_json: bool = False
     quiet: bool = False
@@ -72,60 +71,56 @@ class View:
 
 
 class Display(Protocol):
-    def __call__(self, event: Event) -> None: ...
+    """A listener that shows events until it is closed."""
+
+    def __call__(self, event: Event) -> None:
+        """Shows one event."""
+        ...
 
     def close(self) -> None:
-        """Ends the showing and leaves the terminal as it was; may be called twice."""
+        """Ends the display and restores the terminal; a second call does nothing."""
         ...
 
 
 @dataclass(slots=True)
 class RunState:
-    """What the events have told so far."""
+    """The state of a run, as far as its events describe it."""
 
-    profile: str = ""
-    server: str = ""
-    user: str = ""
-    resumed: bool = False
+    started: RunStarted | None = None
     phase: Phase | None = None
     progress: Progress = Progress()  # noqa: RUF009 - a frozen value
     retries: int = 0
-    retry: Retrying | None = None
-    retry_at: float = 0.0
+    last_retry: Retrying | None = None
     paused_until: float = 0.0
-    paused_why: str = ""
+    pause_reason: str = ""
     skipped: int = 0
 
-    def take(self, event: Event, now: float) -> None:
+    def update(self, event: Event, now: float) -> None:
+        """Takes an event in; `now` in seconds."""
         match event:
             case RunStarted():
-                self.profile, self.server, self.user, self.resumed = (
-                    event.profile,
-                    event.server,
-                    event.user,
-                    event.resumed,
-                )
+                self.started = event
             case PhaseChanged():
                 self.phase = event.phase
             case Progress():
                 self.progress = event
             case Retrying():
                 self.retries += 1
-                self.retry, self.retry_at = event, now
+                self.last_retry = event
             case Paused():
-                self.paused_until, self.paused_why = now + event.seconds, event.reason
+                self.paused_until, self.pause_reason = now + event.seconds, event.reason
             case Skipped():
                 self.skipped += 1
 
 
-def headline(seen: RunState) -> str:
-    return printable(
-        f"{seen.user} at {seen.server}" + (", going on with what an earlier run fetched" if seen.resumed else "")
-    )
+def headline(started: RunStarted) -> str:
+    """Returns whose mailbox is rebuilt from which server."""
+    resumed = ", resuming an interrupted run" if started.resumed else ""
+    return printable(f"{started.user} at {started.server}{resumed}")
 
 
 def counts(progress: Progress) -> str:
-    """Folders, items and attachments, each as far as it is known."""
+    """Returns the folders, items and attachments done, of those that are known."""
     pairs = (
         ("folders", progress.folders_done, progress.folders_total),
         ("items", progress.items_done, progress.items_total),
@@ -135,12 +130,11 @@ def counts(progress: Progress) -> str:
 
 
 def rate_line(progress: Progress) -> str:
-    """Bytes, rate and time left."""
+    """Returns the bytes done, the rate, the requests in flight and the time left."""
     parts = []
-    if progress.bytes_total:  # an estimate, which what has come can outgrow
-        parts.append(
-            f"{format_size(progress.bytes_done)} of {format_size(max(progress.bytes_total, progress.bytes_done))}"
-        )
+    if progress.bytes_total:
+        total = max(progress.bytes_total, progress.bytes_done)  # the total is an estimate and can be too low
+        parts.append(f"{format_size(progress.bytes_done)} of {format_size(total)}")
     if progress.rate:
         parts.append(format_rate(progress.rate))
     if progress.in_flight:
@@ -150,72 +144,69 @@ def rate_line(progress: Progress) -> str:
     return " · ".join(parts)
 
 
-def warnings_of(seen: RunState, now: float) -> list[str]:
-    """The pause that lasts, the retries and why, how much was skipped."""
+def warnings(state: RunState, now: float) -> list[str]:
+    """Returns the current pause, the retries and the number of skipped entries, one line each."""
     lines = []
-    if now < seen.paused_until:
-        lines.append(f"waiting {format_duration(seen.paused_until - now)}: {seen.paused_why}")
-    if seen.retry is not None:
-        lines.append(retried(seen))
-    if seen.skipped:
-        lines.append(f"{seen.skipped:,} skipped, named at the end")
+    if now < state.paused_until:
+        lines.append(f"waiting {format_duration(state.paused_until - now)}: {state.pause_reason}")
+    if state.last_retry is not None:
+        lines.append(retry_line(state.retries, state.last_retry))
+    if state.skipped:
+        lines.append(f"{state.skipped:,} skipped, named at the end")
     return [printable(line) for line in lines]
 
 
-def retried(seen: RunState) -> str:
-    """How many retries there were, and what the last was for."""
-    last = seen.retry
-    if last is None:
-        return ""
+def retry_line(retries: int, last: Retrying) -> str:
+    """Returns the number of retries and the reason for the last one."""
     again = f"{last.method} again in {format_duration(last.wait)} (attempt {last.attempt + 1}): {last.reason}"
-    return f"{pluralize(seen.retries, 'retry', 'retries')}, the last: {again}"
+    return f"{pluralize(retries, 'retry', 'retries')}, the last: {again}"
 
 
 class PlainLines:
-    """Lines for a file or a pipe: each phase, progress every few seconds, what went wrong, the summary."""
+    """Prints lines for a file or a pipe: phases, progress every few seconds, retries, the summary."""
 
     def __init__(self, out: IO[str], summarise: Summarise, clock: Clock = time.monotonic) -> None:
         self._out, self._summarise, self._clock = out, summarise, clock
-        self._seen = RunState()
+        self._state = RunState()
         self._next = clock() + _PLAIN_INTERVAL_SECONDS
         self._next_retry = clock()
 
     def __call__(self, event: Event) -> None:
         now = self._clock()
-        self._seen.take(event, now)
+        self._state.update(event, now)
         match event:
             case RunStarted():
-                self._say(headline(self._seen))
+                self._print(headline(event))
             case PhaseChanged():
-                self._say(PHASES[event.phase])
+                self._print(PHASES[event.phase])
             case Progress() if now >= self._next:
                 self._next = now + _PLAIN_INTERVAL_SECONDS
-                self._say(" · ".join(filter(None, (counts(event), rate_line(event)))))
+                self._print(" · ".join(filter(None, (counts(event), rate_line(event)))))
             case Retrying() if now >= self._next_retry:
                 self._next_retry = now + _PLAIN_INTERVAL_SECONDS
-                self._say(retried(self._seen))
+                self._print(retry_line(self._state.retries, event))
             case Paused():
-                self._say(f"waiting {format_duration(event.seconds)}: {event.reason}")
+                self._print(f"waiting {format_duration(event.seconds)}: {event.reason}")
             case Notice():
-                self._say(event.text)
+                self._print(event.text)
             case RunFinished():
                 show_summary(event, self._summarise)
 
-    def _say(self, *lines: str) -> None:
+    def _print(self, *lines: str) -> None:
         for line in filter(None, lines):
             print(printable(line), file=self._out, flush=True)
 
     def close(self) -> None:
-        pass
+        """Does nothing."""
 
 
 class LiveView:
-    """A few lines that redraw themselves on the terminal `out`, from the first event until the run ends."""
+    """Redraws a few lines on the terminal `out` from the first event to the end of the run."""
 
     def __init__(self, out: IO[str], summarise: Summarise, clock: Clock = time.monotonic) -> None:
         self._summarise, self._clock, self._out = summarise, clock, out
-        self._seen = RunState()
-        self._began = clock()
+        self._state = RunState()
+        self._started_at = clock()
         self._live: Live | None = None
         self._ended = False
 
@@ -224,7 +215,7 @@ class LiveView:
             self.close()
             show_summary(event, self._summarise)
             return
-        self._seen.take(event, self._clock())
+        self._state.update(event, self._clock())
         if self._live is None and not self._ended:
             self._live = self._start()
         if isinstance(event, Notice) and self._live is not None:
@@ -236,10 +227,10 @@ class LiveView:
         from rich.console import Console
         from rich.live import Live
 
-        self._began = self._clock()
+        self._started_at = self._clock()
         live = Live(
             get_renderable=self.render,
-            console=Console(file=cast(IO[str], Frames(self._out))),
+            console=Console(file=cast(IO[str], FrameStream(self._out))),
             refresh_per_second=4,
             transient=True,
             redirect_stdout=False,
@@ -249,21 +240,17 @@ class LiveView:
         return live
 
     def render(self) -> Group:
+        """Returns the lines to draw now."""
         from rich.console import Group
         from rich.text import Text
 
-        seen, now = self._seen, self._clock()
-        phase = PHASES[seen.phase] if seen.phase else "Starting"
-        progress = seen.progress
-        lines: list[Any] = [
-            Text.assemble(
-                (phase, "bold"),
-                f"  {headline(seen)}  " if seen.server else "  ",
-                (format_duration(now - self._began), "dim"),
-                no_wrap=True,
-                overflow="ellipsis",
-            ),
-        ]
+        state, now, progress = self._state, self._clock(), self._state.progress
+        title = Text(
+            PHASES[state.phase] if state.phase else "Starting", style="bold", no_wrap=True, overflow="ellipsis"
+        )
+        title.append(f"  {headline(state.started)}  " if state.started else "  ", "not bold")
+        title.append(format_duration(now - self._started_at), "not bold dim")
+        lines = [title]
         if progress.bytes_total:
             share = min(progress.bytes_done / progress.bytes_total, 1.0)
             done = int(share * _BAR_WIDTH)
@@ -271,52 +258,46 @@ class LiveView:
                 Text.assemble(("━" * done, "green"), ("━" * (_BAR_WIDTH - done), "bright_black"), f" {share:4.0%}")
             )
         lines += [Text(line) for line in (counts(progress), rate_line(progress)) if line]
-        lines += [Text(line, style="yellow", no_wrap=True, overflow="ellipsis") for line in warnings_of(seen, now)]
+        lines += [Text(line, style="yellow", no_wrap=True, overflow="ellipsis") for line in warnings(state, now)]
         return Group(*lines)
 
     def close(self) -> None:
+        """Ends the live view and restores the terminal."""
         self._ended = True
         if self._live is not None:
             self._live.stop()
             self._live = None
 
 
-class Frames:
-    """A terminal for pictures that replace each other: while it takes nothing, none are kept for it."""
+class FrameStream:
+    """A terminal stream for frames that replace each other: drops a frame while the terminal takes nothing."""
 
     def __init__(self, out: IO[str]) -> None:
         self._out = out
 
     def write(self, text: str) -> int:
+        """Writes `text` unless the terminal is congested."""
         return len(text) if streams.is_congested(self._out) else self._out.write(text)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._out, name)
 
 
-class NoDisplay:
-    """For `--quiet`: the events are nobody's business, and neither is a summary of what went well."""
-
-    def __call__(self, event: Event) -> None:
-        pass
-
-    def close(self) -> None:
-        pass
-
-
 def show_summary(event: RunFinished, summarise: Summarise) -> None:
-    """On standard output: it is the result. A run that failed has its one line on standard error instead. On a terminal
-    a line that is too long for it is broken between words, and indented from there on."""
+    """Prints the summary of a run on standard output; a failed run has none.
+
+    On a terminal, a line that is too long is wrapped between words and indented.
+    """
     if "error" in event.summary:
-        return
+        return  # printed on standard error
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 0
     for line in map(printable, summarise(event.summary)):
-        print(stream_is_broken(line, width) if NARROWEST <= width < len(line) else line)
+        print(wrap(line, width) if MIN_COLUMNS <= width < len(line) else line)
     sys.stdout.flush()
 
 
-def stream_is_broken(line: str, width: int) -> str:
-    """The line in several of at most `width` characters; a word that is longer, such as a path, stays whole."""
+def wrap(line: str, width: int) -> str:
+    """Wraps a line at `width` characters; a longer word, such as a path, stays whole."""
     return textwrap.fill(
         line, width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False, replace_whitespace=False
     )
@@ -324,20 +305,20 @@ def stream_is_broken(line: str, width: int) -> str:
 
 @contextmanager
 def open_display(view: View, summarise: Summarise) -> Iterator[Display]:
-    """The display that fits, and the log beside it if one is asked for."""
-    shown = _display(view, summarise)
-    views = [shown]
+    """Opens the display that fits the view and the terminal, with the log file if there is to be one."""
+    views = _displays(view, summarise)
     if view.log_file is not None:
-        views.append(LogFile(view.log_file, print_error if view.quiet else lambda text: shown(Notice(text))))
-    both = CombinedDisplay(tuple(views))
+        shown = views[0] if views else None
+        views.append(LogFile(view.log_file, (lambda text: shown(Notice(text))) if shown else print_error))
+    combined = CombinedDisplay(tuple(views))
     try:
-        yield both
+        yield combined
     finally:
-        both.close()
+        combined.close()
 
 
 class CombinedDisplay:
-    """Several listeners as one; they hear of progress ten times a second at most."""
+    """Passes events to several displays, progress at most ten times a second."""
 
     def __init__(self, views: tuple[Display, ...], clock: Clock = time.monotonic) -> None:
         self.views, self._clock = views, clock
@@ -353,16 +334,17 @@ class CombinedDisplay:
             view(event)
 
     def close(self) -> None:
+        """Closes all displays."""
         for view in self.views:
             view.close()
 
 
-def _display(view: View, summarise: Summarise) -> Display:
+def _displays(view: View, summarise: Summarise) -> list[Display]:
     if view.as_json:
-        return JsonLines(sys.stdout, flat=view.flat)
+        return [JsonLines(sys.stdout, flat=view.flat)]
     if view.quiet:
-        return NoDisplay()
+        return []
     capable = os.name == "nt" or os.environ.get("TERM", "dumb") not in ("dumb", "")
-    if sys.stderr.isatty() and capable and shutil.get_terminal_size().columns >= NARROWEST:
-        return LiveView(sys.stderr, summarise)
-    return PlainLines(sys.stderr, summarise)
+    if sys.stderr.isatty() and capable and shutil.get_terminal_size().columns >= MIN_COLUMNS:
+        return [LiveView(sys.stderr, summarise)]
+    return [PlainLines(sys.stderr, summarise)]

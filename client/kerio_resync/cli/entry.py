@@ -1,10 +1,9 @@
-"""The entry point: answers at once where there is nothing to do, and leaves all else to the command line.
+"""The entry point, with a fast path for an `upgrade` or `start` that has nothing to do.
 
-People wait for `upgrade` at every start of their mail program, and nearly always the database is up to date.
-Reading that from the file takes a millisecond; bringing in what parses options and what migrates takes a third of a
-second. So the plain spellings of `upgrade` and `start` are recognised here. Whatever else there is goes to `cli`.
-
-Meanwhile nothing is under way, so a signal ends the process on the spot, with the same words as later.
+Users wait for `upgrade` at every start of their mail program, and nearly always the database is up to date. To find
+that in the file takes a millisecond; to import the command line takes a third of a second. So the common spellings of
+`upgrade` and `start` are parsed here, and everything else is passed to `cli.app`. Nothing is in progress yet, so a
+signal ends the process at once, with the same message as later.
 """
 
 from __future__ import annotations
@@ -18,27 +17,27 @@ from kerio_resync.cli import arguments
 
 _QUIET_OPTIONS = {"--quiet", "-q"}
 INTERRUPTED = 130
-INTERRUPTION = "Interrupted; run again to go on."
+INTERRUPTION = "Interrupted; run again to resume."
 
 
 def main() -> None:
-    """Leaves the process with one of `errors.Exit`, or with the exit code of the program that was started."""
+    """Runs the program; exits with one of `errors.Exit`, or with the code of the started program."""
     signals.catch(_leave)
     from kerio_resync import streams
 
     streams.prepare()
     if not (in_folder := _has_working_folder()):
-        sys.path[:] = filter(None, sys.path)  # an import that looks into the missing folder fails
+        sys.path[:] = filter(None, sys.path)  # an import fails if it searches the removed folder
     try:
         answer(sys.argv[1:])
     except Exception as error:
-        code, message = 1, f"The program cannot be run ({type(error).__name__}). Install it again."
+        code, message = 1, f"kerio-resync cannot be imported ({type(error).__name__}). Install it again."
         if not in_folder and isinstance(error, SystemError):  # CPython 3.13.0 cannot import extension modules there
-            code, message = 2, "The working folder is gone. Change to another folder and run again."
+            code, message = 2, "The working folder was removed. Change to another folder and run again."
         print(f"kerio-resync: {message}", file=sys.stderr)
         raise SystemExit(code) from None
     finally:
-        signals.catch(lambda number, frame: streams.skip_waiting())  # nothing is left to do but to show what was done
+        signals.catch(lambda number, frame: streams.skip_waiting())  # only output is left to be written
         streams.finish()
 
 
@@ -51,7 +50,7 @@ def _has_working_folder() -> bool:
 
 
 def answer(given: Sequence[str]) -> None:
-    """What `main` does, in a process whose streams and signals are prepared."""
+    """Runs the program in a process whose streams and signals are prepared."""
     words, command = arguments.split_at_dashes(given)
     if (folder := _profile_if_current(words, "start" if command else "upgrade")) is not None:
         if command:
@@ -59,14 +58,14 @@ def answer(given: Sequence[str]) -> None:
         elif not _QUIET_OPTIONS & set(words):
             print("The database is up to date.")
         raise SystemExit(0)
-    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")  # to look for some takes longer than all its own work
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")  # the search for plugins is slow
     from kerio_resync.cli.app import main as command_line
 
     command_line()
 
 
 def _leave(number: int, frame: object) -> None:
-    """Says so wherever the end of a run is said, and leaves. What says it elsewhere may be half imported."""
+    """Reports the interruption and exits, without modules that may be partly imported."""
     import time
 
     from kerio_resync.streams import write_at_once
@@ -90,8 +89,8 @@ def _leave(number: int, frame: object) -> None:
 
 
 def _profile_if_current(words: Sequence[str], verb: str) -> str | None:
-    """The profile, if the words are `[--profile DIR] VERB [--quiet] [--profile DIR]` and its database is up to date."""
-    rest, profile = [each for each in words if each not in _QUIET_OPTIONS], os.environ.get("KERIO_RESYNC_PROFILE", "")
+    """Returns the profile of `[--profile DIR] VERB [--quiet] [--profile DIR]` if its database is current."""
+    rest, profile = [word for word in words if word not in _QUIET_OPTIONS], os.environ.get("KERIO_RESYNC_PROFILE", "")
     for place, word in enumerate(rest[:-1]):
         if word == "--profile":
             profile = rest[place + 1]
@@ -107,13 +106,13 @@ def _profile_if_current(words: Sequence[str], verb: str) -> str | None:
         folder = Path(profile).expanduser()
     except RuntimeError:
         return None
-    noted = any((folder / each).exists() for each in ("upgrade.json", "kerio-resync.holder"))
-    current = not noted and detect_format(folder / "cache.db").state == "current"
+    has_notes = any((folder / name).exists() for name in ("upgrade.json", "kerio-resync.holder"))
+    current = not has_notes and detect_format(folder / "cache.db").state == "current"
     return str(folder) if current else None
 
 
 def _start(folder: str, command: Sequence[str]) -> None:
-    """Lets the program take over, where nothing stands in the way; what does is found, and said, by the long way."""
+    """Starts the program in this process; on any obstacle the command line runs, and reports it."""
     from pathlib import Path
 
     from kerio_resync.errors import ResyncError

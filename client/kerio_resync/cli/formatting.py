@@ -1,7 +1,6 @@
-"""The words for sizes, rates, times and results: pure functions from values to text.
+"""Formats sizes, rates, times and results as text.
 
-Promises: one style everywhere (sizes are powers of 1024: KiB, MiB; rates the same a second), every skip named or
-counted, and lines that can't command a terminal. Mail text is not among what comes in here.
+Sizes are in powers of 1024 (KiB, MiB). Every skipped entry is named or counted. Mail text is never passed in.
 """
 
 from __future__ import annotations
@@ -9,18 +8,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-_MAX_NAMED = 10  # how many of what was left out are named
-_DIFFERS = "Run `kerio-resync verify --repair` to fetch what differs."
-_LEFT = "What is left could not be repaired in the cache: run `kerio-resync rebuild`."
+_MAX_NAMED = 10  # rows of a list that are shown
+_DIFFERS = "Run `kerio-resync verify --repair` to fetch what differs again."
+_LEFT = "The remaining differences cannot be repaired in place. Run `kerio-resync rebuild`."
 
 
 def printable(text: str) -> str:
-    """One line that can't command the terminal, whatever a server put into it."""
+    """Returns the text as one line without control characters."""
     return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
 
 
 def format_size(count: float) -> str:
-    """`0 B`, `1.5 KiB`, `12.3 MiB`, `123 GiB`."""
+    """Formats bytes: `0 B`, `1.5 KiB`, `12.3 MiB`, `123 GiB`."""
     for unit in ("B", "KiB", "MiB", "GiB"):
         if count < 999.5 or unit == "GiB":
             break
@@ -29,11 +28,12 @@ def format_size(count: float) -> str:
 
 
 def format_rate(per_second: float) -> str:
+    """Formats bytes per second: `1.5 MiB/s`."""
     return f"{format_size(per_second)}/s"
 
 
 def format_duration(seconds: float) -> str:
-    """`0.4 s`, `12 s`, `3 min 05 s`, `2 h 07 min`."""
+    """Formats seconds: `0.4 s`, `12 s`, `3 min 05 s`, `2 h 07 min`."""
     if seconds < 9.95:
         return f"{max(seconds, 0):.1f} s"
     whole = round(seconds)
@@ -45,17 +45,17 @@ def format_duration(seconds: float) -> str:
 
 
 def format_estimate(seconds: float) -> str:
-    """A time that is a guess: `about 7 s`."""
+    """Formats an estimate in seconds: `about 7 s`."""
     return f"about {format_duration(seconds) if seconds >= 9.95 else f'{max(1, round(seconds))} s'}"
 
 
 def pluralize(count: int, noun: str, plural: str = "") -> str:
-    """`1 mail`, `6,046 mails`."""
+    """Formats a count with its noun: `1 mail`, `6,046 mails`."""
     return f"{count:,} {noun if count == 1 else plural or noun + 's'}"
 
 
 def summary_of_rebuild(report: Mapping[str, Any]) -> list[str]:
-    """The Report in sentences."""
+    """Returns the lines for the report of a rebuild, as JSON has it."""
     items = ", ".join(pluralize(count, kind) for kind, count in report["items"].items() if count) or "no items"
     folders, attachments = pluralize(report["folders"], "folder"), pluralize(report["attachments"], "attachment")
     lines = [f"Rebuilt in {format_duration(report['seconds'])}: {items} in {folders}, {attachments}.", _fetched(report)]
@@ -65,7 +65,7 @@ def summary_of_rebuild(report: Mapping[str, Any]) -> list[str]:
         counts = [f"{sent:,} sent", f"{pending:,} pending", pluralize(conflicts, "conflict")]
         lines.append(f"Local changes: {', '.join(counts + [f'{refused:,} refused'] * bool(refused))}.")
     if report.get("unfinished"):
-        lines.append("Not all local changes are settled; run again to go on.")
+        lines.append("Some local changes are not settled yet. Run again.")
     lines += _named("Problems", [str(problem) for problem in report["problems"]])
     lines += _named("Skipped", [f"{scope} {item}: {reason}" for scope, item, reason in report["skipped"]])
     return [*lines, f"Database: {report['cache']}"]
@@ -78,16 +78,16 @@ def _fetched(report: Mapping[str, Any]) -> str:
         format_rate(plain / seconds if seconds else 0),
     ]
     if report["resumed"]:
-        parts.append("going on with an earlier run")
+        parts.append("resumed an earlier run")
     if report["retries"]:
         parts.append(pluralize(report["retries"], "retry", "retries"))
     if report["salvaged"]:
-        parts.append(f"{pluralize(report['salvaged'], 'item')} taken over from the old cache")
+        parts.append(f"{pluralize(report['salvaged'], 'item')} reused from the old cache")
     return ", ".join(parts) + "."
 
 
 def summary_of_verify(verdict: Mapping[str, Any], *, repair: bool = False) -> list[str]:
-    """The Verdict in sentences; `repair`: that was tried already."""
+    """Returns the lines for a verification; `repair`: differences were to be repaired."""
     count, repaired = verdict["count"], verdict["repaired"]
     found = pluralize(count, "difference") if count else "no difference"
     mended = f", {repaired:,} repaired" if repaired else ""
@@ -100,20 +100,20 @@ def summary_of_verify(verdict: Mapping[str, Any], *, repair: bool = False) -> li
 
 
 def lines_of_status(state: Mapping[str, Any]) -> list[str]:
-    """The Status in lines: what is where, in which state."""
+    """Returns the lines for a status: each file with its state."""
     lines = [f"Profile: {state['profile']}"]
-    lines += _file("Cache", state["cache"]) + _file("Half-built cache", state["building"])
+    lines += _file("Cache", state["cache"]) + _file("Unfinished cache", state["building"])
     changes = [" ".join(str(value) for value in row.values() if value not in ("", None)) for row in state["outbox"]]
     aside = [_aside(each) for each in state.get("set_aside", ())]
     lines += _named("Local changes", changes) or ["Local changes: none"] * (not aside)
-    lines += _named("Files with local changes that are not in the cache", aside)
-    lines.append(f"In use by: {state['holder'] or 'nobody'}")
+    lines += _named("Files with local changes that the cache lacks", aside)
+    lines.append(f"In use by: {state['holder'] or 'no process'}")
     return [*lines, f"Free on the disk: {format_size(state['free_bytes'])}"]
 
 
 def _aside(file: Mapping[str, Any]) -> str:
     if file["changes"] is None:
-        return f"{file['path']}: can't be read"
+        return f"{file['path']}: unreadable"
     owner = f", of {file['owner']}" if file["owner"] else ""
     return f"{file['path']}: {pluralize(file['changes'], 'change')} not sent{owner}"
 
@@ -143,7 +143,7 @@ def _file(title: str, file: Mapping[str, Any]) -> list[str]:
 
 
 def _named(title: str, rows: Sequence[str], count: int = 0) -> list[str]:
-    """The first rows under a title that counts all of them; `count` if there are more than `rows` has."""
+    """Lists the first rows under a title with their number; `count`: of all, if `rows` has fewer."""
     count = max(count, len(rows))
     if not count:
         return []

@@ -1,6 +1,6 @@
-"""Events as lines of JSON: on standard output for `--json`, and in the log file.
+"""Writes events as lines of JSON: on standard output for `--json`, and to the log file.
 
-Promises: one object a line and nothing else, in the order of the events. Neither raises, so that neither ends a run.
+Each line is one object, in the order of the events. Writing never raises, so that it cannot end a run.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from kerio_resync.events import Event, Progress, RunFinished
 
 
 class JsonLines:
-    """One event a line on `out`; nothing else is written there. A reader that is behind gets no progress."""
+    """Writes one event per line to `out`; leaves progress out while the reader is behind."""
 
     def __init__(self, out: IO[str], stamp: Callable[[], str] | None = None, *, flat: bool = False) -> None:
         self._out, self._stamp, self._flat = out, stamp, flat
@@ -35,19 +35,21 @@ class JsonLines:
         self._out.flush()
 
     def close(self) -> None:
-        pass
+        """Does nothing: `out` belongs to the caller."""
 
 
 class LogFile:
-    """Every event as a line of JSON, with its time, appended to a file; what can't be written is said once, by `say`.
+    """Appends every event with its time to a file; a failed write is reported once, to `report`.
 
-    Never raises: without a log the run is the same.
+    Never raises: a run does not depend on its log.
     """
 
-    def __init__(self, path: Path, say: Callable[[str], None]) -> None:
-        self._path, self._say = path, say
+    def __init__(self, path: Path, report: Callable[[str], None]) -> None:
+        self._path, self._report = path, report
         self._lines: JsonLines | None = None
-        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_NONBLOCK", 0)  # a pipe nobody reads is refused
+        flags = (
+            os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_NONBLOCK", 0)
+        )  # fails at once for a FIFO without a reader
         try:
             self._descriptor = os.open(path, flags, 0o600)
         except OSError as error:
@@ -66,11 +68,11 @@ class LogFile:
 
     def _give_up(self, error: OSError) -> None:
         self._lines = None
-        reason = "nothing reads this pipe" if error.errno == errno.ENXIO else error.strerror or str(error)
-        self._say(f"The log file {self._path} can't be written ({reason}); it goes on without a log.")
+        reason = "the FIFO has no reader" if error.errno == errno.ENXIO else error.strerror or str(error)
+        self._report(f"The log file {self._path} cannot be written ({reason}). The run continues without a log.")
 
     def close(self) -> None:
-        """What a stalled reader has not taken is still written at the end: for that the descriptor stays open."""
+        """Closes the file, unless a stalled reader of a FIFO is still to receive lines at exit."""
         if self._lines is not None and not streams.has_backlog(self._file):
             os.close(self._descriptor)
         self._lines = None

@@ -1,15 +1,14 @@
-"""What the process owes whoever started it: one line for an error, a documented exit code, and leaving when asked.
+"""Runs a command in this process: signals, exit codes, and the one line that reports an error.
 
-Promises: the first Ctrl-C (or SIGTERM, SIGHUP) stops intake and lets what is whole be kept, the second leaves at once,
-and either way the process is gone in under two seconds with 130: the cache is safe at every instant, so leaving hard
-costs only what was in flight. Every end is told to the listener as `run-finished`. No traceback reaches the terminal;
-an unforeseen one goes to `crash.log` in the profile. Refuses to write there the texts of exceptions that could quote
-mail.
+The first Ctrl-C, SIGTERM or SIGHUP cancels the work; the second ends the process at once. Either way the process ends
+within two seconds with 130. The cache is consistent at every instant, so a hard exit costs only what was in flight. The
+listener receives `run-finished` for every end. No traceback reaches the terminal: that of an internal error goes to
+`crash.log` in the profile, without exception texts that could quote mail.
 """
 
 from __future__ import annotations
 
-import _thread  # `threading` takes locks to start a thread, and a signal may have interrupted their holder
+import _thread  # `threading` needs locks to start a thread, and the signal may have interrupted their owner
 import contextlib
 import os
 import sys
@@ -26,18 +25,25 @@ from kerio_resync.events import Listener, RunFinished, ignore_events
 from kerio_resync.version import VERSION
 
 T = TypeVar("T")
-INTERRUPT_GRACE_SECONDS = 1.4  # from the first signal to leaving hard
-EXIT_GRACE_SECONDS = 0.4  # and from there to the end, whatever hangs
-# Neither a link nor a FIFO in its place is opened.
+INTERRUPT_GRACE_SECONDS = 1.4  # from the first signal to the hard exit
+EXIT_GRACE_SECONDS = 0.4  # for the last message of a hard exit
+# A symbolic link or a FIFO in its place is not opened.
 _LOG_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
-# Types whose text names code, not data; other texts may quote what a server sent.
-_REPORTING_SIGNALS = (AttributeError, TypeError, NameError, ImportError, NotImplementedError, RecursionError, OSError)
+# Their texts name code; texts of other exceptions may quote data of the server.
+_SAFE_TEXTS = (
+    AttributeError,
+    TypeError,
+    NameError,
+    ImportError,
+    NotImplementedError,
+    RecursionError,
+    OSError,
+)
+ExitCodeOf = Callable[[BaseException, Exit], int]  # of an error and its `Exit`: the exit code of the process
 
 
-EndsWith = Callable[[BaseException, Exit], int]  # the process's exit code, of an error and its own
-
-
-def own_code(error: BaseException, code: Exit) -> int:
+def own_exit_code(error: BaseException, code: Exit) -> int:
+    """Returns the error's own exit code."""
     return code
 
 
@@ -45,12 +51,12 @@ def run_command(
     command: Callable[[], int],
     profile: Callable[[], Path],
     listen: Listener = ignore_events,
-    ends_with: EndsWith = own_code,
+    exit_code_of: ExitCodeOf = own_exit_code,
 ) -> int:
-    """Does the command and turns whatever comes out of it into an exit code and at most one line on standard error.
+    """Runs the command; returns its exit code, and reports an error as one line on standard error.
 
-    `ends_with` makes the process's code of an error's; `listen` is told the latter. `profile` is asked only where to
-    write `crash.log`.
+    `listen` receives `run-finished` with the error's own code, and `exit_code_of` gives the code of the process.
+    `profile` is called only to write `crash.log`.
     """
     working = True
 
@@ -68,14 +74,16 @@ def run_command(
             working = False
             sentence, kind = explain(error)
             if kind is Exit.INTERNAL_ERROR:
-                sentence += _where(write_crash_log(error, profile))
+                path = write_crash_log(error, profile)
+                sentence += f" Please report it with {path}." if path else ""
             listen(RunFinished(ok=False, exit_code=kind, summary={"error": sentence}))
             print_error(sentence)
-            code = ends_with(error, kind)
+            code = exit_code_of(error, kind)
     return code
 
 
 def print_error(sentence: str) -> None:
+    """Prints a sentence on standard error, with the name of the program."""
     with contextlib.suppress(OSError):
         print(f"kerio-resync: {printable(sentence)}", file=sys.stderr, flush=True)
 
@@ -119,7 +127,7 @@ def _loop_factory() -> Callable[[], Any] | None:
     return factory
 
 
-_listeners: list[Listener] = []  # who is told if the process has to leave before its command has ended
+_listeners: list[Listener] = []  # receive `run-finished` if the process exits before its command ends
 
 
 @contextlib.contextmanager
@@ -133,8 +141,10 @@ def _reporting_hard_exit(listen: Listener) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _without_lost_interrupts() -> Iterator[None]:
-    """An interrupt that reaches the process in a destructor ends nothing and is reported with a traceback; the process
-    ends all the same, after the grace."""
+    """Hides the traceback of an interrupt raised in a destructor, where Python ignores it.
+
+    The process still ends, after the grace period.
+    """
     usual = sys.unraisablehook
 
     def hook(lost: Any) -> None:
@@ -149,13 +159,13 @@ def _without_lost_interrupts() -> Iterator[None]:
 
 
 def _exit_on_next_signal() -> None:
-    """After the first signal: the grace begins, and the next signal ends it."""
+    """Starts the grace period; the next signal ends it."""
     _thread.start_new_thread(_exit_after, (INTERRUPT_GRACE_SECONDS,))
     signals.catch(lambda number, frame: _thread.start_new_thread(_exit_after, (0.0,)))
 
 
 def _exit_after(seconds: float) -> None:
-    """Ends the process from a thread: the main thread may be stuck, or hold the lock of a stream."""
+    """Exits from another thread: the main thread may be stuck, or hold the lock of a stream."""
     time.sleep(seconds)
     _thread.start_new_thread(_print_last_error, ())
     time.sleep(EXIT_GRACE_SECONDS)
@@ -173,7 +183,7 @@ def _print_last_error() -> None:
 
 
 def write_crash_log(error: BaseException, profile: Callable[[], Path]) -> Path | None:
-    """Writes where `error` came from to `crash.log`, for its owner's eyes; None if it can't be written."""
+    """Writes the traceback to `crash.log`, readable by its owner only; None if that fails."""
     from datetime import UTC, datetime
 
     about = f"kerio-resync {VERSION}, Python {sys.version.split()[0]}, {sys.platform}"
@@ -195,17 +205,10 @@ def _trace(error: BaseException, seen: set[int]) -> Iterator[str]:
         yield from _trace(before, seen)
         yield "then\n"
     yield from traceback.format_tb(error.__traceback__)
-    yield (
-        f"{type(error).__qualname__}: {error}\n"
-        if isinstance(error, _REPORTING_SIGNALS)
-        else f"{type(error).__qualname__}\n"
-    )
+    text = f": {error}" if isinstance(error, _SAFE_TEXTS) else ""
+    yield f"{type(error).__qualname__}{text}\n"
     if isinstance(error, BaseExceptionGroup):
-        for each in error.exceptions:
-            if id(each) not in seen:
+        for member in error.exceptions:
+            if id(member) not in seen:
                 yield "inside\n"
-                yield from _trace(each, seen)
-
-
-def _where(path: Path | None) -> str:
-    return f" Please report it with {path}." if path else ""
+                yield from _trace(member, seen)

@@ -40,12 +40,12 @@ KINDS: tuple[Callable[[Path], None], ...] = (os.mkfifo, Path.mkdir, make_socket,
 GIVEN = {"server": "http://127.0.0.1:9", "user": "x"}
 COMMANDS: dict[str, Callable[[Path], object]] = {
     "status": lambda profile: commands.status(profile, ignore_events),
-    "digest": commands.digest,
-    "verify": lambda profile: commands.verify(profile, GIVEN, ignore_events, deep=False, repair=False),
-    "rebuild": lambda profile: commands.rebuild(profile, GIVEN, ignore_events),
-    "estimate": lambda profile: commands.estimate(profile, GIVEN, ignore_events),
-    "upgrade": lambda profile: commands.upgrade(profile, {}, ignore_events),
-    "start": lambda profile: commands.start(profile, ["true"], {}, ignore_events),
+    "digest": lambda profile: commands.digest(profile, ignore_events),
+    "verify": lambda profile: commands.verify(profile, ignore_events, GIVEN, deep=False, repair=False),
+    "rebuild": lambda profile: commands.rebuild(profile, ignore_events, GIVEN),
+    "estimate": lambda profile: commands.estimate(profile, ignore_events, GIVEN),
+    "upgrade": lambda profile: commands.upgrade(profile, ignore_events, {}),
+    "start": lambda profile: commands.start(profile, ignore_events, ["true"], {}),
 }
 
 

@@ -132,7 +132,7 @@ def test_a_rebuild_that_leaves_local_changes_pending_is_unfinished(
     library.unfinished = True
     code, out, err = call("--profile", tmp_path, "rebuild", *SERVER)
     assert (code, err) == (4, "Logging in\n")
-    assert "Not all local changes are settled; run again to go on." in out.splitlines()
+    assert "Some local changes are not settled yet. Run again." in out.splitlines()
 
 
 def test_options_become_settings_and_the_next_run_remembers_what_lasts(
@@ -276,9 +276,9 @@ def test_digest_prints_its_lines(call: Call, library: Library, monkeypatch: pyte
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["rebuild", "--user", "jane"], "No server is named: use `rebuild --server URL`"),
-        (["rebuild", "--server", "x"], "No user is named: use `rebuild --user NAME`"),
-        (["verify"], "No server is named"),
+        (["rebuild", "--user", "jane"], "No server is set: use `rebuild --server URL`"),
+        (["rebuild", "--server", "x"], "No user is set: use `rebuild --user NAME`"),
+        (["verify"], "No server is set"),
         (["rebuild", *SERVER, "--bwlimit", "fast"], "--bwlimit: must be a rate in bytes a second"),
         (["rebuild", *SERVER, "--max-in-flight", "0"], "--max-in-flight: Input should be greater than or equal to 1."),
         (["rebuild", *SERVER, "--server", "ftp://x"], "--server: must be an address such as https://"),
@@ -393,5 +393,5 @@ def test_ctrl_c_in_a_run_is_130_and_the_log_says_so(tmp_path: Path, then: str) -
         process.send_signal(signal.SIGINT)
         assert process.wait(10) == 130
         assert time.monotonic() - started < 2
-        assert process.stderr.read() == "kerio-resync: Interrupted; run again to go on.\n"
+        assert process.stderr.read() == "kerio-resync: Interrupted; run again to resume.\n"
     assert json.loads(log.read_text())["exit_code"] == 130

@@ -84,13 +84,13 @@ def test_the_summary_of_an_eventful_run_names_the_first_ten_that_were_skipped() 
     lines = formatting.summary_of_rebuild(REPORT | more)
     assert lines[0] == "Rebuilt in 0.0 s: no items in 2 folders, 312 attachments."
     assert lines[1] == (
-        "Fetched 10.0 MiB (4.0 MiB on the wire), 0 B/s, going on with an earlier run, 1 retry,"
-        " 5 items taken over from the old cache."
+        "Fetched 10.0 MiB (4.0 MiB on the wire), 0 B/s, resumed an earlier run, 1 retry,"
+        " 5 items reused from the old cache."
     )
     assert "Local changes: 2 sent, 1 pending, 1 conflict." in lines
     refused = formatting.summary_of_rebuild(REPORT | {"outbox_refused": 3, "outbox_pending": 1, "unfinished": True})
     assert "Local changes: 0 sent, 1 pending, 0 conflicts, 3 refused." in refused
-    assert "Not all local changes are settled; run again to go on." in refused
+    assert "Some local changes are not settled yet. Run again." in refused
     assert lines[lines.index("Problems (1):") + 1] == "  The key expired."
     start = lines.index("Skipped (12):")
     assert lines[start + 1] == "  item id0: gone"
@@ -110,9 +110,9 @@ def test_the_summary_of_a_verification() -> None:
     ]
     many = {"checked": 9, "differences": tuple("abcdefghijkl"), "count": 5000, "repaired": 0, "ok": False}
     *_, more, advice = formatting.summary_of_verify(many)
-    assert (more, advice) == ("  and 4,990 more", "Run `kerio-resync verify --repair` to fetch what differs.")
+    assert (more, advice) == ("  and 4,990 more", "Run `kerio-resync verify --repair` to fetch what differs again.")
     *_, more, advice = formatting.summary_of_verify(many, repair=True)
-    assert (more, advice.rpartition(":")[2]) == ("  and 4,990 more", " run `kerio-resync rebuild`.")
+    assert (more, advice.rpartition(". ")[2]) == ("  and 4,990 more", "Run `kerio-resync rebuild`.")
 
 
 FILE: dict[str, Any] = {
@@ -132,9 +132,9 @@ def test_a_status_with_nothing_to_do() -> None:
         "Cache: ready, 1.0 MiB, finished 2026-03-01T10:00:00Z",
         "  jane at https://x",
         "  2 mails in 3 folders, 1 attachment",
-        "Half-built cache: none",
+        "Unfinished cache: none",
         "Local changes: none",
-        "In use by: nobody",
+        "In use by: no process",
         "Free on the disk: 5.0 GiB",
     ]
 

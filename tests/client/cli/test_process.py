@@ -182,5 +182,5 @@ def test_a_signal_ends_it_in_time(
         assert process.wait(10) == 130
         took = time.monotonic() - started
         assert [line for line in heard + rest if line] == says
-        assert process.stderr.read() == "kerio-resync: Interrupted; run again to go on.\n"
+        assert process.stderr.read() == "kerio-resync: Interrupted; run again to resume.\n"
     assert took < longest

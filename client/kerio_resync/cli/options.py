@@ -1,0 +1,77 @@
+"""The options that several commands share, as annotations for typer."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from kerio_resync.errors import BadSettings
+
+
+class AttachmentPolicy(StrEnum):
+    """Which attachments to download."""
+
+    ALL = "all"
+    INBOX = "inbox"
+    NONE = "none"
+
+
+def parse_path(value: str) -> Path:
+    """Parses the value of an option that is a path; refuses an empty one."""
+    if not value:
+        raise typer.BadParameter("the path is empty (is a variable not set?)")
+    return Path(value)
+
+
+Profile = Annotated[
+    Path | None,
+    typer.Option(
+        "--profile", metavar="DIR", parser=parse_path, help="The profile folder, with profile.toml and cache.db."
+    ),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output, one object per line.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show errors only.")]
+LogFile = Annotated[
+    Path | None, typer.Option("--log-file", metavar="PATH", help="Append every event to this file, as JSON.")
+]
+CaFile = Annotated[
+    Path | None, typer.Option("--ca-file", metavar="PATH", help="Trust only this certificate authority (PEM).")
+]
+ClientCert = Annotated[
+    Path | None,
+    typer.Option("--client-cert", metavar="PATH", help="Present this certificate to the server (PEM, with its key)."),
+]
+Fingerprint = Annotated[
+    str | None,
+    typer.Option("--fingerprint", metavar="SHA256", help="Trust the server's certificate with this fingerprint."),
+]
+Proxy = Annotated[
+    str | None,
+    typer.Option("--proxy", metavar="URL", help='Proxy: http://, socks5:// or socks5h://; "none" for no proxy.'),
+]
+BwLimit = Annotated[
+    str | None,
+    typer.Option("--bwlimit", metavar="RATE", help="Limit the bandwidth, in bytes per second: 500k, 10M, 1.5MiB."),
+]
+SameMailbox = Annotated[
+    bool,
+    typer.Option("--same-mailbox", help="Keep the cache although the server or the account was renamed."),
+]
+InFlight = Annotated[
+    int | None, typer.Option("--max-in-flight", metavar="N", help="Limit the number of requests in flight.")
+]
+
+
+def located(path: Path, option: str) -> Path:
+    """Makes a path from the command line absolute; BadSettings if that is impossible."""
+    try:
+        return path.expanduser().absolute()
+    except RuntimeError:  # of expanduser
+        raise BadSettings(f"{option}: the home folder {path.parts[0]} is unknown; give an absolute path") from None
+    except FileNotFoundError:
+        raise BadSettings(
+            f"{option}: the working folder was removed; give {path} as an absolute path, or change to another folder"
+        ) from None
