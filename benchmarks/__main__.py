@@ -1,8 +1,8 @@
-"""`python -m benchmarks [--quick|--full] [--only NAME…] [--corpus PATH] [--out DIR]`: measures, and writes it down.
+"""The command `python -m benchmarks`: runs measurements and writes their results and a report.
 
-Each measurement is a module with `measure(quick, …)`, `report(results)` and perhaps `picture(results, path)`. One that
-fails is told on standard error and leaves the others alone; the exit code is 1 then, and 0 whether bounds were kept or
-not: that is in the report.
+Each measurement is a module with `measure(quick, …)`, `report(results)` and perhaps `picture(results, path)`. If one
+fails, its error goes to standard error, the others still run, and the exit code is 1. Whether goals are reached does
+not change the exit code; the report says it.
 """
 
 from __future__ import annotations
@@ -19,106 +19,130 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from benchmarks import goals, machine, report
+from benchmarks import goals, report
+from benchmarks.tools import machine
 
 NAMES = (
     "limits", "rivals", "efficiency", "links", "queues", "load", "many", "scale", "large", "salvage", "upgrade",
     "forecast", "startup",
 )  # fmt: skip
-SLOW = ("efficiency", "load", "links", "queues")  # come last in a quick run, which may have no time left for them
-BUDGET = 110  # seconds after which a quick run begins nothing more: the longest takes a minute
+SLOW = ("efficiency", "load", "links", "queues")  # come last in a quick run, which may lack the time for them
+QUICK_SECONDS = 110  # after them a quick run starts no further measurement; the longest takes a minute
 RESULTS = Path(__file__).resolve().parent / "results"
-_OFFERED = ("full", "corpus", "scheduler", "listen", "target", "user")  # to those measurements that know them
+_OPTIONAL = ("full", "corpus", "scheduler", "listen", "target", "user")  # for measurements with such a parameter
 NOTES = Path(__file__).resolve().parent / "NOTES.md"
 
 
 def main(arguments: list[str]) -> int:
-    made = parser()
-    options = made.parse_args(arguments)
-    refuse_meaningless(made, options)
-    names = [name for name in options.only or NAMES if importlib.util.find_spec(f"benchmarks.{name}")]
+    """Measure, write the results and the report; return 1 if a measurement failed."""
+    command = parser()
+    options = command.parse_args(arguments)
+    refuse_meaningless(command, options)
+    here = machine.about(Path.cwd())
+    measured_here = (machine.same(entry["machine"], here) for entry in report.load(RESULTS).values())
+    same_machine = options.report or any(measured_here)
+    kept = {  # figures of another machine cannot be compared with new ones
+        name: entry
+        for name, entry in report.load(options.out).items()
+        if options.report or machine.same(entry["machine"], here)
+    }
+    entries = {name: kept[name] for name in NAMES if name in kept}
+    if options.report:
+        failed = 0
+        for name, entry in entries.items():
+            draw(module_of(name), entry["results"], options.out / f"{name}.png")
+    else:
+        failed = measure_all(options, entries)
+    ordered = {name: entries[name] for name in NAMES if name in entries}
+    describe = {name: module_of(name).report for name in ordered}
+    # notes, causes and the committed figures belong to the machine that measured them
+    notes = NOTES.read_text() if same_machine and NOTES.exists() else ""
+    summary = goals.report(goals.judged(ordered, goals.causes() if same_machine else {}))
+    before = report.committed(RESULTS / report.LINES) if same_machine else {}
+    print(report.write(options.out, ordered, before, describe, notes, summary))
+    return failed
+
+
+def measure_all(options: argparse.Namespace, entries: dict[str, dict[str, Any]]) -> int:
+    """Run the chosen measurements and put them into `entries`; return 1 if one failed."""
+    names = list(options.only or NAMES)
     if options.quick:
         names.sort(key=lambda name: name in SLOW)
-    here = machine.about(Path.cwd())
-    ours = any(machine.same(each["machine"], here) for each in report.load(RESULTS).values())
-    there = {
-        name: each for name, each in report.load(options.out).items() if machine.same(each["machine"], here)
-    }  # figures of another machine say nothing of this one
-    entries = {name: there[name] for name in NAMES if name in there}
-    modules = {name: importlib.import_module(f"benchmarks.{name}") for name in {*names, *entries}}
     failed = 0
     began = time.perf_counter()
     for name in names:
-        if options.quick and not options.only and time.perf_counter() - began > BUDGET:
+        if options.quick and not options.only and time.perf_counter() - began > QUICK_SECONDS:
             print(f"{name}: left out, three minutes are nearly over; --only {name} measures it", file=sys.stderr)
             continue
+        module = module_of(name)
         try:
-            entries[name] = measured(modules[name], name, options)
+            entries[name] = measured(module, name, options)
         except (OSError, ImportError, ValueError, ExceptionGroup) as error:
             print(f"{name}: {error}", file=sys.stderr, flush=True)
             failed = 1
             continue
         report.save(options.out, entries)
-        draw(modules[name], entries[name]["results"], options.out / f"{name}.png")
-    ordered = {name: entries[name] for name in NAMES if name in entries}
-    words = {name: module.report for name, module in modules.items()}
-    # notes, causes and the committed figures are about the machine that measured those
-    notes = NOTES.read_text() if ours and NOTES.exists() else ""
-    summary = goals.report(goals.judged(ordered, goals.causes() if ours else {}))
-    before = report.committed(RESULTS / report.LINES) if ours else {}
-    print(report.write(options.out, ordered, before, words, notes, summary))
+        draw(module, entries[name]["results"], options.out / f"{name}.png")
     return failed
 
 
-def refuse_meaningless(made: argparse.ArgumentParser, options: argparse.Namespace) -> None:
-    """Ends with a usage error where options say what none of the measurements could heed."""
+def module_of(name: str) -> ModuleType:
+    """Import the module of a measurement."""
+    return importlib.import_module(f"benchmarks.measure.{name}")
+
+
+def refuse_meaningless(command: argparse.ArgumentParser, options: argparse.Namespace) -> None:
+    """Exit with a usage error if no chosen measurement uses an option."""
     if (options.target or options.user or options.scheduler) and "many" not in (options.only or ()):
-        made.error("--target, --user and --scheduler are of `many`: add --only many")
+        command.error("--target, --user and --scheduler belong to `many`: add --only many")
     if bool(options.target) != bool(options.user):
-        made.error("--target and --user go together")
+        command.error("--target and --user go together")
 
 
 def parser() -> argparse.ArgumentParser:
+    """Return the parser of `python -m benchmarks`."""
     made = argparse.ArgumentParser(prog="python -m benchmarks", description="Measures client and mock server.")
     size = made.add_mutually_exclusive_group()
-    size.add_argument("--quick", action="store_true", help="three minutes: small mailboxes, few rounds")
+    size.add_argument("--quick", action="store_true", help="three minutes: small mailboxes, few turns")
     size.add_argument("--full", action="store_true", help="up to a million mails")
-    made.add_argument("--only", nargs="+", choices=NAMES, metavar="NAME", help=f"of: {', '.join(NAMES)}")
+    size.add_argument("--report", action="store_true", help="measure nothing; write report and pictures again")
+    made.add_argument("--only", nargs="+", choices=NAMES, metavar="NAME", help=f"run only these: {', '.join(NAMES)}")
     made.add_argument("--corpus", default="", metavar="PATH", help="real mail (default: $KERIO_CORPUS)")
-    many = made.add_argument_group("of `many`")
+    many = made.add_argument_group("options of `many`")
+    many.add_argument("--scheduler", default="", metavar="ADDRESS", help="Dask scheduler whose workers run the clients")
+    many.add_argument("--listen", default="127.0.0.1", metavar="HOST", help="address of the mock (%(default)s)")
     many.add_argument(
-        "--scheduler", default="", metavar="ADDRESS", help="a Dask scheduler whose workers run the clients"
+        "--target",
+        default="",
+        metavar="URL",
+        help="another server (password: $KERIO_RESYNC_PASSWORD)",
     )
-    many.add_argument("--listen", default="127.0.0.1", metavar="HOST", help="where the mock is for them (%(default)s)")
-    many.add_argument(
-        "--target", default="", metavar="URL", help="another server than the mock ($KERIO_RESYNC_PASSWORD)"
-    )
-    many.add_argument("--user", default="", metavar="NAME", help="who logs in at the target")
+    many.add_argument("--user", default="", metavar="NAME", help="login name at the target")
     made.add_argument("--out", type=Path, default=RESULTS, metavar="DIR", help="default: benchmarks/results")
     return made
 
 
 def measured(module: ModuleType, name: str, options: argparse.Namespace) -> dict[str, Any]:
-    """One measurement, with what a reader has to know about it."""
+    """Run one measurement; return its results with the machine, times and settings."""
     print(f"{name} …", file=sys.stderr, flush=True)
     about = machine.about(Path.cwd())
-    offered = {name: getattr(options, name) for name in _OFFERED}
+    offered = {option: getattr(options, option) for option in _OPTIONAL}
     known = inspect.signature(module.measure).parameters
     began, before = time.perf_counter(), machine.spent()
-    found = module.measure(options.quick, **{key: value for key, value in offered.items() if key in known})
-    if inspect.iscoroutine(found):
-        found = asyncio.run(found)
+    results = module.measure(options.quick, **{key: value for key, value in offered.items() if key in known})
+    if inspect.iscoroutine(results):
+        results = asyncio.run(results)
     seconds = time.perf_counter() - began
     settings = ["quick"] if options.quick else ["full"] if options.full else ["usual"]
     settings += [f"with {what}" for what in ("corpus", "scheduler", "target") if what in known and offered[what]]
     return {
         "name": name, "machine": about, "seconds": seconds, "cpu": machine.spent() - before, "quick": options.quick,
-        "settings": settings, "results": found,
+        "settings": settings, "results": results,
     }  # fmt: skip
 
 
 def draw(module: ModuleType, results: dict[str, Any], path: Path) -> None:
-    """The picture, where there is one and something to draw it with."""
+    """Draw the measurement's picture, if it has one and matplotlib is installed."""
     if hasattr(module, "picture") and importlib.util.find_spec("matplotlib"):
         import matplotlib
 
@@ -171,7 +195,8 @@ async def _copied(out: Path, server: str, user: str) -> int:
     from benchmarks import legacy
     from kerio_resync.events import ignore_events
     from kerio_resync.server.kerio.mailbox import KerioMailbox
-    from kerio_resync.settings import PASSWORD_VARIABLE, Settings
+    from kerio_resync.settings import Settings
+    from kerio_resync.variables import PASSWORD_VARIABLE
 
     told = {"profile": out.parent, "server": server, "user": user, "password": os.environ.get(PASSWORD_VARIABLE, "")}
     mailbox = KerioMailbox(Settings.model_validate(told), ignore_events)

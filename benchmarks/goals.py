@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from benchmarks.upgrade import LARGE, VENDOR
+from benchmarks.measure.upgrade import LARGE, VENDOR
 
 CAUSES = Path(__file__).resolve().parent / "causes.toml"
 Entries = Mapping[str, Mapping[str, Any]]

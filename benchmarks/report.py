@@ -1,14 +1,11 @@
-"""Results into files: a line of JSON for each measurement, a report in Markdown, pictures, and one HTML page.
+"""Result files: JSON lines, a report in Markdown, and the same as one HTML page.
 
-The lines are `results.jsonl`, one for each measurement, the newest of each kept: a measurement that is run alone leaves
-those of the others as they are. What came is compared with what was committed last. The page holds its pictures, so
-that it can be sent to somebody as one file.
+`results.jsonl` has one line per measurement, the newest of each. The report compares each result with the committed
+one. The page embeds its pictures, so that it can be sent as one file; it is not kept in git.
 """
 
 from __future__ import annotations
 
-import html
-import itertools
 import json
 import re
 import subprocess
@@ -17,69 +14,76 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from jinja2 import Environment, FileSystemLoader
+from markdown_it import MarkdownIt
+
 LINES = "results.jsonl"
-CHANGED = 0.1  # a figure that moved by more is worth a line
-_STYLE = (
-    "body{font:16px/1.5 sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem}table{border-collapse:collapse}"
-    "td,th{border:1px solid #ccc;padding:.2rem .6rem}img{max-width:100%}small{color:#666}nav{margin:1rem 0}"
+MIN_CHANGE = 0.1  # relative change of a figure that the report names
+_TEMPLATES = Environment(
+    loader=FileSystemLoader(Path(__file__).parent / "templates"),
+    trim_blocks=True,
+    lstrip_blocks=True,
+    autoescape=lambda name: bool(name and name.endswith(".html.j2")),
 )
 
 
 def load(folder: Path) -> dict[str, dict[str, Any]]:
-    """The results that are there, by name; lines that can't be read are left out."""
+    """Return the results in a folder by name, without lines that cannot be read."""
     path = folder / LINES
-    return _read(path.read_text() if path.exists() else "")
+    return _parse(path.read_text() if path.exists() else "")
 
 
 def committed(path: Path) -> dict[str, dict[str, Any]]:
-    """The results in that file as they were committed last; none if there is no repository, or they are not in it."""
-    asked = ("git", "show", f"HEAD:./{path.name}")
+    """Return the results in the committed version of a file; {} without a repository or such a file."""
+    command = ("git", "show", f"HEAD:./{path.name}")
     try:
-        told = subprocess.run(asked, cwd=path.parent, capture_output=True, text=True, check=False)
+        done = subprocess.run(command, cwd=path.parent, capture_output=True, text=True, check=False)
     except OSError:
         return {}
-    return _read(told.stdout if told.returncode == 0 else "")
+    return _parse(done.stdout if done.returncode == 0 else "")
 
 
-def _read(text: str) -> dict[str, dict[str, Any]]:
-    found: dict[str, dict[str, Any]] = {}
+def _parse(text: str) -> dict[str, dict[str, Any]]:
+    entries: dict[str, dict[str, Any]] = {}
     for line in text.splitlines():
         try:
             entry = json.loads(line)
-            found[entry["name"]] = entry
+            entries[entry["name"]] = entry
         except (ValueError, KeyError, TypeError):
             continue
-    return found
+    return entries
 
 
 def save(folder: Path, entries: Mapping[str, Mapping[str, Any]]) -> None:
+    """Write the results as JSON lines."""
     folder.mkdir(parents=True, exist_ok=True)
     lines = [json.dumps(entries[name], sort_keys=True) for name in sorted(entries)]
     (folder / LINES).write_text("\n".join(lines) + "\n")
 
 
 def figures(value: Any, path: str = "") -> Iterator[tuple[str, float]]:
-    """The numbers inside a result that are worth comparing: medians, and plain numbers outside of lists."""
+    """Yield the comparable numbers in a result with their paths: medians, and numbers outside of lists."""
     if isinstance(value, dict):
         if "median" in value:
             yield path, float(value["median"])
             return
-        for name, each in value.items():
-            yield from figures(each, f"{path}.{name}" if path else name)
-    elif isinstance(value, list) and all(isinstance(each, dict) and "name" in each for each in value):
-        for each in value:
-            yield from figures({name: one for name, one in each.items() if name != "name"}, f"{path}[{each['name']}]")
+        for name, member in value.items():
+            yield from figures(member, f"{path}.{name}" if path else name)
+    elif isinstance(value, list) and all(isinstance(member, dict) and "name" in member for member in value):
+        for member in value:
+            rest = {name: number for name, number in member.items() if name != "name"}
+            yield from figures(rest, f"{path}[{member['name']}]")
     elif isinstance(value, float | int) and not isinstance(value, bool):
         yield path, float(value)
 
 
 def compared(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
-    """A line for each figure that moved by more than a tenth."""
+    """Return a list item for each figure that changed by more than a tenth."""
     old = dict(figures(before))
     lines = []
     for name, value in figures(after):
         was = old.get(name)
-        if was and abs(value / was - 1) > CHANGED:
+        if was and abs(value / was - 1) > MIN_CHANGE:
             lines.append(f"- {name}: {was:.4g} → {value:.4g} ({value / was - 1:+.0%})")
     return lines
 
@@ -88,21 +92,31 @@ def write(
     folder: Path,
     entries: Mapping[str, Mapping[str, Any]],
     before: Mapping[str, Mapping[str, Any]],
-    words: Mapping[str, Callable[[Any], str]],
+    describe: Mapping[str, Callable[[Any], str]],
     notes: str = "",
     summary: str = "",
 ) -> Path:
-    """`report.md` and `report.html`; `words` says for each name how its results are told, `summary` stands first."""
-    parts = ["# Measurements", "", summary, ""]
-    for name, entry in entries.items():
-        if name not in words:
-            continue
-        parts += [_told(name, entry, words[name]), ""]
-        if (folder / f"{name}.png").exists():
-            parts += [f"![{name}]({name}.png)", ""]
-        parts += [_place(entry), ""]
-        parts += _since(before.get(name, {}), entry)
-    text = "\n".join([*parts, notes]).rstrip() + "\n"
+    """Write `report.md` and `report.html`; return the former.
+
+    `describe` has for each name the function that turns its results into Markdown; `before` has the results to
+    compare with.
+    """
+    sections = [
+        {
+            "name": name,
+            "entry": entry,
+            "text": _section(name, entry, describe[name]),
+            "picture": (folder / f"{name}.png").exists(),
+            "old": _comparable(before.get(name), entry),
+            "changes": compared(before.get(name, {}).get("results", {}), entry["results"]),
+        }
+        for name, entry in entries.items()
+        if name in describe
+    ]
+    text = _TEMPLATES.get_template("report.md.j2").render(
+        summary=summary.strip(), sections=sections, notes=notes.strip(), min_change=MIN_CHANGE
+    )
+    text = re.sub(r"\n{3,}", "\n\n", text).rstrip() + "\n"
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "report.md"
     path.write_text(text)
@@ -110,79 +124,32 @@ def write(
     return path
 
 
-def _told(name: str, entry: Mapping[str, Any], tell: Callable[[Any], str]) -> str:
-    """The results in words. Those that an earlier version wrote down otherwise can't be told any more."""
+def _section(name: str, entry: Mapping[str, Any], describe: Callable[[Any], str]) -> str:
+    """Return a section's text; results in the form of an earlier version have none."""
     try:
-        text = tell(entry["results"]).strip()
+        text = describe(entry["results"]).strip()
     except (KeyError, TypeError, IndexError):
-        text = "The results that are there are of an earlier version; it has to be measured again."
+        text = "These results were written by an earlier version. Measure again to see them."
     return text if text.startswith("## ") else f"## {name.capitalize()}\n\n{text}"
 
 
-def _since(old: Mapping[str, Any], entry: Mapping[str, Any]) -> list[str]:
-    """What moved since the results that were committed last, if those are of a run of the same size."""
-    if not old or old == entry or old["quick"] != entry["quick"]:
-        return []
-    there = f"{old['machine'].get('commit') or 'unknown'} ({old['machine'].get('when', 'once')})"
-    moved = compared(old["results"], entry["results"])
-    if not moved:
-        return [f"Against {there}: nothing moved by more than {CHANGED:.0%}.", ""]
-    return [f"Against {there}, what moved by more than {CHANGED:.0%}:", "", *moved, ""]
-
-
-def _place(entry: Mapping[str, Any]) -> str:
-    on = entry["machine"]
-    packages = ", ".join(f"{name} {number}" for name, number in on["packages"].items())
-    shared = f" ({on['waiting']:.1f} s for a second of processor time)" if "waiting" in on else ""
-    cost = f" and {entry['cpu']:.0f} s of processor time" if "cpu" in entry else ""
-    settings = ", ".join(entry.get("settings") or (["quick"] if entry["quick"] else []))
-    return (
-        f"<sub>{on['when']}, commit {on['commit'] or 'unknown'}; {on['processor']}, {on['cores']} cores,"
-        f" {on['memory_gb']} GB, {on['system']}, {on['filesystem']}, load {on['load']} at the start{shared};"
-        f" Python {on['python']}, SQLite {on['sqlite']}, {packages};"
-        f" took {entry['seconds']:.0f} s{cost}{', ' + settings if settings else ''}.</sub>"
-    )
+def _comparable(old: Mapping[str, Any] | None, entry: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """Return the old entry if it is another run of the same size."""
+    return old if old and old != entry and old["quick"] == entry["quick"] else None
 
 
 def page(text: str, folder: Path | None = None) -> str:
-    """The report as one HTML page. Knows what a report is made of: headings, tables, lists, pictures, paragraphs.
-
-    Pictures that are in `folder` are put into the page.
-    """
-    titles = re.findall(r"^## (.*)$", text, re.MULTILINE)
-    links = (f'<a href="#s{place}">{_inline(title)}</a>' for place, title in enumerate(titles))
-    body, sections = ["<nav>" + " · ".join(links) + "</nav>"], itertools.count()
-    for block in re.split(r"\n\s*\n", text.strip()):
-        lines = block.splitlines()
-        if found := re.fullmatch(r"(#+) (.*)", block):
-            mark = f' id="s{next(sections)}"' if found[1] == "##" else ""
-            body.append(f"<h{len(found[1])}{mark}>{_inline(found[2])}</h{len(found[1])}>")
-        elif lines[0].startswith("|"):
-            head, _, *rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
-            made = ["".join(f"<th>{_inline(cell)}</th>" for cell in head)]
-            made += ["".join(f"<td>{_inline(cell)}</td>" for cell in row) for row in rows]
-            body.append("<table>" + "".join(f"<tr>{row}</tr>" for row in made) + "</table>")
-        elif lines[0].startswith("- "):
-            entries = re.split(r"\n- ", block[2:])
-            body.append("<ul>" + "".join(f"<li>{_inline(each)}</li>" for each in entries) + "</ul>")
-        elif found := re.fullmatch(r"!\[(.*)\]\((.*)\)", block):
-            body.append(f'<img alt="{html.escape(found[1])}" src="{_picture(found[2], folder)}">')
-        else:
-            body.append(f"<p>{_inline(block)}</p>")
-    return (
-        f'<!doctype html><meta charset="utf-8"><title>Measurements</title><style>{_STYLE}</style>\n'
-        + "\n".join(body)
-        + "\n"
-    )
+    """Return the report as one HTML page, with the pictures of `folder` embedded."""
+    body = MarkdownIt("commonmark", {"html": False}).enable("table").render(text)
+    titles = re.findall(r"<h2>(.*?)</h2>", body)
+    for number, title in enumerate(titles):
+        body = body.replace(f"<h2>{title}</h2>", f'<h2 id="s{number}">{title}</h2>', 1)
+    if folder is not None:
+        body = re.sub(r'src="([^"/:]+\.png)"', lambda match: f'src="{_data_url(folder / match[1])}"', body)
+    return _TEMPLATES.get_template("report.html.j2").render(titles=titles, body=body)
 
 
-def _picture(name: str, folder: Path | None) -> str:
-    if folder is None or not (folder / name).exists():
-        return html.escape(name)
-    return "data:image/png;base64," + b64encode((folder / name).read_bytes()).decode()
-
-
-def _inline(text: str) -> str:
-    escaped = html.escape(text, quote=False).replace("&lt;sub&gt;", "<small>").replace("&lt;/sub&gt;", "</small>")
-    escaped = re.sub(r"\*\*(.+?)\*\*", r"<b>\1</b>", escaped, flags=re.DOTALL)
-    return re.sub(r"`([^`]*)`", r"<code>\1</code>", escaped)
+def _data_url(path: Path) -> str:
+    if not path.exists():
+        return path.name
+    return "data:image/png;base64," + b64encode(path.read_bytes()).decode()

@@ -84,7 +84,7 @@ def test_every_command_shown_exists_with_its_options(options: dict[str, set[str]
             assert re.search(rf"^{command}:", makefile, re.MULTILINE), line
             continue
         if program == "python":
-            continue  # tests/benchmarks/test_told.py
+            continue  # tests/benchmarks/test_main.py
         if program in ("pip", "pipx"):
             assert command == "install", line
             continue

@@ -9,8 +9,10 @@ from urllib.request import urlopen
 
 import pytest
 
-from benchmarks import curl, efficiency, goals, machine, packets
-from benchmarks.curl import Cell, Fetch, Run
+from benchmarks import goals
+from benchmarks.measure import efficiency
+from benchmarks.tools import curl, machine, packets
+from benchmarks.tools.curl import Cell, Fetch, Run
 
 CELL = Cell(100, 0.05, 262_000_000, 16, 3)
 PARTS = {"start": 0.5, "fetch": 20.0, "verify": 1.0}
@@ -108,7 +110,7 @@ async def test_a_cell_that_fails_leaves_the_others(monkeypatch: pytest.MonkeyPat
 
 
 def test_the_file_that_curl_gets_has_as_many_bytes_as_asked_for() -> None:
-    with machine.child("file server", "benchmarks.curl", "127.0.0.1") as (_, port):
+    with machine.child("file server", "benchmarks.tools.curl", "127.0.0.1") as (_, port):
         for size in (0, 7, 600_000):
             with urlopen(f"http://127.0.0.1:{int(port)}/{size}", timeout=30) as reply:
                 assert len(reply.read()) == size

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import links, packets
+from benchmarks.measure import links
+from benchmarks.tools import packets
 
 TIMES = {"relay": [5.0, 6.0], "packets": [5.0, 5.0], "ratios": [1.0, 1.2], "ok": False}
 RESULTS = {

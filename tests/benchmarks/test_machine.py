@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from benchmarks import machine
+from benchmarks.tools import machine
 
 
 def test_a_peak_is_not_ours() -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import queues
+from benchmarks.measure import queues
 
 
 @pytest.mark.parametrize(

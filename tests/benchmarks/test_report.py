@@ -1,4 +1,4 @@
-"""Results that come back as they went, comparisons that show what moved, and a page that hides nothing."""
+"""Results are kept, compared with the committed ones, and written as a report and a page."""
 
 from __future__ import annotations
 
@@ -8,53 +8,60 @@ from typing import Any
 
 import pytest
 
-from benchmarks import limits, scale
+from benchmarks.measure import limits, scale
 from benchmarks.report import committed, compared, load, page, save, write
 
-PLACE: dict[str, Any] = {
+MACHINE: dict[str, Any] = {
     "when": "2026-01-01T00:00:00Z", "commit": "abc", "processor": "P", "cores": 2, "memory_gb": 4, "system": "S",
     "filesystem": "ext4", "load": 0.1, "python": "3.11", "sqlite": "3.40", "packages": {"aiohttp": "3"},
 }  # fmt: skip
 
 
 def entry(results: dict[str, Any]) -> dict[str, Any]:
-    return {"name": "one", "machine": PLACE, "seconds": 1.0, "quick": True, "results": results}
+    return {"name": "one", "machine": MACHINE, "seconds": 1.0, "quick": True, "results": results}
 
 
-def test_results_come_back(tmp_path: Path) -> None:
+def test_load_returns_what_save_wrote(tmp_path: Path) -> None:
     save(tmp_path, {"one": entry({"x": 1.5})})
     assert load(tmp_path) == {"one": entry({"x": 1.5})}
 
 
-def test_broken_lines_are_left_out(tmp_path: Path) -> None:
+def test_load_leaves_out_broken_lines(tmp_path: Path) -> None:
     (tmp_path / "results.jsonl").write_text('{"name": "one", "x": 1}\nno json\n[1]\n{"nameless": 1}\n')
     assert list(load(tmp_path)) == ["one"]
 
 
-def test_what_moved_is_named_and_what_did_not_is_not() -> None:
+def test_compared_names_only_figures_that_changed() -> None:
     before = {"a": 1.0, "b": {"median": 2.0, "least": 1.0}, "c": [{"name": "x", "v": 4.0}], "ok": True}
     after = {"a": 1.05, "b": {"median": 3.0, "least": 9.0}, "c": [{"name": "x", "v": 2.0}], "ok": False}
     assert compared(before, after) == ["- b: 2 → 3 (+50%)", "- c[x].v: 4 → 2 (-50%)"]
 
 
-def test_a_report_has_the_place_and_the_comparison(tmp_path: Path) -> None:
+def test_write_names_machine_and_changes(tmp_path: Path) -> None:
     path = write(
-        tmp_path, {"one": entry({"x": 2.0})}, {"one": entry({"x": 1.0})}, {"one": lambda found: f"x {found['x']}"}
+        tmp_path, {"one": entry({"x": 2.0})}, {"one": entry({"x": 1.0})}, {"one": lambda results: f"x {results['x']}"}
     )
     text = path.read_text()
     assert "x 2.0" in text
-    assert "Against abc" in text
+    assert "Changes by more than 10 % since abc" in text
     assert "- x: 1 → 2 (+100%)" in text
     assert "Python 3.11" in text
 
 
-def test_results_of_an_earlier_version_are_no_end_of_the_report(tmp_path: Path) -> None:
-    text = write(tmp_path, {"one": entry({"x": 2.0})}, {}, {"one": lambda found: str(found["y"])}).read_text()
+def test_write_says_that_nothing_changed(tmp_path: Path) -> None:
+    text = write(
+        tmp_path, {"one": entry({"x": 2.0})}, {"one": entry({"x": 2.1})}, {"one": lambda results: "text"}
+    ).read_text()
+    assert "No figure changed by more than 10 % since abc" in text
+
+
+def test_write_survives_results_of_an_earlier_version(tmp_path: Path) -> None:
+    text = write(tmp_path, {"one": entry({"x": 2.0})}, {}, {"one": lambda results: str(results["y"])}).read_text()
     assert "## One" in text
-    assert "has to be measured again" in text
+    assert "Measure again" in text
 
 
-def test_what_is_compared_with_is_what_was_committed(tmp_path: Path) -> None:
+def test_committed_reads_the_committed_version(tmp_path: Path) -> None:
     def git(*words: str) -> None:
         subprocess.run(["git", "-c", "user.name=n", "-c", "user.email=e", *words], cwd=tmp_path, check=True)
 
@@ -67,36 +74,36 @@ def test_what_is_compared_with_is_what_was_committed(tmp_path: Path) -> None:
     assert committed(tmp_path / "results.jsonl")["one"]["results"] == {"x": 1.0}
 
 
-def test_the_page_holds_its_pictures(tmp_path: Path) -> None:
+def test_page_embeds_pictures_and_links_sections(tmp_path: Path) -> None:
     (tmp_path / "n.png").write_bytes(b"PNG")
-    made = page("## A\n\n![n](n.png)\n\n**b**", tmp_path)
-    assert '<img alt="n" src="data:image/png;base64,UE5H">' in made
-    assert '<a href="#s0">A</a>' in made
-    assert '<h2 id="s0">A</h2>' in made
-    assert "<b>b</b>" in made
+    html = page("## A\n\n![n](n.png)\n\n**b**", tmp_path)
+    assert '<img src="data:image/png;base64,UE5H" alt="n"' in html
+    assert '<a href="#s0">A</a>' in html
+    assert '<h2 id="s0">A</h2>' in html
+    assert "<strong>b</strong>" in html
 
 
-def test_the_page_shows_tables_lists_and_nothing_as_markup() -> None:
-    made = page("# A <b>\n\n| h | i |\n|:--|--:|\n| 1 | `x` |\n\n- p\n- q\n\n![n](n.png)\n\ntext")
-    assert "<h1>A &lt;b&gt;</h1>" in made
-    assert "<tr><td>1</td><td><code>x</code></td></tr>" in made
-    assert "<li>p</li><li>q</li>" in made
-    assert '<img alt="n" src="n.png">' in made
+def test_page_escapes_markup_and_renders_tables_and_lists() -> None:
+    html = page("# A <b>\n\n| h | i |\n|:--|--:|\n| 1 | `x` |\n\n- p\n- q\n\n![n](n.png)\n\ntext")
+    assert "<h1>A &lt;b&gt;</h1>" in html
+    assert "<code>x</code></td>" in html
+    assert "<li>p</li>\n<li>q</li>" in html
+    assert '<img src="n.png" alt="n"' in html
 
 
 @pytest.mark.parametrize("power", [0.9, 1.0, 1.3])
-def test_the_exponent_of_a_power_law(power: float) -> None:
+def test_exponent_of_a_power_law(power: float) -> None:
     assert scale.exponent([(n, 3 * n**power) for n in (10.0, 100.0, 5000.0)]) == pytest.approx(power)
 
 
-def test_a_rate_that_falls_shows() -> None:
+def test_steadiness_falls_with_the_rate_of_the_last_tenth() -> None:
     even = [{"elapsed": n * 0.25, "items_done": n * 200} for n in range(101)]
     assert scale.steadiness(even) == pytest.approx(1.0, abs=0.1)
     slow = [*even[:91], *({"elapsed": 22.5 + n, "items_done": 18_000 + n * 200} for n in range(1, 11))]
     assert scale.steadiness(slow) < 0.5
 
 
-def test_ratios_are_taken_within_a_turn() -> None:
+def test_limits_take_ratios_within_a_turn() -> None:
     turn = {"rebuild": 3.0, "process": 4.0, "cpu": 2.0, "peak": 100.0, "copy": 0.1, "server_cpu": 1.0,
             "read": {"seconds": 2.0, "cpu": 0.5}, "write": {"seconds": 1.0, "cpu": 0.5}}  # fmt: skip
     slower = {**turn, "rebuild": 30.0, "read": {"seconds": 20.0, "cpu": 0.5}}

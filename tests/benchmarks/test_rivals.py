@@ -5,20 +5,23 @@ from __future__ import annotations
 import socket
 import subprocess
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from benchmarks import machine, relay, rivals, rivals_clients, rivals_dovecot, rivals_mails, rivals_programs
-from benchmarks.rivals_clients import Run, shared_out
-from benchmarks.rivals_mails import Written
-from benchmarks.rivals_programs import Programs
+from benchmarks.measure import rivals
+from benchmarks.rivals import clients, dovecot, mails, programs
+from benchmarks.rivals.clients import Run, shared_out
+from benchmarks.rivals.mails import Written
+from benchmarks.rivals.programs import Programs
+from benchmarks.tools import machine, relay
 from kerio_mockserver.mailbox.generate.seed import generate_mailbox
 from kerio_mockserver.mailbox.imports.importer import load
 from kerio_mockserver.mailbox.store import MailboxStore
 
-PROGRAMS = rivals_programs.find()
+PROGRAMS = programs.find()
 TURNS = [
     {"ours": {"seconds": 2.0, "cpu": 1.0}, "mbsync": {"seconds": 8.0, "cpu": 1.0},
      "offlineimap3": {"seconds": 90.0, "cpu": 9.0}},
@@ -34,7 +37,7 @@ def test_folders_are_shared_out_by_their_bytes() -> None:
 
 
 def test_seeded_mails_are_the_same_on_both_sides(tmp_path: Path) -> None:
-    written = rivals_mails.write_seeded(tmp_path / "served", 3, 40, 1_000_000)
+    written = mails.write_seeded(tmp_path / "served", 3, 40, 1_000_000)
     assert written.mails == 40 == sum(count for _, count in written.folders.values())
     assert written.bytes == pytest.approx(1_000_000, rel=0.15)
     store = MailboxStore("example.com", "anna")
@@ -61,7 +64,7 @@ def test_real_mails_keep_their_bytes(tmp_path: Path) -> None:
     source.mkdir()
     (source / "1.eml").write_bytes(b"From x Mon Jan  1 10:00:00 2024\nSubject: a\n\ntext\xff\n")
     (source / "2.eml").write_bytes(b"Subject: b\n\ntext\n")
-    written = rivals_mails.write_real(tmp_path / "served", source)
+    written = mails.write_real(tmp_path / "served", source)
     assert written.mails == 2
     assert sorted(each.read_bytes() for each in (tmp_path / "served").glob("*/cur/*")) == [
         b"Subject: a\n\ntext\xff\n",
@@ -76,15 +79,22 @@ def test_a_run_that_did_not_bring_all_is_no_figure() -> None:
 
 
 def test_ratios_are_taken_within_a_turn_and_a_slow_one_runs_once() -> None:
-    programs = rivals._judged(TURNS)["programs"]
-    assert programs["mbsync"]["times"]["median"] == 4.0
-    assert programs["offlineimap3"] == {
+    figures = rivals._judged(TURNS)["programs"]
+    assert figures["mbsync"]["times"]["median"] == 4.0
+    assert figures["offlineimap3"] == {
         "seconds": machine.middle([90.0]), "cpu": machine.middle([9.0]), "times": machine.middle([45.0]), "runs": 1,
     }  # fmt: skip
-    asked = []
-    runners = {name: lambda name=name: asked.append(name) or Run(1.0, 1.0, 5) for name in ("ours", "offlineimap3")}
-    rivals._turn(runners, Written(5, 0, {}), slow=False)
-    assert asked == ["ours"]
+    started: list[str] = []
+
+    def runner(name: str) -> Callable[[], Run]:
+        def run() -> Run:
+            started.append(name)
+            return Run(1.0, 1.0, 5)
+
+        return run
+
+    rivals._turn({name: runner(name) for name in ("ours", "offlineimap3")}, Written(5, 0, {}), slow=False)
+    assert started == ["ours"]
 
 
 def test_the_report_has_every_cell_or_says_why_there_is_none() -> None:
@@ -96,17 +106,17 @@ def test_the_report_has_every_cell_or_says_why_there_is_none() -> None:
 
 
 def test_programs_that_are_not_there_are_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rivals_programs, "_NEEDED", ("usr/sbin/no-such-dovecot",))
-    assert "not at hand" in str(rivals_programs.find(tmp_path))
-    monkeypatch.setattr(rivals_programs, "find", lambda: "not at hand")
+    monkeypatch.setattr(programs, "_NEEDED", ("usr/sbin/no-such-dovecot",))
+    assert "not at hand" in str(programs.find(tmp_path))
+    monkeypatch.setattr(programs, "find", lambda: "not at hand")
     assert rivals.measure(quick=True)["skipped"] == "not at hand"
 
 
 def test_without_debian_nothing_is_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(OSError, match="takes Debian"):
-        rivals_programs.unpack(tmp_path / "rivals")
-    assert rivals_programs.main([str(tmp_path / "rivals")]) == 1
+        programs.unpack(tmp_path / "rivals")
+    assert programs.main([str(tmp_path / "rivals")]) == 1
     assert not (tmp_path / "rivals").exists()
 
 
@@ -141,15 +151,16 @@ def test_without_a_link_there_is_no_relay_and_with_one_bytes_take_their_time() -
 def test_the_rivals_bring_every_mail(tmp_path: Path) -> None:
     assert isinstance(PROGRAMS, Programs)
     with machine.workspace() as folder:
-        written = rivals_mails.write_seeded(folder / "served" / "Maildir", 3, 30, 300_000)
-        with rivals_dovecot.serving(PROGRAMS, folder / "served" / "Maildir", folder / "dovecot") as port:
+        written = mails.write_seeded(folder / "served" / "Maildir", 3, 30, 300_000)
+        with dovecot.serving(PROGRAMS, folder / "served" / "Maildir", folder / "dovecot") as port:
             near = folder / "near"
-            for how in ({"fsync": True, "processes": 1}, {"fsync": False, "processes": 4}):
-                assert rivals_clients.mbsync(PROGRAMS, port, near, written.folders, **how).mails == 30
+            for fsync, processes in ((True, 1), (False, 4)):
+                run = clients.mbsync(PROGRAMS, port, near, written.folders, fsync=fsync, processes=processes)
+                assert run.mails == 30
             if PROGRAMS.offlineimap:
-                assert rivals_clients.offlineimap(PROGRAMS, port, near).mails == 30
+                assert clients.offlineimap(PROGRAMS, port, near).mails == 30
         with pytest.raises(OSError, match="a measured program ended"):
-            rivals_clients.mbsync(PROGRAMS, port, near, written.folders, fsync=False, processes=1)
+            clients.mbsync(PROGRAMS, port, near, written.folders, fsync=False, processes=1)
 
 
 def test_what_never_starts_is_said(tmp_path: Path) -> None:
@@ -157,4 +168,4 @@ def test_what_never_starts_is_said(tmp_path: Path) -> None:
     process.wait()
     (tmp_path / "log").write_text("first\nFatal: no such setting\n")
     with pytest.raises(OSError, match="dovecot did not start: Fatal: no such setting"):
-        rivals_dovecot._await(process, 1, tmp_path / "log")
+        dovecot._await(process, 1, tmp_path / "log")

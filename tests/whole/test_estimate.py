@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks.forecast import ALLOWED, compare
+from benchmarks.measure.forecast import ALLOWED, compare
 from kerio_resync.upgrade.estimation.rebuild_probe import LONGEST
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import efficiency, load
+from benchmarks.measure import efficiency, load
 from kerio_mockserver.conditions.model import Conditions, Fault, Load, RefusalWindow
 from kerio_resync.events import Event, Paused
 from simulation.world import World

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from benchmarks import machine
+from benchmarks.tools import machine
 
 SIZE = 200_000_000  # bytes
 MORE = 20  # MB that it may add to the peak

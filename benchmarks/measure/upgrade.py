@@ -18,9 +18,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks import machine
 from benchmarks.legacy import write
-from benchmarks.scale import exponent
+from benchmarks.measure.scale import exponent
+from benchmarks.tools import machine
 
 VENDOR = 1e9 / 300  # bytes a second: 1 GB in 5 minutes
 MEAN = 60_000  # bytes of a mail

@@ -19,7 +19,7 @@ from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks import packets
+from benchmarks.tools import packets
 from kerio_mockserver.conditions.link import Link
 
 TOLERANCE = 0.03
@@ -32,8 +32,8 @@ _PACKET_CELLS = ((1, 0.05), (10, 0.05), (10, 0.2), (20, 0.5), (100, 0.05))
 _HEADERS = 52
 _TRIES = 3
 _PINGS = 25
-_PROGRAM = (sys.executable, "-m", "benchmarks.transfer")
-_ROOT = Path(__file__).resolve().parent.parent
+_PROGRAM = (sys.executable, "-m", "benchmarks.tools.transfer")
+_ROOT = Path(__file__).resolve().parents[2]
 
 
 async def measure(quick: bool) -> dict[str, Any]:
@@ -157,7 +157,7 @@ def report(results: dict[str, Any]) -> str:
 
 
 def picture(results: dict[str, Any], path: Path) -> None:
-    """How far each figure is from what it should be, into an image file."""
+    """Draw the deviation of each figure from its nominal value."""
     from matplotlib import pyplot
 
     figure, axes = pyplot.subplots(figsize=(9, 4))
@@ -176,9 +176,9 @@ def picture(results: dict[str, Any], path: Path) -> None:
                 mark = axes.plot(names.index(name), 100 * (ratio - 1), "^", color="0.4")
                 mark[0].set_label("time against packets")
     axes.set_xticks(list(places), names, fontsize=7)
-    axes.set(ylabel="off by, %", title="The link, measured from outside")
+    axes.set(ylabel="deviation, %", title="The mock's link, measured from outside")
     handles, labels = axes.get_legend_handles_labels()
     unique = dict(zip(labels, handles, strict=True))
-    axes.legend(unique.values(), unique.keys(), fontsize=8)
+    axes.legend(unique.values(), unique.keys(), fontsize=8, loc="upper left", bbox_to_anchor=(1.01, 1))
     figure.savefig(path, dpi=120, bbox_inches="tight")
     pyplot.close(figure)

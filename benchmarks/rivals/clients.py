@@ -12,9 +12,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from benchmarks import machine
-from benchmarks.rivals_dovecot import PASSWORD, USER
-from benchmarks.rivals_programs import Programs
+from benchmarks.rivals.dovecot import PASSWORD, USER
+from benchmarks.rivals.programs import Programs
+from benchmarks.tools import machine
 
 _MBSYNC = """
 FSync {fsync}

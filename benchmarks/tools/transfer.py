@@ -1,9 +1,9 @@
 """The two ends of a measured transfer, as programs: a server that sends as many bytes as it is asked for, and a client
 with bare sockets that says when they came. They run as processes of their own, also inside network namespaces.
 
-    python -m benchmarks.transfer serve [--host H] [--link JSON]     prints its port; ends when its standard input does
-    python -m benchmarks.transfer fetch H PORT CONNECTIONS BYTES     prints {"first", "last", "head"}
-    python -m benchmarks.transfer ping H PORT TIMES                  prints a list of seconds
+    python -m benchmarks.tools.transfer serve [--host H] [--link JSON]     prints its port; ends at the end of its input
+    python -m benchmarks.tools.transfer fetch H PORT CONNECTIONS BYTES     prints {"first", "last", "head"}
+    python -m benchmarks.tools.transfer ping H PORT TIMES                  prints a list of seconds
 
 With --link a relay stands before the server, and the port is the relay's.
 """
@@ -127,7 +127,7 @@ def ping(host: str, port: int, times: int) -> list[float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.transfer")
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.tools.transfer")
     commands = parser.add_subparsers(dest="command", required=True)
     server = commands.add_parser("serve")
     server.add_argument("--host", default="127.0.0.1")

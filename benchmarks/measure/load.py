@@ -215,8 +215,11 @@ def _times(one: dict[str, Any]) -> float:
     return float(one["p95"] / one["p95_alone"]) if one["p95_alone"] else float("inf")
 
 
+_TICKS = (1, 1.5, 2, 3, 4, 6, 8, 10)  # of the relative waits
+
+
 def picture(results: dict[str, Any], path: Path) -> None:
-    """Throughput against the users' waits, a line for the fixed limits and a cross for ours, into an image file."""
+    """Draw throughput over the users' waits: a line for fixed limits, a cross for the client's own."""
     from matplotlib import pyplot
 
     figure, axes = pyplot.subplots(1, len(NAMES), figsize=(11, 4), sharey=True)
@@ -226,11 +229,15 @@ def picture(results: dict[str, Any], path: Path) -> None:
         ours = next(one for one in runs if one["limit"] == OURS)
         each.plot([one[0] for one in fixed], [one[1] for one in fixed], "o-", label="fixed limits")
         for times, rate, limit in fixed:
-            each.annotate(str(limit), (times, rate), xytext=(4, 4), textcoords="offset points")
+            offset = (-9, -4) if limit < 4 else (0, 7)  # beside the rising part of the line, above the flat one
+            each.annotate(str(limit), (times, rate), xytext=offset, textcoords="offset points", ha="center")
         each.plot(_times(ours), ours["bytes_s"] / 1e6, "rx", markersize=12, markeredgewidth=3, label="ours")
         each.axvline(MOST_WAIT, color="gray", linestyle=":")
         each.axhline(LEAST_SHARE * best(results["runs"], name) / 1e6, color="gray", linestyle=":")
-        each.set(xscale="log", xlabel="users' p95 wait, times that without the client", title=name)
+        each.margins(x=0.08, y=0.1)
+        each.set(xscale="log", xlabel="users' p95 wait, relative to that without the client", title=name)
+        each.set_xticks(_TICKS, map(str, _TICKS))
+        each.minorticks_off()
         each.legend(loc="lower right")
     axes[0].set(ylabel="MB/s")
     figure.savefig(path, dpi=120, bbox_inches="tight")

@@ -13,8 +13,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks import machine
-from benchmarks.machine import middle, shown
+from benchmarks.tools import machine
+from benchmarks.tools.machine import middle, shown
 from kerio_resync.settings import Settings
 from kerio_resync.upgrade import upgrade
 

@@ -1,8 +1,8 @@
 """What a rebuild can't beat: bare loops over the same requests and the same rows, as programs of their own.
 
-    python -m benchmarks.bare record URL USER FILE PROFILE   the client itself, writing down the requests it makes
-    python -m benchmarks.bare read URL USER FILE             aiohttp: the same requests, the replies thrown away
-    python -m benchmarks.bare write CACHE NEW                sqlite3: the same rows in one transaction, one fsync
+    python -m benchmarks.tools.bare record URL USER FILE PROFILE   the client itself, writing down the requests it makes
+    python -m benchmarks.tools.bare read URL USER FILE             aiohttp: the same requests, the replies thrown away
+    python -m benchmarks.tools.bare write CACHE NEW                sqlite3: the same rows in one transaction, one fsync
 
 The password is in $KERIO_RESYNC_PASSWORD. Each prints {"seconds", "cpu", …}, measured inside, without the start of
 Python. The bare reader has as many requests in flight as the client had at most; the bare writer keeps no journal, and

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 from urllib.request import Request, urlopen
 
-from benchmarks import cluster, machine
-from benchmarks.cluster import Target
+from benchmarks.tools import cluster, machine
+from benchmarks.tools.cluster import Target
 
 Served = contextlib.AbstractContextManager[tuple[Target, str]]
 
@@ -147,7 +147,7 @@ def _row(cell: dict[str, Any]) -> str:
 
 
 def picture(results: dict[str, Any], path: Path) -> None:
-    """Totals, fairness and the users' waits over the number of clients, into an image file."""
+    """Draw totals, fairness and the users' waits over the number of clients."""
     from matplotlib import pyplot
 
     figure, axes = pyplot.subplots(1, 3, figsize=(12, 3.5))
@@ -165,7 +165,7 @@ def picture(results: dict[str, Any], path: Path) -> None:
     axes[2].set(ylabel="seconds", title="Webmail users' p95 wait")
     ticks = [cell["clients"] for cell in results["servers"][0]["cells"]]
     for each in axes:
-        each.set(xlabel="clients", ylim=(0, None))
+        each.set(xlabel="clients", ylim=(0, 1.15 * each.get_ylim()[1]))
         each.set_xticks(ticks, map(str, ticks))
         each.legend()
     figure.tight_layout()

@@ -5,7 +5,7 @@ it had as they travelled, so that their heads, requests, and what else the clien
 processes; ours begins with nothing and is durable at its end, curl throws away what it gets. The mock has made its
 mailbox before (a rebuild on its own side of the link), and both servers' TCP is the kernel's, as `packets.py` sets it.
 
-    python -m benchmarks.curl HOST     serves N bytes at /N; prints its port; ends when its standard input does
+    python -m benchmarks.tools.curl HOST     serves N bytes at /N; prints its port; ends when its standard input does
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from benchmarks import machine, packets
-from benchmarks.machine import middle, shown
+from benchmarks.tools import machine, packets
+from benchmarks.tools.machine import middle, shown
 
 LEAST = 0.98
 PARTS = ("start", "session", "rescue", "folders", "fetch", "catch-up", "verify", "swap", "end")
@@ -99,7 +99,7 @@ def _rounds(cell: Cell, sides: packets.Sides) -> list[tuple[Run, Fetch]]:
     with (
         machine.workspace() as folder,
         machine.server(host=packets.SERVER, before=sides.server, **mailbox) as server,
-        machine.child("file server", "benchmarks.curl", packets.SERVER, before=sides.server) as (_, port),
+        machine.child("file server", "benchmarks.tools.curl", packets.SERVER, before=sides.server) as (_, port),
     ):
         profile, files = folder / "profile", f"http://{packets.SERVER}:{int(port)}"
         _rebuilt(server, profile, cell, sides.server)

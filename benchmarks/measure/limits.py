@@ -15,12 +15,12 @@ import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks import machine
-from benchmarks.machine import Server, middle, shown
+from benchmarks.tools import machine
+from benchmarks.tools.machine import Server, middle, shown
 
 LIMIT = 1.5  # times the slower bare loop
 PEAK = 120  # MB
-_BARE = (sys.executable, "-m", "benchmarks.bare")
+_BARE = (sys.executable, "-m", "benchmarks.tools.bare")
 _MADE: dict[str, Any] = {"seed": 7, "mails": 10_000, "total_bytes": 250_000_000}
 _QUICK: dict[str, Any] = {"seed": 7, "mails": 2_000, "total_bytes": 50_000_000}
 
@@ -131,7 +131,7 @@ def report(results: dict[str, Any]) -> str:
 
 
 def picture(results: dict[str, Any], path: Path) -> None:
-    """Bars for each mailbox, into an image file."""
+    """Draw bars for each mailbox."""
     from matplotlib import pyplot
 
     names = {"rebuild": "rebuild", "read": "bare aiohttp", "write": "bare sqlite3", "copy": "cp + sync"}
@@ -141,10 +141,10 @@ def picture(results: dict[str, Any], path: Path) -> None:
         values = [each[name] for name in names]
         heights = [value["median"] for value in values]
         reach = [[v["median"] - v["least"] for v in values], [v["most"] - v["median"] for v in values]]
-        where = [index + place * width for index in range(len(names))]
+        where = [index + (place - (len(results["mailboxes"]) - 1) / 2) * width for index in range(len(names))]
         axes.bar(where, heights, width, yerr=reach, capsize=3, label=each["name"])
     axes.set_xticks(range(len(names)), list(names.values()))
-    axes.set(ylabel="seconds", title="A rebuild beside what it can't beat")
+    axes.set(ylabel="seconds", title="A rebuild and its lower bounds")
     axes.legend()
     figure.savefig(path, dpi=100, bbox_inches="tight")
     pyplot.close(figure)

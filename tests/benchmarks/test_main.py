@@ -1,4 +1,4 @@
-"""What the DOCS says of the measurements, held against the program; and a quick run's time is kept."""
+"""The command line of the benchmarks, and docs/benchmarks.md compared with it."""
 
 from __future__ import annotations
 
@@ -8,33 +8,35 @@ import re
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
 from benchmarks import __main__ as program
+from benchmarks import goals, report
+from benchmarks.tools import machine
 from kerio_resync.upgrade.detect_format import detect_format
 
 DOCS = (Path(__file__).parents[2] / "docs" / "benchmarks.md").read_text(encoding="utf-8")
-TOLD = DOCS
 
 
 def options(parser: argparse.ArgumentParser) -> set[str]:
     return {name for action in parser._actions for name in action.option_strings if name.startswith("--")}
 
 
-def test_the_table_has_every_measurement_and_no_other() -> None:
-    rows = re.findall(r"^\| (`.*?) \|", TOLD, re.MULTILINE)
+def test_docs_list_every_measurement() -> None:
+    rows = re.findall(r"^\| (`.*?) \|", DOCS, re.MULTILINE)
     assert {name for row in rows for name in re.findall("`([a-z]+)`", row)} == set(program.NAMES)
 
 
-def test_the_options_told_are_there() -> None:
-    told = set(re.findall(r"--[a-z]+", TOLD))
+def test_options_in_docs_exist() -> None:
+    told = set(re.findall(r"--[a-z]+", DOCS))
     assert told <= options(program.parser()) | options(program.legacy_parser())
     assert {"--quick", "--full", "--only", "--scheduler"} <= told
 
 
-def test_the_commands_shown_are_understood() -> None:
-    shown = re.findall(r"^\$ \.venv/bin/python -m benchmarks ?([^#\n]*)", TOLD, re.MULTILINE)
+def test_commands_in_docs_parse() -> None:
+    shown = re.findall(r"^\$ \.venv/bin/python -m benchmarks ?([^#\n]*)", DOCS, re.MULTILINE)
     assert shown
     for line in shown:
         words = line.split()
@@ -42,7 +44,7 @@ def test_the_commands_shown_are_understood() -> None:
         parser.parse_args(words[words[:1] == ["legacy"] :])
 
 
-def test_a_database_of_the_old_format_is_made_as_asked_for(tmp_path: Path) -> None:
+def test_legacy_writes_an_old_database_and_refuses_an_existing_path(tmp_path: Path) -> None:
     out = tmp_path / "old.db"
     wanted = ["--messages", "30", "--size", "300000", "--out", str(out)]
     assert program.write_legacy(wanted) == 0
@@ -53,13 +55,13 @@ def test_a_database_of_the_old_format_is_made_as_asked_for(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("name", program.NAMES)
-def test_every_measurement_measures_and_tells(name: str) -> None:
-    module = importlib.import_module(f"benchmarks.{name}")
+def test_measurement_has_measure_and_report(name: str) -> None:
+    module = importlib.import_module(f"benchmarks.measure.{name}")
     assert callable(module.measure)
     assert callable(module.report)
 
 
-def test_a_quick_run_begins_nothing_when_its_time_is_over(
+def test_quick_run_starts_nothing_after_its_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     now, begun = [0.0], []
@@ -88,23 +90,24 @@ def test_a_quick_run_begins_nothing_when_its_time_is_over(
         ["--user", "u", "--only", "many"],
     ],
 )  # fmt: skip
-def test_main_refuses_options_that_no_measurement_heeds(words: list[str], tmp_path: Path) -> None:
+def test_main_refuses_options_that_no_measurement_uses(words: list[str], tmp_path: Path) -> None:
     with pytest.raises(SystemExit) as ended:
         program.main([*words, "--out", str(tmp_path)])
     assert ended.value.code == 2
     assert not list(tmp_path.iterdir())
 
 
-def test_main_on_another_machine_prints_none_of_our_figures_and_causes(
+def test_main_on_another_machine_omits_committed_figures_and_causes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     about = {"processor": "Another", "cores": 96, "memory_gb": 1.0}
-    monkeypatch.setattr(program.machine, "about", lambda _: about)
-    told: list[tuple[Any, ...]] = []
-    monkeypatch.setattr(program, "measured", lambda *_: {}["nothing"])
-    monkeypatch.setattr(program.report, "write", lambda *given: told.append(given) or "")
+    judged = Mock(return_value=[])
+    written = Mock(return_value="")
+    monkeypatch.setattr(machine, "about", lambda _: about)
     monkeypatch.setattr(program, "NAMES", ())
-    monkeypatch.setattr(program.goals, "judged", lambda entries, causes: told.append((entries, causes)) or [])
+    monkeypatch.setattr(goals, "judged", judged)
+    monkeypatch.setattr(report, "write", written)
     assert program.main(["--out", str(program.RESULTS)]) == 0
-    (entries, causes), (_, ordered, before, _, notes, _) = told
-    assert (entries, causes, ordered, before, notes) == ({}, {}, {}, {}, "")
+    judged.assert_called_once_with({}, {})
+    assert written.call_args.args[1:3] == ({}, {})  # its entries, and the committed ones
+    assert written.call_args.args[4] == ""  # the notes

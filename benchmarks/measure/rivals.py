@@ -14,11 +14,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from benchmarks import machine, relay, rivals_dovecot, rivals_mails, rivals_programs
-from benchmarks.machine import middle, shown
-from benchmarks.rivals_clients import Run, mbsync, offlineimap
-from benchmarks.rivals_mails import Written
-from benchmarks.rivals_programs import Programs
+from benchmarks.rivals import dovecot, mails, programs
+from benchmarks.rivals.clients import Run, mbsync, offlineimap
+from benchmarks.rivals.mails import Written
+from benchmarks.rivals.programs import Programs
+from benchmarks.tools import machine, relay
+from benchmarks.tools.machine import middle, shown
 
 OURS = "ours"
 _LINE = {"down_bytes_s": 12_500_000, "up_bytes_s": 12_500_000, "rtt_s": 0.05}
@@ -45,11 +46,11 @@ Program = Callable[[], Run]
 
 def measure(quick: bool = False, *, full: bool = False, corpus: str = "") -> dict[str, Any]:
     """{"skipped": why there is nothing, "versions", "cells": one a mailbox and link}"""
-    programs = rivals_programs.find()
-    if isinstance(programs, str):
-        return {"skipped": programs, "versions": {}, "cells": []}
-    cells = [_measure(programs, cell) for cell in _cells(quick, full, corpus or os.environ.get("KERIO_CORPUS", ""))]
-    return {"skipped": "", "versions": rivals_programs.versions(programs), "cells": cells}
+    installed = programs.find()
+    if isinstance(installed, str):
+        return {"skipped": installed, "versions": {}, "cells": []}
+    cells = [_measure(installed, cell) for cell in _cells(quick, full, corpus or os.environ.get("KERIO_CORPUS", ""))]
+    return {"skipped": "", "versions": programs.versions(installed), "cells": cells}
 
 
 def _cells(quick: bool, full: bool, corpus: str) -> Iterator[Cell]:
@@ -63,14 +64,14 @@ def _cells(quick: bool, full: bool, corpus: str) -> Iterator[Cell]:
         yield Cell("real text, 100 Mbit/s × 50 ms", Path(corpus), _LINE, 5)
 
 
-def _measure(programs: Programs, cell: Cell) -> dict[str, Any]:
+def _measure(installed: Programs, cell: Cell) -> dict[str, Any]:
     with machine.workspace() as folder:
         maildir = folder / "served" / "Maildir"
         if isinstance(cell.source, Path):
-            written = rivals_mails.write_real(maildir, cell.source)
+            written = mails.write_real(maildir, cell.source)
         else:
-            written = rivals_mails.write_seeded(maildir, 7, *cell.source)
-        with _ready(programs, cell, folder, maildir, written) as runners:
+            written = mails.write_seeded(maildir, 7, *cell.source)
+        with _ready(installed, cell, folder, maildir, written) as runners:
             turns = [_turn(runners, written, slow=cell.slow and not n) for n in range(cell.turns)]
     return {
         "name": cell.name, "mails": written.mails, "bytes": written.bytes, "folders": len(written.folders),
@@ -80,13 +81,13 @@ def _measure(programs: Programs, cell: Cell) -> dict[str, Any]:
 
 @contextmanager
 def _ready(
-    programs: Programs, cell: Cell, folder: Path, maildir: Path, written: Written
+    installed: Programs, cell: Cell, folder: Path, maildir: Path, written: Written
 ) -> Iterator[dict[str, Program]]:
     """All programs, ready to run, the servers having been read once."""
     conditions = {"link": cell.link} if cell.link else None
     with (
         machine.server(conditions, import_=str(maildir)) as server,
-        rivals_dovecot.serving(programs, maildir, folder / "dovecot") as direct,
+        dovecot.serving(installed, maildir, folder / "dovecot") as direct,
         relay.before(direct, cell.link) as port,
     ):
 
@@ -95,13 +96,13 @@ def _ready(
             return Run(spent.wall, spent.cpu, told["items"]["mail"])
 
         def theirs(how: dict[str, Any]) -> Program:
-            return lambda: mbsync(programs, port, folder / "near", written.folders, **how)
+            return lambda: mbsync(installed, port, folder / "near", written.folders, **how)
 
         runners: dict[str, Program] = {OURS: ours, **{name: theirs(how) for name, how in _WAYS.items()}}
-        if programs.offlineimap:
-            runners[_SLOW] = lambda: offlineimap(programs, port, folder / "near")
+        if installed.offlineimap:
+            runners[_SLOW] = lambda: offlineimap(installed, port, folder / "near")
         ours()
-        mbsync(programs, direct, folder / "near", written.folders, fsync=False, processes=1)
+        mbsync(installed, direct, folder / "near", written.folders, fsync=False, processes=1)
         yield runners
 
 
@@ -168,7 +169,7 @@ def _row(name: str, one: dict[str, Any]) -> str:
 
 
 def picture(results: dict[str, Any], path: Path) -> None:
-    """Bars of seconds, a panel for each cell, into an image file."""
+    """Draw bars of seconds, one panel per cell."""
     if not results["cells"]:
         return
     from matplotlib import pyplot
@@ -183,7 +184,7 @@ def picture(results: dict[str, Any], path: Path) -> None:
         bars = each.barh(names, [v["median"] for v in values], xerr=reach, capsize=3, color=colors)
         each.bar_label(bars, [f" {v['median']:.1f}" for v in values], padding=3)
         each.invert_yaxis()
-        each.margins(x=0.12)
+        each.margins(x=0.15)
         each.set(xlabel="seconds", title=cell["name"])
     figure.tight_layout()
     figure.savefig(path, dpi=100, bbox_inches="tight")

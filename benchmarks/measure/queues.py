@@ -106,13 +106,17 @@ def report(results: dict[str, Any]) -> str:
 
 
 def picture(results: dict[str, Any], path: Path) -> None:
-    """Theory as lines, measurements as dots, into an image file."""
+    """Draw theory as lines and measurements as dots."""
     from matplotlib import pyplot
 
     figure, axes = pyplot.subplots(figsize=(6, 4))
     loads = [0.3 + n * 0.01 for n in range(67)]
     for workers in _WORKERS:
-        (line,) = axes.plot(loads, [mean_wait(workers, load) * 1000 for load in loads], label=f"{workers} workers")
+        (line,) = axes.plot(
+            loads,
+            [mean_wait(workers, load) * 1000 for load in loads],
+            label=f"{workers} worker{'s' if workers > 1 else ''}",
+        )
         cells = [one for one in results["cells"] if one["workers"] == workers]
         for name, marker in (("users", "o"), ("calls", "x")):
             waits = [one[name] * 1000 for one in cells]

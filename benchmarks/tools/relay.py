@@ -1,4 +1,4 @@
-"""`python -m benchmarks.relay LINK PORT`: the mock server's line, in front of a server that is not the mock.
+"""`python -m benchmarks.tools.relay LINK PORT`: the mock server's line, in front of a server that is not the mock.
 
 LINK is a `Link` as JSON, PORT that of a server on 127.0.0.1. Prints the port that it listens on, and ends when its
 standard input does. So a rival is measured over the very same code that shapes the mock server's own traffic.
@@ -13,7 +13,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from benchmarks.machine import child
+from benchmarks.tools.machine import child
 from kerio_mockserver.conditions.link import Link
 from kerio_mockserver.conditions.relay import Relay
 
@@ -24,7 +24,7 @@ def before(port: int, link: Mapping[str, Any] | None) -> Iterator[int]:
     if link is None:
         yield port
         return
-    with child("relay", "benchmarks.relay", json.dumps(link), str(port)) as (_, line):
+    with child("relay", "benchmarks.tools.relay", json.dumps(link), str(port)) as (_, line):
         yield int(line)
 
 

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 from urllib.request import Request, urlopen
 
-from benchmarks import curl
+from benchmarks.tools import curl
 from kerio_mockserver.conditions.link import Link
 from kerio_mockserver.mailbox.generate.seed import generate_mailbox
 from kerio_mockserver.server import MockServer
@@ -235,18 +235,22 @@ def _row(time: str, one: dict[str, Any]) -> str:
 
 
 def picture(results: dict[str, Any], path: Path) -> None:
-    """Efficiency of each link as bars, the goal as a line, into an image file."""
+    """Draw the efficiency over each link as bars, and the goal as a line."""
     from matplotlib import pyplot
 
-    figure, axes = pyplot.subplots(figsize=(6, 4))
-    names = [f"{one['mbit']} Mbit/s\n{one['rtt'] * 1000:.0f} ms, {one['most']}" for one in results["cells"]]
+    figure, axes = pyplot.subplots(figsize=(8, 4))
+    names = [f"{one['mbit']} Mbit/s\n{one['rtt'] * 1000:.0f} ms\nlimit {one['most']}" for one in results["cells"]]
     places = range(len(names))
     axes.bar([at - 0.2 for at in places], [one["efficiency"] for one in results["cells"]], 0.4, label="fetch")
     axes.bar([at + 0.2 for at in places], [one["whole"] for one in results["cells"]], 0.4, label="whole run")
     axes.axhline(LEAST, color="gray", linestyle=":")
     axes.set(
-        xticks=list(places), xticklabels=names, ylabel="ideal time / time", ylim=(0, 1.05), title="What a link gives"
+        xticks=list(places),
+        xticklabels=names,
+        ylabel="ideal time / time",
+        ylim=(0, 1.05),
+        title="Efficiency over a link",
     )
-    axes.legend(loc="lower right")
+    axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1))
     figure.savefig(path, dpi=120, bbox_inches="tight")
     pyplot.close(figure)

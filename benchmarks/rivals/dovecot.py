@@ -19,7 +19,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from benchmarks.rivals_programs import NOBODY, Programs
+from benchmarks.rivals.programs import NOBODY, Programs
 
 USER = "anna"
 PASSWORD = "secret"

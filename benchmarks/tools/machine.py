@@ -3,7 +3,8 @@
 Client and server are processes of their own, so that each one's processor time and memory is the kernel's figure and
 not an estimate. Wall time depends on who else uses the machine; processor time hardly does: both are told.
 
-    python -m benchmarks.machine serve JSON     a mock server with `seeded(**JSON)`, or the mails under {"import": PATH}
+    python -m benchmarks.tools.machine serve JSON
+        a mock server with `generate_mailbox(**JSON)`, or with the mails under {"import": PATH}
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from typing import Any, NamedTuple
 
 import psutil  # type: ignore[import-untyped,unused-ignore]
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 _PASSWORD = "secret"
 _WHO = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
 # Starts the command and says what it took. A process of its own, and a small one, because the kernel counts into a
@@ -179,7 +180,7 @@ def server(
     """A mock server while inside. `mailbox`: as `seeded` takes it, or `import_=PATH`; `attached=N` adds
     a mail with an attachment of so many bytes. `host`: where it listens; `before`: stands before its command."""
     told = json.dumps({"mailbox": mailbox, "conditions": dict(conditions or {}), "host": host})
-    with child("mock server", "benchmarks.machine", "serve", told, before=before) as (pid, line):
+    with child("mock server", "benchmarks.tools.machine", "serve", told, before=before) as (pid, line):
         yield Server(**json.loads(line), process=psutil.Process(pid))
 
 

@@ -1,6 +1,6 @@
 """Where the rivals' programs are: installed, or unpacked from Debian's packages into a folder of this project.
 
-    python -m benchmarks.rivals_programs [DIR]     fetches them with `apt-get download` and unpacks them (.rivals)
+    python -m benchmarks.rivals.programs [DIR]     fetches them with `apt-get download` and unpacks them (.rivals)
 
 Nothing is installed and nothing of the system is changed: what is unpacked is seen at its usual paths only inside a
 mount namespace of the process that is measured, since dovecot knows its own by absolute paths. That takes root, or a
@@ -19,7 +19,7 @@ import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
-from benchmarks.machine import ROOT
+from benchmarks.tools.machine import ROOT
 
 PACKAGES = ("isync", "dovecot-imapd", "offlineimap3")
 FOLDER = ROOT / ".rivals"
@@ -64,7 +64,7 @@ def find(folder: Path = FOLDER) -> Programs | str:
     if all(Path("/", path).exists() for path in _NEEDED):
         return Programs(None, Path("/", _OFFLINEIMAP).exists())
     if not all((folder / path).exists() for path in _NEEDED):
-        return "mbsync and dovecot are not at hand; `python -m benchmarks.rivals_programs` gets them on Debian"
+        return "mbsync and dovecot are not at hand; `python -m benchmarks.rivals.programs` gets them on Debian"
     found = Programs(folder.resolve(), (folder / _OFFLINEIMAP).exists())
     if shutil.which("unshare") is None or shutil.which("setpriv") is None:
         return "unpacked programs need util-linux (unshare, setpriv)"

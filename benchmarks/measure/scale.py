@@ -11,7 +11,7 @@ from math import exp, log
 from pathlib import Path
 from typing import Any
 
-from benchmarks import machine
+from benchmarks.tools import machine
 
 MEAN = 2000  # bytes a mail
 EXPONENT = 1.03
@@ -127,7 +127,7 @@ def report(results: dict[str, Any]) -> str:
 
 
 def picture(results: dict[str, Any], path: Path) -> None:
-    """Processor time over the number of mails, into an image file."""
+    """Draw the time over the number of mails."""
     from matplotlib import pyplot
 
     figure, axes = pyplot.subplots(figsize=(6, 4))
@@ -140,7 +140,7 @@ def picture(results: dict[str, Any], path: Path) -> None:
         scale = exp(log(last["cpu"]) - results["exponent"] * log(last["mails"]))
         line = [scale * size ** results["exponent"] for size in sizes]
         axes.loglog(sizes, line, ":", color="0.5", label=f"power {results['exponent']:.3f}")
-    axes.set(xlabel="mails", ylabel="seconds", title="Growth")
+    axes.set(xlabel="mails", ylabel="seconds", title="Time and the size of the mailbox")
     axes.legend()
     figure.savefig(path, dpi=100, bbox_inches="tight")
     pyplot.close(figure)

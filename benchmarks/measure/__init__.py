@@ -1,0 +1,1 @@
+"""The measurements: each module has `measure`, `report` and perhaps `picture`."""

@@ -1,0 +1,1 @@
+"""Other mail clients on the same mails: fetching, configuring and running them."""

@@ -1,0 +1,1 @@
+"""What measurements use: processes and the machine, bare loops, links of packets, a cluster."""
