@@ -1,8 +1,9 @@
-"""Statements for many rows at once, which keep SQLite busy and Python's threads out of each other's way.
+"""Statements for many rows at once.
 
-Each step of a statement releases the interpreter's lock, and acquiring it again takes up to 5 ms while the event loop
-computes. So one statement inserts up to 128 rows or looks up to 512 ids. Numbers are passed as one JSON array
-(`json_each`). Ids are not, because `json_each` cuts text at a NUL character: `a\\0b` would match `a`.
+They keep SQLite busy, and Python's threads out of each other's way. Each step of a statement releases the
+interpreter's lock, and acquiring it again takes up to 5 ms while the event loop computes. So one statement inserts up
+to 128 rows or looks up to 512 ids. Numbers are passed as one JSON array (`json_each`). Ids are not, because
+`json_each` cuts text at a NUL character: `a\\0b` would match `a`.
 """
 
 from __future__ import annotations
@@ -19,7 +20,10 @@ _MAX_VARIABLES: Final = 30_000  # SQLite allows 32,766 in one statement
 
 
 def insert_many(db: sqlite3.Connection, head: str, row: str, rows: Sequence[Sequence[Any]], tail: str = "") -> None:
-    """Runs `head VALUES row, row, … tail`; `row` is such as `(?, ?)`, each of `rows` has the values of one."""
+    """Run `head VALUES row, row, … tail`.
+
+    `row` is such as `(?, ?)`; each of `rows` has the values of one.
+    """
     per_statement = min(_ROWS_PER_INSERT, _MAX_VARIABLES // len(rows[0])) if rows else 1
     for start in range(0, len(rows), per_statement):
         batch = rows[start : start + per_statement]
@@ -30,9 +34,9 @@ def insert_many(db: sqlite3.Connection, head: str, row: str, rows: Sequence[Sequ
 def select_in(
     db: sqlite3.Connection, sql: str, values: Iterable[str], *, before: Sequence[Any] = (), after: Sequence[Any] = ()
 ) -> list[Any]:
-    """Runs `sql`, in which `(...)` stands for the values, as often as needed, and returns all the rows.
+    """Run `sql`, in which `(...)` stands for the values, as often as needed.
 
-    `before`, `after`: the values that are bound before and after those of `(...)`.
+    Returns all the rows. `before`, `after`: the values that are bound before and after those of `(...)`.
     """
     pending, rows = list(values), []
     for start in range(0, len(pending), _IN_LIST_MAX):
@@ -43,10 +47,10 @@ def select_in(
 
 
 def json_array(values: Iterable[Any]) -> str:
-    """Returns the JSON array of numbers that `json_each(?)` takes."""
+    """Return the JSON array of numbers that `json_each(?)` takes."""
     return json.dumps(list(values))
 
 
 def record(kind: Callable[..., T], *values: Any) -> T:
-    """Returns `kind` made of a row's columns, whose types STRICT tables guarantee."""
+    """Return `kind` made of a row's columns, whose types STRICT tables guarantee."""
     return kind(*values)

@@ -32,7 +32,7 @@ THREAD_MIN_BYTES: Final = 4 * 1024 * 1024
 
 
 def item_checksum(item: Item) -> bytes:
-    """Returns the 32 bytes of the column `item.checksum`."""
+    """Return the 32 bytes of the column `item.checksum`."""
     q, texts = _quoted, (item.title, item.who, item.recipients, item.message_id)
     head = (
         f"[{q(item.kind)}, {q(item.id)}, {q(item.folder_id)}, {item.watermark}, {_quoted_or_null(item.date)},"
@@ -44,10 +44,10 @@ def item_checksum(item: Item) -> bytes:
 
 
 def change_checksum(change: LocalChange) -> bytes:
-    """Returns the column `outbox.checksum`. It covers what was made offline, not the state of the change.
+    """Return the column `outbox.checksum`.
 
-    SHA-256 over a JSON array, a newline and the struct. The array ends with a list of the files: name, content type,
-    content id, size and SHA-256 (hex) of each.
+    It covers what was made offline, not the state of the change. SHA-256 over a JSON array, a newline and the struct.
+    The array ends with a list of the files: name, content type, content id, size and SHA-256 (hex) of each.
     """
     files = [(file.name, file.content_type, file.content_id, file.size, file.sha256.hex()) for file in change.files]
     head = [
@@ -70,7 +70,7 @@ def _quoted_or_null(text: str | None) -> str:
 
 
 def sha256(*parts: bytes) -> bytes:
-    """Returns the SHA-256 of the concatenated parts."""
+    """Return the SHA-256 of the concatenated parts."""
     digest = hashlib.sha256()
     for part in parts:
         if len(part) <= GIL_RELEASE_LIMIT_BYTES or len(part) >= THREAD_MIN_BYTES:
@@ -83,7 +83,7 @@ def sha256(*parts: bytes) -> bytes:
 
 
 def crc32(data: bytes) -> int:
-    """Returns the CRC-32 of one chunk, 0 to 2**32-1."""
+    """Return the CRC-32 of one chunk, 0 to 2**32-1."""
     view, crc = memoryview(data), 0
     for start in range(0, len(data), _CRC_SLICE_BYTES):
         crc = plain_crc32(view[start : start + _CRC_SLICE_BYTES], crc)

@@ -45,9 +45,10 @@ FOREIGN: Final = (sqlite3.Error, OSError, UnicodeDecodeError)  # SQLite quotes d
 
 
 def map_db_error(error: Foreign, path: Path, needed: int = 0) -> ResyncError:
-    """Returns the error of this package that says the same. `needed`: the bytes that were to be written.
+    """Return the error of this package that says the same.
 
-    The frames of `error` are cleared, because SQLite does not close a file while one refers to a statement.
+    `needed`: the bytes that were to be written. The frames of `error` are cleared, because SQLite does not close a
+    file while one refers to a statement.
     """
     clear_frames(error.__traceback__)
     if isinstance(error, UnicodeDecodeError):
@@ -81,7 +82,7 @@ def map_db_error(error: Foreign, path: Path, needed: int = 0) -> ResyncError:
 
 @contextmanager
 def mapped_db_errors(path: Path, needed: int = 0) -> Iterator[None]:
-    """Maps errors of SQLite and of the file system that are raised within the context."""
+    """Map errors of SQLite and of the file system that are raised within the context."""
     try:
         yield
     except FOREIGN as error:
@@ -102,7 +103,10 @@ def _os_error(code: int) -> OSError:
 
 
 def _size_limit_error(path: Path) -> OSError | None:
-    """Returns EFBIG if the file or its journal is near a limit of the process or of an old file system."""
+    """Return EFBIG if the file or its journal is near a limit on sizes.
+
+    The limit may be one of the process or of an old file system.
+    """
     limits = [2**31, 2**32]  # old file systems, FAT32
     with suppress(ImportError):
         import resource  # not on Windows
@@ -117,7 +121,7 @@ def _size_limit_error(path: Path) -> OSError | None:
 
 
 def _open_files_error() -> OSError | None:
-    """Returns EMFILE if the process has almost as many files open as it may."""
+    """Return EMFILE if the process has almost as many files open as it may."""
     with suppress(ImportError, OSError):
         import resource
 
@@ -127,7 +131,10 @@ def _open_files_error() -> OSError | None:
 
 
 def _quota_error(path: Path) -> OSError | None:
-    """Returns EDQUOT if there is no room for a transaction; the one that failed has been rolled back."""
+    """Return EDQUOT if there is no room for a transaction.
+
+    The one that failed has been rolled back.
+    """
     try:
         with TemporaryFile(dir=path.parent, prefix=".trial-") as file:
             os.posix_fallocate(file.fileno(), 0, _TRANSACTION_BYTES)
@@ -139,7 +146,7 @@ def _quota_error(path: Path) -> OSError | None:
 
 
 def _probe_error(path: Path, *, must_exist: bool = False) -> OSError | None:
-    """Opens the file, writes beside it, and returns the error that the system gives, if any."""
+    """Open the file, write beside it, and return the system's error, if any."""
     try:
         if must_exist or path.exists():
             os.close(os.open(path, os.O_RDWR | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)))

@@ -1,4 +1,7 @@
-"""Reads from a cache file of any format whose cache it is and which local changes it has. Nothing is changed."""
+"""Reads owner and local changes from a cache file of any format.
+
+Nothing is changed.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,10 @@ _UNREADABLE: Final = (sqlite3.Error, ValueError, TypeError)
 
 
 async def owner_of(path: Path) -> Identity | None:
-    """Returns whose cache is at `path`; None if there is none, or the file does not say. CacheInUse, BadSettings."""
+    """Return whose cache is at `path`.
+
+    None if there is none, or the file does not say. CacheInUse, BadSettings.
+    """
     if not lexists(path):
         return None
     try:
@@ -30,7 +36,10 @@ async def owner_of(path: Path) -> Identity | None:
 
 
 def stored_owner(path: Path) -> Identity | None:
-    """Does the same as `owner_of` outside of an event loop; None also for a file that cannot be opened."""
+    """Do the same as `owner_of` outside of an event loop.
+
+    None also for a file that cannot be opened.
+    """
     try:
         with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=1.0)) as db:
             db.execute("PRAGMA trusted_schema = 0")
@@ -40,7 +49,10 @@ def stored_owner(path: Path) -> Identity | None:
 
 
 def read_owner(db: sqlite3.Connection) -> Identity | None:
-    """Returns whose cache an open file is; None if it does not say. sqlite3.Error, ValueError, TypeError."""
+    """Return whose cache an open file is; None if it does not say.
+
+    sqlite3.Error, ValueError, TypeError.
+    """
     table, key, value = ("meta", "key", "value") if _has_marks(db) else ("INFO", "NAME", "VALUE")
     if not db.execute("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?", (table,)).fetchone():
         return None
@@ -57,13 +69,13 @@ def read_owner(db: sqlite3.Connection) -> Identity | None:
 
 
 async def unsent_changes(path: Path) -> set[str] | None:
-    """Returns the uuids of the local changes that were not sent; None if they cannot be read."""
+    """Return the uuids of unsent local changes; None if they cannot be read."""
     query = "SELECT uuid FROM outbox WHERE state NOT IN ('sent', 'withdrawn')"
     return await _uuids(path, query, format71="SELECT GUID FROM PENDING")
 
 
 async def all_changes(path: Path) -> set[str]:
-    """Returns the uuids of all local changes, also of those that were sent.
+    """Return the uuids of all local changes, also of those that were sent.
 
     Empty for a file that cannot be read or is of an older format.
     """
@@ -81,7 +93,7 @@ async def _uuids(path: Path, query: str, *, format71: str) -> set[str] | None:
 
 
 def _has_marks(db: sqlite3.Connection) -> bool:
-    """Returns whether the format is 7.2 or later, whose files are marked as this program's."""
+    """Return whether the format is 7.2 or later, which marks its files."""
     return bool(db.execute("PRAGMA application_id").fetchone()[0] == APPLICATION_ID)
 
 

@@ -1,4 +1,4 @@
-"""SQLite files on the disk: their sidecars, the processes that have them open, backups, and durable renames."""
+"""SQLite files on the disk: sidecars, processes, backups, durable renames."""
 
 from __future__ import annotations
 
@@ -19,17 +19,20 @@ _NO_FOLDER_SYNC: Final = {errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.E
 
 
 def with_suffix_appended(path: Path, suffix: str) -> Path:
-    """Returns the path in the same folder whose name has `suffix` appended."""
+    """Return the path in the same folder whose name has `suffix` appended."""
     return path.with_name(path.name + suffix)
 
 
 def sidecars(path: Path) -> tuple[Path, ...]:
-    """Returns the sidecars that exist. SQLite would apply them to whatever file bears the name."""
+    """Return the sidecars that exist.
+
+    SQLite applies them to whatever file has the name.
+    """
     return tuple(sidecar for suffix in SIDECARS if (sidecar := with_suffix_appended(path, suffix)).exists())
 
 
 def require_places(profile: Path) -> None:
-    """Checks that each file a run reads or writes is regular or missing. BadSettings, DiskTrouble.
+    """Check that each file a run reads or writes is regular or missing.
 
     `cache.db` may be a link, also to a file that does not exist yet; no other file may.
     """
@@ -47,7 +50,7 @@ def require_places(profile: Path) -> None:
 
 
 def raise_unreadable(path: Path) -> None:
-    """Raises DiskTrouble if the file exists and cannot be opened for reading."""
+    """Raise DiskTrouble if the file exists and cannot be opened for reading."""
     try:
         os.close(open_regular(path))
     except FileNotFoundError:
@@ -57,18 +60,18 @@ def raise_unreadable(path: Path) -> None:
 
 
 def lexists(path: Path) -> bool:
-    """Returns whether the name is taken, also by a dangling link."""
+    """Return whether the name is taken, also by a dangling link."""
     return path.exists() or path.is_symlink()
 
 
 def remove_sidecars(path: Path) -> None:
-    """Removes the sidecars of a file that no longer exists or is about to be replaced."""
+    """Remove the sidecars of a file that is gone or about to be replaced."""
     for sidecar in sidecars(path):
         sidecar.unlink(missing_ok=True)
 
 
 def sync_folder(folder: Path) -> None:
-    """Makes creations, renames and removals in `folder` survive a power cut, where the system can."""
+    """Make changes of names in `folder` survive a power cut, where possible."""
     if os.name == "nt":
         return
     handle = os.open(folder, os.O_RDONLY)
@@ -82,7 +85,10 @@ def sync_folder(folder: Path) -> None:
 
 
 def sync_file(path: Path) -> None:
-    """Syncs a file. Closing its handle drops every lock that this process has on the file, SQLite's included."""
+    """Sync a file.
+
+    Closing its handle drops every lock that this process has on the file, SQLite's included.
+    """
     handle = os.open(path, os.O_RDWR)
     try:
         os.fsync(handle)
@@ -91,9 +97,10 @@ def sync_file(path: Path) -> None:
 
 
 def processes_holding(path: Path, *, own: int = 0) -> tuple[str, ...]:
-    """Returns the processes that have the file open, as `process 4711 (name)`, where the system shows them (Linux).
+    """Return the processes that have the file open, as `process 4711 (name)`.
 
-    SQLite's locks do not show that, because an idle connection has none. `own`: handles of this process to ignore.
+    Only Linux shows them; elsewhere the result is empty. SQLite's locks do not show that, because an idle connection
+    has none. `own`: handles of this process to ignore.
     """
     try:
         wanted = path.stat()
@@ -108,7 +115,7 @@ def processes_holding(path: Path, *, own: int = 0) -> tuple[str, ...]:
 
 
 def back_up(path: Path) -> Path:
-    """Gives a damaged file a second name, `….damaged-TIME`, so that nothing is lost when it is replaced.
+    """Give a damaged file a second name, `….damaged-TIME`, before it is replaced.
 
     Copies the file where hard links are not supported. Returns the same name if called again. OSError.
     """
@@ -132,7 +139,7 @@ def back_up(path: Path) -> Path:
 
 
 def set_aside(path: Path, label: str) -> Path:
-    """Renames a file and its sidecars to a free name `….<label>-N`, and returns the new path."""
+    """Rename a file and its sidecars to a free name `….<label>-N`; return the path."""
     number = 1
     while lexists(target := with_suffix_appended(path, f".{label}-{number}")):
         number += 1

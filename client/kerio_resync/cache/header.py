@@ -1,4 +1,4 @@
-"""Reads the first hundred bytes of a SQLite file: its format, and whether the file has been truncated.
+"""Reads the header of a SQLite file: its format, and whether it was truncated.
 
 See https://www.sqlite.org/fileformat2.html#the_database_header. Every start of the mail program needs them, and opening
 the database takes longer. The header counts the file's pages. The count is valid if it was written with the last change
@@ -40,11 +40,12 @@ class Header:
 
     @property
     def cut_short(self) -> bool:
+        """Whether the file has fewer bytes than its header says."""
         return self.bytes < self.expected
 
 
 def read_header(path: Path) -> Header:
-    """Reads the header. OSError; BadSettings if `path` is not a regular file."""
+    """Read the header. OSError; BadSettings if `path` is not a regular file."""
     with os.fdopen(open_regular(path), "rb") as file:
         head = file.read(HEADER_BYTES)
         size = os.fstat(file.fileno()).st_size
@@ -60,7 +61,10 @@ def read_header(path: Path) -> Header:
 
 
 def is_mid_change(path: Path) -> bool:
-    """Returns whether SQLite would apply a journal or a log to the file when it opens it. OSError, BadSettings."""
+    """Return whether SQLite would apply a journal or a log to the file.
+
+    OSError, BadSettings.
+    """
     for suffix, magics in _JOURNALS:
         try:
             with os.fdopen(open_regular(path.with_name(path.name + suffix)), "rb") as file:

@@ -1,8 +1,9 @@
-"""Allows one run at a time for a profile, by a lock that the system releases whenever its holder ends.
+"""Allows one run at a time for a profile.
 
-The lock is on `kerio-resync.lock`. `kerio-resync.holder` names the holder, for the message of a second run; it means
-nothing without the lock. Where `cache.db` is a link, its target's folder is locked as well, so that two profiles with
-one cache exclude each other. Neither of the two files may be a link.
+The system releases the lock whenever its holder ends. The lock is on `kerio-resync.lock`. `kerio-resync.holder` names
+the holder, for the message of a second run; it means nothing without the lock. Where `cache.db` is a link, its
+target's folder is locked as well, so that two profiles with one cache exclude each other. Neither of the two files
+may be a link.
 """
 
 from __future__ import annotations
@@ -33,7 +34,10 @@ LOCK_RETRY_SECONDS: Final = 0.3  # `holder` takes the lock for an instant to fin
 
 
 class ProfileLock:
-    """Locks a profile for the context. CacheInUse if another process, or another part of this one, has the lock."""
+    """Locks a profile for the context.
+
+    CacheInUse if another process, or another part of this one, has the lock.
+    """
 
     def __init__(self, profile: Path) -> None:
         self._profile = profile
@@ -54,7 +58,10 @@ class ProfileLock:
         self._held.close()
 
     def holder(self) -> str:
-        """Returns the present holder, as `process 4711 on host (command)`, or "" if the profile is not locked."""
+        """Return the holder, as `process 4711 on host (command)`.
+
+        "" if the profile is not locked.
+        """
         return next((holder for lock in self._locks if (holder := lock.holder())), "")
 
 
@@ -86,6 +93,7 @@ class _FolderLock:
         self._lock.release()
 
     def holder(self) -> str:
+        """Return the holder of this lock, or "" if there is none."""
         if not self._folder.is_dir():
             return ""
         try:
@@ -99,7 +107,7 @@ class _FolderLock:
         return ""
 
     def _acquire(self, seconds: float) -> None:
-        """Acquires the lock. Timeout, DiskTrouble."""
+        """Acquire the lock. Timeout, DiskTrouble."""
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # filelock warns that it falls back to a file
@@ -123,6 +131,6 @@ class _FolderLock:
 
 
 def _command() -> str:
-    """Returns the program and its command, without further arguments, which may be private."""
+    """Return the program and its command, without arguments that may be private."""
     verb = next((argument for argument in sys.argv[1:] if not argument.startswith("-")), "")
     return f"{Path(sys.argv[0]).name} {verb}".strip()

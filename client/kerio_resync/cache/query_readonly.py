@@ -1,4 +1,4 @@
-"""Lets a person's query look into a cache file, and nothing more: the file is opened read-only."""
+"""Runs a query on a cache file that is opened read-only."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from kerio_resync.errors import CacheDamaged
 
 
 def query_readonly(path: Path, query: str) -> list[tuple[object, ...]]:
-    """The rows that `query` gives; CacheDamaged if the file can't be read as a cache."""
+    """Return the rows of `query`; CacheDamaged if the file cannot be read."""
     try:
         with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as db:
             return db.execute(query).fetchall()

@@ -31,7 +31,7 @@ Shape = frozenset[tuple[str, str, str, str]]
 
 
 def restrict(db: sqlite3.Connection, path: Path) -> None:
-    """Limits every statement of the connection. `path`: the file, for its size."""
+    """Limit every statement of the connection. `path`: the file, for its size."""
     db.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, MAX_VALUE_BYTES)
     db.setlimit(sqlite3.SQLITE_LIMIT_SQL_LENGTH, MAX_SQL_BYTES)
     db.setlimit(sqlite3.SQLITE_LIMIT_COLUMN, MAX_COLUMNS)
@@ -49,9 +49,10 @@ def restrict(db: sqlite3.Connection, path: Path) -> None:
 
 
 def require_whole(db: sqlite3.Connection, path: Path) -> None:
-    """Raises CacheDamaged if the file is shorter than its pages. SQLite does not notice a truncated last page.
+    """Raise CacheDamaged if the file is shorter than its pages.
 
-    With a write-ahead log, pages need not be in the file yet. The transaction keeps other programs from writing.
+    SQLite does not notice a truncated last page. With a write-ahead log, pages need not be in the file yet. The
+    transaction keeps other programs from writing.
     """
     db.execute("BEGIN")
     try:
@@ -66,7 +67,10 @@ def require_whole(db: sqlite3.Connection, path: Path) -> None:
 
 
 def lift_limits(db: sqlite3.Connection) -> None:
-    """Lifts the limit on work, for a file that has the tables of its format and that this process alone writes to."""
+    """Lift the limit on work.
+
+    For a file that has the tables of its format and that this process alone writes to.
+    """
     db.set_progress_handler(None, 0)
 
 
@@ -75,7 +79,10 @@ def _abort() -> int:
 
 
 def require_tables(db: sqlite3.Connection, names: Iterable[str]) -> None:
-    """Raises CacheDamaged if one of these exists and is not a plain table. A missing one shows when it is read."""
+    """Raise CacheDamaged if one of these exists and is not a plain table.
+
+    A missing table shows when it is read.
+    """
     required = {name.casefold(): name for name in names}
     for kind, name, table, root, sql in _schema(db):
         if kind not in ("table", "view") or str(name).casefold() not in required:
@@ -87,7 +94,10 @@ def require_tables(db: sqlite3.Connection, names: Iterable[str]) -> None:
 
 
 def require_shape(db: sqlite3.Connection, *shapes: Shape) -> None:
-    """Raises CacheDamaged unless the tables, indexes and triggers are those of one of these. Views are never read."""
+    """Raise CacheDamaged unless tables, indexes and triggers are those of a shape.
+
+    Views are never read.
+    """
     found = shape_of(db)
     if found not in shapes:
         names = sorted({name for _, name, *_ in found ^ shapes[0]})
@@ -95,7 +105,10 @@ def require_shape(db: sqlite3.Connection, *shapes: Shape) -> None:
 
 
 def shape_of(db: sqlite3.Connection, *, views: bool = False) -> Shape:
-    """Returns (type, name, table, definition without comments) of the schema, without SQLite's own tables."""
+    """Return (type, name, table, definition) of each entry of the schema.
+
+    Definitions have no comments, and SQLite's own tables are left out.
+    """
     return frozenset(
         (str(kind), str(name), str(table), strip_comments(str(sql or "")))
         for kind, name, table, _, sql in _schema(db)
@@ -105,12 +118,12 @@ def shape_of(db: sqlite3.Connection, *, views: bool = False) -> Shape:
 
 @lru_cache(maxsize=64)
 def strip_comments(sql: str) -> str:
-    """Returns a definition without comments, its blanks single ones, with none before a comma or `)`."""
+    """Return a definition without comments and superfluous blanks."""
     return _BEFORE_DELIMITER.sub(r"\1", " ".join(_COMMENT.sub(" ", sql).split()))
 
 
 def _schema(db: sqlite3.Connection) -> list[tuple[object, ...]]:
-    """Returns (type, name, tbl_name, rootpage, sql) of each entry."""
+    """Return (type, name, tbl_name, rootpage, sql) of each entry."""
     rows = db.execute("SELECT type, name, tbl_name, rootpage, sql FROM sqlite_master LIMIT ?", (MAX_SCHEMA_ROWS + 1,))
     entries = rows.fetchall()
     if len(entries) > MAX_SCHEMA_ROWS:

@@ -1,4 +1,4 @@
-"""Replaces the old cache by the new one in one instant, so that nothing of the old one can come back.
+"""Replaces the old cache by the new one, in one instant.
 
 SQLite applies a `-wal` or `-journal` to whatever file has the matching name. A database renamed beside the sidecar of
 another is corrupted by it, and `integrity_check` finds nothing. So the old file is locked first, changes made in it
@@ -33,7 +33,10 @@ from kerio_resync.model import Identity
 
 
 async def seal(path: Path) -> None:
-    """Folds journal or log into the file, and syncs it. CacheInUse if another program has it open; CacheDamaged."""
+    """Fold journal or log into the file, and sync it.
+
+    CacheInUse if another program has it open; CacheDamaged.
+    """
     connection = await Connection.open(path, patience=0)
     try:
         await connection.run(lambda db: _checkpoint(db, path))
@@ -48,12 +51,12 @@ async def seal(path: Path) -> None:
 
 @asynccontextmanager
 async def replace_cache(new: Store, current: Path, owner: Identity | None = None) -> AsyncIterator[None]:
-    """Closes and seals `new`, and renames its file to `current`. Within the context the new cache can be used.
+    """Close and seal `new`, and rename its file to `current`.
 
-    Local changes made in `current` meanwhile are copied to `new` under the lock, if `current` belongs to `owner` or no
-    owner is given. A damaged `current` is backed up. CacheInUse if another program has a file open; nothing has
-    happened then. The old file is closed in the background, because freeing it takes 0.3 s per gigabyte; leaving the
-    context waits for that.
+    Within the context the new cache can be used. Local changes made in `current` meanwhile are copied to `new` under
+    the lock, if `current` belongs to `owner` or no owner is given. A damaged `current` is backed up. CacheInUse if
+    another program has a file open; nothing has happened then. The old file is closed in the background, because
+    freeing it takes 0.3 s per gigabyte; leaving the context waits for that.
     """
     old = await _lock(current)
     try:
@@ -79,7 +82,10 @@ async def replace_cache(new: Store, current: Path, owner: Identity | None = None
 
 
 def drop(path: Path) -> None:
-    """Removes a cache file and its sidecars, if there is one. CacheInUse if another program has it open."""
+    """Remove a cache file and its sidecars, if there is one.
+
+    CacheInUse if another program has it open.
+    """
     _refuse_if_open(path)
     with mapped_db_errors(path):
         path.unlink(missing_ok=True)  # first: a file without its journal could not be trusted
@@ -89,7 +95,10 @@ def drop(path: Path) -> None:
 
 
 async def _lock(path: Path) -> Connection | None:
-    """Seals the old file and locks it against other programs; None if there is none, or it is too damaged for that."""
+    """Seal the old file and lock it against other programs.
+
+    None if there is no file, or it is too damaged for that.
+    """
     if not lexists(path):
         return None
     try:
@@ -123,7 +132,7 @@ def _checkpoint(db: sqlite3.Connection, path: Path) -> None:
 
 
 def _back_up_unlocked(current: Path) -> None:
-    """Backs up a file that is too damaged to be locked, and removes its sidecars."""
+    """Back up a file that is too damaged to be locked, and remove its sidecars."""
     if current.exists():
         back_up(current)
     remove_sidecars(current)

@@ -1,9 +1,10 @@
-"""Which file a rebuild builds, and what is taken over from others before anything of them is dropped.
+"""Opens the file that a rebuild writes to.
 
-A half-built file of the same mailbox is resumed; one that can't be read is set aside under a name that is told, and one
-of another mailbox is refused (`ownership`). Where there is none, a copy of what is sound in the old cache is the
-beginning. `fresh` starts anew, but not before the pending changes that only the discarded file has are in the new one:
-until then it stays as `cache.db.next.dropped-N`, and a run that finds such a file takes it up first.
+Unsent changes of other files are copied to it before those are dropped. An unfinished file of the same mailbox is
+resumed. One that cannot be read is set aside, one of another mailbox is refused (`ownership`). If there is none, the
+build starts with a copy of the verified rows of the old cache. With `fresh` it starts empty: an unfinished file is
+renamed to `cache.db.next.dropped-N`, and is dropped once its unsent changes are in the new file, by this run or by a
+later one.
 """
 
 from __future__ import annotations
@@ -33,8 +34,11 @@ from kerio_resync.sync.partial_rebuild import PARTIAL_REBUILD_KEY
 
 @dataclass(frozen=True, slots=True)
 class BuildTarget:
-    """A file to work on. `resumed`: it is an earlier run's; `ahead`: lists that came while it was being made; `owner`:
-    whose the old cache says it is."""
+    """File to write to.
+
+    `resumed`: an earlier run has begun it. `ahead`: lists that were fetched while the old cache was copied.
+    `owner`: the mailbox that the old cache belongs to, if it says so.
+    """
 
     store: Store
     resumed: bool = False
@@ -43,24 +47,22 @@ class BuildTarget:
 
 
 async def open_build_file(settings: Settings, identity: Identity, listen: Listener, mailbox: Mailbox) -> BuildTarget:
-    """The file to build. OtherAccount, CacheInUse, BadSettings, NotEnoughSpace."""
+    """Open or create the file for a rebuild of all folders.
+
+    OtherAccount, CacheInUse, BadSettings, NotEnoughSpace.
+    """
     owner = await claim(settings, identity, lambda text: listen(Notice(text)))
     path = settings.next_cache
     if path.exists() and settings.fresh:
         set_aside(path, "dropped")
     if path.exists():
         try:
-            store = await Store.open(path)
+            return BuildTarget(await _open_own(settings, path, identity), resumed=True, owner=owner)
         except CacheDamaged as error:
             name = set_aside(path, "aside").name
-            listen(Notice(f"The half-built cache can't be gone on with ({error}); it was set aside as {name}."))
-        else:
-            if not same_mailbox(store.identity, identity):  # put there a moment ago
-                await store.close()
-                raise refusal(settings, path, store.identity, identity)
-            return BuildTarget(store, resumed=True, owner=owner)
-    if not settings.fresh and not settings.drop_first:
-        copied, ahead = await _copy(settings, identity, owner, mailbox)
+            listen(Notice(f"The unfinished cache cannot be resumed ({error}). It was moved to {name}."))
+    if owner is not None and not settings.fresh and not settings.drop_first:
+        copied, ahead = await _copy_and_list(settings, identity, owner, mailbox)
         if copied is not None:
             if copied.damaged:
                 readable = f"Items that could be read from it: {copied.items:,}."
@@ -69,13 +71,21 @@ async def open_build_file(settings: Settings, identity: Identity, listen: Listen
     return BuildTarget(await Store.create(path, identity), owner=owner)
 
 
-async def _copy(
-    settings: Settings, identity: Identity, owner: Identity | None, mailbox: Mailbox
+async def _open_own(settings: Settings, path: Path, identity: Identity) -> Store:
+    store = await Store.open(path)
+    if not same_mailbox(store.identity, identity):  # another program replaced the file after it was checked
+        await store.close()
+        raise refusal(settings, path, store.identity, identity)
+    return store
+
+
+async def _copy_and_list(
+    settings: Settings, identity: Identity, owner: Identity, mailbox: Mailbox
 ) -> tuple[CopyResult | None, EarlyListing]:
-    """What is sound in the old cache, and the lists that it is to be held against: one is the machine's work, the other
-    the server's."""
-    if owner is None:
-        return None, EarlyListing()
+    """Copy the old cache, and fetch the lists to compare it with meanwhile.
+
+    Without a copy the lists are discarded.
+    """
     lists = asyncio.create_task(list_early(mailbox, settings))
     try:
         copied = await copy_verified(settings.cache, settings.next_cache, identity, owner)
@@ -86,36 +96,36 @@ async def _copy(
 
 
 def discard_build_file(settings: Settings) -> None:
-    """Lets go of a half-built file that turned out damaged: gone on with, it would fail for ever. The next run takes up
-    the pending changes that can still be read in it."""
+    """Set a damaged unfinished file aside; the next run rescues its changes."""
     if settings.next_cache.exists():
         set_aside(settings.next_cache, "dropped")
 
 
 async def open_current_cache(settings: Settings, identity: Identity) -> BuildTarget:
-    """The cache that is in use, for a rebuild of a part of it: as `open_next`. NoCache if there is none."""
+    """Open the cache itself for a rebuild of some folders.
+
+    NoCache, OtherAccount, CacheInUse, CacheDamaged.
+    """
     path = settings.cache
     if not path.exists():
         raise NoCache(f"there is no cache at {path} to rebuild a part of; run `kerio-resync rebuild` first")
     await claim_live(settings, identity)
-    if by := processes_holding(path):
-        raise CacheInUse(f"{path} is open in {by[0]}")
-    store = await Store.open(path)
-    if not same_mailbox(store.identity, identity):  # put there a moment ago
-        await store.close()
-        raise refusal(settings, path, store.identity, identity)
-    return BuildTarget(store, resumed=bool(await store.read(queries.meta, PARTIAL_REBUILD_KEY)), owner=store.identity)
+    if processes := processes_holding(path):
+        raise CacheInUse(f"{path} is open in {processes[0]}")
+    store = await _open_own(settings, path, identity)
+    resumed = bool(await store.read(queries.meta, PARTIAL_REBUILD_KEY))
+    return BuildTarget(store, resumed=resumed, owner=store.identity)
 
 
 async def rescue_unsent_changes(run: RebuildContext) -> None:
-    """Brings pending local changes of the old cache, and of files that earlier runs discarded, into the new one."""
+    """Copy the unsent changes of the old cache and of dropped files into the new one."""
     settings = run.settings
     for path in sorted(settings.next_cache.parent.glob(f"{settings.next_cache.name}.dropped-*[0-9]")):
-        held = await owner_of(path)
-        if held is not None and not may_use(settings, held, run.store.identity):
-            run.notice(f"{path.name} belongs to {describe(held)} and was left as it is.")
+        owner = await owner_of(path)
+        if owner is not None and not may_use(settings, owner, run.store.identity):
+            run.notice(f"{path.name} belongs to {describe(owner)} and was left as it is.")
             continue
-        await _rescue_from(run, path, held)
+        await _rescue_from(run, path, owner)
         drop(path)
     if not settings.cache.exists():
         return
@@ -125,10 +135,13 @@ async def rescue_unsent_changes(run: RebuildContext) -> None:
 
 
 async def _rescue_from(run: RebuildContext, path: Path, owner: Identity | None) -> None:
-    """`owner`: whose the file said it is; a file that cannot say is only sent from if the profile vouches for it."""
+    """Rescue from a file of `owner`.
+
+    None: the file does not say whose it is, and is used only if the profile names the same mailbox.
+    """
     if owner is None and not (run.settings.same_mailbox or vouches(run.settings)):
         owner = run.store.identity
-    rescued = await rescue_outbox(path, run.store, owner)
+    report = await rescue_outbox(path, run.store, owner)
     await run.store.flush()
-    for sentence in rescued.sentences():
+    for sentence in report.sentences():
         run.notice(sentence)

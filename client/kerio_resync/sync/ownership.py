@@ -1,9 +1,9 @@
-"""Whose cache it is: no command changes a cache, or sends from it, for another mailbox than the one it was made for.
+"""Checks that a cache belongs to the mailbox that the server has named.
 
-Promises: what a profile's files say of themselves is compared with the account that the server has just named, before
-anything is changed or sent; OtherAccount if they disagree. `same_mailbox` in the settings says that the server or the
-account has got another name: then the new one is written into `profile.toml` and the cache. A cache that cannot say
-whose it is (its first pages are damaged) is never sent from, unless the profile names the same server and user.
+That is done before a cache is changed or sent from. OtherAccount if they disagree. `same_mailbox` in the settings
+says that the server or the account was renamed; the new name is then written to `profile.toml` and to the cache. A
+cache that does not say whose it is, because its first pages are damaged, is never sent from, unless the profile names
+the same server and user.
 """
 
 from __future__ import annotations
@@ -23,68 +23,72 @@ from kerio_resync.model import Identity
 from kerio_resync.settings import Settings, rebind
 from kerio_resync.sync.converge.catch_up import SYNC_KEY
 
-NO_KEY = ""  # a sync key that every server refuses: then everything is compared
+NO_KEY = ""  # a sync key that every server refuses, so that everything is compared
 
 
-def may_use(settings: Settings, held: Identity, asked: Identity) -> bool:
-    """Whether a file of `held`'s may be used as `asked`."""
-    return same_mailbox(held, asked) or (settings.same_mailbox and held.protocol == asked.protocol)
+def may_use(settings: Settings, owner: Identity, identity: Identity) -> bool:
+    """Return whether a file of `owner` may be used for the mailbox `identity`."""
+    return same_mailbox(owner, identity) or (settings.same_mailbox and owner.protocol == identity.protocol)
 
 
-async def claim(settings: Settings, asked: Identity, notice: Callable[[str], None]) -> Identity | None:
-    """Before a rebuild of everything: OtherAccount unless the cache and an unfinished one are `asked`'s. Returns whose
-    the cache says it is; None if there is none, or it cannot say."""
-    files = {path: await owner_of(path) for path in (settings.cache, settings.next_cache)}
-    others = {path: held for path, held in files.items() if held and not same_mailbox(held, asked)}
-    for path, held in others.items():
-        if not (settings.replace_other or may_use(settings, held, asked)):
-            raise refusal(settings, path, held, asked)
+async def claim(settings: Settings, identity: Identity, notice: Callable[[str], None]) -> Identity | None:
+    """Check the cache and an unfinished one before a rebuild of all folders.
+
+    OtherAccount, CacheInUse. With `replace_other` a file of another mailbox is set aside. Returns the owner that the
+    cache states, None if there is no cache or it does not say.
+    """
+    owners = {path: await owner_of(path) for path in (settings.cache, settings.next_cache)}
+    others = {path: owner for path, owner in owners.items() if owner and not same_mailbox(owner, identity)}
+    for path, owner in others.items():
+        if not (settings.replace_other or may_use(settings, owner, identity)):
+            raise refusal(settings, path, owner, identity)
     if others or settings.same_mailbox:
         rebind(settings)
-    for path, held in others.items():
+    for path, owner in others.items():
         if settings.same_mailbox:
-            await _adopt(path, asked)
+            await _adopt(path, identity)
         else:
             name = set_aside(path, "aside").name
-            notice(f"{path.name} belongs to {describe(held)}. It was moved to {name}, with its local changes.")
+            notice(f"{path.name} belongs to {describe(owner)}. It was moved to {name}, with its local changes.")
     return await owner_of(settings.cache)
 
 
-async def claim_live(settings: Settings, asked: Identity) -> None:
-    """Before anything else is done with the cache itself: OtherAccount unless it is `asked`'s."""
-    held = await owner_of(settings.cache)
-    if settings.same_mailbox and (held is None or may_use(settings, held, asked)):
+async def claim_live(settings: Settings, identity: Identity) -> None:
+    """Check the cache before anything else is done with it. OtherAccount, CacheInUse."""
+    owner = await owner_of(settings.cache)
+    if settings.same_mailbox and (owner is None or may_use(settings, owner, identity)):
         rebind(settings)
-        if held is not None and not same_mailbox(held, asked):
-            await _adopt(settings.cache, asked)
+        if owner is not None and not same_mailbox(owner, identity):
+            await _adopt(settings.cache, identity)
         return
-    if held is not None:
-        require(settings, held, asked)
+    if owner is not None:
+        require(settings, owner, identity)
 
 
-def require(settings: Settings, held: Identity, asked: Identity) -> None:
-    """OtherAccount unless the cache, which is `held`'s, may be used as `asked`."""
-    if not may_use(settings, held, asked):
-        raise refusal(settings, settings.cache, held, asked)
+def require(settings: Settings, owner: Identity, identity: Identity) -> None:
+    """Raise OtherAccount unless the cache of `owner` may be used for `identity`."""
+    if not may_use(settings, owner, identity):
+        raise refusal(settings, settings.cache, owner, identity)
 
 
-def refusal(settings: Settings, path: Path, held: Identity, asked: Identity) -> OtherAccount:
-    what = "cache" if path == settings.cache else "unfinished cache"
+def refusal(settings: Settings, path: Path, owner: Identity, identity: Identity) -> OtherAccount:
+    """Return the error for a file of another mailbox."""
+    file = "cache" if path == settings.cache else "unfinished cache"
     return OtherAccount(
-        f"the {what} in {settings.profile} belongs to {describe(held)}, not to {describe(asked)},"
+        f"the {file} in {settings.profile} belongs to {describe(owner)}, not to {describe(identity)},"
         " and was left as it is:"
         " use another --profile, or --same-mailbox if this is the same mailbox under a new name"
     )
 
 
 async def _adopt(path: Path, identity: Identity) -> None:
-    """Writes into the cache that the mailbox is called `identity` now. Its sync key is of no use any more."""
-    if by := processes_holding(path):
-        raise CacheInUse(f"{path} is open in {by[0]}")
+    """Write the new identity to the file, and invalidate its sync key. CacheInUse."""
+    if processes := processes_holding(path):
+        raise CacheInUse(f"{path} is open in {processes[0]}")
     try:
         store = await Store.open(path)
     except CacheDamaged:
-        return  # or of an older format: what is made of it says whose it is
+        return  # or of an older format; the cache that replaces it gets the new identity
     try:
         for key, value in identity_rows(identity).items():
             await store.apply(SetMeta(key, value))

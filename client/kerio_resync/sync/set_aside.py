@@ -1,4 +1,7 @@
-"""Finds files that were moved out of the way and have local changes that are nowhere else. Nothing is changed."""
+"""Finds files that were set aside and have changes that are nowhere else.
+
+Nothing is changed.
+"""
 
 from __future__ import annotations
 
@@ -28,9 +31,10 @@ class SetAside:
 
 
 async def files_set_aside(cache: Path, known: Collection[str]) -> tuple[SetAside, ...]:
-    """Returns the files beside `cache` that have unsent changes whose uuids are not in `known`, or cannot be read.
+    """Return the files beside `cache` with unsent changes that are not in `known`.
 
-    `cache` itself is among them if it is of another format.
+    `known` has uuids. Files that cannot be read are returned, too. `cache` itself is among them if it is of another
+    format.
     """
     found = []
     candidates = [path for path in cache.parent.iterdir() if _NAME.fullmatch(path.name)]

@@ -1,5 +1,3 @@
-"""Which file is built, what is set aside, and that nothing pending goes with what is let go of."""
-
 from __future__ import annotations
 
 import os
@@ -35,7 +33,7 @@ def change(name: str) -> AddChange:
 
 
 async def opened(folder: Path, **more: object) -> tuple[bool, int, list[str]]:
-    """(whether it is gone on with, how many mails it holds, what was said)"""
+    """Return (resumed, number of mails, notices)."""
     heard: list[Event] = []
     found = await open_build_file(settings(folder, **more), IDENTITY, heard.append, Mailbox())  # type: ignore[arg-type]
     mails = (await found.store.read(queries.totals)).items["mail"]
@@ -49,17 +47,17 @@ def rootpage(path: Path, name: str) -> int:
     return page
 
 
-async def test_a_new_one(tmp_path: Path) -> None:
+async def test_open_build_file_creates_empty_file(tmp_path: Path) -> None:
     assert await opened(tmp_path) == (False, 0, [])
     assert names(tmp_path) == ["cache.db.next"]
 
 
-async def test_one_that_is_ours_is_gone_on_with(tmp_path: Path) -> None:
+async def test_open_build_file_resumes_own_file(tmp_path: Path) -> None:
     await (await filled(tmp_path / "cache.db.next", items("a"))).close()
     assert await opened(tmp_path) == (True, 1, [])
 
 
-async def test_of_a_damaged_cache_it_begins_with_what_stands(tmp_path: Path) -> None:
+async def test_open_build_file_starts_with_readable_rows_of_damaged_cache(tmp_path: Path) -> None:
     await (await filled(tmp_path / "cache.db", items("a", "b"))).close()
     with (tmp_path / "cache.db").open("r+b") as file:
         file.seek(rootpage(tmp_path / "cache.db", "item_by_date") * PAGE_SIZE - PAGE_SIZE)
@@ -69,7 +67,7 @@ async def test_of_a_damaged_cache_it_begins_with_what_stands(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("name", ["cache.db", "cache.db.next"])
-async def test_open_next_refuses_another_accounts_file_and_changes_nothing(tmp_path: Path, name: str) -> None:
+async def test_open_build_file_refuses_file_of_other_account_and_changes_nothing(tmp_path: Path, name: str) -> None:
     await (await filled(tmp_path / name, items("a"), change("hers"), identity=OTHER)).close()
     before = (tmp_path / name).read_bytes()
     with pytest.raises(OtherAccount, match=r"belongs to eve@example\.com at https.*, not to jan"):
@@ -79,7 +77,7 @@ async def test_open_next_refuses_another_accounts_file_and_changes_nothing(tmp_p
 
 
 @pytest.mark.parametrize("name", ["cache.db", "cache.db.next"])
-async def test_open_next_moves_another_accounts_file_aside_if_asked_to(tmp_path: Path, name: str) -> None:
+async def test_open_build_file_sets_file_of_other_account_aside_with_replace_other(tmp_path: Path, name: str) -> None:
     await (await filled(tmp_path / name, items("a"), change("hers"), identity=OTHER)).close()
     resumed, mails, said = await opened(tmp_path, replace_other=True)
     assert (resumed, mails) == (False, 0)
@@ -88,7 +86,7 @@ async def test_open_next_moves_another_accounts_file_aside_if_asked_to(tmp_path:
 
 
 @pytest.mark.parametrize("name", ["cache.db", "cache.db.next"])
-async def test_open_next_takes_a_renamed_mailbox_over_if_told_that_it_is_the_same(tmp_path: Path, name: str) -> None:
+async def test_open_build_file_adopts_renamed_mailbox_with_same_mailbox(tmp_path: Path, name: str) -> None:
     old = OTHER._replace(server="https://old.example.com")
     await (await filled(tmp_path / name, items("a"), ApplyChanges("key of the old server"), identity=old)).close()
     (tmp_path / "profile.toml").write_text(f"server = '{old.server}'  # ours\nuser = 'eve'\n")
@@ -102,22 +100,22 @@ async def test_open_next_takes_a_renamed_mailbox_over_if_told_that_it_is_the_sam
     assert (await opened(tmp_path))[0]  # and from now on without being told
 
 
-async def test_another_protocol_is_never_the_same_mailbox(tmp_path: Path) -> None:
+async def test_open_build_file_refuses_other_protocol_even_with_same_mailbox(tmp_path: Path) -> None:
     await (await filled(tmp_path / "cache.db", identity=IDENTITY._replace(protocol="jmap"))).close()
     with pytest.raises(OtherAccount):
         await opened(tmp_path, same_mailbox=True)
 
 
-async def test_one_that_can_not_be_read_is_set_aside(tmp_path: Path) -> None:
+async def test_open_build_file_sets_unreadable_file_aside(tmp_path: Path) -> None:
     (tmp_path / "cache.db.next.aside-1").write_bytes(b"an earlier one")
     (tmp_path / "cache.db.next").write_bytes(b"no database" * 1000)
     resumed, _, said = await opened(tmp_path)
     assert not resumed
-    assert "can't be gone on with" in said[0]
+    assert "cannot be resumed" in said[0]
     assert names(tmp_path) == ["cache.db.next", "cache.db.next.aside-1", "cache.db.next.aside-2"]
 
 
-async def test_afresh_it_is_let_go_of_once_its_changes_are_safe(tmp_path: Path) -> None:
+async def test_fresh_drops_unfinished_file_after_rescue_of_its_changes(tmp_path: Path) -> None:
     await (await filled(tmp_path / "cache.db.next", items("a"), change("u-1"))).close()
     assert await opened(tmp_path, fresh=True) == (False, 0, [])
     assert "cache.db.next.dropped-1" in names(tmp_path)
@@ -129,7 +127,7 @@ async def test_afresh_it_is_let_go_of_once_its_changes_are_safe(tmp_path: Path) 
     assert names(tmp_path) == ["cache.db.next", "next"]
 
 
-async def test_a_damaged_one_is_let_go_of(tmp_path: Path) -> None:
+async def test_discard_build_file_renames_file_and_sidecars(tmp_path: Path) -> None:
     discard_build_file(settings(tmp_path))
     assert names(tmp_path) == []
     for name in ("cache.db.next", "cache.db.next-journal"):
@@ -138,7 +136,7 @@ async def test_a_damaged_one_is_let_go_of(tmp_path: Path) -> None:
     assert names(tmp_path) == ["cache.db.next.dropped-1", "cache.db.next.dropped-1-journal"]
 
 
-async def test_another_accounts_dropped_file_is_left_alone(tmp_path: Path) -> None:
+async def test_rescue_leaves_dropped_file_of_other_account(tmp_path: Path) -> None:
     await (await filled(tmp_path / "cache.db.next.dropped-1", change("hers"), identity=OTHER)).close()
     (tmp_path / "next").mkdir()
     async with running(tmp_path / "next", Mailbox()) as begun:
@@ -149,7 +147,7 @@ async def test_another_accounts_dropped_file_is_left_alone(tmp_path: Path) -> No
     assert names(tmp_path) == ["cache.db.next.dropped-1", "next"]
 
 
-async def test_a_cache_that_was_replaced_during_the_run_is_not_sent_from(tmp_path: Path) -> None:
+async def test_rescue_takes_nothing_from_cache_replaced_during_the_run(tmp_path: Path) -> None:
     await (await filled(tmp_path / "cache.db", change("hers"), identity=OTHER)).close()
     (tmp_path / "next").mkdir()
     async with running(tmp_path / "next", Mailbox()) as begun:
@@ -160,7 +158,7 @@ async def test_a_cache_that_was_replaced_during_the_run_is_not_sent_from(tmp_pat
 
 
 @pytest.mark.parametrize("vouched", [False, True])
-async def test_an_old_file_that_can_not_say_whose_it_is_needs_the_profiles_word(tmp_path: Path, vouched: bool) -> None:
+async def test_rescue_from_file_without_owner_needs_profile_that_names_it(tmp_path: Path, vouched: bool) -> None:
     with Writer(tmp_path / "cache.db", IDENTITY) as old:
         old.pending(change("u-1"))
     with closing(sqlite3.connect(tmp_path / "cache.db")) as db:
@@ -178,7 +176,7 @@ async def test_an_old_file_that_can_not_say_whose_it_is_needs_the_profiles_word(
 
 
 @pytest.mark.parametrize("drop_first", [False, True])
-async def test_changes_of_the_old_cache_come_over(tmp_path: Path, drop_first: bool) -> None:
+async def test_rescue_copies_changes_of_old_cache(tmp_path: Path, drop_first: bool) -> None:
     await (await filled(tmp_path / "cache.db", change("u-1"))).close()
     (tmp_path / "next").mkdir()
     async with running(tmp_path / "next", Mailbox()) as begun:
@@ -188,7 +186,7 @@ async def test_changes_of_the_old_cache_come_over(tmp_path: Path, drop_first: bo
     assert (tmp_path / "cache.db").exists() is not drop_first
 
 
-async def test_the_lists_come_while_it_is_copied(tmp_path: Path) -> None:
+async def test_open_build_file_lists_while_it_copies(tmp_path: Path) -> None:
     await (await filled(tmp_path / "cache.db", items("a"))).close()
     mailbox = Mailbox({"a": mail("a")}, answers={"key": ["k1"]})
     found = await open_build_file(settings(tmp_path), IDENTITY, lambda _: None, mailbox)  # type: ignore[arg-type]
@@ -198,7 +196,7 @@ async def test_the_lists_come_while_it_is_copied(tmp_path: Path) -> None:
     await found.store.close()
 
 
-async def test_what_ends_a_run_leaves_the_copy_to_the_next(tmp_path: Path) -> None:
+async def test_copy_is_resumed_after_failed_listing(tmp_path: Path) -> None:
     await (await filled(tmp_path / "cache.db", items("a"))).close()
     mailbox = Mailbox(answers={"key": [Unreachable("gone")]})
     with pytest.raises(Unreachable):
@@ -207,7 +205,7 @@ async def test_what_ends_a_run_leaves_the_copy_to_the_next(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("error", [None, Unreachable("gone")])
-async def test_no_list_is_waited_for_if_nothing_is_copied(tmp_path: Path, error: Exception | None) -> None:
+async def test_open_build_file_does_not_wait_for_lists_without_copy(tmp_path: Path, error: Exception | None) -> None:
     await (await filled(tmp_path / "cache.db")).close()
     mailbox = Mailbox(answers={"key": [error or "k1"]})
     found = await open_build_file(settings(tmp_path), IDENTITY, lambda _: None, mailbox)  # type: ignore[arg-type]
@@ -215,7 +213,7 @@ async def test_no_list_is_waited_for_if_nothing_is_copied(tmp_path: Path, error:
     await found.store.close()
 
 
-async def test_what_can_be_read_of_a_damaged_old_cache_comes_over(tmp_path: Path) -> None:
+async def test_rescue_reports_unreadable_old_cache(tmp_path: Path) -> None:
     (tmp_path / "cache.db").write_bytes(b"no database" * 1000)
     (tmp_path / "next").mkdir()
     async with running(tmp_path / "next", Mailbox()) as begun:
@@ -224,7 +222,7 @@ async def test_what_can_be_read_of_a_damaged_old_cache_comes_over(tmp_path: Path
         assert run.announced.notices
 
 
-async def test_the_live_cache(tmp_path: Path) -> None:
+async def test_open_current_cache_requires_a_free_cache_and_tells_whether_it_resumes(tmp_path: Path) -> None:
     with pytest.raises(NoCache, match="no cache"):
         await open_current_cache(settings(tmp_path), IDENTITY)
     await (await filled(tmp_path / "cache.db")).close()

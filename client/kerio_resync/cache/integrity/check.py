@@ -29,19 +29,22 @@ Slice = tuple[list[int], int | None]  # corrupt row numbers; the number after wh
 
 @dataclass(frozen=True, slots=True)
 class Defect:
-    """One line that says what is wrong, and the item as it is stored if the line concerns an item that can be read."""
+    """What is wrong, in one line.
+
+    `item`: as it is stored, if the line concerns an item that can be read.
+    """
 
     line: str
     item: Item | None = None
 
 
 def check_structure(db: sqlite3.Connection) -> list[Defect]:
-    """Runs SQLite's own check of tables, indexes and references."""
+    """Run SQLite's own check of tables, indexes and references."""
     return _pragma_check(db, f"PRAGMA integrity_check({MAX_DEFECTS})", "PRAGMA foreign_key_check")
 
 
 def check_since_last(tables: WriteSession) -> list[Defect]:
-    """Runs `check_structure` on what was written since the structure was last found sound."""
+    """Check the structure of what was written since it was last found sound."""
     if not tables.is_unchanged_since_check():
         return check_structure(tables.db)
     return [
@@ -61,7 +64,7 @@ def _pragma_check(db: sqlite3.Connection, integrity: str, references: str) -> li
 
 
 def check_items(db: sqlite3.Connection, after: int) -> tuple[list[Defect], int | None]:
-    """Checks the items that follow number `after`, with their attachments.
+    """Check the items that follow number `after`, with their attachments.
 
     Returns the defects, and the number after which to continue or None at the end.
     """
@@ -83,7 +86,7 @@ def check_items(db: sqlite3.Connection, after: int) -> tuple[list[Defect], int |
 
 
 def check_changes(db: sqlite3.Connection) -> list[Defect]:
-    """Checks the local changes and their files."""
+    """Check the local changes and their files."""
     try:
         changes = outbox_rows.changes(db, outbox_rows.ALL_STATES)
         corrupt = [change.uuid for change in changes if not change_matches_checksum(db, change)]
@@ -93,7 +96,7 @@ def check_changes(db: sqlite3.Connection) -> list[Defect]:
 
 
 def change_matches_checksum(db: sqlite3.Connection, change: LocalChange) -> bool:
-    """Returns whether a local change is as it was recorded, and each of its files complete."""
+    """Return whether a local change is as it was recorded, with complete files."""
     return outbox_rows.is_intact(db, change) and all(
         content_matches_checksum(db, "outbox_chunk", file.key, file.size, file.sha256) for file in change.files
     )
@@ -102,7 +105,10 @@ def change_matches_checksum(db: sqlite3.Connection, change: LocalChange) -> bool
 def content_matches_checksum(
     db: sqlite3.Connection, table: str, attachment: int, size: int, sha256: bytes | None
 ) -> bool:
-    """Returns whether the chunks of an attachment have no gap, match their CRCs, and add up to `size` and `sha256`."""
+    """Return whether the chunks of an attachment are complete and correct.
+
+    They have no gap, match their CRCs, and add up to `size` and `sha256`.
+    """
     digest, offset = hashlib.sha256(), 0
     sql = f'SELECT "offset", crc32, data FROM {table} WHERE attachment = ? ORDER BY "offset"'
     for start, crc, data in db.execute(sql, (attachment,)):
@@ -125,21 +131,24 @@ def _attachment_defects(db: sqlite3.Connection, item: int) -> list[str]:
 
 
 def corrupt_items_of_file(path: Path, after: int) -> Slice:
-    """Runs `corrupt_items` on a file that is opened for this call, as a subprocess needs it."""
+    """Run `corrupt_items` on a file that is opened for this call, in a subprocess."""
     with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None)) as db:
         restrict(db, path)
         return corrupt_items(db, after)
 
 
 def corrupt_items(db: sqlite3.Connection, after: int) -> Slice:
-    """Returns which of the next ITEMS_PER_SLICE items do not match their checksums."""
+    """Return which of the next ITEMS_PER_SLICE items do not match their checksums."""
     rows = read_item_row(db, "item.number > ? ORDER BY item.number LIMIT ?", (after, ITEMS_PER_SLICE))
     corrupt = [number for number, item, checksum in rows if item_checksum(item) != checksum]
     return corrupt, rows[-1][0] if rows else None
 
 
 def corrupt_attachments(db: sqlite3.Connection, after: int) -> Slice:
-    """Returns which of the next complete attachments do not match, up to ATTACHMENT_SLICE_BYTES."""
+    """Return which of the next complete attachments do not match.
+
+    A slice ends after ATTACHMENTS_PER_SLICE attachments or ATTACHMENT_SLICE_BYTES.
+    """
     rows = db.execute(
         "SELECT number, received, sha256 FROM attachment WHERE state = 'done' AND number > ? ORDER BY number LIMIT ?",
         (after, ATTACHMENTS_PER_SLICE),

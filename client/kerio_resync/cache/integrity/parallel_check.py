@@ -1,4 +1,4 @@
-"""Checks a closed cache file: its structure, its items and its attachments, all at the same time.
+"""Checks structure, items and attachments of a closed cache file concurrently.
 
 The file is only read, and is synced to the disk. Whatever is not reported was read and matches its checksum. Memory is
 bounded by a slice of items, one chunk of an attachment, and eight bytes for each corrupt row.
@@ -37,9 +37,10 @@ class CorruptRows:
 
 
 async def check_file(path: Path) -> CorruptRows | None:
-    """Returns the corrupt rows of a file that no other program writes to; None if its structure is damaged.
+    """Return the corrupt rows of a file; None if its structure is damaged.
 
-    Raises sqlite3.Error, or an ExceptionGroup with it, if the file cannot be read.
+    No other program may write to the file. Raises sqlite3.Error, or an ExceptionGroup with it, if the file cannot be
+    read.
     """
     rows = asyncio.create_task(_check_rows(path))
     try:

@@ -1,7 +1,8 @@
-"""Runs functions in one subprocess, so that computing in Python does not slow the event loop and the writer down.
+"""Runs functions in one subprocess.
 
-The subprocess is spawned: it imports the main module anew, so a program that uses this package needs the usual
-`if __name__ == "__main__":`. It ends when the context is left, and also when this process is killed.
+So computing in Python does not slow the event loop and the writer down. The subprocess is spawned: it imports the
+main module anew, so a program that uses this package needs the usual `if __name__ == "__main__":`. It ends when the
+context is left, and also when this process is killed.
 """
 
 from __future__ import annotations
@@ -21,10 +22,11 @@ RunInWorker = Callable[..., Awaitable[Any]]
 
 @asynccontextmanager
 async def worker_process() -> AsyncIterator[RunInWorker]:
-    """Yields `run(function, *args)`, which calls a module-level function in the subprocess and returns its result.
+    """Yield `run(function, *args)`, which calls a function in the subprocess.
 
-    A caller that is cancelled waits for the function to end, so keep each call short. `run` raises what the function
-    raises, and BrokenProcessPool or OSError if the subprocess cannot be started or dies.
+    The function must be importable by name; its result is returned. A caller that is cancelled waits for the function
+    to end, so keep each call short. `run` raises what the function raises, and BrokenProcessPool or OSError if the
+    subprocess cannot be started or dies.
     """
     import asyncio  # not at the top: the subprocess imports this module, and needs neither
 
@@ -43,7 +45,10 @@ def _start_worker() -> None:
 
 
 def _exit_with_parent() -> None:
-    """Ends this process once its parent is gone; an idle worker of an executor would otherwise wait for ever."""
+    """End this process once its parent is gone.
+
+    An idle worker of an executor would otherwise wait for ever.
+    """
     if parent := multiprocessing.parent_process():
         parent.join()
         os._exit(1)

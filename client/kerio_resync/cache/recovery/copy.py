@@ -1,4 +1,4 @@
-"""Starts a new cache from the verified rows of an old one of the same format, so that they need not be fetched again.
+"""Starts a new cache from the verified rows of an old one of the same format.
 
 There are two ways. A sound file is copied as a whole, which takes seconds for a gigabyte. Of a damaged file the rows
 that SQLite can read are copied one by one (`copy_rows`). Either copy is then checked, and each item and attachment that
@@ -55,10 +55,11 @@ class CopyResult:
 
 
 async def copy_verified(old: Path, path: Path, identity: Identity, owner: Identity | None = None) -> CopyResult | None:
-    """Makes `path`, which must not exist, from the cache at `old`; None, and no file, if nothing can be copied.
+    """Make `path`, which must not exist, from the cache at `old`.
 
-    `owner`: the identity that `old` must have, by default any that is the mailbox of `identity`. The result is
-    durable. Errors of the disk give None, too: the caller continues without a copy, and reports them if they persist.
+    Returns None, and leaves no file, if nothing can be copied. `owner`: the identity that `old` must have, by default
+    any that is the mailbox of `identity`. The result is durable. Errors of the disk give None, too: the caller
+    continues without a copy, and reports them if they persist.
     """
     new = with_suffix_appended(path, ".new")
     result: CopyResult | None = None
@@ -79,7 +80,10 @@ async def copy_verified(old: Path, path: Path, identity: Identity, owner: Identi
 
 
 async def _copy_and_check(old: Path, new: Path, identity: Identity, owner: Identity | None) -> CopyResult | None:
-    """Makes `new`; None if it would have no items. CacheDamaged if `old` is not a cache of the mailbox."""
+    """Make `new`; None if it would have no items.
+
+    CacheDamaged if `old` is not a cache of the mailbox.
+    """
 
     async def read_old(copy: Callable[[sqlite3.Connection], T]) -> T:
         connection = await Connection.open(old, readonly=True)
@@ -104,7 +108,10 @@ async def _copy_and_check(old: Path, new: Path, identity: Identity, owner: Ident
 
 
 def _begin_reading(db: sqlite3.Connection, identity: Identity, owner: Identity | None) -> None:
-    """Begins a transaction in which no other program writes to the file. CacheDamaged if it is another mailbox's."""
+    """Begin a transaction in which no other program writes to the file.
+
+    CacheDamaged if it is another mailbox's.
+    """
     db.execute("BEGIN")
     found = check_header(db)
     if not (found == owner if owner else same_mailbox(found, identity)):
@@ -112,7 +119,10 @@ def _begin_reading(db: sqlite3.Connection, identity: Identity, owner: Identity |
 
 
 def _copy_file(db: sqlite3.Connection, old: Path, new: Path) -> bool:
-    """Copies the whole file, which `db` reads; False if it has other tables or cannot be read to its end."""
+    """Copy the whole file, which `db` reads.
+
+    Returns False if it has other tables or cannot be read to its end.
+    """
     if shape_of(db, views=True) not in shapes(views=True):
         return False
     if db.execute("PRAGMA journal_mode").fetchone() == ("wal",):  # some pages are in the log
@@ -128,7 +138,10 @@ def _copy_file(db: sqlite3.Connection, old: Path, new: Path) -> bool:
 
 
 async def _check(new: Path) -> CorruptRows | None:
-    """Removes what the new cache does not need, and returns the corrupt rows; None if the structure is damaged."""
+    """Remove what the new cache does not need, and return the corrupt rows.
+
+    None if the structure is damaged.
+    """
     if not read_header(new).free_pages:
         return None
     try:
@@ -151,13 +164,13 @@ async def _edit(new: Path, work: Callable[[sqlite3.Connection], T]) -> T:
 
 
 def _disable_journal(db: sqlite3.Connection) -> None:
-    """For a file that is deleted if anything fails, and synced before it gets its name."""
+    """Speed writing up; the file is deleted if anything fails, and synced at the end."""
     db.execute("PRAGMA journal_mode = OFF").fetchone()
     db.execute("PRAGMA synchronous = OFF")
 
 
 def _drop_unneeded_rows(db: sqlite3.Connection) -> None:
-    """Removes what belongs to the old cache alone, and incomplete attachments."""
+    """Remove what belongs to the old cache alone, and incomplete attachments."""
     for table in ("outbox", "wanted", "seen", "skipped"):
         db.execute(f"DELETE FROM {table}")
     db.execute("DELETE FROM sqlite_sequence WHERE name = 'outbox'")
@@ -171,7 +184,7 @@ def _queue_attachments_again(db: sqlite3.Connection, condition: str, values: Seq
 
 
 def _finalize(db: sqlite3.Connection, corrupt: CorruptRows, identity: Identity) -> int:
-    """Removes corrupt rows and writes the identity; returns the number of items."""
+    """Remove corrupt rows and write the identity; return the number of items."""
     condition = "number IN (SELECT value FROM json_each(?))"
     db.execute(f"DELETE FROM item WHERE {condition}", (json_array(corrupt.items),))
     _queue_attachments_again(db, condition, (json_array(corrupt.attachments),))

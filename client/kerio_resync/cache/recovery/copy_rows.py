@@ -1,4 +1,7 @@
-"""Copies the rows that SQLite can read from a damaged cache into a new file, without checking their checksums."""
+"""Copies the rows that SQLite can read from a damaged cache into a new file.
+
+The checksums of the rows are not checked here.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,7 @@ _PARENTS: Final = (("item", "folder"), ("attachment", "item"), ("chunk", "attach
 
 
 def copy_rows(old: sqlite3.Connection, new: Path, identity: Identity) -> None:
-    """Fills the empty file `new` with a cache of `identity` and the readable rows of `old`.
+    """Fill the empty file `new` with the readable rows of `old`.
 
     A row whose folder, item or attachment was not copied is left out, but the id of a folder is enough. CacheDamaged
     if something in `old` only looks like one of the tables; sqlite3.Error if `new` cannot be written.
@@ -52,7 +55,10 @@ def _copy_table(old: sqlite3.Connection, target: sqlite3.Connection, table: str)
 
 
 def _last_rowid(old: sqlite3.Connection, table: str) -> int:
-    """Returns the highest row number, by the table or by its index, which is on other pages; 0 if both fail."""
+    """Return the highest row number; 0 if it cannot be found.
+
+    The index of the table is on other pages than its rows, so one of the two may be readable.
+    """
     for source in (table, f"{table} INDEXED BY sqlite_autoindex_{table}_1"):
         with suppress(*UNREADABLE_ERRORS):
             (last,) = old.execute(f"SELECT max(rowid) FROM {source}").fetchone()
@@ -61,7 +67,10 @@ def _last_rowid(old: sqlite3.Connection, table: str) -> int:
 
 
 def _insert_missing_folders(old: sqlite3.Connection, target: sqlite3.Connection) -> None:
-    """Inserts placeholders for folders whose ids can be read from their index only; the server tells the rest anew."""
+    """Insert placeholders for folders whose ids can be read from their index only.
+
+    The server tells the rest anew.
+    """
     with suppress(*UNREADABLE_ERRORS):
         present = {row[0] for row in target.execute("SELECT number FROM folder")}
         for number, folder_id in old.execute("SELECT number, id FROM folder INDEXED BY sqlite_autoindex_folder_1"):

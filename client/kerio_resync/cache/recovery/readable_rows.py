@@ -9,7 +9,7 @@ UNREADABLE_ERRORS: Final = (sqlite3.Error, ValueError, TypeError, OverflowError)
 
 
 def readable_rows(db: sqlite3.Connection, select: str, low: int, high: int) -> list[Any]:
-    """Returns the rows numbered `low` to `high` that can be read.
+    """Return the rows numbered `low` to `high` that can be read.
 
     `select` is a query that ends in the name of the row number: `SELECT … FROM item WHERE number`. A range that cannot
     be read is halved, down to single rows.

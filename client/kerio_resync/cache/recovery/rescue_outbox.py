@@ -1,8 +1,9 @@
-"""Copies what exists nowhere else out of an old cache, damaged or not: unsent changes, and items of local folders.
+"""Copies what exists nowhere else out of an old cache, damaged or not.
 
-A change keeps its uuid, so that a second rescue does not copy it twice. A change that does not match its checksum is
-counted and not copied. A damaged outbox is read row by row (`readable_rows`). Its rows are never deleted, so a missing
-number is a row that cannot be read. If anything is unreadable the file is backed up. Damage is never raised.
+That is: unsent local changes, and the items of local folders. A change keeps its uuid, so that a second rescue does
+not copy it twice. A change that does not match its checksum is counted and not copied. A damaged outbox is read row
+by row (`readable_rows`). Its rows are never deleted, so a missing number is a row that cannot be read. If anything is
+unreadable the file is backed up. Damage is never raised.
 """
 
 from __future__ import annotations
@@ -82,7 +83,7 @@ class RescueReport:
 
 
 async def rescue_outbox(path: Path, store: Store, owner: Identity | None = None) -> RescueReport:
-    """Copy the unsent changes and local items of the cache at `path` to `store`, durably.
+    """Copy the unsent changes and local items of `path` to `store`, durably.
 
     `owner`: the identity that the file must have; None if the caller has checked it. Damage is counted, never raised;
     CacheInUse and errors of the new file are raised. Nothing is copied if there is no file.
@@ -214,7 +215,10 @@ def _last_row(db: sqlite3.Connection, query: str, report: RescueReport) -> int |
 
 
 def _read_change(db: sqlite3.Connection, number: int) -> LocalChange:
-    """Return a change. ValueError if it does not match its checksum, which does not cover the files' contents."""
+    """Return a change. ValueError if it does not match its checksum.
+
+    The checksum does not cover the contents of files.
+    """
     change = outbox_rows.change(db, number)
     if change is None or not outbox_rows.is_intact(db, change):
         raise ValueError("wrong checksum")
