@@ -39,7 +39,7 @@ async def test_a_digest_breaks_off_when_the_mailbox_changes() -> None:
                     box.store.remove(box.store.folder(box.inbox).ordered("id")[199])
                 yield line
 
-        box.store.digest = digest  # type: ignore[method-assign]
+        box.store.digest = digest  # type: ignore[method-assign,assignment]
         with pytest.raises(aiohttp.ClientPayloadError):
             await (await client.get(server.control_url + "/digest")).text()
 

@@ -161,7 +161,7 @@ async def test_set_this_out_of_the_queried_time_leaves_it() -> None:
 async def test_set_all_changes_the_series_and_moves_it_by_as_much(modification: str | None) -> None:
     caller, box, event_id = await calendar()
     old = await second(caller, box)
-    how = {"modification": modification} if modification else {}
+    how: dict[str, Any] = {"modification": modification} if modification else {}
     await put(caller, id=old["id"], summary="Later", start="20260309T100000Z", end="20260309T103000Z", **how)
     event = box.store.item(event_id)
     assert (event["summary"], event["start"], event["end"]) == ("Later", "20260302T100000Z", "20260302T103000Z")
@@ -215,7 +215,7 @@ async def test_exceptions_end_with_the_times_of_the_series_but_not_with_its_word
 )
 async def test_remove(modification: str | None, left: list[str]) -> None:
     caller, box, event_id = await calendar()
-    how = {"modification": modification} if modification else {}
+    how: dict[str, Any] = {"modification": modification} if modification else {}
     old = await second(caller, box)
     assert await put(caller, removing=True, id=old["id"], **how) == {}
     assert await days(caller, box) == left

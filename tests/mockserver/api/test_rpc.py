@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import orjson
 import pytest
 
@@ -122,6 +124,7 @@ async def test_null_and_an_empty_enumeration_say_nothing() -> None:
     assert (there["categories"], there["label"], there["rule"]["frequency"]) == ([], "None", "Daily")
     query = {"fields": None, "conditions": None, "combining": "", "orderBy": None, "limit": -1}
     assert (await caller.call("Events.get", ids=[box.calendar], query=query))["totalItems"] == 2
+    missing: dict[str, Any]
     for missing in ({"ids": None, "query": {}}, {"ids": [box.calendar], "query": None}):
         with pytest.raises(Refused) as refused:
             await caller.call("Events.get", **missing)

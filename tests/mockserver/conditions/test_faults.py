@@ -38,7 +38,8 @@ def spoilt(reply: Reply, **members: Any) -> Reply | None:
 @pytest.mark.parametrize("kind", get_args(FaultKind))
 def test_every_kind_has_an_effect_on_a_listing_or_says_that_it_has_none(kind: FaultKind) -> None:
     reply = listing()
-    before = bytes(reply.body), dict(reply.headers)
+    assert isinstance(reply.body, bytes)
+    before = reply.body, dict(reply.headers)
     changed = spoilt(reply, kind=kind)
     assert changed is not None
     assert changed != reply or kind == "session-death"

@@ -37,7 +37,7 @@ def test_the_presets_that_are_promised_exist() -> None:
 
 def test_conditions_can_not_be_changed_in_place() -> None:
     with pytest.raises(ValidationError, match="frozen"):
-        Conditions().link = None  # type: ignore[misc]  # that it can't be is the point
+        Conditions().link = None
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import re
 import tarfile
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -202,7 +202,7 @@ def calendars(count: int) -> bytes:
     )
 
 
-SHAPES = {
+SHAPES: dict[str, Callable[[int], bytes]] = {
     "calendars.ics": calendars,
     "events.ics": lambda count: b"BEGIN:VEVENT\nDTSTART:20240101\nRRULE:FREQ=DAILY;COUNT=9999\nEND:VEVENT\n" * count,
     "no-ends.ics": lambda count: b"BEGIN:VEVENT\nDTSTART:20240101\n" * count,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import orjson
@@ -238,7 +239,7 @@ def test_what_is_refused_leaves_nothing_behind(store: MailboxStore) -> None:
     before, inbox = store.journal.watermark, first(store, "Inbox")
     read_only = next(one["id"] for one in store.folders("public") if one["access"] == "FAccessReadOnly")
     theirs = store.folder(read_only).ordered("id")[0]
-    for act in (
+    refused: tuple[Callable[[], object], ...] = (
         lambda: store.create("mail", {"folderId": read_only}),
         lambda: store.create("mail", {"folderId": folder(store, "Contacts")}),
         lambda: store.set("mail", {"id": theirs, "isSeen": True, "isFlagged": True}),
@@ -247,7 +248,8 @@ def test_what_is_refused_leaves_nothing_behind(store: MailboxStore) -> None:
         lambda: store.move(inbox, read_only),
         lambda: store.copy(inbox, folder(store, "Notes")),
         lambda: store.set_all_seen(read_only),
-    ):
+    )
+    for act in refused:
         with pytest.raises(NotPermitted):
             act()
     with pytest.raises(NoSuchItem):

@@ -6,7 +6,8 @@ import orjson
 import pytest
 
 from kerio_mockserver.mailbox.api_structs import complete
-from kerio_mockserver.mailbox.generate.pim import PHOTO, Contacts, Events, GeneratedItems, Notes, Tasks
+from kerio_mockserver.mailbox.blobs import PHOTO
+from kerio_mockserver.mailbox.generate.pim import Contacts, Events, GeneratedItems, Notes, Tasks
 from kerio_mockserver.mailbox.ids import FolderAddress, Kind
 
 CASES: list[tuple[Kind, str, type[GeneratedItems]]] = [

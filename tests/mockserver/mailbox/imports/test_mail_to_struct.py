@@ -10,7 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from kerio_mockserver.mailbox.api_structs import complete
-from kerio_mockserver.mailbox.imports import mail_to_struct
+from kerio_mockserver.mailbox.imports import mail_to_struct, mime_parts
 from kerio_mockserver.mailbox.imports.mail_to_struct import Origin, read_mail
 
 PIECES = st.sampled_from(
@@ -45,7 +45,7 @@ def test_a_mail_that_no_parser_takes_is_kept_as_text(monkeypatch: pytest.MonkeyP
     def fails(*_: object) -> object:
         raise IndexError("a fault of the library")
 
-    monkeypatch.setattr(mail_to_struct.mime_parts, "leaves", fails)
+    monkeypatch.setattr(mime_parts, "leaves", fails)
     mail = read_mail("Subject: Grüße\n\nText".encode(), Origin("S", 1e9))
     assert mail.struct["displayableParts"][0]["content"] == "Subject: Grüße\n\nText"
     assert (mail.struct["receiveDate"], mail.struct["isSeen"]) == ("20010909T014640Z", True)

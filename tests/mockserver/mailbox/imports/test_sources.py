@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from kerio_mockserver.mailbox.imports.archives import Limits, Skipped
-from kerio_mockserver.mailbox.imports.sources import File, Piece, folders, kind_of, pieces, split_mbox
+from kerio_mockserver.mailbox.imports.mbox import split_mbox
+from kerio_mockserver.mailbox.imports.sources import File, Piece, folders, kind_of, pieces
 from tests.support.archives import tarred, zipped
 
 MAIL = b"From: a@b.c\nSubject: x\n\ntext\n"
