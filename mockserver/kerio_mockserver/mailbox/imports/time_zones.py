@@ -13,7 +13,7 @@ from functools import lru_cache
 from io import StringIO
 from zoneinfo import ZoneInfo
 
-from dateutil.tz import tzical  # type: ignore[import-untyped]
+from dateutil.tz import tzical
 from icalendar.timezone.windows_to_olson import WINDOWS_TO_OLSON
 
 from kerio_mockserver.mailbox.imports.content_lines import Component
