@@ -68,13 +68,13 @@ FULL_DISKS  ?= 50
 FUZZ        ?= 100000
 HOSTILE     ?= 20
 JOBS        ?= 2
-MANY := changing_mailbox outbox fuzz hostile_crowd crash repairs damage disk_full foreign_replies two_accounts
+MANY := changing_mailbox outbox fuzz hostile_crowd crash repairs damage disk_full two_accounts
 
 soak: export TMPDIR ?= /tmp
 soak: $(READY)  ## the same proofs with large numbers, on the disk: hours
 	$(BIN)/pytest -n $(JOBS) --dist worksteal -rP -m soak
 	KERIO_SIMULATIONS=$(SIMULATIONS) KERIO_FUZZ=$(FUZZ) KERIO_HOSTILE=$(HOSTILE) KERIO_CRASHES=$(CRASHES) \
-	KERIO_REPAIRS=$(REPAIRS) KERIO_DAMAGES=$(DAMAGES) KERIO_FULL_DISKS=$(FULL_DISKS) KERIO_FOREIGN=1 \
+	KERIO_REPAIRS=$(REPAIRS) KERIO_DAMAGES=$(DAMAGES) KERIO_FULL_DISKS=$(FULL_DISKS) \
 	$(BIN)/pytest -n $(JOBS) --dist worksteal -rP $(MANY:%=tests/whole/test_%.py)
 	@echo "$(SIMULATIONS) simulated runs of a changing mailbox (in the time above); differences: 0"
 

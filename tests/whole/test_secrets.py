@@ -24,6 +24,7 @@ from kerio_resync import Settings, rebuild, verify
 from kerio_resync.errors import ResyncError, explain
 from kerio_resync.events import Event
 from kerio_resync.redaction import chain
+from tests.support.cases import covering
 
 PASSWORD = 'zQ7#kW"v9<xJ&p4/TüB%2Gm'
 TOKEN = "Qz7Vx9Kw3Jy5Wq8Zk2Xv6Jq4Yh"
@@ -192,8 +193,10 @@ async def outputs(profile: Path, reply: Reply, work: Callable[..., Any] = rebuil
     return found
 
 
-@pytest.mark.parametrize("position", POSITIONS)
-@pytest.mark.parametrize("method", ["Session.login", "Session.whoAmI", "Folders.get", "Mails.getById", "GET"])
+METHODS = ("Session.login", "Session.whoAmI", "Folders.get", "Mails.getById", "GET")
+
+
+@pytest.mark.parametrize(("position", "method"), covering(list(POSITIONS), METHODS, 2))
 async def test_a_reply_shows_no_secret_wherever_it_puts_it(tmp_path: Path, method: str, position: str) -> None:
     for secret in (PASSWORD, TOKEN + COOKIE)[: 1 if method == "Session.login" else 2]:
 

@@ -18,7 +18,7 @@ from kerio_resync.cache.store import Store
 from kerio_resync.errors import Exit
 from tests.support.programs import PASSWORD, kerio_resync, mock, start
 
-ROUNDS = int(os.environ.get("KERIO_CRASHES", "25")) // 8
+ROUNDS = int(os.environ.get("KERIO_CRASHES", "12")) // 10
 COMMANDS = (("rebuild",), ("rebuild", "--fresh"), ("rebuild", "--folder", "Inbox"), ("verify", "--repair"))
 
 
