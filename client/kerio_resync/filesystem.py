@@ -1,10 +1,10 @@
-"""What the operating system says about files, as our errors, each in words of its own: what happened, what to do.
+"""Translates the errors of file operations, and opens only regular files.
 
-    no room   ENOSPC, EDQUOT, EFBIG, no inodes      → NotEnoughSpace
-    the rest  EIO, EROFS, EMFILE, EACCES, …         → DiskTrouble
+    ENOSPC, EDQUOT, EFBIG, no free inodes   → NotEnoughSpace
+    EIO, EROFS, EMFILE, EACCES, …           → DiskTrouble
 
-Also what bears a name: a cache, a lock and a note are regular files. Anything else in their place (a FIFO would make
-the process wait for ever, a device would be written to) is BadSettings before it is opened.
+A FIFO in the place of a file would block the process, and a device would be written to. Both are refused (BadSettings)
+before they are opened.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from typing import Final
 from kerio_resync.errors import BadSettings, DiskTrouble, LocalError, NotEnoughSpace
 from kerio_resync.os_errors import NO_LOCKS, NO_ROOM, describe, reason_of
 
-SMALL_BYTES: Final = 1024 * 1024  # of a note or of settings; a larger file is neither
-_PLENTY_BYTES: Final = 256 * 1024 * 1024  # more than a transaction, whose room is free again
+SMALL_BYTES: Final = 1024 * 1024  # notes and settings are smaller
+_PLENTY_BYTES: Final = 256 * 1024 * 1024  # more than a failed transaction can have freed
 _UNSUPPORTED: Final = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL, errno.EBADF}
 _KINDS: Final = (
     (stat.S_ISDIR, "a folder"),
@@ -33,7 +33,7 @@ _KINDS: Final = (
 
 
 def available_bytes(path: Path) -> int:
-    """Bytes free for this user where `path` is or is to be; 0 if that can't be told."""
+    """Returns the bytes free for this user at `path`, which need not exist; 0 if unknown."""
     try:
         return shutil.disk_usage(path if path.is_dir() else path.parent).free
     except OSError:
@@ -41,12 +41,12 @@ def available_bytes(path: Path) -> int:
 
 
 def real_place(path: Path) -> Path:
-    """Where what is opened as `path` is: what a link leads to, there or not; else `path` itself."""
+    """Returns the target of a symbolic link, whether or not it exists, or `path` itself."""
     return Path(os.path.realpath(path)) if path.is_symlink() else path
 
 
 def translate_os_error(error: OSError, path: Path, needed: int = 0) -> LocalError:
-    """The error of ours that says the same. `needed`: the bytes that were to be written at `path`."""
+    """Translates an OSError at `path`; `needed`: the bytes that were to be written."""
     if error.errno == errno.ENOSPC:
         return not_enough_space(path, needed)
     said = describe(error, path)
@@ -62,18 +62,19 @@ def translate_os_error(error: OSError, path: Path, needed: int = 0) -> LocalErro
 
 
 def translate_lock_error(error: OSError, path: Path) -> LocalError:
-    """The same for a lock that could not be taken: what means "no such call here" is about the file system."""
+    """Translates an OSError of a lock, where "not supported" concerns the file system."""
     if error.errno in _UNSUPPORTED:
         return DiskTrouble(NO_LOCKS.format(path=path, reason=reason_of(error)))
     return translate_os_error(error, path)
 
 
 def locks_unsupported(path: Path, reason: str) -> DiskTrouble:
+    """Returns the error for a file system without locks."""
     return DiskTrouble(NO_LOCKS.format(path=path, reason=reason))
 
 
 def not_enough_space(path: Path, needed: int = 0) -> NotEnoughSpace:
-    """No bytes are free at `path`, or no entries for further files."""
+    """Returns the error for a full disk, quota or inode table at `path`; `needed` in bytes."""
     folder, free = path.parent, available_bytes(path)
     said = ""
     if free > needed and _no_inodes(folder):
@@ -83,33 +84,34 @@ def not_enough_space(path: Path, needed: int = 0) -> NotEnoughSpace:
         )
     elif free > max(needed, _PLENTY_BYTES):
         said = (
-            f"The disk says that there is not enough room at {folder}, though {free:,} bytes are free: a quota or"
-            " reserved blocks can be the cause. Make room, then run again."
+            f"The system reports a full disk at {folder}, though {free:,} bytes are free: a quota or reserved blocks"
+            " can be the cause. Free some space, then run again."
         )
-    return NotEnoughSpace(f"no room at {path}", needed=needed, available=free, where=str(folder), said=said)
+    return NotEnoughSpace(f"no space at {path}", needed=needed, available=free, where=str(folder), said=said)
 
 
 def require_regular(paths: Iterable[Path], *, links: bool = False) -> None:
-    """BadSettings if one of them is there and is not a regular file. `links`: links to one are followed.
+    """Raises BadSettings for a path that exists and is not a regular file; `links`: follows symbolic links.
 
-    DiskTrouble if that can't be found out, for example in a folder that may not be read."""
+    DiskTrouble if a path cannot be examined, for example in an unreadable folder.
+    """
     for path in paths:
         try:
             mode = os.lstat(path).st_mode
             if stat.S_ISLNK(mode) and links:
                 mode = os.stat(path).st_mode
         except FileNotFoundError:
-            continue  # or a link to where no file is yet
+            continue  # also for a link to a missing file
         except OSError as error:
             raise translate_os_error(error, path) from error
         if stat.S_ISLNK(mode):
-            raise BadSettings(f"{path} is a symbolic link, which is not followed here; remove it and run again")
+            raise BadSettings(f"{path} is a symbolic link, which is not followed; remove it and run again")
         if not stat.S_ISREG(mode):
             raise BadSettings(f"{path} is {_kind(mode)}, not a regular file; move it away and run again")
 
 
 def open_regular(path: Path, *, links: bool = True) -> int:
-    """A descriptor to read `path` with; never waits for a writer. BadSettings if it is not a regular file; OSError."""
+    """Opens a regular file for reading, without waiting for a writer; BadSettings for anything else, OSError."""
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
     descriptor = os.open(path, flags if links else flags | getattr(os, "O_NOFOLLOW", 0))
     mode = os.fstat(descriptor).st_mode
@@ -120,7 +122,7 @@ def open_regular(path: Path, *, links: bool = True) -> int:
 
 
 def read_small(path: Path, *, links: bool = True) -> bytes:
-    """The content of a small regular file. BadSettings if it is none, or larger than SMALL_BYTES; OSError."""
+    """Reads a regular file of at most SMALL_BYTES; BadSettings for anything else, OSError."""
     with os.fdopen(open_regular(path, links=links), "rb") as file:
         content = file.read(SMALL_BYTES + 1)
     if len(content) > SMALL_BYTES:
@@ -129,7 +131,7 @@ def read_small(path: Path, *, links: bool = True) -> bytes:
 
 
 def write_private(path: Path, content: bytes, *, sync: bool = True) -> None:
-    """Makes `path`, readable by its owner only, in the place of whatever file or link bears that name. OSError."""
+    """Writes a file readable by its owner only, replacing a file or link of that name. OSError."""
     path.unlink(missing_ok=True)
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
     with os.fdopen(os.open(path, flags, 0o600), "wb") as file:

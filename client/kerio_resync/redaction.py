@@ -1,12 +1,12 @@
-"""Takes secrets out of texts that other software wrote, in every form in which a secret may come back.
+"""Masks secrets in texts, in every form in which a server or proxy may quote them.
 
-`Redactor.foreign` is for what a server or proxy says. It masks each run of four or more characters of a secret, so that
-it makes no difference where a message was cut, wrapped or re-spaced, before or after. `Redactor.own` is for our own
-sentences, which may quote a name: it masks longer runs only, so that ordinary words stay readable.
+`Redactor.foreign` is for texts of other software. It masks each run of four or more characters of a secret, so that
+cutting, wrapping and spacing do not matter. `Redactor.own` is for our own sentences, which may quote a name. It masks
+longer runs only, so that ordinary words stay readable.
 
-Recognised are the secret itself (in any case and Unicode form, with blanks and invisible characters in between), its
-JSON, URL, HTML and backslash escapes, base64 at each alignment (so also inside `user:password`), hexadecimal, and UTF-8
-that was read as Latin-1. A secret of fewer than four characters is not looked for: it would match in every word.
+Recognised forms: any case and Unicode form, with blanks and invisible characters in between; JSON, URL, HTML and
+backslash escapes; base64 at each alignment, as in `user:password`; hexadecimal; UTF-8 read as Latin-1. A secret of
+fewer than four characters is not masked: it would match in every word.
 """
 
 from __future__ import annotations
@@ -26,24 +26,24 @@ from kerio_resync.events import Event, FolderListed, Listener, Notice, Paused, R
 E = TypeVar("E", bound=BaseException)
 
 MASK = "…"
-MIN_FOREIGN = 4  # characters in a row that count as a piece of a secret in a foreign text
-MIN_OWN = 8  # and in one of ours
-MAX_SECRETS = 64  # a server may issue new tokens and cookies for ever
-MAX_TEXT = 64 * 1024  # characters of a text that are looked at; the rest is dropped
-MAX_DEPTH = 8  # of a value from a server
-MAX_ROUNDS = 3  # of escaping inside escaping
+MIN_FOREIGN = 4  # consecutive characters of a secret that are masked in a foreign text
+MIN_OWN = 8  # the same for our own sentences
+MAX_SECRETS = 64  # a server can issue tokens and cookies without end
+MAX_TEXT = 64 * 1024  # characters; the rest of a text is dropped
+MAX_DEPTH = 8  # levels of a JSON value; deeper ones are dropped
+MAX_ROUNDS = 3  # levels of nested escapes
 
-_QUOTING = (Skipped, FolderListed, Retrying, Paused, Notice, RunFinished)  # events that may quote a server's words
+_QUOTING = (Skipped, FolderListed, Retrying, Paused, Notice, RunFinished)  # events with texts of the server
 _ESCAPE = re.compile(
     r"(?P<units>(?:\\u[0-9a-fA-F]{4})+)|\\x(?P<byte>[0-9a-fA-F]{2})|\\(?P<short>[^ux])"
     r"|(?P<percent>(?:%[0-9a-fA-F]{2})+)|(?P<quoted>(?:=[0-9A-F]{2})+)"
     r"|&\#(?P<decimal>[0-9]{1,7});?|&\#[xX](?P<hex>[0-9a-fA-F]{1,6});?|(?P<entity>&[A-Za-z][A-Za-z0-9]{1,30};)"
 )
-_Stream = list[tuple[str, int, int]]  # characters, each with the span of the text that it stands for
+_Stream = list[tuple[str, int, int]]  # characters, each with its start and end in the original text
 
 
 class Redactor:
-    """The secrets of one run. Never shows them: `repr` gives their number."""
+    """The secrets of one run; `repr` shows only their number."""
 
     def __init__(self) -> None:
         self._secrets: dict[str, None] = {}
@@ -53,13 +53,13 @@ class Redactor:
         return f"Redactor({len(self._secrets)} secrets)"
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Redactor)  # it is no part of what makes two settings equal
+        return isinstance(other, Redactor)  # so that equal settings compare equal
 
     __hash__ = object.__hash__
 
     def keep(self, *secrets: str) -> None:
-        """Takes these out from now on. The first secrets (passwords) stay; of later ones the newest stay."""
-        new = [each for each in secrets if len(_comparable(each)) >= MIN_FOREIGN and each not in self._secrets]
+        """Adds secrets. Of more than MAX_SECRETS, the first (passwords) and the newest are kept."""
+        new = [secret for secret in secrets if len(_comparable(secret)) >= MIN_FOREIGN and secret not in self._secrets]
         if not new:
             return
         self._secrets.update(dict.fromkeys(new))
@@ -68,11 +68,11 @@ class Redactor:
         self._pieces.clear()
 
     def foreign(self, text: str) -> str:
-        """A text that other software wrote, without any four characters in a row of a secret."""
+        """Masks runs of MIN_FOREIGN characters of a secret, for a text of other software."""
         return self._masked(text, MIN_FOREIGN)
 
     def own(self, text: str) -> str:
-        """A sentence of ours that may quote a name or an address, without secrets."""
+        """Masks runs of MIN_OWN characters of a secret, for our own sentence."""
         return self._masked(text, MIN_OWN)
 
     def value(
@@ -82,9 +82,9 @@ class Redactor:
         clean: Callable[[str], str] | None = None,
         depth: int = MAX_DEPTH,
     ) -> Any:
-        """A JSON value with all its strings, and names of members, cleaned; what is deeper than `depth` is dropped.
+        """Cleans all strings and member names of a JSON value, and drops what is deeper than `depth`.
 
-        `names`: members that keep their names, which are the protocol's, even where a secret has the same letters.
+        `names`: member names of the protocol, which stay even if a secret has the same letters.
         """
         clean = clean or self.foreign
         if isinstance(value, str):
@@ -101,30 +101,26 @@ class Redactor:
         return [self.value(each, names, clean, depth - 1) for each in value]
 
     def event(self, event: Event) -> Event:
-        """The event without secrets in what it quotes; the counts, and what the user gave, stay as they are."""
+        """Returns the event with its quoted texts masked."""
         if not isinstance(event, _QUOTING) or not self._secrets:
             return event
-        said = {each.name: getattr(event, each.name) for each in fields(event)}
-        clean = {name: self.value(value, clean=self.own) for name, value in said.items()}
-        return event if clean == said else replace(event, **clean)
+        values = {field.name: getattr(event, field.name) for field in fields(event)}
+        clean = {name: self.value(value, clean=self.own) for name, value in values.items()}
+        return event if clean == values else replace(event, **clean)
 
     def listening(self, listen: Listener) -> Listener:
-        """A listener that passes events on without secrets."""
-
-        def heard(event: Event) -> None:
-            listen(self.event(event))
-
-        return heard
+        """Returns a listener that masks events and passes them to `listen`."""
+        return lambda event: listen(self.event(event))
 
     def error(self, error: E) -> E:
-        """The same error: its texts, and those of the errors behind it, without secrets."""
-        for each in chain(error):
-            if isinstance(each, ResyncError):
-                each.detail = self.own(each.detail)
-                each.args = (each.detail,)
-            else:
-                words = (one for one in each.args if isinstance(one, str | int))  # the rest may be a request or a reply
-                each.args = tuple(self.foreign(one) if isinstance(one, str) else one for one in words)
+        """Masks the texts of an error and of its causes in place; returns the error."""
+        for link in chain(error):
+            if isinstance(link, ResyncError):
+                link.detail = self.own(link.detail)
+                link.args = (link.detail,)
+            else:  # other arguments may be requests or replies, and are dropped
+                texts = (argument for argument in link.args if isinstance(argument, str | int))
+                link.args = tuple(self.foreign(text) if isinstance(text, str) else text for text in texts)
         return error
 
     def _masked(self, text: str, least: int) -> str:
@@ -145,29 +141,29 @@ class Redactor:
 
 
 def chain(error: BaseException) -> list[BaseException]:
-    """The error, those that it was raised from or during, and those inside a group; each once."""
-    found: list[BaseException] = []
-    left: list[BaseException | None] = [error]
-    while left:
-        each = left.pop()
-        if each is not None and all(each is not one for one in found):
-            found.append(each)
-            left += [each.__cause__, each.__context__]
-            left += each.exceptions if isinstance(each, BaseExceptionGroup) else ()
-    return found
+    """Returns the error, its causes and contexts, and the members of groups, each once."""
+    found: dict[int, BaseException] = {}
+    pending: list[BaseException | None] = [error]
+    while pending:
+        link = pending.pop()
+        if link is not None and id(link) not in found:
+            found[id(link)] = link
+            pending += [link.__cause__, link.__context__]
+            pending += link.exceptions if isinstance(link, BaseExceptionGroup) else ()
+    return list(found.values())
 
 
 def emptied(error: BaseException) -> None:
-    """Clears the local variables of the functions that the error, and each error behind it, came through.
+    """Clears the local variables in the tracebacks of an error and of its causes.
 
-    They hold requests, replies and mails. What still runs keeps its variables.
+    They hold requests, replies and mails. Functions that still run keep their variables.
     """
-    for each in chain(error):
-        clear_frames(each.__traceback__)
+    for link in chain(error):
+        clear_frames(link.__traceback__)
 
 
 def _pieces_of(secrets: dict[str, None], least: int) -> dict[int, set[str]]:
-    """By length: the character runs that give a secret away. A form that is shorter than `least` counts as a whole."""
+    """Returns, by length, the runs of characters to mask; a form shorter than `least` is one run."""
     pieces: dict[int, set[str]] = {}
     for secret in secrets:
         for form in _forms(secret):
@@ -177,7 +173,7 @@ def _pieces_of(secrets: dict[str, None], least: int) -> dict[int, set[str]]:
 
 
 def _forms(secret: str) -> set[str]:
-    """The ways to write a secret that are not undone by reading escapes, in comparable form."""
+    """Returns the encodings of a secret that `_unescaped` does not undo, in comparable form."""
     forms = {secret, secret.replace(" ", "+")}
     for encoding in ("utf-8", "latin-1"):
         try:
@@ -186,7 +182,7 @@ def _forms(secret: str) -> set[str]:
             continue
         forms |= {data.hex(), data.decode("latin-1")}
         for shift in range(3):
-            # the characters that hold no bits of what stands before and after it
+            # without the characters that share bits with neighbouring data
             start = -(-shift * 8 // 6)
             coded = base64.b64encode(bytes(shift) + data)[start : (shift + len(data)) * 8 // 6].decode()
             forms |= {coded, coded.translate({43: "-", 47: "_"})}
@@ -194,7 +190,7 @@ def _forms(secret: str) -> set[str]:
 
 
 def _found(text: str, pieces: dict[int, set[str]]) -> Iterator[tuple[int, int]]:
-    """The spans of the text that hold a piece of a secret."""
+    """Yields the spans of the text that hold a run of a secret."""
     stream: _Stream = [(letter, at, at + 1) for at, letter in enumerate(text)]
     for _ in range(MAX_ROUNDS + 1):
         letters = [(folded, start, stop) for letter, start, stop in stream for folded in _folded(letter)]
@@ -215,14 +211,14 @@ def _comparable(text: str) -> str:
 
 @lru_cache(maxsize=4096)
 def _folded(letter: str) -> str:
-    """A character as it is compared: without case and accents' composition; nothing for what is not seen."""
+    """Returns a character for comparison: lower case, decomposed; nothing for invisible ones."""
     if letter.isspace() or not letter.isprintable():
         return ""
     return unicodedata.normalize("NFKD", letter).lower() if not letter.isascii() else letter.lower()
 
 
 def _unescaped(stream: _Stream) -> _Stream | None:
-    """The stream with one layer of escapes read; None if there are none."""
+    """Decodes one level of escapes; None if there are none."""
     text = "".join(letter if len(letter) == 1 else "\ufffd" for letter, _, _ in stream)
     read: _Stream = []
     end = 0

@@ -1,11 +1,11 @@
-"""Standard output and standard error that never raise and never hold up the work.
+"""Makes standard output and standard error never raise and never block the work.
 
-A stream that is closed, full, or without a reader discards what it can't take and remembers why (`failure`). Characters
-that the stream's encoding lacks are written as escapes. A reader that stalls holds up nothing: what it does not take is
-kept and written by a thread, and given up at the end after `STALLED_READER_SECONDS` in which nothing was taken.
-Commands whose output is their work (`digest`) wait for their reader instead, as filters do: `wait_for_reader`.
+A stream that is closed, full or without a reader discards its data and keeps the reason (`failure`). Characters that
+its encoding lacks are written as escapes. Data for a stalled reader is queued and written by a thread; at the end it is
+discarded after `STALLED_READER_SECONDS` without progress. Commands whose result is their output (`digest`) wait for the
+reader instead, as filters do (`wait_for_reader`).
 
-This concerns the process's own descriptors only; streams that a test or a caller put into `sys` are left alone.
+Only the process's own descriptors are replaced, not streams that a test or a caller put into `sys`.
 """
 
 from __future__ import annotations
@@ -22,33 +22,37 @@ from contextlib import suppress
 from typing import IO, Any, TextIO
 
 STALLED_READER_SECONDS = 10.0
-CONGESTED_BYTES = 16 * 1024  # a terminal takes what it is given a moment later
-_PIPE_BYTES = getattr(select, "PIPE_BUF", 512)  # writing so many never blocks where select says that there is room
+CONGESTED_BYTES = 16 * 1024  # a backlog that is normal for a terminal
+_PIPE_BYTES = getattr(select, "PIPE_BUF", 512)  # a write of this size does not block after select
 _PLAIN = str.maketrans({"━": "=", "·": "-", "…": "...", "\N{REPLACEMENT CHARACTER}": "?"})
 
 
 class OutputStream(io.RawIOBase):
-    """What is written to one descriptor."""
+    """A raw stream that writes to one descriptor, or discards after a failure."""
 
     def __init__(self, descriptor: int, name: str) -> None:
         self.name = name
         self.failure: OSError | None = None
-        self.waits = False  # for the reader, however long
+        self.waits = False  # block until the reader takes the data
         self._descriptor = descriptor
         self._is_terminal = os.isatty(descriptor)
         self._is_file = stat.S_ISREG(os.fstat(descriptor).st_mode)
         self._pump: _Pump | None = None
 
     def fileno(self) -> int:
+        """Returns the descriptor."""
         return self._descriptor
 
     def isatty(self) -> bool:
+        """Tells whether the descriptor is a terminal."""
         return self._is_terminal
 
     def writable(self) -> bool:
+        """Tells that the stream can be written."""
         return True
 
     def write(self, data: Any, /) -> int:
+        """Writes or queues all of `data`, or discards it after a failure; returns its length."""
         piece = bytes(data)
         if self.failure is None:
             if self.waits or self._is_file:
@@ -61,11 +65,11 @@ class OutputStream(io.RawIOBase):
 
     @property
     def backlog(self) -> int:
-        """Bytes that the reader has not taken yet."""
+        """Bytes that are queued for the reader."""
         return self._pump.backlog if self._pump and self.failure is None else 0
 
     def _write_some(self, piece: bytes) -> None:
-        """Writes at once as long as that does not block."""
+        """Writes at once while that does not block, and queues the rest."""
         while piece and self.failure is None:
             if not _has_room(self._descriptor, 0):
                 self._postpone(piece)
@@ -94,22 +98,24 @@ class OutputStream(io.RawIOBase):
 
 
 class _Pump:
-    """A thread that writes in the order of `put`, for all streams that lead to one place."""
+    """A thread that writes queued data in order, for all streams to the same file."""
 
     def __init__(self) -> None:
         import _thread
         from queue import SimpleQueue
 
-        self._given = self._taken = 0
+        self._queued = self._written = 0
         self._queue: SimpleQueue[tuple[Callable[[bytes], None], bytes]] = SimpleQueue()
         _thread.start_new_thread(self._run, ())
 
     @property
     def backlog(self) -> int:
-        return self._given - self._taken
+        """Bytes not yet written."""
+        return self._queued - self._written
 
     def put(self, write: Callable[[bytes], None], piece: bytes) -> None:
-        self._given += len(piece)
+        """Queues `piece` for `write`."""
+        self._queued += len(piece)
         self._queue.put((write, piece))
 
     def _run(self) -> None:
@@ -117,11 +123,11 @@ class _Pump:
             write, piece = self._queue.get()
             for start in range(0, len(piece), _PIPE_BYTES):
                 write(part := piece[start : start + _PIPE_BYTES])
-                self._taken += len(part)
+                self._written += len(part)
 
 
 _pumps: dict[tuple[int, int], _Pump] = {}
-_hurried: list[bool] = []
+_skip_drain: list[bool] = []
 
 
 def _pump_to(descriptor: int) -> _Pump:
@@ -143,7 +149,7 @@ def _has_room(descriptor: int, seconds: float | None) -> bool:
 
 
 def prepare() -> None:
-    """Makes the standard streams of this process safe; call it before anything else opens a file."""
+    """Replaces the standard streams of this process; must run before other files are opened."""
     reopen_closed()
     for name, descriptor in (("stdout", 1), ("stderr", 2)):
         stream: TextIO | None = getattr(sys, name)
@@ -152,12 +158,14 @@ def prepare() -> None:
         else:
             setattr(sys, name, text(descriptor, f"<{name}>", stream))
     if sys.stdin is None:
-        sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115 - it is the process's as long as it runs
+        sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115 - open until the process ends
 
 
 def reopen_closed() -> None:
-    """Opens the null device at each of the descriptors 0 to 2 that is closed: the next file would get that number, and
-    be written to as standard output, or make libuv abort."""
+    """Opens the null device at each of the descriptors 0 to 2 that is closed.
+
+    The next file would get that number and receive standard output, and libuv would abort.
+    """
     for descriptor in (0, 1, 2):
         try:
             os.fstat(descriptor)
@@ -166,7 +174,7 @@ def reopen_closed() -> None:
 
 
 def text(descriptor: int, name: str, like: IO[str] | None = None) -> TextIO:
-    """A safe text stream for a descriptor, with the encoding of another."""
+    """Returns a safe text stream for a descriptor, with the encoding of `like`."""
     if like is not None:
         with suppress(OSError, ValueError):
             like.flush()
@@ -178,7 +186,7 @@ def text(descriptor: int, name: str, like: IO[str] | None = None) -> TextIO:
 
 
 def _readable(error: UnicodeError) -> tuple[str, int]:
-    """Our own signs in plain characters, everything else as an escape that shows what it was."""
+    """Encoding error handler: our own symbols become ASCII, other characters become escapes."""
     if not isinstance(error, UnicodeEncodeError):
         raise error
     letters = error.object[error.start : error.end]
@@ -192,50 +200,53 @@ codecs.register_error("readable", _readable)
 
 
 def raw(stream: IO[str] | None) -> OutputStream | None:
-    """The safe stream underneath; None if it is a stream of somebody else's."""
+    """Returns the OutputStream of a text stream; None for other streams."""
     found = getattr(getattr(stream, "buffer", None), "raw", None)
     return found if isinstance(found, OutputStream) else None
 
 
 def is_congested(stream: IO[str]) -> bool:
-    """Whether the reader is far behind: what is not worth keeping for it need not be written."""
+    """Tells whether the reader is so far behind that progress should be left out."""
     below = raw(stream)
     return below is not None and below.backlog > CONGESTED_BYTES
 
 
 def has_backlog(stream: IO[str]) -> bool:
+    """Tells whether data is queued for the reader."""
     below = raw(stream)
     return below is not None and below.backlog > 0
 
 
 def failure(stream: IO[str]) -> OSError | None:
-    """Why the stream takes nothing any more."""
+    """Returns the error after which the stream discards its data, or None."""
     below = raw(stream)
     return below.failure if below is not None else None
 
 
 def wait_for_reader() -> None:
-    """From now on standard output waits for its reader: what it says is the work."""
+    """Makes standard output block until its reader takes the data."""
     below = raw(sys.stdout)
     if below is not None:
         below.waits = True
 
 
 def skip_waiting() -> None:
-    """Ends a `drain` at once: the user does not want to wait for a reader."""
-    _hurried.append(True)
+    """Ends the current and later calls of `drain` at once."""
+    _skip_drain.append(True)
 
 
 def drain(seconds: float | None = None) -> None:
-    """Flushes both streams and gives their readers time: until all is taken, or nothing was taken for `seconds`
-    (STALLED_READER_SECONDS)."""
+    """Flushes both streams, and waits until their queues are empty.
+
+    Gives up after `seconds` (STALLED_READER_SECONDS) without progress.
+    """
     seconds = STALLED_READER_SECONDS if seconds is None else seconds
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError, ValueError, RuntimeError):
             stream.flush()
     for pump in tuple(_pumps.values()):
         left, end, pause = pump.backlog, time.monotonic() + seconds, 0.0005
-        while left and not _hurried and time.monotonic() < end:
+        while left and not _skip_drain and time.monotonic() < end:
             time.sleep(pause)
             pause = min(2 * pause, 0.02)
             if pump.backlog != left:
@@ -243,16 +254,16 @@ def drain(seconds: float | None = None) -> None:
 
 
 def finish() -> None:
-    """The last words are out, or given up: the interpreter's own flush at the end finds nothing to do."""
+    """Drains both streams, and discards the rest so that the interpreter's own flush does not block."""
     drain()
     for stream in (sys.stdout, sys.stderr):
         below = raw(stream)
         if below is not None and below.backlog:
-            below.failure = TimeoutError("the reader takes nothing")
+            below.failure = TimeoutError("the reader is stalled")
 
 
 def write_at_once(descriptor: int, line: str) -> None:
-    """For a process that leaves this instant: past all buffers, and only if there is room."""
+    """Writes a line past all buffers if that does not block, for a process about to exit."""
     with suppress(OSError, ValueError):
         if _has_room(descriptor, 0):
             os.write(descriptor, line.encode("ascii", "backslashreplace"))

@@ -24,7 +24,7 @@ from tests.support.crashes import Nursery, new_server, nursery
 
 TIMES = int(os.environ.get("KERIO_FULL_DISKS", "6"))
 NO_ROOM = 7
-SENTENCE = re.compile(r"may not grow any further: a limit of this process")
+SENTENCE = re.compile(r"cannot grow: a limit of this process")
 
 
 def stored(path: Path) -> set[tuple[str, int]]:

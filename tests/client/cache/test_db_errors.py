@@ -20,7 +20,7 @@ OTHERS = (
 )  # fmt: skip
 WORDS = {
     errno.ENOSPC: "not enough room", errno.EDQUOT: "quota", errno.EFBIG: "ulimit -f", errno.EIO: "input/output error",
-    errno.EROFS: "read-only", errno.EMFILE: "ulimit -n", errno.ENFILE: "can't open more files",
+    errno.EROFS: "read-only", errno.EMFILE: "ulimit -n", errno.ENFILE: "too many open files",
     errno.EACCES: "permission denied", errno.ENAMETOOLONG: "too long", errno.ELOOP: "symbolic link",
     errno.ENOLCK: "does not support file locks", errno.EXDEV: "Check the disk",
 }  # fmt: skip
@@ -113,7 +113,7 @@ def test_failed_write_of_sqlite_is_named_by_what_stands_in_the_way(
     (tmp_path / "cache.db").touch()
     error = map_db_error(sqlite_error(sqlite3.SQLITE_IOERR_WRITE), tmp_path / "cache.db")
     assert type(error) is kind
-    assert WORDS[code] in explain(error)[0]
+    assert (WORDS[code] if code != errno.ENOSPC else "full disk") in explain(error)[0]
     assert names(tmp_path) == ["cache.db"]
 
 
@@ -156,8 +156,8 @@ def test_full_disk_with_much_free_is_not_explained_by_the_figures(
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
     error = map_db_error(sqlite_error(sqlite3.SQLITE_FULL), tmp_path / "cache.db", 2**20)
     assert explain(error) == (
-        f"The disk says that there is not enough room at {tmp_path}, though 77,000,000,000 bytes are free: a quota or"
-        " reserved blocks can be the cause. Make room, then run again.",
+        f"The system reports a full disk at {tmp_path}, though 77,000,000,000 bytes are free: a quota or reserved"
+        " blocks can be the cause. Free some space, then run again.",
         Exit.NOT_ENOUGH_SPACE,
     )
     usage.free = 2**20 - 1
