@@ -84,8 +84,8 @@ def not_enough_space(path: Path, needed: int = 0) -> NotEnoughSpace:
         )
     elif free > max(needed, _PLENTY_BYTES):
         said = (
-            f"The system reports a full disk at {folder}, though {free:,} bytes are free: a quota or reserved blocks"
-            " can be the cause. Free some space, then run again."
+            f"The system reports that there is not enough room at {folder}, though {free:,} bytes are free: a quota or"
+            " reserved blocks can be the cause. Free some space, then run again."
         )
     return NotEnoughSpace(f"no space at {path}", needed=needed, available=free, where=str(folder), said=said)
 

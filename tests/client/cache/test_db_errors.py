@@ -113,7 +113,7 @@ def test_failed_write_of_sqlite_is_named_by_what_stands_in_the_way(
     (tmp_path / "cache.db").touch()
     error = map_db_error(sqlite_error(sqlite3.SQLITE_IOERR_WRITE), tmp_path / "cache.db")
     assert type(error) is kind
-    assert (WORDS[code] if code != errno.ENOSPC else "full disk") in explain(error)[0]
+    assert WORDS[code] in explain(error)[0]
     assert names(tmp_path) == ["cache.db"]
 
 
@@ -156,8 +156,8 @@ def test_full_disk_with_much_free_is_not_explained_by_the_figures(
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
     error = map_db_error(sqlite_error(sqlite3.SQLITE_FULL), tmp_path / "cache.db", 2**20)
     assert explain(error) == (
-        f"The system reports a full disk at {tmp_path}, though 77,000,000,000 bytes are free: a quota or reserved"
-        " blocks can be the cause. Free some space, then run again.",
+        f"The system reports that there is not enough room at {tmp_path}, though 77,000,000,000 bytes are free: a"
+        " quota or reserved blocks can be the cause. Free some space, then run again.",
         Exit.NOT_ENOUGH_SPACE,
     )
     usage.free = 2**20 - 1
