@@ -13,7 +13,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from kerio_resync.cache.format71.writing import Writer
+from benchmarks.format71_writer import Format71Writer
 from kerio_resync.cache.mutations import AddChange, LocalChange, LocalFile
 from kerio_resync.model import Attachment, Folder, Identity, Item, Kind
 from kerio_resync.server.kerio.items import parse_items
@@ -53,7 +53,7 @@ def write(out: Path, messages: int, size: int, *, pending: int = 3, holes: float
     """A database of `messages` mails of `size` bytes on the average, and a fiftieth as many of each other kind."""
     random = Random(seed)
     noise = random.randbytes(min(4 * 1024 * 1024, messages * size + 1024))
-    with Writer(out, IDENTITY, holes=holes) as old:
+    with Format71Writer(out, IDENTITY, holes=holes) as old:
         folders = [_folder(*each) for each in _TREE]
         for folder in folders:
             old.folder(folder)
@@ -80,7 +80,7 @@ async def copy(mailbox: Mailbox, out: Path, *, pending: tuple[AddChange, ...] = 
     identity = await mailbox.open()
     key = await mailbox.sync_key()
     count = 0
-    with Writer(out, identity, holes=holes) as old:
+    with Format71Writer(out, identity, holes=holes) as old:
         for folder in await mailbox.folders():
             old.folder(folder)
             for item in await _items(mailbox, folder) if folder.kind and folder.readable else ():

@@ -2,8 +2,8 @@
 
 `measure` makes old databases of growing size, copies each with `cp` and `sync`, asks `estimate` how long its upgrade
 will take, upgrades it, and gives rates in MB (10**6 bytes) of the old file a second. All is done in turns on the same
-disk, and compared within a turn. Memory is that of both processes together, at their peaks; the processor's time
-includes their starts.
+disk, and compared within a turn. Memory is that of the process at its peak; the processor's time includes
+its start.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ print(json.dumps({
 _UPGRADE = """
 import json, resource, sys, threading, time
 from pathlib import Path
-from kerio_resync.upgrade.migration.migrate import migrate
+from kerio_resync.upgrade.migration.format71 import migrate
 started = time.perf_counter()
 moved = migrate(Path(sys.argv[1]), Path(sys.argv[1] + ".next"), lambda *told: None, threading.Event())
 seconds = time.perf_counter() - started

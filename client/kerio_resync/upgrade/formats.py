@@ -73,7 +73,7 @@ def _module(name: str) -> Callable[[], Migration]:
     return lambda: cast(Migration, import_module(f"kerio_resync.upgrade.{name}"))
 
 
-UPGRADES: Final[tuple[Upgrade, ...]] = (Upgrade(70100, 70200, _module("migration.migrate")),)
+UPGRADES: Final[tuple[Upgrade, ...]] = (Upgrade(70100, 70200, _module("migration.format71")),)
 
 
 def target(upgrades: Sequence[Upgrade]) -> int:

@@ -10,8 +10,8 @@ import pytest
 
 from benchmarks.legacy import write
 from kerio_resync.cache import schema, schema_guard
-from kerio_resync.cache.format71.reader import Old as OldFormat
-from kerio_resync.cache.format71.target import source_of
+from kerio_resync.cache.format71.new_database import source_of
+from kerio_resync.cache.format71.reader import Format71Reader
 from kerio_resync.cache.outbox import Outbox
 from kerio_resync.cache.recovery.copy import copy_verified
 from kerio_resync.cache.recovery.rescue_outbox import rescue_outbox
@@ -113,7 +113,7 @@ async def test_planted_file_of_format_7_1_ends_every_reader(table: str, tmp_path
         ],
     )
     with pytest.raises(CacheDamaged, match="not a plain table"):
-        OldFormat(path)
+        Format71Reader.open(path)
     new = await filled(tmp_path / "new.db")
     assert (await rescue_outbox(path, new)).uncounted
     await new.close()

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.format71_writer import Format71Writer
 from kerio_resync.cache import outbox_rows, queries
-from kerio_resync.cache.format71.writing import Writer
 from kerio_resync.cache.mutations import AddChange, ApplyChanges, LocalChange, SetMeta
 from kerio_resync.cache.schema import PAGE_SIZE
 from kerio_resync.cache.store import Store
@@ -159,7 +159,7 @@ async def test_rescue_takes_nothing_from_cache_replaced_during_the_run(tmp_path:
 
 @pytest.mark.parametrize("vouched", [False, True])
 async def test_rescue_from_file_without_owner_needs_profile_that_names_it(tmp_path: Path, vouched: bool) -> None:
-    with Writer(tmp_path / "cache.db", IDENTITY) as old:
+    with Format71Writer(tmp_path / "cache.db", IDENTITY) as old:
         old.pending(change("u-1"))
     with closing(sqlite3.connect(tmp_path / "cache.db")) as db:
         db.execute("DELETE FROM INFO WHERE NAME IN ('SERVER', 'ACCOUNT')")

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
+from benchmarks.format71_writer import Format71Writer
 from benchmarks.legacy import write
-from kerio_resync.cache.format71.writing import Writer
 from kerio_resync.cache.mutations import AddChange, LocalChange, LocalFile, PutLocal
 from kerio_resync.cache.outbox import Outbox
 from kerio_resync.cache.store import Store
@@ -63,7 +63,7 @@ async def test_a_file_that_can_not_be_read_is_damaged(tmp_path: Path) -> None:
 
 
 async def test_a_cache_of_the_old_format_is_to_be_upgraded(tmp_path: Path) -> None:
-    with Writer(tmp_path / "cache.db", IDENTITY) as old:
+    with Format71Writer(tmp_path / "cache.db", IDENTITY) as old:
         for folder in FOLDERS.folders:
             old.folder(folder)
     found = await status(settings(tmp_path))
@@ -85,7 +85,7 @@ async def test_status_shows_local_changes_of_files_that_were_set_aside(tmp_path:
     assert (await status(settings(tmp_path))).set_aside == ()
     await (await filled(tmp_path / "cache.db.aside-2", sent, known, left)).close()
     (tmp_path / "cache.db.next.damaged-20261128T025956Z").write_bytes(b"no database" * 1000)
-    with Writer(tmp_path / "cache.db.damaged-20261128T025956Z~2", IDENTITY) as old:
+    with Format71Writer(tmp_path / "cache.db.damaged-20261128T025956Z~2", IDENTITY) as old:
         old.pending(left)
     with closing(sqlite3.connect(tmp_path / "cache.db.damaged-20261128T025956Z~2")) as db:
         db.execute("PRAGMA user_version = 70000")
@@ -98,7 +98,7 @@ async def test_status_shows_local_changes_of_files_that_were_set_aside(tmp_path:
 
 
 async def test_status_calls_an_older_format_that_and_counts_its_changes(tmp_path: Path) -> None:
-    with Writer(tmp_path / "cache.db", IDENTITY) as old:
+    with Format71Writer(tmp_path / "cache.db", IDENTITY) as old:
         old.pending(AddChange(LocalChange("u-1", "delete", "note", item_id="n")))
     with closing(sqlite3.connect(tmp_path / "cache.db")) as db:
         db.execute("PRAGMA user_version = 70000")

@@ -25,7 +25,7 @@ from kerio_resync.upgrade import attempt_log
 from kerio_resync.upgrade.decide import UpgradeDecision
 from kerio_resync.upgrade.detect_format import detect_format
 from kerio_resync.upgrade.formats import UPGRADES, MigrationResult, ProgressCallback, SizeEstimate, Upgrade
-from kerio_resync.upgrade.migration import migrate as migrating
+from kerio_resync.upgrade.migration import format71 as migrating
 from kerio_resync.upgrade.procedure import upgrade
 
 

@@ -1,10 +1,7 @@
-"""The cache file's format 7.1, which today's can be made from: what it means, how it is read, how one is written.
+"""The database format 7.1, which is migrated to today's format: tables, columns, reader, rescue of unsent changes.
 
-Promises that every documented member of every item, the members that nobody documented, the contents of attachments,
-the sync key and the pending changes come back exactly as they were put in. It is not the vendor's file: that one is not
-documented, so this is one of its time and of its habits. `schema` has the tables, `members` how a struct becomes
-columns, `reading` and `writing` the two directions.
-
-There are no checksums in it. What a reader can notice is what doesn't fit: a page that is no page, a row that is
-missing or has another length than it says, text that is no text. A letter that became another letter is not among that.
+The vendor does not document its own format; this one has its age and its habits. The reader gives back every
+documented member of every item, the undocumented members, the contents of attachments, the sync key and the pending
+changes exactly as they were stored. There are no checksums in the file, so a reader notices what does not fit (an
+invalid page, a missing row, a wrong length, an invalid text), but not a letter that became another letter.
 """

@@ -1,8 +1,8 @@
-"""Reads a file of format 7.1, each table once and in order, in bounded memory.
+"""Reads a database of format 7.1, row by row, in bounded memory.
 
-Promises that every row comes back as it was written, and that what doesn't fit (a row missing, too much, of another
-length, a text that is none) is CacheDamaged, not a guess. While it is open nobody else can open the file (CacheInUse
-if someone has); what a killed writer left half done in it is rolled back first, as SQLite does; nothing else changes.
+Whatever does not fit its table (a missing row, a wrong length, an invalid text) raises CacheDamaged. Nothing is
+guessed, and messages quote no text of the file. Opening changes the file only where SQLite does: it rolls back what a
+killed writer left in a journal.
 """
 
 from __future__ import annotations
@@ -10,11 +10,12 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from functools import cached_property
 from pathlib import Path
-from typing import Any, Final, Self, cast
+from typing import Any, Final, NamedTuple, Self, cast
 
 import orjson
 import pybase64
@@ -25,98 +26,99 @@ from kerio_resync.cache.format71.columns import (
     COLUMNS,
     PART_TYPES,
     Struct,
-    chosen,
-    get_int,
-    get_text,
-    get_time,
-    joined,
-    linked,
-    truths,
+    decode_choice,
+    decode_columns,
+    decode_flags,
+    decode_int,
+    decode_text,
+    decode_time,
+    linked_attachments,
 )
 from kerio_resync.cache.format71.schema import (
     ACTIONS,
-    COUNTED,
+    CONTENT_TABLES,
+    COUNTED_TABLES,
     FORMAT,
-    HOMES,
     KIND_NUMBERS,
-    LINE,
-    NAMES,
+    LINE_BYTES,
+    OWNED_ROWS,
+    TABLE_BY_KIND,
+    TABLE_NAMES,
     USER_VERSION,
-    slots,
+    slot_range,
 )
 from kerio_resync.cache.mutations import Action, AddChange, LocalChange, LocalFile
 from kerio_resync.cache.schema_guard import require_tables, restrict
 from kerio_resync.errors import CacheDamaged
-from kerio_resync.model import Folder, Identity, Kind, Place, Role
+from kerio_resync.model import KINDS, Folder, Identity, Kind, Place, Role
 
-_KINDS: Final[dict[int, Kind]] = {number: cast(Kind, kind) for kind, number in KIND_NUMBERS.items()}
-_MOST: Final = 2**31  # no run of lines, no text, is longer
+CACHE_KIB: Final = 8 * 1024
+ROWS_PER_QUERY: Final = 8  # bounds the memory that items take
+LINES_PER_PIECE: Final = 4
+PIECES_AHEAD: Final = 4  # of a content that may be in use at the same time
+_LINES_SQL: Final = "SELECT CAST(DATA AS BLOB) FROM CONTENT_LINES WHERE ID BETWEEN ? AND ? ORDER BY ID"
+_KIND_BY_NUMBER: Final = {number: kind for kind, number in KIND_NUMBERS.items()}
+_ITEM_SQL: Final = {
+    kind: f"SELECT ID, KID, FOLDER, WATERMARK, PROPS, EXTRA, {', '.join(column.name for column in COLUMNS[kind])}"
+    f"{ {'mail': ', FLAGS, PARTS, FILES', 'contact': ', PHOTOS'}.get(kind, '')}"
+    f" FROM {TABLE_BY_KIND[kind]} WHERE ID > ? ORDER BY ID LIMIT ?"
+    for kind in KINDS
+}  # fmt: skip
+_DECODING_ERRORS: Final = (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
 
 
-@dataclass(frozen=True, slots=True)
-class Run:
-    """A content: `bytes` long, in `lines` lines from `first` on. `place`: among the item's attachments."""
+class ContentExtent(NamedTuple):
+    """Where a content lies: `bytes` long, in `lines` lines from number `first`.
 
-    place: int
+    `ordinal`: the place of its attachment among those of the item that have a URL, from 0."""
+
+    ordinal: int
     bytes: int
     first: int
     lines: int
 
 
-@dataclass(frozen=True, slots=True)
-class OldItem:
-    """`struct` has the documented members and the others; `room`: bytes it takes, without contents, roughly."""
+class Format71Item(NamedTuple):
+    """An item: its row number, the server's id and struct, and the contents that are here."""
 
     number: int
     id: str
-    kind: Kind
     struct: Struct
-    contents: tuple[Run, ...]
-    room: int
+    contents: tuple[ContentExtent, ...]
 
 
-class Old:
-    """An open file of format 7.1. Not for two threads at once. Close it."""
+class Format71Reader:
+    """An open file of format 7.1, used by one thread at a time."""
 
-    def __init__(self, path: Path, *, exclusive: bool = True, held: bool = False) -> None:
-        """CacheDamaged, CacheInUse, BadSettings. `exclusive` False: others may read it meanwhile; `held`: another
-        process that has it exclusively sees to it that nothing changes (in the same one it would lose its lock)."""
-        self._path, self._open, self._lines = path, set[sqlite3.Cursor](), _Lines()
-        exclusive = exclusive and not held
-        mode = "rw" if exclusive else "ro&immutable=1" if held else "ro"
-        try:
-            self._db = sqlite3.connect(
-                f"{path.absolute().as_uri()}?mode={mode}", uri=True, isolation_level=None, timeout=2.0,
-                check_same_thread=False,
-            )  # fmt: skip
-        except sqlite3.Error as error:
-            raise map_db_error(error, path) from error
-        try:
-            with self._read():
-                restrict(self._db, path)
-                self._db.execute("PRAGMA cache_size = -8192")
-                if exclusive:  # and no log or journal stays that would be played into the file that comes in its place
-                    self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-                    self._db.execute("PRAGMA journal_mode = DELETE").fetchone()
-                self._db.execute("BEGIN EXCLUSIVE" if exclusive else "BEGIN")
-                if self._db.execute("PRAGMA user_version").fetchone()[0] != USER_VERSION:
-                    raise CacheDamaged(f"{path} is not of format {FORMAT}")
-                self._db.execute("PRAGMA query_only = 1")
-                require_tables(self._db, NAMES)
-                self.info = {
-                    get_text(name): get_text(value) for name, value in self._all("SELECT NAME, VALUE FROM INFO")
-                }
-            self._folders = {row[0]: get_text(row[1]) for row in self._all("SELECT ID, KID FROM FOLDERS")}
-        except BaseException:
-            self._db.close()
-            raise
+    def __init__(self, db: sqlite3.Connection, path: Path) -> None:
+        """Read through an open connection; `path` names the file in errors."""
+        self._db, self._path = db, path
+        # used in turns: new memory for each piece would be slow
+        self._buffers = deque(memoryview(bytearray(LINES_PER_PIECE * LINE_BYTES)) for _ in range(PIECES_AHEAD))
 
     @classmethod
-    def over(cls, db: sqlite3.Connection, path: Path) -> Self:
-        """Reads through a connection that is open already, and is not closed."""
-        old = cls.__new__(cls)
-        old._db, old._path, old.info, old._folders, old._open, old._lines = db, path, {}, {}, set(), _Lines()
-        return old
+    def open(cls, path: Path, *, exclusive: bool = True) -> Self:
+        """Open a file; no other program can open it meanwhile if `exclusive`. CacheDamaged, CacheInUse."""
+        with _mapped_errors(path):
+            db = sqlite3.connect(
+                f"{path.absolute().as_uri()}?mode={'rw' if exclusive else 'ro'}", uri=True, isolation_level=None,
+                timeout=2.0, check_same_thread=False,
+            )  # fmt: skip
+            try:
+                restrict(db, path)
+                db.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
+                if exclusive:  # a log or journal that stayed would be played into the file that replaces this one
+                    db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+                    db.execute("PRAGMA journal_mode = DELETE").fetchone()
+                db.execute("BEGIN EXCLUSIVE" if exclusive else "BEGIN")
+                if db.execute("PRAGMA user_version").fetchone()[0] != USER_VERSION:
+                    raise CacheDamaged(f"{path} is not of format {FORMAT}")
+                db.execute("PRAGMA query_only = 1")
+                require_tables(db, TABLE_NAMES)
+            except BaseException:
+                db.close()
+                raise
+        return cls(db, path)
 
     def __enter__(self) -> Self:
         return self
@@ -125,348 +127,259 @@ class Old:
         self.close()
 
     def close(self) -> None:
-        for each in self._open:  # a statement that is under way keeps the lock, even beyond the end of the connection
-            each.close()
+        """Close the connection and release the lock."""
         self._db.close()
 
-    def _stream(self, sql: str, values: tuple[Any, ...]) -> sqlite3.Cursor:
-        """Rows to be read one by one; `close` ends it too."""
-        rows = self._db.execute(sql, values)
-        self._open.add(rows)
-        return rows
+    def replace_by(self, new: Path) -> None:
+        """Give the sealed file `new` this file's name, under the lock, durably. Only `close` may follow."""
+        with _mapped_errors(self._path):
+            os.replace(new, self._path)
+            sync_folder(self._path.parent)
+
+    @cached_property
+    def info(self) -> dict[str, str]:
+        """Return what the table INFO says, by name."""
+        with _mapped_errors(self._path):
+            return {decode_text(name): decode_text(value) for name, value in self._rows("SELECT NAME, VALUE FROM INFO")}
 
     @property
     def identity(self) -> Identity:
+        """Return whose cache the file is."""
         return Identity(*(self._info(name) for name in ("SERVER", "ACCOUNT", "USER", "ADDRESS")))
 
     @property
     def sync_key(self) -> str | None:
+        """Return the sync key, or None if there is none."""
         return self.info.get("SYNCKEY")
 
-    def replace_by(self, new: Path) -> None:
-        """Gives the sealed file `new` this file's name, under the lock, durably. Then only `close` is left."""
-        with self._read():
-            os.replace(new, self._path)
-            sync_folder(self._path.parent)
+    def count(self, table: str) -> int:
+        """Return how many rows a table should have, as INFO says."""
+        with _mapped_errors(self._path):
+            return int(self._info(f"COUNT_{table}"))
 
-    def proven(self) -> tuple[int, int]:
-        """(contents that are here, their bytes), of items."""
-        with self._read():
-            rows = [
-                self._db.execute(f"SELECT count(BYTES), coalesce(sum(BYTES), 0) FROM {table}").fetchone()
-                for table in ("ATTACHMENTS", "CONTACT_PHOTOS")
-            ]
-        return sum(row[0] for row in rows), sum(row[1] for row in rows)
+    def require_counts(self) -> None:
+        """Raise CacheDamaged unless every table has all of its rows, and each row that belongs to another its owner."""
+        for table in COUNTED_TABLES:
+            found, expected = self._number(f"SELECT count(*) FROM {table}"), self.count(table)
+            if found != expected:
+                raise CacheDamaged(f"{self._path}: {table} has {found:,} rows, not {expected:,}")
+        for table, owned in OWNED_ROWS.items():
+            if self._number(owned) != self.count(table):
+                raise CacheDamaged(f"{self._path}: a row of {table} belongs to no other row")
 
-    def counts(self) -> dict[str, int]:
-        """How many rows each table says it has."""
-        with self._read():
-            return {table: int(self._info(f"COUNT_{table}")) for table in COUNTED}
+    def used_bytes(self) -> int:
+        """Return how many bytes of the file are in use."""
+        pages = self._number("PRAGMA page_count") - self._number("PRAGMA freelist_count")
+        return self._number("PRAGMA page_size") * pages
 
-    def sizes(self) -> tuple[int, int]:
-        """(bytes of the file that are in use, bytes of contents once they are no base64)."""
-        with self._read():
-            page, pages, free = (
-                self._db.execute(f"PRAGMA {name}").fetchone()[0]
-                for name in ("page_size", "page_count", "freelist_count")
-            )
-            contents = sum(
-                self._db.execute(f"SELECT coalesce(sum(BYTES), 0) FROM {table}").fetchone()[0]
-                for table in ("ATTACHMENTS", "CONTACT_PHOTOS", "PENDING_FILES")
-            )
-        return page * (pages - free), max(0, int(contents))
+    def contents(self, tables: Sequence[str] = CONTENT_TABLES) -> tuple[int, int]:
+        """Return how many contents are in the file, and their bytes once decoded."""
+        counts, sizes = (
+            [self._number(f"SELECT {figure} FROM {table}") for table in tables]
+            for figure in ("count(BYTES)", "coalesce(sum(BYTES), 0)")
+        )
+        return sum(counts), sum(sizes)
 
     def folders(self) -> tuple[Folder, ...]:
-        rows = self._all(
-            "SELECT KID, PARENT, NAME, KIND, ROLE, PLACE, OWNER, RIGHTS, ITEMS, UNREAD, BYTES, PROPS, EXTRA"
-            " FROM FOLDERS"
-        )
-        found = []
-        with self._read():
-            for row in rows:
-                texts = [get_text(row[place]) for place in (0, 1, 2, 4, 5, 6, 11)]
-                numbers = [get_int(row[place]) for place in (3, 7, 8, 9, 10)]
-                payload = texts[6]
-                orjson.loads(payload)
-                found.append(
-                    Folder(
-                        texts[0], texts[1], texts[2], _KINDS[numbers[0]] if numbers[0] else None, cast(Role, texts[3]),
-                        cast(Place, texts[4]), texts[5], bool(numbers[1]), numbers[2], numbers[3], numbers[4],
-                        payload.encode(), None if row[12] is None else get_text(row[12]).encode(),
-                    )
-                )  # fmt: skip
-        self._expect("FOLDERS", len(found))
-        return tuple(found)
+        """Return all folders."""
+        with _mapped_errors(self._path):
+            return tuple(map(_folder, self._rows(
+                "SELECT KID, PARENT, NAME, ROLE, PLACE, OWNER, PROPS, KIND, RIGHTS, ITEMS, UNREAD, BYTES, EXTRA"
+                " FROM FOLDERS"
+            )))  # fmt: skip
 
-    def items(self, kind: Kind, after: int = 0) -> Iterator[OldItem]:
-        """The items of a kind with higher numbers than `after`, in order. Each is read when it is asked for."""
-        columns = COLUMNS[kind]
-        counts = {"mail": ", FLAGS, PARTS, FILES", "contact": ", PHOTOS"}.get(kind, "")
-        end = 6 + len(columns)
-        names = ", ".join(column.name for column in columns)
-        with self._read():
-            below = self._below(kind, slots(after)[1])
-            for row in self._stream(
-                f"SELECT ID, KID, FOLDER, WATERMARK, PROPS, EXTRA, {names}{counts}"
-                f" FROM {HOMES[kind]} WHERE ID > ? ORDER BY ID",
-                (after,),
-            ):
-                struct = joined(columns, row[6:end], _json(row[4]))
-                struct.update(_json(row[5]))
-                contents, room = below.take(struct, row[0], row[end:])
-                self._complete(struct, row)
-                yield OldItem(row[0], get_text(row[1]), kind, struct, contents, room + 2000)
-            below.end()
+    def items(self, kind: Kind, after: int = 0) -> Iterator[Format71Item]:
+        """Yield the items of a kind with a row number above `after`, in the order of these numbers."""
+        with _mapped_errors(self._path):
+            while rows := self._rows(_ITEM_SQL[kind], (after, ROWS_PER_QUERY)):
+                for row in rows:
+                    yield self._item(kind, row)
+                after = rows[-1][0]
 
-    def _complete(self, struct: Struct, row: tuple[Any, ...]) -> None:
-        absent = struct.pop("-", ())
-        struct.setdefault("id", get_text(row[1]))
-        struct.setdefault("folderId", self._folders[row[2]])
-        struct.setdefault("watermark", get_int(row[3]))
-        for member in absent:
-            del struct[member]
+    def content(self, extent: ContentExtent) -> Iterator[memoryview]:
+        """Yield the bytes of a content, 262,144 at a time. A piece is valid until PIECES_AHEAD more were."""
+        size, end = 0, extent.first + extent.lines
+        with _mapped_errors(self._path):
+            for first in range(extent.first, end, LINES_PER_PIECE):
+                last = min(first + LINES_PER_PIECE, end) - 1
+                length = self._read_lines(first, last, is_end=last == end - 1)
+                size += length
+                yield self._buffers[0][:length]
+            if size != extent.bytes:
+                raise ValueError(f"a content is {size} bytes long, not {extent.bytes}")
 
-    def _below(self, kind: Kind, after: int) -> _Below:
-        match kind:
-            case "mail":
-                parts = self._stream(
-                    "SELECT ID, PART, TYPE, CHARS, TEXT FROM MAIL_BODIES WHERE ID > ? ORDER BY ID", (after,)
-                )
-                files = self._stream(
-                    "SELECT ID, KID, URL, NAME, TYPE, CID, SIZE, BYTES, FIRST_LINE, LINES FROM ATTACHMENTS"
-                    " WHERE ID > ? ORDER BY ID", (after,),
-                )  # fmt: skip
-                return _BelowMail(parts, files)
-            case "contact":
-                return _BelowContact(self._stream(
-                    "SELECT ID, BYTES, FIRST_LINE, LINES FROM CONTACT_PHOTOS WHERE ID > ? ORDER BY ID", (after,)
-                ))  # fmt: skip
-        return _Below()
-
-    def content(self, run: Run) -> Iterator[bytes]:
-        """The bytes of a content, at most 65,536 at a time."""
-        size, expected, end = 0, run.first, run.first + run.lines
-        with self._read():
-            if not 0 <= run.lines <= _MOST:
-                raise ValueError("a content is of no length")
-            row = self._line(expected) if expected < end else None
-            while row is not None:
-                number, text = row
+    def _read_lines(self, first: int, last: int, *, is_end: bool) -> int:
+        """Decode these lines into the next buffer; how many bytes they are. Only the last line may be shorter."""
+        self._buffers.rotate()
+        buffer, number, length = self._buffers[0], first, 0
+        with closing(self._db.execute(_LINES_SQL, (first, last))) as rows:  # an open statement would keep the lock
+            for (text,) in rows:
                 line = pybase64.b64decode(text, validate=True)
-                if number != expected or len(line) > LINE:
-                    raise ValueError("lines of a content are missing")
-                expected, size = expected + 1, size + len(line)
-                yield line
-                row = self._lines.next() if expected < end else None
-            if expected != end or size != run.bytes:
-                raise ValueError(f"a content is {size} bytes long, not {run.bytes}")
-
-    def _line(self, first: int) -> tuple[int, bytes] | None:
-        """The row of a content's first line. Contents mostly lie one after the other, so it is mostly the next one."""
-        row = self._lines.next() if 0 <= self._lines.at < first else None
-        if row is None or row[0] < first:
-            self._let_go()
-            sql = "SELECT ID, CAST(DATA AS BLOB) FROM CONTENT_LINES WHERE ID >= ? ORDER BY ID"
-            self._lines = _Lines(self._stream(sql, (first,)))
-            row = self._lines.next()
-        return row
-
-    def _let_go(self) -> None:
-        """Ends the reading of lines."""
-        if self._lines.rows is not None:
-            self._lines.rows.close()
-            self._open.discard(self._lines.rows)
-        self._lines = _Lines()
+                if len(line) != LINE_BYTES and not (is_end and number == last and len(line) < LINE_BYTES):
+                    raise ValueError("a line of a content has an invalid length")
+                buffer[length : length + len(line)] = line
+                number, length = number + 1, length + len(line)
+        if number != last + 1:
+            raise ValueError("lines of a content are missing")
+        return length
 
     def pending(self) -> Iterator[AddChange]:
-        """The changes not yet sent, in their order. CacheDamaged at the first that is not whole."""
-        numbers = [row[0] for row in self._all("SELECT ID FROM PENDING ORDER BY ID")]
-        self._expect("PENDING", len(numbers))
-        for number in numbers:
-            yield self.change(number)
+        """Yield the changes that were not sent yet, in their order."""
+        with _mapped_errors(self._path):
+            numbers = [row[0] for row in self._rows("SELECT ID FROM PENDING ORDER BY ID")]
+        yield from map(self.change, numbers)
 
     def change(self, number: int) -> AddChange:
-        """One of them. CacheDamaged if it is not whole."""
-        (row,) = self._all(
-            "SELECT ID, GUID, ACTION, KIND, KID, FOLDER, TARGET, WATERMARK, MADE, FILES, CHARS, STRUCT"
-            " FROM PENDING WHERE ID = ?",
-            (number,),
-        )
-        try:
-            with self._read():
-                return self._change(row)
-        finally:
-            self._let_go()
+        """Return one pending change. CacheDamaged if it is incomplete."""
+        with _mapped_errors(self._path):
+            (row,) = self._rows(
+                "SELECT GUID, KID, FOLDER, TARGET, STRUCT, ACTION, KIND, WATERMARK, MADE, FILES, CHARS"
+                " FROM PENDING WHERE ID = ?",
+                (number,),
+            )
+            uuid, item_id, folder_id, target_id, struct = map(decode_text, row[:5])
+            files = tuple(self._files(number, row[9]))
+            if len(struct) != row[10]:
+                raise ValueError("a pending change is incomplete")
+            json.loads(struct)
+            made = decode_time(row[8])
+            change = LocalChange(
+                uuid=uuid, action=cast(Action, decode_choice(ACTIONS, decode_int(row[5]) - 1)),
+                kind=_KIND_BY_NUMBER[row[6]], item_id=item_id, folder_id=folder_id, target_id=target_id,
+                watermark=decode_int(row[7]), struct=struct.encode(),
+                made=made and f"{made[:4]}-{made[4:6]}-{made[6:11]}:{made[11:13]}:{made[13:]}",
+            )  # fmt: skip
+            return AddChange(change, files)
 
-    def _change(self, row: tuple[Any, ...]) -> AddChange:
-        files = []
-        for place, file in enumerate(self._all(
-            "SELECT ID, NAME, TYPE, CID, BYTES, FIRST_LINE, LINES FROM PENDING_FILES WHERE ID BETWEEN ? AND ?",
-            slots(row[0]),
-        )):  # fmt: skip
-            if file[0] != slots(row[0])[0] + place:
-                raise ValueError("a file is missing")
-            run = Run(place, get_int(file[4]), get_int(file[5]), get_int(file[6]))
-            name, content_type, content_id = (get_text(text) for text in file[1:4])
-            files.append(LocalFile(name, content_type, b"".join(self.content(run)), content_id))
-        struct = get_text(row[11])
-        if len(files) != row[9] or len(struct) != row[10]:
-            raise ValueError("a pending change is not whole")
-        json.loads(struct)
-        made = get_time(row[8])
-        change = LocalChange(
-            uuid=get_text(row[1]), action=cast(Action, chosen(ACTIONS, get_int(row[2]) - 1)), kind=_KINDS[row[3]],
-            item_id=get_text(row[4]), folder_id=get_text(row[5]), target_id=get_text(row[6]),
-            watermark=get_int(row[7]), struct=struct.encode(),
-            made=made and f"{made[:4]}-{made[4:6]}-{made[6:11]}:{made[11:13]}:{made[13:]}",
+    def _files(self, change: int, count: int) -> Iterator[LocalFile]:
+        sql = "SELECT ID, NAME, TYPE, CID, BYTES, FIRST_LINE, LINES FROM PENDING_FILES WHERE ID BETWEEN ? AND ?"
+        for row in self._owned(sql, change, count):
+            name, content_type, content_id = map(decode_text, row[1:4])
+            extent = ContentExtent(0, *map(decode_int, row[4:]))
+            yield LocalFile(name, content_type, b"".join(map(bytes, self.content(extent))), content_id)
+
+    def _item(self, kind: Kind, row: Sequence[Any]) -> Format71Item:
+        number, item_id, folder, watermark = row[0], decode_text(row[1]), row[2], decode_int(row[3])
+        props, end = _json_object(row[4]), 6 + len(COLUMNS[kind])
+        struct: Struct = {"id": item_id, "folderId": self._folder_ids[folder], "watermark": watermark}
+        struct |= decode_columns(kind, row[6:end])
+        contents: tuple[ContentExtent, ...] = ()
+        if kind == "mail":
+            flags, parts, files = row[end:]
+            struct |= decode_flags(flags)
+            struct["displayableParts"] = self._parts(number, parts)
+            struct["attachments"], contents = self._attachments(number, files, props)
+        elif kind == "contact":
+            contents = self._photos(number, row[end])
+        struct |= props | _json_object(row[5])
+        for member in struct.pop("-", ()):
+            del struct[member]
+        return Format71Item(number, item_id, struct, contents)
+
+    def _parts(self, mail: int, count: int) -> list[Struct]:
+        parts = []
+        sql = "SELECT ID, PART, TYPE, CHARS, TEXT FROM MAIL_BODIES WHERE ID BETWEEN ? AND ? ORDER BY ID"
+        for _, name, kind, chars, text in self._owned(sql, mail, count):
+            if len(decode_text(text)) != chars:
+                raise ValueError("a part of a mail is incomplete")
+            parts.append({"id": decode_text(name), "contentType": decode_choice(PART_TYPES, kind), "content": text})
+        return parts
+
+    def _attachments(self, mail: int, count: int, props: Struct) -> tuple[Any, tuple[ContentExtent, ...]]:
+        """Return (the list of attachments, the contents). A list in PROPS replaces that of the table."""
+        regular = "attachments" not in props
+        rows = self._owned(
+            "SELECT ID, KID, URL, NAME, TYPE, CID, SIZE, BYTES, FIRST_LINE, LINES FROM ATTACHMENTS"
+            " WHERE ID BETWEEN ? AND ? ORDER BY ID",
+            mail, count, gapless=regular,
         )  # fmt: skip
-        return AddChange(change, tuple(files))
+        files = props.get("attachments")
+        if regular:
+            files = [
+                {
+                    "id": decode_text(row[1]), "url": decode_text(row[2]), "name": decode_text(row[3]),
+                    "contentType": decode_text(row[4]), "contentId": decode_text(row[5]), "size": decode_int(row[6]),
+                }
+                for row in rows
+            ]  # fmt: skip
+        ordinals = {place: ordinal for ordinal, place in enumerate(linked_attachments(files))}
+        first, _ = slot_range(mail)
+        return files, tuple(
+            ContentExtent(ordinals[row[0] - first], *map(decode_int, row[7:])) for row in rows if row[7] is not None
+        )
 
-    def _expect(self, table: str, count: int) -> None:
-        if self.counts()[table] != count:
-            raise CacheDamaged(f"{self._path}: {table} has {count:,} rows, not {self.counts()[table]:,}")
+    def _photos(self, contact: int, count: int) -> tuple[ContentExtent, ...]:
+        sql = "SELECT ID, BYTES, FIRST_LINE, LINES FROM CONTACT_PHOTOS WHERE ID BETWEEN ? AND ? ORDER BY ID"
+        rows = self._owned(sql, contact, count)
+        return tuple(ContentExtent(place, *map(decode_int, row[1:])) for place, row in enumerate(rows))
+
+    def _owned(self, sql: str, owner: int, count: int, *, gapless: bool = True) -> list[tuple[Any, ...]]:
+        """Return the rows that belong to row `owner` of another table, `count` of them."""
+        if count == 0:
+            return []
+        first, last = slot_range(owner)
+        rows = self._rows(sql, (first, last))
+        if len(rows) != count or (gapless and rows[-1][0] != first + count - 1):
+            raise ValueError("a row that belongs to another is missing")
+        return rows
+
+    @cached_property
+    def _folder_ids(self) -> dict[int, str]:
+        return {number: decode_text(folder_id) for number, folder_id in self._rows("SELECT ID, KID FROM FOLDERS")}
 
     def _info(self, name: str) -> str:
         if name not in self.info:
-            raise CacheDamaged(f"{self._path}: INFO does not say {name}")
+            raise CacheDamaged(f"{self._path}: INFO has no {name}")
         return self.info[name]
 
-    def _all(self, sql: str, values: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-        with self._read():
-            return self._db.execute(sql, values).fetchall()
+    def _number(self, sql: str) -> int:
+        with _mapped_errors(self._path):
+            return decode_int(self._db.execute(sql).fetchone()[0] or 0)
 
-    @contextmanager
-    def _read(self) -> Iterator[None]:
-        try:
-            yield
-        except (sqlite3.Error, OSError) as error:
-            raise map_db_error(error, self._path) from error
-        except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
-            raise CacheDamaged(f"{self._path}: {_said(error)}") from error
+    def _rows(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        return self._db.execute(sql, values).fetchall()
 
 
-def _said(error: Exception) -> str:
-    """Our own words; those of libraries may quote mail."""
+def _folder(row: Sequence[Any]) -> Folder:
+    folder_id, parent_id, name, role, place, owner, props = map(decode_text, row[:7])
+    kind, rights, count, unread, size = map(decode_int, row[7:12])
+    orjson.loads(props)
+    extra = None if row[12] is None else decode_text(row[12]).encode()
+    return Folder(
+        folder_id, parent_id, name, _KIND_BY_NUMBER[kind] if kind else None, cast(Role, role), cast(Place, place),
+        owner, bool(rights), count, unread, size, props.encode(), extra,
+    )  # fmt: skip
+
+
+def _json_object(text: Any) -> Struct:
+    if text is None:
+        return {}
+    try:
+        value = orjson.loads(decode_text(text))
+    except orjson.JSONDecodeError:
+        value = json.loads(text)  # accepts lone surrogates, which servers have sent
+    if type(value) is not dict:
+        raise ValueError("members are not a JSON object")
+    return value
+
+
+@contextmanager
+def _mapped_errors(path: Path) -> Iterator[None]:
+    """Turn errors of SQLite, of the disk and of decoding into ours."""
+    try:
+        yield
+    except (sqlite3.Error, OSError) as error:
+        raise map_db_error(error, path) from error
+    except _DECODING_ERRORS as error:
+        raise CacheDamaged(f"{path}: {_reason(error)}") from error
+
+
+def _reason(error: Exception) -> str:
+    """Return a reason in our own words: libraries may quote mail in theirs."""
     if type(error) is ValueError:
         return str(error)
     if isinstance(error, UnicodeError):
         return "a text in it is not valid"
     if isinstance(error, KeyError):
         return "a row refers to one that is missing"
-    return "a content or a member can't be decoded" if isinstance(error, ValueError) else "a row doesn't fit its table"
-
-
-class _Lines:
-    """Rows of CONTENT_LINES; `at`: the number of the last one that was read, -1 if none was."""
-
-    def __init__(self, rows: sqlite3.Cursor | None = None) -> None:
-        self.rows, self.at = rows, -1
-
-    def next(self) -> tuple[int, bytes] | None:
-        row: tuple[int, bytes] | None = next(self.rows, None) if self.rows is not None else None
-        self.at = -1 if row is None else row[0]
-        return row
-
-
-class _Below:
-    """The rows of other tables that belong to a kind's items, read side by side with them."""
-
-    def take(self, struct: Struct, number: int, counts: tuple[Any, ...]) -> tuple[tuple[Run, ...], int]:
-        """Puts into `struct` what belongs to item `number`; its contents, and the room it took. ValueError."""
-        return (), 0
-
-    def end(self) -> None:
-        """ValueError if a row belongs to no item."""
-
-
-class _Rows:
-    """Rows whose number is a slot, taken owner by owner."""
-
-    def __init__(self, rows: Iterator[tuple[Any, ...]]) -> None:
-        self._rows = rows
-        self._next = next(rows, None)
-
-    def of(self, owner: int) -> list[tuple[Any, ...]]:
-        first, last = slots(owner)
-        found: list[tuple[Any, ...]] = []
-        while self._next is not None and self._next[0] <= last:
-            if self._next[0] < first:
-                raise ValueError("a row belongs to no item")
-            found.append(self._next)
-            self._next = next(self._rows, None)
-        return found
-
-    def end(self) -> None:
-        if self._next is not None:
-            raise ValueError("a row belongs to no item")
-
-
-class _BelowMail(_Below):
-    def __init__(self, parts: Iterator[tuple[Any, ...]], files: Iterator[tuple[Any, ...]]) -> None:
-        self._parts, self._files = _Rows(parts), _Rows(files)
-
-    def take(self, struct: Struct, number: int, counts: tuple[Any, ...]) -> tuple[tuple[Run, ...], int]:
-        flags, parts, files = counts
-        struct.update(truths(flags))
-        bodies, room = self._parts.of(number), 0
-        if len(bodies) != parts:
-            raise ValueError("a part of a mail is missing")
-        found = []
-        for place, (slot, name, kind, chars, text) in enumerate(bodies):
-            if slot != slots(number)[0] + place or len(get_text(text)) != chars:
-                raise ValueError("a part of a mail is not whole")
-            found.append({"id": get_text(name), "contentType": chosen(PART_TYPES, kind), "content": text})
-            room += chars
-        struct.setdefault("displayableParts", found)
-        return self._attach(struct, number, files), room
-
-    def _attach(self, struct: Struct, number: int, count: Any) -> tuple[Run, ...]:
-        rows, first = self._files.of(number), slots(number)[0]
-        if len(rows) != count:
-            raise ValueError("an attachment is missing")
-        if "attachments" not in struct:
-            struct["attachments"] = [
-                {
-                    "id": get_text(row[1]), "url": get_text(row[2]), "name": get_text(row[3]),
-                    "contentType": get_text(row[4]), "contentId": get_text(row[5]), "size": get_int(row[6]),
-                }
-                for row in rows
-            ]  # fmt: skip
-            if any(row[0] != first + place for place, row in enumerate(rows)):
-                raise ValueError("an attachment is missing")
-        places = {slot: place for place, slot in enumerate(linked(struct["attachments"]))}
-        return tuple(
-            Run(places[row[0] - first], get_int(row[7]), get_int(row[8]), get_int(row[9]))
-            for row in rows
-            if row[7] is not None
-        )
-
-    def end(self) -> None:
-        self._parts.end()
-        self._files.end()
-
-
-class _BelowContact(_Below):
-    def __init__(self, photos: Iterator[tuple[Any, ...]]) -> None:
-        self._photos = _Rows(photos)
-
-    def take(self, struct: Struct, number: int, counts: tuple[Any, ...]) -> tuple[tuple[Run, ...], int]:
-        rows = self._photos.of(number)
-        if len(rows) != counts[0]:
-            raise ValueError("a photo is missing")
-        return tuple(Run(row[0] - slots(number)[0], *(get_int(value) for value in row[1:])) for row in rows), 0
-
-    def end(self) -> None:
-        self._photos.end()
-
-
-def _json(text: Any) -> Struct:
-    if text is None:
-        return {}
-    try:
-        value = orjson.loads(get_text(text))
-    except orjson.JSONDecodeError:
-        value = json.loads(text)  # it knows lone surrogates, which a sloppy server sent
-    if type(value) is not dict:
-        raise ValueError("members are none")
-    return value
+    return "a content cannot be decoded" if isinstance(error, ValueError) else "a row does not fit its table"

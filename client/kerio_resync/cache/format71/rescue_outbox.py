@@ -1,6 +1,6 @@
-"""Carries the pending changes out of a file of format 7.1, damaged or not, each for itself.
+"""Rescues the pending changes of a database of format 7.1, damaged or not, each on its own.
 
-A change that can't be read, or is not whole, is counted and not sent to anybody.
+A change that cannot be read, or is incomplete, is counted and never sent.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from kerio_resync.cache import outbox_rows
-from kerio_resync.cache.format71.reader import Old
-from kerio_resync.cache.format71.schema import NAMES
+from kerio_resync.cache.format71.reader import Format71Reader
+from kerio_resync.cache.format71.schema import TABLE_NAMES
 from kerio_resync.cache.mutations import AddChange
 from kerio_resync.cache.schema_guard import require_tables
 from kerio_resync.errors import CacheDamaged
@@ -22,15 +22,16 @@ if TYPE_CHECKING:
     from kerio_resync.cache.connection import Connection
     from kerio_resync.cache.store import Store
 
-_BROKEN = (sqlite3.Error, CacheDamaged)
-_HIGHEST: Final = 2**63 - 1
-_REACH: Final = 2048  # numbers beyond the last one that can be read among which more are looked for
-_PROBES: Final = 20_000  # a second, about
+_MAX_ROWID: Final = 2**63 - 1
+_REACH: Final = 2048  # row numbers around a readable row among which others are looked for
+_MAX_PROBES: Final = 20_000  # take about a second
 
 
 @dataclass(slots=True)
-class Carried:
-    """`changes` went over, `known` had before, `unreadable` can't be read; `reasons`: why it can't be told how many."""
+class RescueCounts:
+    """Changes that were copied, were known already, or are unreadable.
+
+    `reasons`: why there may be more that cannot be counted."""
 
     changes: int = 0
     known: int = 0
@@ -38,87 +39,82 @@ class Carried:
     reasons: list[str] = field(default_factory=list)
 
 
-async def carry(line: Connection, store: Store) -> Carried:
-    """From the open file into `store`; no damage is raised."""
-    told = Carried()
+async def rescue_pending_changes(connection: Connection, store: Store) -> RescueCounts:
+    """Copy the changes of an open file into `store`. Damage is counted, not raised."""
+    counts = RescueCounts()
     try:
-        await line.run(lambda db: require_tables(db, NAMES))
+        await connection.run(lambda db: require_tables(db, TABLE_NAMES))
     except CacheDamaged as error:
-        told.reasons.append(str(error))
-        return told
-    numbers, lost = await line.run(_numbers)
-    told.unreadable += lost
-    if lost:
-        told.reasons.append("a page of the table of pending changes can't be read")
+        counts.reasons.append(str(error))
+        return counts
+    numbers, missing = await connection.run(_row_numbers)
+    counts.unreadable += missing
+    if missing:
+        counts.reasons.append("a page of the table of pending changes cannot be read")
     for number in numbers:
-        found = await line.run(lambda db, number=number: _change(db, line.path, number))  # type: ignore[misc]
-        if found is None:
-            told.unreadable += 1
-        elif await store.read(outbox_rows.state, found.change.uuid) is not None:
-            told.known += 1
+        change = await connection.run(lambda db, number=number: _change(db, connection.path, number))  # type: ignore[misc]
+        if change is None:
+            counts.unreadable += 1
+        elif await store.read(outbox_rows.state, change.change.uuid) is not None:
+            counts.known += 1
         else:
-            await store.apply(found)
-            told.changes += 1
-    return told
+            await store.apply(change)
+            counts.changes += 1
+    return counts
 
 
 def _change(db: sqlite3.Connection, path: Path, number: int) -> AddChange | None:
     try:
-        return Old.over(db, path).change(number)
-    except _BROKEN:
+        return Format71Reader(db, path).change(number)
+    except CacheDamaged:
         return None
 
 
-def _numbers(db: sqlite3.Connection) -> tuple[list[int], int]:
-    """(the numbers of the changes that can be read, how many more there must be)."""
+def _row_numbers(db: sqlite3.Connection) -> tuple[list[int], int]:
+    """Return (the numbers of the changes that can be read, how many more there should be)."""
     try:
         row = db.execute("SELECT VALUE FROM INFO WHERE NAME = 'COUNT_PENDING'").fetchone()
         expected = int(row[0])
     except (sqlite3.Error, TypeError, ValueError):
-        expected = 1  # at least it can't be told that there was none
-    found = _readable(db)
-    return sorted(found), max(0, expected - len(found))
+        expected = 1  # unknown: none at all would be counted as nothing lost
+    readable = _readable_numbers(db)
+    return sorted(readable), max(0, expected - len(readable))
 
 
-def _readable(db: sqlite3.Connection) -> set[int]:
-    """Around what is spoilt: each stretch is read from both ends up to where it breaks, then cut in two."""
+def _readable_numbers(db: sqlite3.Connection) -> set[int]:
+    """Read each gap from both ends up to where it breaks, then halve what is left of it."""
     found = set[int]()
-    gaps, probes = deque([(0, _HIGHEST)]), 0
-    while gaps and probes < _PROBES:
+    gaps, probes = deque([(0, _MAX_ROWID)]), 0
+    while gaps and probes < _MAX_PROBES:
         low, high = gaps.popleft()
-        up = _walk(db, ">", low, low, high)
-        found.update(up)
-        if not up.broken:
+        upwards, broken = _walk(db, low, high, descending=False)
+        found.update(upwards)
+        if not broken:
             continue
-        down = _walk(db, "<", high, low, high)
-        found.update(down)
-        probes += len(up) + len(down) + 2
-        low = max(up, default=max(low, min(down, default=0) - _REACH))
-        high = min(down, default=min(high, low + _REACH))
+        downwards, _ = _walk(db, low, high, descending=True)
+        found.update(downwards)
+        probes += len(upwards) + len(downwards) + 2
+        low = max(upwards, default=max(low, min(downwards, default=0) - _REACH))
+        high = min(downwards, default=min(high, low + _REACH))
         if high - low > 2:
             middle = (low + high) // 2
             gaps += [(low, middle + 1), (middle, high)]
     return found
 
 
-class _Stretch(list[int]):
-    """Numbers that were read one after the other; `broken`: the next one could not be."""
+def _walk(db: sqlite3.Connection, low: int, high: int, *, descending: bool) -> tuple[list[int], bool]:
+    """Return (the row numbers between `low` and `high` up to the first error, whether there was one).
 
-    broken = False
-
-
-def _walk(db: sqlite3.Connection, beyond: str, at: int, low: int, high: int) -> _Stretch:
-    """The numbers between `low` and `high`, from `at` on in one direction, each by itself, so that none goes with what
-    is spoilt behind it."""
-    found = _Stretch()
-    order = "ASC" if beyond == ">" else "DESC"
-    sql = f"SELECT ID FROM PENDING WHERE ID {beyond} ? AND ID > ? AND ID < ? ORDER BY ID {order} LIMIT 1"
+    Each is read by a query of its own: an error in a longer query would lose the rows before it, too."""
+    order = "DESC" if descending else "ASC"
+    sql = f"SELECT ID FROM PENDING WHERE ID > ? AND ID < ? ORDER BY ID {order} LIMIT 1"
+    numbers: list[int] = []
     try:
-        while row := db.execute(sql, (at, low, high)).fetchone():
-            if (row[0] <= at) if beyond == ">" else (row[0] >= at):  # what is spoilt may go round in a circle
+        while row := db.execute(sql, (low, high)).fetchone():
+            if not low < row[0] < high:  # the links of damaged pages may form a circle
                 break
-            at = row[0]
-            found.append(at)
+            numbers.append(row[0])
+            low, high = (low, row[0]) if descending else (row[0], high)
     except sqlite3.Error:
-        found.broken = True
-    return found
+        return numbers, True
+    return numbers, False

@@ -1,17 +1,16 @@
-"""The tables of format 7.1, and how a file is known to be one.
+"""The tables of the database format 7.1.
 
-A file is marked by `PRAGMA user_version` 70100 and no `application_id` (the format is older than that). Its habits:
+A file has `PRAGMA user_version` 70100 and no `application_id`. How it stores a mailbox:
 
-- A table per kind of folder; a mail's text, its attachments and their contents in tables of their own.
-- A row that belongs to another has the owner's number in its own: 65,536 times that plus its place (`slot`), so every
-  table is read in one pass, in the order of its numbers, without an index.
-- A content is a run of base64 lines of 65,536 bytes each (the last one shorter): FIRST_LINE, LINES, and BYTES in all.
-- Times are local, with the offset: `2026-03-01 10:30:00 +0100` (`members.put_time`).
-- FLAGS has the truths of a mail as bits; the same bits 16 places higher say whether the server sent that member.
-- PROPS has, as JSON, the documented members that have no column or don't fit in it: it wins over the columns, where
-  those are NULL. Its member `-` names what the server left out of what every struct has. EXTRA has the members that are
-  not documented.
-- COUNT columns and lengths instead of checksums. Auto-vacuum is off: what was deleted leaves holes.
+- There is a table per kind of item. A mail's text, its attachments and their contents have tables of their own.
+- A row that belongs to another row has the number (`slot`) 65,536 × the owner's number + its place, from 0.
+- A content is a run of LINES lines from FIRST_LINE, BYTES bytes in all. A line has 65,536 bytes in base64, the last one
+  may have fewer.
+- Times are local, with the offset: `2026-03-01 10:30:00 +0100` (see `columns.decode_time`).
+- FLAGS has the boolean members of a mail as bits. The same bits 16 places higher say whether the server sent them.
+- PROPS has, as JSON, the documented members that have no column or don't fit into it (it is NULL then). Its member `-`
+  names the members that every struct has, but that the server left out. EXTRA has the undocumented members.
+- There are counts and lengths instead of checksums. Auto-vacuum is off: deleted rows leave free pages.
 """
 
 from __future__ import annotations
@@ -19,11 +18,13 @@ from __future__ import annotations
 import sqlite3
 from typing import Final
 
+from kerio_resync.model import Kind
+
 FORMAT: Final = "7.1"
 APPLICATION_ID: Final = 0
 USER_VERSION: Final = 70100
 PAGE_SIZE: Final = 4096
-LINE: Final = 65536  # bytes of content in a line
+LINE_BYTES: Final = 65536  # of content in a line
 SLOTS: Final = 65536  # rows of another table that one row may own
 
 TABLES: Final = """
@@ -94,24 +95,31 @@ CREATE TABLE PENDING_FILES (   -- ID: slot of the change
 );
 """
 
-KIND_NUMBERS: Final = {"mail": 1, "contact": 2, "event": 3, "task": 4, "note": 5}
+KIND_NUMBERS: Final[dict[Kind, int]] = {"mail": 1, "contact": 2, "event": 3, "task": 4, "note": 5}
 ACTIONS: Final = ("create", "edit", "flags", "move", "delete")  # from 1
-HOMES: Final = {"mail": "MAIL_HEADERS", "contact": "CONTACTS", "event": "EVENTS", "task": "TASKS", "note": "NOTES"}
-COUNTED: Final = (
+TABLE_BY_KIND: Final[dict[Kind, str]] = {
+    "mail": "MAIL_HEADERS", "contact": "CONTACTS", "event": "EVENTS", "task": "TASKS", "note": "NOTES",
+}  # fmt: skip
+COUNTED_TABLES: Final = (
     "FOLDERS", "MAIL_HEADERS", "MAIL_BODIES", "ATTACHMENTS", "CONTACT_PHOTOS", "CONTACTS", "EVENTS", "TASKS", "NOTES",
     "PENDING", "PENDING_FILES", "CONTENT_LINES",
 )  # fmt: skip
+TABLE_NAMES: Final = ("INFO", *COUNTED_TABLES)
+CONTENT_TABLES: Final = ("ATTACHMENTS", "CONTACT_PHOTOS", "PENDING_FILES")  # their rows have contents
+OWNED_ROWS: Final = {  # how many rows of a table belong to rows of another
+    "MAIL_BODIES": "SELECT sum(PARTS) FROM MAIL_HEADERS",
+    "ATTACHMENTS": "SELECT sum(FILES) FROM MAIL_HEADERS",
+    "CONTACT_PHOTOS": "SELECT sum(PHOTOS) FROM CONTACTS",
+    "PENDING_FILES": "SELECT sum(FILES) FROM PENDING",
+}
 
 
-NAMES: Final = ("INFO", *COUNTED)
-
-
-def slots(owner: int) -> tuple[int, int]:
-    """The first and the last number that rows owned by `owner` may have."""
+def slot_range(owner: int) -> tuple[int, int]:
+    """Return the first and the last number that rows owned by row `owner` may have."""
     return owner * SLOTS, owner * SLOTS + SLOTS - 1
 
 
-def is_old(db: sqlite3.Connection) -> bool:
-    """Whether the open file is of format 7.1."""
+def is_format71(db: sqlite3.Connection) -> bool:
+    """Tell whether the open file is of format 7.1."""
     marks = [db.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version")]
     return marks == [APPLICATION_ID, USER_VERSION]

@@ -19,7 +19,7 @@ from kerio_resync.cache.checksums import item_checksum
 from kerio_resync.cache.connection import Connection
 from kerio_resync.cache.file_identity import read_owner
 from kerio_resync.cache.files import back_up, lexists
-from kerio_resync.cache.format71.schema import is_old
+from kerio_resync.cache.format71.schema import is_format71
 from kerio_resync.cache.integrity.check import content_matches_checksum
 from kerio_resync.cache.mutations import AddChange, LocalChange, LocalFile, MarkChange, PutLocal
 from kerio_resync.cache.recovery.copy_rows import TABLES
@@ -109,7 +109,7 @@ async def copy_outbox(connection: Connection, store: Store, owner: Identity | No
     """Do the same as `rescue_outbox` with an open file, without a backup."""
     report = RescueReport()
     try:
-        format71 = await connection.run(is_old)
+        format71 = await connection.run(is_format71)
         if not format71:
             await connection.run(check_header)
         if owner is not None and (found := await connection.run(read_owner)) != owner:
@@ -127,9 +127,9 @@ async def copy_outbox(connection: Connection, store: Store, owner: Identity | No
 
 
 async def _copy_from_format71(connection: Connection, store: Store, report: RescueReport) -> None:
-    from kerio_resync.cache.format71.rescue_outbox import carry  # few files are of that format
+    from kerio_resync.cache.format71.rescue_outbox import rescue_pending_changes  # few files are of that format
 
-    result = await carry(connection, store)
+    result = await rescue_pending_changes(connection, store)
     report.changes, report.known, report.unreadable = result.changes, result.known, result.unreadable
     for reason in result.reasons:
         report.add_failure(CacheDamaged(reason))

@@ -25,7 +25,7 @@ from kerio_resync.settings import Settings
 from kerio_resync.sync.rebuild import check_profile
 from kerio_resync.upgrade.detect_format import detect_format
 from kerio_resync.upgrade.estimation.rebuild_probe import LONGEST, SPREAD, Counter, probe
-from kerio_resync.upgrade.migration import migrate
+from kerio_resync.upgrade.migration import format71
 
 SAMPLE: Final = 96 * 1024 * 1024  # bytes of the old database that are carried over for a trial
 VENDOR: Final = 1_000_000_000 / 300  # bytes a second, as the vendor says it
@@ -142,9 +142,9 @@ def _local(settings: Settings, found: Estimate) -> Estimate:
         said = {"current": "the database is up to date", "absent": "there is no database yet"}
         return replace(found, upgrade_problem=said.get(seen.state, f"it can't be done ({seen.state})"))
     try:
-        survey = migrate.survey(settings.cache, settings.next_cache)
+        survey = format71.survey(settings.cache, settings.next_cache)
         with tempfile.TemporaryDirectory(dir=settings.profile, prefix="estimate-") as folder:
-            carried, seconds = migrate.trial(settings.cache, Path(folder) / "cache.db.next", SAMPLE)
+            carried, seconds = format71.measure_sample(settings.cache, Path(folder) / "cache.db.next", SAMPLE)
     except (ResyncError, OSError) as error:
         own = error if isinstance(error, ResyncError) else translate_os_error(error, settings.cache)
         return replace(found, upgrade_problem=explain(own)[0].rstrip("."), old_bytes=seen.bytes)

@@ -1,4 +1,4 @@
-"""Carrying over: everything, exactly, in bounded memory; whatever dies on the way, the next run finishes."""
+"""The migration from format 7.1: everything arrives exactly; whatever is killed on the way, the next run finishes."""
 
 from __future__ import annotations
 
@@ -8,17 +8,18 @@ import sqlite3
 import subprocess
 import sys
 import threading
-from contextlib import suppress
+from contextlib import closing
 from pathlib import Path
 from random import Random
 
 import pytest
 
+from benchmarks.format71_writer import Format71Writer
 from benchmarks.legacy import IDENTITY, write
 from kerio_resync.cache import outbox_rows, queries
-from kerio_resync.cache.format71 import target as targets
-from kerio_resync.cache.format71.reader import Old
-from kerio_resync.cache.format71.writing import Writer
+from kerio_resync.cache.format71 import new_database
+from kerio_resync.cache.format71.new_database import Checkpoint
+from kerio_resync.cache.format71.reader import Format71Reader
 from kerio_resync.cache.store import Store
 from kerio_resync.errors import CacheDamaged, CacheInUse, NotEnoughSpace
 from kerio_resync.model import KINDS, Folder
@@ -26,21 +27,20 @@ from kerio_resync.server.kerio.items import parse_items
 from kerio_resync.server.kerio.wire import canonical_json
 from kerio_resync.upgrade.detect_format import detect_format
 from kerio_resync.upgrade.formats import MigrationResult
-from kerio_resync.upgrade.migration import batches
-from kerio_resync.upgrade.migration import migrate as migrating
-from kerio_resync.upgrade.migration.migrate import migrate, survey
+from kerio_resync.upgrade.migration import format71
+from kerio_resync.upgrade.migration.format71 import JOURNAL_BYTES, measure_sample, migrate, survey
 
 
-def nobody(*_: object, **__: object) -> None:
+def ignore(*_: object, **__: object) -> None:
     pass
 
 
 def upgraded(folder: Path) -> MigrationResult:
-    return migrate(folder / "cache.db", folder / "cache.db.next", nobody, threading.Event())
+    return migrate(folder / "cache.db", folder / "cache.db.next", ignore, threading.Event())
 
 
 async def lines(path: Path) -> list[str]:
-    """Everything in the new database that came from the old one."""
+    """Return everything in the new database that came from the old one."""
     store = await Store.open(path, readonly=True)
     try:
         assert await store.check() == ()
@@ -80,7 +80,7 @@ def profile_of(old: Path, folder: Path) -> Path:
     return folder
 
 
-def test_all_is_carried_over_and_the_old_file_is_gone(old: Path, expected: list[str], tmp_path: Path) -> None:
+def test_everything_is_migrated_and_the_old_file_is_replaced(old: Path, expected: list[str], tmp_path: Path) -> None:
     profile = profile_of(old, tmp_path)
     moved = upgraded(profile)
     assert (moved.items, moved.pending, moved.resumed) == (162, 3, False)
@@ -88,7 +88,7 @@ def test_all_is_carried_over_and_the_old_file_is_gone(old: Path, expected: list[
     assert [each.name for each in tmp_path.iterdir()] == ["cache.db"]
     assert detect_format(tmp_path / "cache.db").state == "current"
     assert (tmp_path / "cache.db").stat().st_mode & 0o777 == 0o600
-    with Old(old) as source:
+    with Format71Reader.open(old) as source:
         structs = {kind: [one.struct for one in source.items(kind)] for kind in KINDS}
         made = {kind: parse_items(kind, structs[kind], canonical_json)[0] for kind in KINDS}
         assert sum(line.startswith(KINDS) for line in expected) == 162
@@ -99,7 +99,7 @@ def test_all_is_carried_over_and_the_old_file_is_gone(old: Path, expected: list[
     assert held(tmp_path / "cache.db") == expected
 
 
-def test_contents_of_every_size_arrive(tmp_path: Path) -> None:
+def test_contents_of_any_size_are_migrated(tmp_path: Path) -> None:
     sizes = [0, 1, 65535, 65536, 262143, 262144, 262145, 5 * 1024 * 1024 + 7]
     files = [
         {"id": f"a{place}", "url": f"/u/{place}", "name": "n", "contentType": "t", "contentId": "", "size": size}
@@ -108,7 +108,7 @@ def test_contents_of_every_size_arrive(tmp_path: Path) -> None:
     struct = {"id": "m1", "folderId": "f1", "watermark": 1, "attachments": files, "unheardOf": 1}
     (item,), _ = parse_items("mail", [struct], canonical_json)
     contents = {place: Random(size).randbytes(size) for place, size in enumerate(sizes)}
-    with Writer(tmp_path / "cache.db", IDENTITY) as writer:
+    with Format71Writer(tmp_path / "cache.db", IDENTITY) as writer:
         writer.folder(Folder("f1", "root", "Inbox", "mail", "inbox"))
         writer.item(item, {place: [data] for place, data in contents.items()})
     assert upgraded(tmp_path).contents == len(sizes)
@@ -126,23 +126,22 @@ def test_contents_of_every_size_arrive(tmp_path: Path) -> None:
     asyncio.run(read())
 
 
-def test_the_room_that_is_asked_for_is_enough_and_not_much_more(old: Path, tmp_path: Path) -> None:
+def test_survey_asks_for_enough_space_and_not_much_more(old: Path, tmp_path: Path) -> None:
     profile = profile_of(old, tmp_path)
     need = survey(profile / "cache.db", profile / "cache.db.next")
     new = upgraded(profile).new_bytes
-    assert new < need.needed < new * 1.6 + migrating.JOURNAL
+    assert new < need.needed < new * 1.6 + JOURNAL_BYTES
 
 
 KILLED = """
 import os, sys, threading
 sys.path[:0] = ["."]
 from pathlib import Path
-from kerio_resync.upgrade.migration import batches, migrate
-from kerio_resync.cache.format71 import target
-target._COMMIT = 200_000
-batches.BATCH = 50_000
+from kerio_resync.cache.format71 import new_database
+from kerio_resync.upgrade.migration import format71
+new_database.COMMIT_BYTES = 200_000
+format71.ITEMS_PER_BATCH = 8
 left = int(sys.argv[2])
-migrate.APART = (left % 2) << 30  # every second one with a process of its own
 def step(*args):
     global left
     left -= 1
@@ -168,7 +167,7 @@ for name in ("rename", "unlink"):
     real = getattr(Path, name)
     setattr(Path, name, lambda *args, real=real, **more: (step(), real(*args, **more), step())[1])
 path = Path(sys.argv[1])
-migrate.migrate(path, path.with_name("cache.db.next"), lambda *args: None, threading.Event())
+format71.migrate(path, path.with_name("cache.db.next"), lambda *args: None, threading.Event())
 print("steps", int(sys.argv[2]) - left)
 """
 
@@ -182,14 +181,14 @@ def run_killed(profile: Path, after: int) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture(scope="module")
 def steps(old: Path, tmp_path_factory: pytest.TempPathFactory) -> int:
-    """How many commits and renames a migration has."""
+    """Return how many commits and renames a migration has."""
     ended = run_killed(profile_of(old, tmp_path_factory.mktemp("steps")), 100_000)
     assert ended.returncode == 0, ended.stderr
     return int(ended.stdout.split()[-1])
 
 
-def die_and_go_on(old: Path, expected: list[str], profile: Path, after: int) -> bool:
-    """Whether there was something to go on with."""
+def kill_and_resume(old: Path, expected: list[str], profile: Path, after: int) -> bool:
+    """Return whether the second run resumed the first."""
     profile_of(old, profile)
     assert run_killed(profile, after).returncode == -9
     if detect_format(profile / "cache.db").state == "old":
@@ -203,7 +202,7 @@ def die_and_go_on(old: Path, expected: list[str], profile: Path, after: int) -> 
     return moved.resumed
 
 
-def test_killed_at_some_instants_it_is_finished_by_the_next_run(
+def test_migration_killed_at_some_instants_is_finished_by_the_next_run(
     old: Path, expected: list[str], steps: int, tmp_path: Path
 ) -> None:
     assert steps > 30
@@ -211,27 +210,27 @@ def test_killed_at_some_instants_it_is_finished_by_the_next_run(
     for place in range(6):
         profile = tmp_path / str(place)
         profile.mkdir()
-        resumed += die_and_go_on(old, expected, profile, place * (steps - 1) // 5)
+        resumed += kill_and_resume(old, expected, profile, place * (steps - 1) // 5)
     assert resumed >= 2
 
 
 @pytest.mark.soak
 @pytest.mark.timeout(24 * 3600)
-def test_killed_at_every_instant_it_is_finished_by_the_next_run(
+def test_migration_killed_at_every_instant_is_finished_by_the_next_run(
     old: Path, expected: list[str], steps: int, tmp_path: Path
 ) -> None:
     for after in range(steps):
         profile = tmp_path / str(after)
         profile.mkdir()
-        die_and_go_on(old, expected, profile, after)
+        kill_and_resume(old, expected, profile, after)
         (profile / "cache.db").unlink()
 
 
-def test_stopped_it_goes_on_and_does_not_begin_again(
+def test_stopped_migration_is_resumed(
     old: Path, expected: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(targets, "_COMMIT", 200_000)
-    monkeypatch.setattr(batches, "BATCH", 50_000)
+    monkeypatch.setattr(new_database, "COMMIT_BYTES", 200_000)
+    monkeypatch.setattr(format71, "ITEMS_PER_BATCH", 8)
     profile, stop, heard = profile_of(old, tmp_path), threading.Event(), []
 
     def tell(phase: str, done: int, total: int, items: int, all_items: int) -> None:
@@ -251,19 +250,21 @@ def test_stopped_it_goes_on_and_does_not_begin_again(
     assert held(profile / "cache.db") == expected
 
 
-def test_a_half_made_database_of_another_file_is_begun_anew(old: Path, expected: list[str], tmp_path: Path) -> None:
+def test_unfinished_database_made_from_another_file_is_replaced(old: Path, expected: list[str], tmp_path: Path) -> None:
     other, stop = tmp_path / "other.db", threading.Event()
     write(other, 5, 3000, seed=9)
     stop.set()
     with pytest.raises(InterruptedError):
-        migrate(other, tmp_path / "cache.db.next", nobody, stop)
+        migrate(other, tmp_path / "cache.db.next", ignore, stop)
     profile = profile_of(old, tmp_path)
     assert not upgraded(profile).resumed
     assert held(profile / "cache.db") == expected
 
 
-def test_somebody_else_has_it_open(old: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(migrating, "PATIENCE", 0.2)
+def test_file_that_another_program_has_open_is_in_use(
+    old: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(format71, "LOCK_TIMEOUT_SECONDS", 0.2)
     profile = profile_of(old, tmp_path)
     db = sqlite3.connect(profile / "cache.db")
     db.execute("BEGIN EXCLUSIVE")
@@ -285,7 +286,7 @@ def spoil(path: Path, seed: int) -> None:
 
 
 def notices(old: Path, expected: list[str], profile: Path, seed: int) -> bool:
-    """Whether the damage was noticed; if not, it must have done no harm."""
+    """Return whether the damage was found. If not, it must have done no harm."""
     profile_of(old, profile)
     spoil(profile / "cache.db", seed)
     before = (profile / "cache.db").read_bytes()
@@ -298,53 +299,111 @@ def notices(old: Path, expected: list[str], profile: Path, seed: int) -> bool:
     return False
 
 
-def test_damage_is_noticed_or_harmless(old: Path, expected: list[str], tmp_path: Path) -> None:
+def test_damage_is_found_or_harmless(old: Path, expected: list[str], tmp_path: Path) -> None:
     assert sum(notices(old, expected, tmp_path, seed) for seed in range(15)) >= 5
 
 
 @pytest.mark.soak
 @pytest.mark.timeout(24 * 3600)
-def test_damage_in_300_places_is_noticed_or_harmless(old: Path, expected: list[str], tmp_path: Path) -> None:
+def test_damage_in_300_places_is_found_or_harmless(old: Path, expected: list[str], tmp_path: Path) -> None:
     assert sum(notices(old, expected, tmp_path, seed) for seed in range(1000, 1300)) >= 100
 
 
-@pytest.mark.parametrize("harm", ["item", "chunk", "outbox", "extra"])
-def test_what_went_wrong_while_writing_is_noticed(
-    harm: str, old: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("harm", "message"),
+    [
+        ("UPDATE item SET title = title || 'x' WHERE number = 77", "item 77 does not match"),
+        ("UPDATE chunk SET data = zeroblob(length(data)) WHERE rowid = 9", "attachment 9 does not match"),
+        ("DELETE FROM outbox WHERE number = 2", "not every pending change was copied"),
+        ("DELETE FROM item WHERE number = 50", "149 mail were copied, not 150"),
+        ("UPDATE outbox_chunk SET crc32 = 0", "local change .*: its checksum does not hold"),
+        ("UPDATE attachment SET item = 9999 WHERE number = 1", "item 1 does not match"),
+    ],
+)
+def test_row_that_was_written_wrong_is_found(
+    harm: str, message: str, old: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     profile = profile_of(old, tmp_path)
-    sql = {
-        "item": "UPDATE item SET title = title || 'x' WHERE number = 77",
-        "chunk": "UPDATE chunk SET data = zeroblob(length(data)) WHERE rowid = 9",
-        "outbox": "DELETE FROM outbox WHERE number = 2",
-        "extra": "DELETE FROM item WHERE number = 50",
-    }[harm]
-    real = migrating._Work.prove
+    copy = format71._Migration.copy
 
-    def prove(work: migrating._Work) -> int:
-        work._target.db.execute(sql)
-        return real(work)
+    def copy_and_harm(migration: format71._Migration) -> Checkpoint:
+        checkpoint = copy(migration)
+        migration._target._db.execute(harm)
+        return checkpoint
 
-    monkeypatch.setattr(migrating._Work, "prove", prove)
-    with pytest.raises(CacheDamaged):
+    monkeypatch.setattr(format71._Migration, "copy", copy_and_harm)
+    with pytest.raises(CacheDamaged, match=message):
         upgraded(profile)
     assert (profile / "cache.db").read_bytes() == old.read_bytes()
 
 
-def test_no_room_ends_with_figures_and_the_old_file_whole(
+@pytest.mark.parametrize(
+    ("harm", "message"),
+    [
+        ("UPDATE MAIL_HEADERS SET KID = '' WHERE ID = 3", "no valid id or version"),
+        ('UPDATE MAIL_HEADERS SET PROPS = \'{"id":7}\' WHERE ID = 3', "no valid id or version"),
+        ('UPDATE MAIL_HEADERS SET PROPS = \'{"folderId":"x"}\' WHERE ID = 3', "an item is in no folder"),
+        ("UPDATE MAIL_HEADERS SET KID = (SELECT KID FROM MAIL_HEADERS WHERE ID = 4) WHERE ID = 3", "the same id"),
+        ("INSERT INTO CONTACT_PHOTOS VALUES (65536, 0, 1, 0); UPDATE CONTACTS SET PHOTOS = 1 WHERE ID = 1",
+         "a content belongs to no attachment"),
+    ],
+)  # fmt: skip
+def test_invalid_item_is_damage(harm: str, message: str, old: Path, tmp_path: Path) -> None:
+    profile = profile_of(old, tmp_path)
+    with closing(sqlite3.connect(profile / "cache.db")) as db:
+        db.executescript(harm)
+    with pytest.raises(CacheDamaged, match=message):
+        upgraded(profile)
+
+
+def test_full_disk_raises_not_enough_space_and_keeps_the_old_file(
     old: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     profile = profile_of(old, tmp_path)
-    connect = targets.connect
+    connect = new_database._connect
 
-    def small(path: Path, *cache: int) -> sqlite3.Connection:
-        db = connect(path, *cache)
+    def small(path: Path) -> sqlite3.Connection:
+        db = connect(path)
         db.execute("PRAGMA max_page_count = 60")
         return db
 
-    monkeypatch.setattr(targets, "connect", small)
+    monkeypatch.setattr(new_database, "_connect", small)
     with pytest.raises(NotEnoughSpace):
         upgraded(profile)
     assert (profile / "cache.db").read_bytes() == old.read_bytes()
-    with suppress(FileNotFoundError):
-        (profile / "cache.db.next").unlink()
+
+
+@pytest.mark.parametrize("max_bytes", [1, 500_000, 2**40])
+def test_sample_measures_a_part_and_leaves_the_old_file(max_bytes: int, old: Path, tmp_path: Path) -> None:
+    profile = profile_of(old, tmp_path)
+    used = survey(profile / "cache.db", profile / "cache.db.next").live
+    copied, seconds = measure_sample(profile / "cache.db", tmp_path / "sample.db", max_bytes)
+    assert 0 < copied < used * 1.05
+    assert seconds > 0
+    assert (profile / "cache.db").read_bytes() == old.read_bytes()
+
+
+def test_progress_reaches_the_bytes_in_use(old: Path, tmp_path: Path) -> None:
+    profile, heard = profile_of(old, tmp_path), []
+
+    def report(phase: str, done: int, total: int, items: int, all_items: int) -> None:
+        heard.append((phase, done / total))
+
+    migrate(profile / "cache.db", profile / "cache.db.next", report, threading.Event())
+    copied = [share for phase, share in heard if phase == "upgrade"]
+    assert copied == sorted(copied)
+    assert copied[-1] > 0.9
+    verified = [share for phase, share in heard if phase == "verify"]
+    assert max(verified) == pytest.approx(1)
+
+
+def test_stop_ends_the_verification(old: Path, tmp_path: Path) -> None:
+    profile, stop = profile_of(old, tmp_path), threading.Event()
+
+    def report(phase: str, done: int, total: int, items: int, all_items: int) -> None:
+        if phase == "verify":
+            stop.set()
+
+    with pytest.raises(InterruptedError):
+        migrate(profile / "cache.db", profile / "cache.db.next", report, stop)
+    assert upgraded(profile).resumed

@@ -1,4 +1,4 @@
-"""Pending changes out of a file of format 7.1, as a rebuild takes them along."""
+"""Pending changes of a file of format 7.1, as a rebuild rescues them."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from kerio_resync.cache.format71 import rescue_outbox as rescuing
-from kerio_resync.cache.format71.writing import Writer
+from benchmarks.format71_writer import Format71Writer
+from kerio_resync.cache.format71.rescue_outbox import _walk
 from kerio_resync.cache.mutations import AddChange, LocalChange, LocalFile
 from kerio_resync.cache.outbox import Outbox
 from kerio_resync.cache.recovery.rescue_outbox import RescueReport, rescue_outbox
@@ -27,7 +27,7 @@ CHANGES = [
 
 
 def old_cache(path: Path, harm: str = "", changes: list[AddChange] = CHANGES) -> None:
-    with Writer(path, IDENTITY) as writer:
+    with Format71Writer(path, IDENTITY) as writer:
         for change in changes:
             writer.pending(change)
     db = sqlite3.connect(path)
@@ -35,7 +35,7 @@ def old_cache(path: Path, harm: str = "", changes: list[AddChange] = CHANGES) ->
     db.close()
 
 
-async def test_every_change_comes_over_whole_and_once(tmp_path: Path) -> None:
+async def test_every_change_is_rescued_once(tmp_path: Path) -> None:
     old_cache(tmp_path / "old.db")
     new = await filled(tmp_path / "new.db")
     assert await rescue_outbox(tmp_path / "old.db", new) == RescueReport(changes=4)
@@ -51,8 +51,8 @@ async def test_every_change_comes_over_whole_and_once(tmp_path: Path) -> None:
     await new.close()
 
 
-@pytest.mark.parametrize("beyond", [">", "<"])
-def test_numbers_that_go_round_in_a_circle_end(beyond: str) -> None:
+@pytest.mark.parametrize("descending", [False, True])
+def test_walk_ends_where_damaged_links_form_a_circle(descending: bool) -> None:
     class Circle:
         def execute(self, *_: object) -> Circle:
             return self
@@ -60,10 +60,10 @@ def test_numbers_that_go_round_in_a_circle_end(beyond: str) -> None:
         def fetchone(self) -> tuple[int]:
             return (7,)
 
-    assert list(rescuing._walk(Circle(), beyond, 5 if beyond == ">" else 9, 0, 100)) == [7]  # type: ignore[arg-type]
+    assert _walk(Circle(), 0, 100, descending=descending) == ([7], False)  # type: ignore[arg-type]
 
 
-async def test_no_changes_nothing_to_say(tmp_path: Path) -> None:
+async def test_file_without_changes_gives_an_empty_report(tmp_path: Path) -> None:
     old_cache(tmp_path / "old.db", changes=[])
     new = await filled(tmp_path / "new.db")
     assert (await rescue_outbox(tmp_path / "old.db", new)).sentences() == ()
@@ -84,7 +84,7 @@ async def test_no_changes_nothing_to_say(tmp_path: Path) -> None:
         ("DROP TABLE PENDING", 0, 4, True),
     ],
 )
-async def test_what_is_not_whole_is_counted_and_not_sent(
+async def test_incomplete_change_is_counted_and_not_rescued(
     tmp_path: Path, harm: str, changes: int, unreadable: int, uncounted: bool
 ) -> None:
     old_cache(tmp_path / "old.db", harm)
@@ -105,7 +105,7 @@ MANY = [
 @pytest.mark.parametrize(
     "spoilt", [[0], [-1], [9], [5, 12], [5, 6], [0, 9], [9, -1], [3, 8, 14], [0, 2, 4, -1]], ids=str
 )
-async def test_changes_are_read_around_what_can_not_be(spoilt: list[int], tmp_path: Path) -> None:
+async def test_changes_on_both_sides_of_damaged_pages_are_rescued(spoilt: list[int], tmp_path: Path) -> None:
     old_cache(tmp_path / "old.db", changes=MANY)
     original = (tmp_path / "old.db").read_bytes()
     data = bytearray(original)
