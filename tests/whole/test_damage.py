@@ -1,4 +1,4 @@
-"""An old cache with bytes overwritten anywhere: the rebuild ends equal to the server, whatever it could salvage.
+"""A rebuild after damage anywhere in the old or unfinished cache ends equal to the server.
 
 `KERIO_DAMAGES`: how many places (12 if it isn't set).
 """
@@ -20,7 +20,7 @@ SPARED = {"kerio-resync.lock", "kerio-resync.holder"}
 
 
 def overwrite(path: Path, rng: random.Random) -> None:
-    """Random bytes, or zeros, at a random place; one in six times on the first page."""
+    """Write random bytes, or zeros, at a random place; one in six times on the first page."""
     size = path.stat().st_size
     start = rng.randrange(4096) if rng.random() < 1 / 6 else rng.randrange(size)
     length = min(size - start, int(2 ** rng.uniform(0, 16)))
@@ -30,8 +30,8 @@ def overwrite(path: Path, rng: random.Random) -> None:
 
 
 @pytest.mark.timeout(120 if TIMES <= 12 else 24 * 3600)
-@pytest.mark.parametrize("half_built", [False, True], ids=["old cache", "half-built cache"])
-def test_damage_anywhere_is_got_over(half_built: bool, tmp_path: Path) -> None:
+@pytest.mark.parametrize("half_built", [False, True], ids=["old cache", "unfinished cache"])
+def test_rebuild_after_damage_anywhere_equals_server(half_built: bool, tmp_path: Path) -> None:
     began, salvaged = time.monotonic(), []
     world = World(tmp_path / "p", mails=60)
     assert world.run() == "done"
@@ -52,13 +52,13 @@ def test_damage_anywhere_is_got_over(half_built: bool, tmp_path: Path) -> None:
             assert path.name in SPARED or path.name.startswith("cache.db")
             assert path.stat().st_mode & 0o077 == 0, path
     if not half_built:
-        assert sum(each > 30 for each in salvaged) > TIMES // 2  # most of it is taken over, not fetched
+        assert sum(each > 30 for each in salvaged) > TIMES // 2  # most items are reused, not fetched
     print(f"\n{TIMES} damaged caches in {time.monotonic() - began:,.0f} s; differences: 0")
 
 
 @pytest.mark.parametrize("number", [341, 468])
-def test_a_half_built_file_is_not_gone_on_with_for_ever(number: int, tmp_path: Path) -> None:
-    """Of what was found: an id that is no text, and an index that lacks rows, which are fetched ever anew."""
+def test_rebuild_gives_up_unfinished_file_that_stays_damaged(number: int, tmp_path: Path) -> None:
+    """Found by `make soak`: an id that is not text, and an index that lacks rows, which are fetched again each time."""
     world = World(tmp_path / "p", mails=60)
     assert world.run() == "done"
     world.settings().cache.rename(world.settings().next_cache)

@@ -1,6 +1,6 @@
-"""One byte of a file's first hundred is another: the first rebuild heals it, and local changes are not lost unsaid.
+"""A rebuild after a changed byte in the first hundred of a file repairs it, and sends or names the local changes.
 
-`KERIO_FLIPS=all`: every byte, in four ways; else those bytes whose meaning SQLite cares for.
+`KERIO_FLIPS=all`: every byte, in four ways; else those bytes that SQLite interprets.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ async def add_draft(path: Path) -> None:
 
 
 @pytest.mark.timeout(4 * 3600 if EVERY else 120)
-@pytest.mark.parametrize("half_built", [False, True], ids=["cache", "half-built"])
+@pytest.mark.parametrize("half_built", [False, True], ids=["cache", "unfinished"])
 @pytest.mark.parametrize("part", range(4))
-def test_first_rebuild_heals_one_changed_byte(part: int, half_built: bool, tmp_path: Path) -> None:
+def test_first_rebuild_repairs_changed_byte_of_header(part: int, half_built: bool, tmp_path: Path) -> None:
     world = World(tmp_path / "p", mails=12)
     assert world.run() == "done"
     virtual_time.run(add_draft(world.settings().cache))

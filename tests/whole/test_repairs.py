@@ -1,7 +1,7 @@
-"""Rebuilds of a part, repairs, dropped caches and whole rebuilds in any order, with deaths in between.
+"""Partial and full rebuilds, repairs and dropped caches in any order, with kills in between.
 
-Each run of the program may be killed before any of its requests, while the mailbox changes, keys expire and the cache
-loses items behind everybody's back. What ends well leaves a cache that equals the server; nothing made offline is lost.
+Each run may be killed before any of its requests, while the mailbox changes, keys expire, and items vanish from the
+cache unnoticed. A run that succeeds leaves a cache that equals the server; no local change is lost.
 `KERIO_REPAIRS`: how many histories (8 if it isn't set).
 """
 
@@ -30,7 +30,7 @@ CHANGES: list[tuple[Kind, Action]] = [("mail", "create"), ("mail", "flags"), ("n
 
 
 class History:
-    """What happens to one profile. `lost`: whether the cache may lack what nobody has looked for yet."""
+    """Sequence of runs on one profile. `lost`: whether items may have vanished that no run has looked for yet."""
 
     def __init__(self, folder: Path, seed: int) -> None:
         self.rng = random.Random(seed)
@@ -60,7 +60,7 @@ class History:
                 self.diary.act(kind, action, rng.randrange(30))  # type: ignore[arg-type]
         rng.choice((self.whole, self.part, self.part, self.repair, self.dropped))()
         world.at.clear()
-        if world.settings().cache.exists():  # else it was dropped, and the changes are in the next one
+        if world.settings().cache.exists():  # else it was dropped, and the changes are in the unfinished one
             self.diary.check()
 
     def lose(self) -> None:
@@ -112,7 +112,7 @@ class History:
 
 @pytest.mark.timeout(200 if TIMES <= 8 else 24 * 3600)
 @pytest.mark.parametrize("share", range(SHARES))
-def test_repairs_in_any_order(share: int, tmp_path: Path) -> None:
+def test_runs_in_any_order_equal_server_and_keep_changes(share: int, tmp_path: Path) -> None:
     began = time.monotonic()
     for seed in range(share, TIMES, SHARES):
         history = History(tmp_path / str(seed), seed)

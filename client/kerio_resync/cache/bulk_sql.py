@@ -1,9 +1,9 @@
-"""Statements for many rows at once.
+r"""Statements for many rows at once.
 
 They keep SQLite busy, and Python's threads out of each other's way. Each step of a statement releases the
 interpreter's lock, and acquiring it again takes up to 5 ms while the event loop computes. So one statement inserts up
 to 128 rows or looks up to 512 ids. Numbers are passed as one JSON array (`json_each`). Ids are not, because
-`json_each` cuts text at a NUL character: `a\\0b` would match `a`.
+`json_each` cuts text at a NUL character: `a\0b` would match `a`.
 """
 
 from __future__ import annotations

@@ -54,7 +54,7 @@ def sqlite_error(code: int) -> sqlite3.Error:
         (sqlite3.SQLITE_INTERRUPT, CacheDamaged),
     ],
 )
-def test_each_code_of_sqlite_has_its_error(code: int, kind: type[ResyncError]) -> None:
+def test_map_db_error_maps_code_of_sqlite(code: int, kind: type[ResyncError]) -> None:
     assert type(map_db_error(sqlite_error(code), PLACE)) is kind
 
 
@@ -67,24 +67,24 @@ def test_each_code_of_sqlite_has_its_error(code: int, kind: type[ResyncError]) -
         *((code, DiskTrouble) for code in OTHERS),
     ],
 )
-def test_each_error_of_the_system_has_its_error(code: int, kind: type[ResyncError]) -> None:
+def test_map_db_error_maps_errno(code: int, kind: type[ResyncError]) -> None:
     assert type(map_db_error(OSError(code, "it says so"), PLACE)) is kind
 
 
-def test_the_error_says_what_was_needed_and_came_from_where() -> None:
+def test_mapped_error_tells_bytes_and_folder() -> None:
     with pytest.raises(NotEnoughSpace) as told, mapped_db_errors(PLACE, 42):
         raise sqlite_error(sqlite3.SQLITE_FULL)
     assert (told.value.needed, told.value.available, told.value.where) == (42, 0, "/nowhere")
     assert isinstance(told.value.__cause__, sqlite3.OperationalError)
 
 
-def test_room_is_that_of_the_folder(tmp_path: Path) -> None:
+def test_available_bytes_are_those_of_the_folder(tmp_path: Path) -> None:
     assert available_bytes(tmp_path) == pytest.approx(available_bytes(tmp_path / "cache.db"), abs=10**9)
     assert available_bytes(PLACE) == 0
 
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG, *OTHERS])
-def test_each_error_of_the_system_says_what_happened_and_what_to_do(code: int) -> None:
+def test_message_of_errno_says_what_happened_and_what_to_do(code: int) -> None:
     sentence, exit_code = explain(map_db_error(OSError(code, os.strerror(code)), PLACE))
     assert sentence.count(". ") == 1
     assert "Error" not in sentence
@@ -103,7 +103,7 @@ def test_each_error_of_the_system_says_what_happened_and_what_to_do(code: int) -
         (errno.EROFS, DiskTrouble),
     ],
 )
-def test_failed_write_of_sqlite_is_named_by_what_stands_in_the_way(
+def test_failed_write_is_explained_by_error_of_probe(
     code: int, kind: type[ResyncError], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(handle: int) -> None:
@@ -117,7 +117,7 @@ def test_failed_write_of_sqlite_is_named_by_what_stands_in_the_way(
     assert names(tmp_path) == ["cache.db"]
 
 
-def test_used_up_quota_is_named_after_the_write_was_undone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failed_write_is_explained_by_quota_after_rollback(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(handle: int, offset: int, size: int) -> None:
         if size > 2**20:  # what the transaction held is free again
             raise OSError(errno.EDQUOT, os.strerror(errno.EDQUOT))
@@ -129,18 +129,18 @@ def test_used_up_quota_is_named_after_the_write_was_undone(tmp_path: Path, monke
     assert names(tmp_path) == []
 
 
-def test_failed_write_without_a_known_cause_is_an_input_output_error(tmp_path: Path) -> None:
+def test_failed_write_without_known_cause_is_input_output_error(tmp_path: Path) -> None:
     error = map_db_error(sqlite_error(sqlite3.SQLITE_IOERR_WRITE), tmp_path / "cache.db")
     assert type(error) is DiskTrouble
     assert WORDS[errno.EIO] in explain(error)[0]
 
 
-def test_file_that_only_sqlite_takes_for_read_only_is_damaged(tmp_path: Path) -> None:
+def test_read_only_error_of_writable_file_is_damage(tmp_path: Path) -> None:
     (tmp_path / "cache.db").touch()
     assert type(map_db_error(sqlite_error(sqlite3.SQLITE_READONLY), tmp_path / "cache.db")) is CacheDamaged
 
 
-def test_failed_write_at_the_limit_of_a_files_size_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failed_write_is_explained_by_limit_of_file_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     resource = pytest.importorskip("resource")
     monkeypatch.setattr(resource, "getrlimit", lambda which: (2 * 1024 * 1024, 2 * 1024 * 1024))
     (tmp_path / "cache.db-journal").write_bytes(bytes(2 * 1024 * 1024 - 512))
@@ -149,9 +149,7 @@ def test_failed_write_at_the_limit_of_a_files_size_is_named(tmp_path: Path, monk
     assert WORDS[errno.EFBIG] in explain(error)[0]
 
 
-def test_full_disk_with_much_free_is_not_explained_by_the_figures(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_full_disk_with_free_space_is_not_explained_by_figures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     usage = SimpleNamespace(free=77 * 10**9)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
     error = map_db_error(sqlite_error(sqlite3.SQLITE_FULL), tmp_path / "cache.db", 2**20)
@@ -167,7 +165,7 @@ def test_full_disk_with_much_free_is_not_explained_by_the_figures(
     )
 
 
-def test_no_free_inodes_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_full_disk_is_explained_by_lack_of_inodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     room = {"f_bavail": 10**6, "f_frsize": 4096, "f_blocks": 10**7, "f_bfree": 10**6}
     monkeypatch.setattr(os, "statvfs", lambda path: SimpleNamespace(f_files=100, f_favail=0, **room))
     error = map_db_error(OSError(errno.ENOSPC, "No space left on device"), tmp_path / "cache.db")
@@ -175,3 +173,22 @@ def test_no_free_inodes_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert "free inodes" in explain(error)[0]
     monkeypatch.setattr(os, "statvfs", lambda path: SimpleNamespace(f_files=0, f_favail=0, **room))  # as btrfs has it
     assert "free inodes" not in explain(map_db_error(OSError(errno.ENOSPC, ""), tmp_path / "cache.db"))[0]
+
+
+@pytest.mark.parametrize("spare", [0, 100])
+def test_opening_error_is_explained_by_limit_of_open_files(
+    spare: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    resource = pytest.importorskip("resource")
+    limit = len(os.listdir("/proc/self/fd")) + spare
+    monkeypatch.setattr(resource, "getrlimit", lambda which: (limit, limit))
+    (tmp_path / "cache.db").touch()
+    error = map_db_error(sqlite_error(sqlite3.SQLITE_CANTOPEN), tmp_path / "cache.db")
+    assert type(error) is DiskTrouble
+    assert (WORDS[errno.EMFILE] if spare == 0 else "cache.db can't be opened (it says so)") in explain(error)[0]
+
+
+def test_failed_write_is_input_output_error_without_fallocate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(os, "posix_fallocate", raising=False)  # as on macOS
+    error = map_db_error(sqlite_error(sqlite3.SQLITE_IOERR_WRITE), tmp_path / "cache.db")
+    assert WORDS[errno.EIO] in explain(error)[0]

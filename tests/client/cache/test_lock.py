@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from kerio_resync.cache.lock import ProfileLock
 from kerio_resync.errors import BadSettings, CacheInUse, DiskTrouble
@@ -25,7 +26,7 @@ with ProfileLock(Path(sys.argv[2])):
 """
 
 
-def test_one_at_a_time_and_the_second_is_told_who(tmp_path: Path) -> None:
+def test_lock_refuses_second_run_and_names_holder(tmp_path: Path) -> None:
     with ProfileLock(tmp_path):
         with pytest.raises(CacheInUse, match=rf"process {os.getpid()} on .* \("), ProfileLock(tmp_path):
             pass
@@ -35,7 +36,7 @@ def test_one_at_a_time_and_the_second_is_told_who(tmp_path: Path) -> None:
         pass
 
 
-def test_a_killed_holder_holds_nothing(tmp_path: Path) -> None:
+def test_lock_of_killed_holder_is_released(tmp_path: Path) -> None:
     command = [sys.executable, "-c", CHILD, "rebuild", str(tmp_path)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:
         assert child.stdout is not None
@@ -51,23 +52,23 @@ def test_a_killed_holder_holds_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"pid": "x"}'])
-def test_a_spoilt_note_spoils_no_lock(tmp_path: Path, content: str) -> None:
+def test_lock_holds_with_unreadable_note(tmp_path: Path, content: str) -> None:
     with ProfileLock(tmp_path):
         (tmp_path / "kerio-resync.holder").write_text(content)
         with pytest.raises(CacheInUse, match="held by another run"), ProfileLock(tmp_path):
             pass
 
 
-def test_its_files_are_the_owners_alone(tmp_path: Path) -> None:
+def test_lock_files_are_private(tmp_path: Path) -> None:
     with ProfileLock(tmp_path):
         assert {stat.S_IMODE(each.stat().st_mode) for each in tmp_path.iterdir()} == {0o600}
 
 
-def test_no_folder_no_holder(tmp_path: Path) -> None:
+def test_holder_is_empty_without_folder(tmp_path: Path) -> None:
     assert ProfileLock(tmp_path / "missing").holder() == ""
 
 
-def test_a_lock_that_can_not_be_is_said(tmp_path: Path) -> None:
+def test_lock_refuses_folder_in_its_place(tmp_path: Path) -> None:
     (tmp_path / "kerio-resync.lock").mkdir()
     assert ProfileLock(tmp_path).holder() == ""
     with pytest.raises(BadSettings), ProfileLock(tmp_path):
@@ -76,7 +77,7 @@ def test_a_lock_that_can_not_be_is_said(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["kerio-resync.lock", "kerio-resync.holder"])
 @pytest.mark.parametrize("kind", ["link", "dangling", "fifo"])
-def test_lock_neither_follows_a_link_nor_waits_for_a_fifo(name: str, kind: str, tmp_path: Path) -> None:
+def test_lock_refuses_links_and_fifos(name: str, kind: str, tmp_path: Path) -> None:
     victim = tmp_path / "victim"
     if kind == "fifo":
         os.mkfifo(tmp_path / name)
@@ -94,7 +95,7 @@ def test_lock_neither_follows_a_link_nor_waits_for_a_fifo(name: str, kind: str, 
 @pytest.mark.parametrize(
     "code", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EBADF, errno.EINVAL, errno.EIO, errno.EPERM]
 )
-def test_file_system_without_locks_is_named(code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lock_names_file_system_without_locks(code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(handle: int, operation: int) -> None:
         raise OSError(code, os.strerror(code))
 
@@ -116,4 +117,13 @@ def test_two_profiles_with_one_cache_exclude_each_other(tmp_path: Path) -> None:
                 pass
             assert ProfileLock(tmp_path / name).holder().startswith("process")
     with ProfileLock(tmp_path / "two"):
+        pass
+
+
+def test_lock_names_python_without_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(self: object, **_: object) -> None:
+        raise NotImplementedError("flock")
+
+    monkeypatch.setattr(FileLock, "acquire", refuse)
+    with pytest.raises(DiskTrouble, match="does not support file locks"), ProfileLock(tmp_path):
         pass

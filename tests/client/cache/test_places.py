@@ -58,7 +58,7 @@ def password(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 @pytest.mark.timeout(20)
 @pytest.mark.parametrize("make", KINDS, ids=lambda each: each.__name__)
 @pytest.mark.parametrize("command", COMMANDS)
-def test_command_refuses_what_is_no_file(command: str, make: Callable[[Path], None], tmp_path: Path) -> None:
+def test_command_refuses_place_that_is_not_a_file(command: str, make: Callable[[Path], None], tmp_path: Path) -> None:
     make(tmp_path / "cache.db")
     with pytest.raises(LocalError) as refused:
         COMMANDS[command](tmp_path)
@@ -70,7 +70,7 @@ def test_command_refuses_what_is_no_file(command: str, make: Callable[[Path], No
 @pytest.mark.parametrize(
     "name", ["cache.db.next", "cache.db-journal", "cache.db-wal", "cache.db.next-journal", "upgrade.json"]
 )
-def test_places_refuse_what_is_no_file(name: str, make: Callable[[Path], None], tmp_path: Path) -> None:
+def test_require_places_refuses_what_is_not_a_file(name: str, make: Callable[[Path], None], tmp_path: Path) -> None:
     make(tmp_path / name)
     with pytest.raises(BadSettings, match=f"{name} is a"):
         require_places(tmp_path)
@@ -78,14 +78,14 @@ def test_places_refuse_what_is_no_file(name: str, make: Callable[[Path], None], 
 
 @pytest.mark.timeout(20)
 @pytest.mark.parametrize("make", [os.mkfifo, Path.mkdir, device], ids=lambda each: each.__name__)
-def test_settings_refuse_a_profile_toml_that_is_no_file(make: Callable[[Path], None], tmp_path: Path) -> None:
+def test_settings_refuse_profile_toml_that_is_not_a_file(make: Callable[[Path], None], tmp_path: Path) -> None:
     make(tmp_path / "profile.toml")
     with pytest.raises(LocalError, match=r"profile\.toml is a"):
         commands.status(tmp_path, ignore_events)
 
 
 @pytest.mark.timeout(20)
-def test_notes_neither_wait_for_a_fifo_nor_follow_a_link(tmp_path: Path) -> None:
+def test_notes_refuse_fifos_and_links(tmp_path: Path) -> None:
     victim = tmp_path / "victim"
     victim.write_text("precious")
     os.mkfifo(tmp_path / "upgrade.json")
@@ -98,28 +98,28 @@ def test_notes_neither_wait_for_a_fifo_nor_follow_a_link(tmp_path: Path) -> None
 
 
 @pytest.mark.timeout(20)
-def test_look_waits_for_no_fifo(tmp_path: Path) -> None:
+def test_detect_format_does_not_wait_for_fifo(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "cache.db")
     assert detect_format(tmp_path / "cache.db").state == "unreadable"
     with pytest.raises(BadSettings, match="FIFO"):
         read_header(tmp_path / "cache.db")
 
 
-def test_link_leads_to_the_cache_and_to_where_one_is_to_be(tmp_path: Path) -> None:
+def test_require_places_follows_link_of_cache(tmp_path: Path) -> None:
     (tmp_path / "cache.db").symlink_to(tmp_path / "elsewhere.db")
     require_places(tmp_path)
     assert real_place(tmp_path / "cache.db") == tmp_path / "elsewhere.db"
     assert real_place(tmp_path / "other") == tmp_path / "other"
 
 
-def test_small_file_is_small(tmp_path: Path) -> None:
+def test_read_small_refuses_large_file(tmp_path: Path) -> None:
     with (tmp_path / "profile.toml").open("wb") as file:
         file.truncate(2**40)
     with pytest.raises(BadSettings, match="too large"):
         read_small(tmp_path / "profile.toml")
 
 
-def test_private_file_replaces_a_link(tmp_path: Path) -> None:
+def test_write_private_replaces_link(tmp_path: Path) -> None:
     (tmp_path / "victim").write_text("precious")
     (tmp_path / "file").symlink_to(tmp_path / "victim")
     write_private(tmp_path / "file", b"new")
@@ -127,7 +127,7 @@ def test_private_file_replaces_a_link(tmp_path: Path) -> None:
     assert (tmp_path / "file").stat().st_mode & 0o777 == 0o600
 
 
-def test_folder_that_may_not_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_require_places_names_folder_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(path: Path) -> os.stat_result:
         raise PermissionError(13, "Permission denied")
 

@@ -10,12 +10,12 @@ from kerio_resync.errors import CacheDamaged
 from tests.support.cache import filled, mail
 
 
-async def test_a_persons_query_sees_what_is_there(tmp_path: Path) -> None:
+async def test_query_returns_rows(tmp_path: Path) -> None:
     await (await filled(tmp_path / "cache.db", PutItems((mail("1", title="Hello"),)))).close()
     assert query_readonly(tmp_path / "cache.db", "SELECT folder, subject FROM mail") == [("Inbox", "Hello")]
 
 
-async def test_it_changes_nothing(tmp_path: Path) -> None:
+async def test_query_cannot_write(tmp_path: Path) -> None:
     await (await filled(tmp_path / "cache.db", PutItems((mail("1"),)))).close()
     before = (tmp_path / "cache.db").read_bytes()
     with pytest.raises(CacheDamaged, match="readonly"):
@@ -23,7 +23,7 @@ async def test_it_changes_nothing(tmp_path: Path) -> None:
     assert (tmp_path / "cache.db").read_bytes() == before
 
 
-def test_what_is_no_cache_is_said_to_be_none(tmp_path: Path) -> None:
+def test_query_of_other_file_raises_damage(tmp_path: Path) -> None:
     (tmp_path / "text").write_text("text" * 5000)
     for name in ("text", "missing"):
         with pytest.raises(CacheDamaged, match=name):

@@ -68,7 +68,7 @@ def plant(path: Path, statements: list[str]) -> None:
 
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize("name", PLANTED)
-async def test_planted_file_is_called_damaged_and_ends_every_reader(name: str, tmp_path: Path) -> None:
+async def test_every_reader_of_planted_file_ends_and_calls_it_damaged(name: str, tmp_path: Path) -> None:
     path = tmp_path / "cache.db"
     await old_cache(path)
     plant(path, PLANTED[name])
@@ -90,7 +90,7 @@ async def test_planted_file_is_called_damaged_and_ends_every_reader(name: str, t
 
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize("name", ["trigger", "costly index", "costly check", "virtual table"])
-async def test_changes_are_rescued_beside_what_was_planted(name: str, tmp_path: Path) -> None:
+async def test_rescue_copies_changes_of_planted_file(name: str, tmp_path: Path) -> None:
     path = tmp_path / "cache.db"
     names = await old_cache(path)
     plant(path, PLANTED[name])
@@ -101,7 +101,7 @@ async def test_changes_are_rescued_beside_what_was_planted(name: str, tmp_path: 
 
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize("table", ["INFO", "PENDING", "MAIL_HEADERS", "FOLDERS", "CONTENT_LINES"])
-async def test_planted_file_of_format_7_1_ends_every_reader(table: str, tmp_path: Path) -> None:
+async def test_every_reader_of_planted_file_of_format_7_1_ends(table: str, tmp_path: Path) -> None:
     path = tmp_path / "cache.db"
     write(path, 3, 1000)
     plant(
@@ -120,7 +120,7 @@ async def test_planted_file_of_format_7_1_ends_every_reader(table: str, tmp_path
 
 
 @pytest.mark.timeout(60)
-def test_statement_without_end_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_restrict_ends_endless_statement(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(schema_guard, "_STEPS", 100_000)
     with closing(sqlite3.connect(tmp_path / "f")) as db:
         restrict(db, tmp_path / "f")
@@ -130,7 +130,7 @@ def test_statement_without_end_is_ended(tmp_path: Path, monkeypatch: pytest.Monk
             db.execute("WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c WHERE n < 2000) SELECT * FROM c")
 
 
-def test_value_and_schema_have_limits(tmp_path: Path) -> None:
+def test_restrict_limits_values_and_schema(tmp_path: Path) -> None:
     with closing(sqlite3.connect(tmp_path / "f")) as db:
         restrict(db, tmp_path / "f")
         with pytest.raises(sqlite3.DataError, match="too big"):
@@ -143,7 +143,7 @@ def test_value_and_schema_have_limits(tmp_path: Path) -> None:
             require_tables(db, ("t1",))
 
 
-def test_comments_and_views_do_not_count(tmp_path: Path) -> None:
+def test_shape_ignores_comments_and_views(tmp_path: Path) -> None:
     with closing(sqlite3.connect(":memory:", isolation_level=None)) as db:
         schema.create_schema(db, IDENTITY)
         db.execute("CREATE VIEW mine AS SELECT 1")
@@ -156,10 +156,16 @@ def test_comments_and_views_do_not_count(tmp_path: Path) -> None:
     assert strip_comments("DEFAULT '--\n'") != strip_comments("DEFAULT ''")
 
 
-async def test_half_built_file_with_a_trigger_is_not_written_to(tmp_path: Path) -> None:
+async def test_open_refuses_unfinished_file_with_trigger(tmp_path: Path) -> None:
     cache = await filled(tmp_path / "cache.db.next")
     await Outbox(cache).add("create", "mail", folder_id="inbox", struct=b"{}")
     await cache.close()
     plant(tmp_path / "cache.db.next", ["CREATE TRIGGER evil AFTER INSERT ON item BEGIN DELETE FROM outbox; END"])
     with pytest.raises(CacheDamaged, match="not those of this program"):
         await Store.open(tmp_path / "cache.db.next")
+
+
+def test_restrict_works_without_the_size_of_the_file() -> None:
+    with closing(sqlite3.connect(":memory:")) as db:
+        restrict(db, Path("/nowhere/cache.db"))
+        assert db.getlimit(sqlite3.SQLITE_LIMIT_ATTACHED) == 0

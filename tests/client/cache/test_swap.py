@@ -239,3 +239,14 @@ def test_checkpoint_refuses_any_other_journal_mode(mode: str) -> None:
     db = cast("sqlite3.Connection", SimpleNamespace(execute=lambda sql: answer))
     with nullcontext() if mode == "delete" else pytest.raises(CacheInUse):
         _checkpoint(db, Path("cache.db"))
+
+
+async def test_replace_cache_leaves_old_cache_if_new_one_cannot_be_sealed(tmp_path: Path) -> None:
+    current, new = await two(tmp_path)
+    store = await Store.open(new)
+    (tmp_path / "cache.db.next-shm").touch()
+    with pytest.raises(CacheInUse, match=r"cache\.db\.next-shm cannot be removed"):
+        async with replace_cache(store, current):
+            pass
+    assert not open_in(tmp_path)
+    assert rows(current, MAILS) == [("old",)]

@@ -59,7 +59,7 @@ def _pragma_check(db: sqlite3.Connection, integrity: str, references: str) -> li
         lines = [str(row[0]).removeprefix(_HEADING) for row in db.execute(integrity)]
         orphans = [f"{row[0]} {row[1]} has no {row[2]}" for row in db.execute(references)]
     except (sqlite3.Error, UnicodeDecodeError) as error:
-        return [Defect(f"the file can't be checked: {error}")]
+        return [Defect(f"the file cannot be checked: {error}")]
     return [Defect(line) for line in (lines if lines != ["ok"] else []) + orphans]
 
 
@@ -72,16 +72,16 @@ def check_items(db: sqlite3.Connection, after: int) -> tuple[list[Defect], int |
         sql = "SELECT number FROM item WHERE number > ? ORDER BY number LIMIT ?"
         numbers = [row[0] for row in db.execute(sql, (after, _VERIFIED_ITEMS_PER_SLICE))]
     except sqlite3.Error as error:
-        return [Defect(f"items after number {after} can't be read: {error}")], None
+        return [Defect(f"items after number {after} cannot be read: {error}")], None
     defects: list[Defect] = []
     for number in numbers:
         try:
             ((_, item, checksum),) = read_item_row(db, "item.number = ?", (number,))
             if item_checksum(item) != checksum:
-                defects.append(Defect(f"{item.kind} {item.id}: its checksum does not hold", item))
+                defects.append(Defect(f"{item.kind} {item.id}: its checksum does not match", item))
             defects += [Defect(f"{item.kind} {item.id}: {line}", item) for line in _attachment_defects(db, number)]
         except (sqlite3.Error, ValueError, TypeError) as error:
-            defects.append(Defect(f"item number {number} can't be read: {error}"))
+            defects.append(Defect(f"item number {number} cannot be read: {error}"))
     return defects, numbers[-1] if len(numbers) == _VERIFIED_ITEMS_PER_SLICE else None
 
 
@@ -91,8 +91,8 @@ def check_changes(db: sqlite3.Connection) -> list[Defect]:
         changes = outbox_rows.changes(db, outbox_rows.ALL_STATES)
         corrupt = [change.uuid for change in changes if not change_matches_checksum(db, change)]
     except (sqlite3.Error, ValueError, TypeError) as error:
-        return [Defect(f"the local changes can't be read: {error}")]
-    return [Defect(f"local change {uuid}: its checksum does not hold") for uuid in corrupt]
+        return [Defect(f"the local changes cannot be read: {error}")]
+    return [Defect(f"local change {uuid}: its checksum does not match") for uuid in corrupt]
 
 
 def change_matches_checksum(db: sqlite3.Connection, change: LocalChange) -> bool:
@@ -124,7 +124,7 @@ def _attachment_defects(db: sqlite3.Connection, item: int) -> list[str]:
         "SELECT number, ordinal, received, sha256, state FROM attachment WHERE item = ?", (item,)
     ).fetchall()
     return [
-        f"attachment {ordinal} does not hold its checksum"
+        f"attachment {ordinal} does not match its checksum"
         for number, ordinal, received, sha256, state in rows
         if (state == "done" and sha256 is None) or not content_matches_checksum(db, "chunk", number, received, sha256)
     ]

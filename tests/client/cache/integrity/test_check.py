@@ -32,18 +32,18 @@ CHANGE = AddChange(LocalChange("u-1", "create", "mail"), (LocalFile("f", "t", b"
     ("damage", "says"),
     [
         ("SELECT 1", None),
-        ("UPDATE item SET payload = '{}' WHERE number = 250", "mail 249: its checksum does not hold"),
-        ("UPDATE item SET recipients = 'x' WHERE number = 1", "mail 0: its checksum does not hold"),
-        ("UPDATE attachment SET content_type = 'x'", "mail 0: its checksum does not hold"),
-        ("UPDATE chunk SET data = x'00'", "mail 0: attachment 0 does not hold its checksum"),
-        ("DELETE FROM chunk", "mail 0: attachment 0 does not hold its checksum"),
-        ("UPDATE attachment SET sha256 = NULL", "mail 0: attachment 0 does not hold its checksum"),
-        ("UPDATE outbox SET struct = '{\"a\":1}'", "local change u-1: its checksum does not hold"),
-        ("UPDATE outbox_chunk SET data = x'00'", "local change u-1: its checksum does not hold"),
+        ("UPDATE item SET payload = '{}' WHERE number = 250", "mail 249: its checksum does not match"),
+        ("UPDATE item SET recipients = 'x' WHERE number = 1", "mail 0: its checksum does not match"),
+        ("UPDATE attachment SET content_type = 'x'", "mail 0: its checksum does not match"),
+        ("UPDATE chunk SET data = x'00'", "mail 0: attachment 0 does not match its checksum"),
+        ("DELETE FROM chunk", "mail 0: attachment 0 does not match its checksum"),
+        ("UPDATE attachment SET sha256 = NULL", "mail 0: attachment 0 does not match its checksum"),
+        ("UPDATE outbox SET struct = '{\"a\":1}'", "local change u-1: its checksum does not match"),
+        ("UPDATE outbox_chunk SET data = x'00'", "local change u-1: its checksum does not match"),
         ("DELETE FROM folder", "item 1 has no folder"),
     ],
 )
-async def test_what_is_wrong_is_named(tmp_path: Path, damage: str, says: str | None) -> None:
+async def test_check_names_each_defect(tmp_path: Path, damage: str, says: str | None) -> None:
     path = tmp_path / "cache.db"
     mails = (mail("0", attached=(attachment("a"),)), *(mail(str(n)) for n in range(1, 300)))
     await (await filled(path, PutItems(mails), *whole(1, b"12345"), CHANGE)).close()
@@ -59,7 +59,7 @@ async def test_what_is_wrong_is_named(tmp_path: Path, damage: str, says: str | N
 
 
 @pytest.mark.parametrize("name", ["TABLE outbox_attachment", "INDEX item_by_date", "TABLE attachment", "TABLE item"])
-async def test_open_refuses_a_file_without_all_tables(tmp_path: Path, name: str) -> None:
+async def test_open_refuses_file_without_all_tables(tmp_path: Path, name: str) -> None:
     path = tmp_path / "cache.db"
     await (await filled(path, CHANGE)).close()
     change(path, f"DROP {name}")
@@ -67,7 +67,7 @@ async def test_open_refuses_a_file_without_all_tables(tmp_path: Path, name: str)
         await Store.open(path)
 
 
-async def test_a_page_overwritten_is_found(tmp_path: Path) -> None:
+async def test_check_finds_overwritten_page(tmp_path: Path) -> None:
     path = tmp_path / "cache.db"
     await (await filled(path, PutItems(tuple(mail(str(n), text="x" * 9000) for n in range(300))))).close()
     data = bytearray(path.read_bytes())
@@ -78,7 +78,7 @@ async def test_a_page_overwritten_is_found(tmp_path: Path) -> None:
     await cache.close()
 
 
-async def known_as_sound(path: Path) -> Store:
+async def opened_as_sound(path: Path) -> Store:
     await (await filled(path, PutItems((mail("1"), mail("2"))), SetMeta("k", "v"))).close()
     return await Store.open(path, sound=True)
 
@@ -94,10 +94,10 @@ async def known_as_sound(path: Path) -> Store:
         ((SkipEntry("item", "9", "no struct"),), True),
     ],
 )
-async def test_what_was_found_sound_is_read_again_once_more_than_notes_is_written(
+async def test_check_reads_everything_after_tracked_writes_only(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, facts: tuple[Mutation, ...], all_of_it: bool
 ) -> None:
-    cache = await known_as_sound(tmp_path / "cache.db")
+    cache = await opened_as_sound(tmp_path / "cache.db")
     monkeypatch.setattr(check, "check_structure", lambda db: [Defect("all of it was read")])
     for fact in facts:
         await cache.apply(fact)
@@ -107,8 +107,8 @@ async def test_what_was_found_sound_is_read_again_once_more_than_notes_is_writte
     await cache.close()
 
 
-async def test_notes_are_read_in_any_case(tmp_path: Path) -> None:
-    cache = await known_as_sound(tmp_path / "cache.db")
+async def test_check_reads_untracked_tables_in_any_case(tmp_path: Path) -> None:
+    cache = await opened_as_sound(tmp_path / "cache.db")
     await cache.apply(SetMeta("k", "w"))
     await cache.flush()
     with closing(sqlite3.connect(tmp_path / "cache.db")) as db:
@@ -120,16 +120,27 @@ async def test_notes_are_read_in_any_case(tmp_path: Path) -> None:
     await cache.close()
 
 
-async def test_what_another_program_wrote_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    cache = await known_as_sound(tmp_path / "cache.db")
+async def test_check_reads_everything_after_write_of_other_program(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = await opened_as_sound(tmp_path / "cache.db")
     monkeypatch.setattr(check, "check_structure", lambda db: [Defect("all of it was read")])
     change(tmp_path / "cache.db", "INSERT INTO meta VALUES ('another', 'program')")
     assert await cache.check(contents=False) != ()
     await cache.close()
 
 
-async def test_a_file_of_which_nothing_is_known_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_check_reads_everything_of_new_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cache = await filled(tmp_path / "cache.db")
     monkeypatch.setattr(check, "check_structure", lambda db: [Defect("all of it was read")])
     assert await cache.check(contents=False) != ()
     await cache.close()
+
+
+async def test_check_reports_outbox_that_cannot_be_read(tmp_path: Path) -> None:
+    path = tmp_path / "cache.db"
+    await (await filled(path, CHANGE)).close()
+    change(path, "PRAGMA ignore_check_constraints = 1; UPDATE outbox SET struct = CAST(x'ff' AS TEXT)")
+    with closing(sqlite3.connect(path)) as db:
+        db.execute("ALTER TABLE outbox RENAME COLUMN made TO gone")
+        assert check.check_changes(db) == [Defect("the local changes cannot be read: no such column: made")]

@@ -340,3 +340,27 @@ async def test_omit_contents_drops_attachments_of_folders(tmp_path: Path) -> Non
     ]
     assert await made.check() == ()
     await made.close()
+
+
+async def test_copy_of_file_with_wrong_count_of_free_pages_is_made_row_by_row(tmp_path: Path) -> None:
+    """SQLite's own check does not compare the count with the list."""
+    await old_cache(tmp_path / "old.db")
+    data = bytearray((tmp_path / "old.db").read_bytes())
+    data[39] ^= 1
+    (tmp_path / "old.db").write_bytes(data)
+    assert await copy_verified(tmp_path / "old.db", tmp_path / "new.db", IDENTITY) == CopyResult(2, damaged=True)
+    new = await Store.open(tmp_path / "new.db")
+    assert await new.check() == ()
+    await new.close()
+
+
+async def test_copy_leaves_out_row_with_value_of_other_type(tmp_path: Path) -> None:
+    await old_cache(tmp_path / "old.db")
+    ((sql,),) = rows(tmp_path / "old.db", "SELECT sql FROM sqlite_master WHERE name = 'chunk'")
+    loose = str(sql).replace("INTEGER", "").replace("BLOB", "").replace("STRICT", "").rstrip()
+    with closing(sqlite3.connect(tmp_path / "old.db", isolation_level=None)) as db:
+        db.execute("PRAGMA writable_schema = 1")
+        db.execute("UPDATE sqlite_master SET sql = ? WHERE name = 'chunk'", (loose,))
+    change(tmp_path / "old.db", "UPDATE chunk SET crc32 = 'text' WHERE \"offset\" = 0")
+    found = await copy_verified(tmp_path / "old.db", tmp_path / "new.db", IDENTITY)
+    assert found == CopyResult(2, damaged=True, as_checked=False)

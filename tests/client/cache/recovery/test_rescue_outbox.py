@@ -11,7 +11,7 @@ from kerio_resync.cache.outbox import Outbox
 from kerio_resync.cache.recovery import rescue_outbox as module
 from kerio_resync.cache.recovery.rescue_outbox import RescueReport, rescue_outbox
 from kerio_resync.cache.store import Store
-from kerio_resync.errors import CacheInUse
+from kerio_resync.errors import CacheInUse, OtherFormat
 from tests.support.cache import FILE, attachment, filled, mail, old_cache, rows
 
 
@@ -301,3 +301,11 @@ async def test_second_rescue_copies_attempt_begun_meanwhile(tmp_path: Path) -> N
     first, *_ = await Outbox(new).list()
     assert (first.state, first.attempt) == ("sending", "a trace")
     await new.close()
+
+
+def test_sentences_name_file_of_other_format() -> None:
+    report = RescueReport()
+    report.add_failure(OtherFormat("it is of the newer format 8.0.0"))
+    assert report.sentences() == (
+        "Local changes of the old cache could not be copied: it is of the newer format 8.0.0.",
+    )

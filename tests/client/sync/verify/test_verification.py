@@ -224,7 +224,7 @@ async def test_a_damaged_item_of_a_folder_that_is_no_more_is_named(tmp_path: Pat
         with closing(sqlite3.connect(tmp_path / "cache.db")) as db, db:
             db.execute("UPDATE item SET title = 'x' WHERE id = 'w'")
         found = await verify_and_repair(run, deep=False, repair=False)
-    assert found.differences[0] == "damaged mail w: its checksum does not hold"
+    assert found.differences[0] == "damaged mail w: its checksum does not match"
     assert found.differences[1].startswith("extra folder work")
 
 
