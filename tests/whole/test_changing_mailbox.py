@@ -36,7 +36,7 @@ WRITES = [
     f"{service}.{verb}" for service in ("Mails", "Events", "Notes") for verb in ("create", "set", "move", "remove")
 ]
 LOST = ["reset-before-head", "reset-after-head", "cut", "garbled", "html", "session-death"]
-RUNS = int(os.environ.get("KERIO_SIMULATIONS", "120"))
+RUNS = int(os.environ.get("KERIO_SIMULATIONS", "40"))
 MOMENT = st.integers(1, 60)
 
 

@@ -1,6 +1,6 @@
 """A rebuild after damage anywhere in the old or unfinished cache ends equal to the server.
 
-`KERIO_DAMAGES`: how many places (12 if it isn't set).
+`KERIO_DAMAGES`: the number of places (default 8).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import pytest
 
 from simulation.world import World
 
-TIMES = int(os.environ.get("KERIO_DAMAGES", "12"))
+TIMES = int(os.environ.get("KERIO_DAMAGES", "8"))
 SPARED = {"kerio-resync.lock", "kerio-resync.holder"}
 
 

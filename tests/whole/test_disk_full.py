@@ -1,7 +1,7 @@
 """A disk that fills at a random moment: exit 7 with figures, what was committed stays, and with room the run finishes.
 
 A limit on the size of files stands in for the small disk: it needs no rights, and a write fails with it just as late.
-`KERIO_FULL_DISKS`: how many times (6 if it isn't set).
+`KERIO_FULL_DISKS`: the number of runs (default 4).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from kerio_resync import Settings
 from simulation.world import differences
 from tests.support.crashes import Nursery, new_server, nursery
 
-TIMES = int(os.environ.get("KERIO_FULL_DISKS", "6"))
+TIMES = int(os.environ.get("KERIO_FULL_DISKS", "4"))
 NO_ROOM = 7
 SENTENCE = re.compile(r"cannot grow: a limit of this process")
 

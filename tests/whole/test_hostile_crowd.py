@@ -3,7 +3,7 @@
 The server is a bare socket that lets the mock answer until some thirty requests wait together (lists, batches of mails,
 attachments). Then each of them is answered with something large or endless, and so is what follows, for a while or to
 the end. Which request meets which attack is a matter of time too. The client is a process of its own, so that its
-memory can be told. `KERIO_HOSTILE`: how many seeds (2 if it isn't set).
+memory can be told. `KERIO_HOSTILE`: the number of seeds (default 1).
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from simulation.wire import reply_parts
 from simulation.world import differences
 from tests.support.cache import nothing_outside
 
-SEEDS = int(os.environ.get("KERIO_HOSTILE", "2"))
+SEEDS = int(os.environ.get("KERIO_HOSTILE", "1"))
 TOGETHER = 32  # requests that wait when it begins, of 16 batches, 16 attachments and 8 lists
 ENOUGH = 24  # of them on a machine so slow that it begins before
 HELD = 1.5  # seconds after which it does

@@ -2,7 +2,7 @@
 
 Each run may be killed before any of its requests, while the mailbox changes, keys expire, and items vanish from the
 cache unnoticed. A run that succeeds leaves a cache that equals the server; no local change is lost.
-`KERIO_REPAIRS`: how many histories (8 if it isn't set).
+`KERIO_REPAIRS`: the number of histories (default 6).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from kerio_resync.model import Kind
 from simulation.world import Ending, World, kill
 from tests.support.offline_changes import Diary, open_cache, small_world
 
-TIMES = int(os.environ.get("KERIO_REPAIRS", "8"))
+TIMES = int(os.environ.get("KERIO_REPAIRS", "6"))
 SHARES = 2  # of the histories, so that several processes can take them
 MUTATIONS = ["arrive", "read", "flag", "move", "delete", "edit-draft", "new-folder", "rename-folder", "remove-folder"]
 
