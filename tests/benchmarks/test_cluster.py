@@ -1,4 +1,4 @@
-"""Clients are shared out, wait for the word, and what became of each comes back, over a Dask cluster too."""
+"""Clients are distributed, start together and return their results, on a Dask cluster too."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a rebuild beside curl is told as, what its parts are made of, and that nothing is left out without a word."""
+"""The comparison with curl: its rows, their parts, and the naming of what was left out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every goal finds its figure in what its measurement gives, and what is missed is told with its cause."""
+"""Every goal finds its figure in its measurement, and a missed goal is reported with its cause."""
 
 from __future__ import annotations
 

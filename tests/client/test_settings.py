@@ -313,7 +313,7 @@ def ring() -> object:
 
 
 def no_prompt(_: str) -> str:
-    raise AssertionError("nobody should have been asked")
+    raise AssertionError("the prompt must not appear")
 
 
 def test_the_password_comes_from_the_variable_then_the_keyring_then_a_prompt(

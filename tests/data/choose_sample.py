@@ -4,7 +4,7 @@
 
 Promises: the same corpus gives the same bytes. Of everything that makes mail hard to read (charsets, transfer
 encodings, broken MIME, odd headers, attachments) there are some mails, of each of the five folders its share, and no
-subject twice. Refuses mails that nobody wants to be shown by a demonstration, and attachments that a virus scanner
+subject twice. Leaves out mails that a demonstration should not show, and attachments that a virus scanner
 would find.
 """
 

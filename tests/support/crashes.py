@@ -16,7 +16,7 @@ from typing import Any
 from kerio_mockserver.testing import Server, running
 from simulation.mailboxes import cached_mailbox
 
-IN_FLIGHT = 4  # requests at once, as the child is told
+IN_FLIGHT = 4  # requests at once, as set in the child
 PASSWORD = "correct horse battery staple"
 CHURN = {
     "churn": {

@@ -1,4 +1,4 @@
-"""A mailbox in memory that can be told to answer otherwise, and a run on it."""
+"""A mailbox in memory with scripted answers, and a run against it."""
 
 from __future__ import annotations
 

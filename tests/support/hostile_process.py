@@ -25,7 +25,7 @@ SILENCE = 2.0  # seconds that are borne
 
 
 def memory() -> int:
-    """The most bytes that this process has had, without those of the one that started it where that can be told."""
+    """Returns the peak memory of this process in bytes, without its parent's where the system reports it."""
     try:
         status = Path("/proc/self/status").read_text()
     except OSError:

@@ -141,11 +141,12 @@ def cached(world: World, item_id: str) -> Item | None:
 
 
 class Meddler:
-    """Comes between client and server: `plan` says what happens to the next call of a method, once each.
+    """Sits between client and server; `plan` says what happens to the next call of a method, once each.
 
-    "lost": it is done, but the reply does not arrive; "unheard": it is not done, and nobody knows; "died" and "died
-    unheard": the same, and the client dies in that moment; a number: it is refused with that code, as a whole if it is
-    negative, else for its item. `calls`: the methods that were called. `deadly`: what happens at which request.
+    "lost": the call is executed, but its reply is lost. "unheard": it is not executed, and the client does not know.
+    "died" and "died unheard": the same, and the client dies at that moment. A number: the call is refused with that
+    code, as a whole if it is negative, else for its item. `calls`: the methods that were called. `deadly`: what happens
+    at which request.
     """
 
     def __init__(self, world: World) -> None:

@@ -31,7 +31,7 @@ class Small(World):
         self.server.change(self.server.conditions.model_copy(update={"faults": faults}))
 
     def finished(self, **settings: object) -> None:
-        """Runs to the end and compares; whatever was told on the way makes sense."""
+        """Runs to the end, compares, and checks the events."""
         assert self.run(self.hear, **settings) == "done"
         assert self.differences(everything="shared" in settings) == []
         assert self.report is not None

@@ -70,7 +70,7 @@ class Diary:
         return hear
 
     async def begin(self, profile: Path, identity: Identity) -> None:
-        """Every kind of change, of items that nobody else may touch meanwhile and of such that churn may have met."""
+        """Every kind of change, of items that stay unchanged on the server, and of items that churn may change."""
         profile.mkdir()
         # as if it had been made with this server, which has a port of its own
         store = await Store.create(profile / "cache.db", identity._replace(server=self.server.url))

@@ -198,7 +198,7 @@ FOLDERS: dict[str, Attack] = {
     "all with one id": each_line(lambda line, _: line.update(id="same")),
     "with an id of 10 MB": each_line(lambda line, n: line.update(id="x" * 10_000_000) if n == 2 else None),
     "none at all": members(list=[]),
-    "a list that is none": members(list={"a": 1}),
+    "an object as list": members(list={"a": 1}),
 }
 LISTS: dict[str, Attack] = {
     "repeating for ever": repeated,
@@ -213,7 +213,7 @@ LISTS: dict[str, Attack] = {
         {**result, "list": [{"id": n} for n in range(len(result["list"]))]} if params["query"]["start"] == 0 else result
     ),
     "an id of 10 MB": each_line(lambda line, n: line.update(id="x" * 10_000_000) if n == 1 else None),
-    "dates that are none": each_line(lambda line, _: line.update(receiveDate="yesterday")),
+    "invalid dates": each_line(lambda line, _: line.update(receiveDate="yesterday")),
     "sizes whose sum is no number": each_line(lambda line, _: line.update(size=2**63 - 1)),
     "more rows than asked for": lambda result, params: {**result, "list": result["list"] * 200},
     "dense with values": lambda result, params: deep(2)[:-1] + b"," + b"[]," * 5_000_000 + b"1]}}",
@@ -222,8 +222,8 @@ LISTS: dict[str, Attack] = {
 }  # fmt: skip
 MAILS: dict[str, Attack] = {
     "all with one id": of_mails(id="same"),
-    "in a folder that is none": of_mails(folderId="keriostorage://folder/x/y/none"),
-    "dates that are none": of_mails(receiveDate="20269999T999999Z", sendDate="\0", modifiedDate=[]),
+    "in an unknown folder": of_mails(folderId="keriostorage://folder/x/y/none"),
+    "invalid dates": of_mails(receiveDate="20269999T999999Z", sendDate="\0", modifiedDate=[]),
     "watermark beyond numbers": of_mails(watermark=2**64),
     "watermark in words": of_mails(watermark="high"),
     "attachments on another server": attachments(url="http://evil.test/webmail/api/download/x"),
@@ -233,7 +233,7 @@ MAILS: dict[str, Attack] = {
     "attachments with a user in the address": attachments(url="http://mail.test@evil.test/x"),
     "attachments named by a path": attachments(name="../../../../home/u/.profile", id="../../x"),
     "attachments named with NUL": attachments(name="a\0b\n", contentType="a/b\r\nX: y"),
-    "attachments of a size that is none": attachments(size=-1),
+    "attachments of negative size": attachments(size=-1),
     "attachments of 2^62 bytes": attachments(size=2**62),
     "an error that is a bomb": bomb,
     "nothing": members(result=[]),
@@ -252,7 +252,7 @@ def test_folders(attack: str, tmp_path: Path) -> None:
         assert ended.report is not None
         assert sum("lists folder" in each and "its own ancestor" in each for each in ended.report.problems) == 2
         assert ended.report.items["mail"] == 30
-    if attack in ("none at all", "a list that is none"):
+    if attack in ("none at all", "an object as list"):
         assert ended.name == "ProtocolError"
     assert ended.name in ("done", "ProtocolError", "NotEnoughSpace")
     nothing_outside(tmp_path)

@@ -3,7 +3,7 @@
 The server is a bare socket that lets the mock answer until some thirty requests wait together (lists, batches of mails,
 attachments). Then each of them is answered with something large or endless, and so is what follows, for a while or to
 the end. Which request meets which attack is a matter of time too. The client is a process of its own, so that its
-memory can be told. `KERIO_HOSTILE`: the number of seeds (default 1).
+memory can be measured. `KERIO_HOSTILE`: the number of seeds (default 1).
 """
 
 from __future__ import annotations

@@ -477,7 +477,7 @@ def test_trouble_with_the_server_leaves_the_rest_pending(world: World) -> None:
         nonlocal down
         down = down or len(meddler.made()) == 1
         if down:
-            raise Unreachable("nobody answers")
+            raise Unreachable("no server answers")
         return await answer(request)
 
     world.server.handle = sometimes  # type: ignore[method-assign]
@@ -485,7 +485,7 @@ def test_trouble_with_the_server_leaves_the_rest_pending(world: World) -> None:
     assert world.report is not None
     assert (world.report.outbox_sent, world.report.outbox_pending, world.report.unfinished) == (1, 2, True)
     assert [offline.outbox(world)[each].state for each in names] == ["sent", "pending", "pending"]
-    assert any("nobody answers" in each for each in world.report.problems)
+    assert any("no server answers" in each for each in world.report.problems)
     world.server.handle = answer  # type: ignore[method-assign]
     assert world.run() == "done"
     assert [len(offline.titled(world, "note", f"Number {text}")) for text in "123"] == [1, 1, 1]
@@ -494,7 +494,7 @@ def test_trouble_with_the_server_leaves_the_rest_pending(world: World) -> None:
 
 @pytest.mark.parametrize("kind", ["note", "mail"])
 def test_a_change_that_the_server_stumbles_over_does_not_hold_up_the_others(world: World, kind: Kind) -> None:
-    """An internal error each time: nobody knows, and it is not there when it is looked for. What builds on it waits."""
+    """An internal error each time, and the change is not found on the server. Dependent changes wait."""
     home = offline.folder_of(world, kind)
     assert world.run() == "done"
     bad = offline.add(world, "create", kind, folder_id=home, struct=offline.struct_of(kind, "Bad"))
@@ -634,7 +634,7 @@ def test_trouble_after_all_is_sent_is_told(world: World) -> None:
 
     async def until_sent(request: Request) -> Reply:
         if scene.meddler.made() and b"Changes.get" in request.body:
-            raise Unreachable("nobody answers")
+            raise Unreachable("no server answers")
         return await answer(request)
 
     world.server.handle = until_sent  # type: ignore[method-assign]
@@ -642,7 +642,7 @@ def test_trouble_after_all_is_sent_is_told(world: World) -> None:
     report = world.report
     assert report is not None
     assert (report.outbox_sent, report.outbox_pending, report.unfinished) == (1, 0, True)
-    assert "nobody answers" in report.problems[-1]
+    assert "no server answers" in report.problems[-1]
     world.server.handle = answer  # type: ignore[method-assign]
     assert scene.run() == (0, 0, 0, 0, False)
     assert scene.deeds[0].done()

@@ -52,7 +52,7 @@ def test_the_same_seed_makes_the_same_history(tmp_path: Path) -> None:
     assert histories[0][0]
     assert histories[0][1]
     assert histories[0] == histories[1]
-    assert histories[0][1] == histories[2][1]  # what changed is the seed's business, whoever asks in what order
+    assert histories[0][1] == histories[2][1]  # the seed decides what changes, whatever the order of the calls
 
 
 def test_the_users_of_a_busy_server_are_left_in_peace() -> None:

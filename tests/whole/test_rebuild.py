@@ -267,7 +267,7 @@ def test_items_that_are_neither_listed_nor_answered_for_are_removed(
 
 
 def test_a_key_that_is_too_old_stays_until_everything_is_compared(world: World) -> None:
-    """Whoever looks at the cache after a kill must not take it for one that is up to date."""
+    """After a kill, the cache must not look up to date."""
     world.run()
     world.mutate("delete", 3)
     world.mutate("arrive", 3)

@@ -93,7 +93,7 @@ _stalled: list[int] = []
 
 def full_pipe() -> int:
     reader, writer = os.pipe()
-    _stalled.append(reader)  # stays open, and nobody reads
+    _stalled.append(reader)  # stays open, without a reader
     os.set_blocking(writer, False)
     with suppress(BlockingIOError):
         while True:

@@ -626,7 +626,7 @@ async def test_a_damaged_file_is_closed_though_somebody_keeps_the_error(tmp_path
 
 
 async def test_a_value_that_the_schema_does_not_allow_is_damage(tmp_path: Path) -> None:
-    """SQLite gives it as it is, and whoever reckons with it stumbles."""
+    """SQLite returns the value unchanged, and arithmetic on it fails."""
     path = tmp_path / "cache.db"
     await (await filled(path, PutItems((mail("1"),)))).close()
     nullable = "UPDATE sqlite_master SET sql = replace(sql, 'size       INTEGER NOT NULL', 'size INTEGER')"

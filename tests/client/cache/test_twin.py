@@ -73,7 +73,7 @@ class Content:
     number: int
     state: str = "wanted"
     data: bytes = b""
-    pieces: dict[int, int] = field(default_factory=dict)  # offset → length, as they were told
+    pieces: dict[int, int] = field(default_factory=dict)  # offset → length, as they were written
 
     def clear(self, state: str) -> None:
         self.state, self.data = state, b""

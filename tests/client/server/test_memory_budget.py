@@ -123,7 +123,7 @@ async def test_call_releases_held_reservations_before_it_waits_for_a_slot() -> N
     """Otherwise the tasks with slots, which wait for memory, would deadlock with it."""
 
     async def login() -> None:
-        raise AssertionError("nobody asked for it")
+        raise AssertionError("no reply was requested")
 
     budget, limiter = MemoryBudget(10), Limiter(Limit(value=1.0, most=1))
     caller = RpcClient(OneReply(budget), Session("http://mail.test"), limiter, Retrier(), ignore_events, login)

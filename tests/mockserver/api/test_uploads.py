@@ -1,4 +1,4 @@
-"""Uploads as real clients send them, and what becomes of the files."""
+"""Uploads as real clients send them, and the files that result."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whoever has an old state and replays the journal has the present state: any mutations, from any watermark."""
+"""An old state plus the journal is the present state, for any mutations and any watermark."""
 
 from __future__ import annotations
 

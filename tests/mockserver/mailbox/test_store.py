@@ -1,4 +1,4 @@
-"""What clients do to items: what becomes of them, what the journal says, and what is refused."""
+"""Operations of clients on items: their results, the journal, and refusals."""
 
 from __future__ import annotations
 

@@ -129,7 +129,7 @@ def test_login_is_not_sent_again_once_the_retry_timeout_is_over() -> None:
     ],
 )
 def test_logins_that_fail(login: Any, kind: type[ResyncError], seconds: float) -> None:
-    """A wrong address is told within seconds; a server that is there, but busy, is waited for."""
+    """A wrong address is reported within seconds; a busy server is waited for."""
     server = Scripted({"Session.login": lambda params: login})
 
     async def main() -> float:

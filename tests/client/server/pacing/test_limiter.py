@@ -194,7 +194,7 @@ def test_who_leaves_just_as_its_turn_comes_takes_it_from_nobody() -> None:
         async with limiter.slot():
             tasks = [asyncio.create_task(work(name)) for name in ("second", "third")]
             await asyncio.sleep(0)
-            tasks[0].cancel()  # and the slot is free before it has been told
+            tasks[0].cancel()  # and the slot is free before the task runs
         await asyncio.gather(*tasks, return_exceptions=True)
         assert (limiter.in_flight, tasks[0].cancelled()) == (0, True)
         return began

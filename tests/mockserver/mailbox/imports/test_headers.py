@@ -57,7 +57,7 @@ def test_raw_bytes_are_read_in_the_charset_of_the_mail() -> None:
         ("root", [("", "root")]),
         ("undisclosed recipients:;", [("undisclosed recipients:;", "")]),
         ("", []),
-        ("nobody in particular", [("nobody in particular", "")]),
+        ("someone in particular", [("someone in particular", "")]),
         ("<>", []),
         ('"John Doe" <>', [("John Doe", "")]),
     ],
