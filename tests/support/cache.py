@@ -82,7 +82,7 @@ def open_tables() -> Iterator[WriteSession]:
         schema.create_schema(db, IDENTITY)
         found = WriteSession(db)
         found.begin()
-        apply_mutations(found, [FOLDERS])
+        apply_mutations([FOLDERS], found)
         yield found
 
 
@@ -120,7 +120,7 @@ def rows(path: Path, query: str) -> list[tuple[object, ...]]:
 
 
 def put(found: WriteSession, *facts: Mutation) -> None:
-    apply_mutations(found, facts)
+    apply_mutations(facts, found)
 
 
 def items(*names: str) -> PutItems:

@@ -91,9 +91,9 @@ class Deadly:
 
 
 def arm(deadly: Deadly) -> None:
-    for kind, store in list(dispatch._STORE.items()):
+    for kind, function in list(dispatch.apply_mutation.registry.items()):
         word = "mark" if kind in (MarkChange, PutLocal) else "fact"
-        dispatch._STORE[kind] = deadly.around(word, store)
+        dispatch.apply_mutation.register(kind, deadly.around(word, function))
     WriteSession.commit = deadly.around("commit", WriteSession.commit, syncs=True)  # type: ignore[method-assign]
     rename, replace, fsync = os.rename, os.replace, os.fsync
     os.fsync = deadly.around("fsync", fsync, syncs=True)

@@ -10,10 +10,9 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Final, TypeVar
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
 
-T = TypeVar("T")
 _ROWS_PER_INSERT: Final = 128
 _IN_LIST_MAX: Final = 512
 _MAX_VARIABLES: Final = 30_000  # SQLite allows 32,766 in one statement
@@ -49,8 +48,3 @@ def select_in(
 def json_array(values: Iterable[Any]) -> str:
     """Return the JSON array of numbers that `json_each(?)` takes."""
     return json.dumps(list(values))
-
-
-def record(kind: Callable[..., T], *values: Any) -> T:
-    """Return `kind` made of a row's columns, whose types STRICT tables guarantee."""
-    return kind(*values)

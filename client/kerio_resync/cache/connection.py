@@ -1,12 +1,13 @@
-"""The way to one SQLite file: an aiosqlite connection that runs whole pieces of work in its thread.
+"""A connection to one SQLite file, with a thread of its own.
 
-A piece of work is a plain function of the connection, such as "BEGIN, a thousand rows, COMMIT". Once begun it ends by
-itself, whatever becomes of the task that waits for it; that is why a cancelled caller can't leave a transaction half
-way. Opened are only files that exist; `readonly` never changes content, yet may roll back what a killed writer left.
+aiosqlite runs the thread; `Connection.run` runs a function in it. The function is a complete operation, such as "BEGIN,
+a thousand rows, COMMIT". Once begun, it runs to its end even if the task that waits for it is cancelled, so that no
+transaction is left half done. Only existing files are opened. A read-only connection changes no content, but SQLite may
+roll back what a killed writer left.
 
-How it is written to (journal TRUNCATE, synchronous FULL, pages of 16 KiB) is measured on this schema, with checksums:
-10,000 items of 25 KB and some attachments went in at about 1.5 times the speed of a write-ahead log with synchronous
-NORMAL, which writes everything twice; and each commit is durable when it returns.
+The settings for writing (journal TRUNCATE, synchronous FULL, pages of 16 KiB) were measured on this schema with
+checksums: storing 10,000 items of 25 KB with some attachments was about 1.5 times as fast as with a write-ahead log and
+synchronous NORMAL, which writes everything twice. Each commit is durable when it returns.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, TypeVar, cast
+from typing import Any, Final, Self, TypeVar, cast
 
 import aiosqlite
 
@@ -27,11 +28,14 @@ from kerio_resync.cache.schema_guard import restrict
 
 T = TypeVar("T")
 CACHE_KIB: Final = 8 * 1024
-BUSY_TIMEOUT_SECONDS: Final = 2.0  # seconds for which another program's short lock is waited out
+BUSY_TIMEOUT_SECONDS: Final = 2.0  # longer than the short lock of another program
 
 
 class Connection:
-    """`await Line.open(path)`; then `await line.run(work)` as often as wanted; then `await line.close()`."""
+    """A file opened by `await Connection.open(path)`.
+
+    `await connection.close()` closes it.
+    """
 
     def __init__(self, connection: aiosqlite.Connection, path: Path, *, readonly: bool) -> None:
         self._connection = connection
@@ -39,25 +43,31 @@ class Connection:
         self.readonly = readonly
 
     @classmethod
-    async def open(cls, path: Path, *, readonly: bool = False, patience: float | None = None) -> Connection:
-        """Errors of SQLite come out as ours: BadSettings if it can't be opened; the header is not looked at."""
+    async def open(cls, path: Path, *, readonly: bool = False, busy_timeout: float | None = None) -> Self:
+        """Open a file without reading it. `busy_timeout`: in seconds.
+
+        BadSettings if it cannot be opened; CacheInUse, CacheDamaged.
+        """
         require_sqlite()
-        failed: list[Foreign] = []
-        patience = BUSY_TIMEOUT_SECONDS if patience is None else patience
-        connection = aiosqlite.Connection(partial(_try, path, readonly, patience, failed), iter_chunk_size=64)
-        line = cls(connection, path, readonly=readonly)
+        failures: list[Foreign] = []
+        busy_timeout = BUSY_TIMEOUT_SECONDS if busy_timeout is None else busy_timeout
+        connector = partial(_connect_or_report, path, readonly, busy_timeout, failures)
+        connection = cls(aiosqlite.Connection(connector, iter_chunk_size=64), path, readonly=readonly)
         try:
-            await run_to_end(connection)
+            await run_to_end(connection._connection)
         except asyncio.CancelledError:
-            await line.close()
+            await connection.close()
             raise
-        if failed:
-            await line.close()
-            raise map_db_error(failed[0], path) from failed[0]
-        return line
+        if failures:
+            await connection.close()
+            raise map_db_error(failures[0], path) from failures[0]
+        return connection
 
     async def run(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """Runs `work` in the connection's thread, after what was asked for before. Raises what it raises."""
+        """Run `work` in the connection's thread, after earlier calls.
+
+        Returns or raises what `work` does.
+        """
         results: list[T] = []
 
         def script(db: sqlite3.Connection) -> None:
@@ -67,15 +77,18 @@ class Connection:
         return results[0]
 
     async def close(self) -> None:
-        """Closes the file, after what was asked for before. A caller that is cancelled still waits for that."""
+        """Close the file after earlier calls.
+
+        A caller that is cancelled waits until it is closed.
+        """
         await run_to_end(self._connection.close())
 
 
 class _Connection(sqlite3.Connection):
-    """A connection of SQLite whose script is a function.
+    """A connection to SQLite that takes a function in place of a script.
 
-    aiosqlite calls the methods of the connection in a thread of its own. Nothing that it offers runs a function there,
-    so the method for scripts, which are whole pieces of work too, takes one.
+    aiosqlite runs the methods of the connection in a thread, and has no public way to run a function there. The method
+    for scripts runs a complete operation too.
     """
 
     def executescript(self, script: Any, /) -> Any:
@@ -83,31 +96,37 @@ class _Connection(sqlite3.Connection):
 
 
 async def run_to_end(work: Awaitable[T]) -> T:
-    """The result of `work`. It runs to its end also if the caller is cancelled, who waits for that."""
+    """Return the result of `work`; cancellation does not interrupt it.
+
+    A caller that is cancelled waits until `work` has ended.
+    """
     task = asyncio.ensure_future(work)
     try:
         return await asyncio.shield(task)
     except asyncio.CancelledError:
         while not task.done():
-            with suppress(asyncio.CancelledError):  # cancelled once more: the file is still open
+            with suppress(asyncio.CancelledError):  # cancelled again: the file is still open
                 await asyncio.wait([task])
         if not task.cancelled():
-            task.exception()  # no complaint that it was not looked at
+            task.exception()  # marks it as retrieved, so that asyncio does not log it
         raise
 
 
-def _try(path: Path, readonly: bool, patience: float, failed: list[Foreign]) -> sqlite3.Connection:
-    """Errors go into `failed` instead of being raised: aiosqlite does not wait for its thread to end after one."""
+def _connect_or_report(path: Path, readonly: bool, busy_timeout: float, failures: list[Foreign]) -> sqlite3.Connection:
+    """Connect; append an error to `failures` instead of raising it.
+
+    After a raised error, aiosqlite would not wait for its thread to end.
+    """
     try:
-        return _connect(path, readonly, patience)
+        return _connect(path, readonly, busy_timeout)
     except (sqlite3.Error, UnicodeDecodeError) as error:
-        failed.append(error)
+        failures.append(error)
         return sqlite3.connect(":memory:", factory=_Connection)
 
 
-def _connect(path: Path, readonly: bool, patience: float) -> sqlite3.Connection:
-    address = f"{path.absolute().as_uri()}?mode=rw"
-    db = sqlite3.connect(address, uri=True, isolation_level=None, timeout=patience, factory=_Connection)
+def _connect(path: Path, readonly: bool, busy_timeout: float) -> sqlite3.Connection:
+    uri = f"{path.absolute().as_uri()}?mode=rw"
+    db = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=busy_timeout, factory=_Connection)
     try:
         restrict(db, path)
         db.execute("PRAGMA foreign_keys = 1")
@@ -116,7 +135,7 @@ def _connect(path: Path, readonly: bool, patience: float) -> sqlite3.Connection:
             db.execute("PRAGMA query_only = 1")
         else:
             db.execute("PRAGMA synchronous = FULL")
-            # what undoes a statement of many rows: some pages each time, which would all go into temporary files
+            # the statement journal of an insert of many rows would go into a temporary file each time
             db.execute("PRAGMA temp_store = MEMORY")
     except BaseException:
         db.close()

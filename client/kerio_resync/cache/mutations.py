@@ -1,14 +1,14 @@
-"""What can be told to a cache, and what it tells: values without behaviour.
+"""Write operations on a cache, one immutable value each.
 
-A fact is stored whole or not at all. Facts are idempotent: told twice in the same order, they leave the same state, so
-that a run that does not know whether a fact was stored tells it again. Bytes are plain bytes, offsets count from 0.
+A mutation is stored entirely or not at all. Mutations are idempotent: applied twice in the same order, they leave the
+same state, so that a run that does not know whether one was stored applies it again. Offsets count bytes from 0.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple, Protocol
 
 from kerio_resync.model import Folder, Item, Kind, ListedItem
 
@@ -16,28 +16,42 @@ AttachmentState = Literal["wanted", "done", "omitted", "failed"]
 Action = Literal["create", "edit", "flags", "move", "delete"]
 ChangeState = Literal["pending", "sending", "sent", "conflict", "refused", "withdrawn"]
 OMITTED_BY_POLICY: Final = "policy"
-_ROW_BYTES: Final = 256  # what a row costs beside its texts, for the bound on the queue
+_ROW_BYTES: Final = 256  # memory of a row besides its texts
+
+
+class Mutation(Protocol):
+    """A value for `Store.apply`.
+
+    `write/dispatch.py` names the function that applies it.
+    """
+
+    def byte_size(self) -> int:
+        """Return about how much memory it takes. The writer's queue is bounded by bytes."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
 class SetFolders:
-    """All folders of the server. `ranks` by folder id; lower is fetched earlier, 100 if not named.
+    """All folders of the server, with their `ranks` by id.
 
-    A stored server folder that is not among them goes, with its items. Local folders stay, and a server folder that
-    bears a local folder's id is skipped. A folder that items named before the server did is now known; if the server
-    does not name it either, it goes and is counted in `skipped`.
+    Folders of a lower rank are fetched earlier; the default is 100. A stored folder of the server that is missing here
+    is deleted with its items. Local folders stay, and a folder with the id of a local one is skipped. A placeholder
+    folder, which items named before the server did, becomes known; if it is missing here it is deleted and skipped.
     """
 
     folders: tuple[Folder, ...]
     ranks: dict[str, int] = field(default_factory=dict)
 
     def byte_size(self) -> int:
-        return sum(len(each.payload) + len(each.name) + _ROW_BYTES for each in self.folders)
+        return sum(len(folder.payload) + len(folder.name) + _ROW_BYTES for folder in self.folders)
 
 
 class PutPage(NamedTuple):
-    """One page of a listing: `rows` become wanted unless stored in that version or a newer one, or wanted already;
-    `items` are stored at once. `position` is where the listing goes on; `done`: the folder's listing is complete."""
+    """A page of a folder's listing.
+
+    `rows` are queued, unless they are stored in that version or a newer one, or queued already; `items` are stored.
+    `position` is where the listing resumes. `done`: the listing is complete.
+    """
 
     folder_id: str
     rows: tuple[ListedItem, ...]
@@ -47,11 +61,11 @@ class PutPage(NamedTuple):
     done: bool = False
 
     def byte_size(self) -> int:
-        return len(self.rows) * _ROW_BYTES * 2 + _byte_size(self.items)
+        return len(self.rows) * _ROW_BYTES * 2 + _items_byte_size(self.items)
 
 
 class ResetListing(NamedTuple):
-    """The folder's listing starts again."""
+    """Lets the listing of a folder begin again."""
 
     folder_id: str
 
@@ -60,13 +74,13 @@ class ResetListing(NamedTuple):
 
 
 class PutItems(NamedTuple):
-    """Items as the server sent them. One older than what is stored changes nothing.
+    """Items as the server sent them.
 
-    Each is no longer wanted, unless a newer version than this is: then it stays wanted, but only once, so that a server
-    that promises versions it does not have can't keep us running for ever. Attachments become wanted (or omitted);
-    contents that are here stay if `keep_contents` names the item and id and size agree, or if the item was moved
-    (`Apply.moved`) and place, name, type and size agree. An item of an unknown folder waits for `SetFolders` to name
-    it. One that had been skipped no longer is.
+    An item that is older than what is stored changes nothing. An item leaves the queue, unless a newer version is
+    queued. It stays queued for that reason once only: a server that lists versions which it does not have must not keep
+    the run going for ever. Attachments are queued or omitted. A stored one is kept if `keep_contents` has the item's id
+    and id and size of the attachment agree, or if the item was moved (`ApplyChanges.moved`) and ordinal, name, type and
+    size agree. An item of an unknown folder waits for `SetFolders`. The item is no longer skipped.
     """
 
     items: tuple[Item, ...]
@@ -74,12 +88,15 @@ class PutItems(NamedTuple):
     keep_contents: frozenset[str] = frozenset()
 
     def byte_size(self) -> int:
-        return _byte_size(self.items)
+        return _items_byte_size(self.items)
 
 
 class PutAttachmentBytes(NamedTuple):
-    """Bytes of an attachment (`attachment` is its number). They begin at or before what is stored without a gap;
-    bytes beyond a gap, or of an attachment that is no longer there or is done, are let go."""
+    """Bytes of the attachment with the row number `attachment`.
+
+    They begin within what is stored or right behind it. Bytes beyond a gap are ignored, and so are those of an
+    attachment that is complete or no longer stored.
+    """
 
     attachment: int
     offset: int
@@ -91,7 +108,10 @@ class PutAttachmentBytes(NamedTuple):
 
 
 class FinishAttachment(NamedTuple):
-    """The content is whole. If `size` bytes are not stored, it is not, and is wanted again from its start."""
+    """An attachment is complete.
+
+    If not exactly `size` bytes are stored, it is queued again from its start.
+    """
 
     attachment: int
     sha256: bytes
@@ -102,7 +122,10 @@ class FinishAttachment(NamedTuple):
 
 
 class PutWholeAttachment(NamedTuple):
-    """A content that came in one piece: `PutAttachmentBytes` from the start and `FinishAttachment` in one."""
+    """An attachment that came in one piece.
+
+    It is `PutAttachmentBytes` and `FinishAttachment` in one.
+    """
 
     attachment: int
     data: bytes
@@ -114,7 +137,7 @@ class PutWholeAttachment(NamedTuple):
 
 
 class RestartAttachment(NamedTuple):
-    """Lets go of the bytes of an attachment; it is wanted."""
+    """Drops the bytes of an attachment and queues it."""
 
     attachment: int
 
@@ -123,7 +146,10 @@ class RestartAttachment(NamedTuple):
 
 
 class OmitAttachment(NamedTuple):
-    """The attachment is not fetched, and why: its state is `failed`, or `omitted` if the reason is POLICY."""
+    """An attachment is not downloaded.
+
+    It is `omitted` if the reason is `OMITTED_BY_POLICY`, else `failed`.
+    """
 
     attachment: int
     reason: str
@@ -133,7 +159,7 @@ class OmitAttachment(NamedTuple):
 
 
 class EnqueueItems(NamedTuple):
-    """These are to be fetched, whatever is stored."""
+    """Items to fetch, whatever is stored of them."""
 
     folder_id: str
     kind: Kind
@@ -144,7 +170,7 @@ class EnqueueItems(NamedTuple):
 
 
 class DeleteItems(NamedTuple):
-    """These are no longer on the server: items, their contents, and the wish for them go."""
+    """Items that are no longer on the server. They are deleted, and leave the queue."""
 
     ids: tuple[str, ...]
 
@@ -153,9 +179,10 @@ class DeleteItems(NamedTuple):
 
 
 class ApplyChanges(NamedTuple):
-    """What the change feed said up to `key`, and the key, together. In this order: forget, moved, want.
+    """The server's changes up to a sync key, and the key.
 
-    A moved item (old id, new id, new folder) keeps its row and contents under the new id, and is wanted anew.
+    They are applied in the order `forget`, `moved`, `want`. A moved item (old id, new id, new folder) keeps its row and
+    its attachments under the new id, and is queued.
     """
 
     key: str
@@ -168,7 +195,7 @@ class ApplyChanges(NamedTuple):
 
 
 class SkipEntry(NamedTuple):
-    """Something was left out; the same scope and id again replaces the reason. A skipped "item" is no longer wanted."""
+    """Something is left out, with the reason. A skipped item leaves the queue."""
 
     scope: str
     id: str
@@ -179,7 +206,7 @@ class SkipEntry(NamedTuple):
 
 
 class UnskipEntry(NamedTuple):
-    """What was skipped came after all."""
+    """Something is no longer left out."""
 
     scope: str
     id: str
@@ -189,6 +216,8 @@ class UnskipEntry(NamedTuple):
 
 
 class SetMeta(NamedTuple):
+    """A value of the table `meta`."""
+
     key: str
     value: str
 
@@ -206,7 +235,10 @@ class LocalFile(NamedTuple):
 
 
 class ChangeFile(NamedTuple):
-    """A file of a recorded change, without its content. `key`: its row number, for `Outbox.content`."""
+    """A file of a recorded change, without its content.
+
+    `key`: its row number, for `Outbox.content`.
+    """
 
     key: int
     name: str
@@ -262,9 +294,10 @@ class LocalChange(NamedTuple):
 
 
 class AddChange(NamedTuple):
-    """Records a local change with its files. If the outbox has its uuid already, nothing changes.
+    """A local change to record, with its files.
 
-    `change.number` and `change.files` are ignored: both are of the file that the change was read from.
+    A change whose uuid is known changes nothing. `change.number` and `change.files` are ignored: both are of the file
+    that the change was read from.
     """
 
     change: LocalChange
@@ -275,7 +308,10 @@ class AddChange(NamedTuple):
 
 
 class MarkChange(NamedTuple):
-    """Sets the state of a change. `sending` counts an attempt and sets `attempt`; an empty `new_id` changes nothing."""
+    """The new state of a change.
+
+    `sending` counts an attempt and sets `attempt`. An empty `new_id` leaves the column as it is.
+    """
 
     uuid: str
     state: ChangeState
@@ -290,8 +326,10 @@ class MarkChange(NamedTuple):
 
 
 class PutLocal(NamedTuple):
-    """An item that exists here alone goes into the local folder "Conflicts", with its files; `uuid`, if given, names
-    the change that lost, whose state becomes `conflict` in the same transaction."""
+    """An item that exists only here, for the local folder "Conflicts", with its files.
+
+    `uuid` names the change that lost, if there is one: its state becomes `conflict` in the same transaction.
+    """
 
     item: Item
     files: tuple[LocalFile, ...] = ()
@@ -299,30 +337,8 @@ class PutLocal(NamedTuple):
     reason: str = ""
 
     def byte_size(self) -> int:
-        return _byte_size((self.item,)) + sum(len(each.data) for each in self.files)
+        return _items_byte_size((self.item,)) + sum(len(file.data) for file in self.files)
 
 
-Mutation = (
-    SetFolders
-    | PutPage
-    | ResetListing
-    | PutItems
-    | PutAttachmentBytes
-    | PutWholeAttachment
-    | FinishAttachment
-    | RestartAttachment
-    | OmitAttachment
-    | EnqueueItems
-    | DeleteItems
-    | ApplyChanges
-    | SkipEntry
-    | UnskipEntry
-    | SetMeta
-    | AddChange
-    | MarkChange
-    | PutLocal
-)
-
-
-def _byte_size(items: Iterable[Item]) -> int:
-    return sum(len(each.payload) + len(each.attachments) * _ROW_BYTES + 4 * _ROW_BYTES for each in items)
+def _items_byte_size(items: Iterable[Item]) -> int:
+    return sum(len(item.payload) + len(item.attachments) * _ROW_BYTES + 4 * _ROW_BYTES for item in items)

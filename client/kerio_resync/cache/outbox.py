@@ -52,7 +52,10 @@ class Outbox:
         struct: bytes = b"{}",
         files: Sequence[LocalFile] = (),
     ) -> str:
-        """Record a change and return its uuid. `struct`: the members to create or set, JSON."""
+        """Record a change and return its uuid.
+
+        `struct`: the members to create or set, JSON.
+        """
         name = str(uuid.uuid4())
         made = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         change = LocalChange(name, action, kind, item_id, folder_id, target_id, watermark, made, struct)
@@ -71,23 +74,38 @@ class Outbox:
             offset += len(data)
 
     async def find_by_message_id(self, message_id: str) -> tuple[str, ...]:
-        """Return the ids of the mails with this Message-ID, in any folder. No index: a second per gigabyte of mail."""
+        """Return the ids of the mails with this Message-ID, in any folder.
+
+        No index: a second per gigabyte of mail.
+        """
         return await self._store.read(queries.mails_with_message_id, message_id)
 
     async def begin_attempt(self, change: str, record: str = "") -> None:
-        """Record that the call is about to be made, with what is needed to find out later whether it was executed."""
+        """Record that the call is about to be made.
+
+        `record`: what is needed to find out later whether it was executed.
+        """
         await self._apply(MarkChange(change, "sending", attempt=record))
 
     async def mark_sent(self, change: str, new_id: str = "", version: int = 0) -> None:
-        """Record that the server has it. `new_id`: the item's id if it is another now; `version`: its watermark."""
+        """Record that the server has it.
+
+        `new_id`: the item's id if it is another now; `version`: its watermark.
+        """
         await self._apply(MarkChange(change, "sent", new_id=new_id, version=version))
 
     async def mark_refused(self, change: str, reason: str, code: int = 0) -> None:
-        """Record that the server refused it. `code`: the server's error code, 0 if there is none."""
+        """Record that the server refused it.
+
+        `code`: the server's error code, 0 if there is none.
+        """
         await self._apply(MarkChange(change, "refused", reason=reason, code=code))
 
     async def mark_pending(self, change: str) -> None:
-        """Record that the server has certainly not executed it, or that the user wants it sent again."""
+        """Record that it is to be sent.
+
+        The server has certainly not executed it, or the user wants it sent again.
+        """
         await self._apply(MarkChange(change, "pending"))
 
     async def mark_withdrawn(self, change: str) -> None:
@@ -95,9 +113,10 @@ class Outbox:
         await self._apply(MarkChange(change, "withdrawn"))
 
     async def record_conflict(self, change: str, item: Item, reason: str, files: Sequence[LocalFile] = ()) -> None:
-        """Mark the change and store `item`, the local one, in the folder "Conflicts", in one transaction.
+        """Mark a change, and store its item in the folder "Conflicts".
 
-        The item's id is `local:` and the change's uuid, so that a repeated call does not store it twice.
+        Both are one transaction; `item` is what the change wanted the item to be. The item's id is `local:` and the
+        change's uuid, so that a repeated call does not store it twice.
         """
         await self._apply(PutLocal(item._replace(id=f"local:{change}"), tuple(files), change, reason))
 

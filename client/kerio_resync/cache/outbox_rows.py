@@ -32,12 +32,15 @@ _EARLY: Final = {  # expressions that give the columns of today in an early file
 
 
 def changes(db: sqlite3.Connection, states: Sequence[ChangeState] = OPEN_STATES) -> tuple[LocalChange, ...]:
-    """Return the changes in these states, oldest first, without the contents of their files."""
+    """Return the changes in these states, oldest first.
+
+    Files come without their contents.
+    """
     return _select(db, f"state IN ({', '.join('?' * len(states))})", states)
 
 
 def change(db: sqlite3.Connection, number: int) -> LocalChange | None:
-    """Return the change with this row number, without the contents of its files."""
+    """Return the change with this row number, without contents of files."""
     return next(iter(_select(db, "number = ?", (number,))), None)
 
 
@@ -49,7 +52,10 @@ def state(db: sqlite3.Connection, uuid: str) -> ChangeState | None:
 
 
 def is_intact(db: sqlite3.Connection, change: LocalChange) -> bool:
-    """Return whether the row and the list of its files match the checksum. Contents have checksums of their own."""
+    """Return whether row and list of files match the checksum.
+
+    Contents have checksums of their own.
+    """
     checksum, count = db.execute("SELECT checksum, files FROM outbox WHERE number = ?", (change.number,)).fetchone()
     return bool(count == len(change.files) and checksum == change_checksum(change))
 

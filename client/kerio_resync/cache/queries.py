@@ -1,16 +1,17 @@
-"""What a cache tells: rows as values, and the queries behind them. Nothing here holds more than one page of rows.
+"""Queries of a cache, and their rows as values.
 
-Each function takes the open connection and is run by the file's one owner (`store.py`).
+Each query takes the connection of the file and is run by its writer: `await store.read(queries.meta, "sync_key")`. No
+query returns more than a page of rows or some 8 MiB.
 """
 
 from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, NamedTuple
 
-from kerio_resync.cache.bulk_sql import json_array, record, select_in
+from kerio_resync.cache.bulk_sql import json_array, select_in
 from kerio_resync.cache.mutations import AttachmentState
 from kerio_resync.model import KINDS, Attachment, Folder, Kind
 
@@ -18,7 +19,7 @@ READ_PAGE_BYTES: Final = 8 * 1024 * 1024
 
 
 class QueueCursor(NamedTuple):
-    """Where a walk over the wanted items stands: its last row. `date` is '' if it had none."""
+    """The last row of a page of the fetch queue. `date` is '' if it has none."""
 
     rank: int
     date: str
@@ -26,7 +27,10 @@ class QueueCursor(NamedTuple):
 
 
 class FolderRow(NamedTuple):
-    """`rank`: lower is fetched earlier. `position`: where its listing goes on. `listed`: its listing is complete."""
+    """A folder of the server.
+
+    `position`: where its listing resumes; `listed`: the listing is complete; `rank`: lower is fetched earlier.
+    """
 
     folder: Folder
     path: str
@@ -36,7 +40,7 @@ class FolderRow(NamedTuple):
 
 
 class QueuedItem(NamedTuple):
-    """An item to fetch. `keep_contents`: it was moved, and its contents are here."""
+    """An item to fetch. `keep_contents`: it was moved, and its attachments are stored."""
 
     id: str
     folder_id: str
@@ -50,11 +54,15 @@ class QueuedItem(NamedTuple):
 
     @property
     def cursor(self) -> QueueCursor:
+        """Return the cursor from which the next page continues."""
         return QueueCursor(self.rank, self.date or "", self.id)
 
 
 class QueuedAttachment(NamedTuple):
-    """A content to fetch. `key` is the attachment's number, `received` how many bytes from its start are here."""
+    """An attachment to download.
+
+    `key`: its row number; `received`: the bytes that are stored, from its start.
+    """
 
     key: int
     item_id: str
@@ -66,9 +74,10 @@ class QueuedAttachment(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """Counts, and bytes: `item_bytes` and `wanted_bytes` as the server told the sizes, `attachment_bytes` as stored.
+    """Counts and bytes of a cache.
 
-    `folders` are those that can hold items and may be read: each of them is listed once.
+    `item_bytes` and `queued_item_bytes` are the server's figures, `attachment_bytes` is stored. `folders` counts those
+    that hold items and may be read.
     """
 
     folders: int
@@ -85,12 +94,18 @@ class Totals:
 
     @property
     def bytes_here(self) -> int:
-        """Of what the server told, how much is here. A mail's size is that of its attachments too."""
+        """Return how much of what the server has is stored.
+
+        The size of a mail includes its attachments.
+        """
         return max(self.attachment_bytes, self.item_bytes - self.queued_attachment_bytes)
 
 
 class StoredAttachment(NamedTuple):
-    """`sha256` of the whole content if it is here; `key` is its number, for `Store.content`."""
+    """An attachment of a stored item.
+
+    `key`: its row number, for `Store.content`; `sha256`: None until complete.
+    """
 
     key: int
     id: str
@@ -101,6 +116,11 @@ class StoredAttachment(NamedTuple):
 
 
 class StoredItem(NamedTuple):
+    """An item of the server.
+
+    `payload`: its struct, canonical JSON; `extra`: members unknown to the reference.
+    """
+
     id: str
     kind: Kind
     folder_id: str
@@ -112,33 +132,39 @@ class StoredItem(NamedTuple):
 
 
 class SkippedRow(NamedTuple):
+    """Something that is left out: an item, a folder or an attachment."""
+
     scope: str
     id: str
     reason: str
 
 
 def meta(db: sqlite3.Connection, key: str) -> str | None:
+    """Return a value of `meta`, None if there is none."""
     row = db.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
     return str(row[0]) if row else None
 
 
 def folders(db: sqlite3.Connection) -> tuple[FolderRow, ...]:
-    """The server's folders by rank and path."""
+    """Return the server's folders by rank and path."""
     rows = db.execute(
-        "SELECT id, parent_id, name, kind, role, place, owner, readable, count, unread, size, CAST(payload AS BLOB),"
-        " CAST(extra AS BLOB), path, rank, position, listed"
+        "SELECT path, rank, position, listed, id, parent_id, name, kind, role, place, owner, readable, count, unread,"
+        " size, CAST(payload AS BLOB), CAST(extra AS BLOB)"
         " FROM folder WHERE standing = 'server' ORDER BY rank, path, id"
     )
     return tuple(
-        FolderRow(record(Folder, *row[:7], bool(row[7]), *row[8:13]), row[13], row[14], row[15], bool(row[16]))
-        for row in rows
+        FolderRow(replace(Folder(*fields), readable=bool(fields[7])), path, rank, position, bool(listed))
+        for path, rank, position, listed, *fields in rows
     )
 
 
 def queued_items(db: sqlite3.Connection, limit: int, after: QueueCursor | None = None) -> tuple[QueuedItem, ...]:
-    """The next rows by rank, newest first, id. Three seeks, because no index serves `<` and `>` in one condition."""
+    """Return the next items to fetch after `after`, by rank, newest first, id.
+
+    It takes up to three statements, because no index serves `<` and `>` in one condition.
+    """
     rows: list[tuple[Any, ...]] = []
-    for condition, values in _beyond(after):
+    for condition, values in _conditions(after):
         if len(rows) < limit:
             sql = (
                 "SELECT wanted.id, folder.id, wanted.kind, watermark, wanted.size, date, has_attachment, wanted.rank,"
@@ -147,10 +173,13 @@ def queued_items(db: sqlite3.Connection, limit: int, after: QueueCursor | None =
                 " ORDER BY wanted.rank, date DESC, wanted.id LIMIT ?"
             )
             rows += db.execute(sql, (*values, limit - len(rows)))
-    return tuple(record(QueuedItem, *row[:5], row[5] or None, bool(row[6]), row[7], bool(row[8])) for row in rows)
+    return tuple(
+        QueuedItem(item_id, folder_id, kind, watermark, size, date or None, bool(has_attachment), rank, bool(keep))
+        for item_id, folder_id, kind, watermark, size, date, has_attachment, rank, keep in rows
+    )
 
 
-def _beyond(after: QueueCursor | None) -> tuple[tuple[str, tuple[Any, ...]], ...]:
+def _conditions(after: QueueCursor | None) -> tuple[tuple[str, tuple[Any, ...]], ...]:
     if after is None:
         return (("TRUE", ()),)
     return (
@@ -161,22 +190,32 @@ def _beyond(after: QueueCursor | None) -> tuple[tuple[str, tuple[Any, ...]], ...
 
 
 def queued_attachments(db: sqlite3.Connection, limit: int, after: int | None = None) -> tuple[QueuedAttachment, ...]:
+    """Return the next attachments to download.
+
+    They follow the key `after`, in the order in which their items came.
+    """
     rows = db.execute(
-        "SELECT attachment.number, item.id, folder.id, attachment.id, url, attachment.name, content_type, content_id,"
-        " attachment.size, attachment.role, received, etag FROM attachment"
+        "SELECT attachment.number, item.id, folder.id, received, etag, attachment.id, url, attachment.name,"
+        " content_type, content_id, attachment.size, attachment.role FROM attachment"
         " JOIN item ON item.number = attachment.item JOIN folder ON folder.number = item.folder"
         " WHERE attachment.state = 'wanted' AND attachment.number > ? ORDER BY attachment.number LIMIT ?",
         (after or 0, limit),
     )
-    return tuple(record(QueuedAttachment, *row[:3], record(Attachment, *row[3:10]), *row[10:]) for row in rows)
+    return tuple(
+        QueuedAttachment(key, item_id, folder_id, Attachment._make(fields), received, etag)
+        for key, item_id, folder_id, received, etag, *fields in rows
+    )
 
 
 def totals(db: sqlite3.Connection) -> Totals:
-    """Reads indexes throughout: at a million items about a second, so not for every tick of a display."""
+    """Count what is stored, queued and left out.
 
-    def one(sql: str) -> tuple[int, ...]:
-        found: tuple[int, ...] = db.execute(sql).fetchone()
-        return found
+    It reads whole indexes: about a second for a million items.
+    """
+
+    def pair(sql: str) -> tuple[int, int]:
+        first, second = db.execute(sql).fetchone()
+        return first, second
 
     local = "(SELECT number FROM folder WHERE standing = 'local')"
     items: dict[Kind, int] = dict.fromkeys(KINDS, 0)
@@ -189,31 +228,44 @@ def totals(db: sqlite3.Connection) -> Totals:
     ):
         items[kind] -= count
         item_bytes -= size
-    here = f"FROM attachment JOIN item ON item.number = attachment.item WHERE item.folder IN {local}"
-    done = one("SELECT count(*), coalesce(sum(received), 0) FROM attachment")
-    less = one(f"SELECT count(*), coalesce(sum(received), 0) {here}")
-    return record(
-        Totals,
-        *one(
-            "SELECT count(*), coalesce(sum(listed), 0) FROM folder"
-            " WHERE standing = 'server' AND kind IS NOT NULL AND readable"
-        ),
-        items,
-        item_bytes,
-        *one("SELECT count(*), coalesce(sum(size), 0) FROM wanted"),
-        *(all_ - some for all_, some in zip(done, less, strict=True)),
-        *one("SELECT count(*), coalesce(sum(size), 0) FROM attachment WHERE state = 'wanted'"),
-        *one("SELECT (SELECT count(*) FROM skipped) + (SELECT count(*) FROM attachment WHERE state = 'failed')"),
+    folders, folders_listed = pair(
+        "SELECT count(*), coalesce(sum(listed), 0) FROM folder"
+        " WHERE standing = 'server' AND kind IS NOT NULL AND readable"
+    )
+    queued_items, queued_item_bytes = pair("SELECT count(*), coalesce(sum(size), 0) FROM wanted")
+    attachments, attachment_bytes = pair("SELECT count(*), coalesce(sum(received), 0) FROM attachment")
+    local_attachments, local_attachment_bytes = pair(
+        "SELECT count(*), coalesce(sum(received), 0) FROM attachment"
+        f" JOIN item ON item.number = attachment.item WHERE item.folder IN {local}"
+    )
+    queued_attachments, queued_attachment_bytes = pair(
+        "SELECT count(*), coalesce(sum(size), 0) FROM attachment WHERE state = 'wanted'"
+    )
+    skipped, failed = pair(
+        "SELECT (SELECT count(*) FROM skipped), (SELECT count(*) FROM attachment WHERE state = 'failed')"
+    )
+    return Totals(
+        folders=folders,
+        folders_listed=folders_listed,
+        items=items,
+        item_bytes=item_bytes,
+        queued_items=queued_items,
+        queued_item_bytes=queued_item_bytes,
+        attachments=attachments - local_attachments,
+        attachment_bytes=attachment_bytes - local_attachment_bytes,
+        queued_attachments=queued_attachments,
+        queued_attachment_bytes=queued_attachment_bytes,
+        skipped=skipped + failed,
     )
 
 
 def watermarks(db: sqlite3.Connection, ids: Sequence[str]) -> dict[str, int]:
-    """Of those stored: id → version."""
+    """Return the version of each stored item by id."""
     return dict(select_in(db, "SELECT id, watermark FROM item WHERE id IN (...)", ids))
 
 
 def places(db: sqlite3.Connection, ids: Sequence[str]) -> dict[str, tuple[str, int]]:
-    """Of those stored: id → (the folder's id, version)."""
+    """Return (folder id, version) of each stored item by id."""
     rows = select_in(
         db,
         "SELECT item.id, folder.id, watermark FROM item JOIN folder ON folder.number = item.folder"
@@ -226,7 +278,10 @@ def places(db: sqlite3.Connection, ids: Sequence[str]) -> dict[str, tuple[str, i
 def items_not_listed(
     db: sqlite3.Connection, folder_id: str, round_: int, after: int, limit: int
 ) -> tuple[tuple[int, str], ...]:
-    """(number, id) of the folder's next stored items after `after` that `compare` did not meet in `round_`."""
+    """Return (number, id) of the next items that were not listed in `round_`.
+
+    See `Store.mark_listed`.
+    """
     rows = db.execute(
         "SELECT item.number, item.id FROM item WHERE folder = (SELECT number FROM folder WHERE id = ?)"
         " AND +item.number > ?"  # by the folder's index: the table itself is large
@@ -237,7 +292,10 @@ def items_not_listed(
 
 
 def items(db: sqlite3.Connection, after: tuple[str, str] = ("", ""), limit: int = 500) -> tuple[StoredItem, ...]:
-    """Server items by (kind, id), at most 8 MiB or so of them at once; () at the end."""
+    """Return the server's items after (kind, id), in that order.
+
+    A page has at most some 8 MiB; () is the end.
+    """
     rows = db.execute(
         "SELECT item.number, item.id, item.kind, folder.id, watermark, item.size,"
         " CAST(item.payload AS BLOB), CAST(item.extra AS BLOB)"
@@ -245,15 +303,15 @@ def items(db: sqlite3.Connection, after: tuple[str, str] = ("", ""), limit: int 
         " WHERE (item.kind, item.id) > (?, ?) AND standing <> 'local' ORDER BY item.kind, item.id LIMIT ?",
         (*after, limit),
     )
-    found: list[tuple[Any, ...]] = []
-    weight = 0
+    page: list[tuple[Any, ...]] = []
+    size = 0
     for row in rows:
-        found.append(row)
-        weight += len(row[6])
-        if weight >= READ_PAGE_BYTES:
+        page.append(row)
+        size += len(row[6])
+        if size >= READ_PAGE_BYTES:
             break
-    attached = _attachments(db, [row[0] for row in found])
-    return tuple(record(StoredItem, *row[1:], attached.get(row[0], ())) for row in found)
+    attachments = _attachments(db, [row[0] for row in page])
+    return tuple(StoredItem._make((*fields, attachments.get(number, ()))) for number, *fields in page)
 
 
 def _attachments(db: sqlite3.Connection, numbers: Sequence[int]) -> dict[int, tuple[StoredAttachment, ...]]:
@@ -262,28 +320,32 @@ def _attachments(db: sqlite3.Connection, numbers: Sequence[int]) -> dict[int, tu
         " WHERE item IN (SELECT value FROM json_each(?)) ORDER BY item, ordinal",
         (json_array(numbers),),
     )
-    found: dict[int, tuple[StoredAttachment, ...]] = {}
-    for item, *rest in rows:
-        found[item] = (*found.get(item, ()), StoredAttachment(*rest))
-    return found
+    attachments: dict[int, tuple[StoredAttachment, ...]] = {}
+    for item, *fields in rows:
+        attachments[item] = (*attachments.get(item, ()), StoredAttachment._make(fields))
+    return attachments
 
 
 def skipped(db: sqlite3.Connection) -> tuple[SkippedRow, ...]:
-    """Everything that was left out; contents that could not be had among it, as scope `attachment`."""
+    """Return what is left out.
+
+    Attachments that could not be downloaded have the scope `attachment`.
+    """
     rows = db.execute(
         "SELECT scope, id, reason FROM skipped UNION"
         " SELECT 'attachment', id, reason FROM attachment WHERE state = 'failed' ORDER BY 1, 2"
     )
-    return tuple(SkippedRow(*row) for row in rows)
+    return tuple(SkippedRow._make(row) for row in rows)
 
 
 def chunk(db: sqlite3.Connection, table: str, attachment: int, offset: int) -> bytes:
-    """The piece of a content that begins at `offset`; b"" where there is none. `table`: chunk or outbox_chunk."""
+    """Return the chunk at `offset`, b"" if there is none. `table`: (outbox_)chunk."""
     sql = f'SELECT data FROM {table} WHERE attachment = ? AND "offset" = ?'
     row = db.execute(sql, (attachment, offset)).fetchone()
     return row[0] if row else b""
 
 
 def mails_with_message_id(db: sqlite3.Connection, message_id: str) -> tuple[str, ...]:
+    """Return the ids of the mails with this Message-ID. No index serves this."""
     rows = db.execute("SELECT id FROM item WHERE kind = 'mail' AND message_id = ? ORDER BY id", (message_id,))
     return tuple(row[0] for row in rows)

@@ -1,4 +1,4 @@
-"""The cache file's format 7.2.0: which tables there are, what each column means, how a file is known to be one.
+"""The format 7.2.0 of the cache file: tables, columns, views, header.
 
 One SQLite file holds the mailbox, the record of what is still to be fetched, and the changes made offline. It is marked
 by `PRAGMA application_id` (`APPLICATION_ID`) and `PRAGMA user_version` (`USER_VERSION`), and names its format in
@@ -258,14 +258,17 @@ FROM item JOIN folder ON folder.number = item.folder WHERE item.kind = 'note';
 
 
 def require_sqlite(version: tuple[int, ...] = sqlite3.sqlite_version_info) -> None:
-    """Refuses an SQLite that does not know STRICT tables. BadSettings."""
+    """Raise BadSettings if SQLite does not have STRICT tables."""
     if version < OLDEST_SQLITE:
         have, need = (".".join(map(str, each)) for each in (version, OLDEST_SQLITE))
         raise BadSettings(f"this Python's SQLite is {have}, but {need} or newer is needed")
 
 
 def create_schema(db: sqlite3.Connection, identity: Identity) -> None:
-    """Makes an empty file (its page size already set) a cache of `identity`, in one transaction."""
+    """Make an empty file a cache of `identity`, in one transaction.
+
+    The page size of the file has to be set before.
+    """
     facts = {"format": FORMAT, **identity_rows(identity)}
     db.execute("BEGIN EXCLUSIVE")
     try:
@@ -282,7 +285,10 @@ def create_schema(db: sqlite3.Connection, identity: Identity) -> None:
 
 
 def check_header(db: sqlite3.Connection) -> Identity:
-    """Whose cache an open file is. OtherFormat if it is one of another format; CacheDamaged if it is none."""
+    """Return the owner of an open cache file.
+
+    OtherFormat if it has another format; CacheDamaged if it is not a cache.
+    """
     mark = db.execute("PRAGMA application_id").fetchone()[0]
     version = db.execute("PRAGMA user_version").fetchone()[0]
     if mark != APPLICATION_ID or version != USER_VERSION:
@@ -295,7 +301,7 @@ def check_header(db: sqlite3.Connection) -> Identity:
 
 
 def other_format(mark: int, version: int) -> CacheDamaged:
-    """What a file with these marks is, if not of this format."""
+    """Return the error for a file with the header of another format."""
     if mark not in (0, APPLICATION_ID):
         return OtherFormat("it is a database of another program")
     if not version:
@@ -306,7 +312,10 @@ def other_format(mark: int, version: int) -> CacheDamaged:
 
 
 def identity_from(found: Mapping[str, str]) -> Identity:
-    """What `identity_rows` wrote. Older caches have neither login name nor protocol. CacheDamaged."""
+    """Return the identity that `identity_rows` has written. CacheDamaged.
+
+    Older caches have neither login name nor protocol.
+    """
     try:
         needed = {name: found[name] for name in ("server", "account", "user", "address")}
     except KeyError as missing:
@@ -318,9 +327,10 @@ def identity_from(found: Mapping[str, str]) -> Identity:
 
 @cache
 def shapes(*, views: bool = False) -> tuple[Shape, Shape]:
-    """Return the definitions that a file of this format may have: those of today, and those of early versions.
+    """Return the definitions that a file of this format may have.
 
-    Early files have an outbox without `OUTBOX_ADDED_COLUMNS`; see `outbox_rows`.
+    The first are those of today, the second those of early versions. Early files have an outbox without
+    `OUTBOX_ADDED_COLUMNS`; see `outbox_rows`.
     """
     with closing(sqlite3.connect(":memory:", isolation_level=None)) as db:
         create_schema(db, Identity("", "", "", ""))
@@ -334,7 +344,10 @@ def identity_rows(identity: Identity) -> dict[str, str]:
 
 
 def _statements(script: str) -> list[str]:
-    """The statements of a script, comments kept: SQLite stores them, and `.schema` shows them to people."""
+    """Return the statements of a script with their comments.
+
+    SQLite stores comments, and `.schema` shows them.
+    """
     found, rest = [], ""
     for piece in script.split(";"):
         rest += piece + ";"

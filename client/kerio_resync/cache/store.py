@@ -1,9 +1,9 @@
-"""An open cache file: mutations and queries, executed by its only writer (`writer.py`).
+"""An open cache file: mutations in, query results out.
 
-After `flush`, a power cut loses nothing that was applied before. After a kill or a power cut at any instant the file
-opens and holds each mutation entirely or not at all. Files are readable by their owner only. Errors are NotEnoughSpace,
-CacheDamaged, CacheInUse and BadSettings; after one of them every later call raises it too, and what was committed stays
-intact.
+Its only writer (`writer.py`) executes both. After `flush`, a power cut loses nothing that was applied before. After a
+kill or a power cut at any instant the file opens and holds each mutation entirely or not at all. Files are readable by
+their owner only. Errors are NotEnoughSpace, CacheDamaged, CacheInUse and BadSettings; after one of them every later
+call raises it too, and what was committed stays intact.
 """
 
 from __future__ import annotations
@@ -37,15 +37,18 @@ EMPTY_CACHE_BYTES: Final = 1024 * 1024  # of an empty cache and its journal
 
 
 class Store:
-    """`await Store.create(path, identity)` or `await Store.open(path)`, and `await store.close()` at the end."""
+    """An open cache file.
+
+    `await Store.create(path, identity)` or `await Store.open(path)`; `await store.close()` at the end.
+    """
 
     path: Path
     identity: Identity
 
-    def __init__(self, path: Path, identity: Identity, connection: Connection) -> None:
+    def __init__(self, path: Path, identity: Identity, writer: Writer) -> None:
         self.path = path
         self.identity = identity
-        self._writer = Writer(connection)
+        self._writer = writer
 
     @classmethod
     async def create(cls, path: Path, identity: Identity) -> Self:
@@ -86,19 +89,23 @@ class Store:
                 await connection.run(_require_shape)
                 if not readonly:
                     await connection.run(_prepare_for_writing)
-            store = cls(path, identity, connection)
-            await store._writer.start(sound=sound)
+            return cls(path, identity, await Writer.start(connection, sound=sound))
         except BaseException:
             await connection.close()
             raise
-        return store
 
     async def close(self) -> None:
-        """Commit and close the file. Raises no error that a call has raised before; a second call does nothing."""
+        """Commit and close the file.
+
+        Raises no error that a call has raised before; a second call does nothing.
+        """
         await self._writer.close()
 
     async def apply(self, mutation: Mutation) -> None:
-        """Queue a mutation, which is stored entirely or not at all. Waits while 4 MiB are queued."""
+        """Queue a mutation.
+
+        It is stored entirely or not at all. Waits while 4 MiB are queued.
+        """
         await self._writer.enqueue(mutation)
 
     async def wait_for_capacity(self) -> None:
@@ -106,7 +113,7 @@ class Store:
         await self._writer.wait_for_capacity()
 
     async def flush(self) -> None:
-        """Return when everything applied before is durable."""
+        """Return when everything that was applied before is durable."""
         await self._writer.execute(lambda session: None, commits=True)
 
     async def finish(self, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
@@ -117,7 +124,10 @@ class Store:
     async def read(
         self, query: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
-        """Run a query of `queries` or `outbox_rows`. It sees every mutation applied before."""
+        """Run a query of `queries` or `outbox_rows`.
+
+        It sees every mutation applied before.
+        """
         return await self._writer.execute(lambda session: query(session.db, *args, **kwargs))
 
     async def items_not_listed(
@@ -126,21 +136,32 @@ class Store:
         round: int,  # noqa: A002 - as the column
         limit: int = 10_000,
     ) -> AsyncIterator[tuple[str, ...]]:
-        """Yield the ids of the folder's stored items that `mark_listed` has not met in `round`, `limit` at a time."""
+        """Yield the ids of a folder's items that were not listed in `round`.
+
+        That is the `round` of `mark_listed`. At most `limit` ids come at a time.
+        """
         after = 0
         while rows := await self.read(queries.items_not_listed, folder_id, round, after, limit):
             after = rows[-1][0]
             yield tuple(item_id for _, item_id in rows)
 
     async def content(self, attachment: int) -> AsyncIterator[bytes]:
-        """Yield the stored bytes of an attachment from its start, in chunks of at most 256 KiB."""
+        """Yield the stored bytes of an attachment in chunks of at most 256 KiB."""
         offset = 0
         while data := await self.read(queries.chunk, "chunk", attachment, offset):
             yield data
             offset += len(data)
 
-    async def mark_listed(self, folder_id: str, rows: Sequence[ListedItem], round: int) -> tuple[ListedItem, ...]:  # noqa: A002 - as the column
-        """Mark rows of a listing as met in `round`; return those neither stored in that version nor queued."""
+    async def mark_listed(
+        self,
+        folder_id: str,
+        rows: Sequence[ListedItem],
+        round: int,  # noqa: A002 - as the column
+    ) -> tuple[ListedItem, ...]:
+        """Mark rows of a listing as met in `round`.
+
+        Returns the rows whose items are neither stored in that version nor queued.
+        """
         return await self._write(fetch_queue.mark_listed, folder_id, rows, round)
 
     async def retry_failed(self) -> None:
@@ -148,7 +169,7 @@ class Store:
         await self._write(fetch_queue.retry_failed)
 
     async def omit_contents(self, folder_ids: Sequence[str]) -> None:
-        """Drop the attachments of these folders and do not download them."""
+        """Drop the attachments of these folders; they are not downloaded."""
         await self._write(attachments.omit_all_attachments, folder_ids)
 
     async def check(self, *, contents: bool = True) -> tuple[check.Defect, ...]:
@@ -182,7 +203,10 @@ async def _create_schema(path: Path, identity: Identity) -> None:
 
 
 def _require_shape(db: sqlite3.Connection) -> None:
-    """Lift the limits on work of a file whose tables are known: they depend on its size only."""
+    """Check the tables and lift the limits on work.
+
+    With these tables, the work of a query depends on the size of the file only.
+    """
     require_shape(db, *shapes())
     lift_limits(db)
 

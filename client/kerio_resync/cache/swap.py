@@ -37,7 +37,7 @@ async def seal(path: Path) -> None:
 
     CacheInUse if another program has it open; CacheDamaged.
     """
-    connection = await Connection.open(path, patience=0)
+    connection = await Connection.open(path, busy_timeout=0)
     try:
         await connection.run(lambda db: _checkpoint(db, path))
     finally:
@@ -102,7 +102,7 @@ async def _lock(path: Path) -> Connection | None:
     if not lexists(path):
         return None
     try:
-        connection = await Connection.open(path, patience=0)
+        connection = await Connection.open(path, busy_timeout=0)
         try:
             await connection.run(lambda db: _checkpoint(db, path))
             with mapped_db_errors(path):

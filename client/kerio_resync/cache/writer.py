@@ -1,10 +1,10 @@
-"""The one task that works on an open cache file: facts and questions in the order they came, many facts a transaction.
+"""The only task that uses an open cache file.
 
-Nothing else touches the connection. A fact is applied soon after it is told, in whole transactions of some 8 MiB or a
-quarter of a second; a question is answered within the transaction that is open, so it sees every fact told before. A
-caller that is cancelled takes nothing with it. If work fails, the open transaction is undone, and the error stands for
-every waiting and later call: what was committed before is whole. Before each transaction the room on the disk is
-compared with what is to be written, so that it ends with figures and not in the middle of a write.
+It executes mutations and queries in the order in which they came. Many mutations share a transaction of at most some 8
+MiB or a quarter of a second. A query runs within the open transaction, so that it sees every mutation enqueued before.
+A cancelled caller leaves no transaction half done. If an operation fails, the open transaction is rolled back and every
+waiting and later call raises the error; what was committed before stays intact. Before each transaction the free space
+is compared with what is to be written, so that the error has figures and does not come in the middle of a write.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Self, TypeVar
 
 from kerio_resync.cache.connection import Connection
 from kerio_resync.cache.db_errors import FOREIGN, available_bytes, map_db_error, not_enough_space
@@ -26,240 +26,248 @@ from kerio_resync.cache.write.session import WriteSession
 from kerio_resync.errors import CacheDamaged, LocalError, ResyncError
 
 T = TypeVar("T")
-MAX_QUEUED_BYTES: Final = 4 * 1024 * 1024  # bytes of facts that may wait
-APPLY_BYTES: Final = 1024 * 1024  # bytes of facts handed to SQLite at once
-COMMIT_BYTES: Final = 8 * 1024 * 1024  # bytes after which a transaction is committed
-COMMIT_INTERVAL_SECONDS: Final = 0.25  # seconds after which it is
-RESERVE_BYTES: Final = 8 * 1024 * 1024  # bytes to leave free for the journal and what is beside us
+MAX_QUEUED_BYTES: Final = 4 * 1024 * 1024
+APPLY_BYTES: Final = 1024 * 1024  # of mutations that are applied at once
+COMMIT_BYTES: Final = 8 * 1024 * 1024
+COMMIT_INTERVAL_SECONDS: Final = 0.25
+RESERVE_BYTES: Final = 8 * 1024 * 1024  # to leave free, for the journal and other programs
 
 
 @dataclass(slots=True)
 class _Query:
     work: Callable[[WriteSession], Any]
     writes: bool  # needs an open transaction
-    commits: bool  # what was told before is durable when it is answered
-    answer: asyncio.Future[Any]
+    commits: bool  # commits what was enqueued before
+    result: asyncio.Future[Any]
 
 
 class Writer:
-    """Works on `line` from `start` to `close`."""
+    """Owns `connection` from `start` to `close`."""
 
-    def __init__(self, line: Connection) -> None:
-        self._line = line
-        self._tables: WriteSession | None = None
+    def __init__(self, connection: Connection, session: WriteSession) -> None:
+        self._connection = connection
+        self._session = session
         self._queue: deque[tuple[Mutation, int] | _Query] = deque()
-        self._waiting = 0  # bytes of facts told and not yet applied
-        self._open = 0  # bytes applied and not yet committed
-        self._since: float | None = None  # when the open transaction began
-        self._told = asyncio.Event()
-        self._turn = asyncio.Lock()
-        self._room = asyncio.Event()
+        self._queued_bytes = 0
+        self._uncommitted_bytes = 0
+        self._began_at: float | None = None  # when the open transaction began
+        self._wakeup = asyncio.Event()
+        self._enqueue_order = asyncio.Lock()
+        self._capacity = asyncio.Event()
         self._failure: ResyncError | None = None
-        self._known = False  # whether somebody was told of the failure
+        self._failure_raised = False
         self._closing = False
-        self._task: asyncio.Task[None] | None = None
+        self._task = asyncio.create_task(self._run(), name=f"writer of {connection.path.name}")
 
-    async def start(self, *, sound: bool = False) -> None:
-        """`sound`: the file's structure is known to be that."""
-        tables = self._tables = await self._line.run(WriteSession)
+    @classmethod
+    async def start(cls, connection: Connection, *, sound: bool = False) -> Self:
+        """Start the task. `sound`: the structure of the file has been checked."""
+        session = await connection.run(WriteSession)
         if sound:
-            await self._line.run(lambda _: tables.mark_checked())
-        self._task = asyncio.create_task(self._work(), name=f"owner of {self._line.path.name}")
+            await connection.run(lambda _: session.mark_checked())
+        return cls(connection, session)
 
-    async def enqueue(self, fact: Mutation) -> None:
-        """Returns once the fact is queued; waits while more than QUEUE bytes wait."""
-        weight = fact.byte_size()
-        async with self._turn:
-            self._check()
-            while self._waiting and self._waiting + weight > MAX_QUEUED_BYTES:
-                self._room.clear()
-                await self._room.wait()
-                self._check()
-            self._queue.append((fact, weight))
-            self._waiting += weight
-            self._told.set()
+    async def enqueue(self, mutation: Mutation) -> None:
+        """Queue a mutation. Waits while more than `MAX_QUEUED_BYTES` would be queued."""
+        size = mutation.byte_size()
+        async with self._enqueue_order:
+            self._require_open()
+            while self._queued_bytes and self._queued_bytes + size > MAX_QUEUED_BYTES:
+                self._capacity.clear()
+                await self._capacity.wait()
+                self._require_open()
+            self._queue.append((mutation, size))
+            self._queued_bytes += size
+            self._wakeup.set()
 
     async def wait_for_capacity(self) -> None:
-        """Returns once less than half of QUEUE waits."""
-        while self._waiting > MAX_QUEUED_BYTES // 2:
-            self._room.clear()
-            await self._room.wait()
+        """Wait until at most half of `MAX_QUEUED_BYTES` is queued."""
+        while self._queued_bytes > MAX_QUEUED_BYTES // 2:
+            self._capacity.clear()
+            await self._capacity.wait()
 
     async def execute(self, work: Callable[[WriteSession], T], *, writes: bool = False, commits: bool = False) -> T:
-        """The answer of `work`, which sees every fact told before."""
-        self._check()
-        answer: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self._queue.append(_Query(work, writes, commits, answer))
-        self._told.set()
-        return await answer
+        """Return the result of `work`, which sees every mutation enqueued before."""
+        self._require_open()
+        result: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self._queue.append(_Query(work, writes, commits, result))
+        self._wakeup.set()
+        return await result
 
     async def close(self) -> None:
-        """Commits what was told, closes the file. Raises what ended the work if nobody was told of it yet."""
-        self._closing = True
-        self._told.set()
-        assert self._task is not None
-        await asyncio.shield(self._task)
-        if not self._known:
-            self._check_failure()
+        """Commit what was enqueued and close the file.
 
-    def _check_failure(self) -> None:
+        Raises the failure that no call has raised yet.
+        """
+        self._closing = True
+        self._wakeup.set()
+        await asyncio.shield(self._task)
+        if not self._failure_raised:
+            self._raise_failure()
+
+    def _raise_failure(self) -> None:
         if self._failure is not None:
-            self._known = True
+            self._failure_raised = True
             raise self._failure
 
-    def _check(self) -> None:
-        self._check_failure()
+    def _require_open(self) -> None:
+        self._raise_failure()
         if self._closing:
-            raise LocalError(f"{self._line.path} is closed")
+            raise LocalError(f"{self._connection.path} is closed")
 
-    async def _work(self) -> None:
+    async def _run(self) -> None:
         try:
             while self._queue or not self._closing:
-                await self._one()
+                await self._step()
             await self._commit()
         except FOREIGN as error:
-            self._fail(map_db_error(error, self._line.path, self._needed()))
+            self._fail(map_db_error(error, self._connection.path, self._needed_bytes()))
         except ResyncError as error:
             self._fail(error)
         except BaseException as error:
-            if isinstance(error, Exception) and (damage := await self._damage()):
-                self._fail(CacheDamaged(f"{self._line.path}: {damage}"))
+            if isinstance(error, Exception) and (defect := await self._first_defect()):
+                self._fail(CacheDamaged(f"{self._connection.path}: {defect}"))
                 return
-            self._fail(LocalError(f"{self._line.path}: the writer ended ({type(error).__name__})"))
+            self._fail(LocalError(f"{self._connection.path}: the writer ended ({type(error).__name__})"))
             raise
         finally:
             await self._end()
 
-    async def _damage(self) -> str:
-        """What is wrong with the file; '' if it is sound. A value where the schema allows none is no error to SQLite,
-        but one to whoever reckons with it."""
-        found = await self._line.run(check.check_structure)
-        return found[0].line if found else ""
+    async def _first_defect(self) -> str:
+        """Check the structure after an unexpected error.
 
-    async def _one(self) -> None:
-        """One step: some facts, or one question, or a commit that is due, or the wait for any of them."""
+        SQLite may return values that the schema excludes.
+        """
+        defects = await self._connection.run(check.check_structure)
+        return defects[0].line if defects else ""
+
+    async def _step(self) -> None:
+        """Apply mutations, or execute a query, or wait; commit when it is time."""
         if not self._queue:
             await self._wait()
         elif isinstance(self._queue[0], _Query):
-            await self._reply(self._queue[0])
+            await self._execute(self._queue[0])
             self._queue.popleft()
         else:
-            await self._store()
-        if self._since is not None and (self._open >= COMMIT_BYTES or self._age() >= COMMIT_INTERVAL_SECONDS):
+            await self._apply()
+        if self._began_at is not None and (
+            self._uncommitted_bytes >= COMMIT_BYTES or self._transaction_seconds() >= COMMIT_INTERVAL_SECONDS
+        ):
             await self._commit()
 
     async def _wait(self) -> None:
-        self._told.clear()
-        if self._since is None:
-            await self._told.wait()
+        self._wakeup.clear()
+        if self._began_at is None:
+            await self._wakeup.wait()
             return
         try:
-            async with asyncio.timeout(max(0.0, COMMIT_INTERVAL_SECONDS - self._age())):
-                await self._told.wait()
+            async with asyncio.timeout(max(0.0, COMMIT_INTERVAL_SECONDS - self._transaction_seconds())):
+                await self._wakeup.wait()
         except TimeoutError:
-            await self._commit()  # not by the clock once more: of two readings one may round the age below AGE
+            await self._commit()  # without another look at the clock, which may round the time below the interval
 
-    async def _store(self) -> None:
-        """Stores what waits, and what comes meanwhile: up to a transaction's worth, or to a question."""
-        begins = self._begins(self._waiting)
+    async def _apply(self) -> None:
+        """Apply what is queued or arrives meanwhile.
+
+        It ends at a query, or when a transaction has its size.
+        """
+        begins = self._begins(self._queued_bytes)
         loop = asyncio.get_running_loop()
-        room = COMMIT_BYTES - self._open
+        left = COMMIT_BYTES - self._uncommitted_bytes
 
         def work(_: sqlite3.Connection) -> None:
-            nonlocal room
-            assert self._tables is not None
+            nonlocal left
             if begins:
-                self._tables.begin()
-            while room > 0:
-                facts, weight = self._next()
-                if not facts:
+                self._session.begin()
+            while left > 0:
+                mutations, size = self._take_mutations()
+                if not mutations:
                     break
-                dispatch.apply_mutations(self._tables, facts)
-                room -= weight
-                loop.call_soon_threadsafe(self._applied, weight)
+                dispatch.apply_mutations(mutations, self._session)
+                left -= size
+                loop.call_soon_threadsafe(self._count_applied, size)
 
-        await self._line.run(work)
+        await self._connection.run(work)
 
-    def _next(self) -> tuple[list[Mutation], int]:
-        """Takes the next facts out of the queue, a STEP at most, and their weight. Called in the connection's thread,
-        while nobody else takes any."""
-        queue, weight = self._queue, 0
-        facts: list[Mutation] = []
+    def _take_mutations(self) -> tuple[list[Mutation], int]:
+        """Take mutations of at most `APPLY_BYTES`, but at least one, off the queue.
+
+        Returns them and their bytes. Runs in the connection's thread; the event loop only appends to the queue.
+        """
+        queue, taken = self._queue, 0
+        mutations: list[Mutation] = []
         while queue:
             head = queue[0]
-            if isinstance(head, _Query) or (facts and weight + head[1] > APPLY_BYTES):
+            if isinstance(head, _Query) or (mutations and taken + head[1] > APPLY_BYTES):
                 break
             queue.popleft()
-            facts.append(head[0])
-            weight += head[1]
-        return facts, weight
+            mutations.append(head[0])
+            taken += head[1]
+        return mutations, taken
 
-    def _applied(self, weight: int) -> None:
-        self._waiting -= weight
-        self._open += weight
-        self._room.set()
+    def _count_applied(self, size: int) -> None:
+        self._queued_bytes -= size
+        self._uncommitted_bytes += size
+        self._capacity.set()
 
-    async def _reply(self, question: _Query) -> None:
-        if question.answer.cancelled():
+    async def _execute(self, query: _Query) -> None:
+        if query.result.cancelled():
             return
-        begins = question.writes and self._begins()
+        begins = query.writes and self._begins()
 
         def work(_: sqlite3.Connection) -> Any:
-            assert self._tables is not None
             if begins:
-                self._tables.begin()
-            return question.work(self._tables)
+                self._session.begin()
+            return query.work(self._session)
 
-        if question.commits:
+        if query.commits:
             await self._commit()
-        found = await self._line.run(work)
-        if not question.answer.done():
-            question.answer.set_result(found)
+        value = await self._connection.run(work)
+        if not query.result.done():
+            query.result.set_result(value)
 
-    def _begins(self, weight: int = 0) -> bool:
-        """Whether a transaction has to be begun; NotEnoughSpace if there is no room for it."""
-        if self._since is not None:
+    def _begins(self, size: int = 0) -> bool:
+        """Return whether a transaction has to begin.
+
+        Raises NotEnoughSpace if `size` bytes do not fit.
+        """
+        if self._began_at is not None:
             return False
-        needed = weight + weight // 4 + RESERVE_BYTES
-        if weight and available_bytes(self._line.path) < needed:
-            raise not_enough_space(self._line.path, self._needed())
-        self._since = asyncio.get_running_loop().time()
+        needed = size + size // 4 + RESERVE_BYTES
+        if size and available_bytes(self._connection.path) < needed:
+            raise not_enough_space(self._connection.path, self._needed_bytes())
+        self._began_at = asyncio.get_running_loop().time()
         return True
 
     async def _commit(self) -> None:
-        if self._since is not None:
-            assert self._tables is not None
-            commit = self._tables.commit
-            await self._line.run(lambda _: commit())
-            self._since, self._open = None, 0
+        if self._began_at is not None:
+            await self._connection.run(lambda _: self._session.commit())
+            self._began_at, self._uncommitted_bytes = None, 0
 
-    def _age(self) -> float:
-        return asyncio.get_running_loop().time() - (self._since or 0.0)
+    def _transaction_seconds(self) -> float:
+        return asyncio.get_running_loop().time() - (self._began_at or 0.0)
 
-    def _needed(self) -> int:
-        return self._open + self._waiting + RESERVE_BYTES
+    def _needed_bytes(self) -> int:
+        return self._uncommitted_bytes + self._queued_bytes + RESERVE_BYTES
 
     def _fail(self, failure: ResyncError) -> None:
         self._failure = failure
-        for each in self._queue:
-            if isinstance(each, _Query) and not each.answer.done():
-                each.answer.set_exception(failure)
-                self._known = True
+        for entry in self._queue:
+            if isinstance(entry, _Query) and not entry.result.done():
+                entry.result.set_exception(failure)
+                self._failure_raised = True
         self._queue.clear()
-        self._waiting = 0
-        self._room.set()
+        self._queued_bytes = 0
+        self._capacity.set()
 
     async def _end(self) -> None:
-        tables = self._tables
-        assert tables is not None
-
         def end(db: sqlite3.Connection) -> None:
-            tables.rollback()
-            if self._failure is None and not self._line.readonly:
-                with suppress(sqlite3.Error):  # someone reads: then an empty journal stays, and harms nobody
+            self._session.rollback()
+            if self._failure is None and not self._connection.readonly:
+                with suppress(sqlite3.Error):  # while another program reads, an empty journal stays: it does no harm
                     db.execute("PRAGMA journal_mode = DELETE").fetchone()
 
         try:
-            await self._line.run(end)
+            await self._connection.run(end)
         finally:
-            await self._line.close()
+            await self._connection.close()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import get_args
-
 import pytest
 
 from kerio_resync.cache.mutations import (
@@ -29,6 +27,8 @@ from kerio_resync.cache.mutations import (
     SkipEntry,
     UnskipEntry,
 )
+from kerio_resync.cache.write import dispatch
+from kerio_resync.cache.write.session import WriteSession
 from tests.support.cache import FOLDERS, listed, mail
 
 LARGE = 100_000
@@ -72,9 +72,15 @@ def test_what_a_fact_holds_is_weighed(fact: Mutation) -> None:
 
 
 @pytest.mark.parametrize("fact", LIGHT, ids=lambda fact: type(fact).__name__)
-def test_what_holds_little_weighs_little(fact: Mutation) -> None:
+def test_byte_size_of_small_mutation_is_small(fact: Mutation) -> None:
     assert 0 <= fact.byte_size() < 5000
 
 
-def test_every_fact_is_weighed_here() -> None:
-    assert {type(fact) for fact in HEAVY + LIGHT} == set(get_args(Mutation))
+def test_byte_size_is_tested_for_each_mutation() -> None:
+    classes = {*dispatch.apply_mutation.registry, PutWholeAttachment} - {object}
+    assert {type(mutation) for mutation in HEAVY + LIGHT} == classes
+
+
+def test_apply_mutation_refuses_unregistered_class(tables: WriteSession) -> None:
+    with pytest.raises(TypeError, match="no function applies str"):
+        dispatch.apply_mutation("text", tables)  # type: ignore[arg-type]

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 from collections import namedtuple
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any, TypeVar
@@ -200,7 +200,7 @@ async def test_the_queue_is_bounded_by_bytes(tmp_path: Path, monkeypatch: pytest
     async def tell(number: int) -> None:
         nonlocal most
         await cache.apply(PutAttachmentBytes(1, 0, bytes(40_000)))
-        most = max(most, cache._writer._waiting)
+        most = max(most, cache._writer._queued_bytes)
 
     async with asyncio.TaskGroup() as group:
         for n in range(30):
@@ -216,9 +216,9 @@ async def test_what_brings_much_waits_until_little_is_queued(tmp_path: Path, mon
     cache = await filled(tmp_path / "cache.db", PutItems((mail("1", attached=(attachment("a"),)),)))
     monkeypatch.setattr(writer, "MAX_QUEUED_BYTES", 100_000)
     await cache.apply(PutAttachmentBytes(1, 0, bytes(80_000)))
-    assert cache._writer._waiting > 80_000
+    assert cache._writer._queued_bytes > 80_000
     await cache.wait_for_capacity()
-    assert cache._writer._waiting <= 50_000
+    assert cache._writer._queued_bytes <= 50_000
     await cache.close()
 
 
@@ -234,11 +234,11 @@ async def test_what_is_told_while_the_writer_writes_goes_into_the_same_step(
         steps.append(0)
         return await run(line, work)
 
-    def slowly(tables: WriteSession, facts: list[Mutation]) -> None:
+    def slowly(mutations: Sequence[Mutation], session: WriteSession) -> None:
         steps[-1] += 1
         loop.call_soon_threadsafe(began.set)
         go.wait()
-        store(tables, facts)
+        store(mutations, session)
 
     monkeypatch.setattr(Connection, "run", counted)
     monkeypatch.setattr(dispatch, "apply_mutations", slowly)
@@ -318,7 +318,7 @@ async def test_no_room_for_a_new_cache(tmp_path: Path, monkeypatch: pytest.Monke
 
 async def test_a_failure_nobody_was_told_of_comes_out_at_the_end(tmp_path: Path) -> None:
     cache = await filled(tmp_path / "cache.db")
-    await cache._writer._line.run(lambda db: db.execute("PRAGMA max_page_count = 1"))
+    await cache._writer._connection.run(lambda db: db.execute("PRAGMA max_page_count = 1"))
     await cache.apply(PutItems((mail("1", text="x" * 2_000_000),)))
     with pytest.raises(NotEnoughSpace):
         await cache.close()
@@ -355,7 +355,7 @@ async def test_a_write_that_fails_leaves_a_whole_file(tmp_path: Path, limit: int
 
 async def test_damage_under_way_is_called_damage(tmp_path: Path) -> None:
     cache = await filled(tmp_path / "cache.db", PutItems((mail("1"),)))
-    await cache._writer._line.run(lambda db: db.execute("DROP TABLE skipped"))
+    await cache._writer._connection.run(lambda db: db.execute("DROP TABLE skipped"))
     await cache.apply(SkipEntry("item", "1", "x"))
     with pytest.raises(CacheDamaged):
         await cache.flush()
@@ -461,7 +461,7 @@ async def test_a_copy_taken_at_any_step_opens_whole(tmp_path: Path) -> None:
     """What a power cut leaves: the file and its journal as they are between two steps of the writer, within
     transactions too, with pages of them in the file already."""
     cache = await filled(tmp_path / "cache.db")
-    line, chance = cache._writer._line, random.Random(5)
+    line, chance = cache._writer._connection, random.Random(5)
     await line.run(lambda db: db.execute("PRAGMA cache_size = 20"))  # so that open transactions reach the file
     flushed = [0]
     copies = copy_between_steps(line, tmp_path / "cache.db", tmp_path / "copies", chance, flushed)

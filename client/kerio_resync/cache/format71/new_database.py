@@ -125,7 +125,7 @@ class NewDatabase:
     def put_folders(self, all_folders: Sequence[Folder], ranks: dict[str, int]) -> None:
         """Store the folders. Their listings are complete."""
         with self._transaction():
-            folders.set_folders(self._session, SetFolders(tuple(all_folders), ranks))
+            folders.set_folders(SetFolders(tuple(all_folders), ranks), self._session)
             self._db.execute("UPDATE folder SET listed = 1")
 
     def folder_numbers(self) -> dict[str, int]:
@@ -146,7 +146,7 @@ class NewDatabase:
     def put_change(self, change: AddChange) -> None:
         """Store a pending change; one that is there already stays."""
         with self._transaction():
-            outbox.add_change(self._session, change)
+            outbox.add_change(change, self._session)
 
     def commit(self, checkpoint: Checkpoint, *, now: bool = False) -> None:
         """Commit everything up to `checkpoint`, if it is enough bytes or if `now`."""

@@ -1,4 +1,4 @@
-"""Writing contents: an attachment's bytes in chunks, each with its CRC, and what state the attachment is in."""
+"""Writes attachments: chunks of bytes with their CRC-32, and states."""
 
 from __future__ import annotations
 
@@ -18,122 +18,139 @@ from kerio_resync.cache.mutations import (
 from kerio_resync.cache.schema import CHUNK_BYTES
 from kerio_resync.cache.write.session import WriteSession
 
-# to be completed by which
-QUEUED_AGAIN_SQL: Final = (
+QUEUED_AGAIN_SQL: Final = (  # a condition has to follow
     "UPDATE attachment SET state = 'wanted', reason = '', etag = '', received = 0, sha256 = NULL WHERE "
 )
 
 
-def put_content(tables: WriteSession, fact: PutAttachmentBytes) -> None:
-    row = tables.db.execute("SELECT received, state FROM attachment WHERE number = ?", (fact.attachment,)).fetchone()
-    if row is None or row[1] == "done" or fact.offset > row[0] or fact.offset < 0:
+def put_bytes(mutation: PutAttachmentBytes, session: WriteSession) -> None:
+    """Store bytes of an attachment.
+
+    Bytes stored behind them are dropped, unless exactly these bytes are stored already.
+    """
+    number, offset, data, etag = mutation
+    row = session.db.execute("SELECT received, state FROM attachment WHERE number = ?", (number,)).fetchone()
+    if row is None or row[1] == "done" or offset > row[0] or offset < 0:
         return
-    if not _is_refetched_version(tables, fact, row[0]):
-        _truncate(tables, fact.attachment, fact.offset)
-        put_chunks(tables, "chunk", fact.attachment, fact.data, fact.offset)
-        row = (fact.offset + len(fact.data),)
-    tables.db.execute(
+    received = row[0]
+    if not _has_bytes(session, mutation, received):
+        _truncate(session, number, offset)
+        put_chunks(session, "chunk", number, data, offset)
+        received = offset + len(data)
+    session.db.execute(
         "UPDATE attachment SET received = ?, etag = CASE ? WHEN '' THEN etag ELSE ? END WHERE number = ?",
-        (row[0], fact.etag, fact.etag, fact.attachment),
+        (received, etag, etag, number),
     )
 
 
-def put_whole(tables: WriteSession, facts: Sequence[PutWholeAttachment]) -> None:
-    """Contents that came in one piece each, in as few statements as it takes. Those that are here already stay."""
-    given = {fact.attachment: fact for fact in facts}
-    known = tables.db.execute(
+def put_whole_attachments(mutations: Sequence[PutWholeAttachment], session: WriteSession) -> None:
+    """Store complete attachments, in few statements.
+
+    Attachments that are complete already do not change.
+    """
+    by_number = {mutation.attachment: mutation for mutation in mutations}
+    rows = session.db.execute(
         "SELECT number, received FROM attachment WHERE number IN (SELECT value FROM json_each(?)) AND state <> 'done'",
-        (json_array(given),),
+        (json_array(by_number),),
     ).fetchall()
-    for number, received in known:
+    for number, received in rows:
         if received:
-            _truncate(tables, number, 0)
-    new = [given[row[0]] for row in known]
-    rows = [row for fact in new for row in _chunks(fact.attachment, fact.data, 0)]
-    insert_many(tables.db, 'INSERT INTO chunk (attachment, "offset", crc32, data)', "(?, ?, ?, ?)", rows)
+            _truncate(session, number, 0)
+    missing = [by_number[number] for number, _ in rows]
+    chunks = [chunk for mutation in missing for chunk in _chunk_rows(mutation.attachment, mutation.data, 0)]
+    insert_many(session.db, 'INSERT INTO chunk (attachment, "offset", crc32, data)', "(?, ?, ?, ?)", chunks)
     insert_many(
-        tables.db,
-        "WITH came (number, received, sha256, etag) AS (",
+        session.db,
+        "WITH complete (number, received, sha256, etag) AS (",
         "(?, ?, ?, ?)",
-        [(fact.attachment, len(fact.data), fact.sha256, fact.etag) for fact in new],
-        ") UPDATE attachment SET state = 'done', reason = '', received = came.received, sha256 = came.sha256,"
-        " etag = came.etag FROM came WHERE attachment.number = came.number",
+        [(mutation.attachment, len(mutation.data), mutation.sha256, mutation.etag) for mutation in missing],
+        ") UPDATE attachment SET state = 'done', reason = '', received = complete.received, sha256 = complete.sha256,"
+        " etag = complete.etag FROM complete WHERE attachment.number = complete.number",
     )
 
 
-def put_chunks(tables: WriteSession, table: str, attachment: int, data: bytes, offset: int = 0) -> None:
-    """Stores `data` from `offset` on; `table`: chunk or outbox_chunk."""
-    rows = _chunks(attachment, data, offset)
-    insert_many(tables.db, f'INSERT INTO {table} (attachment, "offset", crc32, data)', "(?, ?, ?, ?)", rows)
+def put_chunks(session: WriteSession, table: str, attachment: int, data: bytes, offset: int = 0) -> None:
+    """Insert `data` in chunks from `offset` on. `table`: chunk or outbox_chunk."""
+    rows = _chunk_rows(attachment, data, offset)
+    insert_many(session.db, f'INSERT INTO {table} (attachment, "offset", crc32, data)', "(?, ?, ?, ?)", rows)
 
 
-def _chunks(attachment: int, data: bytes, offset: int) -> list[tuple[int, int, int, bytes]]:
-    pieces = [data[start : start + CHUNK_BYTES] for start in range(0, len(data), CHUNK_BYTES)]
-    return [(attachment, offset + place * CHUNK_BYTES, crc32(each), each) for place, each in enumerate(pieces)]
+def _chunk_rows(attachment: int, data: bytes, offset: int) -> list[tuple[int, int, int, bytes]]:
+    chunks = [data[start : start + CHUNK_BYTES] for start in range(0, len(data), CHUNK_BYTES)]
+    return [(attachment, offset + place * CHUNK_BYTES, crc32(chunk), chunk) for place, chunk in enumerate(chunks)]
 
 
-def finish_attachment(tables: WriteSession, fact: FinishAttachment) -> None:
-    whole = tables.db.execute(
+def finish_attachment(mutation: FinishAttachment, session: WriteSession) -> None:
+    """Mark an attachment as complete.
+
+    With another size, it is downloaded again from its start.
+    """
+    updated = session.db.execute(
         "UPDATE attachment SET state = 'done', reason = '', sha256 = ? WHERE number = ? AND received = ?",
-        (fact.sha256, fact.attachment, fact.size),
+        (mutation.sha256, mutation.attachment, mutation.size),
     )
-    if not whole.rowcount:
-        _restart(tables, fact.attachment)
+    if not updated.rowcount:
+        _restart(session, mutation.attachment)
 
 
-def reset_attachment(tables: WriteSession, fact: RestartAttachment) -> None:
-    _restart(tables, fact.attachment)
+def restart_attachment(mutation: RestartAttachment, session: WriteSession) -> None:
+    """Drop the bytes of an attachment and queue it."""
+    _restart(session, mutation.attachment)
 
 
-def omit_attachment(tables: WriteSession, fact: OmitAttachment) -> None:
-    _restart(tables, fact.attachment)
-    state = "omitted" if fact.reason == OMITTED_BY_POLICY else "failed"
-    tables.db.execute(
-        "UPDATE attachment SET state = ?, reason = ? WHERE number = ?", (state, fact.reason, fact.attachment)
+def omit_attachment(mutation: OmitAttachment, session: WriteSession) -> None:
+    """Drop the bytes of an attachment and mark it as omitted or failed."""
+    _restart(session, mutation.attachment)
+    state = "omitted" if mutation.reason == OMITTED_BY_POLICY else "failed"
+    session.db.execute(
+        "UPDATE attachment SET state = ?, reason = ? WHERE number = ?", (state, mutation.reason, mutation.attachment)
     )
 
 
-def omit_all_attachments(tables: WriteSession, folder_ids: Sequence[str]) -> None:
-    """All contents of the items in these folders, by policy."""
-    some = "item IN (SELECT number FROM item WHERE folder IN (SELECT number FROM folder WHERE id IN (...)))"
+def omit_all_attachments(session: WriteSession, folder_ids: Sequence[str]) -> None:
+    """Drop the attachments of these folders, and mark them as omitted."""
+    in_folders = "item IN (SELECT number FROM item WHERE folder IN (SELECT number FROM folder WHERE id IN (...)))"
     select_in(
-        tables.db, f"DELETE FROM chunk WHERE attachment IN (SELECT number FROM attachment WHERE {some})", folder_ids
+        session.db,
+        f"DELETE FROM chunk WHERE attachment IN (SELECT number FROM attachment WHERE {in_folders})",
+        folder_ids,
     )
     select_in(
-        tables.db,
-        "UPDATE attachment SET state = 'omitted', reason = ?, etag = '', received = 0, sha256 = NULL WHERE " + some,
+        session.db,
+        "UPDATE attachment SET state = 'omitted', reason = ?, etag = '', received = 0, sha256 = NULL WHERE "
+        + in_folders,
         folder_ids,
         before=(OMITTED_BY_POLICY,),
     )
 
 
-def _is_refetched_version(tables: WriteSession, fact: PutAttachmentBytes, received: int) -> bool:
-    """Whether just these bytes are stored at just this place: then nothing after them has to go."""
-    if fact.offset + len(fact.data) > received:
+def _has_bytes(session: WriteSession, mutation: PutAttachmentBytes, received: int) -> bool:
+    """Return whether exactly these bytes are stored at their offset."""
+    if mutation.offset + len(mutation.data) > received:
         return False
     sql = 'SELECT length(data), crc32 FROM chunk WHERE attachment = ? AND "offset" = ?'
-    for start in range(0, len(fact.data), CHUNK_BYTES):
-        piece = fact.data[start : start + CHUNK_BYTES]
-        if tables.db.execute(sql, (fact.attachment, fact.offset + start)).fetchone() != (len(piece), crc32(piece)):
+    for number, offset, crc, data in _chunk_rows(mutation.attachment, mutation.data, mutation.offset):
+        if session.db.execute(sql, (number, offset)).fetchone() != (len(data), crc):
             return False
     return True
 
 
-def _truncate(tables: WriteSession, attachment: int, offset: int) -> None:
-    """Lets go of what is stored from `offset` on."""
-    db = tables.db
+def _truncate(session: WriteSession, attachment: int, offset: int) -> None:
+    """Delete the stored bytes from `offset` on."""
+    db = session.db
     db.execute('DELETE FROM chunk WHERE attachment = ? AND "offset" >= ?', (attachment, offset))
     last = db.execute(
         'SELECT "offset", data FROM chunk WHERE attachment = ? AND "offset" + length(data) > ?', (attachment, offset)
     ).fetchone()
     if last:
-        rest = last[1][: offset - last[0]]
+        start, data = last
+        rest = data[: offset - start]
         db.execute(
             'UPDATE chunk SET data = ?, crc32 = ? WHERE attachment = ? AND "offset" = ?',
-            (rest, crc32(rest), attachment, last[0]),
+            (rest, crc32(rest), attachment, start),
         )
 
 
-def _restart(tables: WriteSession, attachment: int) -> None:
-    tables.db.execute("DELETE FROM chunk WHERE attachment = ?", (attachment,))
-    tables.db.execute(QUEUED_AGAIN_SQL + "number = ?", (attachment,))
+def _restart(session: WriteSession, attachment: int) -> None:
+    session.db.execute("DELETE FROM chunk WHERE attachment = ?", (attachment,))
+    session.db.execute(QUEUED_AGAIN_SQL + "number = ?", (attachment,))

@@ -1,67 +1,50 @@
-"""Which function stores which fact."""
+"""Applies mutations: one function per class of mutation."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Sequence
+from functools import singledispatch
 from itertools import groupby
-from typing import Any, Final
 
-from kerio_resync.cache.mutations import (
-    AddChange,
-    ApplyChanges,
-    DeleteItems,
-    EnqueueItems,
-    FinishAttachment,
-    MarkChange,
-    Mutation,
-    OmitAttachment,
-    PutAttachmentBytes,
-    PutItems,
-    PutLocal,
-    PutPage,
-    PutWholeAttachment,
-    ResetListing,
-    RestartAttachment,
-    SetFolders,
-    SetMeta,
-    SkipEntry,
-    UnskipEntry,
-)
+from kerio_resync.cache.mutations import Mutation, PutWholeAttachment
 from kerio_resync.cache.write import attachments, fetch_queue, folders, items, outbox
 from kerio_resync.cache.write.session import WriteSession
 
 
-def set_meta(tables: WriteSession, fact: SetMeta) -> None:
-    with tables.untracked_writes():
-        tables.db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (fact.key, fact.value))
+@singledispatch
+def apply_mutation(mutation: Mutation, session: WriteSession) -> None:
+    """Call the function that is registered below for the class of the mutation."""
+    raise TypeError(f"no function applies {type(mutation).__name__}")
 
 
-_STORE: Final[dict[type, Callable[[WriteSession, Any], None]]] = {
-    SetFolders: folders.set_folders,
-    ResetListing: folders.reset_listing,
-    PutPage: fetch_queue.put_page,
-    EnqueueItems: fetch_queue.enqueue,
-    DeleteItems: fetch_queue.delete,
-    ApplyChanges: fetch_queue.apply,
-    SkipEntry: fetch_queue.skip,
-    UnskipEntry: fetch_queue.unskip,
-    PutItems: items.put_items,
-    PutAttachmentBytes: attachments.put_content,
-    FinishAttachment: attachments.finish_attachment,
-    RestartAttachment: attachments.reset_attachment,
-    OmitAttachment: attachments.omit_attachment,
-    AddChange: outbox.add_change,
-    MarkChange: outbox.mark_change,
-    PutLocal: outbox.put_local_item,
-    SetMeta: set_meta,
-}
+apply_mutation.register(folders.set_folders)
+apply_mutation.register(folders.reset_listing)
+apply_mutation.register(fetch_queue.put_page)
+apply_mutation.register(fetch_queue.enqueue)
+apply_mutation.register(fetch_queue.delete)
+apply_mutation.register(fetch_queue.apply_changes)
+apply_mutation.register(fetch_queue.skip)
+apply_mutation.register(fetch_queue.unskip)
+apply_mutation.register(fetch_queue.set_meta)
+apply_mutation.register(items.put_items)
+apply_mutation.register(attachments.put_bytes)
+apply_mutation.register(attachments.finish_attachment)
+apply_mutation.register(attachments.restart_attachment)
+apply_mutation.register(attachments.omit_attachment)
+apply_mutation.register(outbox.add_change)
+apply_mutation.register(outbox.mark_change)
+apply_mutation.register(outbox.put_local_item)
 
 
-def apply_mutations(tables: WriteSession, facts: Iterable[Mutation]) -> None:
-    """Stores the facts in their order, within the transaction that is open; whole contents in a row go in together."""
-    for kind, some in groupby(facts, type):
+def apply_mutations(mutations: Sequence[Mutation], session: WriteSession) -> None:
+    """Apply mutations in their order.
+
+    Consecutive complete attachments share their statements.
+    """
+    for kind, group in groupby(mutations, type):
         if kind is PutWholeAttachment:
-            attachments.put_whole(tables, [fact for fact in some if isinstance(fact, PutWholeAttachment)])
-            continue
-        for fact in some:
-            _STORE[kind](tables, fact)
+            whole = [mutation for mutation in group if isinstance(mutation, PutWholeAttachment)]
+            attachments.put_whole_attachments(whole, session)
+        else:
+            for mutation in group:
+                apply_mutation(mutation, session)

@@ -1,4 +1,4 @@
-"""Writing folders: the server's list as a whole, the paths people read, and the one local folder, "Conflicts"."""
+"""Writes folders: the server's list, paths, the local folder "Conflicts"."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from kerio_resync.cache.schema import CONFLICTS_FOLDER_ID
 from kerio_resync.cache.write.session import WriteSession
 from kerio_resync.model import Folder
 
-DEFAULT_RANK: Final = 100  # of a folder that no rank was given for
-MAX_PATH_NAMES: Final = 64  # names in a path; a folder deeper than that has a path beginning with '…'
+DEFAULT_RANK: Final = 100
+MAX_PATH_NAMES: Final = 64  # the path of a deeper folder begins with '…'
 UNKNOWN_FOLDER_REASON: Final = "items named this folder, but the server does not list it"
 
 _UPSERT: Final = """
@@ -28,69 +28,83 @@ WHERE standing <> 'local'
 
 
 def folder_paths(folders: Iterable[Folder]) -> dict[str, str]:
-    """Each folder's names from the top. The own mailbox's root is left out; a loop ends where it closes."""
-    by_id = {each.id: each for each in folders}
-    return {each.id: _path(each, by_id) for each in by_id.values()}
+    """Return the path of each folder by id.
+
+    A path has the names from the top, without the root of the user's own mailbox. A loop of parents ends where it
+    closes.
+    """
+    by_id = {folder.id: folder for folder in folders}
+    return {folder.id: _path(folder, by_id) for folder in by_id.values()}
 
 
 def _path(folder: Folder, by_id: dict[str, Folder]) -> str:
     names: list[str] = []
-    met: set[str] = set()
-    here: Folder | None = folder
-    while here is not None and here.id not in met:
+    visited: set[str] = set()
+    current: Folder | None = folder
+    while current is not None and current.id not in visited:
         if len(names) == MAX_PATH_NAMES:
             names.append("…")
             break
-        met.add(here.id)
-        if here is folder or here.kind is not None or here.place != "own" or here.parent_id in by_id:
-            names.append(here.name.replace("/", "\\/"))
-        here = by_id.get(here.parent_id)
+        visited.add(current.id)
+        is_own_root = current.kind is None and current.place == "own" and current.parent_id not in by_id
+        if current is folder or not is_own_root:
+            names.append(current.name.replace("/", "\\/"))
+        current = by_id.get(current.parent_id)
     return "/".join(reversed(names))
 
 
-def set_folders(tables: WriteSession, fact: SetFolders) -> None:
-    db = tables.db
-    told = {each.id: each for each in fact.folders}
-    for (local,) in db.execute("SELECT id FROM folder WHERE standing = 'local'").fetchall():
-        if told.pop(local, None):
-            _skip_folder(tables, local, "its id is that of a local folder")
-    path = folder_paths(told.values())
-    with tables.untracked_writes():
+def set_folders(mutation: SetFolders, session: WriteSession) -> None:
+    """Replace the server's folders.
+
+    Folders that are missing from the list are deleted with their items.
+    """
+    db = session.db
+    listed = {folder.id: folder for folder in mutation.folders}
+    for (local_id,) in db.execute("SELECT id FROM folder WHERE standing = 'local'").fetchall():
+        if listed.pop(local_id, None):
+            _skip_folder(session, local_id, "its id is that of a local folder")
+    paths = folder_paths(listed.values())
+    with session.untracked_writes():
         db.executemany(
-            _UPSERT, [_row(each, path[each.id], fact.ranks.get(each.id, DEFAULT_RANK)) for each in told.values()]
+            _UPSERT,
+            [_row(folder, paths[folder.id], mutation.ranks.get(folder.id, DEFAULT_RANK)) for folder in listed.values()],
         )
     select_in(
         db,
         "DELETE FROM skipped WHERE scope = 'folder' AND reason = ? AND id IN (...)",
-        told,
+        listed,
         before=(UNKNOWN_FOLDER_REASON,),
     )
-    here = db.execute("SELECT number, id, standing FROM folder WHERE standing <> 'local'").fetchall()
-    for number, folder_id, standing in here:
-        if folder_id not in told:
+    stored = db.execute("SELECT number, id, standing FROM folder WHERE standing <> 'local'").fetchall()
+    for number, folder_id, standing in stored:
+        if folder_id not in listed:
             db.execute("DELETE FROM folder WHERE number = ?", (number,))
             if standing == "unknown":
-                _skip_folder(tables, folder_id, UNKNOWN_FOLDER_REASON)
+                _skip_folder(session, folder_id, UNKNOWN_FOLDER_REASON)
     db.execute(
         "UPDATE wanted SET rank = folder.rank FROM folder"
         " WHERE folder.number = wanted.folder AND wanted.rank <> folder.rank"
     )
-    tables.clear_folder_numbers()
+    session.clear_folder_numbers()
 
 
-def reset_listing(tables: WriteSession, fact: ResetListing) -> None:
-    tables.db.execute("UPDATE folder SET position = NULL, listed = 0 WHERE id = ?", (fact.folder_id,))
+def reset_listing(mutation: ResetListing, session: WriteSession) -> None:
+    """Let the listing of a folder begin again."""
+    session.db.execute("UPDATE folder SET position = NULL, listed = 0 WHERE id = ?", (mutation.folder_id,))
 
 
-def ensure_conflicts_folder(tables: WriteSession) -> int:
-    """The number of the local folder "Conflicts", made when it is first needed."""
-    tables.db.execute(
+def ensure_conflicts_folder(session: WriteSession) -> int:
+    """Return the number of the local folder "Conflicts".
+
+    It is inserted when it is first needed.
+    """
+    session.db.execute(
         "INSERT INTO folder (id, parent_id, name, path, role, place, owner, readable, count, unread, size, payload,"
         " rank, standing) VALUES (?, '', 'Conflicts', 'Conflicts', 'none', 'own', '', 1, 0, 0, 0, '{}', 100, 'local')"
         " ON CONFLICT (id) DO NOTHING",
         (CONFLICTS_FOLDER_ID,),
     )
-    return tables.folder_number(CONFLICTS_FOLDER_ID)
+    return session.folder_number(CONFLICTS_FOLDER_ID)
 
 
 def _row(folder: Folder, path: str, rank: int) -> tuple[object, ...]:
@@ -100,5 +114,5 @@ def _row(folder: Folder, path: str, rank: int) -> tuple[object, ...]:
     )  # fmt: skip
 
 
-def _skip_folder(tables: WriteSession, folder_id: str, reason: str) -> None:
-    tables.db.execute("INSERT OR REPLACE INTO skipped VALUES ('folder', ?, ?)", (folder_id, reason))
+def _skip_folder(session: WriteSession, folder_id: str, reason: str) -> None:
+    session.db.execute("INSERT OR REPLACE INTO skipped VALUES ('folder', ?, ?)", (folder_id, reason))

@@ -1,11 +1,12 @@
-"""Writing items: the rows, their attachments' rows, and what of the contents stays when an item comes anew."""
+"""Writes items and the rows of their attachments."""
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any, Final
 
-from kerio_resync.cache.bulk_sql import insert_many, json_array, record, select_in
+from kerio_resync.cache.bulk_sql import insert_many, json_array, select_in
 from kerio_resync.cache.checksums import item_checksum
 from kerio_resync.cache.mutations import OMITTED_BY_POLICY, PutItems
 from kerio_resync.cache.write.session import WriteSession
@@ -20,99 +21,98 @@ _UPSERT: Final = "ON CONFLICT (id) DO UPDATE SET " + ", ".join(
     f"{name} = excluded.{name}" for name in COLUMNS.split(", ") if name not in ("number", "id")
 )
 _ATTACHMENT_COLUMNS: Final = "number, item, ordinal, role, id, url, name, content_type, content_id, size, state, reason"
-_ATTACHMENT: Final = f"({', '.join(['?'] * 12)})"
-_READ: Final = (
+_ATTACHMENT_ROW: Final = f"({', '.join(['?'] * 12)})"
+_SELECT_ITEM: Final = (
     'SELECT item.number, item.id, folder.id, item.kind, watermark, title, who, recipients, date, "end", item.size,'
     " seen, flagged, answered, draft, message_id, CAST(item.payload AS BLOB), CAST(item.extra AS BLOB), checksum"
     " FROM item JOIN folder ON folder.number = item.folder WHERE "
 )
 
 
-def put_items(tables: WriteSession, fact: PutItems) -> None:
-    newest = _newest(fact.items)
+def put_items(mutation: PutItems, session: WriteSession) -> None:
+    """Store items, unless they are older than what is stored; dequeue them."""
+    newest = _newest(mutation.items)
     stored = {
-        row[0]: (row[1], row[2])
-        for row in select_in(tables.db, "SELECT id, number, watermark FROM item WHERE id IN (...)", newest)
+        item_id: (number, watermark)
+        for item_id, number, watermark in select_in(
+            session.db, "SELECT id, number, watermark FROM item WHERE id IN (...)", newest
+        )
     }
-    moved = {row[0] for row in select_in(tables.db, "SELECT id FROM wanted WHERE keep = 1 AND id IN (...)", newest)}
-    rows, attached = [], []
-    for each in newest.values():
-        number, watermark = stored.get(each.id, (0, 0))
-        if number and watermark > each.watermark:
+    moved = {row[0] for row in select_in(session.db, "SELECT id FROM wanted WHERE keep = 1 AND id IN (...)", newest)}
+    rows, attachment_rows = [], []
+    for item in newest.values():
+        number, watermark = stored.get(item.id, (0, 0))
+        if number and watermark > item.watermark:
             continue
         if number:
             kept = _keep_attachments(
-                tables, number, each, by_id=each.id in fact.keep_contents, by_place=each.id in moved
+                session, number, item, by_id=item.id in mutation.keep_contents, by_place=item.id in moved
             )
         else:
-            number, kept = tables.next_item_number(), set()
-        rows.append(item_row(number, tables.folder_number(each.folder_id), each))
-        attached += _attachment_rows(tables, number, each, fact.omit_attachments, kept)
-    insert_many(tables.db, f"INSERT INTO item ({COLUMNS})", ROW, rows, _UPSERT)
-    insert_many(tables.db, f"INSERT INTO attachment ({_ATTACHMENT_COLUMNS})", _ATTACHMENT, attached)
-    _dequeue_fetched(tables, newest.values())
+            number, kept = session.next_item_number(), set()
+        rows.append(item_row(number, session.folder_number(item.folder_id), item))
+        attachment_rows += _attachment_rows(session, number, item, mutation.omit_attachments, kept)
+    insert_many(session.db, f"INSERT INTO item ({COLUMNS})", ROW, rows, _UPSERT)
+    insert_many(session.db, f"INSERT INTO attachment ({_ATTACHMENT_COLUMNS})", _ATTACHMENT_ROW, attachment_rows)
+    _dequeue_fetched(session, newest.values())
 
 
-def insert_local_item(tables: WriteSession, item: Item, folder: int) -> int:
-    """Stores an item that exists here alone; its number. One that is stored already stays as it is, and gives 0."""
-    if tables.db.execute("SELECT 1 FROM item WHERE id = ?", (item.id,)).fetchone():
+def insert_local_item(session: WriteSession, item: Item, folder: int) -> int:
+    """Insert an item that exists only here.
+
+    Returns its number, or 0 if it is stored already.
+    """
+    if session.db.execute("SELECT 1 FROM item WHERE id = ?", (item.id,)).fetchone():
         return 0
-    number = tables.next_item_number()
-    insert_many(tables.db, f"INSERT INTO item ({COLUMNS})", ROW, [item_row(number, folder, item)])
-    rows = _attachment_rows(tables, number, item, False, set())
-    insert_many(tables.db, f"INSERT INTO attachment ({_ATTACHMENT_COLUMNS})", _ATTACHMENT, rows)
+    number = session.next_item_number()
+    insert_many(session.db, f"INSERT INTO item ({COLUMNS})", ROW, [item_row(number, folder, item)])
+    rows = _attachment_rows(session, number, item, False, set())
+    insert_many(session.db, f"INSERT INTO attachment ({_ATTACHMENT_COLUMNS})", _ATTACHMENT_ROW, rows)
     return number
 
 
-def move_item(tables: WriteSession, old: str, new: str, folder: int) -> tuple[Kind, ListedItem] | None:
-    """Gives the stored item `old` the id `new` and another folder; what it is now, or None if it is not stored.
+def move_item(session: WriteSession, old: str, new: str, folder: int) -> tuple[Kind, ListedItem] | None:
+    """Give the stored item `old` the id `new` and another folder.
 
-    If `new` is stored already, it is the fresher one: `old` goes."""
-    if tables.db.execute("SELECT 1 FROM item WHERE id = ?", (new,)).fetchone():
-        tables.db.execute("DELETE FROM item WHERE id = ?", (old,))
+    Returns what to queue, or None if `old` is not stored. If `new` is stored already it is newer, and `old` is deleted.
+    """
+    if session.db.execute("SELECT 1 FROM item WHERE id = ?", (new,)).fetchone():
+        session.db.execute("DELETE FROM item WHERE id = ?", (old,))
         return None
-    found = read_item_row(tables.db, "item.id = ?", (old,))
-    if not found:
+    rows = read_item_row(session.db, "item.id = ?", (old,))
+    if not rows:
         return None
-    number, item, _ = found[0]
-    folder_id = tables.db.execute("SELECT id FROM folder WHERE number = ?", (folder,)).fetchone()[0]
+    ((number, item, _),) = rows
+    folder_id = session.db.execute("SELECT id FROM folder WHERE number = ?", (folder,)).fetchone()[0]
     moved = item._replace(id=new, folder_id=folder_id)
-    tables.db.execute(
+    session.db.execute(
         "UPDATE item SET id = ?, folder = ?, checksum = ? WHERE number = ?", (new, folder, item_checksum(moved), number)
     )
     return item.kind, ListedItem(new, item.watermark, item.size, item.date, bool(item.attachments))
 
 
-def read_item_row(db: Any, condition: str, values: Sequence[Any]) -> list[tuple[int, Item, bytes]]:
-    """(number, item, stored checksum) of the items that satisfy `condition`, as they stand in the file."""
-    rows = db.execute(_READ + condition, values).fetchall()
-    attached: dict[int, list[Attachment]] = {}
-    for owner, *rest in db.execute(
+def read_item_row(db: sqlite3.Connection, condition: str, values: Sequence[Any]) -> list[tuple[int, Item, bytes]]:
+    """Return (number, item, stored checksum) of the items that satisfy `condition`."""
+    rows = db.execute(_SELECT_ITEM + condition, values).fetchall()
+    attachments: dict[int, list[Attachment]] = {}
+    for number, *fields in db.execute(
         "SELECT item, id, url, name, content_type, content_id, size, role FROM attachment"
         " WHERE item IN (SELECT value FROM json_each(?)) ORDER BY item, ordinal",
         (json_array(row[0] for row in rows),),
     ):
-        attached.setdefault(owner, []).append(Attachment(*rest))
+        attachments.setdefault(number, []).append(Attachment._make(fields))
     return [
         (
             row[0],
-            record(Item, *row[1:11], *map(bool, row[11:15]), *row[15:18], tuple(attached.get(row[0], ()))),
+            Item._make((*row[1:11], *map(bool, row[11:15]), *row[15:18], tuple(attachments.get(row[0], ())))),
             row[18],
         )
         for row in rows
     ]
 
 
-def _newest(items: Iterable[Item]) -> dict[str, Item]:
-    found: dict[str, Item] = {}
-    for each in items:
-        if each.id not in found or found[each.id].watermark <= each.watermark:
-            found[each.id] = each
-    return found
-
-
 def item_row(number: int, folder: int, item: Item) -> tuple[Any, ...]:
-    """The item's row, in the order of `COLUMNS`; `ROW` is where its values go in a statement."""
+    """Return the values of an item in the order of `COLUMNS`, for `ROW`."""
     return (
         number, item.id, folder, item.kind, item.watermark, item.date, item.end, int(item.seen), int(item.flagged),
         int(item.answered), int(item.draft), item.size, item.title, item.who, item.recipients, item.message_id,
@@ -120,64 +120,78 @@ def item_row(number: int, folder: int, item: Item) -> tuple[Any, ...]:
     )  # fmt: skip
 
 
+def _newest(items: Iterable[Item]) -> dict[str, Item]:
+    newest: dict[str, Item] = {}
+    for item in items:
+        if item.id not in newest or newest[item.id].watermark <= item.watermark:
+            newest[item.id] = item
+    return newest
+
+
 def _attachment_rows(
-    tables: WriteSession, number: int, item: Item, omit: bool, kept: set[int]
+    session: WriteSession, number: int, item: Item, omit: bool, kept: set[int]
 ) -> list[tuple[int, int, int, str, str, str, str, str, str, int | None, str, str]]:
     state, reason = ("omitted", OMITTED_BY_POLICY) if omit else ("wanted", "")
     return [
         (
-            tables.next_attachment_number(), number, ordinal, each.role, each.id, each.url, each.name,
-            each.content_type, each.content_id, each.size, state, reason,
+            session.next_attachment_number(), number, ordinal, new.role, new.id, new.url, new.name,
+            new.content_type, new.content_id, new.size, state, reason,
         )
-        for ordinal, each in enumerate(item.attachments)
+        for ordinal, new in enumerate(item.attachments)
         if ordinal not in kept
     ]  # fmt: skip
 
 
-def _keep_attachments(tables: WriteSession, number: int, item: Item, *, by_id: bool, by_place: bool) -> set[int]:
-    """Lets the stored attachments go, but for whole contents that stay; the places, in `item`, of those."""
-    db = tables.db
-    places: dict[int, int] = {}
+def _keep_attachments(session: WriteSession, number: int, item: Item, *, by_id: bool, by_place: bool) -> set[int]:
+    """Delete stored attachments, except complete ones that `item` still has.
+
+    Returns the ordinals of those in `item`.
+    """
+    db = session.db
+    kept: dict[int, int] = {}
     if by_id or by_place:
-        done = db.execute(
+        complete = db.execute(
             "SELECT number, ordinal, id, name, content_type, size, role FROM attachment"
             " WHERE item = ? AND state = 'done' ORDER BY ordinal",
             (number,),
         ).fetchall()
-        for ordinal, each in enumerate(item.attachments):
-            for row in done:
-                same_id = by_id and row[2] == each.id and row[5:] == (each.size, each.role)
+        for ordinal, new in enumerate(item.attachments):
+            for row in complete:
+                same_id = by_id and row[2] == new.id and row[5:] == (new.size, new.role)
                 same_place = by_place and row[1] == ordinal and row[3:] == (
-                    each.name, each.content_type, each.size, each.role
+                    new.name, new.content_type, new.size, new.role
                 )  # fmt: skip
-                if row[0] not in places.values() and (same_id or same_place):
-                    places[ordinal] = row[0]
+                if row[0] not in kept.values() and (same_id or same_place):
+                    kept[ordinal] = row[0]
                     break
     db.execute(
         "DELETE FROM attachment WHERE item = ? AND number NOT IN (SELECT value FROM json_each(?))",
-        (number, json_array(places.values())),
+        (number, json_array(kept.values())),
     )
-    db.execute("UPDATE attachment SET ordinal = -1 - ordinal WHERE item = ?", (number,))
-    for ordinal, kept in places.items():
-        each = item.attachments[ordinal]
+    db.execute("UPDATE attachment SET ordinal = -1 - ordinal WHERE item = ?", (number,))  # ordinals are unique
+    for ordinal, attachment in kept.items():
+        new = item.attachments[ordinal]
         db.execute(
             "UPDATE attachment SET ordinal = ?, id = ?, url = ?, name = ?, content_type = ?, content_id = ?"
             " WHERE number = ?",
-            (ordinal, each.id, each.url, each.name, each.content_type, each.content_id, kept),
+            (ordinal, new.id, new.url, new.name, new.content_type, new.content_id, attachment),
         )
-    return set(places)
+    return set(kept)
 
 
-def _dequeue_fetched(tables: WriteSession, items: Collection[Item]) -> None:
-    """They came: no longer wanted, unless a newer version is (once), and no longer skipped."""
+def _dequeue_fetched(session: WriteSession, items: Collection[Item]) -> None:
+    """Take items off the queue, unless a newer version is queued.
+
+    They stay on it once only; see `PutItems`.
+    """
     insert_many(
-        tables.db,
+        session.db,
         "WITH came (id, watermark) AS (",
         "(?, ?)",
-        [(each.id, each.watermark) for each in items],
+        [(item.id, item.watermark) for item in items],
         ") DELETE FROM wanted WHERE id IN (SELECT wanted.id FROM came JOIN wanted ON wanted.id = came.id"
         " WHERE wanted.watermark <= came.watermark OR wanted.late = 1)",
     )
-    ids = [each.id for each in items]
-    select_in(tables.db, "UPDATE wanted SET late = 1 WHERE id IN (...)", ids)
-    select_in(tables.db, "DELETE FROM skipped WHERE scope = 'item' AND id IN (...)", ids)
+    ids = [item.id for item in items]
+    select_in(session.db, "UPDATE wanted SET late = 1 WHERE id IN (...)", ids)
+    select_in(session.db, "DELETE FROM skipped WHERE scope = 'item' AND id IN (...)", ids)

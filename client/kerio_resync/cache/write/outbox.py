@@ -1,4 +1,4 @@
-"""Writes local changes: into the outbox with their files, their states, and the losers of conflicts."""
+"""Writes local changes, their states, and the losers of conflicts."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def with_described_files(mutation: AddChange) -> LocalChange:
     return mutation.change._replace(files=tuple(files))
 
 
-def add_change(session: WriteSession, mutation: AddChange) -> None:
+def add_change(mutation: AddChange, session: WriteSession) -> None:
     """Insert a change with its files, unless its uuid is known."""
     change, db = with_described_files(mutation), session.db
     values = {**change._asdict(), "files": len(change.files), "checksum": change_checksum(change)}
@@ -52,7 +52,7 @@ def add_change(session: WriteSession, mutation: AddChange) -> None:
         put_chunks(session, "outbox_chunk", attachment or 0, content.data)
 
 
-def mark_change(session: WriteSession, mutation: MarkChange) -> None:
+def mark_change(mutation: MarkChange, session: WriteSession) -> None:
     """Set the state of a change. A change that was sent or withdrawn stays so."""
     session.db.execute(
         "UPDATE outbox SET state = :state, reason = :reason, code = :code, version = :version,"
@@ -64,15 +64,18 @@ def mark_change(session: WriteSession, mutation: MarkChange) -> None:
     )
 
 
-def put_local_item(session: WriteSession, mutation: PutLocal) -> None:
-    """Store an item in "Conflicts" with its files, unless it is stored, and mark the change that lost."""
+def put_local_item(mutation: PutLocal, session: WriteSession) -> None:
+    """Store an item in "Conflicts" with its files; mark the change that lost.
+
+    An item that is stored already stays as it is.
+    """
     folder = ensure_conflicts_folder(session)
     number = items.insert_local_item(session, _local_item(mutation.item, mutation.files), folder)
     if number:
         for ordinal, file in enumerate(mutation.files):
             _store_file(session, number, ordinal, file)
     if mutation.uuid:
-        mark_change(session, MarkChange(mutation.uuid, "conflict", reason=mutation.reason))
+        mark_change(MarkChange(mutation.uuid, "conflict", reason=mutation.reason), session)
 
 
 def _local_item(item: Item, files: tuple[LocalFile, ...]) -> Item:
@@ -90,4 +93,4 @@ def _store_file(session: WriteSession, item: int, ordinal: int, file: LocalFile)
     ).fetchone()
     put_chunks(session, "chunk", attachment, file.data)
     session.db.execute("UPDATE attachment SET received = ? WHERE number = ?", (len(file.data), attachment))
-    finish_attachment(session, FinishAttachment(attachment, sha256(file.data), len(file.data)))
+    finish_attachment(FinishAttachment(attachment, sha256(file.data), len(file.data)), session)

@@ -1,9 +1,10 @@
-"""What the functions that write share: the connection, the next free numbers, and the folders' numbers.
+"""What the functions that write share: connection, row numbers, folders.
 
-Numbers are counted here instead of being asked for, so that an item and its attachments go in without a question in
-between. They are read again when a transaction begins after another program has written. Rows that are written are
-counted too, by SQLite: so a file whose structure was found sound need not be read again to know that it still is. Left
-out are notes: the rows of a few small tables (`NOTES`), which can be checked by themselves.
+Row numbers are counted here instead of being read back, so that an item and its attachments go in without a query in
+between. They are read again when a transaction begins after another program has written.
+
+The session also knows whether the structure of the file is still as it was checked: SQLite counts the rows that are
+written. Rows of the small tables in `UNTRACKED_TABLES` are not counted, because these are quick to check again.
 """
 
 from __future__ import annotations
@@ -19,85 +20,101 @@ UNTRACKED_TABLES: Final = ("meta", "folder", "seen")
 
 
 class WriteSession:
-    """One open file, from the writer's side. Used in the connection's thread only."""
+    """One open file as the writer sees it. Used in the connection's thread only."""
 
     def __init__(self, db: sqlite3.Connection) -> None:
         self.db = db
-        self._version: int | None = None
-        self._items = 0
-        self._attachments = 0
-        self._folders: dict[str, int] = {}
-        self._noted = 0
-        self._sound: tuple[int, int] | None = None
+        self._data_version: int | None = None
+        self._last_item = 0
+        self._last_attachment = 0
+        self._folder_numbers: dict[str, int] = {}
+        self._untracked_changes = 0
+        self._checked_state: tuple[int, int] | None = None
 
     def begin(self) -> None:
+        """Begin a transaction."""
         self.db.execute("BEGIN IMMEDIATE")
         version = self.db.execute("PRAGMA data_version").fetchone()[0]
-        if version != self._version:
-            self._version = version
-            self._items = self.db.execute("SELECT coalesce(max(number), 0) FROM item").fetchone()[0]
-            self._attachments = self.db.execute("SELECT coalesce(max(number), 0) FROM attachment").fetchone()[0]
+        if version != self._data_version:
+            self._data_version = version
+            self._last_item = self.db.execute("SELECT coalesce(max(number), 0) FROM item").fetchone()[0]
+            self._last_attachment = self.db.execute("SELECT coalesce(max(number), 0) FROM attachment").fetchone()[0]
             self.clear_folder_numbers()
 
     def commit(self) -> None:
+        """Commit the transaction."""
         self.db.execute("COMMIT")
 
     def rollback(self) -> None:
-        """What failed is undone; if even that fails, the next one to open the file does it from the journal."""
+        """Roll an open transaction back.
+
+        If that fails, the next program to open the file does it from the journal.
+        """
         if self.db.in_transaction:
             with suppress(sqlite3.Error):
                 self.db.execute("ROLLBACK")
 
     @contextmanager
     def untracked_writes(self) -> Iterator[None]:
-        """What is written within is in `NOTES` alone."""
+        """Mark a block that writes to `UNTRACKED_TABLES` only."""
         before = self.db.total_changes
         yield
-        self._noted += self.db.total_changes - before
+        self._untracked_changes += self.db.total_changes - before
 
     def mark_checked(self) -> None:
-        """The structure of the file, as it is now, is known to be sound."""
-        self._sound = self._written()
+        """Record that the structure of the file, as it is now, is sound."""
+        self._checked_state = self._state()
 
     def is_unchanged_since_check(self) -> bool:
-        """Whether nothing has been written since it was found sound, by anybody, but what was noted here."""
-        return self._sound == self._written()
+        """Return whether nothing was written since `mark_checked`.
 
-    def _written(self) -> tuple[int, int]:
-        return self.db.total_changes - self._noted, self.db.execute("PRAGMA data_version").fetchone()[0]
+        Untracked writes of this session do not count, writes of other programs do.
+        """
+        return self._checked_state == self._state()
+
+    def _state(self) -> tuple[int, int]:
+        version: int = self.db.execute("PRAGMA data_version").fetchone()[0]
+        return self.db.total_changes - self._untracked_changes, version
 
     def next_item_number(self) -> int:
-        self._items += 1
-        return self._items
+        """Return the number of a new row of `item`."""
+        self._last_item += 1
+        return self._last_item
 
     def next_attachment_number(self) -> int:
-        self._attachments += 1
-        return self._attachments
+        """Return the number of a new row of `attachment`."""
+        self._last_attachment += 1
+        return self._last_attachment
 
     def clear_folder_numbers(self) -> None:
-        self._folders.clear()
+        """Forget the numbers of folders, after rows of `folder` were deleted."""
+        self._folder_numbers.clear()
 
     def folder_number(self, folder_id: str) -> int:
-        """The folder's number. One that nobody has named yet gets a row that waits for `SetFolders`."""
-        number = self._folders.get(folder_id)
+        """Return the number of a folder.
+
+        An unknown folder gets a placeholder row until `SetFolders` names it.
+        """
+        number = self._folder_numbers.get(folder_id)
         if number is None:
-            row = self.db.execute("SELECT number FROM folder WHERE id = ?", (folder_id,)).fetchone()
-            number = self._folders[folder_id] = row[0] if row else insert_placeholder_folder(self.db, folder_id)
+            number = self.folder_number_or_none(folder_id) or insert_placeholder_folder(self.db, folder_id)
+            self._folder_numbers[folder_id] = number
         return number
 
     def folder_number_or_none(self, folder_id: str) -> int | None:
-        """The folder's number, if anybody has named it yet."""
+        """Return the number of a folder, None if it is unknown."""
         row = self.db.execute("SELECT number FROM folder WHERE id = ?", (folder_id,)).fetchone()
         return row[0] if row else None
 
     def folder_kind(self, folder_id: str) -> Kind | None:
+        """Return the kind of a folder's items; None if it holds none or is unknown."""
         row = self.db.execute("SELECT kind FROM folder WHERE id = ?", (folder_id,)).fetchone()
         kind: Kind | None = row and row[0]
         return kind
 
 
 def insert_placeholder_folder(db: sqlite3.Connection, folder_id: str, number: int | None = None) -> int:
-    """A row for a folder of which nothing is known but its id; its number."""
+    """Insert a folder of which only the id is known; return its number."""
     sql = (
         "INSERT INTO folder (number, id, parent_id, name, path, role, place, owner, readable, count, unread, size,"
         " payload, rank, standing)"
