@@ -1,4 +1,4 @@
-"""README and docs compared with the program: commands, options, exit codes, presets, the example, the queries."""
+"""Compares README and docs with the program: options, codes, presets, examples."""
 
 from __future__ import annotations
 
@@ -146,7 +146,7 @@ def mock() -> Iterator[dict[str, str]]:
 
 @pytest.fixture(scope="module")
 def example(mock: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """The example as it stands, but for whose mailbox it is; its folder and what it printed."""
+    """The folder and the output of the example, run against a mock server."""
     [code] = blocks("python")
     for written, real in (
         ("https://mail.example.com", mock["url"]),

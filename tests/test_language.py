@@ -15,7 +15,9 @@ SOURCES = sorted(
 
 
 def raises_within_except_star(tree: ast.AST) -> Iterator[int]:
-    """The lines of every `raise` within `except*`: Python 3.11.2 wraps the exception in a group, later versions don't.
+    """Yields the lines of every `raise` within `except*`.
+
+    Python 3.11.2 wraps the exception in a group; later versions do not.
 
     A function defined there is not part of the handler.
     """

@@ -1,4 +1,4 @@
-"""What an installation needs: extras, what is said where one is missing, types for other programs."""
+"""Installations: extras, messages for a missing one, types for other programs."""
 
 from __future__ import annotations
 

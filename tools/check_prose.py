@@ -1,4 +1,4 @@
-"""Finds phrases in prose that a reader has to decipher, and names a plain alternative for each.
+"""Finds phrases that a reader has to decipher, and names an alternative.
 
     python tools/check_prose.py [PATH...]
 
@@ -37,7 +37,7 @@ _STRINGS = {tokenize.COMMENT, tokenize.STRING, getattr(tokenize, "FSTRING_MIDDLE
 
 
 def python_prose(source: str) -> Iterator[tuple[int, str]]:
-    """Yields each comment and string of Python source, with the number of its first line.
+    """Yields each comment and string of Python source with its line number.
 
     Adjacent comment lines are joined: a phrase may be wrapped.
     """

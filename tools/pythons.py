@@ -1,4 +1,4 @@
-"""Finds every CPython on this machine that can run the project, and runs a command once with each.
+"""Finds every CPython that can run the project, and runs a command with each.
 
     python tools/pythons.py                      one line per version: its number and its path
     python tools/pythons.py --oldest             the path of the oldest

@@ -1,4 +1,4 @@
-"""Imports the public names of a package on first use, so that the command line starts quickly."""
+"""Imports the public names of a package on first use, for a fast start."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 
 def lazy_getattr(package: str, homes: Mapping[str, str]) -> Callable[[str], Any]:
-    """Returns a `__getattr__` for `package`; `homes` maps each name to its module, relative to the package."""
+    """Returns a `__getattr__` for `package`; `homes`: the module of each name."""
 
     def find(name: str) -> Any:
         if name not in homes:

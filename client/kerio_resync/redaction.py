@@ -58,7 +58,7 @@ class Redactor:
     __hash__ = object.__hash__
 
     def keep(self, *secrets: str) -> None:
-        """Adds secrets. Of more than MAX_SECRETS, the first (passwords) and the newest are kept."""
+        """Adds secrets; of too many, the first (passwords) and the newest are kept."""
         new = [secret for secret in secrets if len(_comparable(secret)) >= MIN_FOREIGN and secret not in self._secrets]
         if not new:
             return
@@ -82,7 +82,7 @@ class Redactor:
         clean: Callable[[str], str] | None = None,
         depth: int = MAX_DEPTH,
     ) -> Any:
-        """Cleans all strings and member names of a JSON value, and drops what is deeper than `depth`.
+        """Cleans the strings of a JSON value; drops what is deeper than `depth`.
 
         `names`: member names of the protocol, which stay even if a secret has the same letters.
         """
@@ -141,7 +141,7 @@ class Redactor:
 
 
 def chain(error: BaseException) -> list[BaseException]:
-    """Returns the error, its causes and contexts, and the members of groups, each once."""
+    """Returns the error, its causes, contexts and members of groups, each once."""
     found: dict[int, BaseException] = {}
     pending: list[BaseException | None] = [error]
     while pending:
@@ -163,7 +163,7 @@ def emptied(error: BaseException) -> None:
 
 
 def _pieces_of(secrets: dict[str, None], least: int) -> dict[int, set[str]]:
-    """Returns, by length, the runs of characters to mask; a form shorter than `least` is one run."""
+    """Returns the runs to mask by length; a form shorter than `least` is one run."""
     pieces: dict[int, set[str]] = {}
     for secret in secrets:
         for form in _forms(secret):
@@ -173,7 +173,7 @@ def _pieces_of(secrets: dict[str, None], least: int) -> dict[int, set[str]]:
 
 
 def _forms(secret: str) -> set[str]:
-    """Returns the encodings of a secret that `_unescaped` does not undo, in comparable form."""
+    """Returns the forms of a secret that `_unescaped` does not undo."""
     forms = {secret, secret.replace(" ", "+")}
     for encoding in ("utf-8", "latin-1"):
         try:
@@ -211,7 +211,7 @@ def _comparable(text: str) -> str:
 
 @lru_cache(maxsize=4096)
 def _folded(letter: str) -> str:
-    """Returns a character for comparison: lower case, decomposed; nothing for invisible ones."""
+    """Returns a character in lower case and decomposed; nothing if invisible."""
     if letter.isspace() or not letter.isprintable():
         return ""
     return unicodedata.normalize("NFKD", letter).lower() if not letter.isascii() else letter.lower()

@@ -44,7 +44,7 @@ def caught(handler: Handler) -> Iterator[None]:
 
 
 def restore() -> None:
-    """Restores the handlers of the process's start, before it executes another program."""
+    """Restores the handlers of the process's start, before an `exec`."""
     for number, old in _former.items():
         signal.signal(number, old)
     for number in _IGNORED_BY_PYTHON:

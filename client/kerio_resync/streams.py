@@ -52,7 +52,7 @@ class OutputStream(io.RawIOBase):
         return True
 
     def write(self, data: Any, /) -> int:
-        """Writes or queues all of `data`, or discards it after a failure; returns its length."""
+        """Writes, queues or, after a failure, discards `data`; returns its length."""
         piece = bytes(data)
         if self.failure is None:
             if self.waits or self._is_file:
@@ -149,7 +149,7 @@ def _has_room(descriptor: int, seconds: float | None) -> bool:
 
 
 def prepare() -> None:
-    """Replaces the standard streams of this process; must run before other files are opened."""
+    """Replaces the standard streams; must run before other files are opened."""
     reopen_closed()
     for name, descriptor in (("stdout", 1), ("stderr", 2)):
         stream: TextIO | None = getattr(sys, name)
@@ -186,7 +186,7 @@ def text(descriptor: int, name: str, like: IO[str] | None = None) -> TextIO:
 
 
 def _readable(error: UnicodeError) -> tuple[str, int]:
-    """Encoding error handler: our own symbols become ASCII, other characters become escapes."""
+    """Encodes our own symbols as ASCII and other characters as escapes."""
     if not isinstance(error, UnicodeEncodeError):
         raise error
     letters = error.object[error.start : error.end]
@@ -254,7 +254,7 @@ def drain(seconds: float | None = None) -> None:
 
 
 def finish() -> None:
-    """Drains both streams, and discards the rest so that the interpreter's own flush does not block."""
+    """Drains both streams and discards the rest, so that Python's flush cannot block."""
     drain()
     for stream in (sys.stdout, sys.stderr):
         below = raw(stream)
@@ -263,7 +263,7 @@ def finish() -> None:
 
 
 def write_at_once(descriptor: int, line: str) -> None:
-    """Writes a line past all buffers if that does not block, for a process about to exit."""
+    """Writes a line past all buffers, unless that blocks, before a hard exit."""
     with suppress(OSError, ValueError):
         if _has_room(descriptor, 0):
             os.write(descriptor, line.encode("ascii", "backslashreplace"))

@@ -1,4 +1,4 @@
-"""Chooses the cases of a matrix that a test tries by default; `make soak` tries the others."""
+"""Chooses the cases of a matrix that run by default; the soak runs the others."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from _pytest.mark import ParameterSet
 
 
 def covering(rows: Sequence[str], columns: Sequence[str], per_row: int) -> list[ParameterSet]:
-    """Pairs each row with each column; marks all but `per_row` pairs of each row `soak`.
+    """Pairs rows with columns; marks all but `per_row` pairs of a row `soak`.
 
     The columns are used about equally often by the pairs that are not marked.
     """

@@ -1,4 +1,4 @@
-"""The client in a process of its own that dies by SIGKILL at a numbered instant of its work on the disk.
+"""A client process that kills itself at a numbered instant of its disk work.
 
     python -m tests.support.crash_process PROFILE URL USER
     python -m tests.support.crash_process

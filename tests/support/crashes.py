@@ -1,4 +1,4 @@
-"""Starts clients that kill themselves at a chosen instant, and the server that outlives them."""
+"""Starts clients that kill themselves at a chosen instant, and their server."""
 
 from __future__ import annotations
 

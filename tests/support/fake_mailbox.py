@@ -30,7 +30,7 @@ from tests.support.cache import FOLDERS, IDENTITY, filled
 
 
 class Scripted:
-    """Answers as told: by verb, what the next calls give; an exception is raised. `asked`: the verbs, in order."""
+    """Scripted answers by verb; exceptions are raised. `asked`: the verbs called."""
 
     answers: dict[str, list[Any]]
     asked: list[str]

@@ -1,4 +1,4 @@
-"""A rebuild in a process of its own, which tells what came of it and how much memory it took at the most.
+"""A rebuild in a subprocess that reports its result and its peak memory.
 
     python -m tests.support.hostile_process PROFILE URL USER RETRY_TIMEOUT
 
@@ -25,7 +25,7 @@ SILENCE = 2.0  # seconds that are borne
 
 
 def memory() -> int:
-    """Returns the peak memory of this process in bytes, without its parent's where the system reports it."""
+    """Returns the peak memory of this process in bytes."""
     try:
         status = Path("/proc/self/status").read_text()
     except OSError:

@@ -1,4 +1,4 @@
-"""What tests of the API share: a small mailbox, and a client that calls a `Core` as a function."""
+"""A small mailbox, and a client that calls the mock server as a function."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Mailbox:
 
 
 def small(mails: int = 10) -> Mailbox:
-    """Ten mails (those with an odd number unread, the third with two attachments), one item of each other kind."""
+    """Ten mails (odd ones unread, the third with two attachments), one item per kind."""
     store = MailboxStore("example.com", "jane", name="Jane Doe")
     root = store.add_folder("", "jane@example.com", "FRoot")
     box = Mailbox(
@@ -161,7 +161,7 @@ async def login(client: aiohttp.ClientSession, server: Server) -> dict[str, str]
 
 
 def conforms(value: Any, kind: str, where: str = "result", *, partial: bool = False) -> list[str]:
-    """What is wrong with `value` as a documented type: missing, unknown, mistyped. `partial`: may lack members."""
+    """Returns how `value` departs from a documented type; `partial`: may lack members."""
     if kind.endswith("[]"):
         if not isinstance(value, list):
             return [f"{where} is no list"]

@@ -1,4 +1,4 @@
-"""Replies that are almost right: JSON with a member of another type, a line twice, a bit turned, a head that lies."""
+"""Damages replies a little: types, duplicates, single bits, headers."""
 
 from __future__ import annotations
 

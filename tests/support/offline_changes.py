@@ -1,4 +1,4 @@
-"""What a person does without a connection: changes put into the outbox of a world's cache, and how they fare."""
+"""Local changes in the outbox of a world's cache, and checks of their results."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def local_notes(world: World) -> dict[str, str]:
 
 
 def folder_of(world: World, kind: Kind, sub_type: str = "") -> str:
-    """The id of the own folder of the kind: the default one, for mails the drafts, unless `sub_type` says otherwise."""
+    """Returns the id of the default folder of a kind; for mails, of the drafts."""
     wanted = sub_type or ("FSubDrafts" if kind == "mail" else "FSubDefault")
     return next(
         str(each["id"])
@@ -119,7 +119,7 @@ def there(world: World, item_id: str) -> bool:
 
 
 def contents(world: World, item_id: str) -> list[tuple[str, str]]:
-    """(name, SHA-256 in hex) of the attachments of a mail on the server, or of a contact's photo."""
+    """Returns (name, SHA-256) of a mail's attachments, or of a contact's photo."""
     struct = world.store.item(item_id)
     references = struct.get("attachments") or ([struct["photo"]] if struct.get("photo", {}).get("id") else [])
     found = []
@@ -141,7 +141,7 @@ def cached(world: World, item_id: str) -> Item | None:
 
 
 class Meddler:
-    """Sits between client and server; `plan` says what happens to the next call of a method, once each.
+    """Sits between client and server; `plan`: what happens to a method's next call.
 
     "lost": the call is executed, but its reply is lost. "unheard": it is not executed, and the client does not know.
     "died" and "died unheard": the same, and the client dies at that moment. A number: the call is refused with that
@@ -180,7 +180,7 @@ class Meddler:
         return happening if left == 1 else ""
 
     def made(self, *verbs: str) -> list[str]:
-        """Which calls that change something were made, in order; of these verbs, if any are named."""
+        """Returns the changing calls in order, or those of the named verbs."""
         wanted = verbs or ("create", "set", "move", "remove")
         return [each for each in self.calls if each.rpartition(".")[2] in wanted]
 
@@ -203,7 +203,7 @@ def small_world(profile: Path) -> World:
 
 
 class Diary:
-    """What a person did offline, whatever became of it, held against what the server was really asked to do."""
+    """Compares the local changes with the calls that the server received."""
 
     def __init__(self, world: World) -> None:
         self.world = world
@@ -224,7 +224,7 @@ class Diary:
         world.store.create, world.store.set = created, changed  # type: ignore[method-assign]
 
     def act(self, kind: Kind, action: Action, pick: int) -> None:
-        """Changes one of the items in the cache, or makes one; nothing if there is no cache or no such item yet."""
+        """Changes or creates an item; does nothing without a cache or an item."""
         if not (self.world.profile / "cache.db").exists():
             return
         title = f"Offline {len(self.done)}"
@@ -257,7 +257,7 @@ class Diary:
         self.done[await Outbox(store).add(action, kind, **more)] = (kind, action, title)
 
     def check(self, *, settled: bool = False) -> None:
-        """None of them is lost, none was done twice; `settled`: and none is left undecided."""
+        """Checks that no change was lost or sent twice; `settled`: none is pending."""
         if not self.done:
             return
         held = outbox(self.world)

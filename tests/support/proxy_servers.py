@@ -1,4 +1,4 @@
-"""Small proxies for tests, on loopback: HTTP (CONNECT and absolute-form) and SOCKS5, with or without a login."""
+"""Small HTTP and SOCKS5 proxies on loopback, with or without a login."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 @dataclass
 class Log:
-    """`port` of the proxy; `asked`: what it was asked to connect to; `heads` of the requests it saw."""
+    """A proxy's port, the targets it was `asked` for, and the `heads` it received."""
 
     port: int = 0
     asked: list[str] = field(default_factory=list)
@@ -75,7 +75,7 @@ async def _listening(serve: Serve, log: Log) -> AsyncIterator[Log]:
 
 @contextlib.asynccontextmanager
 async def http_proxy(*, login: str = "", status: int = 0, scheme: str = "Basic") -> AsyncIterator[Log]:
-    """An HTTP proxy. `login` is "user:password"; with `status` it answers everything with that."""
+    """An HTTP proxy; `login`: "user:password"; `status`: answers everything with it."""
     log = Log()
     wanted = b"proxy-authorization: basic " + base64.b64encode(login.encode()).lower()
 

@@ -1,4 +1,4 @@
-"""A transport that a `respx.Router` answers: our request becomes httpx's, its answer or exception becomes ours."""
+"""A transport whose requests a `respx.Router` answers."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ def error(code: int, message: str = "no") -> dict[str, Any]:
 
 @dataclass
 class Scripted:
-    """A server whose methods are functions of their params: they give a result, an `error(…)`, or an httpx answer."""
+    """A server whose methods map params to a result, an `error(…)` or a response."""
 
     methods: dict[str, Method] = field(default_factory=dict)
     calls: Counter[str] = field(default_factory=Counter)

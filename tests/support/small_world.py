@@ -1,4 +1,4 @@
-"""A simulated mailbox with one folder of each kind, which changes during the rebuild."""
+"""A small simulated mailbox that changes during the rebuild."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from simulation.world import PASSWORD, World
 
 
 class Small(World):
-    """A mailbox with something of everything, in which each kind changes while it is being fetched."""
+    """A mailbox with each kind of item; each changes while it is fetched."""
 
     def __post_init__(self) -> None:
         self.store = cached_mailbox(self.seed, 16, folders=6, contacts=3, events=3, tasks=2, notes=2)
@@ -19,7 +19,7 @@ class Small(World):
         self.changed = False
 
     def hear(self, event: Event) -> None:
-        """Listens; and lets each kind change once all has been fetched, so that its details are asked for by id."""
+        """Listens; changes each kind before the catch-up, so that items are fetched by id."""
         self.told.append(event)
         if self.changed or event != PhaseChanged("catch-up"):
             return

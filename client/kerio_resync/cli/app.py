@@ -1,4 +1,4 @@
-"""The command line: turns options into settings, and runs a command of the library.
+"""The command line: turns options into settings, and runs a command.
 
 Every error is one line on standard error, and the exit codes are those of `errors.Exit`. The commands import what is
 slow to import, so that `--help` is fast. A password is never an argument: other users could read it in the list of
@@ -319,7 +319,7 @@ def _run_and_exit(
 
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
-    """Runs the command line, and exits with one of `Exit` or with what `start` documents."""
+    """Runs the command line, and exits with an `Exit` or a code of `start`."""
     given = list(sys.argv[1:] if argv is None else argv)
     try:
         code = app(given, prog_name="kerio-resync", standalone_mode=False)

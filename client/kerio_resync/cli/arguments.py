@@ -1,4 +1,4 @@
-"""Reads the few arguments that matter before parsing, or if parsing fails: how to report the end."""
+"""Reads how the end is to be reported, before options are parsed or can be."""
 
 from __future__ import annotations
 

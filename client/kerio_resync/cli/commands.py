@@ -30,7 +30,7 @@ JsonObject = dict[str, Any]
 
 
 def rebuild(profile: Path, shown: Listener, given: Mapping[str, Any]) -> Exit:
-    """Rebuilds the cache; asks at a terminal before it replaces that of another account."""
+    """Rebuilds the cache; asks before it replaces that of another account."""
     settings = _load_online_settings(profile, given)
     try:
         return watch_rebuild(settings, shown, given)
@@ -41,7 +41,7 @@ def rebuild(profile: Path, shown: Listener, given: Mapping[str, Any]) -> Exit:
 
 
 def _confirm_other_account(error: OtherAccount, settings: Settings) -> bool:
-    """Asks the user whether this profile is to hold another mailbox; False without a terminal."""
+    """Asks whether the profile is to hold another mailbox; False if not at a terminal."""
     if any(stream is None or not stream.isatty() for stream in (sys.stdin, sys.stderr)):
         return False
     print_error(explain(error)[0])
@@ -57,7 +57,7 @@ def verify(profile: Path, shown: Listener, given: Mapping[str, Any], *, deep: bo
 def _saving_settings(
     settings: Settings, given: Mapping[str, Any] | None, work: Callable[[Settings, Listener], Coroutine[Any, Any, T]]
 ) -> Callable[[Listener], Coroutine[Any, Any, T]]:
-    """Wraps `work` so that `given` is written to profile.toml once the server has answered."""
+    """Wraps `work`: writes `given` to profile.toml once the server has answered."""
     from kerio_resync.settings import is_bound, remember
 
     async def run_and_save(listen: Listener) -> T:
@@ -181,9 +181,9 @@ def upgrade(profile: Path, shown: Listener, given: Mapping[str, Any]) -> Exit:
 
 
 def start(profile: Path, shown: Listener, command: Sequence[str], given: Mapping[str, Any]) -> int:
-    """Upgrades the database and runs the program, in this process where the system allows it.
+    """Upgrades the database and runs the program.
 
-    Returns the program's exit code if it ran in a child process.
+    Where the system allows it, the program replaces this process. Otherwise its exit code is returned.
     """
     from kerio_resync.upgrade import launcher
 
@@ -198,7 +198,7 @@ def start(profile: Path, shown: Listener, command: Sequence[str], given: Mapping
 
 
 def start_exit_code(error: BaseException, code: Exit) -> int:
-    """Returns the exit code of a `start` that failed itself, as `env` and `timeout` have it."""
+    """Returns the exit code of a failed `start`, in the manner of `env`."""
     from kerio_resync.upgrade import launcher
 
     match error:
@@ -291,7 +291,7 @@ def run_with_display(
     work: Callable[[Listener], Coroutine[Any, Any, T]],
     to_exit: Callable[[T], tuple[Exit, JsonObject]],
 ) -> Exit:
-    """Runs `work` while `shown` shows its events; `to_exit` turns the result into exit code and summary."""
+    """Runs `work` and shows it; `to_exit` gives exit code and summary of the result."""
     show = settings.redactor.listening(shown)
 
     def listen(event: Event) -> None:
@@ -310,7 +310,7 @@ def run_with_display(
 
 
 def _load_online_settings(profile: Path, given: Mapping[str, Any]) -> Settings:
-    """Loads the settings that a run against a server needs; asks for the password at a terminal."""
+    """Loads the settings of a run against a server; may ask for the password."""
     from kerio_resync.settings import load, make_profile, with_password
 
     settings = _with_owner_of_cache(load(profile, given))
@@ -323,7 +323,7 @@ def _load_online_settings(profile: Path, given: Mapping[str, Any]) -> Settings:
 
 
 def _with_owner_of_cache(settings: Settings) -> Settings:
-    """Fills in the server and the user that the cache belongs to, if the settings lack them."""
+    """Fills in server and user from the cache if the settings lack them."""
     if settings.server and settings.user:
         return settings
     from kerio_resync.cache.file_identity import stored_owner

@@ -1,4 +1,4 @@
-"""The demonstration: a mock server with real mail, a rebuild from it, a proof that both are equal, and queries.
+"""The demonstration: a mock server with real mail, a rebuild, and its proof.
 
 The mock server is a subprocess that ends with this process; it is never imported. The run is shown like any other. The
 proof compares two digests, one computed by the client and one by the server; VerificationFailed if they differ.
@@ -39,7 +39,7 @@ QUERIES = {
 
 
 def run_demo(folder: Path, paths: Sequence[Path]) -> Exit:
-    """Runs the demonstration in a folder, with the mail at `paths` or else the sample mailbox."""
+    """Runs the demonstration with the mail at `paths` or the sample mailbox."""
     from pydantic import SecretStr
 
     from kerio_resync.settings import Settings
@@ -76,7 +76,7 @@ def _print(text: str = "") -> None:
 
 
 def sample_mail() -> list[Path]:
-    """Returns the files of the sample mailbox, in the package or a checkout; BadSettings without them."""
+    """Returns the files of the sample mailbox; BadSettings without them."""
     found = find_spec("kerio_mockserver")
     if found is None or found.origin is None:
         raise BadSettings("the mock server is not installed: run `pip install 'kerio-resync[mock]'`")
@@ -131,7 +131,7 @@ def _read_description(server: subprocess.Popen[str], errors: IO[str]) -> dict[st
 
 
 def _report_import(imported: dict[str, Any], paths: Sequence[Path]) -> None:
-    """Prints what was not imported or was simplified; BadSettings if nothing was imported."""
+    """Prints what was skipped or simplified; BadSettings if all was skipped."""
     skipped = sum(imported["skipped"].values())
     named = "; ".join(imported["names"][:MAX_NAMED])
     if not any(imported[kind] for kind in ("mails", "contacts", "events", "tasks", "notes")):
@@ -149,7 +149,7 @@ def _report_import(imported: dict[str, Any], paths: Sequence[Path]) -> None:
 
 
 def compare_digests(settings: Settings, control_url: str) -> int:
-    """Returns the number of items in both digests; VerificationFailed if any line differs."""
+    """Returns the number of items; VerificationFailed if the digests differ."""
     ours = run(lambda: digest_lines(settings))
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # without a proxy: it is on this machine
     with opener.open(f"{control_url.rstrip('/')}/digest", timeout=600) as answer:

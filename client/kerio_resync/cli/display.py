@@ -62,7 +62,7 @@ PROGRESS_SECONDS = 0.1  # the shortest time between two progress events
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """Chooses how a run is shown. `flat`: JSON puts the result's members beside those of `run-finished`."""
+    """How a run is shown; `flat`: JSON has the result in `run-finished` itself."""
 
     as_json: bool = False
     quiet: bool = False
@@ -145,7 +145,7 @@ def rate_line(progress: Progress) -> str:
 
 
 def warnings(state: RunState, now: float) -> list[str]:
-    """Returns the current pause, the retries and the number of skipped entries, one line each."""
+    """Returns the pause, the retries and the number of skipped entries as lines."""
     lines = []
     if now < state.paused_until:
         lines.append(f"waiting {format_duration(state.paused_until - now)}: {state.pause_reason}")
@@ -163,7 +163,7 @@ def retry_line(retries: int, last: Retrying) -> str:
 
 
 class PlainLines:
-    """Prints lines for a file or a pipe: phases, progress every few seconds, retries, the summary."""
+    """Prints plain lines: phases, progress, retries, and the summary."""
 
     def __init__(self, out: IO[str], summarise: Summarise, clock: Clock = time.monotonic) -> None:
         self._out, self._summarise, self._clock = out, summarise, clock
@@ -201,7 +201,7 @@ class PlainLines:
 
 
 class LiveView:
-    """Redraws a few lines on the terminal `out` from the first event to the end of the run."""
+    """Redraws a few lines on the terminal `out` until the run ends."""
 
     def __init__(self, out: IO[str], summarise: Summarise, clock: Clock = time.monotonic) -> None:
         self._summarise, self._clock, self._out = summarise, clock, out
@@ -270,7 +270,7 @@ class LiveView:
 
 
 class FrameStream:
-    """A terminal stream for frames that replace each other: drops a frame while the terminal takes nothing."""
+    """A terminal stream that drops frames while the terminal is congested."""
 
     def __init__(self, out: IO[str]) -> None:
         self._out = out
@@ -305,7 +305,7 @@ def wrap(line: str, width: int) -> str:
 
 @contextmanager
 def open_display(view: View, summarise: Summarise) -> Iterator[Display]:
-    """Opens the display that fits the view and the terminal, with the log file if there is to be one."""
+    """Opens the display that fits the view and the terminal, and the log file."""
     views = _displays(view, summarise)
     if view.log_file is not None:
         shown = views[0] if views else None

@@ -1,4 +1,4 @@
-"""The entry point, with a fast path for an `upgrade` or `start` that has nothing to do.
+"""The entry point, with a fast path for an `upgrade` with nothing to do.
 
 Users wait for `upgrade` at every start of their mail program, and nearly always the database is up to date. To find
 that in the file takes a millisecond; to import the command line takes a third of a second. So the common spellings of
@@ -21,7 +21,7 @@ INTERRUPTION = "Interrupted; run again to resume."
 
 
 def main() -> None:
-    """Runs the program; exits with one of `errors.Exit`, or with the code of the started program."""
+    """Runs the program and exits, with an `errors.Exit` or a started program's code."""
     signals.catch(_leave)
     from kerio_resync import streams
 
@@ -89,7 +89,7 @@ def _leave(number: int, frame: object) -> None:
 
 
 def _profile_if_current(words: Sequence[str], verb: str) -> str | None:
-    """Returns the profile of `[--profile DIR] VERB [--quiet] [--profile DIR]` if its database is current."""
+    """Returns the profile of `[--profile DIR] VERB [--quiet]` if it is up to date."""
     rest, profile = [word for word in words if word not in _QUIET_OPTIONS], os.environ.get("KERIO_RESYNC_PROFILE", "")
     for place, word in enumerate(rest[:-1]):
         if word == "--profile":
@@ -112,7 +112,7 @@ def _profile_if_current(words: Sequence[str], verb: str) -> str | None:
 
 
 def _start(folder: str, command: Sequence[str]) -> None:
-    """Starts the program in this process; on any obstacle the command line runs, and reports it."""
+    """Starts the program; the command line takes over, and reports, on any obstacle."""
     from pathlib import Path
 
     from kerio_resync.errors import ResyncError

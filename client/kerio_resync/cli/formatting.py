@@ -143,7 +143,7 @@ def _file(title: str, file: Mapping[str, Any]) -> list[str]:
 
 
 def _named(title: str, rows: Sequence[str], count: int = 0) -> list[str]:
-    """Lists the first rows under a title with their number; `count`: of all, if `rows` has fewer."""
+    """Lists the first rows under a title; `count`: of all, if `rows` has fewer."""
     count = max(count, len(rows))
     if not count:
         return []

@@ -1,4 +1,4 @@
-"""Writes events as lines of JSON: on standard output for `--json`, and to the log file.
+"""Writes events as lines of JSON, for `--json` and the log file.
 
 Each line is one object, in the order of the events. Writing never raises, so that it cannot end a run.
 """
@@ -18,7 +18,7 @@ from kerio_resync.events import Event, Progress, RunFinished
 
 
 class JsonLines:
-    """Writes one event per line to `out`; leaves progress out while the reader is behind."""
+    """Writes one event per line; drops progress while the reader is behind."""
 
     def __init__(self, out: IO[str], stamp: Callable[[], str] | None = None, *, flat: bool = False) -> None:
         self._out, self._stamp, self._flat = out, stamp, flat
@@ -39,7 +39,7 @@ class JsonLines:
 
 
 class LogFile:
-    """Appends every event with its time to a file; a failed write is reported once, to `report`.
+    """Appends events with their time to a file; reports a failure once.
 
     Never raises: a run does not depend on its log.
     """
@@ -72,7 +72,7 @@ class LogFile:
         self._report(f"The log file {self._path} cannot be written ({reason}). The run continues without a log.")
 
     def close(self) -> None:
-        """Closes the file, unless a stalled reader of a FIFO is still to receive lines at exit."""
+        """Closes the file, unless lines for the reader of a FIFO are queued."""
         if self._lines is not None and not streams.has_backlog(self._file):
             os.close(self._descriptor)
         self._lines = None

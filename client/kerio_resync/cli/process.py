@@ -1,4 +1,4 @@
-"""Runs a command in this process: signals, exit codes, and the one line that reports an error.
+"""Runs a command: signals, exit codes, and the line that reports an error.
 
 The first Ctrl-C, SIGTERM or SIGHUP cancels the work; the second ends the process at once. Either way the process ends
 within two seconds with 130. The cache is consistent at every instant, so a hard exit costs only what was in flight. The
@@ -53,7 +53,7 @@ def run_command(
     listen: Listener = ignore_events,
     exit_code_of: ExitCodeOf = own_exit_code,
 ) -> int:
-    """Runs the command; returns its exit code, and reports an error as one line on standard error.
+    """Runs the command, reports an error as one line, and returns the exit code.
 
     `listen` receives `run-finished` with the error's own code, and `exit_code_of` gives the code of the process.
     `profile` is called only to write `crash.log`.
@@ -141,7 +141,7 @@ def _reporting_hard_exit(listen: Listener) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _without_lost_interrupts() -> Iterator[None]:
-    """Hides the traceback of an interrupt raised in a destructor, where Python ignores it.
+    """Hides the traceback of an interrupt that Python ignores, in a destructor.
 
     The process still ends, after the grace period.
     """
@@ -165,7 +165,7 @@ def _exit_on_next_signal() -> None:
 
 
 def _exit_after(seconds: float) -> None:
-    """Exits from another thread: the main thread may be stuck, or hold the lock of a stream."""
+    """Exits from a thread: the main thread may hang, or hold a stream's lock."""
     time.sleep(seconds)
     _thread.start_new_thread(_print_last_error, ())
     time.sleep(EXIT_GRACE_SECONDS)
@@ -183,7 +183,7 @@ def _print_last_error() -> None:
 
 
 def write_crash_log(error: BaseException, profile: Callable[[], Path]) -> Path | None:
-    """Writes the traceback to `crash.log`, readable by its owner only; None if that fails."""
+    """Writes the traceback to a private `crash.log`; None if that fails."""
     from datetime import UTC, datetime
 
     about = f"kerio-resync {VERSION}, Python {sys.version.split()[0]}, {sys.platform}"
