@@ -23,7 +23,11 @@ MIN_FREE_BYTES = 2**30  # the suite needs about a fifth
 
 # Nearly every test writes a database and waits for each fsync. No test depends on the disk: kills end processes only,
 # and a power cut is simulated by a copy. `TMPDIR` overrides this; `make soak` runs on the disk.
-if "TMPDIR" not in os.environ and os.access(MEMORY, os.W_OK | os.X_OK) and shutil.disk_usage(MEMORY).free > MIN_FREE_BYTES:
+if (
+    "TMPDIR" not in os.environ
+    and os.access(MEMORY, os.W_OK | os.X_OK)
+    and shutil.disk_usage(MEMORY).free > MIN_FREE_BYTES
+):
     tempfile.tempdir = os.environ["TMPDIR"] = str(MEMORY)
 
 # The servers of the tests are on this machine and are reached without a proxy.
