@@ -1,5 +1,1 @@
-"""A server that a mailbox client can't tell from a real one, with a mailbox from a seed or from real mail.
-
-For tests and measurements: `kerio_mockserver.testing.running` starts one inside a program, `kerio-mockserver serve`
-on a machine. It knows no client.
-"""
+"""A mock of a groupware server's client API, with generated or imported mailboxes."""

@@ -1,6 +1,6 @@
-"""The server as a running thing: a `Core` on a port, its control server on another.
+"""A running server: the mock on one port, its control server on another.
 
-`serve` listens, on 127.0.0.1 unless told otherwise, and answers with a `Running` that knows the addresses and ends it.
+`serve` listens, on 127.0.0.1 by default, and returns a `Running` that knows the addresses and closes both ports.
 """
 
 from __future__ import annotations
@@ -22,13 +22,16 @@ from kerio_mockserver.server import MockServer
 
 __all__ = ["MockServer", "PublicPort", "Running", "serve"]
 
-_PATIENCE = 0.2  # seconds for which an ending server waits for replies under way
+_PATIENCE = 0.2  # seconds that replies under way get when the server closes
 _LONGEST_REPLY = 3600.0
 
 
 @dataclass(slots=True)
 class Running:
-    """A server that listens. `url` is the origin to give to a client, `control_url` that of the control server."""
+    """A listening server.
+
+    `url` is the origin for clients, `control_url` that of the control server.
+    """
 
     core: MockServer
     url: str
@@ -37,7 +40,7 @@ class Running:
     _control: web.AppRunner | None = None
 
     async def begin(self, control_listener: socket.socket) -> None:
-        """Answers from now on."""
+        """Start to answer."""
         await self._front.start(self.core.conditions.link)
         self._control = web.AppRunner(application(self), access_log=None, shutdown_timeout=_PATIENCE)
         await self._control.setup()
@@ -45,22 +48,22 @@ class Running:
         self.core.start()
 
     async def change(self, conditions: Conditions) -> None:
-        """Replaces the conditions, the link's included."""
+        """Replace the conditions, the link's included."""
         self.core.change(conditions)
         await self._front.change(conditions.link)
 
     def link_stats(self) -> dict[str, Any] | None:
-        """What the link carried; None if there was never one."""
+        """Return the relay's counts; None if there never was a link."""
         return self._front.relay.stats() if self._front.relay else None
 
     def reset(self, *, mailbox: bool = False) -> None:
-        """What is counted begins anew, the link's bytes too; with `mailbox` that as well."""
+        """Reset the statistics and the link's counts; with `mailbox` the mailbox too."""
         self.core.reset(mailbox=mailbox)
         if self._front.relay:
             self._front.relay.reset()
 
     async def aclose(self) -> None:
-        """Stops listening and ends every connection."""
+        """Stop listening and close every connection."""
         await self._front.aclose()
         if self._control is not None:
             await self._control.cleanup()
@@ -68,11 +71,10 @@ class Running:
 
 
 class PublicPort:
-    """The public port: the server itself, or the line before it once there is a link.
+    """The public port: the server, or a relay in front of it once there is a link.
 
-    With no link there is no relay. Once there was one, taking the link away leaves the relay with a line that does
-    nothing, so that no transfer under way is cut; a first link closes the connections that were made without it, each
-    after the reply that it is at.
+    Without a link there is no relay. If a link is removed later, the relay stays with a link without limits, so that no
+    transfer under way is cut. The first link closes the connections made without it, each after its current reply.
     """
 
     def __init__(self, core: MockServer, listener: socket.socket, ssl: tls.SSLContext | None) -> None:
@@ -85,6 +87,7 @@ class PublicPort:
         self.relay: Relay | None = None
 
     async def start(self, link: Link | None) -> None:
+        """Start the server, behind a relay if there is a link."""
         await self._runner.setup()
         if link is None:
             self._direct = await self._site(self._listener.dup())
@@ -92,12 +95,14 @@ class PublicPort:
             await self._insert_relay(link)
 
     async def change(self, link: Link | None) -> None:
+        """Change or add the link."""
         if self.relay is not None:
             self.relay.link = link or Link()
         elif link is not None:
             await self._insert_relay(link)
 
     async def aclose(self) -> None:
+        """Close relay and server."""
         self._listener.close()
         for leaving in tuple(self._leaving):
             leaving.cancel()
@@ -106,7 +111,7 @@ class PublicPort:
         await self._runner.cleanup()
 
     async def _insert_relay(self, link: Link) -> None:
-        """Puts the line before the server. The public port goes on listening all the while."""
+        """Put the relay in front of the server; the public port listens throughout."""
         if self._direct is not None:
             await self._direct.stop()
             self._direct = None
@@ -117,7 +122,7 @@ class PublicPort:
         self.relay = await Relay.start(link, address, seed=self._seed, listener=self._listener.dup())
 
     def _drain_connections(self) -> None:
-        """Closes the connections that there are, each after the reply that it is at."""
+        """Close the existing connections, each after its current reply."""
         server = self._runner.server
         if server is not None:
             server.pre_shutdown()
@@ -140,7 +145,10 @@ async def serve(
     control_port: int = 0,
     ssl: tls.SSLContext | None = None,
 ) -> Running:
-    """Listens on both ports (0: any free one). OSError if one of them can't be had; then nothing listens."""
+    """Listen on both ports (0: any free one).
+
+    Raises OSError if one of them is not available.
+    """
     core.secure = ssl is not None
     listener = bind_socket(host, port)
     try:
@@ -156,7 +164,7 @@ async def serve(
 
 
 def bind_socket(host: str, port: int) -> socket.socket:
-    """A listening socket. OSError if the address can't be had."""
+    """Return a listening socket; raise OSError if the address is not available."""
     family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     listener = socket.socket(family, kind, protocol)
     try:
@@ -171,6 +179,6 @@ def bind_socket(host: str, port: int) -> socket.socket:
 
 
 def origin(listener: socket.socket, *, secure: bool) -> str:
-    """The origin of what listens there, such as `https://127.0.0.1:8443`."""
+    """Return the origin of a listening socket, such as `https://127.0.0.1:8443`."""
     host, port = listener.getsockname()[:2]
     return f"{'https' if secure else 'http'}://{f'[{host}]' if ':' in host else host}:{port}"

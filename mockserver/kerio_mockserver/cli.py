@@ -1,11 +1,10 @@
-"""`kerio-mockserver serve`: a mock server on this machine, until it is told to end.
+"""The command `kerio-mockserver serve`: runs a mock server until a signal ends it.
 
-Prints exactly one line on standard output, once it answers: a JSON object with `url`, `control_url`, `user`,
-`password`, with `--tls` `ca_file`, and with `--import` `imported`: how many items of each kind, what was skipped or
-simplified and why. What there is to say to a person goes to standard error. Ends with 0 on SIGTERM, SIGINT or SIGHUP,
-a second one at once (and with `--exit-with-parent` when its standard input ends); with 2 and one clear line for
-arguments, files or ports that can't be used, and where that line can't be written and no `--port` was named. It listens
-on 127.0.0.1 unless another address is named.
+Once the server answers, it prints one line on standard output: a JSON object with `url`, `control_url`, `user`,
+`password`, with `--tls` also `ca_file`, and with `--import` also `imported`: the number of items of each kind, and what
+was skipped or simplified and why. Everything else goes to standard error. The exit code is 0 after SIGTERM, SIGINT or
+SIGHUP (a second signal ends it at once), and, with `--exit-with-parent`, at the end of standard input. It is 2, with
+one sentence, for invalid arguments, files or ports, and if the line cannot be written and no `--port` was given.
 """
 
 from __future__ import annotations
@@ -40,7 +39,7 @@ _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9}
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
-    """The program; ends the process."""
+    """Run the command; end the process."""
     options = parser().parse_args(arguments)
     try:
         conditions = conditions_of(options)
@@ -61,17 +60,18 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
 
 class CannotSay(Exception):
-    """Standard output does not take the line that says where the server answers."""
+    """Standard output does not accept the line with the server's address."""
 
 
 class Parser(argparse.ArgumentParser):
-    """Says in one line what is wrong with the arguments."""
+    """A parser that reports invalid arguments in one line."""
 
     def error(self, message: str) -> NoReturn:
         fail(f"{message}; see --help")
 
 
 def parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
     top = Parser(prog="kerio-mockserver", description="A mock of a Kerio Connect server's client API.")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     command = commands.add_parser("serve", help="serve a mailbox until told to end")
@@ -122,7 +122,10 @@ def _add_manners(command: argparse.ArgumentParser) -> None:
 
 
 def conditions_of(options: argparse.Namespace) -> Conditions:
-    """The conditions asked for. ConditionsError, OSError."""
+    """Return the conditions that the options ask for.
+
+    Raises ConditionsError or OSError.
+    """
     conditions = PRESETS[options.preset] if options.preset else Conditions()
     if options.conditions is not None:
         try:
@@ -136,12 +139,15 @@ def conditions_of(options: argparse.Namespace) -> Conditions:
 
 
 def store_of(options: argparse.Namespace) -> MailboxStore:
-    """The mailbox asked for. CannotImport, ValueError."""
+    """Return the mailbox that the options ask for; raise CannotImport or ValueError."""
     return mailbox_of(options)[0]
 
 
 def mailbox_of(options: argparse.Namespace) -> tuple[MailboxStore, dict[str, Any]]:
-    """The mailbox asked for, and what was imported into it. CannotImport, ValueError."""
+    """Return the mailbox and what was imported into it.
+
+    Raises CannotImport or ValueError.
+    """
     local, _, domain = (options.user or "anna@example.com").partition("@")
     whose = {"user": local, "domain": domain or "example.com"}
     names = ("mails", "folders", "contacts", "events", "tasks", "notes", "attachments", "total_bytes", "seed")
@@ -162,7 +168,10 @@ def mailbox_of(options: argparse.Namespace) -> tuple[MailboxStore, dict[str, Any
 async def run(
     options: argparse.Namespace, store: MailboxStore, conditions: Conditions, imported: dict[str, Any] | None = None
 ) -> None:
-    """Serves until a signal or the parent's end. OSError if a port or a file can't be had."""
+    """Serve until a signal or the end of the parent.
+
+    Raises OSError if a port or a file is not available.
+    """
     core = MockServer(
         store,
         user=options.user or "",
@@ -177,7 +186,7 @@ async def run(
         context = None
         told: dict[str, Any] = {"imported": imported} if imported else {}
         if options.tls:
-            from kerio_mockserver.tls import certificate  # takes a while, and most runs do without
+            from kerio_mockserver.tls import certificate  # slow to import, and needed only with --tls
 
             folder = options.tls_dir or Path(
                 stack.enter_context(tempfile.TemporaryDirectory(prefix="kerio-mockserver-"))
@@ -197,7 +206,10 @@ async def run(
 
 
 async def _introduce(line: str, end: asyncio.Event) -> None:
-    """Prints the line once standard output takes it, or not at all if we are told to end. OSError."""
+    """Print the line once standard output accepts it, unless the server ends first.
+
+    Raises OSError if it is closed.
+    """
     if sys.stdout is None:
         raise OSError("it is closed")
     ready, descriptor = asyncio.Event(), sys.stdout.fileno()
@@ -219,7 +231,7 @@ def _until_told(*, exit_with_parent: bool) -> asyncio.Event:
 
     def told() -> None:
         if end.is_set():
-            os._exit(0)  # told twice: what is still closing is not waited for
+            os._exit(0)  # the second signal: do not wait for what still closes
         end.set()
 
     for number in TERMINATION:
@@ -237,13 +249,14 @@ def _until_told(*, exit_with_parent: bool) -> asyncio.Event:
 
 
 def fail(text: str) -> NoReturn:
-    """One line on standard error, exit code 2."""
+    """Print one line on standard error and exit with 2."""
     with suppress(OSError):
         print(f"kerio-mockserver: {' '.join(text.split())}", file=sys.stderr)
     sys.exit(2)
 
 
 def explain(error: OSError, options: argparse.Namespace) -> str:
+    """Return a sentence about a port or file that is not available."""
     reason = error.strerror or str(error)
     if error.filename:
         return f"{error.filename}: {reason}"

@@ -1,8 +1,7 @@
-"""Compressed replies, for those who ask, by `Accept-Encoding` and its q-values.
+"""Compression of replies, by `Accept-Encoding` and its q-values.
 
-Only JSON is compressed (attachments travel as they are), and nothing under a kilobyte. Among what a client likes
-equally the server's own order decides. Small bodies are compressed at once, large ones in a thread, so that other
-calls go on.
+Only JSON of a kilobyte and more is compressed; attachments are sent as they are. Among codings that the client likes
+equally, the server's own order decides. Small bodies are compressed at once, large ones in a thread.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ _AT_ONCE = 16 * 1024
 
 
 def chosen(accept_encoding: str, offered: Sequence[str]) -> str:
-    """The coding to use for a client that sent this header, of those `offered` (best first); empty for none."""
+    """Return the best of the `offered` codings that this header accepts, or ""."""
     weights: dict[str, float] = {}
     for part in accept_encoding.casefold().split(","):
         coding, *parameters = (piece.strip() for piece in part.split(";"))
@@ -39,7 +38,7 @@ def chosen(accept_encoding: str, offered: Sequence[str]) -> str:
 
 
 def compressor(coding: str, level: int) -> Callable[[bytes], bytes]:
-    """The function for a coding, at `level` of gzip's scale of 1 to 9."""
+    """Return the function for a coding, at `level` of gzip's scale of 1 to 9."""
     match coding:
         case "gzip":
             return lambda data: _zlib(data, level, 31)
@@ -54,7 +53,7 @@ def compressor(coding: str, level: int) -> Callable[[bytes], bytes]:
 
 
 async def compressed(reply: Reply, accept_encoding: str, offered: Sequence[str], level: int) -> Reply:
-    """The same reply, its body compressed if that is wanted and worth it."""
+    """Return the reply, compressed if the client accepts it and it saves bytes."""
     body = reply.body
     if not offered or not isinstance(body, bytes) or not _is_json(reply) or "Content-Encoding" in reply.headers:
         return reply

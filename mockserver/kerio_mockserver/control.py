@@ -1,15 +1,17 @@
-"""The control server: what a test or a benchmark asks of the mock, on a port of its own that no link or load slows.
+"""The control server.
 
-    GET  /digest       one line an item, `kind id watermark sha256`, sorted as bytes; breaks off if the mailbox changes
-    GET  /stats        requests by method, bytes, errors, sessions, what is in flight, waits under load, faults
-    POST /reset        statistics start again; with {"mailbox": true} the mailbox too
-    GET  /conditions   the conditions as JSON; PUT replaces them, PATCH lays a JSON merge patch over them (RFC 7396)
-    POST /churn        changes the mailbox now: {"steps": [{"action", "times", "folder"}, ...]}; answers what happened
-    GET  /churn        what churn has changed so far
-    GET  /journal      every change there was, for comparing two runs
+Observes and changes the mock, on a port of its own that no link or load slows down.
 
-Bad requests answer 400 with `{"error": text}`. Requests that a web page of another site could cause are refused: see
-`guard`.
+    GET  /digest       one line per item, `kind id watermark sha256`, sorted as bytes; breaks off if the mailbox changes
+    GET  /stats        requests by method, bytes, errors, sessions, requests in flight, waits under load, faults
+    POST /reset        restarts the statistics; with {"mailbox": true} makes the mailbox anew
+    GET  /conditions   the conditions as JSON; PUT replaces them, PATCH applies a JSON merge patch (RFC 7396)
+    POST /churn        changes the mailbox now: {"steps": [{"action", "times", "folder"}, ...]}; returns what happened
+    GET  /churn        the changes that churn has made so far
+    GET  /journal      all changes, to compare two runs
+
+Invalid requests answer 400 with `{"error": text}`. Requests that a web page of another site could cause are refused:
+see `control_guard`.
 """
 
 from __future__ import annotations
@@ -27,12 +29,12 @@ from kerio_mockserver.conditions.model import Churn, Conditions
 from kerio_mockserver.conditions.values import ConditionsError, explain
 from kerio_mockserver.server import MockServer
 
-_LINES = 50  # of a digest between two pauses in which the server serves others
+_LINES = 50  # of a digest between two pauses that let the server answer others
 _MAX_BODY = 16 << 20
 
 
 class Served(Protocol):
-    """What the control server is about."""
+    """The running server as the control server uses it."""
 
     @property
     def core(self) -> MockServer: ...
@@ -45,7 +47,7 @@ class Served(Protocol):
 
 
 def application(served: Served) -> web.Application:
-    """The application of the control server of `served`."""
+    """Return the aiohttp application of the control server."""
     control = Control(served)
     app = web.Application(middlewares=[_explained], client_max_size=_MAX_BODY)
     app.router.add_get("/digest", control.digest)
@@ -61,7 +63,7 @@ def application(served: Served) -> web.Application:
 
 
 class Control:
-    """The handlers, one an address."""
+    """The request handlers."""
 
     def __init__(self, served: Served) -> None:
         self._served = served
@@ -78,7 +80,7 @@ class Control:
                 await response.write("".join(lines).encode())
                 lines.clear()
                 await asyncio.sleep(0)
-                if store.journal.watermark != watermark:  # half of two states would prove nothing
+                if store.journal.watermark != watermark:  # a digest of two states would prove nothing
                     _break_off(request)
                     return response
         await response.write("".join(lines).encode())
@@ -148,7 +150,7 @@ def _break_off(request: web.Request) -> None:
 
 
 async def _object(request: web.Request) -> dict[str, Any]:
-    """The body as a JSON object; an empty body is an empty one. ValueError."""
+    """Return the body as a JSON object, {} for an empty body; raise ValueError."""
     body = await request.read()
     if not body:
         return {}

@@ -1,9 +1,9 @@
-"""Which requests the control port takes: none that a web page of another site can make a browser send.
+"""The check that keeps web pages of other sites from the control port.
 
-A page may send requests to any port of this machine, and by DNS rebinding it may even read the answers. So the `Host`
-must be a loopback name, or the address that the connection was made to, with the port; `Origin` and `Sec-Fetch-Site`,
-where a browser sends them, must say that the request comes from the control port itself; and a body must be JSON, which
-no page of another site can send without asking first.
+A page may send requests to any port of this machine, and by DNS rebinding it may even read the replies. So `Host` must
+be a loopback name, or the address that the connection was made to, with the port. `Origin` and `Sec-Fetch-Site`, where
+a browser sends them, must name the control port itself. A body must be JSON, which a page of another site cannot send
+without a preflight request.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _DEFAULT_PORT = 80
 
 
 class Foreign(Exception):
-    """A request is refused: `status` and the reason as a sentence."""
+    """A refused request: `status` and the reason as a sentence."""
 
     def __init__(self, status: int, reason: str) -> None:
         super().__init__(reason)
@@ -29,7 +29,10 @@ class Foreign(Exception):
 
 
 def check(target: str, headers: CIMultiDictProxy[str], listening: Any, *, has_body: bool) -> None:
-    """Raises Foreign unless the request is one of this machine's own. `listening`: the socket's own address."""
+    """Raise Foreign unless the request is one of this machine's own.
+
+    `listening` is the socket's own address.
+    """
     host, port = str(listening[0]), int(listening[1])
     hosts = headers.getall("Host", [])
     if len(hosts) != 1 or not _is_own(hosts[0], host, port) or not target.startswith("/"):
@@ -45,7 +48,7 @@ def check(target: str, headers: CIMultiDictProxy[str], listening: Any, *, has_bo
 
 
 def _is_own(authority: str, host: str, port: int) -> bool:
-    """Whether `host:port` of a request names this port of this machine."""
+    """Tell whether `host:port` of a request names this port of this machine."""
     name, colon, digits = authority.rpartition(":")
     if not colon or digits.endswith("]"):
         name, digits = authority, str(_DEFAULT_PORT)
@@ -58,7 +61,10 @@ def _is_own(authority: str, host: str, port: int) -> bool:
 
 
 def _address(name: str) -> object:
-    """An address as a value that equals it in any spelling; a name only equals itself."""
+    """Return an address as a value that equals it in any spelling.
+
+    A name equals only itself.
+    """
     try:
         address = ip_address(name.partition("%")[0])
     except ValueError:

@@ -1,7 +1,7 @@
-"""The entry point: streams and signals are safe before anything is imported that takes time.
+"""The entry point: makes streams and signals safe before the slow imports.
 
-Told to end before it serves, the process ends at once, with 0 as at any other time. A standard stream that is closed
-is opened on the null device: the next socket would get its number.
+A signal before the server listens ends the process at once, with exit code 0 as at any other time. A closed standard
+stream is opened on the null device; otherwise the next socket would get its number.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from kerio_mockserver.signals import TERMINATION
 
 
 def main() -> NoReturn:
-    """The program; ends the process."""
+    """Run the program; end the process."""
     for number in TERMINATION:
-        if number == signal.SIGINT or signal.getsignal(number) is not signal.SIG_IGN:  # which `nohup` sees to
+        if number == signal.SIGINT or signal.getsignal(number) is not signal.SIG_IGN:  # as `nohup` sets it
             signal.signal(number, lambda *_: os._exit(0))
     reopen_closed()
     try:
@@ -41,14 +41,14 @@ def main() -> NoReturn:
 
 
 def reopen_closed() -> None:
-    """Opens the null device at each of the descriptors 0 to 2 that is closed."""
+    """Open the null device at each closed descriptor of 0 to 2."""
     for descriptor in (0, 1, 2):
         try:
             os.fstat(descriptor)
         except OSError:
             os.open(os.devnull, os.O_RDWR)
     if sys.stdin is None:
-        sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115 - it is the process's as long as it runs
+        sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115 - stays open as long as the process runs
     if sys.stderr is None:
         sys.stderr = open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
@@ -57,7 +57,10 @@ def reopen_closed() -> None:
 
 
 def quieten(stream: object) -> None:
-    """What the stream can't take is dropped: the interpreter would complain of it, and end with 120."""
+    """Flush a stream and drop what it does not accept.
+
+    The interpreter would complain and exit with 120.
+    """
     if stream is None:
         return
     try:

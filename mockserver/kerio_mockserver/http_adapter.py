@@ -1,7 +1,7 @@
-"""`aiohttp.web` around a `Core`: requests become values, replies become bytes, mishaps come true.
+"""The HTTP side: converts aiohttp's messages and applies transport faults.
 
-Large contents go out in slices of 256 KiB. What a mishap asks for is done to the connection itself: a reset is a TCP
-reset (SO_LINGER 0), a cut an orderly end in the middle of the body.
+Large bodies are sent in slices of 256 KiB. Transport faults act on the connection itself: a reset is a TCP reset
+(SO_LINGER 0), a cut an orderly end in the middle of the body.
 """
 
 from __future__ import annotations
@@ -28,13 +28,14 @@ _FOREVER = 86_400.0
 
 
 class HttpAdapter:
-    """The handler of every request, whatever its path."""
+    """The handler of all requests, whatever their path."""
 
     def __init__(self, core: MockServer) -> None:
         self._core = core
         self._bodies = Bodies(MAX_BODIES_BYTES)
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Answer one request."""
         with self._bodies.reserve() as take:
             try:
                 wanted = await parse_request(request, self._core.max_request, take)
@@ -50,17 +51,20 @@ class HttpAdapter:
         return await stream_body(request, reply)
 
     def runner(self, patience: float) -> web.ServerRunner:
-        """Serves all paths; when it ends, replies under way get `patience` seconds."""
+        """Return an aiohttp runner.
+
+        When it is cleaned up, replies under way get `patience` seconds.
+        """
         server = web.Server(self.handle, access_log=None, keepalive_timeout=75.0)
         return web.ServerRunner(server, shutdown_timeout=patience)
 
 
 class TooMuchAtOnce(Exception):
-    """The bodies of all requests together are larger than this server holds."""
+    """The bodies of all requests together exceed the server's limit."""
 
 
 class Bodies:
-    """The bytes of requests that are held at the same time."""
+    """The bytes of request bodies in memory at the same time."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
@@ -68,7 +72,10 @@ class Bodies:
 
     @contextlib.contextmanager
     def reserve(self) -> Iterator[Callable[[int], None]]:
-        """A function to call with each piece's size while the request is read. It raises TooMuchAtOnce."""
+        """Yield a function to call with the size of each piece read.
+
+        It raises TooMuchAtOnce.
+        """
         taken = 0
 
         def take(size: int) -> None:
@@ -87,9 +94,11 @@ class Bodies:
 async def parse_request(
     request: web.BaseRequest, limit: int, take: Callable[[int], None] = lambda size: None
 ) -> Request:
-    """The request as a value; of a body that is too large only so much that it can be seen to be.
+    """Return the request as a value.
 
-    TimeoutError if nothing of the body arrives for a minute.
+    Of a body beyond the limit only enough to exceed it.
+
+    Raises TimeoutError if no byte of the body arrives for a minute.
     """
     path, _, query = request.raw_path.partition("?")
     if path.startswith(("http://", "https://")):
@@ -111,6 +120,7 @@ async def parse_request(
 
 
 def headers_of(reply: Reply) -> CIMultiDict[str]:
+    """Return a reply's headers in aiohttp's form."""
     headers: CIMultiDict[str] = CIMultiDict({"Server": SERVER})
     for name, value in reply.headers.items():
         for line in value.split("\n"):
@@ -119,7 +129,7 @@ def headers_of(reply: Reply) -> CIMultiDict[str]:
 
 
 async def stream_body(request: web.BaseRequest, reply: Reply) -> web.StreamResponse:
-    """A large content, slice by slice; a client that goes away is no error."""
+    """Send a large body in slices; a client that disconnects is no error."""
     response = await _head(request, reply, len(reply.body))
     if request.method != "HEAD":
         with contextlib.suppress(ConnectionError):
@@ -128,7 +138,7 @@ async def stream_body(request: web.BaseRequest, reply: Reply) -> web.StreamRespo
 
 
 async def spoil_reply(request: web.BaseRequest, reply: Reply, mishap: TransportFault) -> web.StreamResponse:
-    """Acts the mishap out."""
+    """Send a reply with its transport fault."""
     size = len(reply.body)
     at = min(mishap.at, size)
     if mishap.kind == "reset-before-head":
@@ -172,7 +182,7 @@ def _part(body: bytes | Blob, start: int, stop: int) -> bytes:
 
 
 async def _drip(response: web.StreamResponse, body: bytes | Blob, start: int, rate: float) -> None:
-    """The rest at `rate` bytes a second, ten pieces a second or a byte at a time."""
+    """Send the rest at `rate` bytes per second, ten pieces per second or by bytes."""
     step = max(int(rate / 10), 1)
     for offset in range(start, len(body), step):
         await response.write(_part(body, offset, min(offset + step, len(body))))
@@ -180,7 +190,7 @@ async def _drip(response: web.StreamResponse, body: bytes | Blob, start: int, ra
 
 
 async def _overrun(request: web.BaseRequest, response: web.StreamResponse, body: bytes | Blob, promised: int) -> None:
-    """The whole body whatever its head promised, then the end of the connection."""
+    """Send the whole body whatever its head promised, then close the connection."""
     await _send(response, body, 0, min(promised, len(body)))
     if request.transport is not None and promised < len(body):
         request.transport.write(_part(body, promised, len(body)))
@@ -188,7 +198,7 @@ async def _overrun(request: web.BaseRequest, response: web.StreamResponse, body:
 
 
 def _given_up(status: int) -> web.Response:
-    """A refusal of a request whose body is not read to its end, so that the connection can't be used again."""
+    """Refuse a request that was not read to its end, and close the connection."""
     response = web.Response(status=status, headers={"Server": SERVER})
     response.force_close()
     return response
@@ -200,7 +210,7 @@ def _close(request: web.BaseRequest) -> None:
 
 
 def _reset(request: web.BaseRequest) -> web.Response:
-    """Ends the connection with a TCP reset; what is returned can't be sent any more."""
+    """End the connection with a TCP reset; the returned response cannot be sent."""
     transport = request.transport
     if transport is not None:
         connection = transport.get_extra_info("socket")

@@ -1,7 +1,7 @@
-"""A request and a reply as values: the API is a function from one to the other.
+"""Requests and replies as values; the API is a function from one to the other.
 
-`aiohttp.web` is one shell around that function (`app.py`); a test's in-process transport is another. What a fault does
-to a reply on its way (a reset, a cut, a stall) is said in `Reply.mishap`, which each shell acts out in its own medium.
+`http_adapter.py` serves that function over sockets; the transports of `simulation/` call it directly. `Reply.fault`
+says what a fault does to a reply on its way (a reset, a cut, a stall); each of them applies it in its own way.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Literal, Protocol
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """`path` is decoded and without the query; `query` the raw query string; `headers` have lower-case names."""
+    """A request with a decoded path and header names in lower case."""
 
     method: str
     path: str
@@ -29,13 +29,16 @@ class Blob(Protocol):
     def __len__(self) -> int: ...
 
     def read(self, start: int, stop: int) -> bytes:
-        """The bytes from `start` to before `stop`."""
+        """Return the bytes from `start` to before `stop`, fewer past the end."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class TransportFault:
-    """What happens to a reply on its way: `at` in body bytes, `seconds` for a stall, `rate` in bytes/s for a drip."""
+    """A fault of the transport.
+
+    `at` in body bytes, `seconds` of a stall, `rate` of a drip in bytes per second.
+    """
 
     kind: Literal["reset-before-head", "reset-after-head", "cut", "stall", "drip", "wrong-length"]
     at: int = 0
@@ -45,9 +48,9 @@ class TransportFault:
 
 @dataclass(slots=True)
 class Reply:
-    """`rpc` names the method it answers ("GET attachment" for downloads): what faults and statistics go by.
+    """A reply; `rpc` is its method ("GET attachment" for downloads) in statistics.
 
-    `headers` have each name once; several `Set-Cookie` stand in one value, a line each.
+    `headers` has each name once; several `Set-Cookie` headers are the lines of one value.
     """
 
     status: int = 200

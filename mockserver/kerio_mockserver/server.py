@@ -1,9 +1,11 @@
-"""The whole server as one async function of values: `Core.answer(Request) -> Reply`.
+"""The whole server as one async function of values.
 
-It dispatches, keeps sessions, serves downloads and takes uploads, waits its turn under load, spoils replies as the
-faults say, compresses, and counts. It never raises for what a client sent: an exception is a mistake of this server,
-is counted in `stats.mistakes`, and answers -32603. Time is the running loop's, so that hours pass in no time where
-the loop's clock is virtual. What acts on bytes on their way (links, resets) is left to the shell around it.
+`MockServer.handle(Request) -> Reply`.
+
+It dispatches requests, keeps sessions, serves downloads, takes uploads, waits for a worker under load, applies faults,
+compresses and counts. No request makes it raise: an exception is an error of the mock itself, counted in
+`stats.internal_errors` and answered with -32603. Time is the running loop's, so that hours pass at once in virtual
+time. Faults of the transport (links, resets) are left to the caller.
 """
 
 from __future__ import annotations
@@ -31,10 +33,10 @@ _HTML = {"Content-Type": "text/html; charset=UTF-8"}
 
 
 class MockServer:
-    """One server with one mailbox and one user, under some conditions.
+    """A server with one mailbox and one user, under some conditions.
 
-    `user`: the login name, else that of the mailbox. `compression`: gzip's level, 1 to 9, for replies to those who ask.
-    `max_request`: bytes of a body beyond which it answers 413. `fresh`: makes the mailbox anew, for a reset.
+    `user` is the login name (default: that of the mailbox). `compression` is gzip's level, 1 to 9. A body of more than
+    `max_request` bytes answers 413. `fresh` generates the mailbox anew, for a reset.
     """
 
     def __init__(
@@ -70,19 +72,24 @@ class MockServer:
 
     @property
     def quirks(self) -> Quirks:
+        """How the server deviates from the documentation."""
         return self.conditions.quirks
 
     def start(self) -> None:
-        """Webmail users and churn begin, as the conditions say (needs a running loop)."""
+        """Start webmail users and churn, as the conditions say; needs a running loop."""
         self.load.start()
         self.churning.start()
 
     def stop(self) -> None:
+        """Stop webmail users and churn."""
         self.load.stop()
         self.churning.stop()
 
     def change(self, conditions: Conditions) -> None:
-        """Replaces the conditions; what stays the same goes on undisturbed. The link is the listener's to change."""
+        """Replace the conditions.
+
+        Parts that stay equal continue undisturbed. The caller changes the link.
+        """
         before, self.conditions = self.conditions, conditions
         self.sessions.quirks = conditions.quirks
         if conditions.faults != before.faults:
@@ -94,7 +101,10 @@ class MockServer:
             self.churning.change(conditions.churn)
 
     def reset(self, *, mailbox: bool = False) -> None:
-        """Statistics start again; `mailbox`: the mailbox too, and keys and sessions of before are good no more."""
+        """Reset the statistics.
+
+        With `mailbox` also the mailbox, and make old keys and sessions invalid.
+        """
         self.stats.reset()
         self.load.reset()
         if mailbox:
@@ -106,7 +116,7 @@ class MockServer:
             self.sessions.close_all()
 
     async def handle(self, request: Request) -> Reply:
-        """The reply to any request whatever."""
+        """Return the reply to any request."""
         self.stats.began(request.body)
         reply = Reply(503)
         plain = 0
@@ -176,7 +186,7 @@ class MockServer:
     async def _under_load(
         self, method: str, params: Any, message_id: object, run: Callable[[], Awaitable[Reply]]
     ) -> Reply:
-        """Does the work when its turn under the load has come, and spoils what comes of it as the faults say."""
+        """Run the call when a worker is free, and apply the faults to its reply."""
         async with self.load.slot(method, params) as turn:
             if turn.refusal is not None:
                 self._count(f"HTTP {turn.refusal.status}")
@@ -215,5 +225,5 @@ def _now() -> float:
 
 
 def _grace(conditions: Conditions) -> float:
-    """Seconds after a refusal during which calls that were sent before it was heard of may still arrive."""
+    """Return the seconds after a refusal in which earlier calls may still arrive."""
     return 0.1 + (conditions.link.rtt_s + conditions.link.jitter_s if conditions.link else 0.0)

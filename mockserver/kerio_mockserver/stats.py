@@ -1,7 +1,7 @@
-"""What was asked of the server and what it answered, in figures.
+"""Statistics of requests and replies.
 
 Bytes are those of bodies: `plain` before compression, `wire` as they leave the server (a fault or a link may still
-lose some of them). Errors are counted by JSON-RPC or application code, refusals without one by HTTP status.
+lose some). Errors are counted by JSON-RPC or application code, refusals without a code by HTTP status.
 """
 
 from __future__ import annotations
@@ -13,7 +13,10 @@ from typing import Any
 
 @dataclass(slots=True)
 class Stats:
-    """Counts since the start or the last reset. `mistakes`: exceptions that are faults of this server."""
+    """Counts since the start or the last reset.
+
+    `internal_errors` are exceptions of the mock itself.
+    """
 
     requests: Counter[str] = field(default_factory=Counter)
     statuses: Counter[int] = field(default_factory=Counter)
@@ -26,11 +29,13 @@ class Stats:
     internal_errors: list[str] = field(default_factory=list)
 
     def began(self, body: bytes) -> None:
+        """Count the start of a request."""
         self.bytes_in += len(body)
         self.in_flight += 1
         self.most_in_flight = max(self.most_in_flight, self.in_flight)
 
     def ended(self, rpc: str, status: int, plain: int, wire: int) -> None:
+        """Count the end of a request."""
         self.in_flight -= 1
         self.requests[rpc] += 1
         self.statuses[status] += 1
@@ -38,7 +43,7 @@ class Stats:
         self.bytes_out_wire += wire
 
     def internal_error(self, error: Exception) -> None:
-        """Keeps the type and place of an unexpected exception; no text of it, for that may hold mail."""
+        """Keep the type and place of an exception, not its text, which may contain mail."""
         place = error.__traceback__
         while place is not None and place.tb_next is not None:
             place = place.tb_next
@@ -46,12 +51,13 @@ class Stats:
         self.internal_errors.append(f"{type(error).__name__} at {where}")
 
     def reset(self) -> None:
-        """Starts again; what is in flight stays in flight."""
+        """Set all counts to 0 except the requests in flight."""
         in_flight = self.in_flight
         self.__init__()  # type: ignore[misc]
         self.in_flight = self.most_in_flight = in_flight
 
     def as_json(self) -> dict[str, Any]:
+        """Return the counts as JSON values."""
         return {
             "requests": dict(self.requests),
             "requests_total": self.requests.total(),

@@ -3,7 +3,7 @@
     async with running(seed=7, mails=1000) as server:
         ...  # server.url, .control_url, .user, .password, .store, .core
 
-It listens on free ports of 127.0.0.1 and is gone when the block ends.
+It listens on free ports of 127.0.0.1 and closes at the end of the block.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from kerio_mockserver.server import MockServer
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """A server that runs: where it is, who may log in, and its insides."""
+    """A running server: its addresses, its user, and the objects behind it."""
 
     url: str
     control_url: str
@@ -35,6 +35,7 @@ class Server:
 
     @property
     def store(self) -> MailboxStore:
+        """The mailbox."""
         return self.core.store
 
 
@@ -50,9 +51,10 @@ async def running(
     port: int = 0,
     **options: Any,
 ) -> AsyncIterator[Server]:
-    """A server with `store`, or with `mails` mails made from `seed`; `mailbox`: more arguments for `seed.seeded`.
+    """Run a server with `store`, or with `mails` mails generated from `seed`.
 
-    `conditions`: a value, or what `Conditions.parse` reads. `options`: those of `Core`.
+    `mailbox` has more arguments of `generate_mailbox`, `conditions` is a value or JSON for `Conditions.parse`, and
+    `options` are those of `MockServer`.
     """
     if store is None:
         store = generate_mailbox(seed, mails, **(mailbox or {}))
@@ -67,7 +69,7 @@ async def running(
 
 
 def new_loop() -> asyncio.AbstractEventLoop:
-    """An event loop for a server: uvloop's where there is one."""
+    """Return a new event loop, uvloop's if it is installed."""
     try:
         import uvloop
     except ImportError:

@@ -1,7 +1,7 @@
-"""A certificate of the mock's own, for `localhost` and the loopback addresses.
+"""A certificate for `localhost` and the loopback addresses, made for one run.
 
-It is its own authority, so that a client can trust exactly it: the same file is the server's certificate and the
-client's CA file. The key is readable by its owner only.
+It is its own authority: the same file is the server's certificate and the client's CA file. Only its owner can read the
+key.
 """
 
 from __future__ import annotations
@@ -23,20 +23,23 @@ _LASTS = timedelta(days=365)
 
 @dataclass(frozen=True, slots=True)
 class Certificate:
-    """Paths of the PEM files."""
+    """The paths of certificate and key, in PEM."""
 
     certificate: Path
     key: Path
 
     def context(self) -> ssl.SSLContext:
-        """For a server that shows this certificate."""
+        """Return a TLS context for a server with this certificate."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(self.certificate, self.key)
         return context
 
 
 def certificate(folder: Path) -> Certificate:
-    """A new certificate in `folder`, which is made if it isn't there. OSError if that can't be written."""
+    """Make a certificate in `folder`, which is created if needed.
+
+    Raises OSError if it cannot be written.
+    """
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     key = ec.generate_private_key(ec.SECP256R1())
     made = Certificate(folder / "kerio-mockserver.crt", folder / "kerio-mockserver.key")

@@ -1,1 +1,1 @@
-"""The documented API, method by method: what a mailbox client calls, answered from a `Store`."""
+"""The documented API, one module per service."""

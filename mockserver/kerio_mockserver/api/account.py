@@ -1,11 +1,11 @@
-"""What real clients call besides their mail: settings, auto reply, principals, alarms, free and busy times.
+"""The account's other methods: settings, automatic reply, principals, delegation.
 
 The vendor's reference of the mailbox does not name these methods; their shapes are those that clients in the field send
-and read. `REFUSED` are the other methods that real servers have: they answer 1003, for a server without them would
-answer -32601 and pass for another product.
+and read. `REFUSED` lists further methods of real servers. They answer 1003; without them the mock would answer -32601
+and look like another product.
 
-Open (chosen here): a mailbox has no delegates; the groups of `Principals.get` are none; a user of another server is
-free; settings that were never set are left out.
+Open (chosen here): a mailbox has no delegates; `Principals.get` returns no groups; settings that were never set are
+left out.
 """
 
 from __future__ import annotations
@@ -41,20 +41,20 @@ PARAMS: Mapping[str, Mapping[str, str]] = {
     "Principals.getByEmail": {"email": "string"},
     "Session.getOutOfOffice": {},
     "Session.setOutOfOffice": {"settings": "OutOfOfficeSettings"},
-    "Session.setSettings": {},  # documented as a text; clients send an object too
+    "Session.setSettings": {},  # documented as a text; clients also send an object
     "Version.getApiVersion": {},
 }
 """Parameters of the methods that the reference does not name, or for which clients send others."""
 
 
 def is_refused(name: str) -> bool:
-    """Whether real servers have this method and this one does not play it."""
+    """Tell whether real servers have this method and the mock refuses it."""
     return name in REFUSED or name.startswith("im.")
 
 
 @method("Session.getSettings")
 def get_settings(call: Call) -> dict[str, Any]:
-    """All settings, or the branches whose paths are asked for, as JSON in a text."""
+    """Return all settings, or the branches at the given paths, as JSON in a text."""
     settings = call.server.preferences.settings
     paths: list[list[str]] = call.params["query"]
     chosen: dict[str, Any] = {} if any(paths) else settings
@@ -72,7 +72,7 @@ def get_settings(call: Call) -> dict[str, Any]:
 
 @method("Session.setSettings")
 def set_settings(call: Call) -> dict[str, Any]:
-    """Lays the settings over those there are. Clients send an object, or its JSON in a text."""
+    """Merge settings into the stored ones; clients send an object or its JSON."""
     given = call.params.get("settings")
     if isinstance(given, str):
         try:
@@ -150,7 +150,7 @@ def principal_by_email(call: Call) -> dict[str, Any]:
 
 
 def _users(call: Call) -> Sequence[dict[str, str]]:
-    """The own user, and those who share a mailbox."""
+    """Return the own user and the users who share a mailbox."""
     store = call.server.store
     own = {
         "id": f"{SCHEME}user/{store.domain}/{store.user}",

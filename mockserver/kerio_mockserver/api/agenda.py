@@ -1,7 +1,7 @@
-"""What a calendar view asks besides events: reminders that are due, and when people are free.
+"""Reminders and free/busy times, as a calendar view asks for them.
 
-Open (chosen here): `Alarms.get` tells every reminder between `since` and `until`, dismissed or not, of the own
-calendars and tasks; people whose calendars this user may not read are free all the time.
+Open (chosen here): `Alarms.get` returns every reminder between `since` and `until`, dismissed or not, of the own
+calendars and tasks; users whose calendars this user may not read are always free.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from kerio_mockserver.mailbox.recurrence_expansion import Moment, Window, moment
 from kerio_mockserver.mailbox.store import MailboxStore
 
 MAX_ADDRESSES = 200
-_LONGEST_LEAD = timedelta(days=31)  # that a reminder comes before its event
+_LONGEST_LEAD = timedelta(days=31)  # that a reminder precedes its event
 
 
 @method("Alarms.get")
@@ -41,7 +41,7 @@ async def alarms(call: Call) -> dict[str, Any]:
 
 @method("FreeBusy.get")
 async def free_busy(call: Call) -> dict[str, Any]:
-    """For each address the times at which it is not free."""
+    """Return for each address the times at which its user is not free."""
     start, end = _instant(call, "start"), _instant(call, "end")
     found: list[list[dict[str, str]]] = []
     if len(call.params["userAddresses"]) > MAX_ADDRESSES:
@@ -79,7 +79,7 @@ def _instant(call: Call, name: str) -> datetime:
 
 
 def _overlaps(one: Struct, start: datetime, end: datetime) -> bool:
-    """Exceptions are told wherever they take place."""
+    """Tell whether an event takes place in the window, at its present time."""
     begins, ends = moment(one["start"]), moment(one["end"])
     if begins is None or ends is None:
         return False
@@ -87,7 +87,7 @@ def _overlaps(one: Struct, start: datetime, end: datetime) -> bool:
 
 
 def _reminds(reminder: Struct, start: str) -> Moment | None:
-    """When a reminder is due."""
+    """Return when a reminder is due."""
     if not reminder.get("isSet"):
         return None
     if reminder.get("type") == "ReminderAbsolute":
@@ -98,7 +98,10 @@ def _reminds(reminder: Struct, start: str) -> Moment | None:
 
 
 def _alarm(kind: str, item: Struct, base_id: str, due: Moment) -> dict[str, Any]:
-    """The struct that clients read; the end of an event of whole days is the next day, as documented."""
+    """Return the alarm's struct.
+
+    An event of whole days ends on the next day, as documented.
+    """
     end = moment(item["end"]) if kind == "itCalendar" else None
     day_after = str(end + timedelta(days=1)) if end is not None and end.whole_day else item["end"]
     return {

@@ -44,7 +44,7 @@ class Encoded:
 
 @dataclass(slots=True)
 class Call:
-    """One call: `params` match the reference; `session` is set unless the method needs none."""
+    """One call; `params` match the reference, `session` is set if it needs one."""
 
     server: Server
     request: Request

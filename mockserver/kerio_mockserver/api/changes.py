@@ -45,7 +45,10 @@ def _account_key(mailbox_id: str, watermark: int) -> dict[str, Any]:
 
 
 def since(server: Server, watermark: int, folder_id: str | None = None) -> list[dict[str, Any]]:
-    """Return the changes after `watermark`; raise ApiError if the journal no longer holds them."""
+    """Return the changes after `watermark`.
+
+    Raises ApiError if the journal no longer holds them.
+    """
     try:
         changes = server.store.journal.since(watermark, folder_id)
     except KeyTooOld as error:
@@ -80,7 +83,7 @@ def get_sync_key(call: Call) -> dict[str, Any]:
 
 
 async def long_poll(server: Server, params: dict[str, Any]) -> None:
-    """Wait until something changes after the poll's key, its time is over, or it is killed.
+    """Wait until something changes, the poll's time is over, or it is killed.
 
     A key that will be refused does not wait. The call itself follows and answers at once, so that a waiting poll
     occupies no worker of a busy server.
@@ -127,7 +130,10 @@ def get_account_sync_key(call: Call) -> dict[str, Any]:
 
 @method("Changes.getAccount")
 def get_account(call: Call) -> dict[str, Any]:
-    """Return the changes in folders of another mailbox; without folders, in all that it shares."""
+    """Return the changes in folders of another mailbox.
+
+    Without folders, those in all that it shares.
+    """
     server, key = call.server, call.params["lastAsyncKey"]
     guid = key.get("guid", "")
     folder_ids = set(call.params["folderIds"]) or {folder["id"] for folder in server.store.shared_folders(guid)}

@@ -120,7 +120,10 @@ def file_reply(file: File, request: Request, rpc: str, *, ranges: bool = True, e
 
 
 def parse_range(header: str, total: int) -> tuple[int, int] | None:
-    """Return the (start, stop) of a `Range` header; None means the whole, an empty range 416."""
+    """Return the (start, stop) of a `Range` header.
+
+    None means the whole, an empty range an unsatisfiable one (416).
+    """
     match = _RANGE.match(header.strip())
     if match is None or not any(match.groups()):
         return None
@@ -135,14 +138,14 @@ def parse_range(header: str, total: int) -> tuple[int, int] | None:
 
 
 def disposition(name: str) -> str:
-    """Return a `Content-Disposition` that keeps the name (RFC 6266) and is safe with any name."""
+    """Return a `Content-Disposition` that keeps any name safely (RFC 6266)."""
     clean = safe_name(name)
     plain = re.sub(r"[^ !#-\[\]-~]", "_", clean)
     return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(clean, safe='')}"
 
 
 def safe_name(name: str) -> str:
-    """Return the name without folders, control characters or lone surrogates; never empty, `.` or `..`."""
+    """Return a safe file name: no folders or control characters, never empty or dots."""
     clean = "".join(
         "_" if ch in "/\\" or ord(ch) < 32 or 0x7F <= ord(ch) < 0xA0 or 0xD800 <= ord(ch) < 0xE000 else ch
         for ch in name
@@ -152,7 +155,10 @@ def safe_name(name: str) -> str:
 
 @method("Mails.exportAttachments")
 async def export_attachments(call: Call) -> dict[str, Any]:
-    """Pack the attachments into one archive; 1002 if one does not exist, an error if they are too many or large."""
+    """Pack attachments into one archive.
+
+    Error 1002 if one does not exist, 1000 if they are too many or too large.
+    """
     server = call.server
     files: list[tuple[str, Blob]] = []
     ids = call.params["attachmentIds"]

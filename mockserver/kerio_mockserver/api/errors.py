@@ -1,7 +1,7 @@
-"""Refusals in the documented shape.
+"""API errors in the documented shape.
 
-`Refusal` is raised anywhere below the dispatcher and becomes `{"error": {code, message, data}}`; for calls that take
-many items it becomes one line of `errors` instead. Messages keep their `%1` placeholders, as the real server's do.
+`ApiError` is raised below the dispatcher and becomes `{"error": {code, message, data}}`; in calls about many items it
+becomes a line of `errors` instead. Messages keep their `%1` placeholders, as the real server's do.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _STATUS = {
 
 
 class ApiError(Exception):
-    """An error reply: `code` as documented, `message` with placeholders, `parameters` for them."""
+    """An error reply: code, message with placeholders, and their parameters."""
 
     def __init__(self, code: int, message: str, *parameters: str, plurality: int = 1) -> None:
         super().__init__(code, message, *parameters)
@@ -42,11 +42,11 @@ class ApiError(Exception):
         self.plurality = plurality
 
     def as_error(self) -> dict[str, Any]:
-        """The `error` member of a reply."""
+        """Return the `error` member of a reply."""
         return {"code": self.code, "message": self.message, "data": {"messageParameters": self._details()}}
 
     def as_item_error(self, index: int) -> dict[str, Any]:
-        """One line of `errors` in a reply about many items: the reference's struct `Error`."""
+        """Return a line of `errors` in a reply about many items (the struct `Error`)."""
         return {
             "inputIndex": index,
             "code": self.code,
@@ -59,7 +59,10 @@ class ApiError(Exception):
 
 
 def http_status(code: int, style: str) -> int:
-    """The status of an error reply. `documented`: 500 or 404 for protocol errors; `always_200`: 200 whatever it is."""
+    """Return the HTTP status of an error reply.
+
+    `documented` gives 500 or 404 for protocol errors, `always_200` always 200.
+    """
     if style == "always_200" and code != TOO_LARGE:
         return 200
     return _STATUS.get(code, 200)
@@ -78,7 +81,7 @@ def no_such_folder(folder_id: str) -> ApiError:
 
 
 def busy(code: int) -> ApiError:
-    """4100 while a folder is reindexed, 4101 while a long operation holds the mailbox."""
+    """Return error 4100 (the folder is reindexed) or 4101 (the mailbox is locked)."""
     texts = {REINDEXING: "The folder is being reindexed.", BLOCKED: "A long operation holds the mailbox."}
     return ApiError(code, texts.get(code, "The mailbox is busy."))
 

@@ -1,7 +1,7 @@
-"""Folders: the own mailbox, public ones, other people's.
+"""The methods of `Folders`: the own mailbox, public folders, shared mailboxes.
 
-Open (chosen here): subscriptions are empty and can't be set; everyone's permissions are the owner's alone;
-`removeByType` and `moveByType` treat their folders as `remove` and `set` do.
+Open (chosen here): subscriptions are empty and cannot be set; permissions name the owner only; `removeByType` and
+`moveByType` treat their folders as `remove` and `set` do.
 """
 
 from __future__ import annotations

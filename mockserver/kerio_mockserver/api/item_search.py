@@ -1,8 +1,8 @@
-"""Which items a query finds in which folders: ids in order, without building more of an item than the query needs.
+"""The search for items: the ids that match a query, in order.
 
-A folder in one of its native orders is sliced, not sorted. Anything else is selected and sorted once for each state of
-the mailbox, and the next pages are cut from the same list until something changes. A search lets other calls in between
-two pieces of work, however large the mailbox and the query are.
+No more of an item is built than the query needs. A folder in one of its native orders is sliced, not sorted. Other
+results are selected and sorted once per state of the mailbox, and further pages are slices of the same list until
+something changes. A search pauses regularly, so that other calls are served however large mailbox and query are.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from kerio_mockserver.mailbox.store import FolderItems, MailboxStore, NoSuchItem
 
 NATIVE = frozenset({"id", "receiveDate", "watermark"})
 _KEPT = 8
-_ITEM_COST, _PAUSE_COST = 1_000, 500_000  # in characters looked through, so that equal calls pause at equal places
+_ITEM_COST, _PAUSE_COST = 1_000, 500_000  # in characters searched, so that equal calls pause at equal places
 
 _recent: WeakKeyDictionary[MailboxStore, OrderedDict[Any, Sequence[str]]] = WeakKeyDictionary()
 
 
 async def select(store: MailboxStore, kind: str, folder_ids: Sequence[str], query: Query) -> Sequence[str]:
-    """The ids of all items that match, in order; their number is `totalItems`.
+    """Return the ids of all items that match, in order; their number is `totalItems`.
 
-    NoSuchFolder; Refusal 1000 for a folder of another kind, 1004 for one that this user may not read.
+    Raises NoSuchFolder, ApiError 1000 for a folder of another kind, 1004 for one that this user may not read.
     """
     shelves = [shelf for shelf in (_shelf(store, kind, folder_id) for folder_id in dict.fromkeys(folder_ids)) if shelf]
     native = _native(query)
@@ -68,7 +68,7 @@ def _shelf(store: MailboxStore, kind: str, folder_id: str) -> FolderItems | None
 
 
 def _native(query: Query) -> tuple[str, bool] | None:
-    """The order that a folder has by itself, ties by id in the same direction; None if the query wants another."""
+    """Return the query's order if a folder has it without sorting; otherwise None."""
     if query.conditions:
         return None
     if not query.order:
@@ -81,7 +81,7 @@ def _native(query: Query) -> tuple[str, bool] | None:
 async def _matching(
     store: MailboxStore, shelves: Sequence[FolderItems], query: Query
 ) -> AsyncIterator[tuple[str, Struct]]:
-    """Each item that matches, with the members to order by. Items that go meanwhile are left out."""
+    """Yield each item that matches, with the members to sort by."""
     test, names, columns = matcher(query), query.needs, query.columns
     whole = not WHOLE_ITEM.isdisjoint(names)
     cost = 0

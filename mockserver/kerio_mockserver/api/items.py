@@ -1,11 +1,13 @@
-"""Mails, contacts, events, tasks and notes: the same verbs for each.
+"""The methods of mails, contacts, events, tasks and notes.
 
-`get` with all members and `getById` join what the store has encoded already, so that a large page costs no parsing;
+The same verbs for each.
+
+`get` with all members and `getById` join what the store has encoded already, so that a large page needs no parsing;
 `get` with cheap members only never builds a body. Calls about many items succeed as a whole and name each item that
-failed. `Contacts.getFromCache` knows the members that are documented for it.
+failed. `Contacts.getFromCache` returns the members that are documented for it.
 
-Open (chosen here): a folder that holds another kind answers 1000, a root folder an empty list; no `orderBy` means by
-id.
+Open (chosen here): a folder of another kind answers 1000, a root folder an empty list; without `orderBy` items are in
+order of id.
 """
 
 from __future__ import annotations
@@ -68,7 +70,7 @@ def is_id(item_id: str, kind: str) -> bool:
 
 
 async def rows(store: MailboxStore, ids: Sequence[str], query: Query) -> bytes:
-    """The items as the inside of a JSON list, with the members asked for; those that went meanwhile are left out."""
+    """Return items as the inside of a JSON list, without those removed meanwhile."""
     parts: list[bytes] = []
     names = None if query.fields is None else frozenset(query.fields)
     for number, item_id in enumerate(ids, 1):
@@ -110,7 +112,7 @@ def _get_by_id(kind: str) -> Method:
 
 
 def for_each_id(inputs: Sequence[Any], act: Callable[[Any], tuple[str, int]]) -> dict[str, Any]:
-    """Does one thing to each input; the answer names by index what succeeded and what failed."""
+    """Apply an action to each input; the reply names each result and error by index."""
     errors: list[dict[str, Any]] = []
     result: list[dict[str, Any]] = []
     for index, one in enumerate(inputs):
@@ -124,7 +126,7 @@ def for_each_id(inputs: Sequence[Any], act: Callable[[Any], tuple[str, int]]) ->
 
 
 def api_error_of(error: Exception) -> ApiError:
-    """The documented error for what the store refuses."""
+    """Return the documented error for an error of the store."""
     match error:
         case ApiError():
             return error
@@ -169,7 +171,7 @@ def _set(kind: Kind, parameter: str) -> Method:
 
 
 def _renamed(given: Struct, own: list[Struct]) -> Struct:
-    """A mail with the Message-ID among its `own` headers instead of the client's."""
+    """Return a mail with the server's own Message-ID instead of the client's."""
     if "headers" not in given:
         return given
     kept = [one for one in own if one["type"] == "mhMessageID"]
@@ -215,7 +217,7 @@ for _kind, (_service, _struct, _parameter) in SERVICES.items():
 
 @method("Events.getById")
 async def event_by_id(call: Call) -> Encoded:
-    """One `id` as documented; with `ids`, the shape that the other services answer with."""
+    """Return the event of `id` as documented, or a list for `ids`."""
     if "ids" in call.params:
         answer: Encoded = await _get_by_id("event")(call)  # type: ignore[misc]
         return answer
@@ -227,7 +229,7 @@ async def event_by_id(call: Call) -> Encoded:
 
 @method("Mails.getPageWithId")
 async def page_with_id(call: Call) -> Encoded:
-    """The page of `query.limit` rows that holds `id`; 1002 if no page does."""
+    """Return the page of `query.limit` rows that contains `id`; 1002 if no page does."""
     server = call.server
     query = read(call.params["query"], "Mail", server.quirks.page_limit)
     chosen = await select(server.store, "mail", folder_ids(call), query)

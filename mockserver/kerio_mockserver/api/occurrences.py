@@ -1,16 +1,16 @@
-"""Occurrences: single events, and each event of a series, as a calendar view asks for them and changes them.
+"""The methods of `Occurrences`: single events, and each event of a series.
 
-`get` expands the series of its folders within the queried time: what conditions on `start`, `end` (only by LessThan)
-and `searchTime` leave of it. Without an upper end that is a year, without any end each series shows its first event.
-`rule` and `reminder` are left empty, as documented; `getById` fills them. The id of a single event's occurrence is the
-event's with `occurrence` for `event`, that of a series has the original start behind it.
+`get` expands the series of its folders within the queried time, as conditions on `start`, `end` (only by LessThan) and
+`searchTime` limit it. Without an upper limit that is a year; without any limit each series has its first event only.
+`rule` and `reminder` are empty, as documented; `getById` fills them. The id of a single event's occurrence is the
+event's with `occurrence` instead of `event`; that of a series has the original start appended.
 
-`set` and `remove` act on one event of a series (`modifyThis`), on it and those after it (`modifyAllFollowing`, which
-makes a second series), or on all (`modifyAll`, also if nothing is said; `modifyMasterEvent`). A new start moves the
-whole series by as much. Exceptions end when the series gets other times.
+`set` and `remove` change one event of a series (`modifyThis`), it and the later ones (`modifyAllFollowing`, which makes
+a second series), or all (`modifyAll`, the default; `modifyMasterEvent`). A new start moves the whole series by the same
+time. Exceptions end when the series gets other times.
 
-Open (chosen here): exceptions are not seen in `Events`, whose struct has no place for them; a `rule` that is given is
-taken as it is, also an unset one. Rebuilds read `Events`.
+Open (chosen here): `Events` does not show exceptions, for its struct has no place for them; a given `rule` is taken as
+it is, even an unset one. Rebuilds read `Events`.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from kerio_mockserver.mailbox.api_structs import Struct, blank
 from kerio_mockserver.mailbox.recurrence_expansion import Moment, Window, length, moment, starts
 from kerio_mockserver.mailbox.store import MailboxStore, NoSuchItem
 
-MAX_OCCURRENCES = 20_000  # of one query
+MAX_OCCURRENCES = 20_000  # per query
 _PAUSE = 50  # occurrences between two pauses in which other calls are served
 _EVERYTHING: Query = read({}, "Event", 0)
 _EVENT, _OCCURRENCE = "://event/", "://occurrence/"
@@ -39,7 +39,10 @@ _SERIES_ONLY = frozenset({"rule", "isException", "isRecurrent", "seqNumber"})
 
 
 def event_of(occurrence_id: str) -> tuple[str, str]:
-    """(the event's id, the key of the original start or ""). NoSuchItem for what is no id."""
+    """Return the event's id and the original start ("" if none).
+
+    Raises NoSuchItem for an invalid id.
+    """
     if is_id(occurrence_id, "event"):
         return occurrence_id, ""
     if not is_id(occurrence_id, "occurrence"):
@@ -53,7 +56,7 @@ _EVENT_SLASHES = "keriostorage://event/domain/user/guid/number".count("/")
 
 
 def occurrence(event: Struct, start: Moment | None, exception: Struct | None = None) -> Struct:
-    """The struct of one occurrence with every documented member. `start`: of one of a series."""
+    """Return the struct of one occurrence with every documented member."""
     recurrent = bool(event["rule"].get("isSet"))
     found = {name: event[name] for name in readable("Occurrence") if name in event}
     key = f"/{start.key}" if recurrent and start is not None else ""
@@ -74,12 +77,12 @@ def occurrence(event: Struct, start: Moment | None, exception: Struct | None = N
 
 
 def _end(start: Moment, takes: timedelta) -> str:
-    """The end that goes with a start: of whole days the last one."""
+    """Return the end for a start; for whole days it is the last one."""
     return str(start + (max(takes - timedelta(days=1), timedelta()) if start.whole_day else takes))
 
 
 def occurrences(store: MailboxStore, event_id: str, window: Window) -> list[Struct]:
-    """Those of an event that take place in the window, exceptions where they take place now. NoSuchItem."""
+    """Return an event's occurrences in the window, exceptions at their present time."""
     event = store.item(event_id)
     exceptions = store.exceptions(event_id)
     found = [occurrence(event, at) for at in starts(event, window) if at.key not in exceptions]
@@ -91,13 +94,13 @@ def occurrences(store: MailboxStore, event_id: str, window: Window) -> list[Stru
 
 
 def _as_written(event: Struct, at: Moment) -> Moment:
-    """The original start in the offset of its series."""
+    """Return the original start in the offset of its series."""
     first = moment(event["start"])
     return at if first is None or at.whole_day else Moment(at.at.astimezone(first.at.tzinfo), False)
 
 
 def one_of(store: MailboxStore, occurrence_id: str) -> tuple[Struct, str, Struct]:
-    """(the event, the key or "", the occurrence). NoSuchItem for one that the series does not have."""
+    """Return the event, the original start, and the occurrence; raise NoSuchItem."""
     event_id, key = event_of(occurrence_id)
     event = store.item(event_id)
     if not key and not (event["rule"].get("isSet") and is_id(occurrence_id, "occurrence")):
@@ -114,7 +117,7 @@ def one_of(store: MailboxStore, occurrence_id: str) -> tuple[Struct, str, Struct
 
 
 def window_of(query: Query) -> Window:
-    """The time that the conditions leave: outside it nothing can match."""
+    """Return the time outside which the conditions cannot match."""
     lowers: list[datetime | None] = []
     uppers: list[datetime | None] = []
     for field, comparator, value in query.conditions:
@@ -137,7 +140,7 @@ def window_of(query: Query) -> Window:
 
 
 async def expanded(server: Server, folder_ids: Sequence[str], window: Window) -> AsyncIterator[Struct]:
-    """The occurrences in folders, which other calls may change meanwhile. Refusal 1000 for too many."""
+    """Return the occurrences in folders; raise ApiError 1000 if there are too many."""
     count = pause = 0
     for event_id in await select(server.store, "event", folder_ids, _EVERYTHING):
         try:
@@ -196,7 +199,7 @@ def remove(call: Call) -> dict[str, Any]:
 
 @method("Occurrences.setPartStatus")
 def set_part_status(call: Call) -> dict[str, Any]:
-    """The own answer to an invitation, to all of a series or to one of its events. Refusal 1000 if there is none."""
+    """Set the user's answer to an invitation, for a series or one of its events."""
     store = call.server.store
     occurrence_id = call.params["id"]
     _, _, there = one_of(store, occurrence_id)
@@ -214,7 +217,7 @@ def set_part_status(call: Call) -> dict[str, Any]:
 
 
 def change(store: MailboxStore, given: Struct) -> tuple[str, int]:
-    """Changes an occurrence as its `modification` says; its id and watermark. NoSuchItem, NotPermitted, BadStruct."""
+    """Change an occurrence as its `modification` says; return its id and watermark."""
     event, key, there = one_of(store, str(given.get("id", "")))
     new = defaults.provided("event", {**given, "folderId": ""})
     how = given.get("modification") or "modifyAll"
@@ -233,7 +236,7 @@ def change(store: MailboxStore, given: Struct) -> tuple[str, int]:
 
 
 def drop(store: MailboxStore, given: Struct) -> tuple[str, int]:
-    """Removes an occurrence, and those after it or all as its `modification` says. NoSuchItem, NotPermitted."""
+    """Remove an occurrence, the later ones too, or all, as its `modification` says."""
     event, key, _ = one_of(store, str(given.get("id", "")))
     how = given.get("modification") or "modifyAll"
     if key and how == "modifyThis":
@@ -245,7 +248,7 @@ def drop(store: MailboxStore, given: Struct) -> tuple[str, int]:
 
 
 def _shifted(event: Struct, there: Struct, new: Struct) -> Struct:
-    """The members for a whole series, of which one event was given another time."""
+    """Return the members for a whole series, one event of which got another time."""
     start, end = (moment(str(new.get(name, there[name]))) for name in ("start", "end"))
     old, first = moment(there["start"]), moment(event["start"])
     if start is None or end is None or old is None or first is None or there["start"] == event["start"]:
@@ -257,8 +260,8 @@ def _shifted(event: Struct, there: Struct, new: Struct) -> Struct:
 
 
 def _split(store: MailboxStore, event: Struct, key: str, there: Struct, new: Struct) -> tuple[str, int]:
-    """The series ends before the occurrence; another one begins with it."""
-    store.set("event", {"id": event["id"]})  # refuses before anything is made
+    """End the series before the occurrence and start another one with it."""
+    store.set("event", {"id": event["id"]})  # refuse before anything is created
     following = {name: event[name] for name in event if name not in ("id", "watermark")}
     following |= {"start": there["start"], "end": there["end"], **new}
     if not following["rule"].get("isSet"):
@@ -270,7 +273,7 @@ def _split(store: MailboxStore, event: Struct, key: str, there: Struct, new: Str
 
 
 def _cut(store: MailboxStore, event: Struct, key: str) -> tuple[str, int]:
-    """The series ends before the original start `key`; earlier exceptions stay."""
+    """End the series before the original start `key`; earlier exceptions stay."""
     at = moment(key)
     assert at is not None
     last = at + (-timedelta(days=1) if at.whole_day else -timedelta(seconds=1))

@@ -1,15 +1,15 @@
-"""SearchQuery as pure functions: which items, in which order, which of their members.
+"""SearchQuery as pure functions: filter, order, and members to return.
 
 A condition compares one member with a text: numbers as numbers, booleans as `true`/`false`/`1`/`0`, times as instants
-(a whole day is its midnight UTC), enumerations by their place in the reference, texts without regard to case; `Like`
-finds the text anywhere in the member, nested members included; a `%` stands for any text. `QUICKSEARCH` and
-`FULLTEXT`, which real clients use, are `Like` over the whole item, with `*` for `%`. An order is steady: ties fall back
-to the item's id, whose last part counts as a number.
+(a whole day is its midnight UTC), enumerations by their place in the reference, texts without regard to case. `Like`
+finds the text anywhere in the member, nested members included; `%` stands for any text. `QUICKSEARCH` and `FULLTEXT`,
+which real clients use, are `Like` over the whole item, with `*` for `%`. Orders are stable: equal items are in order of
+id, whose last part counts as a number.
 
-Names in `fields` that the reference does not know are left out, as real servers do: clients ask for members of other
-versions. What a query costs is bounded: repeated conditions and columns count once, and there are at most 100.
+Names in `fields` that the reference does not know are ignored, as real servers do: clients ask for members of other
+versions. The cost of a query is bounded: repeated conditions and columns count once, and there are at most 100.
 
-Open (chosen here): unknown members are refused with -32602 in `conditions` and `orderBy`; no `combining` means `And`; a
+Open (chosen here): unknown members in `conditions` and `orderBy` are refused with -32602; no `combining` means `And`; a
 limit under -1 and a negative start are refused with -32602.
 """
 
@@ -43,7 +43,10 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """A checked SearchQuery. `fields` None: all members. `limit` already within the server's safety limit."""
+    """A checked SearchQuery.
+
+    `fields` None means all members; `limit` is within the server's safety limit.
+    """
 
     struct: str
     fields: tuple[str, ...] | None
@@ -55,17 +58,17 @@ class Query:
 
     @property
     def needs(self) -> frozenset[str]:
-        """Members that must be known to select and to order."""
+        """The members needed to filter and sort."""
         return frozenset(field for field, _, _ in self.conditions) | self.columns
 
     @property
     def columns(self) -> frozenset[str]:
-        """Members that must be known to order."""
+        """The members needed to sort."""
         return frozenset(one.column for one in self.order)
 
 
 def read(query: Mapping[str, Any], struct: str, safety_limit: int) -> Query:
-    """A SearchQuery that has its documented types, for the items of `struct`. Refusal -32602."""
+    """Check and convert a SearchQuery for items of `struct`; raise ApiError -32602."""
     given = {**_DEFAULTS, **query}
     members = readable(struct)
     conditions = _conditions(given["conditions"], struct)
@@ -86,7 +89,10 @@ def read(query: Mapping[str, Any], struct: str, safety_limit: int) -> Query:
 
 
 def _conditions(given: Sequence[Mapping[str, str]], struct: str) -> tuple[tuple[str, str, str], ...]:
-    """Each condition once. Refusal -32602 for members that nothing is known of, and for too many of them."""
+    """Return each condition once.
+
+    Raises ApiError -32602 for unknown members or too many.
+    """
     found = dict.fromkeys(
         (one.get("fieldName", ""), one.get("comparator") or "Eq", one.get("value", "")) for one in given
     )
@@ -106,9 +112,11 @@ def _known(field: str, members: Mapping[str, str]) -> None:
 
 
 def matcher(query: Query) -> Test:
-    """Whether an item is among those asked for. Refusal -32602 for a value that its member can't have.
+    """Return the test that tells whether an item matches.
 
-    The texts that the conditions look through are left in the second argument, so that each is made once per item.
+    Raises ApiError -32602 for invalid values.
+
+    The test keeps the texts that it searches in its second argument, so that each is built once per item.
     """
     tests = [_condition(query.struct, *condition) for condition in query.conditions]
     if not tests:
@@ -119,7 +127,7 @@ def matcher(query: Query) -> Test:
 
 
 def arranged(items: Iterable[tuple[str, Struct]], query: Query) -> list[str]:
-    """The ids of (id, item) in the order asked for; what comes first among equals stays first."""
+    """Return the ids of (id, item) pairs in the query's order; the sort is stable."""
     pairs = list(items)
     for one in reversed(query.order):
         key = _sort_key(readable(query.struct)[one.column], one.case_sensitive)
@@ -128,7 +136,7 @@ def arranged(items: Iterable[tuple[str, Struct]], query: Query) -> list[str]:
 
 
 def instant(text: str) -> str:
-    """A UtcDateTime as text that sorts: `20260301T093000Z`. Empty stays empty; what is no time stays as it is."""
+    """Return a UtcDateTime as text that sorts, such as `20260301T093000Z`."""
     if len(text) == 16 and text[-1] == "Z":
         return text
     if len(text) == 8 and text.isdigit():
@@ -140,7 +148,7 @@ def instant(text: str) -> str:
 
 
 def flat(value: Any) -> str:
-    """All text in a member, nested members included, without regard to case."""
+    """Return all text in a member, nested members included, in folded case."""
     if isinstance(value, str):
         return value.casefold()
     if isinstance(value, Mapping):
@@ -167,7 +175,7 @@ def _condition(struct: str, field: str, comparator: str, value: str) -> Test:
 
 
 def _in_order(pieces: Sequence[str], text: str) -> bool:
-    """Whether the text has all pieces, one after the other: what a `%` stands between is any text."""
+    """Tell whether the text contains all pieces in order, with any text between."""
     at = 0
     for piece in pieces:
         found = text.find(piece, at)
@@ -178,7 +186,7 @@ def _in_order(pieces: Sequence[str], text: str) -> bool:
 
 
 def _text(item: Struct, field: str, texts: Texts) -> str:
-    """All text of a member, or of the whole item."""
+    """Return all text of a member, or of the whole item."""
     found = texts.get(field)
     if found is None:
         found = texts[field] = flat(item if field in WHOLE_ITEM else item.get(field, ""))
@@ -186,7 +194,7 @@ def _text(item: Struct, field: str, texts: Texts) -> str:
 
 
 def _during(comparator: str, wanted: str) -> Test:
-    """An occurrence takes place at all instants from its start to before its end; one without length at its start."""
+    """Tell whether an occurrence takes place at an instant of the condition."""
 
     def test(item: Struct, texts: Texts) -> bool:
         start, end = instant(item["start"]), ends(item)
@@ -207,14 +215,14 @@ def _during(comparator: str, wanted: str) -> Test:
 
 
 def ends(item: Struct) -> str:
-    """When an event is over: the last day of one of whole days belongs to it."""
+    """Return when an event is over; the last of whole days belongs to it."""
     if item.get("isAllDay") and len(item["end"]) == 8:
         return instant(f"{item['end']}T235959Z")
     return instant(item["end"])
 
 
 def _any_text(field: str, comparator: str, wanted: str) -> Test:
-    """Lists and structures have no order: `Eq` if any text in them is equal; the others as texts go."""
+    """Compare lists and structs: `Eq` if any text in them is equal, others as texts."""
     if comparator == "Eq":
         return lambda item, texts: wanted in _text(item, field, texts).split("\n")
     if comparator == "NotEq":
@@ -241,7 +249,7 @@ def _is_struct(kind: str) -> bool:
 
 
 def _value(kind: str, value: str, field: str) -> Any:
-    """The text of a condition as the member's type."""
+    """Return the value of a condition in the member's type."""
     if kind == "boolean":
         if value.casefold() not in {"true", "false", "1", "0"}:
             raise ApiError(INVALID_PARAMS, "Invalid params: %1 is compared with no boolean.", field)
@@ -272,6 +280,6 @@ def _sort_key(kind: str, case_sensitive: bool) -> Callable[[Any], Any]:
 
 
 def _by_number(item_id: str) -> tuple[str, int, str]:
-    """Ids sort by their folder, then by number as numbers do."""
+    """Return a sort key for ids: by folder, then by number."""
     head, _, last = item_id.rpartition("/")
     return (head, int(last), "") if last.isdecimal() else (head, 0, last)

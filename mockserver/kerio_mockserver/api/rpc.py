@@ -1,11 +1,11 @@
-"""JSON-RPC 2.0: from a request's bytes to a reply's, whatever the bytes are.
+"""JSON-RPC 2.0: parses requests and builds replies.
 
-Promises a documented answer to every body: no JSON -32700; no call (a batch, another `jsonrpc`, no method name)
--32600; a method that the reference does not name -32601; parameters missing or of another type -32602; no session
--32001; a method that real servers have but that no mailbox client needs 1003. Media types are not looked at.
+Every body gets a documented answer: no JSON -32700; no call (a batch, another `jsonrpc`, no method name) -32600; an
+unknown method -32601; missing or invalid parameters -32602; no session -32001; a method of real servers that the mock
+refuses 1003. Media types are ignored.
 
-Open (chosen here): unknown methods are refused before the session is looked at, parameters after; a call without `id`
-is answered too, with `"id": null`.
+Open (chosen here): unknown methods are refused before the session is checked, parameters after; a call without `id` is
+answered too, with `"id": null`.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ from kerio_mockserver.api.type_check import check_params
 from kerio_mockserver.messages import Reply, Request
 
 JSON = {"Content-Type": "application/json; charset=UTF-8", "Cache-Control": "no-store"}
-# Importing them registers their methods.
+# importing these modules registers their methods
 _MODULES = (agenda, changes, downloads, folders, items, occurrences, account, session)
 
 
 @dataclass(frozen=True, slots=True)
 class Envelope:
-    """A call as it stands in the body, its parameters not yet checked."""
+    """A call as the body has it, with unchecked parameters."""
 
     method: str
     params: dict[str, Any]
@@ -46,7 +46,7 @@ class Envelope:
 
 
 def parse_envelope(body: bytes) -> Envelope:
-    """The call in `body`. Refusal -32700, -32600, -32601 or -32602."""
+    """Parse a body; raise ApiError -32700, -32600, -32601 or -32602."""
     try:
         message = orjson.loads(body)
     except (orjson.JSONDecodeError, RecursionError) as error:
@@ -71,14 +71,14 @@ def parse_envelope(body: bytes) -> Envelope:
 
 
 def without_nulls(value: Any) -> Any:
-    """The value without members that are null: clients in some languages send it for an empty list."""
+    """Return a value without null members, which some clients send for empty lists."""
     if isinstance(value, dict):
         return {name: without_nulls(one) for name, one in value.items() if one is not None}
     return [without_nulls(one) for one in value] if isinstance(value, list) else value
 
 
 class Known(Exception):
-    """A refusal of a message whose `id` could be read, so that the answer can bear it."""
+    """An error in a message whose `id` could be read, so that the reply can have it."""
 
     def __init__(self, refusal: ApiError, message_id: Any) -> None:
         super().__init__(refusal)
@@ -87,7 +87,7 @@ class Known(Exception):
 
 
 async def long_poll(server: Server, request: Request, envelope: Envelope, now: float) -> None:
-    """What a long poll waits before it is a call like others. What is wrong with it, `answer` will say."""
+    """Wait if the call is a long poll; `answer` reports what is wrong with it."""
     if envelope.method != "Changes.get":
         return
     try:
@@ -99,7 +99,7 @@ async def long_poll(server: Server, request: Request, envelope: Envelope, now: f
 
 
 async def answer(server: Server, request: Request, envelope: Envelope, now: float) -> Reply:
-    """The reply to a call that succeeds. Refusal, or what the store refuses with, for one that does not."""
+    """Return the reply to a call; raise ApiError or one of the store's errors."""
     entry = METHODS.get(envelope.method)
     call = Call(server, request, envelope.method, envelope.params, now)
     if entry is None or entry.session:
@@ -122,6 +122,6 @@ async def answer(server: Server, request: Request, envelope: Envelope, now: floa
 
 
 def refuse(refusal: ApiError, style: str, *, rpc: str = "", message_id: Any = None) -> Reply:
-    """An error, in the style asked for."""
+    """Return an error reply."""
     body = orjson.dumps({"jsonrpc": "2.0", "id": message_id, "error": refusal.as_error()})
     return Reply(status=http_status(refusal.code, style), headers=dict(JSON), body=body, rpc=rpc)

@@ -71,7 +71,7 @@ class Sessions:
         return session
 
     def find(self, headers: Mapping[str, str], peer: str, now: float, *, header_needed: bool = True) -> Session:
-        """Return the session that the request proves and restart its idle time; raise ApiError -32001 if none."""
+        """Return the request's session and restart its idle time; raise ApiError -32001."""
         session = self._open.get(cookies(headers).get(SESSION_COOKIE, ""))
         if session is None:
             raise expired()
@@ -116,7 +116,7 @@ def cookies(headers: Mapping[str, str]) -> dict[str, str]:
 
 
 def set_cookies(session: Session, *, secure: bool) -> list[str]:
-    """Return the `Set-Cookie` values of a login; only the session cookie is hidden from scripts."""
+    """Return the `Set-Cookie` values of a login; scripts cannot read the session's."""
     tail = f"; Path={COOKIE_PATH}" + ("; Secure" if secure else "")
     return [f"{SESSION_COOKIE}={session.cookie}{tail}; HttpOnly", f"{TOKEN_COOKIE}={session.token}{tail}"]
 

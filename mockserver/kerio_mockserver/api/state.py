@@ -1,4 +1,4 @@
-"""State of the server that lives longer than one call: long polls, archives to fetch, and webmail preferences."""
+"""State that outlives a call: long polls, archives, and webmail preferences."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class LongPolls:
             end.set()
 
     async def wait(self, journal: Journal, key: Hashable, watermark: int, timeout: float) -> None:
-        """Wait until the journal passes `watermark`, `timeout` seconds are over, or the poll is ended."""
+        """Wait until the journal passes `watermark`, time is over, or the poll is ended."""
         self.kill(key)
         end = self._ends[key] = asyncio.Event()
         waits = {
@@ -49,7 +49,7 @@ class LongPolls:
 
 
 class Archives:
-    """The newest archives of exported attachments, each under a key that cannot be guessed."""
+    """The newest archives of exported attachments, under keys that cannot be guessed."""
 
     def __init__(self, limit: int = MAX_ARCHIVES) -> None:
         self._limit = limit

@@ -1,9 +1,9 @@
-"""The documented types, as checks: what a parameter must be, and which members a reply has.
+"""Checks of the documented types: parameters of calls and members of replies.
 
-The table (`reference.json`, 94 methods, 49 structs, 33 enumerations) is data; `check` compiles a type's name into a
-function once. A struct may lack members (their defaults hold) and may have members the reference does not name (they
-are ignored); a member that is there must have its type, but for an enumeration's empty text. Anything else is refused
-with -32602, naming the place.
+The table (`reference.json`, 94 methods, 49 structs, 33 enumerations) is data; `check` compiles a type once into a
+function. A struct may lack members (their defaults apply) and may have unknown ones (they are ignored); a member that
+is present must have its type, except for an enumeration's empty text. Anything else is refused with -32602, naming the
+place.
 """
 
 from __future__ import annotations
@@ -35,8 +35,10 @@ _ALIASES = {
 
 
 def check_params(method: str, params: dict[str, Any], documented: Mapping[str, str] | None = None) -> None:
-    """Refuses with -32602 what the reference, or `documented`, does not allow. Parameters without a name there (such as
-    `token`) pass."""
+    """Raise ApiError -32602 if parameters violate the reference, or `documented`.
+
+    Parameters that it does not name (such as `token`) pass.
+    """
     spellings = _ALIASES.get(method, {})
     for name, type_name in (METHODS[method]["params"] if documented is None else documented).items():
         other = spellings.get(name)
@@ -50,7 +52,7 @@ def check_params(method: str, params: dict[str, Any], documented: Mapping[str, s
 
 @cache
 def check(type_name: str) -> Check:
-    """The check of one documented type, such as `KId[]` or `SearchQuery`: `(value, where) -> None`, or Refusal."""
+    """Return the check of one documented type, such as `KId[]` or `SearchQuery`."""
     if type_name.endswith("[]"):
         return _list_of(check(type_name[:-2]))
     if type_name in _TEXT:
@@ -68,7 +70,7 @@ def check(type_name: str) -> Check:
 
 @cache
 def readable(struct: str) -> dict[str, str]:
-    """Members that a reply has, with their types: all but the write-only ones."""
+    """Return the members of a reply with their types: all but the write-only ones."""
     return {name: kind.rsplit(" ", 1)[0] for name, kind in STRUCTS[struct].items() if not kind.endswith(" wo")}
 
 
@@ -98,7 +100,7 @@ def _one_of(enum: str) -> Check:
     values = frozenset(ENUMS[enum])
 
     def checked(value: Any, where: str) -> None:
-        if not isinstance(value, str) or (value and value not in values):  # "": nothing said
+        if not isinstance(value, str) or (value and value not in values):  # "" means not set
             _refuse(where, f"a value of {enum}")
 
     return checked
@@ -121,7 +123,7 @@ def _struct(name: str) -> Check:
         nonlocal members
         if not isinstance(value, dict):
             _refuse(where, f"a structure {name}")
-        if members is None:  # compiled on first use: a struct may contain its own kind
+        if members is None:  # compiled on first use, since a struct may contain its own type
             members = {key: check(kind.rsplit(" ", 1)[0]) for key, kind in STRUCTS.get(name, {}).items()}
         for key, one in value.items():
             member = members.get(key)

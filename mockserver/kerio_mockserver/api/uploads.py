@@ -1,10 +1,10 @@
-"""Files that a client sends ahead, for the mail or contact that it creates or changes next.
+"""Uploads: files for the mail or contact that the client creates or changes next.
 
 `POST /webmail/api/jsonrpc/attachment-upload/` takes multipart/form-data, whose part must have a `Content-Description`
-header as real servers want it, or the raw bytes with their `Content-Type` and the file's name in a header
-(`Content-Description`, `Content-Disposition` or `X-Filename`). The answer is a JSON-RPC envelope with
-`{"fileUpload": {"id", "name"}}`. The id is named in the `attachments` of a create or set, or as a contact's `photo`,
-whose address is until then `/webmail/api/download/attachment/tmp/<id>/<name>`.
+header as real servers require, or the raw bytes with their `Content-Type` and the file's name in a header
+(`Content-Description`, `Content-Disposition` or `X-Filename`). The reply is a JSON-RPC envelope with `{"fileUpload":
+{"id", "name"}}`. The client then gives the id in the `attachments` of a create or set, or as a contact's `photo`; until
+then the file's address is `/webmail/api/download/attachment/tmp/<id>/<name>`.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from kerio_mockserver.messages import Reply, Request
 
 _UPLOAD = "/webmail/api/jsonrpc/attachment-upload"
 UPLOADS = frozenset({_UPLOAD, f"{_UPLOAD}/"})
-NAME = "POST upload"  # what an upload is called in statistics and conditions
+NAME = "POST upload"  # name of an upload in statistics and conditions
 
 
 def upload(server: Server, request: Request, max_bytes: int, now: float) -> Reply:
-    """Keeps a file. Refusal -32001, 413, or -32602 for a body without a file or a file without a name."""
+    """Keep a file; raise ApiError -32001, 413, or -32602 without a file or name."""
     server.sessions.find(request.headers, request.peer, now)
     if len(request.body) > max_bytes:
         raise ApiError(TOO_LARGE, "The file is too large.")
@@ -37,7 +37,7 @@ def upload(server: Server, request: Request, max_bytes: int, now: float) -> Repl
 
 
 def parse_upload(headers: Mapping[str, str], body: bytes) -> tuple[str, str, bytes]:
-    """The (name, content type, bytes) of an upload. Refusal -32602."""
+    """Return (name, content type, bytes) of an upload; raise ApiError -32602."""
     head = _head("\r\n".join(f"{name}: {value}" for name, value in headers.items() if name in _TELLING))
     if head.get_content_type() != "multipart/form-data":
         name = _name(head)
@@ -54,7 +54,7 @@ _TELLING = frozenset({"content-type", "content-description", "content-dispositio
 
 
 def _file_part(body: bytes, boundary: str) -> tuple[Message, bytes]:
-    """The first part that holds a file: its header and its bytes, exactly as sent."""
+    """Return the first part with a file: its header, and its bytes exactly as sent."""
     mark = b"\r\n--" + boundary.encode("utf-8", "replace")
     body = b"\r\n" + body
     at = body.find(mark) if boundary else -1
@@ -76,7 +76,7 @@ def _head(text: str) -> Message:
 
 
 def _name(head: Message) -> str:
-    """The file's name: what the disposition says, else the description or the header of the same purpose."""
+    """Return the file's name from the disposition, the description or the like header."""
     told = head.get_filename() or head.get("content-description") or unquote(str(head.get("x-filename", "")))
     return str(told).strip()
 

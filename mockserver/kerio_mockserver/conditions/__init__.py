@@ -1,1 +1,1 @@
-"""What the mock server does to those who use it: the link, the load, the faults, and what changes meanwhile."""
+"""Conditions under which the mock serves: its link, load, faults and churn."""

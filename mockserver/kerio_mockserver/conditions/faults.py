@@ -1,10 +1,9 @@
-"""What goes wrong with replies: pure functions from a reply and a fault to the reply that is sent instead.
+"""Faults of replies, as pure functions from a reply and a fault to a reply.
 
-Faults of the content (garbled, html, missing, …) change the reply itself and belong before compression; faults of the
-way (reset, cut, stall, …) are said in `Reply.mishap` and acted out by whoever sends it. A fault that has no meaning for
-a reply (a missing item where there is no list, garbled JSON in a download) leaves it as it is and is not in the
-history. Which replies are hit is a function of the seed, the method and the number of the reply to that method, of
-nothing else.
+Faults of the content (garbled, html, missing, …) change the reply itself, before compression. Faults of the transport
+(reset, cut, stall, …) are set in `Reply.fault` and applied by the sender. A fault without meaning for a reply (a
+missing item where there is no list, garbled JSON in a download) leaves it unchanged and is not in the history. Which
+replies are hit depends only on the seed, the method, and the number of the reply to that method.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ _PAGE = (
 
 
 class Hit(NamedTuple):
-    """One line of the history: which fault hit which reply (the number counts the replies to that method)."""
+    """One hit: the fault, and the number of the reply among those to its method."""
 
     method: str
     number: int
@@ -37,10 +36,10 @@ class Hit(NamedTuple):
 
 
 class Faults:
-    """The faults at work: counts the replies to each method and spoils those that are to be spoiled.
+    """The active faults: counts replies by method and changes those that are hit.
 
-    `end_sessions` is called for a session-death, after the reply was made: what was done stays done, and the next call
-    finds the session gone.
+    `end_sessions` is called for a session-death, after the reply was made: the call took effect, and the next one finds
+    the session expired.
     """
 
     def __init__(
@@ -51,14 +50,14 @@ class Faults:
         self.change(faults)
 
     def change(self, faults: Sequence[Fault]) -> None:
-        """Replaces the faults; all counts begin anew."""
+        """Replace the faults; all counts restart."""
         self._faults = tuple(faults)
         self._numbers: Counter[str] = Counter()
         self._spent: Counter[int] = Counter()
         self._hits: list[Hit] = []
 
     def apply(self, method: str, reply: Reply) -> Reply:
-        """The reply that is sent to a call of `method` instead of `reply`."""
+        """Return the reply to send to a call of `method` instead of `reply`."""
         if not self._faults:
             return reply
         self._numbers[method] += 1
@@ -80,12 +79,12 @@ class Faults:
         return reply
 
     def history(self) -> tuple[Hit, ...]:
-        """Every hit so far, sorted, so that two runs compare whatever their timing."""
+        """Return all hits so far, sorted, so that two runs compare whatever their timing."""
         return tuple(sorted(self._hits))
 
 
 def applies_to(fault: Fault, method: str, number: int, rng: Random) -> bool:
-    """Whether the `number`-th reply to `method` (from 1) is hit."""
+    """Tell whether a fault hits the `number`-th reply to `method`, from 1."""
     if not fnmatchcase(method, fault.method):
         return False
     if fault.nth is not None and number != fault.nth:
@@ -96,14 +95,14 @@ def applies_to(fault: Fault, method: str, number: int, rng: Random) -> bool:
 
 
 def spoil(fault: Fault, reply: Reply, rng: Random) -> Reply | None:
-    """The reply with the fault in it; None if the fault has no meaning for it."""
+    """Return the reply with the fault in it; None if the fault has no meaning for it."""
     if fault.kind in _WAY:
         return _on_its_way(fault, reply, rng)
     return _CHANGES[fault.kind](fault, reply, rng)
 
 
 def scale_fault_offset(reply: Reply, plain: int) -> Reply:
-    """The reply after compression: what was to happen in its `plain` bytes happens as far into what is left."""
+    """Scale the fault's offset from the `plain` bytes to those after compression."""
     mishap, size = reply.fault, len(reply.body)
     if mishap is None or not plain or size == plain:
         return reply
@@ -131,7 +130,7 @@ def _on_its_way(fault: Fault, reply: Reply, rng: Random) -> Reply | None:
 
 
 def _garbled(fault: Fault, reply: Reply, rng: Random) -> Reply | None:
-    """A byte that no UTF-8 text has, so that no reader can take it for JSON by chance."""
+    """Insert a byte that no UTF-8 text contains, so that the JSON is surely invalid."""
     if not _is_json(reply) or not isinstance(reply.body, bytes):
         return None
     at = min(fault.at, len(reply.body)) if fault.at is not None else rng.randrange(len(reply.body) + 1)
@@ -143,7 +142,7 @@ def _wrong_type(fault: Fault, reply: Reply, rng: Random) -> Reply | None:
 
 
 def _html(fault: Fault, reply: Reply, rng: Random) -> Reply | None:
-    """What a proxy or a captive portal answers in the server's place, with status 200."""
+    """Replace the reply by a page with status 200, as a captive portal does."""
     return Reply(200, {"Content-Type": "text/html; charset=utf-8"}, _PAGE % (b"Welcome", b"Welcome"), reply.rpc)
 
 
@@ -222,7 +221,7 @@ _CHANGES: dict[str, Change] = {
 
 
 def _with_rows(reply: Reply, change: Callable[[list[Any]], list[Any]], *, least: int) -> Reply | None:
-    """Changes the items of a listing (`list`) or of a fetch by ids (`result`, or a bare array)."""
+    """Change the items of a listing or of a fetch by ids."""
     said = _json(reply)
     result = said.get("result") if said else None
     if said is not None and isinstance(result, list) and len(result) >= least:

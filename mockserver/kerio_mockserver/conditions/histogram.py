@@ -1,6 +1,8 @@
-"""How long something took, many times over: counts in narrow classes, so that a million cost no more than a few.
+"""A histogram of latencies.
 
-Mean and maximum are exact; a percentile is exact to within one class (2 %), and 0 where nobody waited.
+Counts in narrow classes, so that a million samples need no more memory than a few.
+
+Mean and maximum are exact; a percentile is exact within one class (2 %), and 0 if nothing waited.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ class LatencyHistogram:
         self._classes: dict[int, int] = {}
 
     def add(self, seconds: float) -> None:
+        """Add one time."""
         self.count += 1
         self.total += seconds
         self.longest = max(self.longest, seconds)
@@ -31,10 +34,11 @@ class LatencyHistogram:
 
     @property
     def mean(self) -> float:
+        """The mean in seconds, 0 without samples."""
         return self.total / self.count if self.count else 0.0
 
     def percentile(self, share: float) -> float:
-        """The time that `share` (0 to 1) of them did not exceed."""
+        """Return the time that a `share` (0 to 1) of the samples does not exceed."""
         wanted = share * self.count
         seen = 0
         for index in sorted(self._classes):

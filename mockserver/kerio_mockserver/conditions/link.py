@@ -1,12 +1,12 @@
-"""The value of a link, and its arithmetic: when which byte arrives. No sockets and no clock are known here.
+"""The value of a link, and the arithmetic of when which byte arrives.
 
-A line is a delay line: bytes leave one after the other at the line's rate and arrive a fixed time later, so that a
-long way does not make it narrow. All connections share it, each way by itself. What is not modelled: the slow start
-of TCP (a relay has the bytes at once, a sender on a real line needs about log2(rate * rtt / 15 kB) round trips to fill
-it), loss below TCP (its effect on a rate belongs into the rate), and the acknowledgements' share of the other way.
+A link is a delay line: bytes leave one after the other at its rate and arrive a fixed time later, so that a long delay
+does not reduce the rate. All connections share it, each direction separately. Not modelled: the slow start of TCP (the
+relay has the bytes at once; a sender on a real link needs about log2(rate * rtt / 15 kB) round trips to fill it), loss
+below TCP (include its effect in the rate), and the acknowledgements' share of the other direction.
 
-`header_bytes` 0 (the default) means that a rate is what TCP delivers, as a speed test shows it, and not the rate of the
-wire below it; 52 (IPv4, TCP with time stamps) makes it the rate of IP packets, of which 1,448 bytes in 1,500 are data.
+With `header_bytes` 0 (the default) a rate is what TCP delivers, as a speed test shows it. With 52 (IPv4, TCP with time
+stamps) it is the rate of IP packets, of which 1,448 bytes in 1,500 are data.
 """
 
 from __future__ import annotations
@@ -21,18 +21,19 @@ from kerio_mockserver.conditions.values import Count, Rate, Share, Value
 
 Way = Literal["down", "up"]
 PACKET = 1500  # bytes of an IP packet on Ethernet
-JITTER_SLOT = 0.05  # seconds for which a line keeps its delay: queues and radio cells change on this scale
-SLACK = 0.1  # seconds of line time that the queue holds beyond what is on its way, so that a pause here is none there
+JITTER_SLOT = 0.05  # seconds for which a link keeps its delay: queues and radio cells change on this scale
+SLACK = (
+    0.1  # seconds of transmission queued beyond what is on its way, so that a pause of this process is none of the link
+)
 MIN_ROOM = 256 * 1024
-OPEN_ROOM = 16 * 1024 * 1024  # bytes of a connection that an unlimited line holds
+OPEN_ROOM = 16 * 1024 * 1024  # bytes of a connection in a link without a limit
 
 
 class LinkFault(Value):
-    """What befalls a share of the connections at byte `at` of one way, or after `mean_bytes` on average.
+    """A fault of some connections, at byte `at` or after `mean_bytes` on average.
 
-    `reset`: both sides get a TCP reset. `truncate`: both sides get an orderly end in the middle of things. `stall`:
-    that way of that connection stands still for `seconds` (0: for ever). `limit`: at most so many connections are
-    befallen.
+    `reset`: both sides get a TCP reset. `truncate`: both sides get an orderly end in the middle of a message. `stall`:
+    that direction of that connection stops for `seconds` (0: for ever). `limit` bounds the number of connections.
     """
 
     kind: Literal["reset", "truncate", "stall"]
@@ -50,7 +51,7 @@ class LinkFault(Value):
         return self
 
     def offset(self, rng: Random) -> int | None:
-        """The byte of the stream before which it breaks; None if this connection is spared."""
+        """Return the byte of the stream before which it breaks; None if it does not."""
         if rng.random() >= self.chance:
             return None
         if self.mean_bytes is not None:
@@ -59,9 +60,10 @@ class LinkFault(Value):
 
 
 class Link(Value):
-    """A line to the server. A rate of None has no limit. `jitter_s`: by how much the round trip varies, half each way.
+    """A link to the server; a rate of None has no limit.
 
-    `setup_round_trips`: how long a new connection waits before its first byte (1: the handshake of TCP).
+    `jitter_s` is the variation of the round trip, half of it in each direction. `setup_round_trips` is how long a new
+    connection waits before its first byte (1: the handshake of TCP).
     """
 
     down_bytes_s: Rate | None = None
@@ -73,43 +75,47 @@ class Link(Value):
     breaks: tuple[LinkFault, ...] = ()
 
     def rate(self, way: Way) -> float:
-        """Bytes a second; infinite if there is no limit."""
+        """Return bytes per second, infinite without a limit."""
         rate = self.down_bytes_s if way == "down" else self.up_bytes_s
         return math.inf if rate is None else rate
 
     @property
     def delay(self) -> float:
-        """Seconds one way."""
+        """Seconds in one direction."""
         return self.rtt_s / 2
 
     @property
     def setup_s(self) -> float:
+        """Seconds before the first byte of a new connection."""
         return self.rtt_s * self.setup_round_trips
 
     def on_wire(self, size: int) -> int:
-        """The bytes that `size` bytes of a stream take on the line."""
+        """Return the bytes that `size` bytes of a stream occupy on the link."""
         return size + self.header_bytes * -(-size // (PACKET - self.header_bytes))
 
     def due(self, free_at: float, arrival: float, size: int, way: Way = "down") -> float:
-        """When the last of `size` bytes comes out that went in at `arrival`; what was before is out at `free_at`."""
+        """Return when the last of `size` bytes leaves the link."""
         return max(free_at, arrival + self.delay) + self.on_wire(size) / self.rate(way)
 
     def shift(self, seed: int | str, way: Way, age: float) -> float:
-        """How late (early, below 0) the jitter makes a byte that is due `age` seconds after the line began."""
+        """Return by how much jitter delays a byte due `age` seconds after the start."""
         if not self.jitter_s:
             return 0.0
         drawn = Random(f"{seed}/jitter-{way}/{int(age / JITTER_SLOT)}").uniform(-0.5, 0.5)
         return max(drawn * self.jitter_s, -self.delay)
 
     def room(self, way: Way) -> int:
-        """How many bytes of one connection the line takes in before it makes the sender wait."""
+        """Return how many bytes of a connection the link takes before it holds the sender."""
         rate = self.rate(way)
         if math.isinf(rate):
             return OPEN_ROOM
         return max(MIN_ROOM, int(rate * (self.rtt_s + self.jitter_s + SLACK)))
 
     def portion(self, way: Way, grain: float) -> int:
-        """How many bytes a connection sends before it is the next one's turn: whole packets, about `grain` seconds."""
+        """Return how many bytes a connection sends per turn.
+
+        Whole packets, about `grain` seconds.
+        """
         packet = PACKET - max(self.header_bytes, 40)
         rate = self.rate(way)
         if math.isinf(rate):

@@ -1,9 +1,8 @@
-"""Everything that can be said about the circumstances, as one immutable value: `Conditions`.
+"""All conditions as one immutable value, `Conditions`.
 
-The value is replaced whole while the mock runs (`Conditions.parse`, `.patched`); nothing in it has state. What is wrong
-with a value is said in `ConditionsError`, member by member. What acts on it stands beside it: `link.py`, `load.py`,
-`faults.py` and `mailbox/churn.py`. Rates are bytes a second (text such as "20 Mbit/s" is read too), times seconds.
-The value of a line is in `line.py`, with its arithmetic.
+The value is replaced as a whole while the mock runs (`Conditions.parse`, `.patched`) and has no state.
+`ConditionsError` names what is wrong with a value, member by member. The modules beside this one act on it. Rates are
+bytes per second (texts such as "20 Mbit/s" are accepted), times seconds. The value of a link is in `link.py`.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ Spread = Literal["fixed", "exponential"]
 
 
 class Cost(Value):
-    """What a call to a method (a pattern such as "Mails.*") costs, where it is not the usual."""
+    """The cost of calls to a method or pattern, where it differs from the usual."""
 
     method: str
     call_s: Seconds
@@ -29,7 +28,7 @@ class Cost(Value):
 
 
 class Users(Value):
-    """People in front of the webmail: a Poisson stream of calls that take the same workers as the client's."""
+    """Webmail users: a Poisson stream of calls to the same workers as the client's."""
 
     per_second: Annotated[float, Field(gt=0, le=10_000)]
     service_s: Seconds
@@ -37,7 +36,10 @@ class Users(Value):
 
 
 class RefusalWindow(Value):
-    """From the `first` call on, and after every `every` further ones, all calls are refused for `seconds`."""
+    """A window in which all calls are refused for `seconds`.
+
+    It opens at call `first` and every `every` calls later.
+    """
 
     seconds: Seconds
     first: Count = 1
@@ -47,7 +49,7 @@ class RefusalWindow(Value):
 
 
 class Reindexing(Value):
-    """A `share` of the folders (or the one with the id or uuid `folder`) answers 4100 a while from its first call."""
+    """Reindexing: some folders answer 4100 for a while from their first call."""
 
     seconds: Seconds
     share: Share = 1.0
@@ -55,7 +57,7 @@ class Reindexing(Value):
 
 
 class MailboxLock(Value):
-    """A long operation: from the `first` mailbox call on, and every `every` further ones, all answer 4101 a while."""
+    """A lock: from call `first`, and every `every` later, calls answer 4101 a while."""
 
     seconds: Seconds
     first: Count = 1
@@ -63,10 +65,10 @@ class MailboxLock(Value):
 
 
 class Load(Value):
-    """The server's usage: `workers` that serve first come, first served; a queue of `places` before them, then refusal.
+    """The server's load: `workers`, and a queue of `places` in front of them.
 
-    A call holds its worker for `call_s` and `kb_s` for each 1,000 bytes of its reply (drawn around that mean if the
-    spread is exponential). `places` None: the queue has no end and nobody is ever refused.
+    A call occupies a worker for `call_s` and for `kb_s` per 1,000 bytes of its reply (drawn around that mean if the
+    spread is exponential). With `places` None the queue is unbounded and no call is refused.
     """
 
     workers: Count = 8
@@ -91,11 +93,11 @@ FaultKind = Literal[
 
 
 class Fault(Value):
-    """What goes wrong with the reply to a method, or to each that matches a pattern ("*", "Mails.*", "GET attachment").
+    """A fault of replies to a method or a pattern, such as "*" or "Mails.*".
 
-    The replies to each method are counted by themselves, so that which of them are hit does not hang on how calls
-    interleave. `nth`: only that one. `every`: each n-th. Neither: each, with `chance`. `limit`: at most so many
-    in all. `at`: the body byte where it happens, drawn if None; for wrong-length the length that is claimed.
+    The replies to each method are counted separately, so that the order in which calls interleave does not matter.
+    `nth` hits only that reply, `every` each n-th, and otherwise each with probability `chance`; `limit` bounds the
+    hits. `at` is the byte of the body where it happens, drawn if None; for wrong-length it is the claimed length.
     """
 
     kind: FaultKind
@@ -130,7 +132,7 @@ USUAL_WEIGHTS: dict[Action, float] = {
 
 
 class Step(Value):
-    """A change, done `times` times after the `nth` (and every `every` further) reply to `method`; `folder` by name."""
+    """A change made after the `nth`, and every `every` later, reply to `method`."""
 
     action: Action
     method: str = "*"
@@ -141,9 +143,11 @@ class Step(Value):
 
 
 class Churn(Value):
-    """What changes in the mailbox meanwhile: `script`ed by the client's own calls, and `per_second` by chance.
+    """Changes of the mailbox while the client works.
 
-    `weights`: how often which action is drawn. `limit`: the chance changes end after so many.
+    A `script` triggered by its calls, and `per_second` at random.
+
+    `weights` sets how often each action is drawn; the random changes end after `limit`.
     """
 
     per_second: Annotated[float, Field(ge=0, le=10_000)] = 0.0
@@ -159,9 +163,9 @@ class Churn(Value):
 
 
 class Quirks(Value):
-    """What the vendor leaves open or servers differ in.
+    """Behaviour that the vendor leaves open or in which servers differ.
 
-    `message_id`: whether a mail that a client creates keeps the Message-ID it was given, or is assigned one.
+    `message_id`: whether a created mail keeps the Message-ID that the client gave it or gets one from the server.
     """
 
     http_errors: Literal["documented", "always_200"] = "documented"
@@ -177,7 +181,7 @@ class Quirks(Value):
 
 
 class Conditions(Value):
-    """All circumstances. The default is none: a perfect line and an idle server that makes no mistakes."""
+    """All conditions; by default a perfect link and an idle server without faults."""
 
     link: Link | None = None
     load: Load | None = None
@@ -187,7 +191,7 @@ class Conditions(Value):
 
     @classmethod
     def parse(cls, value: bytes | str | Mapping[str, Any]) -> Self:
-        """From JSON or from what JSON stands for. ConditionsError."""
+        """Parse JSON, or the values it stands for; raise ConditionsError."""
         try:
             found = orjson.loads(value) if isinstance(value, bytes | str) else dict(value)
         except orjson.JSONDecodeError as error:
@@ -202,18 +206,21 @@ class Conditions(Value):
             raise ConditionsError(f"conditions: {error}") from None
 
     def as_json(self) -> dict[str, Any]:
+        """Return the conditions as JSON values."""
         return self.model_dump(mode="json")
 
     def patched(self, patch: Mapping[str, Any]) -> Self:
-        """With `patch` laid over it as a JSON merge patch (RFC 7396): null takes a member back to its default.
+        """Return the conditions with a JSON merge patch (RFC 7396) applied.
 
-        Lists are replaced whole. ConditionsError; then nothing has changed.
+        Null sets a member to its default.
+
+        Lists are replaced as a whole. Raises ConditionsError.
         """
         return self.parse(merge(self.as_json(), patch))
 
 
 def merge(target: Any, patch: Any) -> Any:
-    """RFC 7396, section 2."""
+    """Merge as RFC 7396, section 2, says."""
     if not isinstance(patch, Mapping):
         return patch
     merged = dict(target) if isinstance(target, Mapping) else {}

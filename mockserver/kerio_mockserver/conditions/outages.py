@@ -1,7 +1,8 @@
-"""When the server says no: spells in which it refuses everything, folders that reindex, operations that hold the
-mailbox.
+"""Periods in which the server refuses calls.
 
-What begins by a count of calls or by the first call to a folder begins there whatever the timing; it ends on the clock.
+Refusal windows, folders that reindex, locks of the mailbox.
+
+What begins with a count of calls or with the first call to a folder does not depend on timing; it ends by the clock.
 """
 
 from __future__ import annotations
@@ -14,11 +15,11 @@ from kerio_mockserver.conditions.model import Load, MailboxLock, RefusalWindow, 
 
 REINDEXING = 4100
 HELD = 4101
-_FREE = ("Session.", "GET ", "POST ")  # what needs no folder and no item: not stopped by reindexing or holding
+_FREE = ("Session.", "GET ", "POST ")  # needs no folder and no item, so reindexing and locks do not stop it
 
 
 def folders_named(params: Any, depth: int = 3) -> Iterator[str]:
-    """The uuids of the folders that a call's params name, as folders or by items in them (duplicates included)."""
+    """Return the uuids of the folders in parameters, by their own or items' ids."""
     if isinstance(params, str):
         parts = params.split("/")
         if parts[0] == "keriostorage:" and len(parts) > 5:
@@ -32,12 +33,12 @@ def folders_named(params: Any, depth: int = 3) -> Iterator[str]:
 
 
 def starts(first: int, every: int | None, number: int) -> bool:
-    """Whether something that starts with the `first` call and every `every` further ones starts with this one."""
+    """Tell whether this call is number `first`, or a multiple of `every` later."""
     return number == first or (every is not None and number > first and (number - first) % every == 0)
 
 
 class Outages:
-    """The state of spells, reindexing and holds under one `Load`."""
+    """The state of refusal windows, reindexing and locks under one `Load`."""
 
     def __init__(self, load: Load, seed: int | str, clock: Callable[[], float]) -> None:
         self._load = load
@@ -50,7 +51,7 @@ class Outages:
         self._reindexed: dict[tuple[int, str], float] = {}
 
     def spell(self) -> RefusalWindow | None:
-        """Counts a call; the spell that refuses it, if one is on."""
+        """Count a call; return the window that refuses it, if one is open."""
         self._calls += 1
         for spell in self._load.spells:
             if starts(spell.first, spell.every, self._calls):
@@ -60,7 +61,7 @@ class Outages:
         return self._spell[1]
 
     def code(self, method: str, params: Any) -> int | None:
-        """Counts a call; 4100 or 4101 if it can't be served now."""
+        """Count a call; return 4100 or 4101 if it cannot be served now."""
         if method.startswith(_FREE) or not (self._load.holds or self._load.reindexing):
             return None
         now = self._clock()

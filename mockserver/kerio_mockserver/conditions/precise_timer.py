@@ -1,8 +1,8 @@
 """A timer finer than the event loop's.
 
-The loop's timers are rounded up to the millisecond (epoll counts in them), which is 3 % of a link of 30 ms and the
-whole of a local network. Linux has timers that are file descriptors and count nanoseconds; where there are none, the
-loop's own timer has to do. The clock is `time.monotonic`, so this is not for virtual time.
+The loop's timers are rounded up to a millisecond (the unit of epoll), which is 3 % of the latency of a 30 ms link and
+all of a local network's. Linux has timers with nanoseconds as file descriptors; elsewhere the loop's own timer is used.
+The clock is `time.monotonic`, so this does not work in virtual time.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _ABSOLUTE = 1
 
 
 class _Setting(ctypes.Structure):
-    """struct itimerspec: interval and instant, each in seconds and nanoseconds."""
+    """`struct itimerspec`: interval and instant, each in seconds and nanoseconds."""
 
     _fields_ = (
         ("interval_s", ctypes.c_long),
@@ -42,7 +42,7 @@ _CALLS = _timer_calls()
 
 
 class PreciseTimer:
-    """Calls `ring` at the instant last set (`time.monotonic`), within about 0.1 ms on Linux; once for each setting."""
+    """Calls a function at the instant last set, within about 0.1 ms on Linux."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, ring: Callable[[], None] = lambda: None) -> None:
         self._loop = loop
@@ -54,7 +54,7 @@ class PreciseTimer:
             loop.add_reader(self._fd, self._fired)
 
     def set(self, at: float) -> None:
-        """Rings at `at` and not at what was set before; infinity: not at all."""
+        """Set the instant, replacing an earlier one; infinity cancels it."""
         if at == self._at:
             return
         self._at = at
@@ -76,11 +76,12 @@ class PreciseTimer:
             try:
                 os.read(self._fd, 8)
             except BlockingIOError:
-                return  # it was set anew between its ringing and this call
+                return  # set again between its expiry and this call
         self._at = math.inf
         self.ring()
 
     def close(self) -> None:
+        """Release the file descriptor."""
         if self._fd >= 0:
             self._loop.remove_reader(self._fd)
             os.close(self._fd)

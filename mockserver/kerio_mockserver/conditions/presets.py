@@ -1,7 +1,7 @@
-"""Circumstances with names. `PRESETS` holds the conditions, `ABOUT` what each is and where its figures come from.
+"""Named conditions, and the sources of their figures.
 
-Rates are what TCP delivers (a speed test's figure), not those of the tariff. Figures are typical, not extreme: a preset
-is a yardstick that stays the same, and no claim about a certain provider.
+Rates are what TCP delivers (as a speed test shows), not those of a tariff. The figures are typical: a preset is a
+stable yardstick, not a claim about a provider.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ def _link(down: str, up: str, rtt_ms: float, jitter_ms: float = 0, *breaks: Link
 # 1 GB took about 5 minutes through the vendor's own connector, one call at a time: 0.3 ms for 1,000 bytes.
 _KB_S = 0.0003
 _CALL_S = 0.015
-# 40 users a second keep 6 of 8 workers busy. At 0.12 s each their waits alone are so short (p95 39 ms) that two calls
-# in flight double them; at 0.15 s a polite client has something to find: three in flight get 0.84 of all there is.
+# 40 users a second keep 6 of 8 workers busy. At 0.12 s each their waits are so short (p95 39 ms) that two calls in
+# flight double them; at 0.15 s a client can use three in flight, which gives 0.84 of the best throughput.
 _OFFICE = Users(per_second=40, service_s=0.15)
-# With fewer places a client with 64 calls in flight keeps the users out of the queue and has their workers to itself.
+# With fewer places a client with 64 calls in flight would keep the users out of the queue and use their workers.
 _PLACES = 128
 
 _NOTHING = Conditions()

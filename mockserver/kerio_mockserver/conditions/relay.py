@@ -1,11 +1,10 @@
-"""A TCP relay that behaves like a line: bytes go in at one end and come out at the other when the line says so.
+"""A TCP relay that behaves like a link.
 
-It stands before the server's socket, so that TLS, keep-alive and pipelining are what they are in life. Both ways have a
-rate (shared by all connections, evenly), a delay, and breaks; see `line.py` for the arithmetic and for what is not
-modelled. A new connection is accepted at once, as the kernel does it, and its first byte waits for the round trip that
-the handshake would have taken. The kernel's buffers around the relay are kept small, so that a sender is held back
-when the line is full and not megabytes later. Which connection breaks where is a function of the seed and of its
-number.
+It stands in front of the server's socket, so that TLS, keep-alive and pipelining are real. Each direction has a rate
+(shared evenly by all connections), a delay, and faults; see `link.py` for the arithmetic and for what is not modelled.
+A new connection is accepted at once, as the kernel does, and its first byte waits for the round trip of the handshake.
+The kernel's buffers around the relay are small, so that a sender is held back when the link is full, not megabytes
+later. Which connection breaks where depends only on the seed and on its number.
 """
 
 from __future__ import annotations
@@ -24,25 +23,25 @@ from kerio_mockserver.conditions.precise_timer import PreciseTimer
 from kerio_mockserver.conditions.shaper import Flow, Mark, Shaper
 
 _BUFFER = 128 * 1024
-_HANDLING = 0.0001  # seconds from the kernel's read event to our write, each way, as measured with no delay set
-_RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER: closing discards what is unsent and sends a reset
+_HANDLING = 0.0001  # seconds from the kernel's read event to our write, each way, measured without a delay
+_RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER: closing discards unsent bytes and sends a reset
 _WAYS: tuple[Way, Way] = ("down", "up")
 
 
 class End(asyncio.Protocol):
-    """One end of a relayed connection: reads into one flow, is the sink of the other."""
+    """One end of a relayed connection: reads into one flow and receives the other."""
 
     def __init__(self) -> None:
         self.transport: asyncio.Transport | None = None
-        self.out: Flow  # what this end's peer sends
-        self.into: Flow  # what is to be sent to this end's peer
+        self.out: Flow  # bytes from this end's peer
+        self.into: Flow  # bytes to this end's peer
         self.other: End
         self.ended = False
 
     # from the socket
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = transport = cast(asyncio.Transport, transport)  # uvloop's is one in all but name
+        self.transport = transport = cast(asyncio.Transport, transport)  # uvloop's transport has the same methods
         transport.set_write_buffer_limits(high=_BUFFER)
         transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
@@ -65,7 +64,7 @@ class End(asyncio.Protocol):
     def resume_writing(self) -> None:
         self.into.block(False)
 
-    # from the line (the sink of `into`)
+    # from the link, as the sink of `into`
 
     def deliver(self, data: bytes | memoryview | Mark) -> None:
         if self.transport is None or self.transport.is_closing():
@@ -82,7 +81,7 @@ class End(asyncio.Protocol):
             self.other.break_off()
 
     def _end(self) -> None:
-        """The peer's half is over; when both are, the connection is."""
+        """End this half; when both halves are over, close the connection."""
         self.ended = True
         if self.transport is not None and self.transport.can_write_eof():
             with contextlib.suppress(OSError):
@@ -92,7 +91,7 @@ class End(asyncio.Protocol):
             self.other.close()
 
     def hold_sender(self, hold: bool) -> None:
-        """`into` is full: its sender, at the other end, has to wait."""
+        """Pause the sender at the other end while `into` is full."""
         sender = self.other.transport
         if sender is None or sender.is_closing():
             return
@@ -108,7 +107,7 @@ class End(asyncio.Protocol):
             self.transport.close()
 
     def break_off(self) -> None:
-        """Ends with a reset."""
+        """End the connection with a reset."""
         self.out.abandon()
         self.into.abandon()
         if self.transport is not None:
@@ -118,7 +117,10 @@ class End(asyncio.Protocol):
 
 
 class Relay:
-    """The line before a server. `port` is where it listens; `link` may be set while it runs."""
+    """The relay in front of a server, listening on `port`.
+
+    `link` may be set while it runs.
+    """
 
     def __init__(self, link: Link, server: tuple[str, int], *, seed: int | str = 0) -> None:
         self._link = link
@@ -146,19 +148,23 @@ class Relay:
         cls, link: Link, server: tuple[str, int], *, host: str = "127.0.0.1", port: int = 0, seed: int | str = 0,
         listener: socket.socket | None = None,
     ) -> Self:  # fmt: skip
-        """Listens on `host` and `port` (0: any), or on a socket that listens already. OSError if that can't be."""
+        """Listen on `host` and `port` (0: any), or on a listening socket.
+
+        Raises OSError if that is not possible.
+        """
         relay = cls(link, server, seed=seed)
         made = listener or socket.create_server(
             (host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET, backlog=512
         )
         made.setblocking(False)
-        made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER)  # accepted sockets inherit it
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER)  # inherited by accepted sockets
         relay._listener = await relay._loop.create_server(relay._accepted, sock=made)
         relay.port = made.getsockname()[1]
         return relay
 
     @property
     def link(self) -> Link:
+        """The current link."""
         return self._link
 
     @link.setter
@@ -170,7 +176,7 @@ class Relay:
             line.change(link)
 
     def stats(self) -> dict[str, Any]:
-        """Bytes handed over each way (of the streams, and as packets on the line), connections, breaks by kind."""
+        """Return bytes by direction (of streams and packets), connections, and breaks."""
         down, up = self._lines["down"], self._lines["up"]
         return {
             "down_bytes": down.bytes,
@@ -186,7 +192,7 @@ class Relay:
         }
 
     def reset(self) -> None:
-        """What is counted begins anew; numbers of connections, which decide what breaks, go on."""
+        """Reset the counts; connections keep their numbers, which decide what breaks."""
         self._counted_from = self.connections
         self.most_connections = len(self._open())
         for line in self._lines.values():
@@ -194,11 +200,11 @@ class Relay:
             line.breaks.clear()
 
     def _open(self) -> list[End]:
-        """The ends at clients of the connections that are open at either side."""
+        """Return the client ends of the connections that are open at either side."""
         return [end for end in self._clients if end.transport is not None or end.other.transport is not None]
 
     async def aclose(self) -> None:
-        """Stops listening and breaks off what is open."""
+        """Stop listening and reset all open connections."""
         if self._listener is not None:
             self._listener.close()
         for task in self._dialling:
@@ -207,7 +213,7 @@ class Relay:
         for client in self._open():
             client.break_off()
             client.other.break_off()
-        for _ in range(3):  # until the transports have told that they are lost
+        for _ in range(3):  # until the transports report their loss
             await asyncio.sleep(0)
         for alarm in self._alarms.values():
             alarm.close()
@@ -218,7 +224,10 @@ class Relay:
         return _Accepted(self)
 
     def join(self, client: End) -> None:
-        """A connection was made: dials the server, and lets bytes through once the handshake would be done."""
+        """Relay a new connection.
+
+        Connect to the server, and pass bytes on once the handshake would be complete.
+        """
         number, self.connections = self.connections, self.connections + 1
         server = End()
         client.other, server.other = server, client
@@ -251,7 +260,10 @@ class Relay:
             server.into.block(False)
 
     def _breaks(self, way: Way, number: int) -> list[tuple[int, LinkFault]]:
-        """What befalls connection `number` on one way: offsets in its stream, in order."""
+        """Return the faults of connection `number` in one direction.
+
+        Offsets in its stream, in order.
+        """
         found = []
         for index, one in enumerate(self._link.breaks):
             if one.way != way or (one.limit is not None and self._spent[index] >= one.limit):
@@ -264,7 +276,7 @@ class Relay:
 
 
 class _Accepted(End):
-    """The end at the client, which makes the relay dial the server."""
+    """The end at the client, which makes the relay connect to the server."""
 
     def __init__(self, relay: Relay) -> None:
         super().__init__()

@@ -1,12 +1,14 @@
-"""One way of a line at work: takes the bytes of many connections and hands each over when it is due.
+"""One direction of a link.
 
-Connections that have something to send take turns of some packets each, so that they share the rate evenly and a small
-reply is not stuck behind a large one. What was put on the line comes out in order, when `Link.due` and the jitter say.
-Bytes are committed to the line only shortly before it is their turn, so that a change of the conditions acts at once on
-all that still waits. Wake-ups are at least `GRAIN` apart: at 100 Mbit/s each hands over some 12 kB. Alarms ring late,
-by how much is learnt (0.2 ms is usual, 2 % of a round trip of 10 ms), and they are set as much earlier.
+Takes the bytes of many connections and delivers each when it is due.
 
-No sockets here: a connection is a `Flow`, the clock and the alarm are given.
+Connections with data take turns of some packets each, so that they share the rate evenly and a small reply does not
+wait for a large one. Bytes leave the link in order, at the time that `Link.due` and the jitter give. They are committed
+to the link shortly before their turn, so that changed conditions apply at once to all that still waits. Wake-ups are at
+least `GRAIN` apart: at 100 Mbit/s each delivers some 12 kB. Timers fire late (usually 0.2 ms, 2 % of a round trip of 10
+ms); the shaper learns by how much and sets them earlier.
+
+There are no sockets here: a connection is a `Flow`, the clock and the timer are parameters.
 """
 
 from __future__ import annotations
@@ -23,12 +25,12 @@ from kerio_mockserver.conditions.link import Link, LinkFault, Way
 
 GRAIN = 0.001
 _AHEAD = 2 * GRAIN
-_LATEST = GRAIN / 2  # lateness beyond this is a busy process, not a slow alarm
+_LATEST = GRAIN / 2  # a timer that is later than this shows a busy process
 _LEARN = 0.1
 
 
 class Mark(Enum):
-    """What can come out of a line that is not a byte."""
+    """A value in a stream that is not a byte."""
 
     END = "end"
     RESET = "reset"
@@ -36,7 +38,7 @@ class Mark(Enum):
 
 
 class Sink(Protocol):
-    """Where a flow comes out, and how its sender is made to wait."""
+    """The receiver of a flow, which can also hold back its sender."""
 
     def deliver(self, data: bytes | memoryview | Mark) -> None: ...
 
@@ -44,7 +46,10 @@ class Sink(Protocol):
 
 
 class Flow:
-    """One way of one connection. `begins`: the instant before which nothing of it may enter the line."""
+    """One direction of one connection.
+
+    Nothing of it enters the link before the instant `begins`.
+    """
 
     def __init__(self, line: Shaper, sink: Sink, begins: float, breaks: list[tuple[int, LinkFault]]) -> None:
         self.line = line
@@ -62,7 +67,7 @@ class Flow:
         self.sender_held = False
 
     def offer(self, data: bytes | Mark) -> None:
-        """Takes what the sender sent."""
+        """Take bytes from the sender."""
         if self.over or self.ended:
             return
         if isinstance(data, Mark):
@@ -75,33 +80,39 @@ class Flow:
         self.line.ready(self)
 
     def reset(self) -> None:
-        """The sender broke off: what has not left it yet never will; what is on its way still arrives."""
+        """Drop what has not entered the link, after the sender's reset.
+
+        What is on its way still arrives.
+        """
         self.pending.clear()
         self.waiting = 0
         self.ended = False
         self.offer(Mark.RESET)
 
     def abandon(self) -> None:
-        """The receiver is gone."""
+        """Drop everything: the receiver has closed."""
         self.over = True
         self.pending.clear()
         self.waiting = 0
 
     def block(self, blocked: bool) -> None:
-        """The receiver takes no more for now, or does again."""
+        """Stop or resume delivery."""
         self.blocked = blocked
         if not blocked:
             self.line.ready(self)
 
     def balance(self) -> None:
-        """Makes the sender wait while the line holds as much of it as it should."""
+        """Hold the sender back while the link holds enough of its bytes."""
         held = self.waiting + self.flying >= self.line.room
         if held != self.sender_held and not self.over:
             self.sender_held = held
             self.sink.hold_sender(held)
 
     def take(self, most: int) -> tuple[float, memoryview | Mark] | None:
-        """The next thing to put on the line, at most so many bytes, and when it came; None: it stands still."""
+        """Return the next bytes for the link, at most `size`, and their arrival.
+
+        None if there are none.
+        """
         came, first = self.pending[0]
         if self.breaks and self.sent >= self.breaks[0][0] and not isinstance(first, Mark):
             return self._break(came)
@@ -133,9 +144,10 @@ class Flow:
 
 
 class Shaper:
-    """One way, shared by all flows. `set_alarm(at)`: `wake` shall be called at `at` (replacing what was set before).
+    """One direction of a link, shared by all flows.
 
-    `handling_s`: what reading and writing a piece costs whoever carries the bytes; it counts as part of the way.
+    `set_alarm(at)` makes the caller call `wake` at `at`, replacing an earlier time. `handling_s` is the time that
+    reading and writing a piece takes; it counts as part of the delay.
     """
 
     def __init__(
@@ -170,13 +182,13 @@ class Shaper:
         self._order = itertools.count()
 
     def change(self, link: Link) -> None:
-        """Another link from now on; what is on its way arrives as it was to."""
+        """Apply another link from now on; bytes on their way arrive as before."""
         self.link = link
         self.room = link.room(self.way)
         self._work()
 
     def ready(self, flow: Flow) -> None:
-        """The flow may have something to send."""
+        """Note that a flow may have bytes to send."""
         if flow.queued or flow.blocked or flow.over or not flow.pending:
             return
         flow.queued = True
@@ -187,7 +199,7 @@ class Shaper:
         self._work()
 
     def wake(self) -> None:
-        """Does what is due by now, and sets the alarm for what comes next."""
+        """Deliver what is due, and set the timer for the next event."""
         self._woken = self.clock()
         late = min(max(0.0, self._woken - self._alarm_at), _LATEST)
         self._late += _LEARN * (late - self._late)
@@ -212,7 +224,7 @@ class Shaper:
         return min(instants)
 
     def _commit(self, now: float) -> None:
-        """Puts on the line what leaves its sender until a moment from now, in turns."""
+        """Put on the link what enters it until a moment from now, in turns."""
         portion = self.link.portion(self.way, GRAIN)
         while self._turns and self._free_at - self.link.delay < now + _AHEAD:
             flow = self._turns.popleft()

@@ -1,7 +1,7 @@
-"""Figures as people write them, and refusals as people read them.
+"""Rates in text form, and errors of conditions as sentences.
 
-Inside the mock a rate is bytes a second and a time seconds; a person may write "20 Mbit/s" or "2.5 MB/s". Bits are
-decimal (1 Mbit = 1,000,000 bits), as link rates are sold; so are kB and MB.
+Rates are bytes per second inside the mock; a text such as "20 Mbit/s" or "2.5 MB/s" is accepted. Units are decimal
+(1 Mbit is 1,000,000 bits), as link rates are sold.
 """
 
 from __future__ import annotations
@@ -16,11 +16,17 @@ _SCALES = {"": 1, "k": 1_000, "K": 1_000, "M": 1_000_000, "G": 1_000_000_000}
 
 
 class ConditionsError(ValueError):
-    """The conditions asked for make no sense; the text says which member and why, one line for each."""
+    """Invalid conditions.
+
+    The text names each invalid member and the reason, one per line.
+    """
 
 
 def parse_rate(value: Any) -> Any:
-    """Bytes a second from "10 Mbit/s", "1.25 MB/s" and the like; anything but text is left as it is."""
+    """Return bytes per second from "10 Mbit/s", "1.25 MB/s" and the like.
+
+    Other values unchanged.
+    """
     if not isinstance(value, str):
         return value
     found = _RATE.fullmatch(value)
@@ -30,7 +36,7 @@ def parse_rate(value: Any) -> Any:
 
 
 def explain(error: ValidationError) -> str:
-    """What is wrong with a value, one line for each member: `link.rtt_s: must be at least 0 (got -1)`."""
+    """Return one line per invalid member: `link.rtt_s: must be at least 0 (got -1)`."""
     lines = []
     for trouble in error.errors(include_url=False):
         where = ".".join(str(part) for part in trouble["loc"]) or "conditions"
@@ -44,7 +50,7 @@ def explain(error: ValidationError) -> str:
 
 
 class Value(BaseModel):
-    """An immutable value from outside: unknown members, NaN and infinity are refused."""
+    """An immutable value from outside; unknown members, NaN and infinity are refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 

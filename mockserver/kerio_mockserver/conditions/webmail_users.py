@@ -1,7 +1,7 @@
-"""The people in front of the webmail, and what is counted of them and of the client's calls.
+"""Webmail users, and the waits of users and of the client's calls.
 
-Users are drawn from the seed alone: who comes when and takes how long is the same in every run. What they would have
-waited without the client is therefore no estimate: it is reckoned for the same users, beside what they did wait.
+Users are drawn from the seed alone: arrivals and service times are the same in every run. Their waits without the
+client are therefore computed for the same users beside the real waits, not estimated.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ from typing import Any, NamedTuple
 from kerio_mockserver.conditions.histogram import LatencyHistogram
 from kerio_mockserver.conditions.model import Spread, Users
 
-_BLOCK = 256  # users drawn from one generator: seeding one for each would cost more than the queue itself
+_BLOCK = 256  # users drawn from one generator; seeding one per user would cost more than the queue itself
 
 
 class Arrival(NamedTuple):
-    """A user's call: seconds since the users began, and how long it takes a worker."""
+    """A user's call: seconds since the first user, and its service time."""
 
     at: float
     service_s: float
 
 
 def arrivals(users: Users, seed: int | str) -> Iterator[Arrival]:
-    """The users' calls, without end; a function of the seed."""
+    """Yield the users' calls without end, as a function of the seed."""
     at = 0.0
     for block in itertools.count():
         rng = Random(f"{seed}/users/{block}")
@@ -36,12 +36,12 @@ def arrivals(users: Users, seed: int | str) -> Iterator[Arrival]:
 
 
 def draw_service_times(spread: Spread, rng: Random) -> float:
-    """A factor around 1."""
+    """Yield factors around 1."""
     return rng.expovariate(1.0) if spread == "exponential" else 1.0
 
 
 class BaselineWaits:
-    """The users' waits if nobody but they came: Kiefer and Wolfowitz' recursion over the workers' free instants."""
+    """The users' waits without the client, by Kiefer and Wolfowitz' recursion."""
 
     def __init__(self, workers: int) -> None:
         self._free = [0.0] * workers
@@ -49,6 +49,7 @@ class BaselineWaits:
         self.responses = LatencyHistogram()
 
     def add(self, arrival: Arrival) -> None:
+        """Add the next arrival."""
         begin = max(arrival.at, self._free[0])
         heapq.heapreplace(self._free, begin + arrival.service_s)
         self.waits.add(begin - arrival.at)
@@ -56,7 +57,7 @@ class BaselineWaits:
 
 
 class LoadStats:
-    """What is counted, until the next reset. Times in seconds."""
+    """Counts since the last reset; times in seconds."""
 
     def __init__(self, workers: int) -> None:
         self.calls = LatencyHistogram()
@@ -70,6 +71,7 @@ class LoadStats:
         self.busy_s = 0.0
 
     def as_json(self) -> dict[str, Any]:
+        """Return the counts as JSON values."""
         users = {"wait": self.users.as_json(), "response": self.responses.as_json(), "turned_away": self.turned_away}
         alone = {"wait": self.alone.waits.as_json(), "response": self.alone.responses.as_json()}
         return {

@@ -1,12 +1,12 @@
-"""The server's usage: calls and webmail users wait in one queue for the same workers, first come, first served.
+"""The load: calls and webmail users wait in one queue for the same workers.
 
-A call takes a turn: it is let in (or refused), waits for a worker, does its work, holds the worker for its service
-time, and gives it back, also when it is cancelled. Time is the event loop's, so that all of it runs in virtual time.
+A call is admitted or refused, waits for a worker, does its work, occupies the worker for its service time, and releases
+it, also when it is cancelled. Time is the event loop's, so that everything runs in virtual time.
 
-A user who is refused comes again after the time that the refusal names, and waits from the first time on: a client that
-fills the queue does not get rid of the users, it makes them wait.
+A refused user comes again after the time that the refusal names, and its wait counts from the first attempt: a client
+that fills the queue makes users wait, it does not get rid of them.
 
-Not modelled: processor sharing (a worker does one thing at a time) and users who give up.
+Not modelled: processor sharing (a worker does one thing at a time), and users who give up.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ class _User:
 
 
 class WorkerPool:
-    """The load at work. `grace_s`: how long after a refusal with Retry-After a call may still have been under way.
+    """The active load; `grace_s` is how long a call may have been under way.
 
-    Use: `async with workers.turn(method, params) as turn:` and then either answer with `turn.refusal` (a Reply), with
-    error `turn.code` (4100, 4101), or do the work and `await turn.serve(size of the reply)`.
+    Use `async with workers.slot(method, params) as slot:`; then answer with `slot.refusal` (a Reply) or the error
+    `slot.code` (4100, 4101), or do the work and `await slot.serve(size of the reply)`.
     """
 
     def __init__(self, load: Load | None = None, *, seed: int | str = 0, grace_s: float = 0.1) -> None:
@@ -61,17 +61,17 @@ class WorkerPool:
         self._hindrances = Outages(load or Load(), self.seed, _now)
         self.tally = LoadStats(load.workers if load else 1)
 
-    # life
+    # start and end
 
     def start(self) -> None:
-        """The users begin to come (needs a running loop)."""
+        """Start the users; needs a running loop."""
         self._started = True
         if self.load and self.load.users and self._crowd is None:
             self._crowd = arrivals(self.load.users, self.seed)
             self._await_user(_now(), next(self._crowd))
 
     def stop(self) -> None:
-        """No more users; those who are being served are forgotten."""
+        """Stop the users and forget those in service."""
         self._started = False
         if self._next_user is not None:
             self._next_user.cancel()
@@ -84,7 +84,7 @@ class WorkerPool:
         self._crowd = self._next_user = None
 
     def change(self, load: Load | None) -> None:
-        """Replaces the load: counts begin anew, users come as it says, calls in the queue keep their places."""
+        """Replace the load: counts and users restart, queued calls keep their places."""
         running = self._started
         self.stop()
         self._set(load)
@@ -93,16 +93,17 @@ class WorkerPool:
         self._grant()
 
     def reset(self) -> None:
-        """What is counted begins anew; the load goes on."""
+        """Reset the counts; the load continues."""
         self.tally = LoadStats(self.load.workers if self.load else 1)
 
     # calls
 
     def slot(self, method: str, params: Any = None) -> WorkerSlot:
+        """Return the slot of a call."""
         return WorkerSlot(self, method, params)
 
     def refusal(self, method: str) -> Reply | None:
-        """Counts a call; the reply that refuses it, if there is no place for it."""
+        """Count a call; return the reply that refuses it if there is no place."""
         load = self.load
         if load is None:
             return None
@@ -128,11 +129,11 @@ class WorkerPool:
         return Reply(status, headers, b"The server is busy.\n", method)
 
     def code(self, method: str, params: Any) -> int | None:
-        """Counts a call; 4100 or 4101 if its folders or the mailbox can't be used now."""
+        """Count a call; return 4100 or 4101 if folder or mailbox is not available now."""
         return self._hindrances.code(method, params) if self.load else None
 
     async def take(self) -> None:
-        """Waits for a worker and takes it."""
+        """Wait for a worker and take it."""
         came = _now()
         if self.load is None or self._busy < self.load.workers:
             self._busy += 1
@@ -144,13 +145,13 @@ class WorkerPool:
             except asyncio.CancelledError:
                 if place.done() and not place.cancelled():
                     self.give_back()
-                elif place in self._queue:  # else it was passed over, because it was cancelled
+                elif place in self._queue:  # otherwise it was cancelled, and skipped
                     self._queue.remove(place)
                 raise
         self.tally.calls.add(_now() - came)
 
     def service_s(self, method: str, size: int) -> float:
-        """How long the next call holds its worker, if it is one to `method` with a reply of `size` bytes."""
+        """Return how long the next call occupies its worker for a reply of `size` bytes."""
         load = self.load
         if load is None:
             return 0.0
@@ -161,10 +162,11 @@ class WorkerPool:
         return mean * draw_service_times(load.spread, Random(f"{self.seed}/service/{number}")) if mean else 0.0
 
     def give_back(self) -> None:
+        """Release a worker."""
         self._busy -= 1
         self._grant()
 
-    # the queue
+    # queue
 
     def _join(self, waiter: asyncio.Future[None] | _User) -> None:
         self._queue.append(waiter)
@@ -194,7 +196,7 @@ class WorkerPool:
         self._seat(_User(_now(), arrival))
 
     def _seat(self, user: _User) -> None:
-        """A worker for the user, or a place in the queue, or neither: then the user comes again."""
+        """Give the user a worker or a place in the queue; otherwise the user comes again."""
         load = self.load or Load()
         if self._busy < load.workers:
             self._busy += 1
@@ -231,7 +233,10 @@ class WorkerPool:
 
 
 class WorkerSlot:
-    """One call's way through the load: either refused (`refusal`, `code`), or it has a worker until the block ends."""
+    """One call's way through the load.
+
+    Refused (`refusal`, `code`), or with a worker until the block ends.
+    """
 
     __slots__ = ("_has_worker", "_method", "_params", "_workers", "code", "refusal")
 
@@ -256,7 +261,7 @@ class WorkerSlot:
         return self
 
     async def serve(self, size: int) -> None:
-        """Holds the worker for the time that a reply of `size` bytes takes."""
+        """Occupy the worker for the time that a reply of `size` bytes takes."""
         if not self._has_worker:
             return
         seconds = self._workers.service_s(self._method, size)

@@ -1,5 +1,5 @@
-"""What the server keeps: folders, items, attachments, and the journal of what happened to them.
+"""The mailbox: folders, items, attachments, and the journal of their changes.
 
-`model.Store` is the whole of it for one logged-in user. `seed.seeded` makes one out of a number, `importer.load` fills
-one from files. Nothing here knows of HTTP, sessions or JSON-RPC.
+`store.MailboxStore` is the whole of it for one user. `generate.seed.generate_mailbox` makes one from a seed,
+`imports.importer.load` fills one from files. Nothing here knows of HTTP, sessions or JSON-RPC.
 """

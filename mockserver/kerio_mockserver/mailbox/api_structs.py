@@ -1,8 +1,8 @@
-"""The documented structs: their members, what a member is when nothing is known of it, and how a partial one is filled.
+"""The documented structs: their members and default values.
 
-Promises that whatever leaves the mailbox has every documented member (the write-only ones never) and that a struct a
-client gave is taken member by member: unknown members are dropped, a member of the wrong kind is refused with
-`BadStruct`, which names the place. Enumerations start with the value that stands for "nothing said".
+Everything that leaves the mailbox has every documented member, except the write-only ones. A struct from a client is
+taken member by member: unknown members are dropped, and a member of the wrong type is refused with `BadStruct`, which
+names it. The first value of an enumeration stands for "not set".
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ Struct = dict[str, Any]
 
 
 class BadStruct(ValueError):
-    """A struct with a member that can't be what the reference says. The text names the member."""
+    """A struct with a member of the wrong type or value; the text names the member."""
 
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """`access`: rw, ro (read-only), w1 (write once, on creation), wo (write-only: never sent)."""
+    """A member; access is rw, ro (read-only), w1 (on creation) or wo (write-only)."""
 
     name: str
     type: str
@@ -133,12 +133,12 @@ _SCALARS: dict[str, type] = {"str": str, "int": int, "bool": bool}
 
 @cache
 def members(name: str) -> dict[str, Member]:
-    """The members of a struct that are ever sent, by name."""
+    """Return the members of a struct that are sent, by name."""
     return {member.name: member for member in STRUCTS[name] if member.access != "wo"}
 
 
 def blank(kind: str) -> Any:
-    """A fresh value of a documented type with nothing said: "" / [] / 0 / False / the first value of an enumeration."""
+    """Return a new default value: "", [], 0, False, or an enumeration's first value."""
     if kind.endswith("[]"):
         return []
     if kind in _SCALARS:
@@ -149,7 +149,10 @@ def blank(kind: str) -> Any:
 
 
 def complete(kind: str, value: Any, where: str = "") -> Any:
-    """`value` as a documented type: missing members filled in, unknown ones dropped; BadStruct for what is none."""
+    """Return `value` as a documented type, with defaults for missing members.
+
+    Unknown members are dropped. Raises BadStruct for invalid ones.
+    """
     where = where or kind
     if kind.endswith("[]"):
         if not isinstance(value, list):
@@ -172,7 +175,7 @@ def _scalar(kind: str, value: Any, where: str) -> Any:
         if value not in ENUMS[kind]:
             raise BadStruct(f"{where} must be one of {kind}")
     elif kind == "str" and isinstance(value, str):
-        # A lone surrogate is a character that UTF-8, and so the wire, can't hold.
+        # UTF-8, and therefore JSON, cannot encode a lone surrogate
         return value if value.isascii() else value.encode("utf-8", "replace").decode()
     elif not isinstance(value, _SCALARS[kind]) or (kind == "int" and isinstance(value, bool)):
         raise BadStruct(f"{where} must be {kind}")

@@ -1,8 +1,8 @@
 """Contents of attachments: in memory, or computed when read.
 
-A computed one is a few numbers: where it starts in a pool of bytes made once a process, how long it is, and a few bytes
-of its own in front, so that no two are alike and a download that mixes them up shows. Any range is read without making
-the rest. Random pools don't compress, as real attachments don't; the text pool does.
+A computed content is a few numbers: its start in a pool of bytes that is made once per process, its length, and a few
+bytes of its own at the beginning, so that no two are equal and mixed-up downloads show. Any range is read without
+computing the rest. Random pools do not compress, as real attachments do not; the text pool does.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ from typing import Literal
 from kerio_mockserver.mailbox.text_pool import LANGUAGES, pool
 from kerio_mockserver.messages import Blob
 
-PHOTO = "1"  # the part of a contact's photo
+PHOTO = "1"  # part number of a contact's photo
 _RANDOM_POOL = 4 << 20
 _HEADER_BYTES = 900
 _PART_HEADER_BYTES = 200
 
 
 def mime_size(body: int, parts: Iterable[int]) -> int:
-    """Return a plausible size of a mail's MIME source for the bytes of its text and of its decoded attachments."""
+    """Return a plausible size of MIME source for the bytes of text and attachments."""
     return _HEADER_BYTES + body * 21 // 20 + sum(size * 137 // 100 + _PART_HEADER_BYTES for size in parts)
 
 
 class Bytes:
-    """Content that is in memory."""
+    """Content in memory."""
 
     __slots__ = ("data",)
 
@@ -40,12 +40,12 @@ class Bytes:
         return len(self.data)
 
     def read(self, start: int, stop: int) -> bytes:
-        """The bytes from `start` to before `stop`, fewer past the end."""
+        """Return the bytes from `start` to before `stop`, fewer past the end."""
         return self.data[start:stop]
 
 
 class Slice:
-    """`size` bytes: `prefix`, then the pool from `offset` on, round and round. Equal numbers, equal bytes."""
+    """Computed content: `prefix`, then `size` bytes in all of the pool from `offset`."""
 
     __slots__ = ("compressible", "offset", "prefix", "size")
 
@@ -59,7 +59,7 @@ class Slice:
         return self.size
 
     def read(self, start: int, stop: int) -> bytes:
-        """The bytes from `start` to before `stop`, fewer past the end."""
+        """Return the bytes from `start` to before `stop`, fewer past the end."""
         stop = min(stop, self.size)
         if start >= stop:
             return b""
@@ -78,7 +78,7 @@ class Slice:
 
 @dataclass(frozen=True, slots=True)
 class Attached:
-    """The content of one attachment or photo, as downloads need it. `etag`: a quoted entity tag."""
+    """The content of an attachment or photo; `etag` includes its quotes."""
 
     blob: Blob
     name: str
@@ -89,7 +89,7 @@ class Attached:
 
 @dataclass(frozen=True, slots=True)
 class NewBlob:
-    """Content to be stored with a new item: the attachments of a mail in order, or the photo of a contact."""
+    """Content to store with a new item: an attachment of a mail, or a contact's photo."""
 
     data: bytes | Blob
     name: str = ""
@@ -106,7 +106,7 @@ class NewBlob:
 
 
 def hash_of(blob: Blob, limit: int | None = None) -> str:
-    """sha256 of the content, or of its first `limit` bytes, in hex; read in pieces."""
+    """Return the SHA-256 of the content, or of its first `limit` bytes, in hex."""
     digest = hashlib.sha256()
     size = len(blob) if limit is None else min(limit, len(blob))
     for start in range(0, size, 1 << 20):

@@ -1,4 +1,4 @@
-"""Times as the API writes them (`20260301T093000Z`), from seconds since 1970. No clock of the machine is asked."""
+"""Times as the API writes them (`20260301T093000Z`), without the machine's clock."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ _SECONDS = [f"{second:02}" for second in range(60)]
 
 
 def utc(at: int) -> str:
-    """`at` in UTC."""
+    """Return seconds since 1970 as UTC."""
     days, rest = divmod(at, 86_400)
     return f"{_day(days)}T{_MINUTES[rest // 60]}{_SECONDS[rest % 60]}Z"
 
 
 def with_offset(at: int, hours: int) -> str:
-    """The same instant as local time with an offset, such as `20200806T180000-0700`."""
+    """Return the instant as local time with an offset: `20200806T180000-0700`."""
     return f"{utc(at + hours * 3600)[:-1]}{'-' if hours < 0 else '+'}{abs(hours):02}00"
 
 
 def day(at: int) -> str:
-    """A whole day, such as `20251217`."""
+    """Return a whole day, such as `20251217`."""
     return _day(at // 86_400)
 
 
@@ -34,7 +34,12 @@ def _day(days: int) -> str:
 
 
 def instant(text: str) -> str:
-    """Any documented time as one that sorts: in UTC, a whole day as its midnight; what is no time stays as it is."""
+    """Return a documented time as text that sorts.
+
+    In UTC, a whole day as its midnight.
+
+    Other text is returned unchanged.
+    """
     if len(text) == 8 and text.isdigit():
         return f"{text}T000000Z"
     if len(text) == 20 and text[15] in "+-":

@@ -1,6 +1,8 @@
-"""How a struct becomes an item of a folder: ids and addresses for where it is, defaults for what was not said.
+"""From a client's struct to an item of a folder.
 
-Pure functions of values: nothing here looks into a mailbox.
+Ids, addresses and default values.
+
+All functions are pure; nothing here reads a mailbox.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ _JPEG, _MAX_PHOTO_BYTES = b"\xff\xd8\xff", 256 * 1024
 
 
 def provided(kind: Kind, struct: Struct) -> Struct:
-    """The members of a client's struct that count, completed: not those that are the server's, nor attachments."""
+    """Return a client's members, completed, without read-only ones and attachments."""
     documented = members(ITEM_STRUCTS[kind])
     return {
         name: complete(member.type, struct[name], f"{ITEM_STRUCTS[kind]}.{name}")
@@ -36,7 +38,7 @@ def provided(kind: Kind, struct: Struct) -> Struct:
 def with_placement(
     kind: Kind, struct: Struct, home: FolderAddress, number: int, contents: Mapping[str, Attached]
 ) -> Struct:
-    """`struct` (changed in place) as item `number` of a folder: every id and address in it says so."""
+    """Set every id and address in `struct` (in place) to item `number` of a folder."""
     struct["id"] = f"{home.item}{number}"
     struct["folderId"] = home.folder_id
     if kind == "mail":
@@ -54,7 +56,7 @@ def with_placement(
 
 
 def with_defaults(kind: Kind, struct: Struct, home: FolderAddress, number: int, now: str, author: Struct) -> Struct:
-    """Fills in (in place) what a new item has though its maker did not say it: dates, the sender, a Message-ID."""
+    """Set (in place) what a new item lacks: dates, the sender, a Message-ID."""
     if kind == "mail":
         for name in ("receiveDate", "sendDate", "modifiedDate"):
             struct[name] = "" if struct["isDraft"] and name in _DATES_OF_SENDING else struct[name] or now
@@ -72,19 +74,19 @@ def with_defaults(kind: Kind, struct: Struct, home: FolderAddress, number: int, 
 
 
 def completed(task: Struct, now: str) -> Struct:
-    """What follows from a task's status: one that is completed is done to 100 % and has a date, any other has none."""
+    """Return what follows from a task's status: share done, and date of completion."""
     if task["status"] == "tsCompleted":
         return {"done": 100, "end": task["end"] or now}
     return {"end": ""}
 
 
 def undated(struct: Struct) -> Struct:
-    """A mail's dates, which a draft does not have."""
+    """Return a draft's empty dates; {} for other mails."""
     return dict.fromkeys(_DATES_OF_SENDING, "") if struct.get("isDraft") else {}
 
 
 def size_of(kind: Kind, struct: Struct, contents: Mapping[str, Attached]) -> int:
-    """Bytes an item counts for: of a mail its MIME source, of anything else its JSON."""
+    """Return the bytes that an item counts for: a mail's MIME source, others' JSON."""
     if kind != "mail":
         return len(orjson.dumps(struct))
     body = sum(len(part["content"].encode()) for part in struct["displayableParts"])
@@ -92,7 +94,7 @@ def size_of(kind: Kind, struct: Struct, contents: Mapping[str, Attached]) -> int
 
 
 def parts_of(kind: Kind, blobs: list[Attached], kept: Mapping[str, Attached] | None = None) -> dict[str, Attached]:
-    """Contents by part: what is kept under its old part, the rest under numbers not yet used."""
+    """Return contents by part: kept ones under their old part, others under new ones."""
     if kind == "contact":
         return {PHOTO: blobs[-1]} if blobs else dict(kept or {})
     found = dict(kept or {})
@@ -101,12 +103,12 @@ def parts_of(kind: Kind, blobs: list[Attached], kept: Mapping[str, Attached] | N
 
 
 def names_contents(kind: Kind, struct: Struct) -> bool:
-    """Whether a client's struct says which attachments, or which photo, the item is to have."""
+    """Tell whether a client's struct names attachments or a photo."""
     return (kind == "mail" and "attachments" in struct) or (kind == "contact" and "photo" in struct)
 
 
 def references(kind: Kind, struct: Struct) -> list[Struct]:
-    """The contents that a client's struct names: `id` of each, and the name and type it wishes for."""
+    """Return the contents that a client's struct names: id, and wished name and type."""
     if not names_contents(kind, struct):
         return []
     if kind == "mail":
@@ -118,14 +120,14 @@ def references(kind: Kind, struct: Struct) -> list[Struct]:
 
 
 def check_photo(one: Attached) -> None:
-    """BadStruct for an upload that is documented not to be a contact's photo: no JPEG, or larger than 256 KB."""
+    """Raise BadStruct for a photo that is no JPEG, or larger than 256 KB."""
     jpeg = one.content_type.startswith("image/jpeg") or one.blob.read(0, len(_JPEG)) == _JPEG
     if not jpeg or len(one.blob) > _MAX_PHOTO_BYTES:
         raise BadStruct("Contact.photo must be a JPEG of at most 256 KB")
 
 
 def renamed(one: Attached, reference: Struct) -> Attached:
-    """The same content under the name, type and content id that a reference gives, where it gives any."""
+    """Return the content with the name, type and content id of a reference, if given."""
     return replace(
         one,
         name=reference.get("name") or one.name,
@@ -139,7 +141,7 @@ def attached(blobs: Sequence[NewBlob]) -> list[Attached]:
 
 
 def change_type(kind: Kind, changed: Mapping[str, Any]) -> str:
-    """The documented type of a change of these members."""
+    """Return the documented type of a change of these members."""
     if kind != "mail" or not changed.keys() <= _METADATA:
         return "chtModified"
     return "chtReadFlagChanged" if changed.keys() == {"isSeen"} else "chtModifiedMetadata"

@@ -1,10 +1,10 @@
-"""One line an item: what a client's copy is held against.
+"""The digest: one line per item, to compare a client's copy with.
 
     kind id watermark sha256
 
-sha256 is over the item's struct as JSON with sorted keys, no spaces, in UTF-8; in each attachment and photo `url` is
-left out, and if it was not empty, `sha256` of the content is put in. Lines come sorted as bytes, one at a time, so that
-a caller can pause between them and a million items need no memory.
+The hash is over the item's struct as JSON with sorted keys, without spaces, in UTF-8. In each attachment and photo,
+`url` is left out; if it was not empty, `sha256` of the content is added. Lines are sorted as bytes and yielded one by
+one, so that a caller can pause and a million items need no memory.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from kerio_mockserver.mailbox.folder_items import FolderItems
 
 
 def lines(shelves: Iterable[FolderItems]) -> Iterator[str]:
-    """Lines with their line ends, of all items in these folders. The mailbox must not change meanwhile."""
+    """Yield the lines of all items in these folders, which must not change meanwhile."""
     for shelf in sorted((one for one in shelves if one.kind), key=lambda one: one.home.item):
         for number in sorted(shelf.numbers(), key=str):
             yield _line(shelf, number)
@@ -37,6 +37,6 @@ def _line(shelf: FolderItems, number: int) -> str:
 
 
 def _resolve(reference: dict[str, Any], contents: Mapping[str, Attached]) -> None:
-    """Puts the content's hash in the place of its address."""
+    """Replace an attachment's address by the hash of its content."""
     if reference.pop("url"):
         reference["sha256"] = hash_of(contents[reference["id"].rpartition("/")[2]].blob)

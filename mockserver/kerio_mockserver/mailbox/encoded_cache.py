@@ -1,14 +1,14 @@
-"""Encoded items, kept while there is room: what was asked for last stays, the rest goes. Bounded in bytes."""
+"""A cache of encoded items, bounded in bytes; the least recently used ones go."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
 
-_OVERHEAD = 200  # bytes an entry costs beside its value: the key, the links, the slot
+_OVERHEAD = 200  # overhead of an entry: key, links, slot
 
 
 class EncodedItemCache:
-    """id → JSON bytes. `limit` 0 keeps nothing."""
+    """Maps ids to JSON bytes; with `limit` 0 it keeps nothing."""
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
@@ -40,6 +40,6 @@ class EncodedItemCache:
             self.size -= len(old) + _OVERHEAD
 
     def drop_under(self, prefix: str) -> None:
-        """Forgets all ids that start so: those of a folder that went."""
+        """Drop all ids with a prefix, those of a removed folder."""
         for item_id in [one for one in self._entries if one.startswith(prefix)]:
             self.drop(item_id)

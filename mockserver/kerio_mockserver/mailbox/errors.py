@@ -1,23 +1,23 @@
-"""What the mailbox refuses."""
+"""Errors of the mailbox."""
 
 from __future__ import annotations
 
 
 class NoSuchItem(LookupError):
-    """No item, attachment or upload has this id (any more)."""
+    """No item, attachment or upload has this id."""
 
 
 class NoSuchFolder(LookupError):
-    """No folder or shared mailbox has this id (any more)."""
+    """No folder or shared mailbox has this id."""
 
 
 class NotPermitted(Exception):
-    """It can't be done to this folder or item; the text says why."""
+    """The folder or item does not allow it; the text says why."""
 
 
 class NameTaken(NotPermitted):
-    """A folder of this name is there already; the text is the name."""
+    """The parent has a folder of this name; the text is the name."""
 
 
 class QuotaReached(Exception):
-    """The mailbox would hold more than it may."""
+    """The mailbox would exceed its quota."""

@@ -1,8 +1,8 @@
-"""The items of one folder: computed ones, less what went, changed where flags changed, and those that are stored.
+"""The items of one folder: computed ones, with changes, and stored ones.
 
-A computed item costs nothing until it is touched. A flag set on one costs an entry in a dict; a larger change, or an
-item made by a client, an import or a move, is stored whole, as the JSON that is sent. The shelf knows its count, unread
-mails and bytes at any time. It writes no journal: `model.Store` does, and tells the shelf which watermark to write.
+A computed item needs no memory until it changes. A changed flag is an entry in a dict; after a larger change, or if a
+client, an import or a move made it, an item is stored as its JSON. The folder knows its count, unread mails and bytes
+at any time. It writes no journal: `MailboxStore` does, and passes the watermark to write.
 """
 
 from __future__ import annotations
@@ -23,18 +23,21 @@ from kerio_mockserver.mailbox.item_order import ItemOrder
 Struct = dict[str, Any]
 HEAVY = frozenset({"displayableParts", "attachments", "headers", "signInfo", "encryptInfo"})
 _IDENTITY = frozenset({"id", "folderId", "watermark"})
-_BRIEF = (_IDENTITY, _IDENTITY | {"size", "receiveDate", "hasAttachment", "isSeen"})  # of other items, of mails
+_BRIEF = (_IDENTITY, _IDENTITY | {"size", "receiveDate", "hasAttachment", "isSeen"})  # of other items; of mails
 _DATES = frozenset({"receiveDate", "sendDate", "modifiedDate", "start", "end", "due", "createDate", "modifyDate"})
 
 
 def light_members(kind: Kind) -> frozenset[str]:
-    """The members that `Store.light` gives: all but a mail's texts, attachments and headers."""
+    """Return the members in a light struct: all but a mail's texts, files and headers."""
     names = frozenset(members(ITEM_STRUCTS[kind]))
     return names - HEAVY if kind == "mail" else names
 
 
 class Source(Protocol):
-    """Computed items k = 0..count-1 of a folder. `first`: the watermark before that of item 0; `size` in bytes."""
+    """Computed items k = 0..count-1 of a folder.
+
+    `first` is the watermark before that of item 0, `size` the bytes of all.
+    """
 
     count: int
     first: int
@@ -54,7 +57,7 @@ class Source(Protocol):
 
 @dataclass(slots=True)
 class StoredItem:
-    """A stored item. `raw`: its JSON; `light`: the JSON of its light members, empty if that is all of them."""
+    """A stored item; `light` is the JSON of its light members, empty if that is `raw`."""
 
     raw: bytes
     light: bytes
@@ -66,7 +69,10 @@ class StoredItem:
 
 
 class FolderItems:
-    """`id`: the folder's; `kind`: what it holds, None for nothing; `place`: own, public, or a shared mailbox's id."""
+    """The items of a folder.
+
+    `kind` is that of its items, None for a folder without items; `place` is own, public, or a shared mailbox's id.
+    """
 
     def __init__(self, home: FolderAddress, about: Struct, place: str, source: Source | None = None) -> None:
         self.home, self.about, self.place = home, about, place
@@ -99,11 +105,11 @@ class FolderItems:
         return number in self._kept or (0 < number <= self._base and number not in self._replaced)
 
     def numbers(self) -> list[int]:
-        """The numbers of all items, rising."""
+        """Return the numbers of all items in ascending order."""
         return list(self._order("id").numbers)
 
     def item(self, number: int) -> Struct:
-        """A fresh complete struct of an item that is there."""
+        """Return a new complete struct of an existing item."""
         kept = self._kept.get(number)
         if kept is not None:
             return dict(orjson.loads(kept.raw))
@@ -118,7 +124,7 @@ class FolderItems:
         return light | delta if delta else light
 
     def project(self, number: int, names: Set[str]) -> Struct:
-        """These members only, as cheaply as they come."""
+        """Return these members only, as cheaply as possible."""
         if number in self._kept or not names <= _BRIEF[self.kind == "mail"]:
             struct = self.item(number) if names & HEAVY else self.light(number)
         else:
@@ -126,12 +132,12 @@ class FolderItems:
         return {name: value for name, value in struct.items() if name in names}
 
     def stored(self, number: int) -> bytes | None:
-        """The JSON of a stored item; None for a computed one."""
+        """Return the JSON of a stored item; None for a computed one."""
         kept = self._kept.get(number)
         return kept.raw if kept else None
 
     def computed(self, number: int) -> bytes:
-        """The JSON of a computed item."""
+        """Return the JSON of a computed item."""
         return orjson.dumps(self.item(number)) if number in self._deltas else self._computed().raw(number - 1)
 
     def contents(self, number: int) -> dict[str, Attached]:
@@ -157,7 +163,7 @@ class FolderItems:
         return int(delta["watermark"]) if delta else self._computed().first + number
 
     def unseen(self) -> list[int]:
-        """Numbers of unread mails."""
+        """Return the numbers of unread mails."""
         if self.kind != "mail" or not self.unread:
             return []
         computed = (k + 1 for k in self._source.unseen()) if self._source else iter(())
@@ -170,7 +176,7 @@ class FolderItems:
         return self.next_number - 1
 
     def put(self, number: int, struct: Struct, contents: Mapping[str, Attached]) -> None:
-        """Stores an item whole, new or in place of what had that number. The struct has its ids and watermark."""
+        """Store an item, new or as a replacement; the struct has its ids and watermark."""
         if self.has(number):
             self._count(number, -1)
         raw = orjson.dumps(struct)
@@ -194,7 +200,7 @@ class FolderItems:
         self._version += 1
 
     def patch(self, number: int, changed: Struct, contents: Mapping[str, Attached] | None = None) -> None:
-        """Changes members (the watermark among them). `contents`: the new contents, if they change too."""
+        """Change members, the watermark among them, and the contents if given."""
         small = all(isinstance(value, str | int) for value in changed.values()) and "receiveDate" not in changed
         if number in self._kept or contents is not None or not small or "size" in changed:
             self.put(number, self.item(number) | changed, self.contents(number) if contents is None else contents)
@@ -205,7 +211,7 @@ class FolderItems:
         self._version += 1
 
     def drop(self, number: int) -> None:
-        """Takes an item that is there away."""
+        """Remove an existing item."""
         self._count(number, -1)
         kept = self._kept.pop(number, None)
         if kept is not None:
@@ -217,8 +223,9 @@ class FolderItems:
         self._version += 1
 
     def ordered(self, column: str, descending: bool = False) -> Sequence[str]:
-        """Ids by a member, ties by number; a snapshot. By receiveDate, id and watermark it costs nothing per item; by
-        another column the first call after a change sorts. Dates sort by instant, text without regard to case.
+        """Return the ids by a member, equal ones by number, as a snapshot.
+
+        Dates sort by instant, texts without regard to case. The first call after a change sorts.
         """
         order = self._order(column)
         return order.reversed() if descending else order
@@ -233,7 +240,7 @@ class FolderItems:
     def _sort(self, column: str) -> list[int]:
         """Return the numbers of all items by a member, equal ones by number.
 
-        Computed items are in order of date and of number by themselves, so only the stored ones are sorted in.
+        Computed items are in order of date and of number already, so only the stored ones are sorted in.
         """
         computed = [number for number in range(1, self._base + 1) if number not in self._replaced]
         match column:
@@ -281,7 +288,10 @@ class FolderItems:
 
 
 def sort_key(value: Any, date: bool = False) -> Any:
-    """What a member sorts by: an address by its name, a list by its first element, text by its letters."""
+    """Return a member's sort key.
+
+    An address's name, a list's first element, folded text.
+    """
     if isinstance(value, str):
         return instant(value) if date else value.casefold()
     if isinstance(value, list):

@@ -1,7 +1,7 @@
-"""The folders of all mailboxes a user can see, and what can be done to them.
+"""The folders of all mailboxes that the user can see.
 
-Folders keep their ids when they are renamed or moved. Special folders and roots stay where and what they are; names are
-unique among siblings; a folder moves within its own mailbox only, and never into itself.
+Folders keep their ids when they are renamed or moved. Special folders and roots cannot be changed; names are unique
+among siblings; a folder moves within its mailbox only, and never into itself.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _PLACE_TYPE = {"own": "FPlaceMailbox", "public": "FPlacePublic"}
 
 @dataclass(frozen=True, slots=True)
 class MailboxOwner:
-    """Whose folders: the user part of their ids, a name and an address for people."""
+    """A mailbox's owner: the user part of its ids, a display name, and an address."""
 
     user: str
     name: str = ""
@@ -51,7 +51,7 @@ class MailboxOwner:
 
 
 class FolderTree:
-    """`shelves`: by folder id, parents before children as long as none has moved."""
+    """The folders by id, parents before children as long as none has moved."""
 
     def __init__(self, domain: str, seed: int, journal: Journal) -> None:
         self._domain, self._seed, self._journal = domain, seed, journal
@@ -61,27 +61,29 @@ class FolderTree:
         self._made = 0
 
     def folder(self, folder_id: str) -> FolderItems:
+        """Return a folder; raise NoSuchFolder."""
         try:
             return self.shelves[folder_id]
         except KeyError:
             raise NoSuchFolder(folder_id) from None
 
     def by_guid(self, guid: str) -> FolderItems | None:
+        """Return the folder of a guid, or None."""
         return self._by_guid.get(guid)
 
     def locate(self, item_id: str) -> tuple[FolderItems, int] | None:
-        """The folder and number an item's id names, if the folder exists; whether the item does is not looked at."""
+        """Return the folder and number that an item's id names, or None."""
         head, _, digits = item_id.rpartition("/")
         shelf = self._by_prefix.get(head)
         number = whole(digits)
         return (shelf, number) if shelf is not None and number is not None else None
 
     def of(self, place: str) -> list[FolderItems]:
-        """The folders of `own`, `public` or a shared mailbox's id."""
+        """Return the folders of `own`, `public` or a shared mailbox's id."""
         return [shelf for shelf in self.shelves.values() if shelf.place == place]
 
     def struct(self, shelf: FolderItems) -> Struct:
-        """The Folder struct as of now."""
+        """Return the Folder struct in its present state."""
         live = {"messageCount": len(shelf), "messageUnread": shelf.unread, "messageSize": shelf.size}
         return shelf.about | live | {"nestingLevel": self._depth(shelf)}
 
@@ -92,7 +94,7 @@ class FolderTree:
         owner: MailboxOwner,
         fill: Fill | None = None,
     ) -> FolderItems:
-        """A new folder; `about` has at least name, parentId, type. `fill` gets the journal's present watermark."""
+        """Add a folder; `about` has at least name, parentId and type."""
         guid = self._new_guid()
         struct: Struct = blank("Folder") | {"checked": True, "access": "FAccessAdmin"}
         struct |= {"placeType": _PLACE_TYPE.get(place, "FPlacePeople"), "isDelegated": place not in _PLACE_TYPE} | about
@@ -106,8 +108,12 @@ class FolderTree:
         return shelf
 
     def create(self, struct: Struct) -> tuple[str, int]:
-        """A folder as a client makes it: name, type, and parentId, which only mail folders need. Returns its id and the
-        watermark."""
+        """Create a folder for a client.
+
+        Name, type, and parentId, which only mail folders need.
+
+        Returns its id and the watermark.
+        """
         given = complete("Folder", struct)
         if not given["parentId"] and given["type"] not in ("FRoot", "FMail"):
             given["parentId"] = next((one.id for one in self.of("own") if one.kind is None), "")
@@ -123,7 +129,7 @@ class FolderTree:
         return shelf.id, self._journal.record(folder_change("chtCreated", shelf))
 
     def change(self, struct: Struct) -> tuple[str, int]:
-        """Renames, moves (parentId), colours or checks a folder: the members that are given. Returns id, watermark."""
+        """Rename, move, colour or check a folder; return id and watermark."""
         shelf = self.folder(str(struct.get("id", "")))
         given = complete("Folder", struct)
         settable = [name for name in ("name", "parentId", "checked", "color") if name in struct]
@@ -145,7 +151,7 @@ class FolderTree:
         return shelf.id, self._journal.record(folder_change("chtModified", shelf))
 
     def remove(self, folder_id: str, recursive: bool) -> list[FolderItems]:
-        """Takes a folder away with its items, and those below it first if `recursive`. Returns what went."""
+        """Remove a folder with its items, and with `recursive` those below; return them."""
         going = self._below(self.folder(folder_id))
         for shelf in going:
             self._check_free(shelf)
@@ -159,7 +165,7 @@ class FolderTree:
         return going
 
     def _below(self, shelf: FolderItems) -> list[FolderItems]:
-        """The folder and all below it, deepest first."""
+        """Return the folder and all below it, deepest first."""
         children: dict[str, list[FolderItems]] = {}
         for one in self.shelves.values():
             children.setdefault(one.about["parentId"], []).append(one)
@@ -196,7 +202,7 @@ class FolderTree:
         return depth
 
     def guids(self, count: int) -> list[str]:
-        """The guids that the next `count` new folders will have."""
+        """Return the guids of the next `count` new folders."""
         return [self._guid(self._made + n) for n in range(1, count + 1)]
 
     def _new_guid(self) -> str:
@@ -208,7 +214,7 @@ class FolderTree:
 
 
 def folder_change(kind: str, shelf: FolderItems) -> Struct:
-    """A Change about a folder."""
+    """Return a Change of a folder."""
     return {
         "isFolder": True,
         "type": kind,
@@ -223,7 +229,7 @@ def folder_change(kind: str, shelf: FolderItems) -> Struct:
 
 
 def item_change(kind: str, shelf: FolderItems, item_id: str, *, unread: bool = False) -> Struct:
-    """A Change about an item that is (or was) in this folder. `unread`: of a mail whose flag changed."""
+    """Return a Change of an item that is or was in this folder."""
     return {
         "isFolder": False,
         "type": kind,

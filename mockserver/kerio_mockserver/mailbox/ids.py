@@ -1,4 +1,4 @@
-"""How ids and download addresses look, and how they are read back. Pure functions of values.
+"""The form of ids and download addresses.
 
     keriostorage://folder/<domain>/<user>/<guid>
     keriostorage://mail/<domain>/<user>/<guid>/<number>              (contact, event, task, note likewise)
@@ -6,7 +6,7 @@
     /webmail/api/download/attachment/<guid>/<number>/<part>/<name, percent-encoded>
     /webmail/api/download/attachment/tmp/<id of an upload>/<name, percent-encoded>
 
-`<guid>` is the folder's. A number is written in one way only, so that an item has one id.
+`<guid>` is the folder's. A number has one spelling only, so that an item has one id.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ UPLOADED = f"{DOWNLOADS}/tmp/"
 
 
 class FolderAddress:
-    """Where items live: the prefix of all ids and addresses in one folder. `kind` None: the folder holds no items."""
+    """The prefixes of all ids and addresses in one folder; `kind` None: no items."""
 
     __slots__ = ("domain", "folder_id", "guid", "item", "kind", "part", "piece", "user")
 
@@ -38,14 +38,17 @@ class FolderAddress:
         return f"{self.piece}{number}/{part}"
 
     def url(self, number: int, part: str, name: str) -> str:
-        """The download address. A nameless attachment gets a word for a name, lest the address end in a slash; so does
-        one called `..`, which clients would take for a step upwards."""
+        """Return the download address.
+
+        An empty name is replaced, so that the address does not end in a slash, and so is `..`, which clients would
+        resolve.
+        """
         word = quote(name, safe="") if name.strip(".") else "attachment"
         return f"{DOWNLOADS}/{self.guid}/{number}/{part}/{word}"
 
 
 class Parsed(NamedTuple):
-    """An id taken apart. `number` 0: the id of a folder. `part` empty: not of an attachment."""
+    """A parsed id; `number` is 0 for a folder, `part` empty except for an attachment."""
 
     kind: str
     owner: str
@@ -58,7 +61,7 @@ _LENGTHS: dict[str, int] = {"folder": 4, "attachment": 6, "mail": 5, "contact": 
 
 
 def parse(text: str) -> Parsed | None:
-    """The parts of an id, or None if it is none."""
+    """Return a parsed id, or None if it is invalid."""
     if not text.startswith(SCHEME):
         return None
     pieces = text[len(SCHEME) :].split("/")
@@ -72,23 +75,23 @@ def parse(text: str) -> Parsed | None:
 
 
 def whole(text: str) -> int | None:
-    """A positive number in plain decimal digits without leading zeros, or None."""
+    """Return a positive number in decimal digits without leading zeros, or None."""
     if text.isascii() and text.isdigit() and text[0] != "0" and len(text) < 16:
         return int(text)
     return None
 
 
 def owner(text: str) -> str:
-    """`<domain>/<user>` of any id; empty for what is no id."""
+    """Return `<domain>/<user>` of an id; empty for an invalid one."""
     pieces = text.removeprefix(SCHEME).split("/", 3)
     return f"{pieces[1]}/{pieces[2]}" if len(pieces) == 4 else ""
 
 
 def is_upload(text: str) -> bool:
-    """Whether this is the address of a file that was uploaded."""
+    """Tell whether this is the address of an uploaded file."""
     return text.startswith(UPLOADED)
 
 
 def upload_id(text: str) -> str:
-    """The id of an upload, which may be named by its address."""
+    """Return the id of an upload, given by id or address."""
     return text.removeprefix(UPLOADED).partition("/")[0] if is_upload(text) else text

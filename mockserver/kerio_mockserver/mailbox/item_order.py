@@ -29,7 +29,7 @@ class ItemOrder(Sequence[str]):
         return self._number(item_id) in self.numbers
 
     def index(self, item_id: object, start: int = 0, stop: int | None = None) -> int:
-        """Return the position of an id; raise ValueError if it is not in the folder."""
+        """Return the position of an id; raise ValueError if it is unknown."""
         try:
             return self.numbers.index(self._number(item_id), start, len(self) if stop is None else stop)
         except ValueError:
@@ -40,7 +40,7 @@ class ItemOrder(Sequence[str]):
         return ItemOrder(self._prefix, self.numbers[::-1])
 
     def _number(self, item_id: object) -> int:
-        """Return the number in an id of this folder; 0, which no item has, for anything else."""
+        """Return the number in an id of this folder; 0, which no item has, otherwise."""
         if not isinstance(item_id, str) or not item_id.startswith(self._prefix):
             return 0
         digits = item_id.removeprefix(self._prefix)

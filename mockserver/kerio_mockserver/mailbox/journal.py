@@ -1,11 +1,11 @@
-"""The one journal: what happened to folders and items, in the order in which it happened.
+"""The journal: the changes of folders and items in order.
 
-Each mutation raises the watermark by one and leaves one documented Change. A client that has the state of watermark w
-and replays `since(w)` in order (looking up what became of items that were created or modified) has the present state:
-- an item in a removed folder has no line of its own: the folder's chtDeleted takes its items with it;
-- a move says the old id in `origId`, the old folder in `origParentId`; folders keep their ids when they move.
-Lines are not coalesced. Keys older than the journal reaches, and keys from the future (as after a restore from a
-backup), are refused with KeyTooOld.
+Each mutation raises the watermark by one and adds one documented Change. A client with the state of watermark w that
+replays `since(w)` in order (fetching the items that were created or modified) reaches the present state:
+- the items of a removed folder have no lines; the folder's chtDeleted removes them too;
+- a move has the old id in `origId` and the old folder in `origParentId`; folders keep their ids when they move.
+Lines are not merged. Keys older than the journal, and keys from the future (as after a restore from a backup), are
+refused with KeyTooOld.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Struct = dict[str, Any]
 
 
 class KeyTooOld(Exception):
-    """A watermark for which the journal can't tell what happened since: `oldest`..`newest` are those it can."""
+    """A watermark outside `oldest`..`newest`, those that the journal can answer."""
 
     def __init__(self, watermark: int, oldest: int, newest: int) -> None:
         super().__init__(f"no record since {watermark}; there is one since {oldest}, up to {newest}")
@@ -27,7 +27,7 @@ class KeyTooOld(Exception):
 
 
 class Journal:
-    """Changes by watermark. `watermark`: that of the newest mutation; `oldest`: the oldest key that is still good."""
+    """Changes by watermark; `oldest` is the oldest valid key."""
 
     def __init__(self, watermark: int = 0) -> None:
         self.watermark = watermark
@@ -37,7 +37,10 @@ class Journal:
         self._first = watermark  # the watermark before that of _changes[0]
 
     def advance(self, by: int = 1) -> int:
-        """Raises the watermark without a line, for what is put into the mailbox before anyone looks; older keys end."""
+        """Raise the watermark without a change, while the mailbox is filled.
+
+        Older keys expire.
+        """
         self.watermark += by
         self._changes.extend({} for _ in range(by if self._changes else 0))
         if not self._changes:
@@ -46,7 +49,7 @@ class Journal:
         return self.watermark
 
     def record(self, change: Struct) -> int:
-        """Raises the watermark by one, writes it into `change` and keeps that. Wakes the long polls."""
+        """Raise the watermark, add `change` with it, and wake the long polls."""
         self.watermark += 1
         change["watermark"] = self.watermark
         self._changes.append(change)
@@ -57,14 +60,14 @@ class Journal:
 
     @property
     def changes(self) -> int:
-        """How many lines there are."""
+        """The number of changes."""
         return len(self._changes)
 
     def since(self, watermark: int, folder_id: str | None = None, owner: str | None = None) -> list[Struct]:
-        """Fresh Change structs after `watermark`, oldest first. KeyTooOld.
+        """Return copies of the changes after `watermark`, oldest first; raise KeyTooOld.
 
-        `folder_id`: only of that folder itself and of items that came into it, left it or changed in it.
-        `owner`: only what concerns ids of `<domain>/<user>` (see `ids.owner`), such as the public folders' own.
+        With `folder_id`, only those of that folder and of items that entered it, left it or changed in it. With
+        `owner`, only those of ids of `<domain>/<user>` (see `ids.owner`), such as the public folders'.
         """
         if not self.oldest <= watermark <= self.watermark:
             raise KeyTooOld(watermark, self.oldest, self.watermark)
@@ -72,15 +75,18 @@ class Journal:
         return [dict(one) for one in changes if _in_folder(one, folder_id) and _of_owner(one, owner)]
 
     def expire(self, before: int) -> None:
-        """From now on keys below `before` are too old."""
+        """Make keys below `before` too old."""
         self.oldest = max(self.oldest, min(before, self.watermark))
 
     def history(self) -> list[Struct]:
-        """Every line there ever was, for comparing two runs."""
+        """Return all changes there ever were, to compare two runs."""
         return [dict(one) for one in self._changes if one]
 
     async def wait(self, watermark: int, timeout: float) -> bool:
-        """Until something happens after `watermark`, or `timeout` seconds of the loop's time: whether it did."""
+        """Wait for a change after `watermark`, at most `timeout` seconds.
+
+        Tell whether one came.
+        """
         if self.watermark <= watermark and timeout > 0:
             loop = asyncio.get_running_loop()
             waiter: asyncio.Future[None] = loop.create_future()

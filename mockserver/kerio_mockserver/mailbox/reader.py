@@ -1,4 +1,4 @@
-"""What can be read of a mailbox, without changing it: folders, items, contents, quota, digest."""
+"""Reading of a mailbox: folders, items, contents, quota, digest."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _PLACES = ("own", "public")
 
 
 class MailboxReader:
-    """The reading half of `model.Store`, and what both halves stand on."""
+    """The reading half of `MailboxStore`."""
 
     def __init__(
         self,
@@ -47,30 +47,30 @@ class MailboxReader:
         self._exceptions: dict[str, Exceptions] = {}
 
     def folders(self, place: str = "own") -> list[Struct]:
-        """Folder structs with live counts and sizes. `place`: own, public."""
+        """Return folder structs with live counts and sizes; `place` is own or public."""
         return [self.tree.struct(shelf) for shelf in self.tree.of(place)]
 
     def shared_mailboxes(self) -> list[Struct]:
-        """SharedMailbox structs, folders included."""
+        """Return SharedMailbox structs, folders included."""
         return [self._shared(mailbox) for mailbox in self._owners if mailbox not in _PLACES]
 
     def shared_folders(self, mailbox_id: str) -> list[Struct]:
-        """Folder structs of a shared mailbox; NoSuchFolder if there is none of that id."""
+        """Return the folder structs of a shared mailbox; raise NoSuchFolder."""
         if mailbox_id not in self._owners or mailbox_id in _PLACES:
             raise NoSuchFolder(mailbox_id)
         return self.folders(mailbox_id)
 
     def folder(self, folder_id: str) -> FolderItems:
-        """The items of a folder; NoSuchFolder."""
+        """Return the items of a folder; raise NoSuchFolder."""
         return self.tree.folder(folder_id)
 
     def item(self, item_id: str) -> Struct:
-        """A fresh complete struct; NoSuchItem."""
+        """Return a new complete struct; raise NoSuchItem."""
         shelf, number = self._find(item_id)
         return shelf.item(number)
 
     def encoded(self, item_id: str) -> bytes:
-        """The same as JSON; NoSuchItem."""
+        """Return the complete struct as JSON; raise NoSuchItem."""
         hit = self._encoded.get(item_id)
         if hit is not None:
             return hit
@@ -82,22 +82,25 @@ class MailboxReader:
         return raw
 
     def light(self, item_id: str) -> Struct:
-        """The struct without a mail's texts, attachments, headers, signature (see `light_members`); NoSuchItem."""
+        """Return the struct of `light_members`; raise NoSuchItem."""
         shelf, number = self._find(item_id)
         return shelf.light(number)
 
     def some(self, item_id: str, names: Set[str]) -> Struct:
-        """Only the members of these names, as cheaply as they come; NoSuchItem."""
+        """Return only the members of these names; raise NoSuchItem."""
         shelf, number = self._find(item_id)
         return shelf.project(number, names)
 
     def watermark_of(self, item_id: str) -> int:
-        """NoSuchItem."""
+        """Return the item's watermark; raise NoSuchItem."""
         shelf, number = self._find(item_id)
         return shelf.watermark_of(number)
 
     def blob(self, attachment_id: str) -> Attached:
-        """The content of an attachment, a photo or an upload, which may be named by its address; NoSuchItem."""
+        """Return the content of an attachment, photo or upload; raise NoSuchItem.
+
+        An upload may be given by id or address.
+        """
         if (upload := upload_id(attachment_id)) in self._uploads:
             return self._uploads[upload]
         parsed = parse(attachment_id)
@@ -107,7 +110,7 @@ class MailboxReader:
         return self.blob_at(parsed.guid, parsed.number, parsed.part)
 
     def blob_at(self, guid: str, number: int | str, part: str) -> Attached:
-        """The same by the parts of the download address: the folder's guid, the message number, the part."""
+        """Return a content by the parts of its download address; raise NoSuchItem."""
         shelf = self.tree.by_guid(guid)
         at = whole(str(number))
         if shelf is None or at is None or not shelf.has(at):
@@ -118,11 +121,11 @@ class MailboxReader:
             raise NoSuchItem(f"{guid}/{number}/{part}") from None
 
     def exceptions(self, event_id: str) -> Exceptions:
-        """The events of a series that are not as the others."""
+        """Return the exceptions of a series."""
         return self._exceptions.get(event_id, {})
 
     def quota(self) -> Struct:
-        """QuotaInfo of the own mailbox; limits are 0 where there are none."""
+        """Return QuotaInfo of the own mailbox; a limit of 0 means none."""
         items, size = self._used()
         return {
             "messagesLimit": self.quota_items,
@@ -133,14 +136,16 @@ class MailboxReader:
         }
 
     def digest(self, *, everything: bool = False) -> Iterator[str]:
-        """Sorted lines `kind id watermark sha256` with their line ends, of the own mailbox; see `digest.py`.
+        """Yield the sorted lines `kind id watermark sha256` of the own mailbox.
 
-        `everything`: of the shared mailboxes and the public folders too.
+        See `digest.py`.
+
+        With `everything`, those of the shared mailboxes and the public folders too.
         """
         return digest.lines(self.tree.shelves.values() if everything else self.tree.of("own"))
 
     def _used(self) -> tuple[int, int]:
-        """Items and bytes in the own mailbox."""
+        """Return the number and the bytes of items in the own mailbox."""
         own = self.tree.of("own")
         return sum(map(len, own)), sum(shelf.size for shelf in own)
 
@@ -165,7 +170,7 @@ class MailboxReader:
             "subscribedFolderIds": [],
         }
 
-    # --- what a change needs to know first ---
+    # --- checks before a change ---
 
     def _special(self, kind: Kind, sub_type: str) -> FolderItems:
         for shelf in self.tree.of("own"):

@@ -1,9 +1,9 @@
-"""When the events of a series take place: the starts that a RecurrenceRule gives within a window. Pure.
+"""The occurrences that a RecurrenceRule gives within a window.
 
-A series is followed in the offset in which its first event is written (days for events of whole days), since a struct
-names no time zone: a change to summer time within a series is not followed. The work is proportional to the window, not
-to the age of the series, and a window reaches over at most 50 years, whatever the rule: dateutil's rules, which the
-importer uses, look for a 30th of February up to the year 9999.
+A series is expanded in the offset of its first event (in days for events of whole days), since a struct names no time
+zone: changes to summer time within a series are ignored. The work is proportional to the window, not to the age of the
+series, and a window covers at most 50 years. dateutil's rules, which the importer uses, would look for a 30th of
+February up to the year 9999.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _LAST = datetime(9999, 12, 31, tzinfo=UTC)
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """A documented time: `at` with its offset; `whole_day`: written as a day."""
+    """A documented time: `at` with its offset, and whether it is a whole day."""
 
     at: datetime
     whole_day: bool
@@ -36,7 +36,7 @@ class Moment:
 
     @property
     def key(self) -> str:
-        """The same instant, written in one way only."""
+        """Return the instant in its one canonical spelling."""
         return str(self if self.whole_day else Moment(self.at.astimezone(UTC), False))
 
     def __add__(self, delta: timedelta) -> Moment:
@@ -44,7 +44,7 @@ class Moment:
 
 
 def moment(text: str) -> Moment | None:
-    """A UtcDateTime; None for an empty text or anything else."""
+    """Parse a UtcDateTime; return None for an empty or invalid text."""
     try:
         if len(text) == 8 and text.isdigit():
             return Moment(datetime.strptime(text, "%Y%m%d").replace(tzinfo=UTC), True)
@@ -55,13 +55,19 @@ def moment(text: str) -> Moment | None:
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """From `lower` to before `upper`; None where nobody said. An event takes place in it if some of it does."""
+    """A time from `lower` to before `upper`, None if open.
+
+    Events may overlap its ends.
+    """
 
     lower: datetime | None = None
     upper: datetime | None = None
 
     def bounds(self, first: datetime) -> tuple[datetime, datetime]:
-        """Both ends, for a series that begins at `first`. With neither end given: the first event alone."""
+        """Return both ends for a series that starts at `first`.
+
+        Without any, only that event.
+        """
         match self.lower, self.upper:
             case None, None:
                 return first, _later(first, MAX_WINDOW)
@@ -75,7 +81,7 @@ class Window:
 
 
 def length(event: Struct) -> timedelta:
-    """How long an event takes; the last day of one of whole days belongs to it."""
+    """Return how long an event takes; the last of whole days belongs to it."""
     start, end = moment(event["start"]), moment(event["end"])
     if start is None or end is None:
         return timedelta()
@@ -84,7 +90,7 @@ def length(event: Struct) -> timedelta:
 
 
 def starts(event: Struct, window: Window) -> Iterator[Moment]:
-    """The starts of those of the series' events that take place in the window, in order. None without a start."""
+    """Return the starts of the series' events in the window, in order."""
     first = moment(event["start"])
     if first is None:
         return
@@ -109,11 +115,11 @@ def starts(event: Struct, window: Window) -> Iterator[Moment]:
 
 
 def _series(rule: Struct, first: datetime, since: datetime, until: datetime) -> Iterator[datetime]:
-    """The rule's times from `since` on, at most to `until`, none before `first`."""
+    """Yield the rule's times from `since` to at most `until`, none before `first`."""
     frequency = rule.get("frequency", "Daily")
     by = rule.get("preciseBy", {})
     interval = min(max(by.get("byInterval", 1), 1), 10_000)
-    days = {day for day in by.get("byDay", ()) if 1 <= day <= 7}  # from 1, a Sunday
+    days = {day for day in by.get("byDay", ()) if 1 <= day <= 7}  # 1 is Sunday
     month_days = {day for day in by.get("byMonthDay", ()) if 0 < abs(day) <= 31}
     months = {month for month in by.get("byMonth", ()) if 1 <= month <= 12}
     places = sorted({place for place in by.get("byPosition", ()) if place})
@@ -149,7 +155,7 @@ def _weekday(day: date) -> int:
 
 
 def _periods(frequency: str, interval: int, first: date, since: date, until: date) -> Iterator[Iterable[date]]:
-    """The days of each day, week (from Monday), month or year that the interval does not leave out."""
+    """Yield the days of each day, week (from Monday), month or year of the interval."""
     step = timedelta(days=interval * (7 if frequency == "Weekly" else 1))
     if frequency in ("Daily", "Weekly"):
         begin = first - timedelta(days=min(first.weekday(), first.toordinal() - 1)) if frequency == "Weekly" else first
@@ -172,7 +178,7 @@ def _days(number: int, count: int) -> Iterable[date]:
 
 
 def _end(rule: Struct, offset: timedelta) -> datetime | None:
-    """The last instant of the series, in its own offset."""
+    """Return the last instant of the series, in its own offset."""
     end = rule.get("endBy", {})
     last = moment(end.get("date", "")) if end.get("type") == "ByRecurrenceDate" else None
     if last is None:

@@ -1,9 +1,11 @@
-"""Everything the server keeps for one logged-in user: own mailbox, shared mailboxes, public folders; one journal.
+"""The store of one user.
 
-Promises: every mutation raises the journal's watermark by one (marking all read: by one a mail), writes it into the
-item, and leaves a Change; a move gives the item a new id, and the old one is unknown from then on. What is refused
-leaves nothing behind. Reads change nothing and give fresh values. All of it is synchronous and belongs to one thread.
-No clock is asked: what happens gets a time from the journal, so that the same calls give the same mailbox.
+Own mailbox, shared mailboxes, public folders, and one journal.
+
+Every mutation raises the journal's watermark by one (marking a folder read: by one per mail), writes it into the item,
+and adds a Change. A move gives the item a new id; the old one is unknown from then on. A refused mutation has no
+effect. Reads return new values. Everything is synchronous and belongs to one thread. No clock is read: times come from
+the journal, so that equal calls give an equal mailbox.
 """
 
 from __future__ import annotations
@@ -44,12 +46,15 @@ __all__ = [
 
 
 class MailboxStore(MailboxReader):
-    """See `View` for what it is made with and what can be read."""
+    """The mailbox; `MailboxReader` has its parameters and the reading methods."""
 
-    # --- filling it before anyone looks: no journal ---
+    # --- filling, without the journal ---
 
     def add_shared(self, user: str, name: str) -> str:
-        """A mailbox that another user shares with this one. Returns its id, which is the `place` of its folders."""
+        """Add a mailbox that another user shares.
+
+        Returns its id, the `place` of its folders.
+        """
         mailbox_id = f"{SCHEME}mailbox/{self.domain}/{user}"
         self._owners[mailbox_id] = MailboxOwner(user, name, f"{user}@{self.domain}")
         return mailbox_id
@@ -66,62 +71,77 @@ class MailboxStore(MailboxReader):
         fill: Fill | None = None,
         count: int = 0,
     ) -> str:
-        """A folder, `parent_id` empty for a root. `fill` makes its `count` computed items, each with a watermark."""
+        """Add a folder (a root if `parent_id` is empty); `fill` makes its `count` items."""
         about = {"parentId": parent_id, "name": name, "type": folder_type, "subType": sub_type, "access": access}
         shelf = self.tree.add(about, place, self._owners[place], fill)
         self.journal.advance(1 + count)
         return shelf.id
 
     def add(self, kind: Kind, folder_id: str, struct: Struct, blobs: Sequence[NewBlob] = ()) -> str:
-        """An item as it is, read-only members too; a mail's size is kept if it says one. BadStruct, NoSuchFolder."""
+        """Add an item as it is, with read-only members and, if given, a mail's size.
+
+        Raises BadStruct or NoSuchFolder.
+        """
         shelf = self._shelf_for(kind, folder_id)
         whole = complete(ITEM_STRUCTS[kind], struct)
         whole |= defaults.undated(whole)
         contents = defaults.parts_of(kind, defaults.attached(blobs))
         return self._store(kind, shelf, whole, contents, self.journal.advance(), whole.get("size", 0))
 
-    # --- mutations: each returns (id, watermark) ---
+    # --- mutations; each returns (id, watermark) ---
 
     def create_folder(self, struct: Struct) -> tuple[str, int]:
-        """NoSuchFolder (the parent), NameTaken, NotPermitted (name empty, read-only), BadStruct."""
+        """Create a folder; raise NoSuchFolder, NameTaken, NotPermitted or BadStruct."""
         return self.tree.create(struct)
 
     def set_folder(self, struct: Struct) -> tuple[str, int]:
-        """Sets the members given: name, parentId, color, checked. NoSuchFolder, NameTaken, NotPermitted, BadStruct."""
+        """Set the given members: name, parentId, color, checked.
+
+        Raises NoSuchFolder, NameTaken, NotPermitted or BadStruct.
+        """
         return self.tree.change(struct)
 
     def remove_folder(self, folder_id: str, recursive: bool = False) -> tuple[str, int]:
-        """Its items go with it. NotPermitted if it has folders and not `recursive`, or is a special one."""
+        """Remove a folder with its items.
+
+        Raises NotPermitted for a special folder, and for one with subfolders unless `recursive`.
+        """
         for shelf in self.tree.remove(folder_id, recursive):
             self._encoded.drop_under(shelf.home.item)
         return folder_id, self.journal.watermark
 
     def create(self, kind: Kind, struct: Struct) -> tuple[str, int]:
-        """A new item as a client makes it: where `folderId` says, else in the default folder of its kind (mail: Drafts,
-        or Sent Items if `send`). Attachments and photos are named by the ids of uploads or of others' attachments.
-        NoSuchFolder, NotPermitted, NoSuchItem (an attachment's), QuotaReached, BadStruct.
+        """Create an item for a client.
+
+        It goes to `folderId`, by default to the default folder of its kind (a mail to Drafts, or Sent Items if `send`).
+        Attachments and photos are given by the ids of uploads or of other items' attachments. Raises NoSuchFolder,
+        NotPermitted, NoSuchItem (an attachment's), QuotaReached or BadStruct.
         """
         shelf = self._destination(kind, struct)
         whole = blank(ITEM_STRUCTS[kind]) | defaults.provided(kind, struct)
         return self._make("chtCreated", kind, shelf, whole, self._named(kind, struct, {}))
 
     def deliver(self, struct: Struct, blobs: Sequence[NewBlob] = (), folder_id: str = "") -> tuple[str, int]:
-        """A mail arrives (chtNewMail), in the Inbox unless told otherwise. QuotaReached, NoSuchFolder, BadStruct."""
+        """Add an incoming mail (chtNewMail), by default to the Inbox.
+
+        Raises QuotaReached, NoSuchFolder or BadStruct.
+        """
         shelf = self._shelf_for("mail", folder_id or self._special("mail", "FSubInbox").id)
         contents = defaults.parts_of("mail", defaults.attached(blobs))
         return self._make("chtNewMail", "mail", shelf, complete("Mail", struct), contents)
 
     def set(self, kind: Kind, struct: Struct) -> tuple[str, int]:
-        """Changes the members given; the server's own (id, watermark, size, read-only ones) are ignored. Of the
-        attachments given, those the item has stay, those it doesn't name go, uploads come. Nothing changed: the
-        watermark stays. A mail or contact with another `folderId` moves there, a mail with `send` is sent: the id is
-        then a new one. NoSuchItem, NoSuchFolder, NotPermitted, QuotaReached, BadStruct.
+        """Set the given members; read-only ones are ignored.
+
+        Of the given attachments, existing ones stay and uploads are added; those not given are removed. If nothing
+        changes, the watermark stays. A mail or contact with another `folderId` moves there, and a mail with `send` is
+        sent: both get a new id. Raises NoSuchItem, NoSuchFolder, NotPermitted, QuotaReached or BadStruct.
         """
         shelf, number = self._find(str(struct.get("id", "")), kind)
         target = shelf
         if kind == "mail" and struct.get("send") is True:
             target = self._special("mail", "FSubSentItems")
-        elif struct.get("folderId") and kind in ("mail", "contact"):  # of other kinds it is write-once
+        elif struct.get("folderId") and kind in ("mail", "contact"):  # for other kinds it can be set on creation only
             target = self._shelf_for(kind, str(struct["folderId"]))
         self._check_move(shelf, number, target)
         item_id, watermark = self._change(kind, struct)
@@ -159,7 +179,7 @@ class MailboxStore(MailboxReader):
         return item_id, self.journal.record(item_change(change, shelf, item_id, unread=unread))
 
     def _send(self, item_id: str, target: FolderItems) -> tuple[str, int]:
-        """A draft goes out: it is gone, and another mail is among the sent ones, which `target` holds."""
+        """Send a draft: remove it, and add a mail to `target`, the folder of sent mails."""
         shelf, number = self._find(item_id)
         struct, contents = shelf.item(number), shelf.contents(number)
         struct |= {"isDraft": False, "isSeen": True, "sendDate": self._now(), "receiveDate": self._now()}
@@ -170,7 +190,10 @@ class MailboxStore(MailboxReader):
         return new_id, self.journal.record(item_change("chtCreated", target, new_id))
 
     def set_all_seen(self, folder_id: str) -> tuple[str, int]:
-        """Marks all mails of a folder read, each a change of its own. Returns folder id and last watermark."""
+        """Mark all mails of a folder read, each with its own change.
+
+        Returns the folder's id and the last watermark.
+        """
         shelf = self.folder(folder_id)
         if not shelf.writable:
             raise NotPermitted("the folder is read-only")
@@ -182,8 +205,11 @@ class MailboxStore(MailboxReader):
         return folder_id, self.journal.watermark
 
     def move(self, item_id: str, folder_id: str) -> tuple[str, int]:
-        """Into another folder of the same kind, under a new id; into its own folder: nothing happens.
-        NoSuchItem, NoSuchFolder, NotPermitted, QuotaReached (from a mailbox that is not one's own).
+        """Move an item to another folder of its kind under a new id.
+
+        Within its folder nothing happens.
+
+        Raises NoSuchItem, NoSuchFolder, NotPermitted, or QuotaReached (from another mailbox).
         """
         source, number = self._find(item_id)
         assert source.kind is not None
@@ -202,7 +228,7 @@ class MailboxStore(MailboxReader):
         return new_id, self.journal.record(change)
 
     def copy(self, item_id: str, folder_id: str) -> tuple[str, int]:
-        """NoSuchItem, NoSuchFolder, NotPermitted, QuotaReached."""
+        """Copy an item; raise NoSuchItem, NoSuchFolder, NotPermitted or QuotaReached."""
         source, number = self._find(item_id)
         assert source.kind is not None
         target = self._shelf_for(source.kind, folder_id)
@@ -218,7 +244,7 @@ class MailboxStore(MailboxReader):
         return new_id, self.journal.record(change)
 
     def remove(self, item_id: str) -> tuple[str, int]:
-        """For good. NoSuchItem, NotPermitted."""
+        """Remove an item for good; raise NoSuchItem or NotPermitted."""
         shelf, number = self._find(item_id)
         self._check_writable(shelf, None)
         shelf.drop(number)
@@ -227,7 +253,7 @@ class MailboxStore(MailboxReader):
         return item_id, self.journal.record(item_change("chtDeleted", shelf, item_id))
 
     def set_exceptions(self, event_id: str, exceptions: Exceptions) -> tuple[str, int]:
-        """Replaces what is other in single events of a series. NoSuchItem, NotPermitted."""
+        """Replace the exceptions of a series; raise NoSuchItem or NotPermitted."""
         shelf, number = self._find(event_id, "event")
         self._check_writable(shelf, shelf.item(number))
         if exceptions == self.exceptions(event_id):
@@ -238,14 +264,17 @@ class MailboxStore(MailboxReader):
         return event_id, self.journal.record(item_change("chtModified", shelf, event_id))
 
     def upload(self, name: str, content_type: str, data: bytes, now: float = 0.0) -> str:
-        """Keeps a file for an item that is to come. Returns the id to name in its `attachments[].id` or `photo.id`."""
+        """Keep a file for a later item.
+
+        Returns the id for its `attachments[].id` or `photo.id`.
+        """
         number = self._uploads.count + 1
         seed = f"{self.domain}/{self.user}/{self.tree.guids(1)[0]}/{number}/{name}"
         key = blake2b(seed.encode("utf-8", "replace"), digest_size=16).hexdigest()
         self._uploads.put(key, NewBlob(data, name, content_type).attached(), now)
         return key
 
-    # --- how it is done ---
+    # --- implementation ---
 
     def _now(self) -> str:
         return utc(NOW + self.journal.changes + 1)
@@ -253,7 +282,7 @@ class MailboxStore(MailboxReader):
     def _make(
         self, change: str, kind: Kind, shelf: FolderItems, struct: Struct, contents: Mapping[str, Attached]
     ) -> tuple[str, int]:
-        """Stores a new item under the next watermark and says so in the journal."""
+        """Store a new item under the next watermark and record it in the journal."""
         self._check_writable(shelf, None)
         if kind == "mail":
             struct["isDraft"] = shelf.about["subType"] == "FSubDrafts"
@@ -289,7 +318,12 @@ class MailboxStore(MailboxReader):
         contents: Mapping[str, Attached],
         changed: Struct,
     ) -> Struct:
-        """What changes with an item's contents: when it was modified, a mail's size. QuotaReached if it outgrows it."""
+        """Return what changes with an item's contents.
+
+        Its time of modification, a mail's size.
+
+        Raises QuotaReached if the mailbox would exceed its quota.
+        """
         more: Struct = {}
         if kind in ("mail", "note"):
             more["modifiedDate" if kind == "mail" else "modifyDate"] = self._now()
@@ -303,7 +337,10 @@ class MailboxStore(MailboxReader):
         return more
 
     def _named(self, kind: Kind, struct: Struct, mine: Mapping[str, tuple[str, Attached]]) -> dict[str, Attached]:
-        """The contents that a client's struct names. `mine`: by id, what the item has already, with its part."""
+        """Return the contents that a client's struct names.
+
+        `mine` are the item's own, by id.
+        """
         kept: dict[str, Attached] = {}
         new: list[Attached] = []
         for reference in defaults.references(kind, struct):

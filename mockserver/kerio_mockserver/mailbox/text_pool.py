@@ -1,7 +1,7 @@
-"""Text in many languages, as slices of pools that are made once a process.
+"""Text in many languages, as slices of pools that are made once per process.
 
-A body is cut out of a pool between two paragraphs: a memory copy, however long it is. How many bytes a cut will have is
-known without making it. The pools are the same whatever the seed; the seed decides where a mail is cut from.
+A body is a slice of a pool between two paragraphs: a memory copy, however long it is. Its length is known before it is
+made. The pools do not depend on the seed; the seed decides where a mail's slice starts.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _UNSPACED = ("ja", "zh")
 
 
 class Pool:
-    """Paragraphs one after the other, twice over, so that a cut from any of them goes on past the last."""
+    """Paragraphs in sequence, twice, so that a slice can continue past the last one."""
 
     def __init__(self, paragraphs: list[str]) -> None:
         self.count = len(paragraphs)
@@ -36,19 +36,19 @@ class Pool:
         self._json_starts = [0, *accumulate(len(one) for one in coded)]
 
     def slice_paragraphs(self, first: int, size: int) -> str:
-        """Whole paragraphs, at least one, from number `first` on, together as near to `size` bytes as they come."""
+        """Return whole paragraphs from number `first` on, of about `size` bytes."""
         first, last, laps = self._span(first, size)
         piece = self._twice[self._starts[first] : self._starts[last]]
         return piece + self.text * laps if laps else piece
 
     def cut_json(self, first: int, size: int) -> bytes:
-        """The same cut as it stands between the quotes of a JSON string."""
+        """Return the same slice as the inside of a JSON string."""
         first, last, laps = self._span(first, size)
         piece = self._json[self._json_starts[first] : self._json_starts[last]]
         return piece + self._json[: self._json_starts[self.count]] * laps if laps else piece
 
     def _span(self, first: int, size: int) -> tuple[int, int, int]:
-        """From which paragraph to before which, and how many times the whole pool after that."""
+        """Return the first and last paragraph, and the number of whole pools after them."""
         first %= self.count
         laps, rest = divmod(size, self.size)
         begin = self._bytes[first]
@@ -59,19 +59,19 @@ class Pool:
 
 
 def as_json(text: str) -> bytes:
-    """Text as it stands between the quotes of a JSON string."""
+    """Return text as the inside of a JSON string."""
     return orjson.dumps(text)[1:-1]
 
 
 @lru_cache(maxsize=len(LANGUAGES))
 def pool(language: str) -> Pool:
-    """Plain text in a language; paragraphs end in an empty line."""
+    """Return a language's pool of plain text; an empty line ends each paragraph."""
     return Pool([f"{one}\n\n" for one in _paragraphs(language)])
 
 
 @lru_cache(maxsize=len(LANGUAGES))
 def html_pool(language: str) -> Pool:
-    """The same as HTML paragraphs, with some of what mail programs put around them."""
+    """Return the same as HTML paragraphs, with some markup that mail programs add."""
     return Pool([_marked_up(at, one) for at, one in enumerate(_paragraphs(language))])
 
 

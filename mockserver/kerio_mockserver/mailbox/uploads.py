@@ -1,4 +1,4 @@
-"""Files that clients sent ahead, until an item takes them: not too many, not too large together, not for ever."""
+"""Uploaded files until an item uses them, bounded in number, bytes and time."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ MAX_AGE_SECONDS = 6 * 3600.0
 
 
 class Uploads:
-    """The newest files by id. The oldest make room."""
+    """The newest files by id; the oldest are dropped."""
 
     def __init__(self, max_files: int = MAX_FILES, max_bytes: int = MAX_BYTES) -> None:
         self._max_files = max_files
         self._max_bytes = max_bytes
         self._files: OrderedDict[str, tuple[float, Attached]] = OrderedDict()
         self._bytes = 0
-        self.count = 0  # how many there have been
+        self.count = 0  # uploads so far
 
     def __len__(self) -> int:
         return len(self._files)
@@ -31,7 +31,7 @@ class Uploads:
         return self._files[upload_id][1]
 
     def put(self, upload_id: str, file: Attached, now: float) -> None:
-        """Keeps a file. `now`: the server's clock, in seconds."""
+        """Keep a file; `now` is the server's clock in seconds."""
         self.count += 1
         self._files[upload_id] = (now, file)
         self._bytes += len(file.blob)

@@ -1,4 +1,4 @@
-"""Words to make text of, by language, and lines that no parser expects."""
+"""Words for generated texts by language, and lines that break careless parsers."""
 
 from __future__ import annotations
 

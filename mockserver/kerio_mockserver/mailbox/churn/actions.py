@@ -1,8 +1,8 @@
-"""The single changes that people and the outside world make to a mailbox, each drawn from a generator.
+"""The single changes of a mailbox, each drawn from a generator.
 
-An action takes the mailbox, a generator and the name of a folder (None: it draws one), makes one change through the
-mailbox's own mutations, and returns the id of what changed; "" if there was nothing to change. Only the own mailbox is
-touched. Folders and items are picked by their place in orders that depend on the mailbox alone.
+An action takes the mailbox, a generator and a folder's name (None: drawn), makes one change through the mailbox's own
+mutations, and returns the id of what changed, "" if there was nothing to change. Only the own mailbox changes. Folders
+and items are picked by position in orders that depend on the mailbox alone.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _LONGEST = 400  # words
 
 
 def arrive(store: MailboxStore, rng: Random, folder: str | None) -> str:
-    """A mail comes, into the Inbox unless a folder is named; one in five has an attachment."""
+    """Deliver a mail, by default to the Inbox; one in five has an attachment."""
     struct: Struct = {
         "subject": _line(rng),
         "from": {"name": _word(rng).title(), "address": f"{rng.randrange(10_000)}@example.org"},
@@ -33,7 +33,7 @@ def arrive(store: MailboxStore, rng: Random, folder: str | None) -> str:
 
 
 def flagging(member: str, value: bool | None) -> Act:
-    """Sets a flag of a mail; None: turns it over."""
+    """Return the action that sets a flag of a mail, or inverts it (None)."""
 
     def act(store: MailboxStore, rng: Random, folder: str | None) -> str:
         mail = _mail(store, rng, folder)
@@ -46,7 +46,7 @@ def flagging(member: str, value: bool | None) -> Act:
 
 
 def move(store: MailboxStore, rng: Random, folder: str | None) -> str:
-    """A mail goes into another folder."""
+    """Move a mail to another folder."""
     mail = _mail(store, rng, folder)
     home = store.light(mail)["folderId"] if mail else ""
     others = [one["id"] for one in _folders(store, "mail") if one["id"] != home]
@@ -59,7 +59,7 @@ def delete(store: MailboxStore, rng: Random, folder: str | None) -> str:
 
 
 def edit_draft(store: MailboxStore, rng: Random, folder: str | None) -> str:
-    """A draft is written on; without one, one is begun."""
+    """Edit a draft, or create one if there is none."""
     words = {"subject": _line(rng), "displayableParts": [{"contentType": "ctTextPlain", "content": _text(rng)}]}
     drafts = [one for one in _folders(store, "mail") if one["subType"] == "FSubDrafts"]
     ids = store.folder(drafts[0]["id"]).ordered("id") if drafts else ()
@@ -69,13 +69,13 @@ def edit_draft(store: MailboxStore, rng: Random, folder: str | None) -> str:
 
 
 def all_seen(store: MailboxStore, rng: Random, folder: str | None) -> str:
-    """A folder is marked read."""
+    """Mark a folder read."""
     chosen = _named(store, folder) if folder else _one(_folders(store, "mail"), rng)
     return store.set_all_seen(chosen["id"])[0]
 
 
 def new_folder(store: MailboxStore, rng: Random, folder: str | None) -> str:
-    """A folder is made, in the one that is named or in one of the mail folders."""
+    """Create a folder in the named one, or in one of the mail folders."""
     folders = _folders(store, "mail")
     parent = _named(store, folder) if folder else _one(folders, rng)
     name = f"{_word(rng).title()} {rng.randrange(1_000_000)}"
@@ -89,14 +89,14 @@ def rename_folder(store: MailboxStore, rng: Random, folder: str | None) -> str:
 
 
 def move_folder(store: MailboxStore, rng: Random, folder: str | None) -> str:
-    """A folder goes into another one; into itself the mailbox refuses."""
+    """Move a folder into another one; the mailbox refuses itself."""
     chosen = _movable(store, rng, folder)
     parents = [one["id"] for one in _folders(store, "mail") if chosen and one["id"] != chosen["id"]]
     return store.set_folder({"id": chosen["id"], "parentId": rng.choice(parents)})[0] if chosen and parents else ""
 
 
 def remove_folder(store: MailboxStore, rng: Random, folder: str | None) -> str:
-    """A folder goes with all in it: the one that is named, or one that is no larger than most."""
+    """Remove the named folder, or one of the smaller half, with everything in it."""
     movable = sorted(_all_movable(store, folder), key=lambda one: (one["messageCount"], one["id"]))
     if not movable:
         return ""
@@ -105,7 +105,7 @@ def remove_folder(store: MailboxStore, rng: Random, folder: str | None) -> str:
 
 
 def turning(kind: Kind, make: Callable[[Random], Struct]) -> Act:
-    """An item of `kind` is made, changed or deleted, a third each."""
+    """Return the action that creates, changes or removes an item, with equal chances."""
 
     def act(store: MailboxStore, rng: Random, folder: str | None) -> str:
         folders = [one for one in _folders(store, kind) if folder in (None, one["name"])]
@@ -163,17 +163,17 @@ ACTIONS: dict[Action, Act] = {
 
 
 def _folders(store: MailboxStore, kind: Kind) -> list[Struct]:
-    """The own folders of that kind, by id."""
+    """Return the own folders of a kind by id."""
     return sorted((one for one in store.folders() if KIND_OF[one["type"]] == kind), key=lambda one: str(one["id"]))
 
 
 def _named(store: MailboxStore, name: str) -> Struct:
-    """The first mail folder of that name; an empty id, which the mailbox refuses, if there is none."""
+    """Return the first mail folder of a name; "", which the mailbox refuses, if none."""
     return next((one for one in _folders(store, "mail") if one["name"] == name), {"id": name})
 
 
 def _one(folders: Sequence[Struct], rng: Random) -> Struct:
-    """One of the folders; NoSuchFolder if there are none."""
+    """Return one of the folders; raise NoSuchFolder if there are none."""
     if not folders:
         raise NoSuchFolder("there is no mail folder")
     return rng.choice(folders)
@@ -190,7 +190,7 @@ def _movable(store: MailboxStore, rng: Random, folder: str | None) -> Struct:
 
 
 def _mail(store: MailboxStore, rng: Random, folder: str | None) -> str:
-    """Any mail, all with the same chance; "" if there is none."""
+    """Return any mail, each with the same probability; "" if there is none."""
     folders = [one for one in _folders(store, "mail") if folder in (None, one["name"])]
     return _pick([store.folder(one["id"]).ordered("id") for one in folders], rng)
 

@@ -1,9 +1,9 @@
-"""What changes in a mailbox while someone reads it: mail comes, is read, moved and deleted, folders come and go.
+"""Changes of a mailbox while a client reads it.
 
-Each step is a function of the seed, its number and the mailbox it meets: what it picks, it picks by place in a stable
-order, never by time. So two runs in which the same steps happen in the same order have the same journal, however fast
-either went: steps by chance (`per_second`) always come in order, and scripted ones are drawn each for itself. A step
-that finds nothing to change, or that the mailbox refuses, changes nothing and stands in the history as that.
+Each step depends on the seed, its number and the mailbox only: it picks by position in a stable order, never by time.
+Two runs in which the same steps happen in the same order therefore have the same journal, whatever their speed. Random
+steps (`per_second`) always come in order, and each scripted step is drawn separately. A step that finds nothing to
+change, or that the mailbox refuses, changes nothing and is in the history as such.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from kerio_mockserver.mailbox.store import MailboxStore
 
 
 class Happened(NamedTuple):
-    """A line of the history. `id`: of what changed (the new one of what moved), empty if nothing did."""
+    """One line of the history; `id` is that of what changed, empty if nothing did."""
 
     number: str
     action: Action
@@ -31,7 +31,7 @@ class Happened(NamedTuple):
 
 
 class Churning:
-    """The churn at work on the mailbox that `store` gives (asked each time, for it may be made anew)."""
+    """The active churn of the mailbox that `store()` returns at that time."""
 
     def __init__(self, store: Callable[[], MailboxStore], churn: Churn | None = None, *, seed: int | str = 0) -> None:
         self._store = store
@@ -48,7 +48,7 @@ class Churning:
         self._history: list[Happened] = []
 
     def start(self) -> None:
-        """Changes by chance begin (needs a running loop, whose time they go by)."""
+        """Start the random changes; needs a running loop, whose time they use."""
         self._running = True
         if self.churn is not None and self.churn.per_second and self._task is None:
             self._task = asyncio.get_running_loop().create_task(self._by_chance(self.churn))
@@ -60,7 +60,7 @@ class Churning:
             self._task = None
 
     def change(self, churn: Churn | None) -> None:
-        """Replaces the churn; numbers and history begin anew."""
+        """Replace the churn; numbers and history restart."""
         running = self._running
         self.stop()
         self._set(churn)
@@ -68,7 +68,7 @@ class Churning:
             self.start()
 
     def replied(self, method: str) -> None:
-        """A reply to `method` was made: does what the script says for after it."""
+        """Make the scripted changes due after a reply to `method`."""
         if self.churn is None:
             return
         for index, step in enumerate(self.churn.script):
@@ -80,7 +80,7 @@ class Churning:
                 self._repeat(step, f"script-{index}/{number}")
 
     def do(self, steps: Sequence[Step]) -> tuple[Happened, ...]:
-        """Does the steps now, whatever they say of when."""
+        """Make these steps now, whatever they say of when."""
         known = len(self._history)
         for step in steps:
             self._asked += 1
@@ -88,7 +88,7 @@ class Churning:
         return tuple(self._history[known:])
 
     def history(self) -> tuple[Happened, ...]:
-        """What happened, in order, since the start or the last change of the churn."""
+        """Return the steps since the start or the last change of the churn, in order."""
         return tuple(self._history)
 
     async def _by_chance(self, churn: Churn) -> None:

@@ -1,4 +1,4 @@
-"""Names and types of attached files, odd ones included: what a client must be able to store and to put in a URL."""
+"""Names and types of attached files, including ones that break paths and URLs."""
 
 from __future__ import annotations
 
@@ -62,7 +62,10 @@ _ODD = (
 
 
 def file_named(kind: int, roll: int, inline: bool) -> File:
-    """A file of a kind (any number), its name from `roll`; one name in sixteen is odd. Inline files are images."""
+    """Return a file name and type.
+
+    One name in sixteen is odd, inline files are images.
+    """
     known = _IMAGES if inline else _TYPES
     extension, content_type, magic, compressible = known[kind % len(known)]
     if roll & 15 == 0:

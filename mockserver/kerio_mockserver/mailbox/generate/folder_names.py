@@ -1,8 +1,8 @@
-"""Names of folders: nested, in several scripts, with what breaks paths and sorting."""
+"""Names of folders: nested, in several scripts, and hard on paths and sorting."""
 
 from __future__ import annotations
 
-# (path of names under the mailbox; the slash inside a name is a character of it), share of the mails; 0: empty
+# (path of names under the mailbox, in which a slash is an ordinary character), share of the mails; 0: empty
 NESTED: tuple[tuple[tuple[str, ...], int], ...] = (
     (("Archive",), 0),
     (("Archive", "2023"), 3),

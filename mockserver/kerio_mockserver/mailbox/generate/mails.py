@@ -1,9 +1,9 @@
-"""The mails of a folder, computed when asked for: mail k is a pure function of (seed, folder, k).
+"""The generated mails of a folder: mail k is a pure function of (seed, folder, k).
 
-Nothing is kept per mail. Dates rise with k, strictly. Threads stay within eight neighbours, so that a reply knows the
-mail it answers without a search. What a listing needs is computed without the text; sizes come from a table
-(`sizes.py`), so that a folder's count, unread mails and bytes are known at once. A mail is written as JSON straight
-away, its texts copied from pools that are JSON already: a server that is slower than the client it measures is no use.
+Nothing is stored per mail. Dates rise strictly with k. Threads stay within eight neighbours, so that a reply finds the
+mail it answers without a search. A listing needs no text; sizes come from a table (`size_table.py`), so that a folder's
+count, unread mails and bytes are known at once. A mail is written as JSON directly, its texts copied from pools that
+are JSON already: a server slower than the client would spoil its measurements.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ Rolls = tuple[int, ...]
 _ROLLS = Layout("<16I")
 _YEARS = 10 * 365 * 86_400
 _LONGEST_STEP = 6 * 3600
-_UNREAD = {"received": 246, "sent": 0, "draft": 0, "junk": 1024}  # of a cycle of 4096
+_UNREAD = {"received": 246, "sent": 0, "draft": 0, "junk": 1024}  # per 4096 mails
 _REPLY = {"de": "AW: ", "zh": "回复: "}
 _FORMS = ((True, False),) * 4 + ((False, True),) * 2 + ((True, True),) * 10  # plain, HTML
 _BOOL = ("false", "true")
@@ -51,12 +51,12 @@ _HTML_HEAD = as_json(
 
 
 def phase_of(seed: int, guid: str) -> int:
-    """Where in the table of sizes a folder starts."""
+    """Return the position in the size table at which a folder starts."""
     return Random(f"{seed}/phase/{guid}").randrange(CYCLE)
 
 
 class GeneratedMails:
-    """The computed mails of one folder. `first`: the watermark before that of mail 0."""
+    """The generated mails of a folder; `first` is the watermark before mail 0's."""
 
     def __init__(
         self,
@@ -93,11 +93,11 @@ class GeneratedMails:
         return self._line(k).size
 
     def when(self, k: int) -> str:
-        """receiveDate of mail k, which a draft does not have."""
+        """Return receiveDate of mail k, which a draft lacks."""
         return "" if self._style == "draft" else utc(self._received(k))
 
     def brief(self, k: int) -> Struct:
-        """What a listing asks for most, without a roll of the dice."""
+        """Return what a listing asks for most, without random numbers."""
         line = self._line(k)
         return {
             "id": f"{self.home.item}{k + 1}",
@@ -110,18 +110,18 @@ class GeneratedMails:
         }
 
     def light(self, k: int) -> Struct:
-        """All that is known of mail k without making its text, headers or attachments."""
+        """Return mail k without its texts, headers and attachments."""
         rolls = self._rolls(k)
         root = self._root(k)
         origin = rolls if root == k else self._rolls(root)
         return dict(orjson.loads(self._head(k, rolls, origin, self._line(k), root != k) + "}"))
 
     def item(self, k: int) -> Struct:
-        """Mail k, whole."""
+        """Return mail k."""
         return dict(orjson.loads(self.raw(k)))
 
     def raw(self, k: int) -> bytes:
-        """The same as JSON, at the cost of a copy of its texts."""
+        """Return mail k as JSON, at the cost of a copy of its texts."""
         rolls = self._rolls(k)
         root = self._root(k)
         origin = rolls if root == k else self._rolls(root)
@@ -135,7 +135,7 @@ class GeneratedMails:
         return b"".join(pieces)
 
     def contents(self, k: int) -> dict[str, Attached]:
-        """The contents of mail k's attachments by part."""
+        """Return the contents of mail k's attachments by part."""
         rolls, found = self._rolls(k), {}
         for at, part in enumerate(self._line(k).parts):
             file = file_named(part.file, rolls[at % 16], part.inline)
@@ -148,14 +148,14 @@ class GeneratedMails:
         return found
 
     def unseen(self) -> Iterator[int]:
-        """The k's of unread mails."""
+        """Yield the k's of unread mails."""
         return (k for k in range(self.count) if not self.seen(k)) if self._unread else iter(())
 
     def _line(self, k: int) -> Line:
         return self._lines[line_at(k, self._phase)]
 
     def _rolls(self, k: int) -> Rolls:
-        """Sixteen random numbers of 32 bits that belong to mail k."""
+        """Return sixteen random numbers of 32 bits for mail k."""
         return _ROLLS.unpack(blake2b(b"%s%d" % (self._salt, k), digest_size=64).digest())
 
     def _received(self, k: int) -> int:
@@ -163,14 +163,14 @@ class GeneratedMails:
         return NOW - (self.count - k) * self._step + jitter - self._phase
 
     def _root(self, k: int) -> int:
-        """The first mail of k's thread: two threads interleave in a block of eight, or none does."""
+        """Return the first mail of k's thread; a block of eight has two threads or none."""
         return (k & ~7) | (k & 1) if self._threaded(k) else k
 
     def _threaded(self, k: int) -> bool:
         return (((k >> 3) * 0x9E3779B1 + self._phase) >> 5) % 20 < 11
 
     def _head(self, k: int, rolls: Rolls, origin: Rolls, line: Line, reply: bool) -> str:
-        """Mail k as JSON without its texts, headers and attachments, and without the closing brace."""
+        """Return the JSON of mail k's light members, without the closing brace."""
         received = self._received(k)
         sent = received - rolls[1] % 120
         zone = rolls[1] >> 8 & 31  # four mails in ten were sent from a zone between -10 and +12
@@ -212,7 +212,10 @@ class GeneratedMails:
         return f"{_REPLY.get(language, 'Re: ')}{subject}" if reply else subject
 
     def _texts(self, k: int, rolls: Rolls, origin: Rolls, line: Line) -> Iterator[bytes]:
-        """The texts as JSON from the first brace to the end of the mail. Inline images are shown by the HTML."""
+        """Return the JSON of the texts, up to the end of the mail.
+
+        The HTML shows the inline images.
+        """
         language = self._people[origin[0] % len(self._people)].language
         plain, rich = _FORMS[rolls[5] & 15]
         inline = [at for at, part in enumerate(line.parts) if part.inline]
@@ -252,10 +255,10 @@ class GeneratedMails:
         return f"image{at:03}.{k + 1}@{self.home.guid[:8]}" if inline else ""
 
     def _headers(self, k: int, rolls: Rolls, root: int) -> str:
-        """The headers as JSON, without the brackets."""
+        """Return the JSON of the headers, without the brackets."""
         roll = rolls[10]
         if roll & 0xFF == 0 and not self._threaded(k):
-            return ""  # as some real mail has no Message-ID; nothing replies to it
+            return ""  # as some real mails, without a Message-ID; nothing replies to it
         domain = self.home.domain
         message = f"{self.home.guid[:13]}."
         made = f'{{"type":"mhMessageID","value":"<{message}{k + 1}@{domain}>"}}'
@@ -272,5 +275,5 @@ def _card(person: Person) -> str:
 
 @lru_cache(maxsize=8)
 def _cards(seed: int) -> tuple[str, ...]:
-    """The people of a seed as they stand in a mail, as JSON."""
+    """Return the people of a seed as JSON addresses."""
     return tuple(map(_card, people(seed)))

@@ -1,4 +1,4 @@
-"""People who write and are written to: names in several scripts, each with a language of their own."""
+"""Correspondents: names in several scripts, each with a language."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ PEOPLE = 400
 
 @lru_cache(maxsize=8)
 def people(seed: int) -> tuple[Person, ...]:
-    """The same people for the same seed; more of the languages that are written more."""
+    """Return the people of a seed; common languages have more of them."""
     dice = Random(f"{seed}/people")
     weights = [weight for *_, weight in _NAMES]
     found = []

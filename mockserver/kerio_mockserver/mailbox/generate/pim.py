@@ -1,6 +1,8 @@
-"""Computed contacts, events, tasks and notes: item k is a pure function of (seed, folder, k), as mails are.
+"""Generated contacts, events, tasks and notes.
 
-They are small and few beside mails, so each is made by a `Random` of its own, and a light one is the whole.
+Item k depends on (seed, folder, k) only.
+
+They are few and small beside mails, so each is made by a `Random` of its own, and the light struct is the whole.
 """
 
 from __future__ import annotations
@@ -25,10 +27,10 @@ Struct = dict[str, Any]
 
 
 class GeneratedItems(ABC):
-    """The computed items of one folder of a kind. `first`: the watermark before that of item 0."""
+    """The generated items of one folder; `first` is the watermark before item 0's."""
 
     struct = ""
-    each = 0  # bytes an item counts for in the folder's size
+    each = 0  # bytes that an item adds to the folder's size
     unread = 0
 
     def __init__(self, home: FolderAddress, seed: int, count: int, first: int) -> None:
@@ -39,7 +41,7 @@ class GeneratedItems(ABC):
 
     @abstractmethod
     def fill(self, struct: Struct, k: int, dice: Random) -> None:
-        """Puts into a blank struct what item k is."""
+        """Fill a blank struct for item k."""
 
     def item(self, k: int) -> Struct:
         struct: Struct = blank(self.struct)
@@ -88,7 +90,7 @@ class GeneratedItems(ABC):
 
 
 class Contacts(GeneratedItems):
-    """One in eleven has a photo, one in fourteen is a distribution list that refers to contacts before it."""
+    """Contacts: one in eleven has a photo, one in fourteen is a distribution list."""
 
     struct = "Contact"
     each = 1500
@@ -155,7 +157,7 @@ class Contacts(GeneratedItems):
 
 
 class Events(GeneratedItems):
-    """Meetings, all-day events, series that end and series that don't, with attendees and reminders."""
+    """Events: meetings, whole days, finite and infinite series, attendees, reminders."""
 
     struct = "Event"
     each = 1200
@@ -260,7 +262,7 @@ def _reminder(dice: Random, start: int) -> Struct:
 
 
 def _png(side: int, color: bytes) -> bytes:
-    """A square of one colour, as a real image."""
+    """Return a square of one colour as a PNG."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         return layout.pack(">I", len(data)) + kind + data + layout.pack(">I", zlib.crc32(kind + data))

@@ -1,7 +1,7 @@
-"""A mailbox out of a number: the same for the same number, whatever its size, and not there until it is asked for.
+"""Mailboxes generated from a seed.
 
-Folders are made at once; mails are computed one by one when somebody reads them (`mails.py`), so a million of them
-cost nothing. One folder holds 12,000 mails, or a sensible share when there are fewer.
+Equal seeds and options give equal mailboxes. Folders are created at once; mails are computed when they are read
+(`mails.py`), so that a million of them need no memory. One folder has 12,000 mails, or a share if there are fewer.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _PIM: tuple[tuple[str, str, str, type[GeneratedItems]], ...] = (
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A mail folder to be: where among the plans its parent is (-1: the root), and how many mails it gets."""
+    """A planned mail folder; `parent` is an index among the plans, -1 the root."""
 
     name: str
     parent: int
@@ -97,7 +97,7 @@ def generate_mailbox(
 
 
 def plan_mailbox(seed: int, folders: int, shape: Shape) -> list[Plan]:
-    """The mail folders of a mailbox without their mails, parents first."""
+    """Return the mail folders without their mails, parents first."""
     if folders < len(_SPECIAL) + 1:
         raise ValueError(f"a mailbox has at least {len(_SPECIAL) + 1} mail folders")
     plans = [Plan(name, -1, sub_type, style, weight) for name, sub_type, weight, style in _SPECIAL]
@@ -117,8 +117,9 @@ def plan_mailbox(seed: int, folders: int, shape: Shape) -> list[Plan]:
 
 
 def counted(plans: Sequence[Plan], mails: int, biggest: int | None) -> list[Plan]:
-    """The same folders with `mails` mails in all, by their weights; `biggest` of them (default 12,000, or a share if
-    there are fewer) in the last folder that is not special.
+    """Return the folders with `mails` mails in all, by their weights.
+
+    The last folder that is not special gets `biggest` of them (default 12,000, or a share if there are fewer).
     """
     ordinary = [at for at, plan in enumerate(plans) if plan.sub_type == "FSubNone"]
     last = max(ordinary, key=lambda at: (plans[at].weight > 0, at))
@@ -146,7 +147,7 @@ class _Sizes:
         return draw_sizes(self.seed, self.attachments)
 
     def of(self, guids: Sequence[str], counts: Sequence[int]) -> Sizes:
-        """The table for these folders: scaled to the bytes that are wanted."""
+        """Return the table for these folders, scaled to the bytes wanted."""
         if self.wanted is None:
             return self.drawn
         used = [(phase_of(self.seed, guid), count) for guid, count in zip(guids, counts, strict=True) if count]
@@ -154,7 +155,7 @@ class _Sizes:
 
 
 def _parent(dice: Random, shape: Shape, first: int, at: int) -> int:
-    """Whose child the folder at place `at` is."""
+    """Return the parent of the folder at index `at`."""
     if shape == "wide" or at == first:
         return -1
     if shape == "deep":
@@ -196,7 +197,7 @@ def _pim(seed: int, count: int, make: type[GeneratedItems]) -> Callable[[FolderA
 
 
 def _add_pim(store: MailboxStore, root: str, seed: int, counts: dict[str, int]) -> None:
-    """The default folder of each kind, and a second one with a tenth of the contacts and of the events."""
+    """Add the default folder of each kind; a second one gets a tenth of its items."""
     seen: set[str] = set()
     for name, folder_type, which, make in _PIM:
         second = which in seen

@@ -1,8 +1,8 @@
-"""How big mails are: a table of sizes that every folder goes through in its own order.
+"""Sizes of mails: a table that every folder goes through in its own order.
 
-A cycle of 4096 mails visits each line of the table once, so that a folder's total is known without looking at its
-mails, however many there are, and a wished-for total can be met. Bodies are log-normal with a median of about 4 KB;
-with headers and attachments the median mail is about 6 KB, and the tail (to 20 MB) is made by attachments.
+A cycle of 4096 mails visits each line of the table once, so that a folder's total is known without computing its mails,
+and a given total can be met. Bodies are log-normal with a median of about 4 KB; with headers and attachments the median
+mail has about 6 KB; attachments make the tail (up to 20 MB).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _SMALLEST_BODY, _SMALLEST_PART = 120, 60
 
 
 class Part(NamedTuple):
-    """One attachment: decoded bytes, which kind of file (an index that the reader takes modulo), inline or not."""
+    """One attachment: decoded bytes, kind of file (an index modulo the kinds), inline."""
 
     size: int
     file: int
@@ -40,38 +40,39 @@ class Line(NamedTuple):
 
 
 def line_at(k: int, phase: int) -> int:
-    """Which line of the table mail k of a folder with this phase has."""
+    """Return the line of the table for mail k of a folder with this phase."""
     return (k * _STEP + phase) & MASK
 
 
 class Sizes:
-    """The table. `content` below is what a client has to fetch: text and decoded attachments."""
+    """The table; `content` is what a client downloads: text and decoded attachments."""
 
     def __init__(self, lines: list[Line]) -> None:
         self.lines = lines
         self._cycle = sum(line.size for line in lines)
 
     def total(self, phase: int, count: int) -> int:
-        """The sizes of the first `count` mails of a folder, added up."""
+        """Return the sum of the sizes of a folder's first `count` mails."""
         laps, rest = divmod(count, CYCLE)
         lines = self.lines
         return laps * self._cycle + sum(lines[line_at(k, phase)].size for k in range(rest))
 
     def content(self, folders: Iterable[tuple[int, int]]) -> tuple[int, int]:
-        """Bytes of text and of attachments in folders given by (phase, count)."""
+        """Return the bytes of text and of attachments in folders given by (phase, count)."""
         uses = _uses(folders)
         text = sum(n * line.body for n, line in zip(uses, self.lines, strict=True))
         parts = sum(n * sum(part.size for part in line.parts) for n, line in zip(uses, self.lines, strict=True))
         return text, parts
 
     def scaled(self, folders: list[tuple[int, int]], total: int) -> Sizes:
-        """A table by which these folders hold about `total` bytes of content: attachments are scaled first; the text
-        only when it alone is too much, or when there is nothing but text.
+        """Return a table with which these folders hold about `total` bytes of content.
+
+        Attachments are scaled first; texts only if they alone exceed the total, or if there are no attachments.
         """
         text, parts = self.content(folders)
         shrink = min(1.0, total * (0.6 if parts else 1.0) / max(text, 1)) if parts else total / max(text, 1)
         result = _scale(self, shrink, 1.0)
-        for _ in range(6 if parts else 2):  # sizes are clipped at both ends, so it takes a few rounds
+        for _ in range(6 if parts else 2):  # sizes are clipped at both ends, so it takes several rounds
             text, parts = result.content(folders)
             if parts:
                 result = _scale(result, 1.0, max(total - text, 0) / parts)
@@ -92,7 +93,7 @@ def _scale(sizes: Sizes, bodies: float, parts: float) -> Sizes:
 
 @lru_cache(maxsize=8)
 def draw_sizes(seed: int, attachments: float) -> Sizes:
-    """The table of a seed. `attachments`: the share of mails that have any (one to five of them)."""
+    """Return the table of a seed; `attachments` is the share of mails that have any."""
     dice = Random(f"{seed}/sizes")
     having = round(CYCLE * attachments)
     order = list(range(CYCLE))
@@ -107,7 +108,7 @@ def draw_sizes(seed: int, attachments: float) -> Sizes:
 
 @lru_cache(maxsize=64)
 def fitted(seed: int, attachments: float, folders: tuple[tuple[int, int], ...], total: int) -> Sizes:
-    """The table of a seed, scaled so that these folders hold `total` bytes."""
+    """Return the table of a seed, scaled so that these folders hold `total` bytes."""
     return draw_sizes(seed, attachments).scaled(list(folders), total)
 
 
@@ -122,7 +123,7 @@ def _line(body: int, parts: tuple[Part, ...]) -> Line:
 
 
 def _uses(folders: Iterable[tuple[int, int]]) -> list[int]:
-    """How often each line is used. Whole laps use all; the rest of a folder is marked one by one."""
+    """Return how often each line is used."""
     uses = [0] * CYCLE
     everywhere = 0
     for phase, count in folders:
@@ -134,5 +135,8 @@ def _uses(folders: Iterable[tuple[int, int]]) -> list[int]:
 
 
 def cumulated(counts: Iterable[int]) -> list[int]:
-    """0, then the sums so far: where each of several consecutive ranges begins and the last ends."""
+    """0, then the sums so far.
+
+    Where each of several consecutive ranges begins and the last ends.
+    """
     return [0, *accumulate(counts)]

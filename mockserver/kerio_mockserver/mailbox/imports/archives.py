@@ -1,8 +1,8 @@
-"""The files in .tar(.gz/.bz2/.xz) and .zip archives, one after the other, as streams.
+"""Files in .tar(.gz/.bz2/.xz) and .zip archives, in sequence, as streams.
 
-Promises: nothing is written to disk, whatever the names in the archive say; memory stays within what the caller reads
-at once; an archive that unpacks to too much, is cut off or damaged ends with a `Skipped` that says so, after the files
-before that point were given. Links, devices and encrypted files are skipped by name.
+Nothing is written to disk, whatever the names in the archive say. Memory is bounded by what the caller reads at once.
+An archive that unpacks to too much, is cut off or damaged ends with a `Skipped` that says so, after the files before
+that point. Links, devices and encrypted files are skipped by name.
 """
 
 from __future__ import annotations
@@ -47,7 +47,9 @@ _FAULTS = (
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """`item`: bytes of one mail, or of one file of calendars or cards. An archive may unpack to `ratio` times its
+    """Limits of one item and of an archive.
+
+    `item` is the bytes of one mail, or of one file of calendars or cards. An archive may unpack to `ratio` times its
     size, or to `floor` bytes if that is more, and hold `members` files.
     """
 
@@ -59,7 +61,7 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Skipped:
-    """What was not taken, and why; `name` as a person would find it."""
+    """Something not imported, and the reason; `name` is its path for the user."""
 
     name: str
     reason: str
@@ -67,8 +69,9 @@ class Skipped:
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """One file. `path`: its folders and name, as they are called. `open` is good until the next member is asked for; it
-    and what it gives raise nothing but `Broken`.
+    """One file: its folders and name.
+
+    `open` is valid until the next member is read; it and its stream raise only `Broken`.
     """
 
     path: tuple[str, ...]
@@ -78,7 +81,7 @@ class Member:
 
 
 class Broken(Exception):
-    """A file can't be read any further. `reason`: as in `Skipped`."""
+    """A file cannot be read further; `reason` is as in `Skipped`."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
@@ -86,7 +89,7 @@ class Broken(Exception):
 
 
 class _Budget:
-    """Bytes that may still be read: in all, and until the next member."""
+    """Bytes that may still be read, in all and of the present member."""
 
     def __init__(self, total: int) -> None:
         self.total = total
@@ -104,7 +107,7 @@ class _Readable(Protocol):
 
 
 class _Metered(io.RawIOBase):
-    """A stream that raises nothing but `Broken`, and that if the budget is spent."""
+    """A stream that raises only `Broken`, also when the budget is spent."""
 
     def __init__(self, inner: _Readable, budget: _Budget | None = None) -> None:
         super().__init__()
@@ -126,12 +129,12 @@ class _Metered(io.RawIOBase):
 
 
 def is_archive(path: Path) -> bool:
-    """Whether the name says so."""
+    """Tell whether the name is that of an archive."""
     return path.name.lower().endswith(SUFFIXES)
 
 
 def members(path: Path, limits: Limits) -> Iterator[Member | Skipped]:
-    """The files of an archive in its order. The content decides what it is, not the suffix."""
+    """Yield the files of an archive in order; its content decides the format."""
     budget = _Budget(max(limits.floor, limits.ratio * path.stat().st_size))
     try:
         with path.open("rb") as file:
@@ -215,5 +218,5 @@ def _time(info: zipfile.ZipInfo) -> float:
 
 
 def _steps(name: str) -> tuple[str, ...]:
-    """The names of a path, without those that lead elsewhere."""
+    """Return the names of a path, without those that lead elsewhere."""
     return tuple(step for step in name.replace("\\", "/").split("/") if step not in ("", ".", ".."))

@@ -1,11 +1,11 @@
-"""iCalendar and vCalendar files as the API's Event, Task and Note structs.
+"""iCalendar and vCalendar files as Event, Task and Note structs.
 
-Promises: every entry whose BEGIN is found is either given or counted. A broken property costs that property, a broken
-time zone costs the zone of the entries that name it. What the API has no words for is simplified and counted:
-exceptions of a series, rules by the hour or by the week of the year. Time is proportional to the size.
+Every entry whose BEGIN is found is returned or counted. A broken property costs that property, a broken time zone the
+zone of the entries that name it. What the API cannot express is simplified and counted: exceptions of a series, rules
+by the hour or by the week of the year. Time is proportional to the size.
 
-What the vendor's reference leaves open is settled so: days of the week are 1 (Sunday) to 7, as in libical; the end of
-an event of whole days is its last day; a time in a zone keeps its offset, since the rule of a series is in local days.
+Open in the vendor's reference, chosen here: days of the week are 1 (Sunday) to 7, as in libical; an event of whole days
+ends on its last day; a time in a zone keeps its offset, since the rule of a series is in local days.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _STATUSES = {"COMPLETED": "tsCompleted", "IN-PROCESS": "tsInProgress", "CANCELLE
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """`struct` is complete but for ids and watermark. None: it can't be read, and `troubles` says why."""
+    """An entry without ids and watermark; `struct` None: unreadable, see `troubles`."""
 
     kind: Literal["event", "task", "note"]
     struct: Struct | None
@@ -73,7 +73,7 @@ class _Source:
         return int(word) if word.isascii() and word.isdigit() and len(word) < 10 else 0
 
     def time(self, name: str) -> date | timedelta | None:
-        """A date, a time or a span, or None."""
+        """Return the property's date, time or duration, or None."""
         line = self.component.one(name)
         if line is None or not line.value.strip():
             return None
@@ -83,7 +83,10 @@ class _Source:
 
 
 def read_calendar(data: bytes, troubles: Warnings) -> Iterator[Entry]:
-    """The entries of an .ics or .vcs file, in its order. `troubles`: what belongs to the file as a whole."""
+    """Return the entries of an .ics or .vcs file in order.
+
+    `troubles` counts problems of the file as a whole.
+    """
     zones = Zones()
     for outer in read_components(data, troubles):
         inner = outer.parts if outer.name == "VCALENDAR" else [outer]
@@ -107,10 +110,10 @@ def _entry(component: Component, zones: Zones) -> Entry:
 
 
 def parsed_time(line: Line, zones: Zones, troubles: Warnings) -> date | timedelta | None:
-    """A date, a time or a span; None if it is neither."""
+    """Parse a date, a time or a duration; return None for anything else."""
     zone, value = ",".join(line.parameters.get("TZID", ())), line.value.strip()
     found = _DATE.fullmatch(value.upper())
-    if found is None and ":" in value:  # a zone such as "(UTC+01:00) Berlin" may stand unquoted
+    if found is None and ":" in value:  # a zone such as "(UTC+01:00) Berlin" may be unquoted
         rest, _, value = value.rpartition(":")
         zone, found = f"{zone}:{rest}", _DATE.fullmatch(value.upper())
     try:
@@ -133,7 +136,10 @@ def parsed_time(line: Line, zones: Zones, troubles: Warnings) -> date | timedelt
 
 
 def moment(value: Any) -> str:
-    """A date or a time as UtcDateTime; "" for anything else. Times without a zone are taken for UTC."""
+    """Return a date or a time as UtcDateTime; "" otherwise.
+
+    Times without a zone are taken as UTC.
+    """
     if isinstance(value, datetime):
         offset = value.utcoffset() or timedelta()
         if offset.total_seconds() % 60:  # mean solar time of a place
@@ -198,7 +204,7 @@ _READERS = {"event": _event, "task": _task, "note": _note}
 
 
 def _shared(struct: Struct, source: _Source, start: date | None) -> Struct:
-    """What events and tasks have in common."""
+    """Fill what events and tasks have in common."""
     for member, name in (("summary", "SUMMARY"), ("location", "LOCATION"), ("description", "DESCRIPTION")):
         struct[member] = source.text(name)
     struct["isPrivate"] = source.word("CLASS") in ("PRIVATE", "CONFIDENTIAL")
@@ -235,7 +241,7 @@ def _attendees(source: _Source) -> list[Struct]:
                 "partStatus": _PARTS.get(line.parameter("PARTSTAT").upper(), "PartNotResponded"),
             }
             before = found.get(address.lower())
-            if before is not None and before["role"] == "RoleOrganizer":  # the organizer also takes part
+            if before is not None and before["role"] == "RoleOrganizer":  # the organizer takes part too
                 struct |= {"role": "RoleOrganizer", "displayName": before["displayName"] or struct["displayName"]}
             found[address.lower()] = struct
     return list(found.values())

@@ -1,13 +1,12 @@
-"""Bytes into the text that a person was meant to read, whatever charset the mail claimed.
+"""Decoding of text whose charset is missing, unknown or wrong.
 
-Promises: never an exception, never a lone surrogate or a NUL in the result, and every doubt is counted by its reason in
-the `Troubles` given. Refuses to trust a claim blindly: real mail says us-ascii and sends windows-1252, says nothing and
-sends Big5, says iso-8859-1 and sends UTF-8. The order is: what the claim demands if the bytes agree with it, UTF-8 if
-they are valid UTF-8, the charsets named elsewhere in the same mail, what charset-normalizer finds in a long text,
-windows-1252.
+There is never an exception, and never a lone surrogate or a NUL in the result; every doubt is counted by its reason in
+the given `Warnings`. Claims are checked: real mail says us-ascii and sends windows-1252, says nothing and sends Big5,
+says iso-8859-1 and sends UTF-8. The order is: the claimed charset if the bytes agree with it, UTF-8 if they are valid
+UTF-8, the charsets named elsewhere in the same mail, what charset-normalizer finds in a long text, windows-1252.
 
-Labels are read as the WHATWG encoding standard does (iso-8859-1 means windows-1252, gb2312 means gb18030), because
-that is what senders meant. Python's codecs for some of them lack the vendors' characters; `_WIDER` names better ones.
+Labels are read as the WHATWG encoding standard does (iso-8859-1 means windows-1252, gb2312 means gb18030), because that
+is what senders meant. Python's codecs for some of them lack the vendors' characters; `_WIDER` names better ones.
 """
 
 from __future__ import annotations
@@ -82,7 +81,7 @@ _CP1252 = {code: bytes([code]).decode("cp1252") for code in range(0x80, 0xA0) if
 
 @lru_cache(maxsize=512)
 def known_charset(claim: str) -> str | None:
-    """The codec for a charset as a mail names it (any case, quotes, `*language`), or None if there is none."""
+    """Return the codec for a charset as a mail names it, or None if it is unknown."""
     label = re.sub(r"[^\w.:-]", "", claim.partition("*")[0]).lower()
     if not label or not label.isascii() or len(label) > 40:
         return None
@@ -97,16 +96,16 @@ def known_charset(claim: str) -> str | None:
             codec = standard.codec_info
     except (LookupError, ValueError):
         return None
-    # codecs such as base64 and rot13 turn bytes into bytes or text into text, others are for programs: no charsets
+    # codecs such as base64 and rot13 are no charsets
     if not getattr(codec, "_is_text_encoding", True) or _NO_CHARSET.match(codec.name):
         return None
     return _WIDER.get(codec.name, codec.name)
 
 
 def decode(data: bytes, claim: str | None, hints: Sequence[str] = (), troubles: Warnings | None = None) -> str:
-    """The text of `data`, which the mail says is in `claim` (None: it doesn't say).
+    """Return the text of `data`, whose claimed charset is `claim` (None: no claim).
 
-    `hints` are codecs (from `known_charset`) named elsewhere in the mail, tried when the claim is missing or unknown.
+    `hints` are codecs (from `known_charset`) named elsewhere in the mail, for a missing or unknown claim.
     """
     seen = Warnings() if troubles is None else troubles
     charset = known_charset(claim) if claim else None
@@ -120,12 +119,12 @@ def decode(data: bytes, claim: str | None, hints: Sequence[str] = (), troubles: 
 
 
 def _is_iso_2022_jp(data: bytes) -> bool:
-    """Whether a text that names no charset switches to Japanese characters and back."""
+    """Tell whether a text without a claim switches to Japanese characters and back."""
     return b"\x1b$" in data and b"\x1b(" in data and strict(data, ISO_2022_JP) is not None
 
 
 def cleaned(text: str, troubles: Warnings) -> str:
-    """`text` without NULs and with lone surrogates replaced, so that it can go into JSON and into a database."""
+    """Return `text` without NULs and lone surrogates, valid in JSON and databases."""
     if text.isascii() and "\0" not in text:
         return text
     if "\0" in text:
@@ -140,7 +139,10 @@ def cleaned(text: str, troubles: Warnings) -> str:
 
 
 def from_utf16(data: bytes) -> bytes:
-    """A text file in UTF-16 as UTF-8; any other as it is. Without a mark it is known by the NULs of its ASCII."""
+    """Return a UTF-16 text file as UTF-8, any other unchanged.
+
+    Without a mark it is known by the NULs of its ASCII.
+    """
     start = data[:20]
     for codec, mark, nuls in (("utf-16-le", b"\xff\xfe", start[1::2]), ("utf-16-be", b"\xfe\xff", start[::2])):
         if start.startswith(mark) or (len(nuls) > 4 and nuls.count(0) == len(nuls)):
@@ -149,10 +151,10 @@ def from_utf16(data: bytes) -> bytes:
 
 
 def detected(data: bytes) -> str | None:
-    """The codec that a text without a claim seems to be in, if it is not UTF-8 and long enough to tell."""
+    """Return the likely codec of a long text that is not UTF-8, or None."""
     if data.isascii() or strict(data, "utf-8") is not None:
         return None
-    # what tells is the non-ASCII bytes and what stands around them
+    # only the non-ASCII bytes and their surroundings tell
     lines = (line for line in data[: 32 * _SAMPLE].splitlines(keepends=True) if not line.isascii())
     sample = b"".join(lines)[:_SAMPLE]
     if _high(sample) < _TELLING:
@@ -161,7 +163,7 @@ def detected(data: bytes) -> str | None:
     best = matches.best()
     if best is None:
         return None
-    for match in matches:  # charsets of Latin letters differ little: where it is nearly as good, it is the usual one
+    for match in matches:  # Latin charsets differ little; if nearly as good, the usual one is taken
         close = match.chaos <= best.chaos + _ALIKE and match.coherence >= best.coherence - _ALIKE
         if match.encoding == "cp1252" and close:
             return "cp1252"
@@ -169,7 +171,7 @@ def detected(data: bytes) -> str | None:
 
 
 def _guess(data: bytes, claim: str | None, charset: str | None, hints: Sequence[str], troubles: Warnings) -> str:
-    if charset == "ascii":  # what some mailers write who know nothing: it says no more than no charset
+    if charset == "ascii":  # what some mailers claim by default; it says no more than no claim
         troubles[WRONG] += 1
     elif charset is not None:
         for candidate in _order(data, charset):
@@ -183,7 +185,7 @@ def _guess(data: bytes, claim: str | None, charset: str | None, hints: Sequence[
             return text
     elif claim:
         troubles[UNKNOWN] += 1
-    elif strict(data, "utf-8") is None:  # that it is UTF-8 need not be said
+    elif strict(data, "utf-8") is None:  # UTF-8 is no doubt
         troubles[MISSING] += 1
     for candidate in ("utf-8", *hints):
         text = strict(data, candidate)
@@ -195,7 +197,7 @@ def _guess(data: bytes, claim: str | None, charset: str | None, hints: Sequence[
 
 
 def _order(data: bytes, charset: str) -> tuple[str, ...]:
-    """The codecs to try for a known claim, best first."""
+    """Return the codecs to try for a known claim, best first."""
     mark = _SHIFTED.get(charset)
     if mark is not None:
         return (charset, "utf-8") if mark in data else ("utf-8", *SAME_LANGUAGE.get(charset, ()))
@@ -207,7 +209,7 @@ def _order(data: bytes, charset: str) -> tuple[str, ...]:
 
 
 def strict(data: bytes, charset: str) -> str | None:
-    """The text of `data` in a codec from `known_charset`, or None if a byte of it is not."""
+    """Return the text in a codec from `known_charset`, or None if a byte is invalid."""
     if charset == "cp1252":
         return _western(data)
     try:
@@ -220,12 +222,12 @@ def strict(data: bytes, charset: str) -> str | None:
 
 
 def _western(data: bytes) -> str:
-    """windows-1252, its five holes filled as browsers do: every byte means something."""
+    """Decode windows-1252 with its five holes filled as browsers do."""
     return data.decode("latin-1").translate(_CP1252)
 
 
 def _damaged(data: bytes, charset: str) -> str | None:
-    """The text by a multi-byte claim with a few bytes broken, as by a line cut within a character; None if too many."""
+    """Decode a multi-byte text with a few broken bytes; return None if too many."""
     if charset != "utf-8" and charset not in _MULTIBYTE and charset not in _SHIFTED and charset not in _WIDE:
         return None
     try:

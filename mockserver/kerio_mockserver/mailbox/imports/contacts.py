@@ -1,7 +1,7 @@
-"""vCard files as the API's Contact structs, photos as contents of their own.
+"""vCard files as Contact structs, photos as contents.
 
-Promises: every card whose BEGIN is found becomes a contact. A broken property costs that property, and is counted.
-vCard 2.1, 3.0 and 4.0 as address books write them, in whatever charset.
+Every card whose BEGIN is found becomes a contact. A broken property costs that property, and is counted. vCard 2.1, 3.0
+and 4.0 are read as address books write them, in any charset.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _POSTAL = ("pobox", "extendedAddress", "street", "locality", "state", "zip", "co
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """`struct` is complete but for ids, watermark and the photo, which the store gives out from `blobs`."""
+    """A contact without ids, watermark and photo, which the store adds from `blobs`."""
 
     struct: Struct
     blobs: tuple[NewBlob, ...] = ()
@@ -64,11 +64,11 @@ class _Source:
         return [text for line in self.lines(*names) if (text := self.text(line))]
 
     def fields(self, line: Line) -> list[str]:
-        """The parts of a structured value."""
+        """Return the parts of a structured value."""
         return [cleaned(part.strip(), self.troubles) for part in divided(line.value, ";")]
 
     def label(self, line: Line) -> Struct:
-        """The name that a person gave to a line, as Apple's address book groups it with the line."""
+        """Return the name of a line, which Apple's address book puts in its group."""
         if not line.group:
             return {"groupId": "", "label": ""}
         group = line.group.lower()
@@ -78,7 +78,10 @@ class _Source:
 
 
 def read_cards(data: bytes, troubles: Warnings) -> Iterator[Card]:
-    """The contacts of a .vcf file, in its order. `troubles`: what belongs to the file as a whole."""
+    """Return the contacts of a .vcf file in order.
+
+    `troubles` counts problems of the file as a whole.
+    """
     for component in read_components(data, troubles):
         if component.name == "VCARD":
             own = Warnings({NO_END: not component.complete})
@@ -113,7 +116,7 @@ def _contact(source: _Source) -> Card:
 
 
 def _put_ways(struct: Struct, source: _Source) -> None:
-    """Telephones, addresses of all kinds, pages."""
+    """Fill telephones, addresses and pages."""
     for line in source.lines("TEL"):
         number = _without(source.text(line), "tel:")
         phone = {"type": _phone_type(_types(line)), "number": number, "extension": source.label(line)}
@@ -138,7 +141,7 @@ def _put_ways(struct: Struct, source: _Source) -> None:
 
 
 def _types(line: Line) -> frozenset[str]:
-    """A line's types in upper case; PREF among them in whichever way it is said."""
+    """Return a line's types in upper case, PREF among them in whichever form."""
     types = {part.strip().upper() for value in line.parameters.get("TYPE", ()) for part in value.split(",")}
     return frozenset(types | ({"PREF"} if "PREF" in line.parameters else set()))
 
@@ -167,7 +170,7 @@ def _without(text: str, scheme: str) -> str:
 
 
 def _photo(line: Line, troubles: Warnings) -> NewBlob | None:
-    """A photo that stands in the card, as base64 or as a data: address."""
+    """Return a photo that the card contains, as base64 or in a data: address."""
     value = unescaped(line.value).strip()
     if _ELSEWHERE.match(value):
         troubles[NO_PHOTO] += 1
@@ -184,7 +187,7 @@ def _photo(line: Line, troubles: Warnings) -> NewBlob | None:
 
 
 def _declared(line: Line, inline: Sequence[str | None] | re.Match[str] | None) -> bool:
-    """Whether the line says that its value is binary."""
+    """Tell whether the line declares its value as binary."""
     return inline is not None or line.parameter("ENCODING").upper() in ("B", "BASE64")
 
 

@@ -1,9 +1,9 @@
 """Content lines of iCalendar and vCard files, grouped into components.
 
-One reader serves both formats, because both consist of `NAME;PARAMETER=value:value` lines between BEGIN and END. It
-accepts what programs really write: folds inside a UTF-8 character, UTF-16, a byte order mark, quoted-printable values
-(vCard 2.1, vCalendar 1.0), raw line ends within a text, and components whose END is missing. A line that cannot be read
-costs that line, and is counted. Time is proportional to the size.
+One reader serves both formats: both consist of `NAME;PARAMETER=value:value` lines between BEGIN and END. It accepts
+what programs write: folds inside a UTF-8 character, UTF-16, a byte order mark, quoted-printable values (vCard 2.1,
+vCalendar 1.0), raw line ends within a text, and components without an END. An unreadable line is skipped and counted.
+Time is proportional to the size.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ _ENTRIES = _TOP | {"VEVENT", "VTODO", "VJOURNAL", "VFREEBUSY", "VTIMEZONE"}
 
 @dataclass(slots=True)
 class Line:
-    """A property. `name` and the parameters' names are in upper case, `value` is decoded but still escaped."""
+    """A property; names are in upper case, `value` is decoded but still escaped."""
 
     name: str
     value: str
@@ -54,13 +54,13 @@ class Line:
     group: str = ""
 
     def parameter(self, name: str) -> str:
-        """The first value of a parameter, or ""."""
+        """Return the first value of a parameter, or ""."""
         return next(iter(self.parameters.get(name, ())), "")
 
 
 @dataclass(slots=True)
 class Component:
-    """What stands between BEGIN and END. `complete`: its END was there."""
+    """The lines between BEGIN and END; `complete` if there was an END."""
 
     name: str
     lines: list[Line] = field(default_factory=list)
@@ -68,19 +68,19 @@ class Component:
     complete: bool = False
 
     def all(self, name: str) -> list[Line]:
-        """The properties of that name."""
+        """Return the properties of a name."""
         return [line for line in self.lines if line.name == name]
 
     def one(self, name: str) -> Line | None:
-        """The first property of that name."""
+        """Return the first property of a name."""
         return next((line for line in self.lines if line.name == name), None)
 
 
 def read_components(data: bytes, troubles: Warnings) -> list[Component]:
-    """The outermost components: calendars, cards, and entries that stand alone."""
+    """Return the outermost components: calendars, cards, and single entries."""
     found: list[Component] = []
     open_ones: list[Component] = []
-    names: Counter[str] = Counter()  # of the open ones: looking through them would take the square of the depth
+    names: Counter[str] = Counter()  # of the open ones; searching them would be quadratic in the depth
 
     def close(kept: int) -> None:
         while len(open_ones) > kept:
@@ -88,7 +88,7 @@ def read_components(data: bytes, troubles: Warnings) -> list[Component]:
 
     def begin(name: str) -> None:
         if name in _ENTRIES and not (name == "VCARD" and open_ones and _awaits_agent(open_ones[-1])):
-            # whatever is open, except a calendar around an entry, has lost its END
+            # an open component, except a calendar around an entry, has lost its END
             close(1 if name not in _TOP and open_ones and open_ones[0].name == "VCALENDAR" else 0)
         component = Component(name)
         (open_ones[-1].parts if open_ones else found).append(component)
@@ -111,15 +111,15 @@ def read_components(data: bytes, troubles: Warnings) -> list[Component]:
 
 
 def _awaits_agent(card: Component) -> bool:
-    """Whether a vCard 2.1 announced a card inside it, by `AGENT:` right before."""
+    """Tell whether a vCard 2.1 announced a card inside it, by `AGENT:` right before."""
     return bool(card.lines) and card.lines[-1].name == "AGENT" and not card.lines[-1].value.strip()
 
 
 def read_lines(data: bytes, troubles: Warnings) -> Iterator[Line]:
-    """The properties in their order. A raw line end within a text is kept in it."""
+    """Yield the properties in order; a raw line end within a text is kept in it."""
     data = from_utf16(data).removeprefix(b"\xef\xbb\xbf")
     data = data.replace(b"\r\r\n", b"\n").replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-    # A soft line break of quoted-printable is not a fold: the blank after it belongs to the value.
+    # a soft line break of quoted-printable is not a fold: the blank after it belongs to the value
     if b"QUOTED-PRINTABLE" in data.upper():
         data = re.sub(rb"(?<!=)\n[ \t]", b"", data)
     else:
@@ -151,7 +151,7 @@ def _whole(line: Line, stray: list[str]) -> Line:
 
 
 def _line(raw: bytes, following: Iterator[bytes], hints: Sequence[str], troubles: Warnings) -> Line | None:
-    """The property in a line, or None if it is not one. Takes lines from `following` that continue it."""
+    """Return the property in a line, or None; continuing lines come from `following`."""
     head = _HEAD.match(raw[:_LONGEST_HEAD].decode("latin-1"))
     if head is None or not _is_name(head[2]):
         return None
@@ -173,13 +173,13 @@ def _soft_broken(value: bytes, following: Iterator[bytes]) -> Iterator[bytes]:
 
 
 def _is_name(name: str) -> bool:
-    """Whether it can be a property's: text such as "Agenda: ..." in a raw line is none."""
+    """Tell whether this can be a property's name; text such as "Agenda: ..." cannot."""
     upper = name.upper()
     return upper in _NAMES or upper.startswith("X-") or (name == upper and not name.isdigit())
 
 
 def _parameters(text: str) -> dict[str, list[str]]:
-    """Parameters by upper-case name. vCard 2.1 writes values alone, as in `TEL;WORK;FAX`."""
+    """Return parameters by upper-case name; vCard 2.1 has bare values: `TEL;WORK;FAX`."""
     found: dict[str, list[str]] = {}
     for name, values in _PARAMETER.findall(text):
         key, rest = name.strip().upper(), values[1:]
@@ -190,14 +190,14 @@ def _parameters(text: str) -> dict[str, list[str]]:
 
 
 def unescaped(value: str) -> str:
-    r"""A text value as people read it: `\n` is a line end, `\,` a comma."""
+    """Return a text value with `\\n`, `\\,` and the like resolved."""
     if "\\" not in value:
         return value
     return _ESCAPED.sub(lambda match: "\n" if match[1] in "nN" else match[1], value)
 
 
 def divided(value: str, separator: str) -> list[str]:
-    """The parts of a structured value, unescaped."""
+    """Return the parts of a structured value, unescaped."""
     if "\\" not in value:
         return value.split(separator)
     parts = [""]

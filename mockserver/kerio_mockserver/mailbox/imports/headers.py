@@ -1,7 +1,7 @@
-"""Header values as people read them: RFC 2047 words, raw 8-bit bytes, addresses, dates, each tolerant of what is sent.
+"""Header values as text: RFC 2047 words, raw 8-bit bytes, addresses, dates.
 
-Values come from `email` (policy compat32) as text in which raw bytes are surrogate escapes; nothing here raises for any
-value. What could not be read cleanly is counted in the `Troubles` given.
+Values come from `email` (policy compat32) as text in which raw bytes are surrogate escapes; no value raises. What could
+not be read cleanly is counted in the given `Warnings`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _BETWEEN = re.compile(r"\s*\Z")
 _LOCAL = re.compile(r"[\w.+-]+")
 _FOLD = re.compile(r"[\r\n]+[ \t]*")
 _BASE64 = re.compile(r"[^A-Za-z0-9+/]")
-# Python releases since 2024 answer nothing at all for a line with one odd address unless told to be lenient
+# Python releases since 2024 return nothing for a line with one odd address unless told to be lenient
 _LENIENT: dict[str, Any] = {}
 try:
     getaddresses([], strict=False)  # type: ignore[call-arg, unused-ignore]
@@ -36,9 +36,9 @@ except TypeError:
 
 
 def header_text(value: str, hints: Sequence[str], troubles: Warnings) -> str:
-    """A header value on one line, its encoded words decoded.
+    """Return a header value on one line, with its encoded words decoded.
 
-    Neighbouring words in one charset are joined before they are decoded: senders cut them within a character.
+    Adjacent words in one charset are joined first: senders split them within a character.
     """
     value = _FOLD.sub(" ", value).strip()
     if "=?" not in value:
@@ -64,7 +64,10 @@ def header_text(value: str, hints: Sequence[str], troubles: Warnings) -> str:
 
 
 def _plain(value: str, hints: Sequence[str], troubles: Warnings) -> str:
-    """What stands between encoded words: as it is if it is text already (RFC 2231), else by its bytes."""
+    """Return text between encoded words.
+
+    As it is (RFC 2231), or decoded from its bytes.
+    """
     try:
         value.encode()
     except UnicodeEncodeError:
@@ -73,23 +76,23 @@ def _plain(value: str, hints: Sequence[str], troubles: Warnings) -> str:
 
 
 def _raw_bytes(value: str) -> bytes:
-    """The bytes of a header value as they were in the mail."""
+    """Return the bytes of a header value as they were in the mail."""
     return value.encode("utf-8", "surrogateescape")
 
 
 def word_charsets(value: str) -> list[str]:
-    """The known charsets that the encoded words of a header name."""
+    """Return the known charsets of a header's encoded words."""
     return [name for match in _WORD.finditer(value) if (name := known_charset(match[1])) is not None]
 
 
 def addresses(values: Sequence[str], hints: Sequence[str], troubles: Warnings) -> list[Struct]:
-    """EMail structs of address headers. What has no address in it stays readable, as a name without an address."""
+    """Return the addresses of headers; text without an address becomes a name."""
     found: list[Struct] = []
     for value in values:
         flat = _FOLD.sub(" ", value)
         try:
             pairs = getaddresses([flat], **_LENIENT)
-        except (RecursionError, ValueError, IndexError, TypeError):  # hostile nesting, bugs of some releases
+        except (RecursionError, ValueError, IndexError, TypeError):  # hostile nesting, or errors of some releases
             troubles[BAD_ADDRESS] += 1
             pairs = [(flat, "")]
         if not any(name or "@" in address for name, address in pairs) and flat.strip() not in ("", "<>"):
@@ -101,17 +104,17 @@ def addresses(values: Sequence[str], hints: Sequence[str], troubles: Warnings) -
 
 
 def email(name: str = "", address: str = "") -> Struct:
-    """An EMail struct."""
+    """Return an EMail struct."""
     return {"name": name, "address": address, "contactId": ""}
 
 
 def utc(value: str) -> str:
-    """A mail's date as UtcDateTime (`20251210T110355Z`), or "" if it is none."""
+    """Return a mail's date as UtcDateTime (`20251210T110355Z`), or "" if invalid."""
     try:
         parts = parsedate_tz(value)
         if parts is None:
             return ""
-        # mailers of the turn of the century wrote the years since 1900: 102 is 2002
+        # mailers around 2000 wrote years since 1900: 102 is 2002
         year = parts[0] + 1900 if 100 <= parts[0] < 200 else parts[0]
         stamp = datetime(year, *parts[1:6], tzinfo=UTC).timestamp() - (parts[9] or 0)
         return stamped(stamp)
@@ -120,14 +123,14 @@ def utc(value: str) -> str:
 
 
 def stamped(seconds: float) -> str:
-    """A time in seconds since 1970 as UtcDateTime, or "" if it is before 1970 or after 2099: no mail was sent then."""
+    """Return seconds since 1970 as UtcDateTime; "" before 1970 or after 2099."""
     if not 0 < seconds < 4102444800:
         return ""
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y%m%dT%H%M%SZ")
 
 
 class _Word(NamedTuple):
-    """`literal`: the bytes if "_" was meant as itself instead of a space: a mistake made with two-byte charsets."""
+    """An encoded word; `literal` has its bytes if "_" meant itself, not a space."""
 
     charset: str
     data: bytes
@@ -150,7 +153,7 @@ def _word(charset: str, encoding: str, content: str, troubles: Warnings) -> _Wor
     if encoding in "qQ":
         return _Word(charset, *(binascii.a2b_qp(_raw_bytes(text)) for text in (content.replace("_", " "), content)))
     letters = _BASE64.sub("", content)
-    if len(letters) % 4 == 1:  # a letter too many or too few: the whole bytes before it are good
+    if len(letters) % 4 == 1:  # a letter too many or too few: the complete bytes before it are good
         troubles[BAD_WORD] += 1
         letters = letters[:-1]
     data = binascii.a2b_base64(letters + "=" * (-len(letters) % 4))

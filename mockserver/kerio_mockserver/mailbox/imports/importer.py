@@ -1,9 +1,8 @@
-"""Fills a mailbox from files: mails, calendars, cards; from folders, Maildirs, mboxes and archives of them.
+"""Import of mails, calendars and cards from files, folders and archives.
 
-Promises: everything found is either in the mailbox or counted with its reason in `Imported`, and named; no bytes of a
-file make it raise. Mails go in by the date they arrived, so that their numbers rise with it. A folder on disk becomes a
-mail folder; "Inbox", "Sent", "Trash" and the like become the special ones. Refuses with `CannotImport` a path that is
-not there.
+Everything found is either in the mailbox or counted with its reason in `Imported`, and named; no content of a file
+raises. Mails are added by date of arrival, so that their numbers rise with it. A folder on disk becomes a mail folder;
+"Inbox", "Sent", "Trash" and the like become the special ones. A missing path raises `CannotImport`.
 """
 
 from __future__ import annotations
@@ -34,15 +33,16 @@ _LONGEST_NAME = 160
 
 
 class CannotImport(Exception):
-    """A path is not there or can't be read. The text is for people."""
+    """A path is missing or unreadable; the text is a sentence for the user."""
 
 
 @dataclass(slots=True)
 class Imported:
-    """What came in. `skipped`: what is not in, by reason, and `names` the first of those, as "name: reason".
+    """The result of an import.
 
-    `undecodable`: how often text or structure was broken or had to be simplified, by reason; the item is in
-    nevertheless. `simplified`: the first of those, as "name: reason".
+    `skipped` counts what is not in the mailbox by reason, and `names` has the first of those as "name: reason".
+    `undecodable` counts by reason where text or structure was broken or simplified; the item is in the mailbox
+    nevertheless. `simplified` has the first of those as "name: reason".
     """
 
     files: int = 0
@@ -60,23 +60,23 @@ class Imported:
 
     @property
     def items(self) -> int:
-        """How many items are in the mailbox by this import."""
+        """The number of imported items."""
         return self.mails + self.contacts + self.events + self.tasks + self.notes
 
     def skip(self, name: str, reason: str) -> None:
-        """Counts what is not in, and names it."""
+        """Count and name something that is not imported."""
         self.skipped[reason] = self.skipped.get(reason, 0) + 1
         _name(self.names, name, reason, self.skipped[reason])
 
     def doubt(self, name: str, troubles: Warnings) -> None:
-        """Counts what was hard to read in an item, and names it."""
+        """Count and name a problem of an imported item."""
         for reason, count in troubles.items():
             if count > 0:
                 self.undecodable[reason] = self.undecodable.get(reason, 0) + count
                 _name(self.simplified, name, reason, sum(line.endswith(f": {reason}") for line in self.simplified) + 1)
 
     def as_json(self) -> dict[str, Any]:
-        """The same as a value for JSON."""
+        """Return the result as JSON values."""
         return asdict(self)
 
 
@@ -88,14 +88,17 @@ def _name(names: list[str], name: str, reason: str, count: int) -> None:
 
 @dataclass(slots=True)
 class _Tally:
-    """`held`: (date, place in the sequence, folder id, mail), until all are read."""
+    """Imported mails before they are sorted: (date, sequence, folder id, mail)."""
 
     report: Imported = field(default_factory=Imported)
     held: list[tuple[str, int, str, ReadMail]] = field(default_factory=list)
 
 
 def load(store: MailboxStore, paths: Sequence[Path], limits: Limits = _DEFAULT) -> Imported:
-    """Imports what is in `paths` into the own mailbox, which gets its standard folders if it has none. CannotImport."""
+    """Import `paths` into the own mailbox, with its standard folders.
+
+    Raises CannotImport.
+    """
     for path in paths:
         if not path.exists():
             raise CannotImport(f"{path} is not there")

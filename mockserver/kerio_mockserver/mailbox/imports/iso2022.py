@@ -1,8 +1,8 @@
-"""ISO-2022-JP as mail programs write it: with the vendors' characters, and with the sets of its later versions.
+"""ISO-2022-JP as mail programs write it, with vendors' characters and later sets.
 
-Python's codecs for it refuse the circled digits and Roman numerals that nearly every Japanese mailer sends (NEC row
-13), and one refused character loses a whole text. Here each run between two escape sequences is read by itself,
-two-byte runs as windows-31j (cp932).
+Python's codecs refuse the circled digits and Roman numerals that nearly every Japanese mailer sends (NEC row 13), and
+one refused character loses a whole text. Here each run between two escape sequences is decoded separately, two-byte
+runs as windows-31j (cp932).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _RUN = re.compile(rb"[\x21-\x7e]+|[^\x21-\x7e]+")
 
 
 def decode(data: bytes) -> str:
-    """The text. What cannot be read becomes U+FFFD; bytes with the eighth bit set are read as Shift_JIS."""
+    """Return the text; invalid bytes become U+FFFD, 8-bit bytes are read as Shift_JIS."""
     first, *rest = _ESCAPE.split(data)
     pieces = [_single(first)]
     for escape, run in zip(rest[::2], rest[1::2], strict=True):
@@ -48,7 +48,10 @@ def _single(run: bytes) -> str:
 
 
 def _coded(charset: str, run: bytes) -> Iterator[str]:
-    """Characters of a set; blanks, line ends and bytes outside of it stand for themselves."""
+    """Decode characters of a set.
+
+    Blanks, line ends and other bytes stand for themselves.
+    """
     for piece in _RUN.findall(run):
         if not 0x21 <= piece[0] <= 0x7E:
             yield _single(piece)
@@ -70,7 +73,7 @@ def _pairs(charset: str, pairs: bytes) -> str:
 
 
 def _shifted(row: int, cell: int) -> bytes:
-    """A JIS X 0208 code as Shift_JIS."""
+    """Return a JIS X 0208 code as Shift_JIS."""
     lead = (row + 1) // 2 + (0x70 if row < 0x5F else 0xB0)
     trail = cell + 0x7E if row % 2 == 0 else cell + (0x20 if cell >= 0x60 else 0x1F)
     return bytes((lead, trail))

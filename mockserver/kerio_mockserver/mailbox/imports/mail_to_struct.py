@@ -1,10 +1,9 @@
-"""A mail's bytes as the API's Mail struct and its attachments.
+"""A mail's bytes as a Mail struct and its attachments.
 
-Promises: any bytes become a mail, and no text in them is lost: what can't be taken apart stays as text, and is counted
-by its reason. Line ends in texts are "\\n". `sendDate` is what the sender claims; `receiveDate` is what the first
-Received line says, else the mbox "From " line, else the claim, else the file's time.
-Flags come from the Maildir name, Thunderbird's X-Mozilla-Status or the Status lines; a mail without any of them gets
-plausible ones, the same each time.
+Any bytes become a mail, and no text is lost: what cannot be parsed stays as text and is counted by its reason. Line
+ends in texts are "\n". `sendDate` is the sender's claim; `receiveDate` is that of the first Received line, else of the
+mbox "From " line, else the claim, else the file's time. Flags come from the Maildir name, Thunderbird's
+X-Mozilla-Status or the Status lines; a mail without any of them gets plausible ones, the same each time.
 """
 
 from __future__ import annotations
@@ -18,10 +17,10 @@ from mimetypes import MimeTypes
 
 from kerio_mockserver.mailbox.api_structs import Struct, blank
 from kerio_mockserver.mailbox.blobs import NewBlob
-from kerio_mockserver.mailbox.imports import headers, mime_parts
+from kerio_mockserver.mailbox.imports import header_parameters, headers, mime_parts
 from kerio_mockserver.mailbox.imports.charsets import SAME_LANGUAGE, Warnings, cleaned, decode, known_charset
 from kerio_mockserver.mailbox.imports.headers import BAD_DATE, addresses, header_text, stamped, utc
-from kerio_mockserver.mailbox.imports.mime_parts import Head, Leaf
+from kerio_mockserver.mailbox.imports.mime_parts import Leaf, Part
 
 UNREADABLE = "mail kept as raw text"
 
@@ -45,7 +44,7 @@ _EXTENSIONS = {
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """What is known of a mail besides its bytes: Maildir letters (None if nothing tells), seconds since 1970."""
+    """What is known besides the bytes: Maildir letters (None: unknown), file time."""
 
     flags: str | None = None
     modified: float = 0.0
@@ -53,9 +52,9 @@ class Origin:
 
 @dataclass(slots=True)
 class ReadMail:
-    """`struct` is complete but for ids, watermark and attachments, which the store gives out from the `blobs`.
+    """A mail without ids, watermark and attachments, which the store adds.
 
-    `deleted`: the mail program shows it no more, though it has not yet removed it from the file.
+    `deleted`: the mail program no longer shows it, though it is still in the file.
     """
 
     struct: Struct
@@ -65,11 +64,11 @@ class ReadMail:
 
 
 def read_mail(data: bytes, origin: Origin = Origin()) -> ReadMail:
-    """The mail in `data`. Never raises: what no parser can make sense of is kept as raw text."""
+    """Parse a mail; what no parser understands is kept as raw text."""
     troubles = Warnings()
     try:
         return _read(data, origin, troubles)
-    except Exception:  # a mail must not be lost by a fault of a parser
+    except Exception:  # an error in a parser must not lose a mail
         return _raw(data, origin)
 
 
@@ -97,8 +96,8 @@ def _raw(data: bytes, origin: Origin) -> ReadMail:
     return ReadMail(struct, [], troubles)
 
 
-def _hints(head: Head, found: Sequence[Leaf]) -> list[str]:
-    """Charsets named anywhere in the mail, for the places where none is named."""
+def _hints(head: Part, found: Sequence[Leaf]) -> list[str]:
+    """Return the charsets named anywhere in the mail."""
     named: dict[str, None] = {}
     for leaf in islice(found, 20):
         if (charset := known_charset(leaf.parameters.get("charset", ""))) is not None:
@@ -106,11 +105,11 @@ def _hints(head: Head, found: Sequence[Leaf]) -> list[str]:
     for name in ("subject", "from", "to"):
         named.update(dict.fromkeys(headers.word_charsets(head.get(name, ""))))
     kin = (relative for charset in named for relative in (charset, *SAME_LANGUAGE.get(charset, ())))
-    # these are tried in any case, first and last
+    # these are always tried, first and last
     return [charset for charset in dict.fromkeys(kin) if charset not in ("cp1252", "utf-8", "ascii")]
 
 
-def _put_people(struct: Struct, head: Head, hints: Sequence[str], troubles: Warnings) -> None:
+def _put_people(struct: Struct, head: Part, hints: Sequence[str], troubles: Warnings) -> None:
     def named(*names: str) -> list[Struct]:
         return addresses([value for name in names for value in head.get_all(name, [])], hints, troubles)
 
@@ -122,7 +121,7 @@ def _put_people(struct: Struct, head: Head, hints: Sequence[str], troubles: Warn
         struct[member] = next(iter(named(header)), struct[member])
 
 
-def _put_dates(struct: Struct, head: Head, from_line: str, origin: Origin, troubles: Warnings) -> None:
+def _put_dates(struct: Struct, head: Part, from_line: str, origin: Origin, troubles: Warnings) -> None:
     claimed = head.get("date", "")
     struct["sendDate"] = utc(claimed)
     if not struct["sendDate"]:
@@ -134,7 +133,7 @@ def _put_dates(struct: Struct, head: Head, from_line: str, origin: Origin, troub
 
 
 def _put_marks(
-    struct: Struct, head: Head, data: bytes, origin: Origin, hints: Sequence[str], troubles: Warnings
+    struct: Struct, head: Part, data: bytes, origin: Origin, hints: Sequence[str], troubles: Warnings
 ) -> None:
     flags = _flags(head, data, origin)
     struct["isSeen"] = "S" in flags
@@ -161,8 +160,8 @@ def _put_marks(
             struct["headers"].append({"type": kind, "value": value})
 
 
-def _flags(head: Head, data: bytes, origin: Origin) -> str:
-    """Maildir letters: S seen, R replied, F flagged, P passed on, D draft."""
+def _flags(head: Part, data: bytes, origin: Origin) -> str:
+    """Return Maildir letters: S seen, R replied, F flagged, P passed on, D draft."""
     if origin.flags is not None:
         return origin.flags
     if (mozilla := _mozilla(head)) >= 0:
@@ -174,8 +173,8 @@ def _flags(head: Head, data: bytes, origin: Origin) -> str:
     return ("S" if dice % 10 else "") + ("R" if dice % 11 == 1 and dice % 10 else "") + ("F" if dice % 37 == 1 else "")
 
 
-def _mozilla(head: Head) -> int:
-    """Thunderbird's bits for a mail; below 0 if there are none (which has no bit set that is asked for)."""
+def _mozilla(head: Part) -> int:
+    """Return Thunderbird's bits for a mail; below 0 (no used bit set) if it has none."""
     found = [head.get(name, "").strip() for name in ("x-mozilla-status", "x-mozilla-status2")]
     if not re.fullmatch(r"[0-9a-fA-F]{1,8}", found[0], re.ASCII):
         return -1 & ~_EXPUNGED
@@ -198,7 +197,10 @@ def _put_contents(struct: Struct, found: Sequence[Leaf], hints: Sequence[str], t
 
 
 def _is_text(leaf: Leaf, name: str, has_text: bool) -> bool:
-    if leaf.content_type not in _TEXTS or mime_parts.value_type(leaf.head, "content-disposition", "") == "attachment":
+    if (
+        leaf.content_type not in _TEXTS
+        or header_parameters.value_type(leaf.head, "content-disposition", "") == "attachment"
+    ):
         return False
     return not (name and has_text)
 
@@ -209,7 +211,7 @@ def _text(leaf: Leaf, hints: Sequence[str], troubles: Warnings) -> str:
 
 
 def _meta(html: bytes) -> str | None:
-    """The charset that a page names in its first lines, for mails that don't."""
+    """Return the charset that an HTML page names in its first lines."""
     found = mime_parts.META_CHARSET.search(html, 0, 4096)
     return found[1].decode("ascii") if found else None
 
@@ -219,11 +221,11 @@ def _displayable(content_type: str, content: str) -> Struct:
 
 
 def _name(leaf: Leaf, hints: Sequence[str], troubles: Warnings) -> str:
-    """The name a part was given, without what can't be in a file's name; "" if none."""
-    given = mime_parts.parameters(leaf.head, "content-disposition").get("filename", "")
+    """Return the file name of a part, without invalid characters; "" if none."""
+    given = header_parameters.parameters(leaf.head, "content-disposition").get("filename", "")
     typed = leaf.parameters.get("name", "")
-    if typed and mime_parts.extended(leaf.head, "content-type", "name"):
-        given = given if mime_parts.extended(leaf.head, "content-disposition", "filename") else typed
+    if typed and header_parameters.extended(leaf.head, "content-type", "name"):
+        given = given if header_parameters.extended(leaf.head, "content-disposition", "filename") else typed
     given = given or typed
     name = header_text(given, hints, troubles).replace("\\", "/").rpartition("/")[2]
     return "".join(letter for letter in name if letter.isprintable())[:_LONGEST_NAME]

@@ -1,9 +1,9 @@
 """The mails of an mbox in any of its dialects.
 
 The standard library's `mailbox.mbox` starts a mail at every line that begins with "From ", and needs a file on disk;
-texts hold such lines, and archives are read as streams. Here a "From " line starts a mail if it has a date as programs
-write it, or if the line after it is a header. `Content-Length` (mboxcl2, which quotes nothing) is believed as long as
-each mail ends where it says. ">From " loses the ">" that mboxo and mboxrd put in front.
+texts contain such lines, and archives are read as streams. Here a "From " line starts a mail if it has a date as
+programs write it, or if the next line is a header. `Content-Length` (mboxcl2, which quotes nothing) is used as long as
+each mail ends where it says. ">From " loses the ">" that mboxo and mboxrd added.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ _LONGEST_LINE = 1 << 16
 
 
 def starts_mbox(start: bytes) -> bool:
-    """Whether a file that starts so is an mbox."""
+    """Tell whether a file that starts like this is an mbox."""
     line, _, rest = start.partition(b"\n")
     return _separates(line + b"\n", rest[:200], after_blank=True)
 
 
 def split_mbox(file: IO[bytes], start: bytes, limit: int) -> Iterator[bytes | None]:
-    """The mails with their "From " lines; None for one of more than `limit` bytes. `start` was read from `file`."""
+    """Yield the mails with their "From " lines; None for one beyond `limit` bytes."""
     lines = _Lines(file, start)
     trusts_lengths = True
     while lines.peek():
@@ -63,7 +63,7 @@ def _separates(line: bytes, following: bytes, *, after_blank: bool) -> bool:
 
 
 def _read_head(lines: _Lines, mail: _Mail) -> int | None:
-    """Takes the header block and the empty line after it. Gives what Content-Length says."""
+    """Read the header block and the empty line after it; return its Content-Length."""
     length = None
     while (line := lines.peek()) and not lines.starts_mail(after_blank=False):
         mail.add(lines.pop())
@@ -76,7 +76,7 @@ def _read_head(lines: _Lines, mail: _Mail) -> int | None:
 
 
 def _read_counted(lines: _Lines, mail: _Mail, length: int) -> bool:
-    """Takes a body of so many bytes if a mail or the file ends there; else nothing."""
+    """Read a body of so many bytes if a mail or the file ends there, else nothing."""
     taken: list[bytes] = []
     while length > 0 and (line := lines.peek()):
         taken.append(lines.pop())
@@ -97,7 +97,7 @@ def _read_rest(lines: _Lines, mail: _Mail) -> None:
 
 
 class _Mail:
-    """Lines of one mail, as long as they are not too many."""
+    """The lines of one mail, up to the limit."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
@@ -122,7 +122,7 @@ class _Mail:
         if self._size > self._limit:
             return None
         if len(self._lines) > 1 and self._lines[-1] in (b"\n", b"\r\n"):
-            self._lines.pop()  # it parts the mails and belongs to none
+            self._lines.pop()  # separates the mails and belongs to none
         if self._head < 0 or not unquote:
             return b"".join(self._lines)
         head, body = b"".join(self._lines[: self._head]), b"".join(self._lines[self._head :])
@@ -130,7 +130,7 @@ class _Mail:
 
 
 class _Lines:
-    """Lines, or pieces of those that are endless, with a look at the next two and a way back."""
+    """Lines, or pieces of endless ones, with two lines of lookahead and a way back."""
 
     def __init__(self, file: IO[bytes], start: bytes) -> None:
         self._file = file
@@ -140,7 +140,7 @@ class _Lines:
         self._at_start = True
 
     def peek(self, ahead: int = 0) -> bytes:
-        """The next line, or the one after it; empty at the end."""
+        """Return the next line, or the one after it; empty at the end."""
         while len(self._ready) <= ahead:
             line = self._file.readline(_LONGEST_LINE)
             if not line:

@@ -1,7 +1,7 @@
-"""Recurrence rules as the API's RecurrenceRule struct. Pure.
+"""Recurrence rules as RecurrenceRule structs.
 
-The struct knows days, months and places within them, and an end by date: a number of times becomes the date of the last
-one. What it has no words for (by the hour, by the week of the year, by the day of the year) is left out, and said.
+The struct has days, months and positions within them, and an end by date: a count becomes the date of the last time.
+What it cannot express (by the hour, by the week or day of the year) is left out and reported.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _OLD_RULE = re.compile(r"(D|W|MD|MP|YM|YD)(\d+)((?:[ ][^# ]+)*?)(?:[ ]#(\d+))?(?
 
 
 def parse_rule(text: str, parse_time: Callable[[str], Any]) -> tuple[Parts, bool]:
-    """The parts of an RRULE, and whether all of it could be read as it stands."""
+    """Return the parts of an RRULE, and whether all of it was understood."""
     text = text.strip().upper()
     if "=" not in text:
         return _parse_old_rule(" ".join(text.split()), parse_time)
@@ -48,7 +48,7 @@ def parse_rule(text: str, parse_time: Callable[[str], Any]) -> tuple[Parts, bool
 
 
 def _parse_old_rule(text: str, parse_time: Callable[[str], Any]) -> tuple[Parts, bool]:
-    """A rule of vCalendar 1.0, such as `W2 MO TU #10`: every second week, ten times."""
+    """Parse a vCalendar 1.0 rule: `W2 MO TU #10` is every second week, ten times."""
     found = _OLD_RULE.fullmatch(text)
     if found is None:
         return {}, False
@@ -58,7 +58,7 @@ def _parse_old_rule(text: str, parse_time: Callable[[str], Any]) -> tuple[Parts,
     end = parse_time(found[5]) if found[5] else None
     if isinstance(end, date):
         parts["UNTIL"] = [end]
-    elif found[4] != "0":  # "#0" is for ever; nothing said is twice
+    elif found[4] != "0":  # "#0" is for ever; the default is twice
         parts["COUNT"] = [found[4] or "2"]
     if found[1] == "W":
         parts["BYDAY"] = words
@@ -77,7 +77,7 @@ def _parse_old_rule(text: str, parse_time: Callable[[str], Any]) -> tuple[Parts,
 
 
 def rule_of(parts: Mapping[str, Any], start: date, moment: Callable[[Any], str]) -> tuple[Struct, bool]:
-    """The struct for an RRULE's parts, and whether it says all that they do."""
+    """Return the struct for an RRULE's parts, and whether it expresses all of them."""
     rule: Struct = blank("RecurrenceRule")
     said = {name.upper(): list(value) if isinstance(value, list | tuple) else [value] for name, value in parts.items()}
     frequency = _FREQUENCIES.get(str(next(iter(said.get("FREQ", [])), "")).upper())
@@ -102,7 +102,7 @@ def rule_of(parts: Mapping[str, Any], start: date, moment: Callable[[Any], str])
 
 
 def _days(names: Sequence[str]) -> tuple[list[int], list[int], bool]:
-    """Days of the week, their places ("2MO": the second Monday), and whether that says all of it."""
+    """Return days of the week, their positions ("2MO"), and whether that is all of it."""
     found = [match for name in names if (match := _DAY.fullmatch(name)) is not None]
     days = [_DAYS[match[2]] for match in found]
     places = [int(match[1]) if match[1].strip("+-") else 0 for match in found]
@@ -118,7 +118,7 @@ def _numbers(name: str, values: Sequence[Any]) -> list[int]:
 
 
 def _last_of_weeks(first: datetime, days: Sequence[int], week_start: int, interval: int, count: int) -> datetime:
-    """The last of `count` times on days of the week (1 is Sunday), without going through them."""
+    """Return the last of `count` times on days of the week, computed directly."""
     offsets = sorted((day - week_start) % 7 for day in days)
     own = (first.isoweekday() % 7 + 1 - week_start) % 7
     left = [offset for offset in offsets if offset >= own]
@@ -129,7 +129,7 @@ def _last_of_weeks(first: datetime, days: Sequence[int], week_start: int, interv
 
 
 def _last(said: Mapping[str, list[Any]], known: Mapping[str, list[int]], start: date, count: int) -> date | None:
-    """The start of the last one of `count` times; None if that can't be told."""
+    """Return the start of the last of `count` times; None if unknown."""
     zone = start.tzinfo if isinstance(start, datetime) else None
     first = start.replace(tzinfo=None) if isinstance(start, datetime) else datetime(start.year, start.month, start.day)  # noqa: DTZ001 - a day
     frequency, interval = str(said["FREQ"][0]).upper(), max(1, next(iter(known.get("INTERVAL", [])), 1))
@@ -152,7 +152,7 @@ def _last(said: Mapping[str, list[Any]], known: Mapping[str, list[int]], start: 
             last = first
             for one in islice(rrulestr(";".join(parts), dtstart=first), count):
                 last = one
-    except (ValueError, OverflowError):  # dateutil refuses combinations; the end of time is near
+    except (ValueError, OverflowError):  # dateutil refuses combinations, and dates beyond the year 9999
         return None
     if not isinstance(start, datetime):
         return last.date()

@@ -1,9 +1,9 @@
-"""Files, folders and archives, as a stream of what can be imported: mails, calendars, cards.
+"""Files, folders and archives as a stream of mails, calendars and cards.
 
-Promises: everything is either given as a `Piece` or as a `Skipped` with its reason; order is by name on disk and the
-archive's own within archives; content decides where the suffix says nothing. What a name on disk can do to folder names
-is limited here: at most `_DEEPEST` levels, no control characters, no way out. A linked folder is read once, after the
-real ones. An archive within an archive stays shut.
+Everything is yielded as a `Piece`, or as a `Skipped` with its reason. The order is by name on disk and the archive's
+own within archives; content decides where the suffix does not. Names on disk affect folder names within limits: at most
+`_DEEPEST` levels, no control characters, no way out. A linked folder is read once, after the real ones. An archive
+within an archive is not opened.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ TOO_DEEP = "nested too deep"
 
 _DEEPEST = 20
 _DEEPEST_ON_DISK = 100
-_STATUS_WITHIN = 4096  # Thunderbird writes its lines first
+_STATUS_WITHIN = 4096  # Thunderbird writes these lines first
 _LONGEST = 200
 _SUFFIXES: dict[str, Literal["mail", "mbox", "calendar", "cards"]] = {
     ".eml": "mail",
@@ -58,9 +58,9 @@ _SHIFTED = re.compile(r"&([A-Za-z0-9+,]*)-")
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """One mail (`flags`: Maildir letters, None if nothing tells), one file of calendars, or one of cards.
+    """One mail, one file of calendars, or one of cards.
 
-    `folder`: the names of the mail folders it was found in, outermost first; () for none.
+    `flags` are Maildir letters, None if unknown; `folder` the names of its mail folders, outermost first, () for none.
     """
 
     kind: Literal["mail", "calendar", "cards"]
@@ -73,7 +73,7 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """A file was opened and looked into; for counting."""
+    """A file was opened; for counting."""
 
     name: str
 
@@ -82,7 +82,7 @@ Found = Piece | Skipped | File
 
 
 def pieces(path: Path, limits: Limits) -> Iterator[Found]:
-    """What is in `path`: a file, a folder, a Maildir, a mail program's folders, an archive."""
+    """Yield what `path` has: a file, folder, Maildir, mail program's folders, archive."""
     if not path.is_dir():
         yield from _file(path, (), limits)
         return
@@ -90,7 +90,7 @@ def pieces(path: Path, limits: Limits) -> Iterator[Found]:
 
 
 def _is_account(path: Path) -> bool:
-    """Whether the folder is a Maildir or holds Thunderbird's folders, so that its name is no folder's."""
+    """Tell whether the folder is an account, so that its name is no mail folder's."""
     return (path / "cur").is_dir() or any(next(path.glob(pattern), None) for pattern in ("*.sbd", "*.msf"))
 
 
@@ -176,7 +176,7 @@ def _content(file: IO[bytes], steps: tuple[str, ...], name: str, modified: float
 
 
 def kind_of(name: str, start: bytes) -> Literal["mail", "mbox", "calendar", "cards"] | None:
-    """What a file is by its suffix, else by how it starts."""
+    """Return the kind of a file by its suffix, else by its beginning."""
     suffix = Path(name).suffix.lower()
     if suffix in _SUFFIXES:
         return _SUFFIXES[suffix]
@@ -196,7 +196,7 @@ def kind_of(name: str, start: bytes) -> Literal["mail", "mbox", "calendar", "car
 def _mbox(
     file: IO[bytes], start: bytes, within: tuple[str, ...], own: str, modified: float, limits: Limits
 ) -> Iterator[Found]:
-    """The mails of an mbox, in a folder of its name; a lone mail without that suffix stays in the folder it is in."""
+    """Yield the mails of an mbox in a folder of its name, a single mail in its own."""
     named = Path(own).suffix.lower() in _SUFFIXES
     beside_index = within and own == "mbox" and within[-1].endswith(".mbox")  # Apple Mail's Inbox.mbox/mbox
     inner = folders(within if beside_index else (*within, Path(own).stem if named else own))
@@ -218,7 +218,7 @@ def _mbox(
 
 
 def folders(steps: tuple[str, ...]) -> tuple[str, ...]:
-    """Names on disk as names of mail folders."""
+    """Return names on disk as names of mail folders."""
     named = (_folder_name(step) for step in steps if step not in ("", ".", ".."))
     return tuple(name for name in named if name)[:_DEEPEST]
 
@@ -231,7 +231,7 @@ def _folder_name(step: str) -> str:
 
 
 def _maildir_steps(steps: tuple[str, ...]) -> tuple[str, ...]:
-    """The folder of a Maildir++ name such as `.Archive.2020`, in IMAP's UTF-7."""
+    """Return the folders of a Maildir++ name such as `.Archive.2020`, in IMAP's UTF-7."""
     if not steps or not steps[0].startswith("."):
         return steps
     return tuple(_SHIFTED.sub(_unshifted, name) for name in steps[0].split(".") if name)

@@ -1,4 +1,4 @@
-"""Which folder of a mailbox an imported thing goes to: found by kind and name, made if it is missing."""
+"""The folder for an imported item, found by kind and name or created."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _CALLED = {
 
 
 class Folders:
-    """The own mailbox's folders by name. Makes the standard ones that are missing."""
+    """The own mailbox's folders by name; creates missing standard ones."""
 
     def __init__(self, store: MailboxStore) -> None:
         self._store = store
@@ -57,11 +57,11 @@ class Folders:
                     self._named[self._root, name.casefold()] = folder_id
 
     def default(self, kind: Kind) -> str:
-        """The default folder for contacts, events, tasks or notes."""
+        """Return the default folder for contacts, events, tasks or notes."""
         return self._special[_TYPES[kind], "FSubDefault"]
 
     def mail(self, names: tuple[str, ...]) -> str:
-        """The mail folder of that path; () is the Inbox."""
+        """Return the mail folder of a path; () is the Inbox."""
         if not names:
             return self._special["FMail", "FSubInbox"]
         parent = self._root

@@ -1,7 +1,7 @@
-"""Time zones of calendars: those defined in the same file, else by a well-known name.
+"""Time zones of calendars: defined in the same file, else known by name.
 
-A definition that cannot be read costs only the entries that name it. Definitions are evaluated by dateutil, after
-everything unbounded in them was refused: a zone changes at most twice a year.
+An unreadable definition affects only the entries that name it. dateutil evaluates definitions, after everything
+unbounded in them was refused: a zone changes at most twice a year.
 """
 
 from __future__ import annotations
@@ -21,12 +21,15 @@ from kerio_mockserver.mailbox.imports.content_lines import Component
 _OFFSET = re.compile(r"[+-]\d{4}(?:\d\d)?", re.ASCII)
 _START = re.compile(r"(\d{4})(\d{4}T\d{6})Z?", re.ASCII)
 _DAYS = re.compile(r"[+-]?[1-5]?(?:MO|TU|WE|TH|FR|SA|SU)", re.ASCII)
-_EARLIEST = 1970  # rules are followed year by year: from 1601 on, as Outlook writes, takes eight times as long
+_EARLIEST = 1970  # rules are followed year by year; from 1601 on, as Outlook writes, takes eight times as long
 _LONGEST_NAME = 200
 
 
 class Zones:
-    """The zones of one file. `define` the components of a calendar before entries of it are read."""
+    """The zones of one file.
+
+    `define` a calendar's components before reading its entries.
+    """
 
     def __init__(self) -> None:
         self._first: dict[str, Component] = {}
@@ -34,7 +37,7 @@ class Zones:
         self._parsed: dict[str, tzinfo | None] = {}
 
     def define(self, components: Iterable[Component]) -> None:
-        """Takes the VTIMEZONEs of the next calendar; those of calendars before it stay as a fallback."""
+        """Add the VTIMEZONEs of the next calendar; earlier ones stay as a fallback."""
         self._current = {}
         for component in components:
             name = component.one("TZID")
@@ -43,7 +46,7 @@ class Zones:
                 self._first.setdefault(_key(name.value), component)
 
     def find(self, name: str) -> tzinfo | None:
-        """The zone of that name, or None if there is no usable one."""
+        """Return the zone of a name, or None if there is no usable one."""
         component = self._current.get(_key(name)) or self._first.get(_key(name))
         if component is None:
             return well_known(name.strip())
@@ -54,26 +57,26 @@ class Zones:
 
 
 def _key(name: str) -> str:
-    """A name without blanks and quotation marks, which parameters lose on the way."""
+    """Return a name without blanks and quotation marks, which parameters may lose."""
     return "".join(name.replace('"', "").split())
 
 
 @lru_cache(maxsize=4096)
 def well_known(name: str) -> tzinfo | None:
-    """A zone by its IANA name, also with a vendor's prefix (`/mozilla.org/20050126_1/Europe/Berlin`), or Windows'."""
+    """Return a zone by its IANA or Windows name; a vendor's prefix is ignored."""
     if len(name) > _LONGEST_NAME:
         return None
     steps = WINDOWS_TO_OLSON.get(name, name).strip("/").split("/")
     for start in range(max(0, len(steps) - 3), len(steps)):
         try:
             return ZoneInfo("/".join(steps[start:]))
-        except (ValueError, OSError, LookupError):  # not a name, a folder, not known
+        except (ValueError, OSError, LookupError):  # not a name, a folder, or unknown
             continue
     return None
 
 
 def _source(component: Component) -> str:
-    """The definition in the few words that count; "" if it is not one."""
+    """Return the definition in the few lines that count; "" if it is not one."""
     lines = ["BEGIN:VTIMEZONE", "TZID:zone"]
     for part in component.parts:
         if part.name not in ("STANDARD", "DAYLIGHT"):
@@ -100,7 +103,7 @@ def _source(component: Component) -> str:
 
 
 def _bounded(rule: str) -> bool:
-    """Whether a rule gives one date in nearly every year."""
+    """Tell whether a rule gives one date in nearly every year."""
     said = dict(part.partition("=")[::2] for part in rule.split(";"))
     days = said.get("BYMONTHDAY", "1").split(",")
     return (
@@ -118,6 +121,6 @@ def _parsed(source: str) -> tzinfo | None:
         return None
     try:
         zone: tzinfo | None = tzical(StringIO(source)).get("zone")
-    except Exception:  # the text is a stranger's, and dateutil raises whatever its parts do
+    except Exception:  # the text is from outside, and dateutil raises whatever its parts raise
         return None
     return zone

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kerio_mockserver.mailbox.imports.charsets import Warnings
-from kerio_mockserver.mailbox.imports.mime_parts import BAD_BASE64, BAD_MIME, leaves, parse
+from kerio_mockserver.mailbox.imports.mime_parts import BAD_MIME, leaves, parse
+from kerio_mockserver.mailbox.imports.transfer_encodings import BAD_BASE64
 
 
 def taken_apart(data: bytes) -> tuple[list[bytes], Warnings]:
