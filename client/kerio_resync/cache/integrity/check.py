@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import sqlite3
-from contextlib import closing
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
 from kerio_resync.cache import outbox_rows
 from kerio_resync.cache.checksums import item_checksum, plain_crc32
 from kerio_resync.cache.mutations import LocalChange
-from kerio_resync.cache.schema_guard import restrict
 from kerio_resync.cache.write.items import read_item_row
 from kerio_resync.cache.write.session import UNTRACKED_TABLES, WriteSession
 from kerio_resync.model import Item
@@ -128,13 +125,6 @@ def _attachment_defects(db: sqlite3.Connection, item: int) -> list[str]:
         for number, ordinal, received, sha256, state in rows
         if (state == "done" and sha256 is None) or not content_matches_checksum(db, "chunk", number, received, sha256)
     ]
-
-
-def corrupt_items_of_file(path: Path, after: int) -> Slice:
-    """Run `corrupt_items` on a file that is opened for this call, in a subprocess."""
-    with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None)) as db:
-        restrict(db, path)
-        return corrupt_items(db, after)
 
 
 def corrupt_items(db: sqlite3.Connection, after: int) -> Slice:

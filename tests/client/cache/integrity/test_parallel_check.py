@@ -1,16 +1,14 @@
 from __future__ import annotations
 
 import asyncio
-import multiprocessing
 import sqlite3
+import threading
 from array import array
-from collections.abc import Iterator
-from multiprocessing import resource_tracker
 from pathlib import Path
 
 import pytest
 
-from kerio_resync.cache.integrity import check, parallel_check
+from kerio_resync.cache.integrity import check
 from kerio_resync.cache.integrity.parallel_check import CorruptRows, check_file
 from kerio_resync.cache.mutations import PutItems
 from tests.support.cache import attachment, change, filled, mail, whole
@@ -30,46 +28,19 @@ async def path(tmp_path: Path) -> Path:
     return tmp_path / "cache.db"
 
 
-@pytest.fixture
-def subprocess(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(parallel_check, "SUBPROCESS_MIN_BYTES", 1)
-
-
-@pytest.fixture(params=["/nowhere/python", "/bin/false"])
-def no_python(request: pytest.FixtureRequest) -> Iterator[None]:
-    """A Python that cannot be started, or ends at once."""
-    resource_tracker.ensure_running()
-    executable = multiprocessing.spawn.get_executable()
-    multiprocessing.set_executable(request.param)
-    yield
-    multiprocessing.set_executable(executable)
-
-
-@pytest.mark.usefixtures("subprocess")
-async def test_check_file_checks_items_of_large_file_in_subprocess(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(check, "corrupt_items", None)  # in this process
+async def test_check_file_names_corrupt_rows(path: Path) -> None:
     assert await check_file(path) == CORRUPT
 
 
-async def test_check_file_checks_small_file_without_subprocess(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(parallel_check, "worker_process", None)
-    assert await check_file(path) == CORRUPT
-
-
-@pytest.mark.usefixtures("subprocess", "no_python")
-async def test_check_file_does_without_subprocess_that_fails(path: Path) -> None:
-    assert await check_file(path) == CORRUPT
-
-
-@pytest.mark.usefixtures("subprocess")
-async def test_check_file_ends_its_subprocess_when_cancelled(path: Path) -> None:
+async def test_check_file_ends_its_threads_when_cancelled(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(check, "corrupt_items", lambda db, after: ([], 0))  # would never end
+    threads = threading.active_count()
     task = asyncio.create_task(check_file(path))
-    while not multiprocessing.active_children():  # noqa: ASYNC110  # no event says when the subprocess has started
-        await asyncio.sleep(0.01)
+    await asyncio.sleep(0.1)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert multiprocessing.active_children() == []
+    assert threading.active_count() <= threads
 
 
 async def test_check_file_stops_other_checks_at_damaged_structure(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -95,8 +66,3 @@ async def test_check_file_continues_after_each_slice(path: Path, monkeypatch: py
     monkeypatch.setattr(check, "ATTACHMENTS_PER_SLICE", rows)
     monkeypatch.setattr(check, "ITEMS_PER_SLICE", 2 * rows)
     assert await check_file(path) == CORRUPT
-
-
-def test_corrupt_items_of_file_reads_one_slice(path: Path) -> None:
-    assert check.corrupt_items_of_file(path, 500) == ([700], 1000)
-    assert check.corrupt_items_of_file(path, ITEMS) == ([], None)
