@@ -19,9 +19,7 @@ from traceback import clear_frames
 from typing import Final
 
 from kerio_resync.errors import CacheDamaged, CacheInUse, DiskTrouble, ResyncError
-from kerio_resync.filesystem import available_bytes, locks_unsupported, not_enough_space, translate_os_error
-
-__all__ = ["FOREIGN", "Foreign", "available_bytes", "map_db_error", "mapped_db_errors", "not_enough_space"]
+from kerio_resync.filesystem import locks_unsupported, not_enough_space, translate_os_error
 
 _READ_CODES: Final = {
     sqlite3.SQLITE_IOERR_READ,

@@ -56,14 +56,14 @@ def read_owner(db: sqlite3.Connection) -> Identity | None:
     table, key, value = ("meta", "key", "value") if _has_marks(db) else ("INFO", "NAME", "VALUE")
     if not db.execute("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?", (table,)).fetchone():
         return None
-    found: dict[str, str] = {}
+    stored: dict[str, str] = {}
     for name in _KEYS:
-        stored_name = name if table == "meta" else name.upper()
-        row = db.execute(f"SELECT {value} FROM {table} WHERE {key} = ? LIMIT 1", (stored_name,)).fetchone()
+        stored_key = name if table == "meta" else name.upper()
+        row = db.execute(f"SELECT {value} FROM {table} WHERE {key} = ? LIMIT 1", (stored_key,)).fetchone()
         if row is not None:
-            found[name] = str(row[0])
+            stored[name] = str(row[0])
     try:
-        return identity_from(found)
+        return identity_from(stored)
     except CacheDamaged:
         return None
 

@@ -45,7 +45,7 @@ def require_places(profile: Path) -> None:
         )
     databases = [with_suffix_appended(real, suffix) for suffix in ("", ".next", ".next.new")]
     others = [profile / name for name in ("upgrade.json", "upgrade.json.part", ".writable")]
-    require_regular((*databases, *(with_suffix_appended(each, suffix) for each in databases for suffix in SIDECARS)))
+    require_regular((*databases, *(with_suffix_appended(path, suffix) for path in databases for suffix in SIDECARS)))
     require_regular(others)
 
 
@@ -106,12 +106,12 @@ def processes_holding(path: Path, *, own: int = 0) -> tuple[str, ...]:
         wanted = path.stat()
     except OSError:
         return ()
-    found = []
+    processes = []
     for process in Path("/proc").glob("[0-9]*"):
         handles = sum(os.path.samestat(status, wanted) for status in _open_files(process))
         if handles > (own if int(process.name) == os.getpid() else 0):
-            found.append(f"process {process.name} ({_process_name(process)})")
-    return tuple(found)
+            processes.append(f"process {process.name} ({_process_name(process)})")
+    return tuple(processes)
 
 
 def back_up(path: Path) -> Path:

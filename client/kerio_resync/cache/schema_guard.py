@@ -98,9 +98,9 @@ def require_shape(db: sqlite3.Connection, *shapes: Shape) -> None:
 
     Views are never read.
     """
-    found = shape_of(db)
-    if found not in shapes:
-        names = sorted({name for _, name, *_ in found ^ shapes[0]})
+    shape = shape_of(db)
+    if shape not in shapes:
+        names = sorted({name for _, name, *_ in shape ^ shapes[0]})
         raise CacheDamaged(f"its tables are not those of this program (first: {names[0]!r})")
 
 

@@ -18,7 +18,7 @@ from typing import Concatenate, Final, ParamSpec, Self, TypeVar
 
 from kerio_resync.cache import outbox_rows, queries
 from kerio_resync.cache.connection import Connection
-from kerio_resync.cache.db_errors import available_bytes, mapped_db_errors, not_enough_space
+from kerio_resync.cache.db_errors import mapped_db_errors
 from kerio_resync.cache.files import lexists, remove_sidecars, sync_folder
 from kerio_resync.cache.integrity import check
 from kerio_resync.cache.mutations import Mutation, SetMeta
@@ -28,6 +28,7 @@ from kerio_resync.cache.write import attachments, fetch_queue
 from kerio_resync.cache.write.session import WriteSession
 from kerio_resync.cache.writer import Writer
 from kerio_resync.errors import BadSettings
+from kerio_resync.filesystem import available_bytes, not_enough_space
 from kerio_resync.model import Identity, ListedItem
 
 T = TypeVar("T")

@@ -18,12 +18,13 @@ from dataclasses import dataclass
 from typing import Any, Final, Self, TypeVar
 
 from kerio_resync.cache.connection import Connection
-from kerio_resync.cache.db_errors import FOREIGN, available_bytes, map_db_error, not_enough_space
+from kerio_resync.cache.db_errors import FOREIGN, map_db_error
 from kerio_resync.cache.integrity import check
 from kerio_resync.cache.mutations import Mutation
 from kerio_resync.cache.write import dispatch
 from kerio_resync.cache.write.session import WriteSession
 from kerio_resync.errors import CacheDamaged, LocalError, ResyncError
+from kerio_resync.filesystem import available_bytes, not_enough_space
 
 T = TypeVar("T")
 MAX_QUEUED_BYTES: Final = 4 * 1024 * 1024

@@ -36,13 +36,13 @@ async def files_set_aside(cache: Path, known: Collection[str]) -> tuple[SetAside
     `known` has uuids. Files that cannot be read are returned, too. `cache` itself is among them if it is of another
     format.
     """
-    found = []
+    files = []
     candidates = [path for path in cache.parent.iterdir() if _NAME.fullmatch(path.name)]
     for path in sorted(path for path in (cache, *candidates) if path.is_file()):
         changes = await unsent_changes(path)
         if changes is None:
-            found.append(SetAside(str(path), None))
+            files.append(SetAside(str(path), None))
         elif unknown := len(changes - set(known)):
             owner = await owner_of(path)
-            found.append(SetAside(str(path), unknown, describe(owner) if owner else ""))
-    return tuple(found)
+            files.append(SetAside(str(path), unknown, describe(owner) if owner else ""))
+    return tuple(files)

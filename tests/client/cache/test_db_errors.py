@@ -9,8 +9,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from kerio_resync.cache.db_errors import available_bytes, map_db_error, mapped_db_errors
+from kerio_resync.cache.db_errors import map_db_error, mapped_db_errors
 from kerio_resync.errors import CacheDamaged, CacheInUse, DiskTrouble, Exit, NotEnoughSpace, ResyncError, explain
+from kerio_resync.filesystem import available_bytes
 from tests.support.cache import names
 
 PLACE = Path("/nowhere/cache.db")

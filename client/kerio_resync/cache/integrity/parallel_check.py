@@ -59,13 +59,13 @@ async def _check_rows(path: Path) -> CorruptRows:
 
 
 async def _corrupt_rows(path: Path, check_slice: Callable[..., Slice]) -> array[int]:
-    found: array[int] = array("q")
+    rows: array[int] = array("q")
     after: int | None = 0
     async with _reader(path) as connection:
         while after is not None:
             corrupt, after = await connection.run(partial(check_slice, after=after))
-            found.extend(corrupt)
-    return found
+            rows.extend(corrupt)
+    return rows
 
 
 async def _sync(path: Path) -> None:

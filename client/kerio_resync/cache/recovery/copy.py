@@ -113,8 +113,8 @@ def _begin_reading(db: sqlite3.Connection, identity: Identity, owner: Identity |
     CacheDamaged if it is another mailbox's.
     """
     db.execute("BEGIN")
-    found = check_header(db)
-    if not (found == owner if owner else same_mailbox(found, identity)):
+    stored = check_header(db)
+    if not (stored == owner if owner else same_mailbox(stored, identity)):
         raise CacheDamaged("it is another account's")
 
 

@@ -66,20 +66,20 @@ class RescueReport:
 
     def sentences(self) -> tuple[str, ...]:
         """Return sentences for the user, if there is anything to say."""
-        found = []
+        sentences = []
         if self.changes:
-            found.append(f"Unsent local changes copied from the old cache: {self.changes:,}.")
+            sentences.append(f"Unsent local changes copied from the old cache: {self.changes:,}.")
         if self.items:
-            found.append(f"Items of the local folder Conflicts copied from the old cache: {self.items:,}.")
+            sentences.append(f"Items of the local folder Conflicts copied from the old cache: {self.items:,}.")
         if self.unreadable:
-            found.append(f"Local changes and items of the old cache that cannot be read: {self.unreadable:,}.")
+            sentences.append(f"Local changes and items of the old cache that cannot be read: {self.unreadable:,}.")
         if self.uncounted and self.other_format:
-            found.append(f"Local changes of the old cache could not be copied: {self.reasons[0]}.")
+            sentences.append(f"Local changes of the old cache could not be copied: {self.reasons[0]}.")
         elif self.uncounted:
-            found.append(f"The old cache is damaged. It may have had more local changes ({self.reasons[0]}).")
+            sentences.append(f"The old cache is damaged. It may have had more local changes ({self.reasons[0]}).")
         if self.backup:
-            found.append(f"The old cache was kept as {self.backup.name}.")
-        return tuple(found)
+            sentences.append(f"The old cache was kept as {self.backup.name}.")
+        return tuple(sentences)
 
 
 async def rescue_outbox(path: Path, store: Store, owner: Identity | None = None) -> RescueReport:
@@ -112,8 +112,8 @@ async def copy_outbox(connection: Connection, store: Store, owner: Identity | No
         format71 = await connection.run(is_format71)
         if not format71:
             await connection.run(check_header)
-        if owner is not None and (found := await connection.run(read_owner)) != owner:
-            raise CacheDamaged("it was replaced during the run" if found else "it does not say whose it is")
+        if owner is not None and (stored := await connection.run(read_owner)) != owner:
+            raise CacheDamaged("it was replaced during the run" if stored else "it does not say whose it is")
     except (CacheDamaged, *UNREADABLE_ERRORS) as error:
         report.add_failure(error)
         return report
