@@ -15,7 +15,7 @@ import pytest
 from benchmarks import __main__ as program
 from benchmarks import goals, report
 from benchmarks.tools import machine
-from kerio_resync.upgrade.detect_format import detect_format
+from kerio_resync.upgrade.formats import detect_format
 
 DOCS = (Path(__file__).parents[2] / "docs" / "benchmarks.md").read_text(encoding="utf-8")
 

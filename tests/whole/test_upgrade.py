@@ -24,7 +24,7 @@ from kerio_resync.cache.store import Store
 from kerio_resync.errors import Exit
 from kerio_resync.server.kerio.mailbox import KerioMailbox
 from kerio_resync.upgrade import estimate, launcher
-from kerio_resync.upgrade.detect_format import detect_format
+from kerio_resync.upgrade.formats import detect_format
 
 PENDING = tuple(
     AddChange(LocalChange(

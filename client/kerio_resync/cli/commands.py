@@ -245,8 +245,7 @@ def _upgrade(profile: Path, shown: Listener, given: Mapping[str, Any]) -> Upgrad
 def _decision_if_current(profile: Path) -> UpgradeDecision | None:
     """The fast path of every start: reads nothing but the first bytes of the file."""
     from kerio_resync.upgrade.decide import UpgradeState, decide
-    from kerio_resync.upgrade.detect_format import detect_format
-    from kerio_resync.upgrade.formats import format_version
+    from kerio_resync.upgrade.formats import detect_format, format_version
 
     found = detect_format(profile / "cache.db")
     notes = (profile / name for name in ("upgrade.json", "kerio-resync.holder"))

@@ -100,7 +100,7 @@ def _profile_if_current(words: Sequence[str], verb: str) -> str | None:
         return None
     from pathlib import Path
 
-    from kerio_resync.upgrade.detect_format import detect_format
+    from kerio_resync.upgrade.formats import detect_format
 
     try:
         folder = Path(profile).expanduser()

@@ -1,8 +1,7 @@
-"""What a profile remembers from one start to the next about its upgrade: how often it was put off, and what failed.
+"""What a profile remembers about its upgrade from one start to the next: postponements, and the last failure.
 
-It stands in `upgrade.json` beside the database, never in the database: the old one is not touched. The file is replaced
-whole; where there is no room even for that, it is written over in place (its length does not change), and where that
-fails too, the start goes on without it: a count is not worth a start.
+It is in `upgrade.json` beside the database. The file is replaced as a whole; if the disk has no room for that, it is
+overwritten in place, because its length never changes; if that fails too, the start continues without it.
 """
 
 from __future__ import annotations
@@ -17,49 +16,49 @@ from typing import Final
 from kerio_resync.errors import BadSettings
 from kerio_resync.filesystem import read_small, write_private
 
-_MAX_BYTES: Final = 1024  # bytes; well within one block
+_FILE_BYTES: Final = 1024  # within one block of any file system
+_MAX_FAILURE_CHARS: Final = 300
 
 
 @dataclass(frozen=True, slots=True)
 class AttemptLog:
-    """`attempts`: starts in a row that found no room. `failure`: why the upgrade of the file `failed` can't be done."""
+    """`attempts`: starts in a row without enough disk space. `failure`: why the file `failed` cannot be upgraded."""
 
     attempts: int = 0
     failure: str = ""
-    failed: str = ""  # which file that was: its size, time and number
+    failed: str = ""  # see `identity_of`
 
 
 NONE: Final = AttemptLog()
 
 
 def identity_of(path: Path) -> str:
-    """Names a file as it is now; "" if there is none."""
+    """Return what identifies a file and its state (size, time, inode), or "" if there is none."""
     try:
-        found = path.stat()
+        stat = path.stat()
     except OSError:
         return ""
-    return f"{found.st_size} {found.st_mtime_ns} {found.st_ino}"
+    return f"{stat.st_size} {stat.st_mtime_ns} {stat.st_ino}"
 
 
 def read(profile: Path) -> AttemptLog:
-    """What was noted; nothing if that can't be read."""
+    """Return the log, empty if it cannot be read."""
     try:
-        told = json.loads(read_small(profile / "upgrade.json", links=False))
-        return AttemptLog(int(told["attempts"]), str(told["failure"]), str(told["failed"]))
+        stored = json.loads(read_small(profile / "upgrade.json", links=False))
+        return AttemptLog(int(stored["attempts"]), str(stored["failure"]), str(stored["failed"]))
     except (OSError, BadSettings, ValueError, KeyError, TypeError, RecursionError):
         return NONE
 
 
-def write(profile: Path, notes: AttemptLog) -> None:
-    """Notes it, durably if that can be."""
+def write(profile: Path, log: AttemptLog) -> None:
+    """Write the log, or delete an empty one, durably if possible."""
     path = profile / "upgrade.json"
-    if notes == NONE:
+    if log == NONE:
         with suppress(OSError):
             path.unlink(missing_ok=True)
         return
-    fields = asdict(notes)
-    fields["failure"] = notes.failure[:300]
-    text = json.dumps(fields).ljust(_MAX_BYTES).encode()
+    fields = asdict(log) | {"failure": log.failure[:_MAX_FAILURE_CHARS]}
+    text = json.dumps(fields).ljust(_FILE_BYTES).encode()
     part = path.with_name("upgrade.json.part")
     try:
         write_private(part, text)
@@ -68,12 +67,11 @@ def write(profile: Path, notes: AttemptLog) -> None:
         with suppress(OSError):
             part.unlink(missing_ok=True)
         with suppress(OSError):
-            _write_over(path, text)
+            _overwrite(path, text)
 
 
-def _write_over(path: Path, text: bytes) -> None:
-    flags = os.O_WRONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
-    descriptor = os.open(path, flags)
+def _overwrite(path: Path, text: bytes) -> None:
+    descriptor = os.open(path, os.O_WRONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
     try:
         os.write(descriptor, text)
         os.fsync(descriptor)

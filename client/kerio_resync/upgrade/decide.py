@@ -1,12 +1,12 @@
-"""What a start has to do about the database: a pure function from what is known to the next step.
+"""What a start has to do about the database: a pure function from its state to a decision.
 
-    up to date                          → nothing
-    old, and room                       → migrate
-    old, no room                        → postpone (to the next start; nothing is touched)
-    anything else, or a failed upgrade  → rebuild from the server: offered, or at once if the profile says so
+    up to date                            → nothing
+    old format, enough disk space         → migrate
+    old format, not enough disk space     → postpone (nothing is changed)
+    anything else, or a failed migration  → rebuild from the server: offered, or at once if the profile says so
 
-A local upgrade that failed is not tried again on the same file; a rebuild that was begun is gone on with. What a newer
-version wrote may hold what this one does not know, so its file is kept beside the rebuilt one.
+A migration that failed is not repeated on the same file, and an unfinished rebuild is resumed. A file of a newer
+version is kept beside the rebuilt one, because it may hold what this version does not know.
 """
 
 from __future__ import annotations
@@ -16,19 +16,20 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
 from kerio_resync.errors import Exit
-from kerio_resync.upgrade.detect_format import FormatState
+from kerio_resync.upgrade.formats import FormatState
 
 Action = Literal["nothing", "migrate", "postpone", "offer", "rebuild"]
 NO_SPACE_WARNING: Final = "There was not enough disk space to proceed with the upgrade of the database"
-
-UNSENT_CHANGES: Final = "Not all local changes are settled: run `kerio-resync rebuild` to go on."
+UNSENT_CHANGES: Final = "Some local changes were not sent. Run `kerio-resync rebuild` again."
 
 
 @dataclass(frozen=True, slots=True)
 class UpgradeState:
-    """`needed` and `free` in bytes at `where`; `attempts`: starts that ended for want of room before this one;
-    `failure`: why the local upgrade of this very file can't be done; `begun`: a rebuild was and is not finished;
-    `at_once`: the profile wants a rebuild without being asked."""
+    """What is known before a decision.
+
+    `version`, `wanted`: formats of the file and of this program. `needed`, `free`: bytes on the disk of `where`.
+    `attempts`: earlier starts in a row without enough space. `failure`: why the migration of this very file failed.
+    `begun`: a rebuild is unfinished. `at_once`: the profile wants a rebuild without being asked."""
 
     state: FormatState
     version: str = ""
@@ -44,8 +45,9 @@ class UpgradeState:
 
 @dataclass(frozen=True, slots=True)
 class UpgradeDecision:
-    """What to do, and why. `done`: it was done; `summary` then says what came of it; `unfinished`: the database is
-    ready, but another rebuild is needed for local changes that the server has not got."""
+    """What to do, and why. `done`: it was done, with the result in `summary`.
+
+    `unfinished`: the database is ready, but some local changes were not sent."""
 
     action: Action
     facts: UpgradeState
@@ -56,17 +58,18 @@ class UpgradeDecision:
 
     @property
     def ready(self) -> bool:
-        """Whether the mail program may open the database now."""
+        """Tell whether the mail program may open the database now."""
         return self.action == "nothing" or (self.action in ("migrate", "rebuild") and self.done)
 
     @property
     def exit(self) -> Exit:
+        """Return the exit code of `kerio-resync upgrade`."""
         if self.ready:
             return Exit.UNFINISHED if self.unfinished else Exit.DONE
         return Exit.POSTPONED if self.action == "postpone" else Exit.REBUILD_NEEDED
 
     def sentences(self, size: Callable[[float], str]) -> list[str]:
-        """For people; `size` turns bytes into words."""
+        """Return sentences for the user; `size` formats a number of bytes."""
         facts = self.facts
         match self.action:
             case "nothing":
@@ -74,20 +77,21 @@ class UpgradeDecision:
             case "migrate" if self.done:
                 return [f"The database was upgraded from format {facts.version} to {facts.wanted}."]
             case "migrate":
-                return [f"The database is of format {facts.version} and is upgraded to {facts.wanted}."]
+                return [f"The database has format {facts.version} and will be upgraded to {facts.wanted}."]
             case "postpone":
                 return _postponed(facts, size)
             case "rebuild" if self.done:
                 return ["The database was rebuilt from the server.", *[UNSENT_CHANGES] * self.unfinished]
             case "rebuild":
-                return [f"The database can't be upgraded: {self.reason}. It is rebuilt from the server."]
+                return [f"The database cannot be upgraded: {self.reason}. It is rebuilt from the server."]
         return [
-            f"The database can't be upgraded: {self.reason}.",
-            "The server still has the mailbox: run `kerio-resync rebuild` to fetch it again; changes not yet sent are"
-            ' taken over as far as can be. (`on_failure = "rebuild"` in profile.toml does so without asking.)',
+            f"The database cannot be upgraded: {self.reason}.",
+            "Run `kerio-resync rebuild` to download the mailbox from the server; unsent changes are kept where they can"
+            ' be read. With `on_failure = "rebuild"` in profile.toml this happens without asking.',
         ]
 
     def as_json(self) -> dict[str, Any]:
+        """Return the fields of the JSON summary."""
         facts = self.facts
         return {
             "action": self.action, "done": self.done, "ready": self.ready, "reason": self.reason, "state": facts.state,
@@ -98,12 +102,11 @@ class UpgradeDecision:
 
 
 def decide(facts: UpgradeState) -> UpgradeDecision:
-    """The next step."""
-    match facts.state:
-        case "current":
-            return UpgradeDecision("nothing", facts)
-        case "old" if not facts.failure and not facts.begun:
-            return UpgradeDecision("migrate" if facts.needed <= facts.free else "postpone", facts)
+    """Return what to do."""
+    if facts.state == "current":
+        return UpgradeDecision("nothing", facts)
+    if facts.state == "old" and not facts.failure and not facts.begun:
+        return UpgradeDecision("migrate" if facts.needed <= facts.free else "postpone", facts)
     return UpgradeDecision("rebuild" if facts.at_once else "offer", facts, _reason(facts))
 
 
@@ -113,36 +116,33 @@ def _reason(facts: UpgradeState) -> str:
             return "there is none yet"
         case "newer":
             return (
-                f"a newer version of the program wrote it (format {facts.version}, this one's is {facts.wanted});"
-                " use that version, or let this one fetch the mailbox again"
+                f"a newer version of the program wrote it (format {facts.version}, this version has {facts.wanted});"
+                " use that version again, or let this one download the mailbox"
             )
+        case "unknown" if not facts.version:
+            return "it is a database of another program"
         case "unknown":
-            if not facts.version:
-                return "it is a database of another program"
-            return f"its format ({facts.version}) is {_age(facts)}"
+            found, wanted = (tuple(map(int, version.split("."))) for version in (facts.version, facts.wanted))
+            age = "older than the formats that can be upgraded" if found < wanted else "unknown"
+            return f"its format ({facts.version}) is {age}"
         case "damaged":
             return "the file is damaged"
         case "unreadable":
-            return "the file can't be read"
+            return "the file cannot be read"
     return facts.failure or "a rebuild was begun and is not finished"
-
-
-def _age(facts: UpgradeState) -> str:
-    found, wanted = (tuple(map(int, each.split("."))) for each in (facts.version, facts.wanted))
-    return "older than those that can be upgraded" if found < wanted else "unknown"
 
 
 def _postponed(facts: UpgradeState, size: Callable[[float], str]) -> list[str]:
     attempt = facts.attempts + 1
     again = f" This was attempt {attempt}." if attempt > 1 else ""
     lines = [
-        f"{NO_SPACE_WARNING}: {size(facts.needed)} ({facts.needed:,} bytes) are needed, {size(facts.free)}"
-        f" ({facts.free:,} bytes) are free at {facts.where}.",
-        f"Nothing was touched; the upgrade is tried again at the next start.{again}",
+        f"{NO_SPACE_WARNING}: it needs {size(facts.needed)} ({facts.needed:,} bytes), {size(facts.free)}"
+        f" ({facts.free:,} bytes) are free in {facts.where}.",
+        f"Nothing was changed. The next start tries again.{again}",
     ]
     if attempt > 1:
         lines.append(
-            "Other ways than making room: `kerio-resync rebuild --drop-first` drops the old database and fetches the"
-            " mailbox from the server; with `--attachments inbox` or `--attachments none` it takes less room."
+            "If you cannot free the space: `kerio-resync rebuild --drop-first` deletes the old database and downloads"
+            " the mailbox; with `--attachments inbox` or `--attachments none` it needs less space."
         )
     return lines

@@ -1,7 +1,8 @@
-"""Which formats there are, and which of them can be upgraded to which: one entry an upgrade.
+"""The database formats: how the format of a file is found, and which migrations lead to today's.
 
-A later version adds its entry to `UPGRADES`; a database that is two entries behind takes both steps, one whole upgrade
-after the other. What does the work is imported when it is needed only, because this is read at every start.
+A later version adds its migration to `UPGRADES`. A database that is two formats behind is migrated twice, each time
+completely. Every start of the mail program imports this module, so it reads no more than a file's first hundred bytes,
+and migrations are imported when they are needed.
 """
 
 from __future__ import annotations
@@ -11,14 +12,28 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Final, Protocol, cast
+from typing import Final, Literal, Protocol, cast
 
-APPLICATION_ID: Final = 0x4B525343  # of every format since 7.2; older ones have 0
+from kerio_resync.cache.header import is_mid_change, read_header
+from kerio_resync.errors import BadSettings
+from kerio_resync.filesystem import real_place
+
+APPLICATION_ID: Final = 0x4B525343  # of every format since 7.2; older formats have 0
+FormatState = Literal["absent", "current", "old", "newer", "unknown", "damaged", "unreadable", "mid-change"]
+
+
+@dataclass(frozen=True, slots=True)
+class FileFormat:
+    """What a database file is. `version`: its `user_version`, or 0; `bytes`: its size."""
+
+    state: FormatState
+    version: int = 0
+    bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class SizeEstimate:
-    """What carrying a database over comes to, in bytes: `needed` on the disk beside it, `live` of it are to be read."""
+    """The work of a migration: bytes `needed` on the disk, bytes `live` in the old file, and its items."""
 
     needed: int
     live: int
@@ -27,7 +42,7 @@ class SizeEstimate:
 
 @dataclass(frozen=True, slots=True)
 class MigrationResult:
-    """What was carried over, and proven. `old_bytes`: the size of the old file, `new_bytes` of the new one."""
+    """What was migrated and verified, and the sizes of both files in bytes."""
 
     items: int = 0
     contents: int = 0
@@ -39,56 +54,86 @@ class MigrationResult:
 
 
 class ProgressCallback(Protocol):
+    """Receives the progress of a migration, often and from any thread."""
+
     def __call__(self, phase: str, done: int, total: int, items: int, all_items: int) -> None:
-        """Hears about progress, in bytes; called from another thread."""
+        """`phase` is upgrade or verify; `done` and `total` are bytes."""
         ...
 
 
 class Migration(Protocol):
-    """A module (or any object) that makes a database of the next format out of one of the former."""
+    """A module or object that turns a database of one format into one of the next format."""
 
     def survey(self, old: Path, new: Path) -> SizeEstimate:
-        """What it comes to, quickly. `new` may be there in part. CacheDamaged, CacheInUse."""
+        """Return the work of the migration, quickly. `new` may be there in part. CacheDamaged, CacheInUse."""
         ...
 
-    def migrate(self, old: Path, new: Path, tell: ProgressCallback, stop: threading.Event) -> MigrationResult:
-        """Builds `new` from `old` (going on with one that was begun), proves it, and puts it in `old`'s place.
+    def migrate(self, old: Path, new: Path, report: ProgressCallback, stop: threading.Event) -> MigrationResult:
+        """Build `new` from `old`, resuming an unfinished one, verify it, and put it in the place of `old`.
 
-        Everything or nothing: until the last step `old` stays as it is. CacheDamaged, CacheInUse, NotEnoughSpace;
-        InterruptedError once `stop` is set.
-        """
+        `old` is unchanged until the last step. CacheDamaged, CacheInUse, NotEnoughSpace; InterruptedError once `stop`
+        is set."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Upgrade:
-    """From one version (`user_version` of the file) to the next; `work` gives what does it."""
+    """A migration from one version (the file's `user_version`) to the next."""
 
     before: int
     after: int
-    work: Callable[[], Migration]
+    load: Callable[[], Migration]
 
 
 def _module(name: str) -> Callable[[], Migration]:
-    return lambda: cast(Migration, import_module(f"kerio_resync.upgrade.{name}"))
+    return lambda: cast(Migration, import_module(f"kerio_resync.upgrade.migration.{name}"))
 
 
-UPGRADES: Final[tuple[Upgrade, ...]] = (Upgrade(70100, 70200, _module("migration.format71")),)
+UPGRADES: Final[tuple[Upgrade, ...]] = (Upgrade(70100, 70200, _module("format71")),)
 
 
 def target(upgrades: Sequence[Upgrade]) -> int:
-    """The version that this program works with."""
+    """Return the version that this program works with."""
     return upgrades[-1].after
 
 
 def path_from(version: int, upgrades: Sequence[Upgrade]) -> tuple[Upgrade, ...]:
-    """The upgrades that lead from `version` to the present one; () if none do."""
-    for place, upgrade in enumerate(upgrades):
-        if upgrade.before == version:
-            return tuple(upgrades[place:])
-    return ()
+    """Return the upgrades that lead from `version` to today's format; () if there are none."""
+    return next((tuple(upgrades[place:]) for place, each in enumerate(upgrades) if each.before == version), ())
 
 
 def format_version(version: int) -> str:
-    """70200 → `7.2.0`."""
+    """Return the name of a version: 70200 is `7.2.0`."""
     return f"{version // 10000}.{version // 100 % 100}.{version % 100}"
+
+
+def detect_format(path: Path, upgrades: Sequence[Upgrade] = UPGRADES, *, settled: bool = False) -> FileFormat:
+    """Return what is at `path`, from the first hundred bytes. Nothing that is there raises an error.
+
+    The state is "mid-change" if a journal beside the file may change it when SQLite opens it; with `settled`, because
+    SQLite has just opened it or the database is in use, the journal is ignored."""
+    path = real_place(path)
+    try:
+        header = read_header(path)
+        changing = is_mid_change(path)
+        if changing and not settled:
+            return FileFormat("mid-change", header.version, header.bytes)
+        # read twice, because a program that is writing to the file makes it look cut short for a moment
+        damaged = not header.valid or (header.cut_short and not changing and read_header(path) == header)
+    except FileNotFoundError:
+        return FileFormat("absent")
+    except (OSError, BadSettings):
+        return FileFormat("unreadable")
+    state = "damaged" if damaged else _state(header.mark, header.version, upgrades)
+    return FileFormat(state, header.version if header.valid else 0, header.bytes)
+
+
+def _state(application_id: int, version: int, upgrades: Sequence[Upgrade]) -> FormatState:
+    if application_id == APPLICATION_ID:
+        if version == target(upgrades):
+            return "current"
+        if version > target(upgrades):
+            return "newer"
+    elif application_id != 0 or version >= upgrades[0].after:
+        return "unknown"
+    return "old" if path_from(version, upgrades) else "unknown"

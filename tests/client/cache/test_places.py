@@ -16,7 +16,7 @@ from kerio_resync.errors import BadSettings, DiskTrouble, LocalError
 from kerio_resync.events import ignore_events
 from kerio_resync.filesystem import read_small, real_place, write_private
 from kerio_resync.upgrade import attempt_log
-from kerio_resync.upgrade.detect_format import detect_format
+from kerio_resync.upgrade.formats import detect_format
 
 
 def make_socket(path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The gate: the program runs over a ready database only, with the lock held until it takes over."""
+"""The launcher: the program runs only with a ready database, and the lock is held until it takes over."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ READY = UpgradeDecision("migrate", UpgradeState("old"), done=True)
 
 
 class Program:
-    """Stands in for the mail program; `ran` how often, `locked` whether the profile was held when it took over."""
+    """Replaces the mail program: how often it ran, and whether the profile was locked when it took over."""
 
     def __init__(self, profile: Path) -> None:
         self.profile, self.ran, self.locked = profile, 0, False
@@ -29,19 +29,19 @@ class Program:
         return 17
 
 
-async def test_a_ready_database_lets_it_run_under_the_lock(tmp_path: Path) -> None:
+async def test_program_starts_under_the_lock_when_database_is_ready(tmp_path: Path) -> None:
     await (await Store.create(tmp_path / "cache.db", IDENTITY)).close()
     program = Program(tmp_path)
-    assert launch_when_ready(tmp_path, ["sh"], lambda: READY, hand_over=program) == 17
+    assert launch_when_ready(tmp_path, ["sh"], lambda: READY, run_program=program) == 17
     assert (program.ran, program.locked) == (1, True)
     assert ProfileLock(tmp_path).holder() == ""
 
 
-async def test_changes_that_are_not_settled_do_not_keep_the_program_from_running(tmp_path: Path) -> None:
+async def test_program_starts_although_changes_are_unsent(tmp_path: Path) -> None:
     await (await Store.create(tmp_path / "cache.db", IDENTITY)).close()
     program = Program(tmp_path)
     step = UpgradeDecision("rebuild", UpgradeState("damaged"), done=True, unfinished=True)
-    assert launch_when_ready(tmp_path, ["sh"], lambda: step, hand_over=program) == 17
+    assert launch_when_ready(tmp_path, ["sh"], lambda: step, run_program=program) == 17
 
 
 @pytest.mark.parametrize(
@@ -52,30 +52,30 @@ async def test_changes_that_are_not_settled_do_not_keep_the_program_from_running
         (UpgradeDecision("migrate", UpgradeState("old")), Exit.REBUILD_NEEDED),
     ],
 )
-def test_else_it_does_not_run(step: UpgradeDecision, code: Exit, tmp_path: Path) -> None:
+def test_program_does_not_start_when_database_is_not_ready(step: UpgradeDecision, code: Exit, tmp_path: Path) -> None:
     program = Program(tmp_path)
-    assert launch_when_ready(tmp_path, ["sh"], lambda: step, hand_over=program) == code
+    assert launch_when_ready(tmp_path, ["sh"], lambda: step, run_program=program) == code
     assert program.ran == 0
 
 
-def test_a_database_that_was_put_back_in_between_is_noticed(tmp_path: Path) -> None:
+def test_program_does_not_start_when_database_was_replaced_meanwhile(tmp_path: Path) -> None:
     write(tmp_path / "cache.db", 1, 100)
     program = Program(tmp_path)
     with pytest.raises(CacheInUse):
-        launch_when_ready(tmp_path, ["sh"], lambda: READY, hand_over=program)
+        launch_when_ready(tmp_path, ["sh"], lambda: READY, run_program=program)
     assert program.ran == 0
 
 
-async def test_while_somebody_holds_the_profile_it_does_not_run(tmp_path: Path) -> None:
+async def test_program_does_not_start_while_profile_is_locked(tmp_path: Path) -> None:
     await (await Store.create(tmp_path / "cache.db", IDENTITY)).close()
     program = Program(tmp_path)
     with ProfileLock(tmp_path), pytest.raises(CacheInUse):
-        launch_when_ready(tmp_path, ["sh"], lambda: READY, hand_over=program)
+        launch_when_ready(tmp_path, ["sh"], lambda: READY, run_program=program)
     assert program.ran == 0
 
 
 @pytest.mark.parametrize("command", [[], ["no-such-program"]])
-def test_a_program_that_is_nowhere_is_refused_first(command: list[str], tmp_path: Path) -> None:
+def test_missing_program_is_refused_before_the_upgrade(command: list[str], tmp_path: Path) -> None:
     def upgrade() -> UpgradeDecision:
         raise AssertionError("nothing may be done before")
 

@@ -1,4 +1,4 @@
-"""Every branch of the procedure, with what is remembered between starts."""
+"""Every branch of the upgrade procedure, and what is remembered between starts."""
 
 from __future__ import annotations
 
@@ -23,8 +23,14 @@ from kerio_resync.events import Event, Notice, Progress
 from kerio_resync.settings import Settings
 from kerio_resync.upgrade import attempt_log
 from kerio_resync.upgrade.decide import UpgradeDecision
-from kerio_resync.upgrade.detect_format import detect_format
-from kerio_resync.upgrade.formats import UPGRADES, MigrationResult, ProgressCallback, SizeEstimate, Upgrade
+from kerio_resync.upgrade.formats import (
+    UPGRADES,
+    MigrationResult,
+    ProgressCallback,
+    SizeEstimate,
+    Upgrade,
+    detect_format,
+)
 from kerio_resync.upgrade.migration import format71 as migrating
 from kerio_resync.upgrade.procedure import upgrade
 
@@ -47,7 +53,7 @@ class Report:
 
 
 class Rebuild:
-    """Stands in for the rebuild, and counts."""
+    """Replaces the rebuild, and counts the calls."""
 
     def __init__(self) -> None:
         self.calls = 0
@@ -63,7 +69,7 @@ async def run(profile: Path, **more: Any) -> UpgradeDecision:
     return await upgrade(settings(profile, on_failure=on_failure), **more)
 
 
-async def test_an_old_database_is_upgraded_once(profile: Path) -> None:
+async def test_old_database_is_migrated_once(profile: Path) -> None:
     heard: list[Event] = []
     step = await upgrade(settings(profile), heard.append)
     assert (step.action, step.done, step.ready, step.exit) == ("migrate", True, True, Exit.DONE)
@@ -76,7 +82,7 @@ async def test_an_old_database_is_upgraded_once(profile: Path) -> None:
     assert detect_format(profile / "cache.db").state == "current"
 
 
-async def test_without_room_nothing_is_touched_and_attempts_are_counted(profile: Path) -> None:
+async def test_without_space_nothing_changes_and_attempts_are_counted(profile: Path) -> None:
     before = (profile / "cache.db").read_bytes()
     for attempt in (1, 2, 3):
         step = await run(profile, free=lambda _: 1000)
@@ -92,7 +98,9 @@ async def test_without_room_nothing_is_touched_and_attempts_are_counted(profile:
     assert not (profile / "upgrade.json").exists()
 
 
-async def test_room_that_runs_out_on_the_way_puts_it_off(profile: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_space_that_runs_out_during_migration_postpones_it(
+    profile: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def full(old: Path, new: Path, tell: ProgressCallback, stop: threading.Event) -> MigrationResult:
         new.write_bytes(b"half a database")
         raise NotEnoughSpace(available=5, where=str(new))
@@ -107,7 +115,7 @@ async def test_room_that_runs_out_on_the_way_puts_it_off(profile: Path, monkeypa
 
 @pytest.mark.parametrize("at_once", [False, True])
 @pytest.mark.parametrize("state", ["absent", "newer", "unknown", "damaged", "spoilt"])
-async def test_anything_else_leads_to_a_rebuild(state: str, at_once: bool, profile: Path) -> None:
+async def test_any_other_state_leads_to_rebuild(state: str, at_once: bool, profile: Path) -> None:
     path, rebuild = profile / "cache.db", Rebuild()
     await harm(path, state)
     before = path.read_bytes() if path.exists() else b""
@@ -138,7 +146,7 @@ async def harm(path: Path, state: str) -> None:
             path.write_bytes(data)
 
 
-async def test_changes_that_a_rebuild_left_pending_are_said(profile: Path) -> None:
+async def test_unsent_changes_of_rebuild_are_reported(profile: Path) -> None:
     class Unfinished(Report):
         unfinished = True
 
@@ -149,21 +157,23 @@ async def test_changes_that_a_rebuild_left_pending_are_said(profile: Path) -> No
     heard: list[Event] = []
     step = await run(profile, rebuild=rebuild, on_failure="rebuild", listen=heard.append)
     assert (step.ready, step.exit) == (True, Exit.UNFINISHED)
-    assert any(isinstance(each, Notice) and "Not all local changes are settled" in each.text for each in heard)
+    assert any(isinstance(each, Notice) and "Some local changes were not sent" in each.text for each in heard)
 
 
-async def test_what_failed_is_not_tried_again_on_the_same_file(profile: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_failed_migration_is_not_repeated_on_the_same_file(
+    profile: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     calls = []
 
     def fail(old: Path, new: Path, tell: ProgressCallback, stop: threading.Event) -> MigrationResult:
         calls.append(old)
-        raise CacheDamaged("a mail is none")
+        raise CacheDamaged("a mail is invalid")
 
     real = migrating.migrate
     monkeypatch.setattr(migrating, "migrate", fail)
     for _ in range(3):
         step = await run(profile)
-        assert (step.action, step.reason) == ("offer", "a mail is none")
+        assert (step.action, step.reason) == ("offer", "a mail is invalid")
     assert len(calls) == 1
     monkeypatch.setattr(migrating, "migrate", real)
     content = (profile / "cache.db").read_bytes()
@@ -172,25 +182,27 @@ async def test_what_failed_is_not_tried_again_on_the_same_file(profile: Path, mo
     assert (await run(profile)).action == "migrate"
 
 
-async def test_a_damaged_half_made_database_is_made_anew(profile: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_damaged_unfinished_database_is_rebuilt_from_the_old_one(
+    profile: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (profile / "cache.db.next").write_bytes(b"x" * 5000)
     assert (await run(profile)).action == "migrate"
 
 
-async def test_a_rebuild_that_was_begun_is_not_thrown_away(profile: Path) -> None:
+async def test_unfinished_rebuild_is_kept(profile: Path) -> None:
     await (await Store.create(profile / "cache.db.next", IDENTITY)).close()
     step = await run(profile)
     assert (step.action, step.reason) == ("offer", "a rebuild was begun and is not finished")
     assert (profile / "cache.db.next").exists()
 
 
-async def test_somebody_has_the_profile(profile: Path) -> None:
+async def test_locked_profile_is_in_use(profile: Path) -> None:
     with ProfileLock(profile), pytest.raises(CacheInUse):
         await run(profile)
 
 
 @pytest.mark.parametrize("content", [None, b"no database", b""])
-async def test_upgrade_says_in_use_while_a_rebuild_has_the_profile(profile: Path, content: bytes | None) -> None:
+async def test_upgrade_without_database_is_in_use_during_a_rebuild(profile: Path, content: bytes | None) -> None:
     (profile / "cache.db").unlink()
     if content is not None:
         (profile / "cache.db").write_bytes(content)
@@ -199,7 +211,7 @@ async def test_upgrade_says_in_use_while_a_rebuild_has_the_profile(profile: Path
     assert (await run(profile)).action == "offer"
 
 
-async def test_upgrade_of_a_current_cache_says_in_use_while_a_rebuild_has_the_profile(profile: Path) -> None:
+async def test_upgrade_of_current_cache_is_in_use_during_a_rebuild(profile: Path) -> None:
     assert (await run(profile)).ready
     with ProfileLock(profile), pytest.raises(CacheInUse):
         await run(profile)
@@ -208,7 +220,7 @@ async def test_upgrade_of_a_current_cache_says_in_use_while_a_rebuild_has_the_pr
 
 
 class Renumber:
-    """An upgrade of a later version, as it may be one day: the file is copied, and has another number."""
+    """A migration to a later version: copies the file and changes its version."""
 
     def survey(self, old: Path, new: Path) -> SizeEstimate:
         return SizeEstimate(old.stat().st_size, old.stat().st_size)
@@ -221,7 +233,7 @@ class Renumber:
         return MigrationResult(items=1)
 
 
-async def test_a_second_upgrade_is_one_entry_and_old_databases_take_both(profile: Path) -> None:
+async def test_old_database_takes_two_migrations_with_a_second_entry(profile: Path) -> None:
     both = (*UPGRADES, Upgrade(USER_VERSION, 70300, Renumber))
     step = await run(profile, upgrades=both)
     assert step.done
@@ -231,7 +243,9 @@ async def test_a_second_upgrade_is_one_entry_and_old_databases_take_both(profile
     assert (await run(profile)).action == "offer"  # for today's program it is a newer one
 
 
-async def test_cancelled_it_stops_and_goes_on_the_next_time(profile: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_cancelled_upgrade_stops_and_is_finished_by_the_next(
+    profile: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     begun, ended = threading.Event(), []
 
     def slow(old: Path, new: Path, tell: ProgressCallback, stop: threading.Event) -> MigrationResult:
@@ -252,7 +266,7 @@ async def test_cancelled_it_stops_and_goes_on_the_next_time(profile: Path, monke
     assert (await run(profile)).done
 
 
-def test_notes_survive_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_attempt_log_is_written_on_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert attempt_log.read(tmp_path) == attempt_log.NONE
     attempt_log.write(tmp_path, attempt_log.AttemptLog(1))
 
@@ -269,7 +283,7 @@ def test_notes_survive_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     attempt_log.write(tmp_path, attempt_log.AttemptLog(3))  # nowhere to write: nothing happens
 
 
-async def test_truncated_database_is_never_up_to_date(tmp_path: Path) -> None:
+async def test_truncated_database_is_damaged(tmp_path: Path) -> None:
     await (await Store.create(tmp_path / "cache.db", IDENTITY)).close()
     os.truncate(tmp_path / "cache.db", (tmp_path / "cache.db").stat().st_size // 2)
     step = await run(tmp_path)
@@ -281,7 +295,7 @@ async def make_cache(path: Path) -> None:
 
 
 @pytest.mark.parametrize("broken", [False, True])
-def test_what_a_killed_writer_left_is_settled_first(tmp_path: Path, broken: bool) -> None:
+def test_journal_of_killed_writer_is_recovered_first(tmp_path: Path, broken: bool) -> None:
     path = tmp_path / "cache.db"
     asyncio.run(make_cache(path))
     child = "import os, sqlite3, sys; db = sqlite3.connect(sys.argv[1], isolation_level=None);"
@@ -298,6 +312,6 @@ def test_what_a_killed_writer_left_is_settled_first(tmp_path: Path, broken: bool
     assert detect_format(path).state == ("damaged" if broken else "current")
 
 
-def test_steps_are_json(tmp_path: Path) -> None:
+def test_decision_can_be_written_as_json(tmp_path: Path) -> None:
     step = asyncio.run(run(tmp_path))
     assert json.loads(json.dumps(step.as_json()))["state"] == "absent"

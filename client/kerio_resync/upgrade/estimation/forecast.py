@@ -23,8 +23,8 @@ from kerio_resync.server.http.transport import Transport
 from kerio_resync.server.kerio.mailbox import KerioMailbox
 from kerio_resync.settings import Settings
 from kerio_resync.sync.rebuild import check_profile
-from kerio_resync.upgrade.detect_format import detect_format
 from kerio_resync.upgrade.estimation.rebuild_probe import LONGEST, SPREAD, Counter, probe
+from kerio_resync.upgrade.formats import detect_format
 from kerio_resync.upgrade.migration import format71
 
 SAMPLE: Final = 96 * 1024 * 1024  # bytes of the old database that are carried over for a trial

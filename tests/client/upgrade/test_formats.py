@@ -1,4 +1,4 @@
-"""What a file is, from its header; an upgrade chain is a list."""
+"""The format of a file is found from its header; upgrades form a chain."""
 
 from __future__ import annotations
 
@@ -16,8 +16,7 @@ from kerio_resync.cache import schema
 from kerio_resync.cache.format71 import schema as legacy
 from kerio_resync.cache.store import Store
 from kerio_resync.upgrade import formats
-from kerio_resync.upgrade.detect_format import FileFormat, detect_format
-from kerio_resync.upgrade.formats import UPGRADES, Upgrade, format_version, path_from, target
+from kerio_resync.upgrade.formats import UPGRADES, FileFormat, Upgrade, detect_format, format_version, path_from, target
 
 
 def database(path: Path, mark: int, version: int) -> Path:
@@ -29,7 +28,7 @@ def database(path: Path, mark: int, version: int) -> Path:
     return path
 
 
-def test_the_versions_are_those_of_the_formats() -> None:
+def test_versions_are_those_of_the_formats() -> None:
     assert formats.APPLICATION_ID == schema.APPLICATION_ID
     assert target(UPGRADES) == schema.USER_VERSION
     assert UPGRADES[0].before == legacy.USER_VERSION
@@ -50,13 +49,13 @@ def test_the_versions_are_those_of_the_formats() -> None:
         (7, 70200, "unknown"),
     ],
 )
-def test_marks(mark: int, version: int, state: str, tmp_path: Path) -> None:
+def test_detect_format_knows_files_by_id_and_version(mark: int, version: int, state: str, tmp_path: Path) -> None:
     path = database(tmp_path / "cache.db", mark, version)
     assert detect_format(path) == FileFormat(state, version, path.stat().st_size)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("size", [0, 1, 50, 99, 100, 4096, "half", -1])
-async def test_truncated_file_is_damaged(size: int | str, tmp_path: Path) -> None:
+async def test_detect_format_calls_truncated_file_damaged(size: int | str, tmp_path: Path) -> None:
     path = tmp_path / "cache.db"
     await (await Store.create(path, IDENTITY)).close()
     assert detect_format(path).state == "current"
@@ -68,8 +67,8 @@ async def test_truncated_file_is_damaged(size: int | str, tmp_path: Path) -> Non
     assert detect_format(tmp_path / "old.db").state == "damaged"
 
 
-async def test_page_count_that_does_not_hold_is_not_believed(tmp_path: Path) -> None:
-    """A program that does not keep the count leaves an old "version valid for", and SQLite goes by the file's size."""
+async def test_detect_format_ignores_outdated_page_count(tmp_path: Path) -> None:
+    """A program that does not update the count leaves an old "version valid for"; SQLite then uses the file's size."""
     path = tmp_path / "cache.db"
     await (await Store.create(path, IDENTITY)).close()
     with path.open("r+b") as file:
@@ -91,7 +90,7 @@ async def test_page_count_that_does_not_hold_is_not_believed(tmp_path: Path) -> 
         ("-journal", b"garbage" * 100, "current"),
     ],
 )
-async def test_journal_beside_it_is_left_to_sqlite(suffix: str, head: bytes, state: str, tmp_path: Path) -> None:
+async def test_detect_format_leaves_journal_to_sqlite(suffix: str, head: bytes, state: str, tmp_path: Path) -> None:
     path = tmp_path / "cache.db"
     await (await Store.create(path, IDENTITY)).close()
     (tmp_path / f"cache.db{suffix}").write_bytes(head)
@@ -99,7 +98,7 @@ async def test_journal_beside_it_is_left_to_sqlite(suffix: str, head: bytes, sta
     assert detect_format(path, settled=True).state == "current"
 
 
-async def test_real_files(tmp_path: Path) -> None:
+async def test_detect_format_of_real_files(tmp_path: Path) -> None:
     write(tmp_path / "old.db", 1, 100)
     assert detect_format(tmp_path / "old.db").state == "old"
     await (await Store.create(tmp_path / "new.db", IDENTITY)).close()
@@ -111,8 +110,8 @@ async def test_real_files(tmp_path: Path) -> None:
         assert detect_format(tmp_path / "bad.db").state == "damaged"
 
 
-def test_a_chain_is_a_list(tmp_path: Path) -> None:
-    more = (*UPGRADES, Upgrade(70200, 70300, UPGRADES[0].work))
+def test_path_from_returns_all_steps(tmp_path: Path) -> None:
+    more = (*UPGRADES, Upgrade(70200, 70300, UPGRADES[0].load))
     assert [each.after for each in path_from(70100, more)] == [70200, 70300]
     assert [each.after for each in path_from(70200, more)] == [70300]
     assert path_from(70300, more) == ()
@@ -120,7 +119,7 @@ def test_a_chain_is_a_list(tmp_path: Path) -> None:
     assert detect_format(database(tmp_path / "b", schema.APPLICATION_ID, 70300), more).state == "current"
 
 
-def test_looking_imports_nothing_heavy() -> None:
-    code = "import sys, kerio_resync.upgrade.detect_format; print(*sys.modules)"
+def test_detect_format_imports_nothing_heavy() -> None:
+    code = "import sys, kerio_resync.upgrade.formats; print(*sys.modules)"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert not {"pydantic", "aiohttp", "sqlite3", "asyncio"} & set(out)
