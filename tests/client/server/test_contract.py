@@ -12,9 +12,9 @@ import pytest
 
 from kerio_resync.errors import ResyncError, ServerRefused, TransientServerError
 from kerio_resync.model import Folder, Kind
-from kerio_resync.server.kerio import local_changes
 from kerio_resync.server.kerio.items import parse_items
 from kerio_resync.server.kerio.mailbox import KerioMailbox
+from kerio_resync.server.kerio.outgoing_structs import Upload, with_files
 from kerio_resync.server.kerio.replies import parse_response
 from kerio_resync.server.kerio.wire import parse_json
 from tests.support.scripted_server import ORIGIN, Scripted, answers, opened
@@ -130,5 +130,5 @@ def test_upload_is_sent_and_read_as_seen() -> None:
 
 
 def test_photo_is_named_as_seen() -> None:
-    upload = local_changes.Upload(SEEN["photo"]["id"], "tvář.jpg", "image/jpeg", "")
-    assert json.loads(local_changes.with_files("contact", b"{}", [upload]))["photo"] == SEEN["photo"]
+    upload = Upload(SEEN["photo"]["id"], "tvář.jpg", "image/jpeg", "")
+    assert json.loads(with_files("contact", b"{}", [upload]))["photo"] == SEEN["photo"]

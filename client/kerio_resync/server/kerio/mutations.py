@@ -1,8 +1,8 @@
-"""Changes to the server's mailbox: what a replay of local changes needs.
+"""Calls that change the mailbox, for the replay of local changes.
 
-Promises: each item of a call has its own outcome, in the order given; what must not happen twice is not repeated when
-the reply got lost (`Interrupted` comes out); no mail is sent by creating it (`send` is taken out). Refuses to guess: an
-item whose outcome the reply leaves out counts as failed with `ProtocolError`.
+Each item of a call has its own result, in the order of the call. A call that must not be executed twice is not repeated
+after a lost reply: OutcomeUnknown is raised. Creating a mail does not send it: `send` is removed. An item whose result
+is missing in the reply has failed with ProtocolError.
 """
 
 from __future__ import annotations
@@ -21,13 +21,14 @@ from kerio_resync.server.kerio.rpc import LARGE_REPLY_BYTES, SMALL_REPLY_BYTES, 
 
 UPLOAD = "/webmail/api/jsonrpc/attachment-upload/"
 UPLOAD_NAME = "POST upload"
-CANDIDATES_PER_PAGE = 100  # items that a search looks at in one page
+CANDIDATES_PER_PAGE = 100
 MAX_CANDIDATES = 20_000
-MAX_SCANS = 3  # times that a list is looked through which shows less than it promises
-PAGE_OVERLAP = 10  # items that a page repeats of the one before, since the folder may change in between
+MAX_SCANS = 3  # of a list with fewer items than its total
+PAGE_OVERLAP = 10  # items of the previous page that a page repeats, since the folder may change in between
 
 
 async def create(caller: RpcClient, kind: Kind, folder_id: str, structs: Sequence[bytes]) -> tuple[WriteResult, ...]:
+    """Create items. A lost reply is OutcomeUnknown."""
     method = f"{wire.SERVICES[kind]}.create"
     values = [outgoing_structs.for_create(kind, folder_id, struct) for struct in structs]
     for value in values:
@@ -37,9 +38,9 @@ async def create(caller: RpcClient, kind: Kind, folder_id: str, structs: Sequenc
 
 
 async def update(caller: RpcClient, kind: Kind, structs: Sequence[bytes]) -> tuple[WriteResult, ...]:
-    """Setting the same members again does no harm, so a lost reply is asked for again."""
+    """Set members of items. This is idempotent, so the call is repeated after a lost reply."""
     method = f"{wire.SERVICES[kind]}.set"
-    values = [outgoing_structs.for_change(kind, struct) for struct in structs]
+    values = [outgoing_structs.for_update(kind, struct) for struct in structs]
     for value in values:
         value.pop("send", None)
     answer = await caller.call(method, {wire.SERVICES[kind].lower(): values})
@@ -47,34 +48,35 @@ async def update(caller: RpcClient, kind: Kind, structs: Sequence[bytes]) -> tup
 
 
 async def move(caller: RpcClient, kind: Kind, ids: Sequence[str], folder_id: str) -> tuple[WriteResult, ...]:
-    """A move changes the id, so that a second one would not find the item: not repeated."""
+    """Move items. The ids change, so that a repeated call would not find them: a lost reply is OutcomeUnknown."""
     method = f"{wire.SERVICES[kind]}.move"
     answer = await caller.call(method, {"ids": list(ids), "folder": folder_id}, idempotent=False)
     return wire.parse_write_results(method, answer.result, len(ids), told=True)
 
 
 async def remove(caller: RpcClient, kind: Kind, ids: Sequence[str]) -> tuple[WriteResult, ...]:
-    """What is gone already counts as removed: that is how a repeated call finds it."""
+    """Delete items. An item that is gone counts as deleted, because the call is repeated after a lost reply."""
     method = f"{wire.SERVICES[kind]}.remove"
     answer = await caller.call(method, {"ids": list(ids)})
-    found = wire.parse_write_results(method, answer.result, len(ids), told=False)
-    return tuple(WriteResult(one.index) if isinstance(one.error, ItemGone) else one for one in found)
+    results = wire.parse_write_results(method, answer.result, len(ids), told=False)
+    return tuple(WriteResult(result.index) if isinstance(result.error, ItemGone) else result for result in results)
 
 
 async def upload(caller: RpcClient, name: str, content_type: str, chunks: AsyncIterator[bytes], size: int) -> str:
-    """Sends a file as multipart/form-data. Only a temporary file comes of it, so it may be repeated.
+    """Upload a file as multipart/form-data and return its id.
 
-    Real servers want the part to have a `Content-Description`."""
+    The server keeps it as a temporary file, so the call may be repeated. Real servers require a `Content-Description`.
+    """
     parts = [chunk async for chunk in chunks]
     if sum(map(len, parts)) != size:
-        raise ProtocolError(f"a file of {size:,} bytes that has another length", scope="item")
+        raise ProtocolError(f"a file of {size:,} bytes has another length", scope="item")
     url = caller.session.origin + UPLOAD
     boundary = secrets.token_hex(16)
     head = (
         f"--{boundary}\r\n"
         f'Content-Disposition: form-data; name="file"; filename="{_quoted(name)}"\r\n'
-        f"Content-Description: {_line(name)}\r\n"
-        f"Content-Type: {_header(content_type)}\r\n\r\n"
+        f"Content-Description: {_header_text(name)}\r\n"
+        f"Content-Type: {_media_type(content_type)}\r\n\r\n"
     )
     body = b"".join([head.encode(), *parts, f"\r\n--{boundary}--\r\n".encode()])
 
@@ -97,14 +99,17 @@ async def upload(caller: RpcClient, name: str, content_type: str, chunks: AsyncI
 
 
 def _uploaded(status: int, headers: Any, data: bytes, clean: Clean) -> str:
-    """The id in an upload's reply. ProtocolError (of the run) for a reply that does not come from the server's API:
-    it says nothing of the file, which is sent again at another time."""
+    """Return the id in the reply to an upload.
+
+    A reply that does not come from the server's API is a ProtocolError of the run: it says nothing about the file,
+    which a later run uploads again.
+    """
     try:
         value, _ = wire.parse_json(data)
     except ValueError:
         value = None
-    ours = isinstance(value, dict) and ("result" in value or "error" in value)
-    if not ours and status in (400, 403, 404, 405):
+    is_json_rpc = isinstance(value, dict) and ("result" in value or "error" in value)
+    if not is_json_rpc and status in (400, 403, 404, 405):
         raise ProtocolError(f"{UPLOAD_NAME} is answered with something that is not JSON-RPC (status {status})")
     result, _ = parse_response(UPLOAD_NAME, status, headers, data, clean=clean)
     file = result.get("fileUpload")
@@ -114,27 +119,26 @@ def _uploaded(status: int, headers: Any, data: bytes, clean: Clean) -> str:
 
 
 async def find_candidates(caller: RpcClient, item: Item, *, renamed: bool = False) -> tuple[str, ...]:
-    """Ids of the items in the item's folder that look created from it. ProtocolError if too many may be.
+    """Return the ids of items in the item's folder that look created from it. ProtocolError if there are too many.
 
-    A list that shows fewer items than its total promises is asked for again: what is overlooked here is made twice.
-    `renamed`: whatever it is called now, since somebody may have written on it; only its Message-ID tells it then."""
-    found: dict[str, bool] = {}
+    A list with fewer items than its total is requested again: an overlooked item would be created twice. `renamed`: it
+    may have been edited, so only its Message-ID is compared.
+    """
+    matches: dict[str, bool] = {}
     for _ in range(MAX_SCANS):
-        met, total = await _scan_folder(caller, item, renamed)
-        found |= met
-        if len(found) >= total:
+        scanned, total = await _scan_folder(caller, item, renamed)
+        matches |= scanned
+        if len(matches) >= total:
             break
-    return tuple(one for one, alike in found.items() if alike)
+    return tuple(item_id for item_id, is_match in matches.items() if is_match)
 
 
 async def _scan_folder(caller: RpcClient, item: Item, renamed: bool) -> tuple[dict[str, bool], int]:
-    """(by id whether it looks created from `item`, how many the server says there are)."""
+    """Return whether each item looks created from `item`, by id, and how many items the server counts."""
     method = f"{wire.SERVICES[item.kind]}.get"
-    fields, like = (
-        outgoing_structs.search_fields(item.kind),
-        () if renamed else outgoing_structs.search_conditions(item),
-    )
-    met: dict[str, bool] = {}
+    fields = outgoing_structs.search_fields(item.kind)
+    like = () if renamed else outgoing_structs.search_conditions(item)
+    matches: dict[str, bool] = {}
     start = 0
     while start < MAX_CANDIDATES:
         query = wire.query(fields, start, CANDIDATES_PER_PAGE, "id", like=like)
@@ -143,28 +147,27 @@ async def _scan_folder(caller: RpcClient, item: Item, renamed: bool) -> tuple[di
         )
         values = wire.require_list(method, answer.result)
         total = wire.require_int(answer.result.get("totalItems"))
-        some, malformed = items.parse_items(item.kind, values, answer.canonical)
-        met |= {
-            one.id: one.message_id == item.message_id if renamed else outgoing_structs.is_same_content(item, one)
-            for one in some
-        }
-        met |= {one.id: False for one in malformed}
+        page, malformed = items.parse_items(item.kind, values, answer.canonical)
+        for current in page:
+            same_message_id = current.message_id == item.message_id
+            matches[current.id] = same_message_id if renamed else outgoing_structs.is_same_content(item, current)
+        matches |= {entry.id: False for entry in malformed}
         if not values or start + len(values) >= total:
-            return met, total
+            return matches, total
         start += max(1, len(values) - PAGE_OVERLAP)
-    raise ProtocolError(f"more than {MAX_CANDIDATES:,} items may be the one that is looked for", scope="item")
+    raise ProtocolError(f"more than {MAX_CANDIDATES:,} items may be the created one", scope="item")
 
 
 def _quoted(name: str) -> str:
-    """A file name in a form's header: what could end the quotes or the line is percent-encoded, as browsers do."""
+    """Return a file name for a form's header. Like browsers, it percent-encodes what could end quotes or line."""
     return "".join(quote(c) if c in '"\\\r\n\0%' else c for c in wire.require_text(name))
 
 
-def _line(name: str) -> str:
-    """A file name as a header's value."""
+def _header_text(name: str) -> str:
+    """Return a file name as the value of a header."""
     return "".join(c if c.isprintable() else " " for c in wire.require_text(name)).strip() or "attachment"
 
 
-def _header(content_type: str) -> str:
+def _media_type(content_type: str) -> str:
     clean = "".join(c for c in content_type if c.isascii() and c.isprintable())
     return clean if "/" in clean else "application/octet-stream"

@@ -1,21 +1,20 @@
-"""One attempt to have the server take a local change: looks, asks, and says what became of it, as a value.
+"""One attempt to send a local change: look, call, and return the result as a value.
 
-Promises: nothing is asked for before that is recorded, durably, with what is needed to find out later whether it was
-done; a change whose last attempt may have been processed is looked for before it is asked for again; the server's newer
-version is never overwritten. Refuses to decide when nobody knows: `Unknown`.
+What is needed to find out later whether a call was executed is durable before the call. If the last call may have been
+executed, the attempt looks for its effect before it repeats the call. A newer version on the server is never
+overwritten: an edit, a flag or a deletion that was made of an older version is a conflict, unless the server's item has
+just these members already. A move takes along whatever version is there.
 
-How a change is known again: what was created by its Message-ID (one made of the change's uuid if it has none) or its
-content, items alike that were there before left out, or by what the server tells of changes since the attempt; what was
-moved by its content in the other folder, likewise; an edit by the members it set. An edit, a flag or a deletion made of
-an older version than the server has is a conflict, unless the server has just that already. A move takes along whatever
-version is there.
+How a change is recognized: a creation by its Message-ID (made of the change's uuid if it has none) or by its content,
+except for similar items that existed before, or in the server's changes since the attempt; a move by the item's content
+in the other folder, likewise; an edit by the members that it set.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
@@ -32,13 +31,13 @@ from kerio_resync.errors import (
     TransientServerError,
     words_of,
 )
-from kerio_resync.model import Item, WriteResult
-from kerio_resync.server.kerio import local_changes
+from kerio_resync.model import Attachment, Item, WriteResult
+from kerio_resync.server.kerio import outgoing_structs as structs
 from kerio_resync.server.mailbox import Mailbox
 from kerio_resync.sync.outbox.attempt_result import (
     AttemptRecord,
+    AttemptResult,
     Conflict,
-    Fate,
     Refused,
     RetryLater,
     Sent,
@@ -46,11 +45,15 @@ from kerio_resync.sync.outbox.attempt_result import (
 )
 from kerio_resync.sync.outbox.find_created import created_since
 
+_GONE = "it is gone from the server"
+
 
 @dataclass(slots=True)
 class Attempt:
-    """`item_id`, `base`: where the item is now, and which version the change was made of, earlier changes considered.
-    `taken`: items that other changes have become. `unknown`: whether an attempt was made whose outcome nobody knows.
+    """An attempt, which `run` can repeat.
+
+    `item_id` and `base`: the item now, and the version that the change was made of, earlier changes included.
+    `claimed`: ids of the items that other changes became. `unknown`: the outcome of an earlier call is not known.
     """
 
     mailbox: Mailbox
@@ -58,16 +61,19 @@ class Attempt:
     change: LocalChange
     item_id: str
     base: int
-    taken: frozenset[str] = frozenset()
+    claimed: frozenset[str] = frozenset()
     unknown: bool = False
-    trace: AttemptRecord | None = field(init=False)
+    record: AttemptRecord | None = field(init=False)
 
     def __post_init__(self) -> None:
-        self.trace = AttemptRecord.read(self.change.attempt)
+        self.record = AttemptRecord.from_json(self.change.attempt)
 
-    async def run(self) -> Fate:
-        """Unknown: make it again, it looks first. Later: make it again after a while. Trouble with the server comes out
-        as it is, and ProtocolError if what it says makes no sense when it is looked at: then nothing was done."""
+    async def run(self) -> AttemptResult:
+        """Send the change.
+
+        StillUnknown: run it again, it looks first. RetryLater: run it again after a while. TransientServerError,
+        SessionExpired, BadCredentials, and ProtocolError if a reply makes no sense before the call: nothing was done.
+        """
         try:
             match self.change.action:
                 case "create":
@@ -76,166 +82,170 @@ class Attempt:
                     return await self._move()
                 case "delete":
                     return await self._delete()
-                case _:
-                    return await self._alter()
+                case _:  # edit, flags
+                    return await self._update()
         except (SessionExpired, BadCredentials):
             raise
         except ServerRefused as error:
-            return refusal_reason(error)
+            return _refused(error)
         except ValueError as error:
             return Refused(f"it can't be read ({error})")
 
-    # what is done
-
-    async def _create(self) -> Fate:
+    async def _create(self) -> AttemptResult:
         change = self.change
-        struct = local_changes.named(change.kind, change.struct, f"<{change.uuid}@outbox.kerio-resync.invalid>")
-        item = local_changes.item_of(change.kind, f"local:{change.uuid}", change.folder_id, struct)
-        if self.unknown and (found := await self._find(item, by_content=True)):
-            return await self._sent(found, change.folder_id)
-        if self.unknown and (there := await self._find_moved(item) or await self._created(item)):
-            return await self._sent(there.id, there.folder_id)
-        if self.trace is None or not self.unknown:
-            key = await self._key()
-            self.trace = AttemptRecord(await self._alike(item), key=key)
-        struct = local_changes.with_files(change.kind, struct, [await self._upload(each) for each in change.files])
-        outcome = await self._ask(lambda: self.mailbox.create(change.kind, change.folder_id, [struct]))
-        if isinstance(outcome.error, ServerRefused):
-            return refusal_reason(outcome.error)
-        return await self._sent(outcome.id, change.folder_id, outcome.watermark, item)
+        struct = structs.with_message_id(change.kind, change.struct, f"<{change.uuid}@outbox.kerio-resync.invalid>")
+        item = structs.item_from_struct(change.kind, f"local:{change.uuid}", change.folder_id, struct)
+        if self.unknown:
+            if item_id := await self._find(item, by_content=True):
+                return await self._sent(item_id, change.folder_id)
+            if current := await self._find_moved(item) or await self._find_in_changes(item):
+                return await self._sent(current.id, current.folder_id)
+        if self.record is None or not self.unknown:
+            key = await self._sync_key()
+            self.record = AttemptRecord(await self._similar_ids(item), key=key)
+        struct = structs.with_files(change.kind, struct, [await self._upload(file) for file in change.files])
+        result = await self._call(lambda: self.mailbox.create(change.kind, change.folder_id, [struct]))
+        if isinstance(result.error, ServerRefused):
+            return _refused(result.error)
+        return await self._sent(result.id, change.folder_id, result.watermark, item)
 
-    async def _alter(self) -> Fate:
-        """Sets members, flags among them."""
+    async def _update(self) -> AttemptResult:
+        """Set members, such as flags."""
         change = self.change
-        there = await self._fetch_current()
-        if there is None:
-            return self._lost(None, "it is gone from the server")
-        newer = there.watermark > self.base
-        if (newer or self.unknown or not change.files) and await self._has(there):
-            return Sent(there.id, there.folder_id, there.watermark, alone=self.unknown or not newer)
+        current = await self._current()
+        if current is None:
+            return self._conflict(None, _GONE)
+        newer = current.watermark > self.base
+        if (newer or self.unknown or not change.files) and await self._has_change(current):
+            return Sent(current.id, current.folder_id, current.watermark, only_ours=self.unknown or not newer)
         if newer:
-            return self._lost(there, f"the server has version {there.watermark}")
-        struct = local_changes.with_files(
-            change.kind, change.struct, [await self._upload(each) for each in change.files], there
-        )
-        self.trace = None
-        outcome = await self._ask(lambda: self.mailbox.update(change.kind, [local_changes.with_id(struct, there.id)]))
-        if isinstance(outcome.error, ItemGone) and await self._fetch_current() is None:
-            return self._lost(None, "it is gone from the server")
-        if isinstance(outcome.error, ServerRefused):
-            return refusal_reason(outcome.error)
-        return await self._sent(outcome.id or there.id, there.folder_id, outcome.watermark)
+            return self._conflict(current, f"the server has version {current.watermark}")
+        uploads = [await self._upload(file) for file in change.files]
+        struct = structs.with_id(structs.with_files(change.kind, change.struct, uploads, current), current.id)
+        self.record = None
+        result = await self._call(lambda: self.mailbox.update(change.kind, [struct]))
+        if isinstance(result.error, ItemGone) and await self._current() is None:
+            return self._conflict(None, _GONE)
+        if isinstance(result.error, ServerRefused):
+            return _refused(result.error)
+        return await self._sent(result.id or current.id, current.folder_id, result.watermark)
 
-    async def _move(self) -> Fate:
+    async def _move(self) -> AttemptResult:
         change = self.change
-        there = await self._fetch_current()
-        if there is None:
-            return await self._moved() or self._lost(None, "it is gone from the server")
-        item, alone = there._replace(folder_id=change.target_id), there.watermark <= self.base
-        if there.folder_id == change.target_id:
-            return Sent(there.id, there.folder_id, there.watermark, alone=alone)
-        if self.trace is None or not self.unknown:
-            self.trace = AttemptRecord(await self.mailbox.find(item), local_changes.fingerprint(item), alone)
-        outcome = await self._ask(lambda: self.mailbox.move(change.kind, [there.id], change.target_id))
-        if isinstance(outcome.error, ItemGone) and await self._fetch_current() is None:
-            return await self._moved() or self._lost(None, "it is gone from the server")
-        if isinstance(outcome.error, ServerRefused):
-            return refusal_reason(outcome.error)
-        return replace(await self._sent(outcome.id, change.target_id, outcome.watermark, item), alone=alone)
+        current = await self._current()
+        if current is None:
+            return await self._moved_before() or self._conflict(None, _GONE)
+        target, only_ours = current._replace(folder_id=change.target_id), current.watermark <= self.base
+        if current.folder_id == change.target_id:
+            return Sent(current.id, current.folder_id, current.watermark, only_ours=only_ours)
+        if self.record is None or not self.unknown:
+            self.record = AttemptRecord(await self.mailbox.find(target), structs.fingerprint(target), only_ours)
+        result = await self._call(lambda: self.mailbox.move(change.kind, [current.id], change.target_id))
+        if isinstance(result.error, ItemGone) and await self._current() is None:
+            return await self._moved_before() or self._conflict(None, _GONE)
+        if isinstance(result.error, ServerRefused):
+            return _refused(result.error)
+        return replace(await self._sent(result.id, change.target_id, result.watermark, target), only_ours=only_ours)
 
-    async def _moved(self) -> Sent | None:
-        """What an earlier attempt made of an item that is no longer where it was."""
-        if not self.unknown or self.trace is None:
+    async def _moved_before(self) -> Sent | None:
+        """Return what an earlier call made of an item that is no longer where it was."""
+        if not self.unknown or self.record is None:
             return None
         change = self.change
-        item = local_changes.item_of(change.kind, change.item_id, change.target_id, self.trace.like)
-        found = await self._find(item)
-        return replace(await self._sent(found, change.target_id), alone=self.trace.alone) if found else None
+        item = structs.item_from_struct(change.kind, change.item_id, change.target_id, self.record.fingerprint)
+        item_id = await self._find(item)
+        if not item_id:
+            return None
+        return replace(await self._sent(item_id, change.target_id), only_ours=self.record.only_ours)
 
-    async def _delete(self) -> Fate:
-        there = await self._fetch_current()
-        if there is None:
+    async def _delete(self) -> AttemptResult:
+        current = await self._current()
+        if current is None:
             return Sent(self.item_id, gone=True)
-        if there.watermark > self.base:
-            return self._lost(there, f"the server has version {there.watermark}")
-        self.trace = None
-        outcome = await self._ask(lambda: self.mailbox.remove(self.change.kind, [there.id]))
-        if isinstance(outcome.error, ServerRefused):
-            return refusal_reason(outcome.error)
-        return Sent(there.id, gone=True)
+        if current.watermark > self.base:
+            return self._conflict(current, f"the server has version {current.watermark}")
+        self.record = None
+        result = await self._call(lambda: self.mailbox.remove(self.change.kind, [current.id]))
+        if isinstance(result.error, ServerRefused):
+            return _refused(result.error)
+        return Sent(current.id, gone=True)
 
-    # how
-
-    async def _ask(self, call: Callable[[], Awaitable[tuple[WriteResult, ...]]]) -> WriteResult:
-        """Records the attempt, then makes the call. An outcome's error is a refusal; all else is raised."""
-        await self.outbox.begin_attempt(self.change.uuid, str(self.trace or ""))
+    async def _call(self, call: Callable[[], Awaitable[tuple[WriteResult, ...]]]) -> WriteResult:
+        """Record the attempt and make the call. The error of the result is a refusal; all others are raised."""
+        await self.outbox.begin_attempt(self.change.uuid, self.record.to_json() if self.record else "")
         try:
-            (outcome,) = await call()
+            (result,) = await call()
         except (OutcomeUnknown, ProtocolError) as error:
             raise StillUnknown(error.detail) from error
         except (SessionExpired, BadCredentials):
             raise
         except ServerRefused as error:
-            outcome = WriteResult(0, error=error)
-        problem = outcome.error
-        if isinstance(problem, OutcomeUnknown | ProtocolError):
-            raise StillUnknown(problem.detail)
-        if problem is not None and (isinstance(problem, SessionExpired) or not isinstance(problem, ServerRefused)):
-            raise RetryLater(str(problem)) from problem
-        return outcome
+            result = WriteResult(0, error=error)
+        failure = result.error
+        if isinstance(failure, OutcomeUnknown | ProtocolError):
+            raise StillUnknown(failure.detail)
+        if failure is not None and (isinstance(failure, SessionExpired) or not isinstance(failure, ServerRefused)):
+            raise RetryLater(str(failure)) from failure
+        return result
 
-    async def _fetch_current(self) -> Item | None:
-        """The item as the server has it now; None if it is gone. ProtocolError if that can't be found out."""
-        details = await self.mailbox.items_by_id(self.change.kind, [self.item_id])
-        if details.malformed:
-            raise ProtocolError(details.malformed[0].reason, scope="item")
-        return details.items[0] if details.items else None
+    async def _current(self) -> Item | None:
+        """Return the server's item, None if it is gone. ProtocolError if the server does not tell."""
+        batch = await self.mailbox.items_by_id(self.change.kind, [self.item_id])
+        if batch.malformed:
+            raise ProtocolError(batch.malformed[0].reason, scope="item")
+        return batch.items[0] if batch.items else None
 
     async def _sent(self, item_id: str, folder_id: str, watermark: int = 0, item: Item | None = None) -> Sent:
-        """With the id (that of what `item` became, if it was not told) and the version that later changes build on. It
-        is done whatever the server says now, so nothing is raised."""
+        """Return the result of an executed call, with the id and the version that later changes build on.
+
+        If the reply had no id, the server is searched for `item`. Whatever it answers, the call stays executed, so no
+        error is raised.
+        """
         with suppress(TransientServerError, ServerRefused, ProtocolError):
             if not item_id and item is not None:
                 item_id = await self._find(item, by_content=self.change.action == "create")
             if item_id and not watermark:
-                details = await self.mailbox.items_by_id(self.change.kind, [item_id])
-                watermark = max((each.watermark for each in details.items), default=0)
+                batch = await self.mailbox.items_by_id(self.change.kind, [item_id])
+                watermark = max((found.watermark for found in batch.items), default=0)
         return Sent(item_id, folder_id, watermark)
 
-    async def _alike(self, item: Item) -> tuple[str, ...]:
-        """What is there that a later search for `item` could mistake for it."""
-        found = await self.mailbox.find(item._replace(message_id=""))
+    async def _similar_ids(self, item: Item) -> tuple[str, ...]:
+        """Return the ids of items that a later search for `item` could mistake for it."""
+        ids = await self.mailbox.find(item._replace(message_id=""))
         if item.message_id and self.change.uuid not in item.message_id:
-            found += await self.mailbox.find(item)
-        return tuple(dict.fromkeys(found))
+            ids += await self.mailbox.find(item)
+        return tuple(dict.fromkeys(ids))
+
+    def _new(self, ids: Iterable[str]) -> list[str]:
+        """Return the ids that are not of other changes and not of items that existed before."""
+        before = self.claimed.union(self.record.known if self.record else ())
+        return [item_id for item_id in ids if item_id not in before]
 
     async def _find(self, item: Item, *, by_content: bool = False) -> str:
-        """The id of what `item` has become, '' if it hasn't. `by_content`: also if the server gave a mail a Message-ID
-        of its own, but only if it is known what was there before."""
-        before = self.taken.union(self.trace.known if self.trace else ())
-        found = [each for each in await self.mailbox.find(item) if each not in before]
-        if not found and self.unknown and item.message_id:
-            found = [each for each in await self._renamed(item) if each not in before]
-        if not found and by_content and item.message_id and self.trace:
-            found = [each for each in await self.mailbox.find(item._replace(message_id="")) if each not in before]
-        return found[-1] if found else ""
+        """Return the id of what `item` became, '' if there is none.
 
-    async def _renamed(self, item: Item) -> tuple[str, ...]:
-        """Those in its folder that have its Message-ID, whatever was written on them meanwhile."""
-        with suppress(ProtocolError):  # more than can be looked at
-            return await self.mailbox.find(item, renamed=True)
-        return ()
+        `by_content`: search also for a mail that got another Message-ID from the server, if it is known which items
+        existed before.
+        """
+        ids = self._new(await self.mailbox.find(item))
+        if not ids and self.unknown and item.message_id:
+            with suppress(ProtocolError):  # there are more items than the search may look at
+                ids = self._new(await self.mailbox.find(item, renamed=True))
+        if not ids and by_content and item.message_id and self.record:
+            ids = self._new(await self.mailbox.find(item._replace(message_id="")))
+        return ids[-1] if ids else ""
 
     async def _find_moved(self, item: Item) -> Item | None:
-        """What was created, if it was moved to another folder meanwhile: the cache has heard of it then."""
+        """Return a created mail that was moved to another folder meanwhile, if the cache has it."""
         if not item.message_id:
             return None
-        ids = [each for each in await self.outbox.find_by_message_id(item.message_id) if each not in self.taken]
-        details = await self.mailbox.items_by_id("mail", ids) if ids else None
-        return next((each for each in details.items if each.message_id == item.message_id), None) if details else None
+        stored = await self.outbox.find_by_message_id(item.message_id)
+        ids = [item_id for item_id in stored if item_id not in self.claimed]
+        items = (await self.mailbox.items_by_id("mail", ids)).items if ids else ()
+        return next((current for current in items if current.message_id == item.message_id), None)
 
-    async def _key(self) -> str:
-        """The sync key of now; without one, what is created can only be known by its Message-ID and content."""
+    async def _sync_key(self) -> str:
+        """Return the sync key. Without one, a creation is recognized only by Message-ID and content."""
         try:
             return await self.mailbox.sync_key()
         except (SessionExpired, BadCredentials):
@@ -243,63 +253,67 @@ class Attempt:
         except (ServerRefused, ProtocolError):
             return ""
 
-    async def _created(self, item: Item) -> Item | None:
-        """What was created since the first attempt and is like `item`, under whatever Message-ID, in whatever folder.
-        Somebody may have written on it meanwhile: then there must be no other that it could be."""
-        if self.trace is None or not self.trace.key:
+    async def _find_in_changes(self, item: Item) -> Item | None:
+        """Return the item that was created since the first attempt, whatever its Message-ID and folder are now.
+
+        It may have been edited meanwhile. Then it has to be the only one that it could be.
+        """
+        if self.record is None or not self.record.key:
             return None
-        before = self.taken.union(self.trace.known)
         try:
-            found = await created_since(self.mailbox, self.trace.key, self.change.kind, self.change.folder_id)
+            created = await created_since(self.mailbox, self.record.key, self.change.kind, self.change.folder_id)
         except KeyExpired:
             return None
-        ids = [each for each in found if each not in before]
-        details = await self.mailbox.items_by_id(self.change.kind, ids) if ids else None
-        there = details.items if details else ()
-        if same := [each for each in there if local_changes.same(item, each)]:
+        ids = self._new(created)
+        items = (await self.mailbox.items_by_id(self.change.kind, ids)).items if ids else ()
+        anonymous = item._replace(message_id="")
+        if same := [current for current in items if structs.is_same_content(anonymous, current)]:
             return same[-1]
-        written_on = [each for each in there if found[each.id] and local_changes.resembles(item, each)]
-        return written_on[0] if len(written_on) == 1 else None
+        edited = [current for current in items if created[current.id] and structs.resembles(item, current)]
+        return edited[0] if len(edited) == 1 else None
 
-    async def _has(self, there: Item) -> bool:
-        """Whether the server's item has the members and the files of the change."""
-        if not local_changes.has_members(there, self.change.struct):
+    async def _has_change(self, current: Item) -> bool:
+        """Return whether the server's item has the members and the files of the change."""
+        if not structs.has_members(current, self.change.struct):
             return False
         for file in self.change.files:
-            for each in local_changes.candidates(there, file.name, file.size):
-                digest = hashlib.sha256()
-                async for piece in self.mailbox.download(each):
-                    digest = digest if piece.offset else hashlib.sha256()
-                    digest.update(piece.data)
-                if digest.digest() == file.sha256:
+            for attachment in structs.file_candidates(current, file.name, file.size):
+                if await self._has_content(attachment, file):
                     break
             else:
                 return False
         return True
 
-    async def _upload(self, file: ChangeFile) -> local_changes.Upload:
+    async def _has_content(self, attachment: Attachment, file: ChangeFile) -> bool:
+        digest = hashlib.sha256()
+        async for chunk in self.mailbox.download(attachment):
+            digest = digest if chunk.offset else hashlib.sha256()
+            digest.update(chunk.data)
+        return digest.digest() == file.sha256
+
+    async def _upload(self, file: ChangeFile) -> structs.Upload:
         chunks = self.outbox.content(file)
         upload_id = await self.mailbox.upload(file.name, file.content_type, chunks, file.size)
-        return local_changes.Upload(upload_id, file.name, file.content_type, file.content_id)
+        return structs.Upload(upload_id, file.name, file.content_type, file.content_id)
 
-    def _lost(self, there: Item | None, why: str) -> Conflict:
-        """The note names both: the server's item and the local one, their versions, and what was to be done."""
+    def _conflict(self, current: Item | None, why: str) -> Conflict:
+        """Return the conflict; its reason names both items, their versions, and what was to be done."""
         change = self.change
         struct = change.struct if change.action in ("edit", "flags") else b"{}"
-        if there is not None:
-            item = local_changes.with_changes(there, struct)
+        if current is not None:
+            item = structs.with_changes(current, struct)
         else:
-            known = struct if struct != b"{}" or self.trace is None else self.trace.like
-            item = local_changes.item_of(change.kind, self.item_id, change.folder_id, known)
-        to_be = {"edit": "edited", "flags": "marked", "move": f"moved to {change.target_id}", "delete": "deleted"}
+            known = struct if struct != b"{}" or self.record is None else self.record.fingerprint
+            item = structs.item_from_struct(change.kind, self.item_id, change.folder_id, known)
+        participles = {"edit": "edited", "flags": "marked", "move": f"moved to {change.target_id}", "delete": "deleted"}
         reason = (
-            f"{change.kind} {self.item_id} was to be {to_be[change.action]} ({change.made}, version {self.base}), but"
-            f" {why}; the local one is kept as local:{change.uuid}"
+            f"{change.kind} {self.item_id} was to be {participles[change.action]} ({change.made}, version {self.base}),"
+            f" but {why}; the local one is kept as local:{change.uuid}"
         )
-        note = json.dumps({"conflict": reason}, ensure_ascii=False).encode()
-        return Conflict(item._replace(extra=note), there, reason)
+        extra = json.dumps({"conflict": reason}, ensure_ascii=False).encode()
+        return Conflict(item._replace(extra=extra), reason)
 
 
-def refusal_reason(error: ServerRefused) -> Refused:
+def _refused(error: ServerRefused) -> Refused:
     detail = words_of(error)
     return Refused(f"{detail} (code {error.code})" if error.code else detail, error.code)

@@ -1,36 +1,40 @@
-"""What becomes of an attempt to send a local change, and what it records before it is made: values."""
+"""Values of an attempt to send a local change: its result, and what it records before its call."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from typing import Self
 
 from kerio_resync.model import Item
 
 
 class StillUnknown(Exception):
-    """The server may have done it or not: it has to be looked for."""
+    """The server may have executed the call: the next attempt has to look first."""
 
 
 class RetryLater(Exception):
-    """The server has not done it, and may at another time."""
+    """The server has not executed the call, and may do so later."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """The server has it. `id`, `folder_id`, `watermark`: the item now; `gone`: it is deleted, as it should be. `alone`:
-    nobody else's changes are in that version, so that later changes may build on it."""
+    """The server has the change.
+
+    `id`, `folder_id`, `watermark`: the item now ('' and 0: unknown). `gone`: it is deleted, as it should be.
+    `only_ours`: that version has no changes of others, so that later changes may build on it.
+    """
 
     id: str
     folder_id: str = ""
     watermark: int = 0
     gone: bool = False
-    alone: bool = True
+    only_ours: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """The server will not have it. `code`: what it answered with, 0 if that was not the point."""
+    """The server refused the change. `code`: its error code, 0 if there is none."""
 
     reason: str
     code: int = 0
@@ -38,37 +42,40 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class Conflict:
-    """The server's item stays (None: it is gone). `item`: what the change wanted it to be, as far as that is known."""
+    """The server's item stays. `item`: what the change wanted it to be, as far as that is known."""
 
     item: Item
-    there: Item | None
     reason: str
 
 
-Fate = Sent | Refused | Conflict
+AttemptResult = Sent | Refused | Conflict
 
 
 @dataclass(frozen=True, slots=True)
 class AttemptRecord:
-    """What an attempt records before it is made. `known`: items alike that were there before; `like`: a struct to know
-    the item again by; `alone`: whether it was in the version that the change was made of; `key`: the sync key of just
-    before a creation, '' if the server gave none."""
+    """What is recorded before a call, to find out later whether it was executed.
+
+    `known`: ids of similar items that existed before; `fingerprint`: a struct to recognize the item by; `only_ours`:
+    the version before the call was the one that the change was made of; `key`: the sync key before a creation, '' if
+    the server gave none.
+    """
 
     known: tuple[str, ...] = ()
-    like: bytes = b"{}"
-    alone: bool = True
+    fingerprint: bytes = b"{}"
+    only_ours: bool = True
     key: str = ""
 
-    def __str__(self) -> str:
-        value = {"known": self.known, "like": self.like.decode(), "alone": self.alone, "key": self.key}
+    def to_json(self) -> str:
+        """Return the text for the column `outbox.attempt`."""
+        value = {"known": self.known, "like": self.fingerprint.decode(), "alone": self.only_ours, "key": self.key}
         return json.dumps(value, separators=(",", ":"))
 
     @classmethod
-    def read(cls, text: str) -> AttemptRecord | None:
-        """None if it is none: an attempt of another program, or of one that was interrupted at once."""
+    def from_json(cls, text: str) -> Self | None:
+        """Return the record; None if there is none or it cannot be parsed."""
         try:
             value = json.loads(text)
-            known, like = tuple(map(str, value["known"])), str(value["like"]).encode()
-            return cls(known, like, value["alone"] is True, str(value.get("key", "")))
+            known, fingerprint = tuple(map(str, value["known"])), str(value["like"]).encode()
+            return cls(known, fingerprint, value["alone"] is True, str(value.get("key", "")))
         except (ValueError, TypeError, KeyError):
             return None

@@ -1,11 +1,10 @@
-"""Sends the changes that were made offline to the server: each once, in the order in which they were made.
+"""Sends the changes made offline, each once, in the order in which they were made.
 
-Promises: whatever happens on the way, a change is in the outbox until the server has it or a person has decided; what
-a change builds on is followed (an item created or moved by an earlier change, the version it has since); a change whose
-outcome is unknown is looked for before it is asked for again. What the server refuses stays, named, and so do the
-losers of conflicts, which also stand in the local folder "Conflicts". A refusal that may pass (quota, permission) is
-tried again once in each replay, any other only if a person wants it. Refuses to go on when the server is in trouble:
-the rest stays pending.
+A change stays in the outbox until the server has it or the user decides, whatever happens meanwhile. Later changes
+follow earlier ones: the new id of an item that was created or moved, and the version that our own change left. A change
+with an unknown outcome is looked for on the server before it is sent again. Refused changes and conflicts stay, with
+the reason; the loser of a conflict is in the local folder "Conflicts", too. Each replay sends changes again that were
+refused for quota or permission. If the server is unreachable or overloaded, the rest stays pending.
 """
 
 from __future__ import annotations
@@ -30,22 +29,23 @@ from kerio_resync.errors import (
 from kerio_resync.model import Kind, ListedItem
 from kerio_resync.sync.context import RebuildContext
 from kerio_resync.sync.outbox.attempt import Attempt
-from kerio_resync.sync.outbox.attempt_result import Fate, Refused, RetryLater, Sent, StillUnknown
+from kerio_resync.sync.outbox.attempt_result import AttemptResult, Refused, RetryLater, Sent, StillUnknown
 
-TO_REPLAY: Final[tuple[ChangeState, ...]] = (*UNSENT_STATES, "refused")  # the refused ones are at least named
-# Not permitted, access denied, quota, too large: an administrator may lift them (or a proxy was the one who refused).
+TO_REPLAY: Final[tuple[ChangeState, ...]] = (*UNSENT_STATES, "refused")  # refused changes are at least reported
+# Too large, not permitted, access denied, quota: an administrator may change that, or it was a proxy that refused.
 TEMPORARY_REFUSALS: Final = frozenset({413, 1003, 1004, 4102})
-MAX_UNKNOWN_OUTCOMES: Final = (
-    6  # attempts with unknown outcome in a row, though the server answers when it is looked at
-)
-FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0  # seconds between two of them
-_BASE: Final = "what it changes is not on the server"
+MAX_UNKNOWN_OUTCOMES: Final = 6  # of a change in a row, while the server answers the search for it
+MIN_PAUSE_SECONDS: Final = 0.5
+MAX_PAUSE_SECONDS: Final = 30.0
 
 
 @dataclass(slots=True)
 class Replayed:
-    """What came of it. `new`: (folder id, kind, id, watermark) of what the server has now; `gone`: ids it has no more;
-    `trouble`: why it stopped, '' if it did not; `asked`: whether the server was asked anything."""
+    """The result of a replay.
+
+    `new`: (folder id, kind, item id, watermark) of what the server has now; `gone`: ids of deleted items; `trouble`:
+    why it stopped early, '' if it did not; `asked`: whether a request was made.
+    """
 
     sent: int = 0
     conflicts: int = 0
@@ -59,184 +59,194 @@ class Replayed:
 
 @dataclass(slots=True)
 class ItemAddress:
-    """Where an item is now, under which id, and in which version our own changes left it."""
+    """The id of an item now, and the version that our own changes left."""
 
     id: str
     watermark: int = 0
 
 
 class IdMap:
-    """The items that changes name: by the id they had when the change was made, or `local:` and the uuid of the change
-    that creates them."""
+    """The addresses of items by the ids that changes know them by, `local:UUID` for created ones."""
 
     def __init__(self) -> None:
-        self._places: dict[str, ItemAddress] = {}
-        self.taken: set[str] = set()
+        self._addresses: dict[str, ItemAddress] = {}
+        self.claimed: set[str] = set()  # ids of items that changes became
 
     def find(self, change: LocalChange) -> ItemAddress:
-        """Where the item of `change` is, and which version the change was made of."""
-        place = self._places.get(change.item_id, ItemAddress(change.item_id))
-        return ItemAddress(place.id, max(change.watermark, place.watermark))
+        """Return the item's id now, and the version that the change was made of."""
+        address = self._addresses.get(change.item_id, ItemAddress(change.item_id))
+        return ItemAddress(address.id, max(change.watermark, address.watermark))
 
     def settle(self, change: LocalChange, new_id: str, watermark: int) -> None:
-        """A change was sent: its item is `new_id` now ('': the same), in that version (0: not known)."""
-        name = named(change)
-        place = self._places.get(name) or ItemAddress(change.item_id)
-        place.id = new_id or place.id
-        place.watermark = watermark or place.watermark
-        self._places[name] = place
-        if place.id:
-            self._places[place.id] = place
-            self.taken.add(place.id)
+        """Record that a change was sent. `new_id` '': the id is the same; `watermark` 0: the version is unknown."""
+        name = known_as(change)
+        address = self._addresses.get(name) or ItemAddress(change.item_id)
+        address.id = new_id or address.id
+        address.watermark = watermark or address.watermark
+        self._addresses[name] = address
+        if address.id:
+            self._addresses[address.id] = address
+            self.claimed.add(address.id)
 
 
-def named(change: LocalChange) -> str:
-    """What other changes call the item of this one."""
+def known_as(change: LocalChange) -> str:
+    """Return the id by which later changes know the item of a change."""
     return f"local:{change.uuid}" if change.action == "create" else change.item_id
 
 
 def retryable(changes: Sequence[LocalChange]) -> list[LocalChange]:
-    """Of refused changes those whose reason may have passed, and those that only waited for one of these."""
+    """Return the refused changes to send again, with those that build on a creation among them."""
     again: list[LocalChange] = []
-    names: set[str] = set()
-    for each in changes:
-        if each.state == "refused" and (abs(each.code) in TEMPORARY_REFUSALS or each.item_id in names):
-            again.append(each)
-            if each.action == "create":
-                names.add(named(each))
+    created: set[str] = set()
+    for change in changes:
+        temporary = abs(change.code) in TEMPORARY_REFUSALS
+        if change.state == "refused" and (temporary or change.item_id in created):
+            again.append(change)
+            if change.action == "create":
+                created.add(known_as(change))
     return again
 
 
 async def replay(run: RebuildContext) -> Replayed:
-    """Sends what is pending in `run.store`, the cache in use. Errors of the cache come out, no others."""
+    """Send the unsent changes of `run.store`, the cache in use. Only errors of the cache are raised."""
     outbox = Outbox(run.store)
-    for each in retryable(await outbox.list(("refused",))):
-        await outbox.mark_pending(each.uuid)
-    found = await Replay(run, outbox).run(await outbox.list(ALL_STATES))
+    for change in retryable(await outbox.list(("refused",))):
+        await outbox.mark_pending(change.uuid)
+    result = await Replay(run, outbox).run(await outbox.list(ALL_STATES))
     left = await outbox.list(TO_REPLAY)
-    found.pending = sum(each.state in UNSENT_STATES for each in left)
-    for each in left:
-        if each.state == "refused":
-            found.refused += 1
-            run.notice(f"Local change {each.uuid} ({each.action} of a {each.kind}) is not sent: {each.reason}")
-    if found.trouble:
-        run.notice(f"Not all local changes could be sent ({found.trouble}); {found.pending} are pending.")
-    return found
+    result.pending = sum(change.state in UNSENT_STATES for change in left)
+    for change in left:
+        if change.state == "refused":
+            result.refused += 1
+            run.notice(f"{_described(change)} is not sent: {change.reason}")
+    if result.trouble:
+        run.notice(f"Not all local changes could be sent ({result.trouble}); {result.pending} are pending.")
+    return result
 
 
-async def enqueue_results(run: RebuildContext, found: Replayed) -> bool:
-    """Lets go of what is deleted, and wants what the change feed did not tell of; whether there was any such."""
-    if found.gone:
-        await run.store.apply(DeleteItems(tuple(found.gone)))
-    stored = await run.store.read(queries.watermarks, [item_id for _, _, item_id, _ in found.new])
-    untold = [each for each in found.new if each[0] in run.folders and stored.get(each[2], -1) < each[3]]
-    for folder_id, kind, item_id, watermark in untold:
+async def enqueue_results(run: RebuildContext, result: Replayed) -> bool:
+    """Delete what is gone, and queue what the server's changes did not name; return whether anything is queued."""
+    if result.gone:
+        await run.store.apply(DeleteItems(tuple(result.gone)))
+    stored = await run.store.read(queries.watermarks, [item_id for _, _, item_id, _ in result.new])
+    missing = [
+        (folder_id, kind, item_id, watermark)
+        for folder_id, kind, item_id, watermark in result.new
+        if folder_id in run.folders and stored.get(item_id, -1) < watermark
+    ]
+    for folder_id, kind, item_id, watermark in missing:
         await run.store.apply(EnqueueItems(folder_id, kind, (ListedItem(item_id, watermark),)))
-    return bool(untold)
+    return bool(missing)
 
 
 class Replay:
-    """One replay under way."""
+    """A replay in progress."""
 
     def __init__(self, run: RebuildContext, outbox: Outbox) -> None:
         self._run, self._outbox = run, outbox
-        self._names = IdMap()
-        self._stuck: dict[str, ChangeState] = {}  # names that later changes can't build on, and why
-        self._found = Replayed()
+        self._ids = IdMap()
+        self._blocked: dict[str, ChangeState] = {}  # ids that later changes cannot build on, and why
+        self._result = Replayed()
 
     async def run(self, changes: Sequence[LocalChange]) -> Replayed:
-        """`changes`: all of the outbox, oldest first."""
-        for change in changes:  # also what was sent after one that is to be sent again
+        """Send what is unsent. `changes`: the whole outbox, oldest first."""
+        for change in changes:  # a change to send again must not take an item of a later one that was sent
             if change.state == "sent" and change.new_id:
-                self._names.taken.add(change.new_id)
+                self._ids.claimed.add(change.new_id)
         for change in changes:
             if change.state == "sent":
-                self._names.settle(change, change.new_id, change.version)
+                self._ids.settle(change, change.new_id, change.version)
             elif change.state in UNSENT_STATES:
                 try:
-                    await self._one(change)
+                    await self._send(change)
                 except (TransientServerError, SessionExpired, BadCredentials) as error:
-                    self._found.trouble = words_of(error)
+                    self._result.trouble = words_of(error)
                     break
             elif change.action == "create":
-                self._stuck[named(change)] = change.state
-        return self._found
+                self._blocked[known_as(change)] = change.state
+        return self._result
 
-    async def _one(self, change: LocalChange) -> None:
-        self._found.asked = True
-        place = self._names.find(change)
-        stuck = self._stuck.get(change.item_id)
-        if stuck in UNSENT_STATES:
-            self._stuck[named(change)] = "pending"  # what it builds on is still open
+    async def _send(self, change: LocalChange) -> None:
+        self._result.asked = True
+        address = self._ids.find(change)
+        blocked = self._blocked.get(change.item_id)
+        if blocked in UNSENT_STATES:
+            self._blocked[known_as(change)] = "pending"
             return
-        if change.action != "create" and (stuck or not place.id or place.id.startswith("local:")):
-            await self._outbox.mark_refused(change.uuid, f"{_BASE} ({change.item_id})")
+        if change.action != "create" and (blocked or not address.id or address.id.startswith("local:")):
+            await self._outbox.mark_refused(change.uuid, f"what it changes is not on the server ({change.item_id})")
             return
         try:
-            fate = await self._settle(change, place)
+            result = await self._attempt(change, address)
         except (StillUnknown, ProtocolError) as error:
-            self._stuck[named(change)] = "sending"
-            what = f"Local change {change.uuid} ({change.action} of a {change.kind})"
-            self._run.notice(f"{what} could not be settled and stays pending: {error}")
+            self._blocked[known_as(change)] = "sending"
+            self._run.notice(f"{_described(change)} has an unknown outcome and stays pending: {error}")
             return
-        await self._record(change, place, fate)
+        await self._record(change, result)
 
-    async def _settle(self, change: LocalChange, place: ItemAddress) -> Fate:
-        """Attempts it until it is known what became of it. Unknown, ProtocolError: that can't be found out now.
-        TransientServerError: the server is in trouble; a change that was surely not processed is pending again."""
+    async def _attempt(self, change: LocalChange, address: ItemAddress) -> AttemptResult:
+        """Send a change until its outcome is known.
+
+        StillUnknown, ProtocolError: the outcome cannot be found out now. TransientServerError: the server is
+        unreachable or overloaded. A change that was certainly not executed is pending again.
+        """
         run = self._run
         attempt = Attempt(
-            run.mailbox, self._outbox, change, place.id, place.watermark, frozenset(self._names.taken),
+            run.mailbox, self._outbox, change, address.id, address.watermark, frozenset(self._ids.claimed),
             unknown=change.state == "sending",
         )  # fmt: skip
-        start, pause, unknown = run.clock(), FIRST_PAUSE, 0
+        start, pause, unknown_outcomes = run.clock(), MIN_PAUSE_SECONDS, 0
         while True:
-            late = run.clock() - start >= run.settings.retry_timeout
+            is_last = run.clock() - start >= run.settings.retry_timeout
             try:
                 return await attempt.run()
             except StillUnknown:
                 attempt.unknown = True
-                unknown += 1
-                if late or unknown == MAX_UNKNOWN_OUTCOMES:
+                unknown_outcomes += 1
+                if is_last or unknown_outcomes == MAX_UNKNOWN_OUTCOMES:
                     raise
             except RetryLater as error:
-                if late:
-                    await self._give_back(attempt)
+                if is_last:
+                    await self._return_to_pending(attempt)
                     raise Overloaded(str(error)) from error
             except (TransientServerError, SessionExpired, BadCredentials, ProtocolError):
-                await self._give_back(attempt)
+                await self._return_to_pending(attempt)
                 raise
             await asyncio.sleep(pause)
-            pause = min(2 * pause, LONGEST_PAUSE)
+            pause = min(2 * pause, MAX_PAUSE_SECONDS)
 
-    async def _give_back(self, attempt: Attempt) -> None:
-        """What was surely not processed is pending as before."""
+    async def _return_to_pending(self, attempt: Attempt) -> None:
+        """Mark a change as pending if it was certainly not executed."""
         if not attempt.unknown:
             await self._outbox.mark_pending(attempt.change.uuid)
 
     async def _files(self, change: LocalChange) -> tuple[LocalFile, ...]:
-        found = []
-        for each in change.files:
-            data = b"".join([piece async for piece in self._outbox.content(each)])
-            found.append(LocalFile(each.name, each.content_type, data, each.content_id))
-        return tuple(found)
+        files = []
+        for file in change.files:
+            data = b"".join([chunk async for chunk in self._outbox.content(file)])
+            files.append(LocalFile(file.name, file.content_type, data, file.content_id))
+        return tuple(files)
 
-    async def _record(self, change: LocalChange, place: ItemAddress, fate: Fate) -> None:
-        match fate:
+    async def _record(self, change: LocalChange, result: AttemptResult) -> None:
+        match result:
             case Sent():
-                version = fate.watermark if fate.alone else 0
-                await self._outbox.mark_sent(change.uuid, fate.id if fate.id != change.item_id else "", version)
-                self._names.settle(change, fate.id, version)
-                self._found.sent += 1
-                if fate.gone:
-                    self._found.gone.append(fate.id)
-                elif fate.id and fate.watermark:
-                    self._found.new.append((fate.folder_id, change.kind, fate.id, fate.watermark))
+                version = result.watermark if result.only_ours else 0
+                await self._outbox.mark_sent(change.uuid, result.id if result.id != change.item_id else "", version)
+                self._ids.settle(change, result.id, version)
+                self._result.sent += 1
+                if result.gone:
+                    self._result.gone.append(result.id)
+                elif result.id and result.watermark:
+                    self._result.new.append((result.folder_id, change.kind, result.id, result.watermark))
             case Refused():
-                await self._outbox.mark_refused(change.uuid, fate.reason, fate.code)
+                await self._outbox.mark_refused(change.uuid, result.reason, result.code)
                 if change.action == "create":
-                    self._stuck[named(change)] = "refused"
+                    self._blocked[known_as(change)] = "refused"
             case _:
-                await self._outbox.record_conflict(change.uuid, fate.item, fate.reason, await self._files(change))
-                self._found.conflicts += 1
-                self._run.notice(f"Conflict: {fate.reason}")
+                await self._outbox.record_conflict(change.uuid, result.item, result.reason, await self._files(change))
+                self._result.conflicts += 1
+                self._run.notice(f"Conflict: {result.reason}")
+
+
+def _described(change: LocalChange) -> str:
+    return f"Local change {change.uuid} ({change.action} of a {change.kind})"

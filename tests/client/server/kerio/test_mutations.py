@@ -17,14 +17,14 @@ def told(*ids: str) -> dict[str, Any]:
     return {"result": [{"inputIndex": n, "id": one, "watermark": 7} for n, one in enumerate(ids)], "errors": []}
 
 
-def test_changes_are_repeated_since_they_do_no_harm() -> None:
+def test_update_is_repeated_after_lost_reply() -> None:
     server = Scripted({"Mails.set": answers(httpx.ReadError("x"), told("m1"))})
     found = opened(server, lambda mailbox: mailbox.update("mail", [b'{"id":"m1","isSeen":true,"watermark":3}']))
     assert [(one.id, one.watermark) for one in found] == [("m1", 7)]
     assert server.asked[-2] == ("Mails.set", {"mails": [{"id": "m1", "isSeen": True}]})
 
 
-def test_moves_are_not() -> None:
+def test_move_is_not_repeated_after_lost_reply() -> None:
     server = Scripted({"Notes.move": lambda params: httpx.ReadError("x")})
     with pytest.raises(OutcomeUnknown):
         opened(server, lambda mailbox: mailbox.move("note", ["n1"], "f2"))
@@ -33,7 +33,7 @@ def test_moves_are_not() -> None:
     assert server.asked[-2] == ("Notes.move", {"ids": ["n1"], "folder": "f2"})
 
 
-def test_what_is_gone_is_removed() -> None:
+def test_remove_counts_missing_item_as_removed() -> None:
     lines = [{"inputIndex": 0, "code": 1002, "message": ""}, {"inputIndex": 2, "code": 1003, "message": "no"}]
     server = Scripted({"Events.remove": answers(httpx.ReadError("x"), {"errors": lines})})
     found = opened(server, lambda mailbox: mailbox.remove("event", ["a", "b", "c"]))
@@ -49,7 +49,7 @@ UPLOAD = f"{ORIGIN}/webmail/api/jsonrpc/attachment-upload/"
 UPLOADED = {"jsonrpc": "2.0", "id": None, "result": {"fileUpload": {"id": "u7", "name": "x"}}}
 
 
-def test_upload_sends_a_form_to_the_documented_address() -> None:
+def test_upload_sends_form_to_documented_url() -> None:
     server = Scripted()
     route = server.router.post(UPLOAD).mock(
         side_effect=[httpx.ReadError("x"), httpx.Response(401, json=error(-32001)), httpx.Response(200, json=UPLOADED)]
@@ -70,7 +70,7 @@ def test_upload_sends_a_form_to_the_documented_address() -> None:
     assert b"\r\nX: y" not in body
 
 
-FOREIGN = [
+FOREIGN_REPLIES = [
     httpx.Response(200, json={"result": {"fileUpload": {}}}),
     httpx.Response(200, json={"result": {"fileUpload": {"id": 7}}}),
     httpx.Response(200, json={"fileUpload": {"id": "u7"}}),  # not in an envelope
@@ -87,8 +87,8 @@ FOREIGN = [
 ]
 
 
-@pytest.mark.parametrize("reply", FOREIGN)
-def test_upload_takes_a_foreign_reply_for_trouble_not_for_a_refusal(reply: httpx.Response) -> None:
+@pytest.mark.parametrize("reply", FOREIGN_REPLIES)
+def test_upload_takes_foreign_reply_for_no_refusal(reply: httpx.Response) -> None:
     server = Scripted()
     server.router.post(UPLOAD).mock(return_value=reply)
     with pytest.raises((ProtocolError, TransientServerError)):
@@ -96,19 +96,19 @@ def test_upload_takes_a_foreign_reply_for_trouble_not_for_a_refusal(reply: httpx
 
 
 @pytest.mark.parametrize("code", [-32602, 1000, 1003, 4102])
-def test_upload_that_the_server_refuses_is_refused(code: int) -> None:
+def test_upload_raises_refusal_of_server(code: int) -> None:
     server = Scripted()
     server.router.post(UPLOAD).mock(return_value=httpx.Response(500, json=error(code)))
     with pytest.raises(ServerRefused):
         opened(server, lambda mailbox: mailbox.upload("x", "", chunks(b"x"), 1))
 
 
-def test_a_file_of_another_length_is_not_sent() -> None:
+def test_upload_refuses_file_of_other_length() -> None:
     with pytest.raises(ProtocolError, match="length"):
         opened(Scripted(), lambda mailbox: mailbox.upload("x", "", chunks(b"x"), 2))
 
 
-def test_finding_what_was_created() -> None:
+def test_find_compares_content() -> None:
     there = [mail(1, subject="s", to=[{"address": "a"}]), mail(2, subject="s", to=[{"address": "b"}]), {"id": None}]
     server = Scripted({"Mails.get": lambda params: {"list": there, "totalItems": 3}})
     ours = parse_items("mail", [mail(0, subject="s", to=[{"address": "b", "name": ""}])], canonical_json)[0][0]
@@ -117,8 +117,8 @@ def test_finding_what_was_created() -> None:
     assert query["conditions"] == [{"fieldName": "subject", "comparator": "Eq", "value": "s"}]
 
 
-def test_finding_it_under_another_name() -> None:
-    """By its Message-ID alone, which the server is not asked about."""
+def test_find_renamed_compares_message_id_only() -> None:
+    """The server cannot search for Message-IDs."""
     headers = [{"type": "mhMessageID", "value": "<ours>"}]
     there = [mail(1, subject="s"), mail(2, subject="theirs", headers=headers)]
     server = Scripted({"Mails.get": lambda params: {"list": there, "totalItems": 2}})
@@ -128,7 +128,7 @@ def test_finding_it_under_another_name() -> None:
 
 
 def paged(items: list[dict[str, Any]], total: int | None = None) -> Any:
-    """A server that gives at most 40 at once, and may tell a wrong total."""
+    """Return an answer of at most 40 items, with a total that may be wrong."""
 
     def answer(params: dict[str, Any]) -> dict[str, Any]:
         start = params["query"]["start"]
@@ -137,28 +137,28 @@ def paged(items: list[dict[str, Any]], total: int | None = None) -> Any:
     return answer
 
 
-def looked_for() -> Any:
+def created_mail() -> Any:
     return parse_items("mail", [mail(0, subject="s", to=[{"address": "b", "name": ""}])], canonical_json)[0][0]
 
 
-def test_a_search_looks_at_every_page() -> None:
+def test_find_reads_every_page() -> None:
     there = [mail(n, subject="s", to=[{"address": "b" if n in (1, 95) else "a"}]) for n in range(100)]
     server = Scripted({"Mails.get": paged(there)})
-    assert opened(server, lambda mailbox: mailbox.find(looked_for())) == ("m1", "m95")
+    assert opened(server, lambda mailbox: mailbox.find(created_mail())) == ("m1", "m95")
     starts = [params["query"]["start"] for name, params in server.asked if name == "Mails.get"]
     assert starts == [0, 30, 60]
     assert "displayableParts" in server.asked[-2][1]["query"]["fields"]
 
 
-def test_a_list_that_shows_less_than_it_promises_is_looked_through_again() -> None:
+def test_find_repeats_list_shorter_than_its_total() -> None:
     there = [mail(n, subject="s", to=[{"address": "b"}]) for n in range(3)]
     server = Scripted({"Mails.get": answers({"list": there[:2], "totalItems": 3}, {"list": there, "totalItems": 3})})
-    assert opened(server, lambda mailbox: mailbox.find(looked_for())) == ("m0", "m1", "m2")
+    assert opened(server, lambda mailbox: mailbox.find(created_mail())) == ("m0", "m1", "m2")
 
 
-def test_but_not_for_ever() -> None:
+def test_find_stops_after_repeats_and_after_20000_items() -> None:
     server = Scripted({"Mails.get": paged([mail(1, subject="s", to=[{"address": "b"}])], total=999_999)})
-    assert opened(server, lambda mailbox: mailbox.find(looked_for())) == ("m1",)
+    assert opened(server, lambda mailbox: mailbox.find(created_mail())) == ("m1",)
     endless = Scripted({"Mails.get": lambda params: {"list": [mail(1)] * 100, "totalItems": 10**9}})
     with pytest.raises(ProtocolError, match="20,000"):
-        opened(endless, lambda mailbox: mailbox.find(looked_for()))
+        opened(endless, lambda mailbox: mailbox.find(created_mail()))

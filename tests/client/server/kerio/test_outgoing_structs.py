@@ -5,19 +5,33 @@ from typing import Any
 
 import pytest
 
-from kerio_resync.model import Item, Kind
+from kerio_resync.model import Attachment, Item, Kind
 from kerio_resync.server.kerio.items import parse_items
-from kerio_resync.server.kerio.outgoing_structs import for_change, for_create, is_same_content, search_conditions
+from kerio_resync.server.kerio.outgoing_structs import (
+    Upload,
+    file_candidates,
+    fingerprint,
+    for_create,
+    for_update,
+    has_members,
+    is_same_content,
+    item_from_struct,
+    resembles,
+    search_conditions,
+    with_changes,
+    with_files,
+    with_message_id,
+)
 from kerio_resync.server.kerio.wire import canonical_json
 
 
 def item(kind: Kind, **members: Any) -> Item:
-    items, malformed = parse_items(kind, [{"id": "i", "watermark": 1, **members}], canonical_json)
+    items, malformed = parse_items(kind, [{"id": "i", "folderId": "f", "watermark": 4, **members}], canonical_json)
     assert not malformed
     return items[0]
 
 
-def test_a_create_says_only_what_we_may_say() -> None:
+def test_for_create_drops_members_of_the_server() -> None:
     payload = canonical_json(
         {
             "id": "x",
@@ -35,17 +49,17 @@ def test_a_create_says_only_what_we_may_say() -> None:
     }
 
 
-def test_a_change_keeps_its_id() -> None:
-    assert for_change("mail", b'{"id":"x","watermark":3,"isSeen":true,"isReadOnly":false}') == {
+def test_for_update_keeps_id() -> None:
+    assert for_update("mail", b'{"id":"x","watermark":3,"isSeen":true,"isReadOnly":false}') == {
         "id": "x",
         "isSeen": True,
     }
     with pytest.raises(ValueError, match="id"):
-        for_change("mail", b'{"isSeen":true}')
+        for_update("mail", b'{"isSeen":true}')
 
 
 @pytest.mark.parametrize("payload", [b"", b"[]", b"3", b"{"])
-def test_what_is_no_struct_is_refused(payload: bytes) -> None:
+def test_for_create_refuses_what_is_not_an_object(payload: bytes) -> None:
     with pytest.raises(ValueError, match=r"."):
         for_create("mail", "f", payload)
 
@@ -85,24 +99,26 @@ def test_what_is_no_struct_is_refused(payload: bytes) -> None:
         ("task", {"summary": "s", "due": "20200806"}, {"summary": "s", "due": "20200806"}, True),
     ],
 )
-def test_alike(kind: Kind, ours: dict[str, Any], theirs: dict[str, Any], same: bool) -> None:
+def test_is_same_content_compares_what_people_write(
+    kind: Kind, ours: dict[str, Any], theirs: dict[str, Any], same: bool
+) -> None:
     assert is_same_content(item(kind, **ours), item(kind, **theirs)) is same
 
 
-def test_message_ids_decide_where_both_have_one() -> None:
+def test_is_same_content_prefers_message_ids() -> None:
     ours, theirs = item("mail", subject="a"), item("mail", subject="b")
     assert is_same_content(ours._replace(message_id="<1>"), theirs._replace(message_id="<1>"))
     assert not is_same_content(ours._replace(message_id="<1>"), ours._replace(message_id="<2>"))
     assert is_same_content(ours._replace(message_id="<1>"), ours)
 
 
-def test_what_is_searched_for() -> None:
+def test_search_conditions_name_the_title() -> None:
     assert search_conditions(item("mail", subject="s")) == (("subject", "s"),)
     assert search_conditions(item("mail")) == ()
     assert json.loads(item("note", text="x").payload)["text"] == "x"
 
 
-def test_attachments_that_are_none_are_sent_as_they_are() -> None:
+def test_for_create_keeps_invalid_attachments() -> None:
     assert for_create("mail", "f", b'{"attachments":[null,{"id":"u","size":3},"x"]}')["attachments"] == [
         None,
         {"id": "u"},
@@ -110,10 +126,131 @@ def test_attachments_that_are_none_are_sent_as_they_are() -> None:
     ]
 
 
-def test_nobody_writes_as_deep_as_a_server_can_nest() -> None:
+def test_is_same_content_ignores_deep_nesting() -> None:
     def nested(text: str, depth: int) -> Any:
         return {"content": nested(text, depth - 1)} if depth else text
 
     for depth, same in ((3, False), (50, True)):
         ours, theirs = (item("mail", displayableParts=[nested(text, depth)]) for text in ("a", "b"))
         assert is_same_content(ours, theirs) is same
+
+
+def test_with_message_id_names_mail_without_one() -> None:
+    named = json.loads(
+        with_message_id("mail", b'{"subject":"s","headers":[{"type":"mhInReplayTo","value":"<2>"}]}', "<1>")
+    )
+    assert named["headers"] == [{"type": "mhMessageID", "value": "<1>"}, {"type": "mhInReplayTo", "value": "<2>"}]
+    own = b'{"headers":[{"type":"mhMessageID","value":"<3>"}]}'
+    assert with_message_id("mail", own, "<1>") == own
+    assert with_message_id("note", b"{}", "<1>") == b"{}"
+
+
+UPLOADS = [Upload("u1", "a.txt", "text/plain", "c1"), Upload("u2", "b.jpg", "image/jpeg", "")]
+NEW = [
+    {"id": "u1", "name": "a.txt", "contentType": "text/plain", "contentId": "c1"},
+    {"id": "u2", "name": "b.jpg", "contentType": "image/jpeg", "contentId": ""},
+]
+
+
+def test_files_are_added_to_those_that_are_item() -> None:
+    mail = item("mail", attachments=[{"id": "old", "url": "/x", "name": "o"}])
+    assert json.loads(with_files("mail", b"{}", UPLOADS))["attachments"] == NEW
+    assert json.loads(with_files("mail", b"{}", UPLOADS, mail))["attachments"] == [{"id": "old"}, *NEW]
+    assert json.loads(with_files("mail", b'{"attachments":[]}', UPLOADS, mail))["attachments"] == NEW
+    assert json.loads(with_files("contact", b"{}", UPLOADS))["photo"] == {
+        "id": "u2",
+        "url": "/webmail/api/download/attachment/tmp/u2/b.jpg",
+    }
+    assert with_files("mail", b'{"a": 1}', [], mail) == b'{"a": 1}'
+
+
+def test_item_from_struct_fills_what_is_missing() -> None:
+    mail = item_from_struct("mail", "local:1", "f", b'{"subject":"s","watermark":"odd","isFlagged":true}')
+    assert (mail.id, mail.folder_id, mail.title, mail.watermark, mail.flagged) == ("local:1", "f", "s", 0, True)
+    assert json.loads(item_from_struct("task", "local:1", "f", b"{}").payload)["summary"] == ""
+    assert item_from_struct("note", "", "f", b"{}").title == ""  # no id, no item: still a value to keep
+    with pytest.raises(ValueError, match="object"):
+        item_from_struct("note", "x", "f", b"[]")
+
+
+def test_with_changes_keeps_members_of_current_item() -> None:
+    theirs = item("mail", subject="theirs", isSeen=True)._replace(extra=b'{"x":1}')
+    mine = with_changes(theirs, b'{"subject":"mine","id":"other","folderId":"g","size":3,"send":true}')
+    assert (mine.id, mine.folder_id, mine.title, mine.seen, mine.extra) == ("i", "f", "mine", True, b'{"x":1}')
+    assert "send" not in json.loads(mine.payload)
+
+
+@pytest.mark.parametrize(
+    ("kind", "ours", "theirs", "has"),
+    [
+        ("mail", {"isSeen": True}, {"isSeen": True, "isFlagged": True}, True),
+        ("mail", {"isSeen": False}, {}, True),  # a default that is not told
+        ("mail", {"isSeen": True}, {}, False),
+        ("note", {"text": "a\r\nb "}, {"text": "a\nb"}, True),
+        ("event", {"start": "20260301T100000+0100"}, {"start": "20260301T090000Z"}, True),
+        ("event", {"start": "20260301T100000Z"}, {"start": "20260301T090000Z"}, False),
+        ("event", {"summary": "x", "access": "EAccessCreator"}, {"summary": "x"}, True),  # that is the server's
+        ("mail", {"to": [{"address": "a"}]}, {"to": [{"address": "a", "name": "A", "contactId": "7"}]}, True),
+        ("mail", {"to": [{"address": "a"}]}, {"to": [{"address": "a"}, {"address": "b"}]}, False),
+        ("mail", {"to": [{"address": "a"}]}, {"to": []}, False),
+        (
+            "mail",
+            {"displayableParts": [{"id": "1", "content": "x"}]},
+            {"displayableParts": [{"id": "2", "content": "x"}]},
+            True,
+        ),
+        (
+            "mail",
+            {"headers": [{"type": "t", "value": "v"}]},
+            {"headers": [{"type": "u", "value": "w"}, {"type": "t", "value": "v"}]},
+            True,
+        ),
+        ("mail", {"headers": [{"type": "t", "value": "v"}]}, {}, False),
+        (
+            "mail",
+            {"attachments": [{"id": "a"}]},
+            {"attachments": [{"id": "a", "url": "/a"}, {"id": "b", "url": "/b"}]},
+            True,
+        ),
+        ("mail", {"attachments": [{"id": "a"}]}, {"attachments": []}, False),
+        ("contact", {"photo": {"id": "p"}}, {}, True),  # contents are compared apart
+        ("task", {}, {"summary": "x"}, True),
+    ],
+)
+def test_has_members_compares_what_an_update_would_set(
+    kind: Kind, ours: dict[str, Any], theirs: dict[str, Any], has: bool
+) -> None:
+    assert has_members(item(kind, **theirs), canonical_json(ours)) is has
+
+
+def test_file_candidates_have_name_and_size() -> None:
+    mail = item("mail", attachments=[{"id": str(n), "url": "/x", "name": "a", "size": n} for n in (1, 2)])
+    assert [each.id for each in file_candidates(mail, "a", 2)] == ["2"]
+    assert file_candidates(mail, "b", 2) == ()
+    photo = Attachment("p", "/p", "", role="photo")
+    assert file_candidates(mail._replace(attachments=(photo,)), "a", 2) == (photo,)
+
+
+def test_fingerprint_is_enough_to_recognize_item() -> None:
+    mail = item(
+        "mail",
+        subject="s",
+        headers=[{"type": "mhMessageID", "value": "<1>"}],
+        displayableParts=[{"content": "x" * 999}],
+    )
+    again = item_from_struct("mail", "x", "g", fingerprint(mail))
+    assert (again.message_id, again.title, len(fingerprint(mail)) < 200) == ("<1>", "s", True)
+    note = item("note", text="words", color="Blue")
+    assert json.loads(fingerprint(note)) == {"id": "i", "folderId": "f", "watermark": 4, "text": "words"}
+
+
+def test_resembles_needs_one_member_that_a_person_wrote() -> None:
+    ours = item("event", summary="s", location="l")
+    assert resembles(ours, item("event", summary="s"))
+    assert not resembles(ours, item("event", summary="other", description="s"))
+    assert not resembles(item("event"), item("event"))
+
+
+@pytest.mark.parametrize("title", ["two  blanks", " s", "x" * 201])
+def test_search_conditions_leave_out_title_that_the_server_may_change(title: str) -> None:
+    assert search_conditions(item("event", summary=title)) == ()

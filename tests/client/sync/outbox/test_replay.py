@@ -35,10 +35,7 @@ def change(uuid: str, action: str = "edit", item_id: str = "", **more: Any) -> L
     return LocalChange(**values | more)
 
 
-# what builds on what
-
-
-def test_names_follow_an_item() -> None:
+def test_id_map_follows_item_through_moves() -> None:
     names = IdMap()
     assert names.find(change("e", item_id="X")) == ItemAddress("X", 5)
     names.settle(change("c", "create"), "A", 7)
@@ -50,15 +47,15 @@ def test_names_follow_an_item() -> None:
     names.settle(change("e", "edit", "X"), "", 12)
     assert names.find(change("e", item_id="Z", watermark=20)) == ItemAddress("Z", 20)
     assert names.find(change("e", item_id="Z")) == ItemAddress("Z", 12)
-    assert names.taken == {"A", "Y", "Z"}
+    assert names.claimed == {"A", "Y", "Z"}
 
 
-def test_an_item_of_unknown_id_is_not_mixed_up_with_others() -> None:
+def test_id_map_keeps_items_without_id_apart() -> None:
     names = IdMap()
     names.settle(change("c", "create"), "", 0)
     assert names.find(change("e", item_id="local:c")).id == ""
     assert names.find(change("e", item_id="")) == ItemAddress("", 5)
-    assert names.taken == set()
+    assert names.claimed == set()
 
 
 @pytest.mark.parametrize(
@@ -73,14 +70,14 @@ def test_an_item_of_unknown_id_is_not_mixed_up_with_others() -> None:
         ("local:x", 0, False),
     ],
 )
-def test_which_refusals_are_tried_again(item_id: str, code: int, again: bool) -> None:
+def test_retryable_has_temporary_refusals_and_what_builds_on_them(item_id: str, code: int, again: bool) -> None:
     base = change("c", "create", state="refused", code=4102)
     other = change("e", item_id=item_id, state="refused", code=code)
     assert retryable([base, other]) == ([base, other] if again else [base])
     assert retryable([base._replace(state="conflict")]) == []
 
 
-def test_what_was_sent_is_carried_along_while_others_build_on_it() -> None:
+def test_ancestors_of_pending_are_what_open_changes_build_on() -> None:
     made = change("c", "create", state="sent", new_id="A")
     moved = change("m", "move", "A", state="sent", new_id="B")
     alone = change("d", "delete", "Q", state="sent")
@@ -93,21 +90,18 @@ def test_what_was_sent_is_carried_along_while_others_build_on_it() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "x", "[]", "{}", '{"known":[],"like":3}', '{"known":5,"like":"{}","alone":true}'])
-def test_a_trace_that_can_not_be_read_is_none(text: str) -> None:
-    assert AttemptRecord.read(text) is None
+def test_attempt_record_of_invalid_text_is_none(text: str) -> None:
+    assert AttemptRecord.from_json(text) is None
 
 
-def test_a_trace_survives() -> None:
-    trace = AttemptRecord(("a", "b c"), b'{"text":"\xc3\xbc"}', False)
-    assert AttemptRecord.read(str(trace)) == trace
-
-
-# what the server answers
+def test_attempt_record_survives_json() -> None:
+    record = AttemptRecord(("a", "b c"), b'{"text":"\xc3\xbc"}', False)
+    assert AttemptRecord.from_json(record.to_json()) == record
 
 
 @dataclass
 class Server(Scripted):
-    """A server that answers as told: by verb, the answers in their order; an exception is raised."""
+    """A server with scripted answers: by verb, in their order; an exception is raised."""
 
     answers: dict[str, list[Any]] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
@@ -137,7 +131,7 @@ class Server(Scripted):
 def replayed(
     folder: Path, server: Server, *changes: dict[str, Any]
 ) -> tuple[Replayed, list[ChangeState], list[str], float]:
-    """What came of it, the changes' states, what was noticed, and the seconds it took."""
+    """Return the result, the states of the changes, the notices, and the seconds it took."""
 
     async def work() -> tuple[Replayed, list[ChangeState], list[str], float]:
         loop = asyncio.get_running_loop()
@@ -169,7 +163,7 @@ EDIT: dict[str, Any] = {"action": "edit", "kind": "mail", "item_id": "1", "water
 THERE = ItemBatch((mail("1", 5),))
 
 
-def test_one_that_is_told_no_id_is_looked_for(tmp_path: Path) -> None:
+def test_replay_searches_for_created_item_without_id(tmp_path: Path) -> None:
     there = mail("N", 9, kind="note")._replace(folder_id=WORK.id)
     server = Server({"find": [(), ("N",)], "create": [WriteResult(0, "", 0)], "by_ids": [ItemBatch((there,))]})
     found, states, _, _ = replayed(tmp_path, server, NOTE)
@@ -177,8 +171,8 @@ def test_one_that_is_told_no_id_is_looked_for(tmp_path: Path) -> None:
     assert server.asked == ["find", "create", "find", "by_ids"]
 
 
-def test_one_of_unknown_outcome_that_is_nowhere_is_made_again(tmp_path: Path) -> None:
-    """Also where the folder holds more than can be looked at for one that somebody gave another subject."""
+def test_replay_creates_again_what_is_not_found(tmp_path: Path) -> None:
+    """Even if the folder has too many items for the search for an edited one."""
     new = {"kind": "mail", "struct": b'{"subject":"s"}'}
     finds = [(), (), ProtocolError("more than 20,000", scope="item"), ()]
     server = Server({"find": finds, "create": [OutcomeUnknown("cut"), WriteResult(0, "N", 9)]})
@@ -187,14 +181,14 @@ def test_one_of_unknown_outcome_that_is_nowhere_is_made_again(tmp_path: Path) ->
     assert server.asked == ["find", "create", "find", "find", "find", "create"]
 
 
-def test_what_is_done_is_done_whatever_the_server_says_afterwards(tmp_path: Path) -> None:
+def test_replay_counts_executed_call_whatever_follows(tmp_path: Path) -> None:
     server = Server({"find": [(), Unreachable("gone")], "create": [WriteResult(0, "", 0)]})
     found, states, problems, _ = replayed(tmp_path, server, NOTE, NOTE)
     assert (found.sent, states, problems) == (2, ["sent", "sent"], [])
     assert server.asked.count("create") == 2
 
 
-def test_a_server_that_is_busy_with_the_item_is_asked_again(tmp_path: Path) -> None:
+def test_replay_retries_busy_item_with_backoff(tmp_path: Path) -> None:
     busy = WriteResult(0, error=Overloaded("reindexing"))
     server = Server({"create": [busy] * 5})
     found, states, _, took = replayed(tmp_path, server, NOTE)
@@ -202,7 +196,7 @@ def test_a_server_that_is_busy_with_the_item_is_asked_again(tmp_path: Path) -> N
     assert took == 0.5 + 1 + 2 + 4 + 8
 
 
-def test_but_not_for_ever(tmp_path: Path) -> None:
+def test_replay_stops_retrying_after_retry_timeout(tmp_path: Path) -> None:
     server = Server({"create": [WriteResult(0, error=Overloaded("reindexing"))] * 99})
     found, states, problems, took = replayed(tmp_path, server, NOTE, NOTE)
     assert (found.sent, found.pending, found.trouble, states) == (0, 2, "reindexing", ["pending", "pending"])
@@ -211,33 +205,33 @@ def test_but_not_for_ever(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("error", [Unreachable("x"), Overloaded("x"), SessionExpired("x")])
-def test_trouble_leaves_it_pending(tmp_path: Path, error: Exception) -> None:
+def test_replay_leaves_change_pending_after_transient_error(tmp_path: Path, error: Exception) -> None:
     found, states, _, _ = replayed(tmp_path, Server({"create": [error]}), NOTE, NOTE)
     assert (found.trouble, found.pending, states) == ("x", 2, ["pending", "pending"])
 
 
-def test_trouble_while_nobody_knows_leaves_it_unknown(tmp_path: Path) -> None:
+def test_replay_leaves_unknown_outcome_after_transient_error(tmp_path: Path) -> None:
     server = Server({"create": [OutcomeUnknown("x")], "find": [(), Unreachable("y")]})
     found, states, _, _ = replayed(tmp_path, server, NOTE)
     assert (found.trouble, states) == ("y", ["sending"])
 
 
 @pytest.mark.parametrize("answer", [ProtocolError("?"), WriteResult(0, error=ProtocolError("?")), OutcomeUnknown("?")])
-def test_what_can_not_be_known_is_left_and_the_others_go_on(tmp_path: Path, answer: Any) -> None:
+def test_replay_continues_after_unknown_outcome(tmp_path: Path, answer: Any) -> None:
     server = Server({"create": [answer] * 6})
     found, states, problems, _ = replayed(tmp_path, server, NOTE, NOTE)
     assert (found.sent, found.pending, found.trouble, states) == (1, 1, "", ["sending", "sent"])
-    assert "could not be settled" in problems[0]
+    assert "has an unknown outcome" in problems[0]
 
 
-def test_what_can_not_be_looked_at_is_left(tmp_path: Path) -> None:
+def test_replay_leaves_malformed_item_and_what_builds_on_it(tmp_path: Path) -> None:
     server = Server({"by_ids": [ItemBatch((), malformed=(MalformedItem("1", "no item"),))]})
     found, states, _, _ = replayed(tmp_path, server, EDIT, EDIT, NOTE)
     assert (found.sent, states) == (1, ["pending", "pending", "sent"])  # what builds on it waits
     assert server.asked == ["by_ids", "find", "create"]
 
 
-def test_a_folder_that_may_not_be_looked_into_is_a_refusal(tmp_path: Path) -> None:
+def test_replay_refuses_change_in_denied_folder(tmp_path: Path) -> None:
     server = Server({"find": [FolderDenied("no", code=1003)]})
     found, states, problems, _ = replayed(tmp_path, server, NOTE)
     assert (found.refused, states) == (1, ["refused"])
@@ -245,7 +239,7 @@ def test_a_folder_that_may_not_be_looked_into_is_a_refusal(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("action", ["create", "edit"])
-def test_a_change_that_can_not_be_read_is_refused(tmp_path: Path, action: str) -> None:
+def test_replay_refuses_invalid_struct(tmp_path: Path, action: str) -> None:
     odd = {**EDIT, "action": action, "struct": b"[]"}
     server = Server({"by_ids": [THERE]})
     found, states, problems, _ = replayed(tmp_path, server, odd)
@@ -254,7 +248,7 @@ def test_a_change_that_can_not_be_read_is_refused(tmp_path: Path, action: str) -
     assert "change" not in server.asked
 
 
-def test_an_edit_whose_version_is_not_told_is_asked_for(tmp_path: Path) -> None:
+def test_replay_asks_for_version_of_edit(tmp_path: Path) -> None:
     server = Server(
         {"by_ids": [THERE, ItemBatch((mail("1", 12),)), ItemBatch((mail("1", 12),)), ItemBatch((mail("1", 14),))]}
     )
@@ -264,9 +258,7 @@ def test_an_edit_whose_version_is_not_told_is_asked_for(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("answers", [{"move": [OutcomeUnknown("x")]}, {"find": [OutcomeUnknown("x")]}])
-def test_an_attempt_tells_whether_it_asked(tmp_path: Path, answers: dict[str, list[Any]]) -> None:
-    """Unknown only if it was asked for; trouble before that is just trouble."""
-
+def test_attempt_is_unknown_only_after_its_call(tmp_path: Path, answers: dict[str, list[Any]]) -> None:
     async def work() -> None:
         store = await filled(tmp_path / "cache.db")
         outbox = Outbox(store)
@@ -282,8 +274,7 @@ def test_an_attempt_tells_whether_it_asked(tmp_path: Path, answers: dict[str, li
     virtual_time.run(work())
 
 
-async def test_one_that_bears_a_name_of_its_own_is_looked_for_by_it_and_by_its_content(tmp_path: Path) -> None:
-    """What is there already under that name, or alike, is not taken for it later."""
+async def test_attempt_records_similar_items_by_message_id_and_content(tmp_path: Path) -> None:
     store = await filled(tmp_path / "cache.db")
     outbox = Outbox(store)
     struct = b'{"subject":"x","headers":[{"type":"mhMessageID","value":"<own@example.com>"}]}'
@@ -292,6 +283,6 @@ async def test_one_that_bears_a_name_of_its_own_is_looked_for_by_it_and_by_its_c
     server = Server({"find": [("alike", "both"), ("both", "named")], "by_ids": [THERE]})
     attempt = Attempt(server, outbox, each, "", 0)  # type: ignore[arg-type]
     assert await attempt.run() == Sent("N", "work", 9)
-    assert attempt.trace is not None
-    assert attempt.trace.known == ("alike", "both", "named")
+    assert attempt.record is not None
+    assert attempt.record.known == ("alike", "both", "named")
     await store.close()
