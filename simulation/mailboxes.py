@@ -7,21 +7,24 @@ import pickle
 from functools import cache
 from typing import Any
 
-from kerio_mockserver.mailbox.generate.seed import generate_mailbox
+from kerio_mockserver.mailbox.generate.seed import SeedOptions, generate_mailbox
 from kerio_mockserver.mailbox.generate.size_table import Line
 from kerio_mockserver.mailbox.store import MailboxStore
 
 
 def cached_mailbox(seed: int, mails: int, **options: Any) -> MailboxStore:
-    """Return a new copy of `generate_mailbox(seed, mails, **options)`; copying is far faster than generating."""
-    store: MailboxStore = _Unpickler(*_pickled(seed, mails, tuple(options.items()))).load()
+    """Return a new copy of the mailbox of `SeedOptions(seed, mails, **options)`.
+
+    Copying is far faster than generating.
+    """
+    store: MailboxStore = _Unpickler(*_pickled(SeedOptions(seed, mails, **options))).load()
     return store
 
 
 @cache
-def _pickled(seed: int, mails: int, options: tuple[tuple[str, Any], ...]) -> tuple[bytes, list[list[Line]]]:
+def _pickled(options: SeedOptions) -> tuple[bytes, list[list[Line]]]:
     pickler = _Pickler(file := io.BytesIO())
-    pickler.dump(generate_mailbox(seed, mails, **dict(options)))
+    pickler.dump(generate_mailbox(options))
     return file.getvalue(), pickler.shared
 
 

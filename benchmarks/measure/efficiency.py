@@ -23,7 +23,7 @@ from urllib.request import Request, urlopen
 
 from benchmarks.tools import curl
 from kerio_mockserver.conditions.link import Link
-from kerio_mockserver.mailbox.generate.seed import generate_mailbox
+from kerio_mockserver.mailbox.generate.seed import SeedOptions, generate_mailbox
 from kerio_mockserver.server import MockServer
 from kerio_resync import Settings, rebuild
 from kerio_resync.events import Event, PhaseChanged, Progress
@@ -90,7 +90,7 @@ async def cell(
 def modelled(mbit: float, rtt: float, seconds: float, *, attachments: float = 0.3, most: int = MOST) -> dict[str, Any]:
     """The same in virtual time, without sockets."""
     rate, mails = mbit * 125_000, _mails(mbit, seconds, attachments)
-    core = MockServer(generate_mailbox(5, mails, attachments=attachments), password="secret", seed=5)
+    core = MockServer(generate_mailbox(SeedOptions(5, mails, attachments=attachments)), password="secret", seed=5)
     transport = LinkTransport(core, Link(down_bytes_s=rate, up_bytes_s=rate, rtt_s=rtt), connections=most)
     with tempfile.TemporaryDirectory() as folder:
         settings = _settings(ORIGIN, core.user, "secret", folder, most)

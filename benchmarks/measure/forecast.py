@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from kerio_mockserver.conditions.link import Link
 from kerio_mockserver.conditions.presets import PRESETS
-from kerio_mockserver.mailbox.generate.seed import generate_mailbox
+from kerio_mockserver.mailbox.generate.seed import SeedOptions, generate_mailbox
 from kerio_mockserver.server import MockServer
 from kerio_resync.events import ignore_events
 from kerio_resync.server.kerio.mailbox import KerioMailbox
@@ -67,7 +67,8 @@ def compare(name: str, mails: int, size: int, seed: int = 1) -> dict[str, Any]:
 async def _with(name: str, mails: int, size: int, seed: int, profile: Path, work: Any) -> tuple[Any, float]:
     """What `work` makes of a fresh mailbox under that preset; and seconds, or requests."""
     conditions = PRESETS[name]
-    core = MockServer(generate_mailbox(seed, mails, total_bytes=size, shared=False), password=PASSWORD, seed=seed,
+    store = generate_mailbox(SeedOptions(seed, mails, total_bytes=size, shared=False))
+    core = MockServer(store, password=PASSWORD, seed=seed,
                 conditions=conditions.model_copy(update={"link": None}))  # fmt: skip
     settings = Settings.model_validate({"profile": profile, "server": ORIGIN, "user": core.user, "password": PASSWORD})
     transport = LinkTransport(core, conditions.link or Link())

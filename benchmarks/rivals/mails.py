@@ -16,7 +16,7 @@ from email.utils import format_datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from kerio_mockserver.mailbox.generate.seed import generate_mailbox
+from kerio_mockserver.mailbox.generate.seed import SeedOptions, generate_mailbox
 from kerio_mockserver.mailbox.imports.archives import Limits
 from kerio_mockserver.mailbox.imports.sources import Piece, pieces
 
@@ -34,7 +34,7 @@ class Written(NamedTuple):
 
 def write_seeded(folder: Path, seed: int, mails: int, total_bytes: int) -> Written:
     """So many mails of about `total_bytes` as they are stored (with attachments in base64) in all."""
-    made = generate_mailbox(seed, mails, total_bytes=int(total_bytes * _INTO_MIME), shared=False)
+    made = generate_mailbox(SeedOptions(seed, mails, total_bytes=int(total_bytes * _INTO_MIME), shared=False))
     return _write(folder, _seeded(made))
 
 

@@ -258,7 +258,7 @@ async def _serve(told: Mapping[str, Any]) -> None:
     from kerio_mockserver.app import serve
     from kerio_mockserver.conditions.model import Conditions
     from kerio_mockserver.mailbox.blobs import NewBlob, Slice
-    from kerio_mockserver.mailbox.generate.seed import generate_mailbox
+    from kerio_mockserver.mailbox.generate.seed import SeedOptions, generate_mailbox
     from kerio_mockserver.mailbox.imports.importer import load
     from kerio_mockserver.mailbox.store import MailboxStore
     from kerio_mockserver.server import MockServer
@@ -269,7 +269,7 @@ async def _serve(told: Mapping[str, Any]) -> None:
         store = MailboxStore("example.com", "anna")
         load(store, [Path(path)])
     else:
-        store = generate_mailbox(**mailbox)
+        store = generate_mailbox(SeedOptions(**mailbox))
     if attached:
         blob = NewBlob(Slice(b"", 0, attached), "large.bin")
         store.deliver({"subject": "large", "displayableParts": []}, [blob])

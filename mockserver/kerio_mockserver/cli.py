@@ -28,7 +28,7 @@ from kerio_mockserver.app import serve
 from kerio_mockserver.conditions.model import Conditions
 from kerio_mockserver.conditions.presets import PRESETS
 from kerio_mockserver.conditions.values import ConditionsError
-from kerio_mockserver.mailbox.generate.seed import generate_mailbox
+from kerio_mockserver.mailbox.generate.seed import SeedOptions, generate_mailbox
 from kerio_mockserver.mailbox.imports.importer import CannotImport, load
 from kerio_mockserver.mailbox.store import MailboxStore
 from kerio_mockserver.server import MockServer
@@ -49,17 +49,16 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     try:
         with asyncio.Runner(loop_factory=new_loop) as runner:
             runner.run(run(options, store, conditions, imported))
-    except CannotSay as error:
+    except CannotPrintAddress as error:
         fail(
-            f"standard output can't be written ({error}), and only there it would say where the server answers; name"
-            " --port, or leave standard output open"
+            f"cannot write the server's address to standard output ({error}); name --port, or keep standard output open"
         )
     except OSError as error:
         fail(explain(error, options))
     sys.exit(0)
 
 
-class CannotSay(Exception):
+class CannotPrintAddress(Exception):
     """Standard output does not accept the line with the server's address."""
 
 
@@ -72,52 +71,66 @@ class Parser(argparse.ArgumentParser):
 
 def parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
-    top = Parser(prog="kerio-mockserver", description="A mock of a Kerio Connect server's client API.")
+    top = Parser(
+        prog="kerio-mockserver",
+        description="A mock of a Kerio Connect server's client API, for tests and demonstrations.",
+    )
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    command = commands.add_parser("serve", help="serve a mailbox until told to end")
+    command = commands.add_parser("serve", help="serve a mailbox until a signal ends it")
     _add_listening(command)
     _add_mailbox(command)
-    _add_manners(command)
+    _add_conditions(command)
     return top
 
 
 def _add_listening(command: argparse.ArgumentParser) -> None:
-    group = command.add_argument_group("where")
+    group = command.add_argument_group("addresses")
     group.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
-    group.add_argument("--port", type=_port, default=0, help="0: any free one (default)")
-    group.add_argument("--control-port", type=_port, default=0, help="0: any free one (default)")
-    group.add_argument("--tls", action="store_true", help="https, with a certificate made for this run")
+    group.add_argument("--port", type=_port, default=0, help="default: any free port")
+    group.add_argument("--control-port", type=_port, default=0, help="default: any free port")
+    group.add_argument("--tls", action="store_true", help="serve https, with a certificate made for this run")
     group.add_argument(
-        "--tls-dir", type=Path, metavar="DIR", help="where to put the certificate (default: a temporary folder)"
+        "--tls-dir", type=Path, metavar="DIR", help="folder for the certificate (default: a temporary one)"
     )
-    group.add_argument("--exit-with-parent", action="store_true", help="end when standard input ends")
+    group.add_argument("--exit-with-parent", action="store_true", help="end at the end of standard input")
 
 
 def _add_mailbox(command: argparse.ArgumentParser) -> None:
-    group = command.add_argument_group("the mailbox", "from files, or from a seed, or from both (the files are added)")
+    group = command.add_argument_group("mailbox", "from files, from a seed, or both")
     group.add_argument("--import", dest="paths", type=Path, action="append", default=[], metavar="PATH",
                        help=".eml, mbox, Maildir, .ics, .vcf, a folder or archive of them; repeatable")  # fmt: skip
-    group.add_argument("--seed", type=int, default=None, help="the same seed gives the same mailbox, faults and load")
-    group.add_argument("--mails", type=_count, default=None, metavar="N", help="mails made from the seed")
+    group.add_argument("--seed", type=int, default=None, help="equal seeds give equal mailboxes, faults and load")
+    group.add_argument("--mails", type=_count, default=None, metavar="N", help="number of generated mails")
     for name in ("folders", "contacts", "events", "tasks", "notes"):
-        group.add_argument(f"--{name}", type=_count, default=None, metavar="N")
-    group.add_argument("--attachments", type=_share, default=None, metavar="SHARE", help="of the mails, 0 to 1")
+        group.add_argument(f"--{name}", type=_count, default=None, metavar="N", help=f"generated {name}")
     group.add_argument(
-        "--total-bytes", type=_size, default=None, metavar="N", help="of all mails together, such as 250M"
+        "--attachments",
+        type=_share,
+        default=None,
+        metavar="SHARE",
+        help="share of mails with attachments, 0 to 1",
     )
-    group.add_argument("--user", type=_user, help="login name (default: that of the mailbox)")
-    group.add_argument("--password", default="secret", help="(default: %(default)s)")
+    group.add_argument(
+        "--total-bytes", type=_size, default=None, metavar="N", help="size of all mails together, such as 250M"
+    )
+    group.add_argument("--user", type=_user, help="login name (default: anna@example.com)")
+    group.add_argument("--password", default="secret", help="password of the login (default: %(default)s)")
 
 
-def _add_manners(command: argparse.ArgumentParser) -> None:
-    group = command.add_argument_group("quirks and circumstances")
+def _add_conditions(command: argparse.ArgumentParser) -> None:
+    group = command.add_argument_group("conditions")
     group.add_argument(
-        "--preset", choices=sorted(PRESETS), metavar="NAME", help=f"one of: {', '.join(sorted(PRESETS))}"
+        "--preset", choices=sorted(PRESETS), metavar="NAME", help=f"start from a preset: {', '.join(sorted(PRESETS))}"
     )
-    group.add_argument("--conditions", type=Path, metavar="FILE", help="a JSON merge patch over the preset")
-    group.add_argument("--http-errors", choices=("documented", "always_200"), help="statuses of error replies")
+    group.add_argument("--conditions", type=Path, metavar="FILE", help="JSON merge patch (RFC 7396) over the preset")
+    group.add_argument("--http-errors", choices=("documented", "always_200"), help="HTTP status of error replies")
     group.add_argument(
-        "--compression", type=int, choices=range(1, 10), default=6, metavar="LEVEL", help="gzip's, 1 to 9"
+        "--compression",
+        type=int,
+        choices=range(1, 10),
+        default=6,
+        metavar="LEVEL",
+        help="gzip level, 1 to 9 (default: %(default)s)",
     )
 
 
@@ -131,7 +144,7 @@ def conditions_of(options: argparse.Namespace) -> Conditions:
         try:
             patch = json.loads(options.conditions.read_bytes())
         except ValueError as error:
-            raise ConditionsError(f"{options.conditions}: that is no JSON ({error})") from None
+            raise ConditionsError(f"{options.conditions}: not valid JSON ({error})") from None
         conditions = conditions.patched(patch)
     if options.http_errors:
         conditions = conditions.patched({"quirks": {"http_errors": options.http_errors}})
@@ -148,20 +161,20 @@ def mailbox_of(options: argparse.Namespace) -> tuple[MailboxStore, dict[str, Any
 
     Raises CannotImport or ValueError.
     """
-    local, _, domain = (options.user or "anna@example.com").partition("@")
-    whose = {"user": local, "domain": domain or "example.com"}
+    user, _, domain = (options.user or "anna@example.com").partition("@")
+    account = {"user": user, "domain": domain or "example.com"}
     names = ("mails", "folders", "contacts", "events", "tasks", "notes", "attachments", "total_bytes", "seed")
-    asked: dict[str, Any] = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
-    if options.paths and not asked.keys() - {"seed"}:
-        store = MailboxStore(whose["domain"], whose["user"], seed=options.seed or 0)
+    given: dict[str, Any] = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
+    if options.paths and not given.keys() - {"seed"}:
+        store = MailboxStore(account["domain"], account["user"], seed=options.seed or 0)
     else:
-        store = generate_mailbox(**(asked | whose))
+        store = generate_mailbox(SeedOptions(**(given | account)))
     if not options.paths:
         return store, {}
     imported = load(store, options.paths).as_json()
-    told = {name: value for name, value in imported.items() if value and name not in ("names", "simplified")}
+    counts = {name: value for name, value in imported.items() if value and name not in ("names", "simplified")}
     with suppress(OSError):
-        print("imported:", json.dumps(told, ensure_ascii=False), file=sys.stderr, flush=True)
+        print("imported:", json.dumps(counts, ensure_ascii=False), file=sys.stderr, flush=True)
     return store, imported
 
 
@@ -181,31 +194,31 @@ async def run(
         compression=options.compression,
         fresh=lambda: store_of(options),
     )
-    end = _until_told(exit_with_parent=options.exit_with_parent)
+    end = _end_event(exit_with_parent=options.exit_with_parent)
     async with AsyncExitStack() as stack:
         context = None
-        told: dict[str, Any] = {"imported": imported} if imported else {}
+        extra: dict[str, Any] = {"imported": imported} if imported else {}
         if options.tls:
             from kerio_mockserver.tls import certificate  # slow to import, and needed only with --tls
 
             folder = options.tls_dir or Path(
                 stack.enter_context(tempfile.TemporaryDirectory(prefix="kerio-mockserver-"))
             )
-            made = certificate(folder)
-            context = made.context()
-            told["ca_file"] = str(made.certificate.absolute())
+            pair = certificate(folder)
+            context = pair.context()
+            extra["ca_file"] = str(pair.certificate.absolute())
         server = await serve(core, options.host, options.port, control_port=options.control_port, ssl=context)
         stack.push_async_callback(server.aclose)
         line = {"url": server.url, "control_url": server.control_url, "user": core.user, "password": core.password}
         try:
-            await _introduce(json.dumps(line | told), end)
+            await _print_line(json.dumps(line | extra), end)
         except OSError as error:
             if not options.port:
-                raise CannotSay(error.strerror or str(error)) from error
+                raise CannotPrintAddress(error.strerror or str(error)) from error
         await end.wait()
 
 
-async def _introduce(line: str, end: asyncio.Event) -> None:
+async def _print_line(line: str, end: asyncio.Event) -> None:
     """Print the line once standard output accepts it, unless the server ends first.
 
     Raises OSError if it is closed.
@@ -219,24 +232,24 @@ async def _introduce(line: str, end: asyncio.Event) -> None:
         waits = [asyncio.ensure_future(event.wait()) for event in (ready, end)]
         await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
         loop.remove_writer(descriptor)
-        for each in waits:
-            each.cancel()
+        for wait in waits:
+            wait.cancel()
     if not end.is_set():
         print(line, flush=True)
 
 
-def _until_told(*, exit_with_parent: bool) -> asyncio.Event:
+def _end_event(*, exit_with_parent: bool) -> asyncio.Event:
     loop = asyncio.get_running_loop()
     end = asyncio.Event()
 
-    def told() -> None:
+    def request_end() -> None:
         if end.is_set():
             os._exit(0)  # the second signal: do not wait for what still closes
         end.set()
 
     for number in TERMINATION:
         if signal.getsignal(number) is not signal.SIG_IGN:
-            loop.add_signal_handler(number, told)
+            loop.add_signal_handler(number, request_end)
     if exit_with_parent:
 
         def watch() -> None:
@@ -261,7 +274,7 @@ def explain(error: OSError, options: argparse.Namespace) -> str:
     if error.filename:
         return f"{error.filename}: {reason}"
     ports = " and ".join(str(port) for port in (options.port, options.control_port) if port)
-    return f"can't listen on {options.host}{f' port {ports}' if ports else ''}: {reason}"
+    return f"cannot listen on {options.host}{f' port {ports}' if ports else ''}: {reason}"
 
 
 def _user(text: str) -> str:

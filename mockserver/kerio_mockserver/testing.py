@@ -17,7 +17,7 @@ from typing import Any
 
 from kerio_mockserver.app import Running, serve
 from kerio_mockserver.conditions.model import Conditions
-from kerio_mockserver.mailbox.generate.seed import generate_mailbox
+from kerio_mockserver.mailbox.generate.seed import SeedOptions, generate_mailbox
 from kerio_mockserver.mailbox.store import MailboxStore
 from kerio_mockserver.server import MockServer
 
@@ -57,7 +57,7 @@ async def running(
     `options` are those of `MockServer`.
     """
     if store is None:
-        store = generate_mailbox(seed, mails, **(mailbox or {}))
+        store = generate_mailbox(SeedOptions(seed, mails, **(mailbox or {})))
     if conditions is not None and not isinstance(conditions, Conditions):
         conditions = Conditions.parse(conditions)
     core = MockServer(store, conditions=conditions, seed=seed, **options)

@@ -17,7 +17,7 @@ from benchmarks.rivals.clients import Run, shared_out
 from benchmarks.rivals.mails import Written
 from benchmarks.rivals.programs import Programs
 from benchmarks.tools import machine, relay
-from kerio_mockserver.mailbox.generate.seed import generate_mailbox
+from kerio_mockserver.mailbox.generate.seed import SeedOptions, generate_mailbox
 from kerio_mockserver.mailbox.imports.importer import load
 from kerio_mockserver.mailbox.store import MailboxStore
 
@@ -43,7 +43,7 @@ def test_seeded_mails_are_the_same_on_both_sides(tmp_path: Path) -> None:
     store = MailboxStore("example.com", "anna")
     imported = load(store, [tmp_path / "served"])
     assert (imported.mails, imported.undecodable, imported.skipped) == (40, {}, {})
-    assert contents(store) == contents(generate_mailbox(3, 40, total_bytes=777_000, shared=False))
+    assert contents(store) == contents(generate_mailbox(SeedOptions(3, 40, total_bytes=777_000, shared=False)))
 
 
 def contents(store: MailboxStore) -> list[tuple[str, str, list[bytes]]]:

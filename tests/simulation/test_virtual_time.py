@@ -1,4 +1,4 @@
-"""Time jumps only when nothing else can happen."""
+"""The virtual clock advances only while everything else waits."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from simulation import virtual_time
 from simulation.virtual_time import DeadlockError, VirtualLoop, run
 
 
-def test_hours_pass_in_order_and_in_no_time() -> None:
+def test_run_fires_timers_in_order_without_waiting() -> None:
     async def main() -> list[tuple[str, float]]:
         loop, seen = asyncio.get_running_loop(), []
 
@@ -36,7 +36,7 @@ def test_hours_pass_in_order_and_in_no_time() -> None:
     assert time.monotonic() - began < 2
 
 
-def test_a_timeout_ends_what_is_too_slow_and_nothing_else() -> None:
+def test_timeout_fires_only_after_its_virtual_seconds() -> None:
     async def main() -> None:
         async with asyncio.timeout(0.001):
             await asyncio.sleep(0.0005)
@@ -47,7 +47,7 @@ def test_a_timeout_ends_what_is_too_slow_and_nothing_else() -> None:
     run(main())
 
 
-def test_time_stands_still_while_a_thread_works() -> None:
+def test_clock_stands_still_while_a_thread_works() -> None:
     async def main() -> float:
         loop = asyncio.get_running_loop()
         async with asyncio.timeout(0.001):
@@ -79,7 +79,7 @@ def test_executor_shutdown_takes_no_virtual_time() -> None:
     assert (ended.is_set(), loops[0].time()) == (True, 0.0)
 
 
-def test_a_database_takes_the_time_that_it_is_said_to_take(tmp_path: Path) -> None:
+def test_database_call_takes_the_seconds_of_disk(tmp_path: Path) -> None:
     path = tmp_path / "db"
     with closing(sqlite3.connect(path)) as made:
         made.execute("create table t (n)")
@@ -88,10 +88,10 @@ def test_a_database_takes_the_time_that_it_is_said_to_take(tmp_path: Path) -> No
         db.execute("insert into t values (?)", (n,))
 
     async def main() -> float:
-        line = await Connection.open(path)
+        connection = await Connection.open(path)
         for n in range(50):
-            await line.run(partial(insert, n))
-        await line.close()
+            await connection.run(partial(insert, n))
+        await connection.close()
         return asyncio.get_running_loop().time()
 
     threads = threading.active_count()
@@ -101,29 +101,29 @@ def test_a_database_takes_the_time_that_it_is_said_to_take(tmp_path: Path) -> No
         assert made.execute("select count(*) from t").fetchone() == (50,)
 
 
-def test_calls_of_a_database_are_made_in_their_order_also_when_nobody_waits(tmp_path: Path) -> None:
+def test_database_calls_run_in_order_even_if_one_is_cancelled(tmp_path: Path) -> None:
     (tmp_path / "db").touch()
 
     def insert(n: int) -> Callable[[sqlite3.Connection], Any]:
         return lambda db: db.execute("insert into t values (?)", (n,))
 
     async def main() -> list[int]:
-        line = await Connection.open(tmp_path / "db")
-        await line.run(lambda db: db.execute("create table t (n)"))
-        told = [asyncio.ensure_future(line.run(insert(n))) for n in range(4)]
+        connection = await Connection.open(tmp_path / "db")
+        await connection.run(lambda db: db.execute("create table t (n)"))
+        inserts = [asyncio.ensure_future(connection.run(insert(n))) for n in range(4)]
         await asyncio.sleep(0)
-        told[1].cancel()
-        rows = await line.run(lambda db: db.execute("select n from t order by rowid").fetchall())
+        inserts[1].cancel()
+        rows = await connection.run(lambda db: db.execute("select n from t order by rowid").fetchall())
         with pytest.raises(sqlite3.OperationalError):
-            await line.run(lambda db: db.execute("select nothing"))
-        await line.close()
+            await connection.run(lambda db: db.execute("select nothing"))
+        await connection.close()
         return [n for (n,) in rows]
 
     delays = iter(range(100, 0, -1))
     assert run(main(), disk=lambda: float(next(delays))) == [0, 1, 2, 3]
 
 
-def test_outside_a_run_the_driver_is_as_it_was() -> None:
+def test_run_restores_aiosqlite() -> None:
     async def main() -> bool:
         return aiosqlite.Connection is before
 
@@ -132,8 +132,8 @@ def test_outside_a_run_the_driver_is_as_it_was() -> None:
     assert aiosqlite.Connection is before
 
 
-def test_what_can_never_happen_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(virtual_time, "_PATIENCE", 0.0)
+def test_deadlock_raises_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(virtual_time, "SOCKET_WAIT_SECONDS", 0.0)
 
     async def main() -> None:
         await asyncio.get_running_loop().create_future()

@@ -28,7 +28,7 @@ from urllib.parse import unquote, urlsplit
 import orjson
 import pytest
 
-from kerio_mockserver.mailbox.generate.seed import generate_mailbox
+from kerio_mockserver.mailbox.generate.seed import SeedOptions, generate_mailbox
 from kerio_mockserver.messages import Request
 from kerio_mockserver.server import MockServer
 from kerio_resync import Settings, rebuild
@@ -283,7 +283,9 @@ async def life(profile: Path, url: str, user: str, retry_timeout: float) -> dict
 async def test_many_hostile_replies_at_once(seed: int, tmp_path: Path) -> None:
     rng, began = random.Random(f"crowd/{seed}"), time.monotonic()
     store = generate_mailbox(
-        seed, 380, folders=12, contacts=3, events=3, tasks=1, notes=1, attachments=0.6, total_bytes=1_900_000
+        SeedOptions(
+            seed, 380, folders=12, contacts=3, events=3, tasks=1, notes=1, attachments=0.6, total_bytes=1_900_000
+        )
     )
     core = MockServer(store, password=PASSWORD, seed=seed)
     for_ever = bool(seed % 2)  # or a server that comes to itself again

@@ -195,7 +195,7 @@ class Conditions(Value):
         try:
             found = orjson.loads(value) if isinstance(value, bytes | str) else dict(value)
         except orjson.JSONDecodeError as error:
-            raise ConditionsError(f"conditions: that is no JSON ({error})") from None
+            raise ConditionsError(f"conditions: not valid JSON ({error})") from None
         if not isinstance(found, dict):
             raise ConditionsError("conditions: an object is needed")
         try:

@@ -43,7 +43,7 @@ def test_conditions_can_not_be_changed_in_place() -> None:
 @pytest.mark.parametrize(
     ("value", "text"),
     [
-        (b"{", "conditions: that is no JSON"),
+        (b"{", "conditions: not valid JSON"),
         (b"[]", "conditions: an object is needed"),
         ({"lnik": {}}, "lnik: there is no such member"),
         ({"link": {"rtt_s": -1}}, "link.rtt_s: input should be greater than or equal to 0 (got -1)"),

@@ -6,7 +6,7 @@ import json
 from hashlib import sha256
 from typing import Any
 
-from kerio_mockserver.mailbox.generate.seed import generate_mailbox
+from kerio_mockserver.mailbox.generate.seed import SeedOptions, generate_mailbox
 from kerio_mockserver.mailbox.store import MailboxStore
 
 
@@ -21,7 +21,7 @@ def line(store: MailboxStore, kind: str, struct: dict[str, Any]) -> str:
 
 
 def test_it_is_what_it_says() -> None:
-    store = generate_mailbox(7, 250, contacts=40, events=30)
+    store = generate_mailbox(SeedOptions(7, 250, contacts=40, events=30))
     inbox = next(one["id"] for one in store.folders() if one["subType"] == "FSubInbox")
     store.set_all_seen(inbox)
     store.create(
@@ -37,7 +37,7 @@ def test_it_is_what_it_says() -> None:
 
 
 def test_any_change_shows() -> None:
-    store, other = generate_mailbox(7, 30), generate_mailbox(7, 30)
+    store, other = generate_mailbox(SeedOptions(7, 30)), generate_mailbox(SeedOptions(7, 30))
     mail = next(one for one in store.digest() if one.startswith("mail ")).split()[1]
     store.set("mail", {"id": mail, "isFlagged": not store.light(mail)["isFlagged"]})
     assert sum(a != b for a, b in zip(store.digest(), other.digest(), strict=True)) == 1

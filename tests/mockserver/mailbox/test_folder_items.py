@@ -9,11 +9,13 @@ import pytest
 
 from kerio_mockserver.mailbox.dates import instant
 from kerio_mockserver.mailbox.folder_items import FolderItems, light_members, sort_key
-from kerio_mockserver.mailbox.generate.seed import generate_mailbox
+from kerio_mockserver.mailbox.generate.seed import SeedOptions, generate_mailbox
 
 
 def a_shelf(mails: int = 60) -> FolderItems:
-    store = generate_mailbox(3, mails, folders=6, biggest=0, contacts=0, events=0, tasks=0, notes=0, shared=False)
+    store = generate_mailbox(
+        SeedOptions(3, mails, folders=6, biggest=0, contacts=0, events=0, tasks=0, notes=0, shared=False)
+    )
     return max((store.folder(one["id"]) for one in store.folders()), key=len)
 
 

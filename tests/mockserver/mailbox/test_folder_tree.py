@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from kerio_mockserver.mailbox.generate.seed import generate_mailbox
+from kerio_mockserver.mailbox.generate.seed import SeedOptions, generate_mailbox
 from kerio_mockserver.mailbox.store import BadStruct, MailboxStore, NoSuchFolder, NoSuchItem, NotPermitted
 
 
 @pytest.fixture
 def store() -> MailboxStore:
-    return generate_mailbox(7, 300, contacts=5, events=5)
+    return generate_mailbox(SeedOptions(7, 300, contacts=5, events=5))
 
 
 def folder(store: MailboxStore, name: str) -> dict[str, object]:

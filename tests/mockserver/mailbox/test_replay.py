@@ -8,7 +8,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kerio_mockserver.mailbox.generate.seed import generate_mailbox
+from kerio_mockserver.mailbox.generate.seed import SeedOptions, generate_mailbox
 from kerio_mockserver.mailbox.store import MailboxStore, NoSuchItem, NotPermitted
 
 Folders = dict[str, tuple[str, str]]  # id → parent, name
@@ -77,7 +77,7 @@ def act(store: MailboxStore, dice: Random) -> None:
 def test_a_replay_gives_the_present_state(seed: int, steps: int, from_step: int) -> None:
     dice, store = (
         Random(seed),
-        generate_mailbox(seed % 5, 40, folders=9, contacts=0, events=0, tasks=0, notes=2, shared=False),
+        generate_mailbox(SeedOptions(seed % 5, 40, folders=9, contacts=0, events=0, tasks=0, notes=2, shared=False)),
     )
     begun = (store.journal.watermark, *state(store))
     for step in range(steps):

@@ -9,7 +9,7 @@ import orjson
 import pytest
 
 from kerio_mockserver.mailbox.blobs import NewBlob
-from kerio_mockserver.mailbox.generate.seed import generate_mailbox
+from kerio_mockserver.mailbox.generate.seed import SeedOptions, generate_mailbox
 from kerio_mockserver.mailbox.store import (
     BadStruct,
     Kind,
@@ -23,7 +23,7 @@ from kerio_mockserver.mailbox.store import (
 
 @pytest.fixture
 def store() -> MailboxStore:
-    return generate_mailbox(7, 400, contacts=30, events=10, tasks=5, notes=5)
+    return generate_mailbox(SeedOptions(7, 400, contacts=30, events=10, tasks=5, notes=5))
 
 
 def folder(store: MailboxStore, name: str) -> str:
@@ -263,15 +263,17 @@ def test_what_is_refused_leaves_nothing_behind(store: MailboxStore) -> None:
 
 
 def test_the_quota_holds() -> None:
-    used = generate_mailbox(7, 20, contacts=0, events=0, tasks=0, notes=0).quota()
+    used = generate_mailbox(SeedOptions(7, 20, contacts=0, events=0, tasks=0, notes=0)).quota()
     assert used["messagesUsed"] == 20
-    by_items = generate_mailbox(7, 20, contacts=0, events=0, tasks=0, notes=0, quota_items=21)
+    by_items = generate_mailbox(SeedOptions(7, 20, contacts=0, events=0, tasks=0, notes=0, quota_items=21))
     one = by_items.create("mail", {})[0]
     with pytest.raises(QuotaReached):
         by_items.copy(one, folder(by_items, "Inbox"))
     by_items.remove(one)
     by_items.create("mail", {})
-    by_bytes = generate_mailbox(7, 20, contacts=0, events=0, tasks=0, notes=0, quota_bytes=used["spaceUsed"] + 3_000)
+    by_bytes = generate_mailbox(
+        SeedOptions(7, 20, contacts=0, events=0, tasks=0, notes=0, quota_bytes=used["spaceUsed"] + 3_000)
+    )
     draft = by_bytes.create("mail", {"displayableParts": [{"content": "x" * 500}]})[0]
     before = by_bytes.item(draft)
     with pytest.raises(QuotaReached):
@@ -301,7 +303,7 @@ def test_an_import_keeps_what_it_says_and_makes_no_line() -> None:
 
 def test_the_same_calls_give_the_same_mailbox() -> None:
     def run() -> tuple[list[dict[str, Any]], list[str]]:
-        store = generate_mailbox(3, 50)
+        store = generate_mailbox(SeedOptions(3, 50))
         store.deliver({"subject": "x"})
         store.move(first(store, "Inbox"), folder(store, "Projects"))
         store.create("note", {"text": "n"})

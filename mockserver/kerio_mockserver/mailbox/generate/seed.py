@@ -51,48 +51,66 @@ class Plan:
     count: int = 0
 
 
-def generate_mailbox(
-    seed: int = 7,
-    mails: int = 1000,
-    *,
-    folders: int | None = None,
-    contacts: int = 200,
-    events: int = 200,
-    tasks: int = 40,
-    notes: int = 20,
-    attachments: float = 0.2,
-    mean_bytes: int | None = None,
-    total_bytes: int | None = None,
-    shape: Shape = "usual",
-    biggest: int | None = None,
-    shared: bool = True,
-    domain: str = "example.com",
-    user: str = "anna",
-    cache_bytes: int = 512 << 20,
-    quota_bytes: int = 0,
-    quota_items: int = 0,
-) -> MailboxStore:
-    """A mailbox of exactly `mails` mails and so many contacts, events, tasks and notes, plus a shared mailbox and
-    public folders with a few items (unless `shared` is false). ValueError for what can't be.
+@dataclass(frozen=True, slots=True)
+class SeedOptions:
+    """What to generate; equal options give equal mailboxes.
 
-    `folders`: mail folders, 6 at least (default 40). `attachments`: the share of mails that have any. `mean_bytes` a
-    mail or `total_bytes` in all: bytes of text and decoded attachments (default about 60 KB a mail). `shape`: `deep`
-    nests folders up to 50 levels, `wide` puts them side by side. `biggest`: mails in the biggest ordinary folder.
+    `folders` counts mail folders (at least 6), `attachments` is the share of mails that have any. `mean_bytes` per mail
+    or `total_bytes` in all are bytes of text and decoded attachments (default about 60 KB per mail). `shape`: `deep`
+    nests folders up to 50 levels, `wide` puts them side by side. `biggest` is the number of mails in the largest
+    ordinary folder. `shared` adds a shared mailbox and public folders with a few items. ValueError if invalid.
     """
-    if min(mails, contacts, events, tasks, notes) < 0 or not 0 <= attachments <= 1:
-        raise ValueError("counts can't be negative, and attachments is a share between 0 and 1")
+
+    seed: int = 7
+    mails: int = 1000
+    folders: int = 40
+    contacts: int = 200
+    events: int = 200
+    tasks: int = 40
+    notes: int = 20
+    attachments: float = 0.2
+    mean_bytes: int | None = None
+    total_bytes: int | None = None
+    shape: Shape = "usual"
+    biggest: int | None = None
+    shared: bool = True
+    domain: str = "example.com"
+    user: str = "anna"
+    cache_bytes: int = 512 << 20
+    quota_bytes: int = 0
+    quota_items: int = 0
+
+    def __post_init__(self) -> None:
+        counts = (self.mails, self.contacts, self.events, self.tasks, self.notes)
+        if min(counts) < 0 or not 0 <= self.attachments <= 1:
+            raise ValueError("counts can't be negative, and attachments is a share between 0 and 1")
+
+    @property
+    def content_bytes(self) -> int | None:
+        """Bytes of text and decoded attachments in all mails; None for the default sizes."""
+        if self.total_bytes is not None:
+            return self.total_bytes
+        return None if self.mean_bytes is None else self.mean_bytes * self.mails
+
+
+def generate_mailbox(options: SeedOptions) -> MailboxStore:
+    """Generate a mailbox; raise ValueError for options that do not fit together."""
+    seed = options.seed
     store = MailboxStore(
-        domain, user, seed=seed, cache_bytes=cache_bytes, quota_bytes=quota_bytes, quota_items=quota_items
+        options.domain,
+        options.user,
+        seed=seed,
+        cache_bytes=options.cache_bytes,
+        quota_bytes=options.quota_bytes,
+        quota_items=options.quota_items,
     )
-    wanted = total_bytes if total_bytes is not None else mean_bytes * mails if mean_bytes is not None else None
-    plans = counted(plan_mailbox(seed, 40 if folders is None else folders, shape), mails, biggest)
+    plans = counted(plan_mailbox(seed, options.folders, options.shape), options.mails, options.biggest)
     root = store.add_folder("", "Mailbox", "FRoot")
-    sizes = _Sizes(seed, attachments, wanted)
+    sizes = _Sizes(seed, options.attachments, options.content_bytes)
     _add_mail_folders(store, root, plans, seed, sizes)
-    counts = {"contacts": contacts, "events": events, "tasks": tasks, "notes": notes}
-    _add_pim(store, root, seed, counts)
-    if shared:
-        _add_shared(store, seed, sizes.drawn, few=min(mails, 25))
+    _add_pim(store, root, options)
+    if options.shared:
+        _add_shared(store, seed, sizes.drawn, few=min(options.mails, 25))
     return store
 
 
@@ -196,17 +214,18 @@ def _pim(seed: int, count: int, make: type[GeneratedItems]) -> Callable[[FolderA
     return fill
 
 
-def _add_pim(store: MailboxStore, root: str, seed: int, counts: dict[str, int]) -> None:
+def _add_pim(store: MailboxStore, root: str, options: SeedOptions) -> None:
     """Add the default folder of each kind; a second one gets a tenth of its items."""
     seen: set[str] = set()
     for name, folder_type, which, make in _PIM:
         second = which in seen
         seen.add(which)
         twice = sum(one[2] == which for one in _PIM) > 1
-        tenth = counts[which] // 10 if twice else 0
-        count = tenth if second else counts[which] - tenth
+        total: int = getattr(options, which)
+        tenth = total // 10 if twice else 0
+        count = tenth if second else total - tenth
         sub_type = "FSubNone" if second else "FSubDefault"
-        store.add_folder(root, name, folder_type, sub_type, fill=_pim(seed, count, make), count=count)
+        store.add_folder(root, name, folder_type, sub_type, fill=_pim(options.seed, count, make), count=count)
 
 
 def _add_shared(store: MailboxStore, seed: int, sizes: Sizes, few: int) -> None:

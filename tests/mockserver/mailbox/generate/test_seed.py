@@ -5,7 +5,7 @@ import time
 import psutil
 import pytest
 
-from kerio_mockserver.mailbox.generate.seed import Shape, generate_mailbox
+from kerio_mockserver.mailbox.generate.seed import SeedOptions, Shape, generate_mailbox
 from kerio_mockserver.mailbox.store import MailboxStore
 
 
@@ -15,7 +15,7 @@ def counts(store: MailboxStore) -> dict[str, int]:
 
 @pytest.mark.parametrize("mails", [0, 1, 25, 1000, 50_000, 1_000_000])
 def test_there_are_exactly_as_many_mails_as_wished_for(mails: int) -> None:
-    found = counts(generate_mailbox(7, mails))
+    found = counts(generate_mailbox(SeedOptions(7, mails)))
     assert sum(found.values()) == mails
     assert found["empty"] == found["empty below"] == 0
     assert found["Newsletters"] >= 0
@@ -25,14 +25,16 @@ def test_there_are_exactly_as_many_mails_as_wished_for(mails: int) -> None:
 
 
 def test_the_same_seed_gives_the_same_mailbox() -> None:
-    first, second, other = ("".join(generate_mailbox(seed, 300, contacts=20, events=20).digest()) for seed in (5, 5, 6))
+    first, second, other = (
+        "".join(generate_mailbox(SeedOptions(seed, 300, contacts=20, events=20)).digest()) for seed in (5, 5, 6)
+    )
     assert first == second != other
 
 
 def test_a_million_mails_cost_nothing_until_they_are_read() -> None:
-    generate_mailbox(7, 10)
+    generate_mailbox(SeedOptions(7, 10))
     before, began = psutil.Process().memory_info().rss, time.process_time()
-    store = generate_mailbox(7, 1_000_000)
+    store = generate_mailbox(SeedOptions(7, 1_000_000))
     inbox = store.folder(next(one["id"] for one in store.folders() if one["subType"] == "FSubInbox"))
     page = inbox.ordered("receiveDate", descending=True)[100_000:100_500]
     assert len({store.light(one)["receiveDate"] for one in page}) == 500
@@ -42,7 +44,7 @@ def test_a_million_mails_cost_nothing_until_they_are_read() -> None:
 
 @pytest.mark.parametrize(("shape", "deepest"), [("usual", 15), ("deep", 50), ("wide", 1)])
 def test_many_folders(shape: Shape, deepest: int) -> None:
-    store = generate_mailbox(7, 20_000, folders=1_000, shape=shape, biggest=10_000)
+    store = generate_mailbox(SeedOptions(7, 20_000, folders=1_000, shape=shape, biggest=10_000))
     found = [one for one in store.folders() if one["type"] == "FMail"]
     assert len(found) == 1_000
     assert sum(one["messageCount"] for one in found) == 20_000
@@ -53,7 +55,7 @@ def test_many_folders(shape: Shape, deepest: int) -> None:
 
 
 def test_it_holds_the_bytes_that_are_wished_for() -> None:
-    store = generate_mailbox(3, 2_000, total_bytes=50_000_000, shared=False)
+    store = generate_mailbox(SeedOptions(3, 2_000, total_bytes=50_000_000, shared=False))
     content = 0
     for folder in store.folders():
         if folder["type"] == "FMail":
@@ -64,7 +66,7 @@ def test_it_holds_the_bytes_that_are_wished_for() -> None:
 
 
 def test_every_kind_is_there_and_so_are_others_folders() -> None:
-    store = generate_mailbox(7, 200, contacts=30, events=20, tasks=5, notes=4)
+    store = generate_mailbox(SeedOptions(7, 200, contacts=30, events=20, tasks=5, notes=4))
     by_type: dict[str, int] = {}
     for one in store.folders():
         by_type[one["type"]] = by_type.get(one["type"], 0) + one["messageCount"]
@@ -73,7 +75,7 @@ def test_every_kind_is_there_and_so_are_others_folders() -> None:
     mailbox = store.shared_mailboxes()[0]
     assert store.shared_folders(mailbox["mailboxId"]) == mailbox["folders"]
     assert sum(one["messageCount"] for one in mailbox["folders"]) > 10
-    assert not generate_mailbox(7, 200, shared=False).shared_mailboxes()
+    assert not generate_mailbox(SeedOptions(7, 200, shared=False)).shared_mailboxes()
 
 
 @pytest.mark.parametrize(
@@ -81,9 +83,9 @@ def test_every_kind_is_there_and_so_are_others_folders() -> None:
 )
 def test_what_can_not_be(wrong: dict[str, int]) -> None:
     with pytest.raises(ValueError, match=r"at least|negative|biggest"):
-        generate_mailbox(7, **wrong)  # type: ignore[arg-type]  # the point of the test
+        generate_mailbox(SeedOptions(7, **wrong))  # type: ignore[arg-type]  # the point of the test
 
 
 def test_names_of_folders_are_odd() -> None:
-    names = counts(generate_mailbox(7, 100)).keys()
+    names = counts(generate_mailbox(SeedOptions(7, 100))).keys()
     assert {"Q1/Q2", "Rechnungen", "Rechnungen ", ".hidden", "..", "日本語", "Русский", "العربية"} <= names
