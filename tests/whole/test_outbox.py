@@ -150,51 +150,44 @@ class Scene:
         )  # fmt: skip
 
 
+# What happens to the call of each change, and how often it is made: creations and moves, then all other changes, which
+# are repeated at once because that does no harm.
+OUTCOMES = {
+    "executed": ("", 1, 1),
+    "reply lost": ("lost", 1, 2),
+    "request lost": ("unheard", 2, 2),
+    "killed after execution": ("died", 1, 1),
+    "killed before execution": ("died unheard", 2, 2),
+}
+
+
+@pytest.mark.parametrize(("happening", "calls", "idempotent_calls"), OUTCOMES.values(), ids=OUTCOMES)
 @GROUPS
-def test_they_arrive(world: World, cases: list[tuple[Kind, Action]]) -> None:
-    scene = Scene(world, cases)
-    assert all(each.untouched() for each in scene.deeds)
-    assert scene.run() == (len(cases), 0, 0, 0, False)
-    assert [each for each in scene.deeds if not each.done()] == []
-    assert scene.meddler.made() == [each.method for each in scene.deeds]  # in the order in which they were made
-    assert scene.states() == {"sent"}
-    assert scene.run() == (0, 0, 0, 0, False)
-    assert scene.meddler.made() == [each.method for each in scene.deeds]
-
-
-@pytest.mark.parametrize("happening", ["lost", "unheard"])
-@GROUPS
-def test_nobody_knows_whether_it_was_done(world: World, cases: list[tuple[Kind, Action]], happening: str) -> None:
-    scene = Scene(world, cases)
-    scene.plan(happening)
-    assert scene.run() == (len(cases), 0, 0, 0, False)
-    assert [each for each in scene.deeds if not each.done()] == []
-    for each in scene.deeds:
-        # what does no harm when it is done twice is repeated at once; all else is looked for first
-        found = happening == "lost" and each.action in ("create", "move")
-        assert scene.meddler.made().count(each.method) == (1 if found else 2)
-
-
-@pytest.mark.parametrize("happening", ["died", "died unheard"])
-@GROUPS
-def test_the_client_dies_and_does_not_know_whether_it_was_done(
-    world: World, cases: list[tuple[Kind, Action]], happening: str
+def test_each_change_is_executed_once_whatever_happens_to_its_call(
+    world: World, cases: list[tuple[Kind, Action]], happening: str, calls: int, idempotent_calls: int
 ) -> None:
     scene = Scene(world, cases)
-    scene.plan(happening)
-    for each in scene.deeds:
+    assert all(deed.untouched() for deed in scene.deeds)
+    if happening:
+        scene.plan(happening)
+    is_killed = happening.startswith("died")
+    for deed in scene.deeds if is_killed else ():
         assert world.run() == "killed"
-        assert offline.outbox(world)[each.uuid].state == "sending"
-        assert each.done() == (happening == "died")
-    sent, *others = scene.run()
-    assert (sent, others) == (1, [0, 0, 0, False])
-    assert [each for each in scene.deeds if not each.done()] == []
-    made = [scene.meddler.made().count(each.method) for each in scene.deeds]
-    assert made == [1 if happening == "died" else 2] * len(cases)
+        assert offline.outbox(world)[deed.uuid].state == "sending"
+        assert deed.done() == (happening == "died")
+    assert scene.run() == (1 if is_killed else len(cases), 0, 0, 0, False)
+    assert [deed for deed in scene.deeds if not deed.done()] == []
+    assert scene.states() == {"sent"}
+    made = scene.meddler.made()
+    for deed in scene.deeds:
+        assert made.count(deed.method) == (calls if deed.action in ("create", "move") else idempotent_calls)
+    assert list(dict.fromkeys(made)) == [deed.method for deed in scene.deeds]  # in the order of the changes
+    assert scene.run() == (0, 0, 0, 0, False)
+    assert scene.meddler.made() == made
 
 
 @pytest.mark.parametrize("meanwhile", ["written on", "moved", "both"])
-def test_what_was_created_is_known_again_though_somebody_had_it_in_hands(world: World, meanwhile: str) -> None:
+def test_created_mail_is_found_after_edit_and_move(world: World, meanwhile: str) -> None:
     """The client died before it heard of it; then the mail was given another subject, or put elsewhere."""
     scene = Scene(world, [("mail", "create")])
     scene.plan("died")
@@ -212,7 +205,7 @@ def test_what_was_created_is_known_again_though_somebody_had_it_in_hands(world: 
 
 @pytest.mark.parametrize("change", ["newer", "gone"])
 @GROUPS
-def test_the_server_wins_a_conflict(world: World, cases: list[tuple[Kind, Action]], change: str) -> None:
+def test_conflict_keeps_item_of_server(world: World, cases: list[tuple[Kind, Action]], change: str) -> None:
     scene = Scene(world, [each for each in cases if each[1] != "create"])
     for each in scene.deeds:
         if change == "gone":
@@ -250,7 +243,7 @@ def expect_conflict(deed: Deed, change: LocalChange, note: str) -> None:
 
 
 @pytest.mark.parametrize("change", ["theirs", "ours"])
-def test_an_edit_that_the_server_has_already_is_no_conflict(world: World, change: str) -> None:
+def test_edit_that_server_has_already_is_no_conflict(world: World, change: str) -> None:
     scene = Scene(world, [("event", "edit")])
     (deed,) = scene.deeds
     if change == "theirs":
@@ -267,7 +260,7 @@ def test_an_edit_that_the_server_has_already_is_no_conflict(world: World, change
 
 @pytest.mark.parametrize("code", [1003, -32602, 4104, *(pytest.param(code, marks=pytest.mark.soak) for code in CODES)])
 @GROUPS
-def test_what_is_refused_stays_with_its_reason(world: World, cases: list[tuple[Kind, Action]], code: int) -> None:
+def test_refused_change_stays_with_reason(world: World, cases: list[tuple[Kind, Action]], code: int) -> None:
     if code == 4104:  # no such folder: then what is in it is deleted
         cases = [each for each in cases if each[1] != "delete"]
     scene = Scene(world, cases)
@@ -291,7 +284,7 @@ def test_what_is_refused_stays_with_its_reason(world: World, cases: list[tuple[K
 # what builds on what
 
 
-def test_later_changes_find_what_earlier_ones_made(world: World) -> None:
+def test_later_changes_follow_earlier_ones(world: World) -> None:
     """Created, edited twice, moved, edited again and flagged, all offline; of an item on the server the same."""
     home, target = offline.folder_of(world, "mail"), offline.new_folder(world, "mail")
     item_id, watermark = world.store.create("mail", {**offline.struct_of("mail", "Old"), "folderId": home})
@@ -322,7 +315,7 @@ def test_later_changes_find_what_earlier_ones_made(world: World) -> None:
     assert world.differences() == []
 
 
-def test_what_builds_on_a_refused_creation_waits_for_it(world: World) -> None:
+def test_change_of_refused_creation_is_sent_with_it(world: World) -> None:
     home = offline.folder_of(world, "note")
     assert world.run() == "done"
     made = offline.add(world, "create", "note", folder_id=home, struct={"text": "One"})
@@ -340,7 +333,7 @@ def test_what_builds_on_a_refused_creation_waits_for_it(world: World) -> None:
     assert world.differences() == []
 
 
-def test_what_builds_on_nothing_is_refused(world: World) -> None:
+def test_change_of_withdrawn_creation_is_refused(world: World) -> None:
     assert world.run() == "done"
     withdrawn = offline.add(world, "create", "note", folder_id=offline.folder_of(world, "note"), struct={"text": "A"})
     offline.open_cache(world, lambda store: Outbox(store).mark_withdrawn(withdrawn))
@@ -352,7 +345,7 @@ def test_what_builds_on_nothing_is_refused(world: World) -> None:
     assert offline.titled(world, "note", "A") == []
 
 
-def test_a_move_takes_along_a_newer_version_but_an_edit_after_it_is_a_conflict(world: World) -> None:
+def test_move_takes_newer_version_but_later_edit_conflicts(world: World) -> None:
     target, home = offline.new_folder(world, "task"), offline.folder_of(world, "task")
     item_id, watermark = world.store.create("task", {**offline.struct_of("task", "Old"), "folderId": home})
     assert world.run() == "done"
@@ -373,7 +366,7 @@ def test_a_move_takes_along_a_newer_version_but_an_edit_after_it_is_a_conflict(w
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_two_alike_arrive_both_whenever_the_client_dies(world: World, kind: Kind) -> None:
+def test_identical_creations_are_sent_once_each(world: World, kind: Kind) -> None:
     """One such item is there, two were made offline, and another person makes one meanwhile: four in the end."""
     home = offline.folder_of(world, kind)
     struct = offline.struct_of(kind, "Same")
@@ -391,7 +384,7 @@ def test_two_alike_arrive_both_whenever_the_client_dies(world: World, kind: Kind
     assert world.differences() == []
 
 
-def test_a_server_that_gives_mails_message_ids_of_its_own_gets_each_once(world: World) -> None:
+def test_creation_is_sent_once_if_server_assigns_message_ids(world: World) -> None:
     home = offline.folder_of(world, "mail")
     assert world.run() == "done"
     for _ in range(2):
@@ -417,7 +410,7 @@ def digests(*files: LocalFile) -> list[str]:
 
 
 @pytest.mark.parametrize("happening", ["", "lost", "unheard", "died", "died unheard"])
-def test_files_come_along(world: World, happening: str) -> None:
+def test_files_are_sent_with_their_change(world: World, happening: str) -> None:
     """A draft with two files; a file more for a mail that has one; a photo for a contact, new and changed."""
     drafts, people = offline.folder_of(world, "mail"), offline.folder_of(world, "contact")
     there = world.store.upload("there.txt", "text/plain", b"there")
@@ -447,7 +440,7 @@ def test_files_come_along(world: World, happening: str) -> None:
     assert {each.state for each in offline.outbox(world).values()} == {"sent"}
 
 
-def test_the_files_of_a_change_that_lost_are_kept(world: World) -> None:
+def test_conflict_keeps_files(world: World) -> None:
     drafts = offline.folder_of(world, "mail")
     mail, seen = world.store.create("mail", {**offline.struct_of("mail", "Old"), "folderId": drafts})
     assert world.run() == "done"
@@ -466,7 +459,7 @@ def test_the_files_of_a_change_that_lost_are_kept(world: World) -> None:
 # trouble
 
 
-def test_trouble_with_the_server_leaves_the_rest_pending(world: World) -> None:
+def test_unreachable_server_leaves_rest_pending(world: World) -> None:
     home = offline.folder_of(world, "note")
     assert world.run() == "done"
     names = [offline.add(world, "create", "note", folder_id=home, struct={"text": f"Number {text}"}) for text in "123"]
@@ -493,7 +486,7 @@ def test_trouble_with_the_server_leaves_the_rest_pending(world: World) -> None:
 
 
 @pytest.mark.parametrize("kind", ["note", "mail"])
-def test_a_change_that_the_server_stumbles_over_does_not_hold_up_the_others(world: World, kind: Kind) -> None:
+def test_internal_error_of_one_change_does_not_stop_others(world: World, kind: Kind) -> None:
     """An internal error each time, and the change is not found on the server. Dependent changes wait."""
     home = offline.folder_of(world, kind)
     assert world.run() == "done"
@@ -530,7 +523,7 @@ def dies_in_replay(world: World, meddler: Meddler, happening: str, nth: int) -> 
     return world.run(listen) == "killed"
 
 
-def test_killed_at_every_request_of_a_replay(world: World) -> None:
+def test_client_killed_at_every_request_loses_nothing(world: World) -> None:
     """Nothing is lost or sent twice if the client dies at a request, before or after the server has executed it.
 
     By default one of the two is tried at each request; the soak tries both.
@@ -609,11 +602,11 @@ def deed_of(kind: Kind, action: Action) -> str:
 
 
 @pytest.mark.parametrize("seed", range(int(os.environ.get("KERIO_SIMULATIONS", "40")) // 20))
-def test_whatever_happens_none_is_lost_or_doubled(tmp_path: Path, seed: int) -> None:
+def test_random_faults_lose_and_double_nothing(tmp_path: Path, seed: int) -> None:
     assert muddle(tmp_path / "profile", seed).total() > 0
 
 
-def test_a_key_that_expires_while_changes_are_sent_is_renewed(world: World) -> None:
+def test_sync_key_that_expires_during_replay_is_renewed(world: World) -> None:
     """What went meanwhile is noticed by comparing, though the comparison before the swap met it."""
     scene = Scene(world, [("note", "delete")])
     (task, *_) = offline.titled(world, "task", "")
@@ -628,7 +621,7 @@ def test_a_key_that_expires_while_changes_are_sent_is_renewed(world: World) -> N
     assert world.differences() == []
 
 
-def test_trouble_after_all_is_sent_is_told(world: World) -> None:
+def test_unreachable_server_after_replay_is_reported(world: World) -> None:
     scene = Scene(world, [("note", "create")])
     answer = world.server.handle
 
@@ -648,14 +641,14 @@ def test_trouble_after_all_is_sent_is_told(world: World) -> None:
     assert scene.deeds[0].done()
 
 
-def test_rebuilding_a_part_sends_changes_too(world: World) -> None:
+def test_partial_rebuild_sends_changes(world: World) -> None:
     scene = Scene(world, ITEMS)
     assert world.run(folders=("Inbox",)) == "done"
     assert [each for each in scene.deeds if not each.done()] == []
     assert world.differences() == []
 
 
-def test_what_goes_in_the_very_moment_it_is_changed(world: World) -> None:
+def test_item_deleted_between_look_and_call_is_conflict(world: World) -> None:
     """Looked at, it was there; asked for, it is gone: deleted by another person in between."""
     scene = Scene(world, [(kind, action) for kind, action in ITEMS + FLAGS if action not in ("create", "delete")])
     answer = world.server.handle

@@ -15,7 +15,7 @@ from kerio_resync.errors import LocalError
 from tests.support.cache import filled
 
 
-async def test_what_nobody_waits_for_does_not_stay_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_cancelled_open_closes_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "cache.db"
     await (await filled(path)).close()
     begun, goes_on = asyncio.Event(), threading.Event()
@@ -44,13 +44,13 @@ async def line(tmp_path: Path) -> AsyncIterator[Connection]:
     await line.close()
 
 
-async def test_run_returns_the_result_and_raises_the_error_of_the_work(line: Connection) -> None:
+async def test_run_returns_or_raises_what_work_does(line: Connection) -> None:
     assert await line.run(lambda db: db.execute("SELECT 7").fetchone()) == (7,)
     with pytest.raises(sqlite3.OperationalError, match="no such column: missing"):
         await line.run(lambda db: db.execute("SELECT missing"))
 
 
-async def test_work_is_done_in_order_in_one_thread_although_its_caller_is_cancelled(line: Connection) -> None:
+async def test_run_keeps_order_when_callers_are_cancelled(line: Connection) -> None:
     begun, goes_on = asyncio.Event(), threading.Event()
     loop, done = asyncio.get_running_loop(), []
 
@@ -75,7 +75,7 @@ async def test_work_is_done_in_order_in_one_thread_although_its_caller_is_cancel
     assert done[0][1] != threading.get_ident()
 
 
-async def test_close_is_complete_although_it_is_cancelled_twice(line: Connection) -> None:
+async def test_close_completes_when_cancelled_twice(line: Connection) -> None:
     goes_on = threading.Event()
     working = asyncio.create_task(line.run(lambda db: goes_on.wait()))
     await asyncio.sleep(0)
@@ -93,7 +93,7 @@ async def test_close_is_complete_although_it_is_cancelled_twice(line: Connection
     await line.close()  # once more: nothing is left to do
 
 
-async def test_a_line_that_failed_to_open_leaves_no_thread(tmp_path: Path) -> None:
+async def test_failed_open_leaves_no_thread(tmp_path: Path) -> None:
     threads = threading.active_count()
     with pytest.raises(LocalError):
         await Connection.open(tmp_path / "missing.db")

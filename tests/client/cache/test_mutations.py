@@ -67,7 +67,7 @@ LIGHT: list[Mutation] = [
 
 
 @pytest.mark.parametrize("fact", HEAVY, ids=lambda fact: type(fact).__name__)
-def test_what_a_fact_holds_is_weighed(fact: Mutation) -> None:
+def test_byte_size_of_large_mutation_covers_its_content(fact: Mutation) -> None:
     assert LARGE <= fact.byte_size() < 10 * LARGE
 
 

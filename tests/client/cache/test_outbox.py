@@ -11,7 +11,7 @@ from tests.support.cache import FOLDERS, filled, mail, rows
 FILE = LocalFile("plan.pdf", "application/pdf", bytes(range(256)) * 2000, "cid")
 
 
-async def test_a_change_is_durable_and_comes_back_whole(tmp_path: Path) -> None:
+async def test_add_records_durable_change_with_files(tmp_path: Path) -> None:
     cache = await filled(tmp_path / "cache.db")
     outbox = Outbox(cache)
     name = await outbox.add("create", "mail", folder_id="inbox", struct=b'{"subject":"Hi"}', files=[FILE])
@@ -30,7 +30,7 @@ async def test_a_change_is_durable_and_comes_back_whole(tmp_path: Path) -> None:
     await cache.close()
 
 
-async def test_an_attempt_is_recorded_before_it_is_made(tmp_path: Path) -> None:
+async def test_begin_attempt_records_and_counts_attempt(tmp_path: Path) -> None:
     cache = await filled(tmp_path / "cache.db")
     outbox = Outbox(cache)
     name = await outbox.add("flags", "mail", item_id="1", watermark=3, struct=b'{"isSeen":true}')
@@ -45,7 +45,7 @@ async def test_an_attempt_is_recorded_before_it_is_made(tmp_path: Path) -> None:
     await cache.close()
 
 
-async def test_what_was_sent_or_withdrawn_stays_so(tmp_path: Path) -> None:
+async def test_sent_and_withdrawn_changes_keep_their_state(tmp_path: Path) -> None:
     cache = await filled(tmp_path / "cache.db")
     outbox = Outbox(cache)
     sent, withdrawn = [await outbox.add("delete", "note", item_id=each) for each in "ab"]
@@ -58,7 +58,7 @@ async def test_what_was_sent_or_withdrawn_stays_so(tmp_path: Path) -> None:
     await cache.close()
 
 
-async def test_a_refused_change_stays_named_and_may_be_tried_again(tmp_path: Path) -> None:
+async def test_refused_change_keeps_reason_until_pending(tmp_path: Path) -> None:
     cache = await filled(tmp_path / "cache.db")
     outbox = Outbox(cache)
     name = await outbox.add("move", "mail", item_id="1", folder_id="inbox", target_id="work")
@@ -70,14 +70,14 @@ async def test_a_refused_change_stays_named_and_may_be_tried_again(tmp_path: Pat
     await cache.close()
 
 
-async def test_the_same_change_is_recorded_once(tmp_path: Path) -> None:
+async def test_add_change_with_known_uuid_changes_nothing(tmp_path: Path) -> None:
     fact = AddChange(LocalChange("u-1", "create", "mail", folder_id="inbox"), (FILE,))
     cache = await filled(tmp_path / "cache.db", fact, fact)
     assert len(await Outbox(cache).list()) == 1
     await cache.close()
 
 
-async def test_the_loser_of_a_conflict_is_kept_in_a_local_folder(tmp_path: Path) -> None:
+async def test_record_conflict_keeps_item_in_conflicts(tmp_path: Path) -> None:
     cache = await filled(tmp_path / "cache.db")
     outbox = Outbox(cache)
     name = await outbox.add("edit", "mail", item_id="1", watermark=3, files=[FILE])
@@ -98,7 +98,7 @@ async def test_the_loser_of_a_conflict_is_kept_in_a_local_folder(tmp_path: Path)
     ]
 
 
-async def test_an_attempt_may_leave_a_trace(tmp_path: Path) -> None:
+async def test_begin_attempt_replaces_record(tmp_path: Path) -> None:
     cache = await filled(tmp_path / "cache.db")
     outbox = Outbox(cache)
     name = await outbox.add("create", "mail", folder_id="inbox")
@@ -111,7 +111,7 @@ async def test_an_attempt_may_leave_a_trace(tmp_path: Path) -> None:
     await cache.close()
 
 
-async def test_what_was_sent_may_know_its_version(tmp_path: Path) -> None:
+async def test_mark_sent_records_version(tmp_path: Path) -> None:
     cache = await filled(tmp_path / "cache.db")
     outbox = Outbox(cache)
     known, unknown, refused = [await outbox.add("edit", "mail", item_id=each) for each in "abc"]
@@ -122,7 +122,7 @@ async def test_what_was_sent_may_know_its_version(tmp_path: Path) -> None:
     await cache.close()
 
 
-async def test_what_was_sent_is_followed_by_those_that_build_on_it(tmp_path: Path) -> None:
+async def test_ancestors_of_pending_follow_ids_of_sent_changes(tmp_path: Path) -> None:
     cache = await filled(tmp_path / "cache.db")
     outbox = Outbox(cache)
     made = await outbox.add("create", "mail", folder_id="inbox")
@@ -141,7 +141,7 @@ async def test_what_was_sent_is_followed_by_those_that_build_on_it(tmp_path: Pat
     await cache.close()
 
 
-async def test_one_that_may_have_been_created_is_told_from_its_like(tmp_path: Path) -> None:
+async def test_ancestors_of_pending_include_similar_creations(tmp_path: Path) -> None:
     """Two alike: of the first it is known what it became, of the second not whether it became anything."""
     cache = await filled(tmp_path / "cache.db")
     outbox = Outbox(cache)

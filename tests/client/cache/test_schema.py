@@ -18,7 +18,7 @@ def laid_out(db: sqlite3.Connection) -> sqlite3.Connection:
     return db
 
 
-def test_the_header_says_whose_it_is(laid_out: sqlite3.Connection) -> None:
+def test_check_header_returns_identity(laid_out: sqlite3.Connection) -> None:
     assert schema.check_header(laid_out) == IDENTITY
 
 
@@ -32,19 +32,19 @@ def test_the_header_says_whose_it_is(laid_out: sqlite3.Connection) -> None:
         ("DELETE FROM meta WHERE key = 'account'", "does not say its account"),
     ],
 )
-def test_another_format_is_refused(laid_out: sqlite3.Connection, change: str, says: str) -> None:
+def test_check_header_refuses_other_format(laid_out: sqlite3.Connection, change: str, says: str) -> None:
     laid_out.execute(change)
     with pytest.raises(CacheDamaged, match=says.replace("(", r"\(").replace(")", r"\)")):
         schema.check_header(laid_out)
 
 
-def test_an_sqlite_without_strict_tables_is_refused() -> None:
+def test_require_sqlite_refuses_old_version() -> None:
     with pytest.raises(BadSettings, match=r"SQLite is 3\.36\.0, but 3\.37\.0 or newer is needed"):
         schema.require_sqlite((3, 36, 0))
     schema.require_sqlite((3, 37, 0))
 
 
-def test_every_table_is_strict_and_tells_people_what_its_columns_mean(laid_out: sqlite3.Connection) -> None:
+def test_tables_are_strict_and_have_comments(laid_out: sqlite3.Connection) -> None:
     db = laid_out
     tables = [row for row in db.execute("PRAGMA table_list") if row[2] == "table" and not row[1].startswith("sqlite_")]
     assert len(tables) == 11
@@ -55,7 +55,7 @@ def test_every_table_is_strict_and_tells_people_what_its_columns_mean(laid_out: 
         db.execute("INSERT INTO skipped VALUES ('a', 'b', x'00')")
 
 
-def test_a_failed_layout_leaves_nothing(db: sqlite3.Connection) -> None:
+def test_failed_create_schema_leaves_nothing(db: sqlite3.Connection) -> None:
     db.execute("CREATE TABLE item (x)")
     with pytest.raises(sqlite3.OperationalError):
         schema.create_schema(db, IDENTITY)
@@ -63,7 +63,7 @@ def test_a_failed_layout_leaves_nothing(db: sqlite3.Connection) -> None:
     assert not db.in_transaction
 
 
-async def test_the_mails_of_march_with_attachments_are_one_select_away(tmp_path: Path) -> None:
+async def test_mail_view_finds_mails_of_march_with_attachments(tmp_path: Path) -> None:
     cache = await filled(
         tmp_path / "cache.db",
         PutItems(
@@ -125,7 +125,7 @@ CONTACT = b"""{"firstName":"Ann","surName":"Lee","companyName":"ACME","birthDay"
          ("Title", "all of it", "Pink")),
     ],
 )  # fmt: skip
-async def test_each_kind_has_a_view(tmp_path: Path, kind: Kind, payload: bytes, query: str, row: object) -> None:
+async def test_view_shows_each_kind(tmp_path: Path, kind: Kind, payload: bytes, query: str, row: object) -> None:
     cache = await filled(tmp_path / "cache.db", PutItems((item(kind, payload),)))
     await cache.close()
     assert rows(tmp_path / "cache.db", query) == [row]

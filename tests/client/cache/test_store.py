@@ -61,7 +61,7 @@ async def reopened(path: Path) -> Store:
     return await Store.open(path)
 
 
-async def test_a_new_cache_is_its_owners_alone(tmp_path: Path) -> None:
+async def test_create_makes_file_readable_by_owner_only(tmp_path: Path) -> None:
     old = os.umask(0)
     try:
         cache = await filled(tmp_path / "cache.db", PutItems((mail("1"),)))
@@ -75,7 +75,7 @@ async def test_a_new_cache_is_its_owners_alone(tmp_path: Path) -> None:
     assert names(tmp_path) == ["cache.db"]
 
 
-async def test_it_opens_again_as_whose_it_is(tmp_path: Path) -> None:
+async def test_open_returns_stored_identity_and_meta(tmp_path: Path) -> None:
     cache = await filled(tmp_path / "cache.db", SetMeta("a", "b"))
     await cache.close()
     again = await reopened(tmp_path / "cache.db")
@@ -89,13 +89,13 @@ async def test_it_opens_again_as_whose_it_is(tmp_path: Path) -> None:
     await again.close()
 
 
-async def test_nothing_is_put_over_what_is_there(tmp_path: Path) -> None:
+async def test_create_refuses_existing_path(tmp_path: Path) -> None:
     (tmp_path / "cache.db").symlink_to(tmp_path / "nowhere")
     with pytest.raises(BadSettings, match="exists already"):
         await Store.create(tmp_path / "cache.db", IDENTITY)
 
 
-async def test_a_stale_journal_does_not_get_into_a_new_cache(tmp_path: Path) -> None:
+async def test_create_removes_stale_journal(tmp_path: Path) -> None:
     for name in ("cache.db-journal", "cache.db-wal", "cache.db.new", "cache.db.new-journal"):
         (tmp_path / name).write_bytes(b"stale" * 1000)
     cache = await filled(tmp_path / "cache.db")
@@ -104,7 +104,7 @@ async def test_a_stale_journal_does_not_get_into_a_new_cache(tmp_path: Path) -> 
     assert names(tmp_path) == ["cache.db"]
 
 
-async def test_where_nothing_can_be_put_is_said(tmp_path: Path) -> None:
+async def test_create_refuses_missing_folder(tmp_path: Path) -> None:
     with pytest.raises(LocalError):
         await Store.create(tmp_path / "missing" / "cache.db", IDENTITY)
     with pytest.raises(LocalError):
@@ -114,14 +114,14 @@ async def test_where_nothing_can_be_put_is_said(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "content", [b"", b"SQLite format 3\0" + b"\0" * 5000, b"<html>" * 500], ids=["empty", "zero", "text"]
 )
-async def test_what_is_no_cache_is_damaged(tmp_path: Path, content: bytes) -> None:
+async def test_open_refuses_file_that_is_not_a_cache(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "cache.db").write_bytes(content)
     with pytest.raises(CacheDamaged):
         await Store.open(tmp_path / "cache.db")
 
 
 @pytest.mark.parametrize("readonly", [False, True])
-async def test_file_that_lacks_part_of_its_last_page_is_damaged(tmp_path: Path, readonly: bool) -> None:
+async def test_open_refuses_truncated_last_page(tmp_path: Path, readonly: bool) -> None:
     path = tmp_path / "cache.db"
     await (await filled(path, PutItems((mail("a"),)))).close()
     os.truncate(path, path.stat().st_size - 1)
@@ -129,7 +129,7 @@ async def test_file_that_lacks_part_of_its_last_page_is_damaged(tmp_path: Path, 
         await Store.open(path, readonly=readonly)
 
 
-async def test_file_whose_last_pages_are_in_its_log_is_whole(tmp_path: Path) -> None:
+async def test_open_accepts_pages_that_are_in_the_log(tmp_path: Path) -> None:
     path = tmp_path / "cache.db"
     await (await filled(path, PutItems((mail("a"),)))).close()
     with closing(sqlite3.connect(path)) as db:
@@ -140,7 +140,7 @@ async def test_file_whose_last_pages_are_in_its_log_is_whole(tmp_path: Path) -> 
     await (await Store.open(tmp_path / "copy" / "cache.db", readonly=True)).close()
 
 
-async def test_a_locked_cache_is_in_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_open_refuses_locked_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     await (await filled(tmp_path / "cache.db")).close()
     monkeypatch.setattr("kerio_resync.cache.connection.BUSY_TIMEOUT_SECONDS", 0)
     other = sqlite3.connect(tmp_path / "cache.db", isolation_level=None)
@@ -150,7 +150,7 @@ async def test_a_locked_cache_is_in_use(tmp_path: Path, monkeypatch: pytest.Monk
     other.close()
 
 
-async def test_a_question_sees_what_was_told_before(tmp_path: Path) -> None:
+async def test_read_sees_earlier_mutations(tmp_path: Path) -> None:
     cache = await filled(tmp_path / "cache.db")
     for n in range(50):
         await cache.apply(PutItems((mail(str(n)),)))
@@ -159,7 +159,7 @@ async def test_a_question_sees_what_was_told_before(tmp_path: Path) -> None:
     await cache.close()
 
 
-async def test_many_facts_share_a_transaction_and_flush_ends_it(tmp_path: Path) -> None:
+async def test_mutations_share_transaction_until_flush(tmp_path: Path) -> None:
     cache = await filled(tmp_path / "cache.db")
     await cache.apply(PutItems((mail("1"),)))
     assert (await cache.read(queries.totals)).items["mail"] == 1
@@ -169,7 +169,7 @@ async def test_many_facts_share_a_transaction_and_flush_ends_it(tmp_path: Path) 
     await cache.close()
 
 
-async def test_what_is_told_is_committed_after_a_while(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_mutations_are_committed_after_interval(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(writer, "COMMIT_INTERVAL_SECONDS", 0.0)
     cache = await filled(tmp_path / "cache.db")
     await cache.apply(PutItems((mail("1"),)))
@@ -182,7 +182,7 @@ async def test_what_is_told_is_committed_after_a_while(tmp_path: Path, monkeypat
     await cache.close()
 
 
-async def test_closing_commits_what_was_told(tmp_path: Path) -> None:
+async def test_close_commits_mutations(tmp_path: Path) -> None:
     cache = await filled(tmp_path / "cache.db")
     for n in range(20):
         await cache.apply(PutItems((mail(str(n)),)))
@@ -192,7 +192,7 @@ async def test_closing_commits_what_was_told(tmp_path: Path) -> None:
         await cache.apply(PutItems((mail("1"),)))
 
 
-async def test_the_queue_is_bounded_by_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_apply_waits_while_queue_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cache = await filled(tmp_path / "cache.db", PutItems((mail("1", attached=(attachment("a"),)),)))
     monkeypatch.setattr(writer, "MAX_QUEUED_BYTES", 100_000)
     most = 0
@@ -212,7 +212,9 @@ async def test_the_queue_is_bounded_by_bytes(tmp_path: Path, monkeypatch: pytest
     await cache.close()
 
 
-async def test_what_brings_much_waits_until_little_is_queued(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_wait_for_capacity_waits_until_queue_is_half_empty(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     cache = await filled(tmp_path / "cache.db", PutItems((mail("1", attached=(attachment("a"),)),)))
     monkeypatch.setattr(writer, "MAX_QUEUED_BYTES", 100_000)
     await cache.apply(PutAttachmentBytes(1, 0, bytes(80_000)))
@@ -222,7 +224,7 @@ async def test_what_brings_much_waits_until_little_is_queued(tmp_path: Path, mon
     await cache.close()
 
 
-async def test_what_is_told_while_the_writer_writes_goes_into_the_same_step(
+async def test_mutations_queued_meanwhile_are_applied_in_same_step(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cache = await filled(tmp_path / "cache.db")
@@ -275,7 +277,7 @@ async def test_cancelled_callers_leave_no_transaction_open(tmp_path: Path) -> No
     await cache.close()
 
 
-async def test_a_cancelled_owner_closes_the_file(tmp_path: Path) -> None:
+async def test_cancelled_writer_closes_file(tmp_path: Path) -> None:
     cache = await filled(tmp_path / "cache.db")
     await cache.apply(PutItems((mail("1"),)))
     task = cache._writer._task
@@ -290,7 +292,7 @@ async def test_a_cancelled_owner_closes_the_file(tmp_path: Path) -> None:
     await again.close()
 
 
-async def test_when_the_disk_is_nearly_full_it_stops_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_writer_stops_before_disk_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cache = await filled(tmp_path / "cache.db", PutItems((mail("1"),)))
     monkeypatch.setattr(shutil, "disk_usage", lambda path: Usage(10**9, 0, 5_000_000))
     await cache.apply(PutItems((mail("2"),)))
@@ -309,14 +311,14 @@ async def test_when_the_disk_is_nearly_full_it_stops_before(tmp_path: Path, monk
     await again.close()
 
 
-async def test_no_room_for_a_new_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_create_refuses_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda path: Usage(10**9, 0, 1000))
     with pytest.raises(NotEnoughSpace) as told:
         await Store.create(tmp_path / "cache.db", IDENTITY)
     assert told.value.available == 1000
 
 
-async def test_a_failure_nobody_was_told_of_comes_out_at_the_end(tmp_path: Path) -> None:
+async def test_close_raises_failure_that_no_call_raised(tmp_path: Path) -> None:
     cache = await filled(tmp_path / "cache.db")
     await cache._writer._connection.run(lambda db: db.execute("PRAGMA max_page_count = 1"))
     await cache.apply(PutItems((mail("1", text="x" * 2_000_000),)))
@@ -326,7 +328,7 @@ async def test_a_failure_nobody_was_told_of_comes_out_at_the_end(tmp_path: Path)
 
 
 @pytest.mark.parametrize("limit", range(300_000, 3_000_000, 300_000))
-async def test_a_write_that_fails_leaves_a_whole_file(tmp_path: Path, limit: int) -> None:
+async def test_failed_write_leaves_sound_file(tmp_path: Path, limit: int) -> None:
     """A limit on the size of files, as a disk that fills: the error says so, and what was flushed is there."""
     path = tmp_path / "cache.db"
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -353,7 +355,7 @@ async def test_a_write_that_fails_leaves_a_whole_file(tmp_path: Path, limit: int
     await again.close()
 
 
-async def test_damage_under_way_is_called_damage(tmp_path: Path) -> None:
+async def test_damage_during_write_is_cache_damaged(tmp_path: Path) -> None:
     cache = await filled(tmp_path / "cache.db", PutItems((mail("1"),)))
     await cache._writer._connection.run(lambda db: db.execute("DROP TABLE skipped"))
     await cache.apply(SkipEntry("item", "1", "x"))
@@ -364,7 +366,7 @@ async def test_damage_under_way_is_called_damage(tmp_path: Path) -> None:
     await cache.close()
 
 
-async def test_readonly_changes_nothing(tmp_path: Path) -> None:
+async def test_readonly_open_changes_nothing(tmp_path: Path) -> None:
     await (await filled(tmp_path / "cache.db", PutItems((mail("1"),)))).close()
     before = (tmp_path / "cache.db").read_bytes()
     cache = await Store.open(tmp_path / "cache.db", readonly=True)
@@ -377,7 +379,7 @@ async def test_readonly_changes_nothing(tmp_path: Path) -> None:
     assert (tmp_path / "cache.db").read_bytes() == before
 
 
-async def test_a_reader_looks_in_while_it_is_written(tmp_path: Path) -> None:
+async def test_reader_opens_cache_that_is_written(tmp_path: Path) -> None:
     cache = await filled(tmp_path / "cache.db", PutItems((mail("1"),)))
     await cache.apply(PutItems((mail("2"),)))
     await cache.read(queries.totals)  # a transaction is open now
@@ -387,7 +389,7 @@ async def test_a_reader_looks_in_while_it_is_written(tmp_path: Path) -> None:
     await cache.close()
 
 
-async def test_items_come_in_order_in_bounded_slices(tmp_path: Path) -> None:
+async def test_items_come_in_order_in_bounded_pages(tmp_path: Path) -> None:
     names = [f"m{n:03}" for n in range(40)]
     big = "x" * 1_000_000
     cache = await filled(
@@ -409,7 +411,7 @@ async def test_items_come_in_order_in_bounded_slices(tmp_path: Path) -> None:
     await cache.close()
 
 
-async def test_totals_count_what_is_here_and_what_is_not(tmp_path: Path) -> None:
+async def test_totals_count_stored_queued_and_skipped(tmp_path: Path) -> None:
     cache = await filled(
         tmp_path / "cache.db",
         PutItems(
@@ -427,7 +429,7 @@ async def test_totals_count_what_is_here_and_what_is_not(tmp_path: Path) -> None
     await cache.close()
 
 
-async def test_it_says_when_it_was_finished(tmp_path: Path) -> None:
+async def test_finish_records_time(tmp_path: Path) -> None:
     cache = await filled(tmp_path / "cache.db")
     await cache.finish()
     assert (await cache.read(queries.meta, "finished_at") or "").endswith("Z")
@@ -457,7 +459,7 @@ def copy_between_steps(
     return copies
 
 
-async def test_a_copy_taken_at_any_step_opens_whole(tmp_path: Path) -> None:
+async def test_copy_taken_at_any_step_is_sound(tmp_path: Path) -> None:
     """What a power cut leaves: the file and its journal as they are between two steps of the writer, within
     transactions too, with pages of them in the file already."""
     cache = await filled(tmp_path / "cache.db")
@@ -524,7 +526,7 @@ def killed_after(path: Path, flushes: int) -> int:
 
 
 @pytest.mark.parametrize("flushes", [1, 2, 5, 11])
-async def test_a_killed_writer_loses_nothing_that_was_flushed(tmp_path: Path, flushes: int) -> None:
+async def test_killed_writer_loses_nothing_flushed(tmp_path: Path, flushes: int) -> None:
     path = tmp_path / "cache.db"
     await (await filled(path)).close()
     flushed = killed_after(path, flushes)
@@ -535,7 +537,7 @@ async def test_a_killed_writer_loses_nothing_that_was_flushed(tmp_path: Path, fl
     await again.close()
 
 
-def test_what_is_told_is_committed_when_its_time_has_come(tmp_path: Path) -> None:
+def test_mutations_are_committed_by_timer(tmp_path: Path) -> None:
     async def main() -> list[object]:
         cache = await filled(tmp_path / "cache.db")
         await cache.apply(PutItems((mail("1"),)))
@@ -549,7 +551,7 @@ def test_what_is_told_is_committed_when_its_time_has_come(tmp_path: Path) -> Non
     assert run(main()) == [0, 1]
 
 
-async def test_a_caller_that_goes_while_it_is_answered_harms_nobody(tmp_path: Path) -> None:
+async def test_cancelled_query_leaves_writer_working(tmp_path: Path) -> None:
     cache = await filled(tmp_path / "cache.db")
     begun, gate = threading.Event(), threading.Event()
 
@@ -568,7 +570,7 @@ async def test_a_caller_that_goes_while_it_is_answered_harms_nobody(tmp_path: Pa
     await cache.close()
 
 
-async def test_questions_that_mark_rows_are_durable_too(tmp_path: Path) -> None:
+async def test_mark_listed_is_durable(tmp_path: Path) -> None:
     cache = await filled(
         tmp_path / "cache.db",
         PutItems((mail("1", attached=(attachment("a"),)), mail("2"))),
@@ -590,7 +592,7 @@ async def test_questions_that_mark_rows_are_durable_too(tmp_path: Path) -> None:
     await again.close()
 
 
-async def test_what_a_comparison_did_not_meet_is_told_to_the_last(tmp_path: Path) -> None:
+async def test_items_not_listed_yields_every_item(tmp_path: Path) -> None:
     cache = await filled(tmp_path / "cache.db", PutItems(tuple(mail(str(each)) for each in range(7))))
     await cache.mark_listed("inbox", (listed("3"),), 5)
     found = []
@@ -601,7 +603,7 @@ async def test_what_a_comparison_did_not_meet_is_told_to_the_last(tmp_path: Path
     await cache.close()
 
 
-async def test_a_message_of_sqlite_that_is_no_text_is_damage_as_well(tmp_path: Path) -> None:
+async def test_undecodable_error_of_sqlite_is_cache_damaged(tmp_path: Path) -> None:
     """It quotes what is damaged, byte for byte."""
     path = tmp_path / "cache.db"
     await (await filled(path)).close()
@@ -612,7 +614,7 @@ async def test_a_message_of_sqlite_that_is_no_text_is_damage_as_well(tmp_path: P
         await Store.open(path)
 
 
-async def test_a_damaged_file_is_closed_though_somebody_keeps_the_error(tmp_path: Path) -> None:
+async def test_damaged_file_is_closed_while_error_is_kept(tmp_path: Path) -> None:
     """Who does, and goes on in the same process, must not find it open."""
     path = tmp_path / "cache.db"
     await (await filled(path, PutItems(tuple(mail(str(n)) for n in range(99))))).close()
@@ -625,7 +627,7 @@ async def test_a_damaged_file_is_closed_though_somebody_keeps_the_error(tmp_path
     assert kept.value.detail  # it is kept until here
 
 
-async def test_a_value_that_the_schema_does_not_allow_is_damage(tmp_path: Path) -> None:
+async def test_value_outside_schema_is_cache_damaged(tmp_path: Path) -> None:
     """SQLite returns the value unchanged, and arithmetic on it fails."""
     path = tmp_path / "cache.db"
     await (await filled(path, PutItems((mail("1"),)))).close()
@@ -640,7 +642,7 @@ async def test_a_value_that_the_schema_does_not_allow_is_damage(tmp_path: Path) 
     await store.close()
 
 
-async def test_a_fault_of_our_own_is_one(tmp_path: Path) -> None:
+async def test_unexpected_error_of_query_is_local_error(tmp_path: Path) -> None:
     def stumble(db: object) -> None:
         raise TypeError("ours")
 

@@ -312,7 +312,7 @@ def compare(cache: WriteSession, twin: Twin, told: list[Mutation]) -> None:
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(facts, max_size=25))
-def test_the_cache_is_as_its_twin(told: list[Mutation]) -> None:
+def test_mutations_have_same_effect_as_model(told: list[Mutation]) -> None:
     play(told)
 
 
@@ -320,13 +320,13 @@ def test_the_cache_is_as_its_twin(told: list[Mutation]) -> None:
 @pytest.mark.timeout(24 * 3600)
 @settings(max_examples=5000, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(facts, max_size=60))
-def test_the_cache_is_as_its_twin_for_long(told: list[Mutation]) -> None:
+def test_mutations_have_same_effect_as_model_in_long_runs(told: list[Mutation]) -> None:
     play(told)
 
 
 @settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(facts, max_size=12))
-def test_the_last_fact_told_twice_changes_nothing(told: list[Mutation]) -> None:
+def test_last_mutation_applied_twice_changes_nothing(told: list[Mutation]) -> None:
     """But for what stays wanted once: the second telling of an older version ends that."""
     with open_tables() as cache:
         put(cache, *told)

@@ -41,7 +41,7 @@ def content(found: WriteSession) -> bytes:
 
 
 @pytest.mark.parametrize("step", [CHUNK_BYTES, 100_000, len(DATA)])
-def test_a_content_in_steps_is_whole(stored: WriteSession, step: int) -> None:
+def test_put_bytes_in_steps_completes_attachment(stored: WriteSession, step: int) -> None:
     for start in range(0, len(DATA), step):
         put(stored, PutAttachmentBytes(1, start, DATA[start : start + step], "etag"))
     (row,) = queries.queued_attachments(stored.db, 9, 0)
@@ -53,7 +53,7 @@ def test_a_content_in_steps_is_whole(stored: WriteSession, step: int) -> None:
     assert content_matches_checksum(stored.db, "chunk", 1, len(DATA), digest)
 
 
-def test_bytes_told_again_change_nothing(stored: WriteSession) -> None:
+def test_put_bytes_again_changes_nothing(stored: WriteSession) -> None:
     facts = [
         PutAttachmentBytes(1, start, DATA[start : start + CHUNK_BYTES]) for start in range(0, len(DATA), CHUNK_BYTES)
     ]
@@ -62,7 +62,7 @@ def test_bytes_told_again_change_nothing(stored: WriteSession) -> None:
 
 
 @pytest.mark.parametrize("offset", [0, 7, CHUNK_BYTES, CHUNK_BYTES + 7, 2 * CHUNK_BYTES])
-def test_other_bytes_take_the_place_of_all_that_follows(stored: WriteSession, offset: int) -> None:
+def test_put_bytes_replaces_everything_behind(stored: WriteSession, offset: int) -> None:
     put(stored, PutAttachmentBytes(1, 0, DATA[: 2 * CHUNK_BYTES]), PutAttachmentBytes(1, offset, b"other"))
     assert content(stored) == DATA[:offset] + b"other"
     assert state(stored) == ("wanted", offset + 5)
@@ -70,7 +70,7 @@ def test_other_bytes_take_the_place_of_all_that_follows(stored: WriteSession, of
 
 
 @pytest.mark.parametrize("offset", [-1, 5])
-def test_bytes_beyond_a_gap_are_let_go(stored: WriteSession, offset: int) -> None:
+def test_put_bytes_ignores_bytes_beyond_gap(stored: WriteSession, offset: int) -> None:
     put(
         stored,
         PutAttachmentBytes(1, 0, b"1234"),
@@ -80,13 +80,13 @@ def test_bytes_beyond_a_gap_are_let_go(stored: WriteSession, offset: int) -> Non
     assert content(stored) == b"1234"
 
 
-def test_what_is_not_whole_is_not_done(stored: WriteSession) -> None:
+def test_finish_attachment_restarts_incomplete_one(stored: WriteSession) -> None:
     put(stored, PutAttachmentBytes(1, 0, b"1234"), FinishAttachment(1, b"\0" * 32, 5))
     assert state(stored) == ("wanted", 0)
     assert content(stored) == b""
 
 
-def test_what_is_done_stays_until_it_is_restarted(stored: WriteSession) -> None:
+def test_complete_attachment_stays_until_restart(stored: WriteSession) -> None:
     put(
         stored, PutAttachmentBytes(1, 0, b"1234"), FinishAttachment(1, b"\0" * 32, 4), PutAttachmentBytes(1, 0, b"late")
     )
@@ -96,13 +96,13 @@ def test_what_is_done_stays_until_it_is_restarted(stored: WriteSession) -> None:
 
 
 @pytest.mark.parametrize(("reason", "becomes"), [("policy", "omitted"), ("gone", "failed")])
-def test_an_attachment_can_be_left_out(stored: WriteSession, reason: str, becomes: str) -> None:
+def test_omit_attachment_sets_state_and_reason(stored: WriteSession, reason: str, becomes: str) -> None:
     put(stored, PutAttachmentBytes(1, 0, b"1234"), OmitAttachment(1, reason))
     assert state(stored) == (becomes, 0)
     assert stored.db.execute("SELECT reason FROM attachment").fetchone() == (reason,)
 
 
-def test_an_empty_content_can_be_done(stored: WriteSession) -> None:
+def test_empty_attachment_can_be_complete(stored: WriteSession) -> None:
     put(stored, FinishAttachment(1, hashlib.sha256().digest(), 0))
     assert state(stored) == ("done", 0)
 
@@ -111,7 +111,7 @@ def test_an_empty_content_can_be_done(stored: WriteSession) -> None:
     "before", [(), (PutAttachmentBytes(1, 0, b"earlier bytes", "old"),), (OmitAttachment(1, "no"),)]
 )
 @pytest.mark.parametrize("data", [b"x", DATA])
-def test_a_content_in_one_piece_is_whole(
+def test_put_whole_attachment_completes_it(
     stored: WriteSession, before: tuple[PutAttachmentBytes | OmitAttachment, ...], data: bytes
 ) -> None:
     digest = hashlib.sha256(data).digest()
@@ -122,7 +122,7 @@ def test_a_content_in_one_piece_is_whole(
     assert stored.db.execute("SELECT sha256, etag, reason FROM attachment").fetchone() == (digest, "etag", "")
 
 
-def test_whole_contents_in_a_row_each_go_to_their_place(tables: WriteSession) -> None:
+def test_put_whole_attachments_stores_each_in_its_row(tables: WriteSession) -> None:
     put(tables, PutItems((mail("1", attached=tuple(attachment(str(n), 3) for n in range(300))),)))
     put(tables, PutWholeAttachment(7, b"old", hashlib.sha256(b"old").digest()))
     facts = [PutWholeAttachment(n, b"%03d" % n, hashlib.sha256(b"%03d" % n).digest()) for n in range(1, 301)]

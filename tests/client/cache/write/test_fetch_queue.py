@@ -22,19 +22,19 @@ def ids(found: object) -> list[str]:
     return [each.id for each in queries.queued_items(found.db, 99, None)]  # type: ignore[attr-defined]  # Tables
 
 
-def test_a_page_wants_what_is_not_here_in_that_version(tables: WriteSession) -> None:
+def test_put_page_queues_rows_not_stored_in_that_version(tables: WriteSession) -> None:
     put(tables, PutItems((mail("same", 5), mail("older", 4), mail("newer", 6))))
     put(tables, PutPage("inbox", tuple(listed(name, 5) for name in ("same", "older", "newer", "missing"))))
     assert ids(tables) == ["missing", "older"]
 
 
-def test_whole_items_of_a_page_are_stored_and_not_wanted(tables: WriteSession) -> None:
+def test_put_page_stores_items_without_queueing(tables: WriteSession) -> None:
     put(tables, PutPage("inbox", (listed("1"), listed("2")), (mail("1"),), position=b"p"))
     assert ids(tables) == ["2"]
     assert queries.watermarks(tables.db, ["1"]) == {"1": 1}
 
 
-def test_the_position_stays_when_none_is_told_and_the_end_stays_the_end(tables: WriteSession) -> None:
+def test_put_page_keeps_position_and_end(tables: WriteSession) -> None:
     put(tables, PutPage("inbox", (), position=b"p", done=True), PutPage("inbox", ()))
     row = queries.folders(tables.db)[0]
     assert (row.position, row.listed) == (b"p", True)
@@ -50,7 +50,7 @@ ORDER = [
 
 
 @pytest.mark.parametrize("step", [1, 2, 3, 9])
-def test_the_order_is_rank_then_newest_then_id_in_any_steps(tables: WriteSession, step: int) -> None:
+def test_queued_items_are_ordered_in_pages_of_any_size(tables: WriteSession, step: int) -> None:
     for folder, row in reversed(ORDER):
         put(tables, EnqueueItems(folder, "mail", (row,)))
     after: QueueCursor | None = None
@@ -62,7 +62,7 @@ def test_the_order_is_rank_then_newest_then_id_in_any_steps(tables: WriteSession
 
 
 @pytest.mark.parametrize("after", [None, QueueCursor(0, "2026", "x")])
-def test_a_step_reads_no_more_than_it_gives(tables: WriteSession, after: QueueCursor | None) -> None:
+def test_queued_items_reads_no_more_than_a_page(tables: WriteSession, after: QueueCursor | None) -> None:
     asked: list[str] = []
     tables.db.set_trace_callback(asked.append)
     queries.queued_items(tables.db, 9, after)
@@ -74,7 +74,7 @@ def test_a_step_reads_no_more_than_it_gives(tables: WriteSession, after: QueueCu
         assert not any("TEMP B-TREE" in each for each in plan)
 
 
-def test_wanting_again_keeps_the_newest_version_and_what_was_known(tables: WriteSession) -> None:
+def test_enqueue_again_keeps_newest_version(tables: WriteSession) -> None:
     put(
         tables,
         EnqueueItems("inbox", "mail", (listed("1", 5, size=9),)),
@@ -86,7 +86,7 @@ def test_wanting_again_keeps_the_newest_version_and_what_was_known(tables: Write
     assert [row.watermark for row in queries.queued_items(tables.db, 9, None)] == [7]
 
 
-def test_forgotten_is_gone_with_everything(tables: WriteSession) -> None:
+def test_delete_removes_item_attachments_and_queue_entry(tables: WriteSession) -> None:
     put(
         tables,
         PutItems((mail("1", attached=(attachment("a"),)),)),
@@ -97,7 +97,7 @@ def test_forgotten_is_gone_with_everything(tables: WriteSession) -> None:
         assert tables.db.execute(f"SELECT count(*) FROM {table}").fetchone() == (0,)
 
 
-def test_changes_and_their_key_go_together(tables: WriteSession) -> None:
+def test_apply_changes_stores_changes_and_key(tables: WriteSession) -> None:
     put(tables, PutItems((mail("gone"), mail("stays"))), EnqueueItems("inbox", "mail", (listed("old"),)))
     put(tables, ApplyChanges("key-2", ("gone",), (("work", "mail", listed("new", 4)),), (("old", "moved", "work"),)))
     assert queries.watermarks(tables.db, ["gone", "stays"]) == {"stays": 1}
@@ -108,12 +108,12 @@ def test_changes_and_their_key_go_together(tables: WriteSession) -> None:
     assert queries.meta(tables.db, "sync_key") == "key-2"
 
 
-def test_a_move_of_what_is_not_here_is_wanted_by_the_folders_kind(tables: WriteSession) -> None:
+def test_apply_changes_queues_unknown_moved_item(tables: WriteSession) -> None:
     put(tables, ApplyChanges("k", moved=(("x", "y", "people"), ("x", "z", "root"))))
     assert [(each.id, each.kind) for each in queries.queued_items(tables.db, 9, None)] == [("y", "contact")]
 
 
-def test_a_move_told_twice_changes_nothing_more(tables: WriteSession) -> None:
+def test_apply_changes_twice_moves_once(tables: WriteSession) -> None:
     put(
         tables,
         PutItems((mail("1"),)),
@@ -125,12 +125,12 @@ def test_a_move_told_twice_changes_nothing_more(tables: WriteSession) -> None:
     assert queries.watermarks(tables.db, ["1", "2"]) == {"2": 2}
 
 
-def test_moved_onto_what_came_already_the_old_one_goes(tables: WriteSession) -> None:
+def test_apply_changes_drops_old_id_if_new_is_stored(tables: WriteSession) -> None:
     put(tables, PutItems((mail("1"), mail("2", 2, "work"))), ApplyChanges("k", moved=(("1", "2", "work"),)))
     assert queries.watermarks(tables.db, ["1", "2"]) == {"2": 2}
 
 
-def test_what_is_skipped_is_named_and_no_longer_wanted(tables: WriteSession) -> None:
+def test_skip_records_reason_and_dequeues_item(tables: WriteSession) -> None:
     put(
         tables,
         EnqueueItems("inbox", "mail", (listed("1"),)),
@@ -143,7 +143,7 @@ def test_what_is_skipped_is_named_and_no_longer_wanted(tables: WriteSession) -> 
     assert [row.id for row in queries.skipped(tables.db)] == ["1"]
 
 
-def test_comparison_names_what_differs_and_what_was_not_met(tables: WriteSession) -> None:
+def test_mark_listed_returns_rows_that_differ(tables: WriteSession) -> None:
     put(tables, PutItems((mail("same"), mail("stale", 1), mail("extra"), mail("elsewhere", folder="work"))))
     put(tables, EnqueueItems("inbox", "mail", (listed("coming"),)))
     rows = [listed("same"), listed("stale", 2), listed("missing"), listed("coming"), listed("elsewhere")]
@@ -156,7 +156,7 @@ def test_comparison_names_what_differs_and_what_was_not_met(tables: WriteSession
     assert len(queries.items_not_listed(tables.db, "inbox", 2, 0, 2)) == 2
 
 
-def test_a_comparison_reads_no_items_and_what_it_met_goes_with_them(tables: WriteSession) -> None:
+def test_mark_listed_reads_index_only(tables: WriteSession) -> None:
     put(tables, PutItems((mail("1"), mail("2"))))
     asked: list[str] = []
     tables.db.set_trace_callback(asked.append)

@@ -15,7 +15,7 @@ def folder(id_: str, parent: str, **more: object) -> Folder:
     return replace(Folder(id_, parent, id_.upper(), "mail"), **more)  # type: ignore[arg-type]  # names of members
 
 
-def test_paths_are_names_from_the_top() -> None:
+def test_folder_paths_join_names_from_the_top() -> None:
     found = folder_paths(
         (
             ROOT,
@@ -31,17 +31,17 @@ def test_paths_are_names_from_the_top() -> None:
     }  # fmt: skip
 
 
-def test_a_folder_inside_itself_has_an_end() -> None:
+def test_folder_paths_end_in_a_loop() -> None:
     assert folder_paths((folder("a", "b"), folder("b", "a"), folder("c", "c"))) == {"a": "B/A", "b": "A/B", "c": "C"}
 
 
-def test_a_very_deep_folder_has_a_short_path() -> None:
+def test_folder_paths_shorten_deep_folders() -> None:
     deep = [folder(str(n), str(n - 1)) for n in range(1, 500)]
     assert len(folder_paths(deep)["499"]) < 300
     assert folder_paths(deep)["499"].startswith("…/")
 
 
-def test_a_folder_that_is_gone_takes_everything_of_it_along(tables: WriteSession) -> None:
+def test_set_folders_deletes_missing_folder_with_items(tables: WriteSession) -> None:
     put(tables, PutItems((mail("1"), mail("2", folder="work"))), EnqueueItems("work", "mail", (listed("3"),)))
     put(tables, SetFolders((ROOT, INBOX), {}))
     assert [row.folder.id for row in queries.folders(tables.db)] == ["inbox", "root"]
@@ -50,7 +50,7 @@ def test_a_folder_that_is_gone_takes_everything_of_it_along(tables: WriteSession
     assert queries.skipped(tables.db) == ()
 
 
-def test_known_folders_keep_their_listing_and_get_new_ranks(tables: WriteSession) -> None:
+def test_set_folders_keeps_listing_and_updates_ranks(tables: WriteSession) -> None:
     put(tables, PutPage("work", (listed("1"),), position=b"here", done=True), SetFolders(FOLDERS.folders, {"work": 1}))
     row = next(row for row in queries.folders(tables.db) if row.folder.id == "work")
     assert (row.position, row.listed, row.rank, row.folder) == (b"here", True, 1, WORK)
@@ -60,7 +60,7 @@ def test_known_folders_keep_their_listing_and_get_new_ranks(tables: WriteSession
     assert (row.position, row.listed) == (None, False)
 
 
-def test_an_item_of_an_unknown_folder_waits_for_it(tables: WriteSession) -> None:
+def test_item_of_unknown_folder_waits_for_set_folders(tables: WriteSession) -> None:
     new = folder("new", "root")
     put(tables, PutItems((mail("1", folder="new"),)))
     assert "new" not in [row.folder.id for row in queries.folders(tables.db)]
@@ -69,7 +69,7 @@ def test_an_item_of_an_unknown_folder_waits_for_it(tables: WriteSession) -> None
     assert queries.skipped(tables.db) == ()
 
 
-def test_an_item_of_a_folder_that_never_appears_is_counted(tables: WriteSession) -> None:
+def test_set_folders_skips_placeholder_without_folder(tables: WriteSession) -> None:
     put(tables, PutItems((mail("1", folder="never"),)), FOLDERS)
     assert queries.watermarks(tables.db, ["1"]) == {}
     assert [(row.scope, row.id, row.reason) for row in queries.skipped(tables.db)] == [
@@ -79,7 +79,7 @@ def test_an_item_of_a_folder_that_never_appears_is_counted(tables: WriteSession)
     assert queries.skipped(tables.db) == ()
 
 
-def test_a_server_can_not_take_the_local_folder(tables: WriteSession) -> None:
+def test_set_folders_skips_id_of_local_folder(tables: WriteSession) -> None:
     put(tables, PutLocal(mail("local:1")), SetFolders((ROOT, folder(CONFLICTS_FOLDER_ID, "root")), {}))
     assert tables.db.execute("SELECT count(*) FROM item").fetchone() == (1,)
     assert [row.id for row in queries.skipped(tables.db)] == [CONFLICTS_FOLDER_ID]

@@ -40,5 +40,5 @@ def line(kind: str, item_id: str, folder: str = "f", old: str = "", **more: Any)
         ([[line("created", "a"), line("deleted", "a"), line("deleted", "z")]], {}),
     ],
 )
-def test_created_since(pages: list[list[RemoteChange]], found: dict[str, bool]) -> None:
+def test_created_since_follows_created_items(pages: list[list[RemoteChange]], found: dict[str, bool]) -> None:
     assert asyncio.run(created_since(Feed(*pages), "0", "mail", "f")) == found  # type: ignore[arg-type]
