@@ -23,11 +23,10 @@ import orjson
 from kerio_mockserver.conditions.presets import PRESETS
 from kerio_mockserver.conditions.worker_pool import WorkerPool
 from kerio_resync.errors import TransientServerError
-from kerio_resync.events import ignore_events
 from kerio_resync.server.http.transport import Request, Response
 from kerio_resync.server.kerio.rpc import RpcClient
 from kerio_resync.server.kerio.session import Session
-from kerio_resync.server.pacing.adaptive_limit import Limit, Sample
+from kerio_resync.server.pacing.adaptive_limit import AdaptiveLimit, Sample
 from kerio_resync.server.pacing.limiter import Limiter
 from kerio_resync.server.pacing.retry import Retrier
 from kerio_resync.sync.batch_size import BatchSize
@@ -44,10 +43,10 @@ WORKERS = 32  # that fetch items, and as many that fetch attachments, so that 64
 ATTACHMENTS = (11.0, 1.2, 3e6)  # mu and sigma of the logarithm of their bytes (median 60 KB), and the most
 
 
-class Fixed(Limit):
+class Fixed(AdaptiveLimit):
     """A limit that learns nothing."""
 
-    def after(self, sample: Sample) -> Limit:
+    def after(self, sample: Sample) -> AdaptiveLimit:
         return self
 
 
@@ -99,10 +98,10 @@ def run(name: str, limit: int | None, seconds: float, seed: int = 1) -> dict[str
 async def _run(name: str, limit: int | None, seconds: float, seed: int) -> dict[str, Any]:
     load = WorkerPool(PRESETS[name].load, seed=seed)
     server = Server(load)
-    limiter = Limiter(Fixed(value=float(limit), most=limit) if limit else Limit())
+    limiter = Limiter(Fixed(value=float(limit), most=limit) if limit else AdaptiveLimit())
     rng = Random(f"{seed}/client")
     retrier = Retrier(chance=rng.random)
-    caller = RpcClient(server, Session(ORIGIN), limiter, retrier, ignore_events, no_login)
+    caller = RpcClient(server, Session(ORIGIN), limiter, retrier, no_login)
     load.start()
     tasks = [asyncio.ensure_future(work) for work in _work(caller, Random(f"{seed}/attachments"))]
     levels = []
@@ -130,7 +129,7 @@ def _work(caller: RpcClient, rng: Random) -> Iterator[Any]:
         while True:
             asked = int(size.bytes)
             answer = await caller.call("Mails.getById", {"bytes": asked}, retry_timeout=1e9)
-            size = size.after(asked, answer.seconds, answer.held, answer.way)
+            size = size.after(asked, answer.seconds, answer.server_seconds, answer.min_latency)
 
     async def contents() -> None:
         mu, sigma, most = ATTACHMENTS

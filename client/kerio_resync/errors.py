@@ -1,28 +1,28 @@
-"""What can go wrong, as a tree of exceptions that carry data.
+"""All errors, as a tree of exceptions that carry data.
 
     ResyncError                     .scope: item | folder | run     .retryable
     ├─ TransientServerError         retryable
-    │  ├─ Unreachable               not processed                   → repeat anything
-    │  │  ├─ CertificateError       its certificate is not trusted  → stop, and say what to do
-    │  │  └─ Misconfigured          wrong address, proxy or TLS     → stop, and say what to do
-    │  ├─ OutcomeUnknown            perhaps processed               → repeat only what is idempotent
-    │  │  └─ ForeignReply .status   another program answered        → wait until the server answers
-    │  └─ Overloaded .retry_after                                   → all requests wait
-    ├─ ServerRefused  .code .method
+    │  ├─ Unreachable               not processed                   → any call may be repeated
+    │  │  ├─ CertificateError       its certificate is not trusted  → stop
+    │  │  └─ Misconfigured          wrong address, proxy or TLS     → stop
+    │  ├─ OutcomeUnknown            perhaps processed               → only idempotent calls may be repeated
+    │  │  └─ ForeignReply           another program answered        → wait until the server answers
+    │  └─ Overloaded                not processed                   → all requests wait
+    ├─ ServerRefused                an error of the API
     │  ├─ BadCredentials · SessionExpired · KeyExpired · ItemGone · FolderDenied · TooLarge · DownloadRefused
     ├─ ProtocolError                the reply does not fit the API
-    │  ├─ ForeignAddress            an attachment's address is on another server
+    │  ├─ ForeignAddress            an attachment's URL is on another server
     │  └─ UnknownServer             the address is not that of a Kerio Connect server
-    ├─ VerificationFailed .differences
+    ├─ VerificationFailed           cache and server differ
     └─ LocalError
-       ├─ NotEnoughSpace .needed .available · DiskTrouble
-       ├─ CacheInUse · OtherAccount · NoCache · OutputFull · BadSettings
+       ├─ NotEnoughSpace · DiskTrouble · OutputFull
+       ├─ CacheInUse · OtherAccount · NoCache · BadSettings
        └─ CacheDamaged
-          └─ OtherFormat            perhaps sound, but of another format
+          └─ OtherFormat            perhaps sound, but in another format
 
-Foreign exceptions are mapped at one border each (`server/http/`, `filesystem.py`, `cache/`), with `from`.
-`explain` is the only place that turns an exception into a sentence and an exit code. No exception carries a password,
-a token or mail text.
+Each package maps foreign exceptions in one place (`server/http/`, `filesystem.py`, `cache/`), with `from`. `explain`
+is the only function that turns an exception into a sentence and an exit code. No exception contains a password, a
+token or mail text.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Exit(IntEnum):
     """Exit codes; scripts depend on them."""
 
     DONE = 0
-    INTERNAL_ERROR = 1  # an exception that nobody foresaw; written to crash.log
+    INTERNAL_ERROR = 1  # an unexpected exception; written to crash.log
     USAGE = 2
     POSTPONED = 3
     UNFINISHED = 4
@@ -54,12 +54,16 @@ class Exit(IntEnum):
 
 
 class ResyncError(Exception):
-    """The root. `scope` says how much of the run it ends; `retryable` whether the same call may be made again."""
+    """The root of all errors.
+
+    `detail`: part of a sentence. `scope`: how much of the run the error ends. `retryable`: the call may be repeated.
+    `exit`: the exit code of a run that it ends. `summary`: stands in for a missing detail.
+    """
 
     scope: Scope = "run"
     retryable: ClassVar[bool] = False
     exit: ClassVar[Exit] = Exit.UNFINISHED
-    summary: ClassVar[str] = "it failed"  # what an error without detail is called in messages
+    summary: ClassVar[str] = "it failed"
 
     def __init__(self, detail: str = "", *, scope: Scope | None = None) -> None:
         super().__init__(detail)
@@ -69,42 +73,42 @@ class ResyncError(Exception):
 
 
 class TransientServerError(ResyncError):
-    """The server or the way to it is in trouble; the same call may succeed later."""
+    """The server or the network is in trouble; the same call may succeed later."""
 
     summary = "the server is in trouble"
     retryable = True
 
 
 class Unreachable(TransientServerError):
-    """Surely not processed: no connection, or refused before the request was read. Anything may be repeated."""
+    """The request was not processed: no connection, or refused before it was read. Any call may be repeated."""
 
-    summary = "the server can't be reached"
+    summary = "the server cannot be reached"
 
 
 class CertificateError(Unreachable):
-    """The server does not prove that it is the one that was asked for. Waiting does not help."""
+    """The server's certificate is not trusted. Waiting does not help."""
 
     summary = "the certificate is not trusted"
     retryable = False
 
 
 class Misconfigured(Unreachable):
-    """The address, the proxy or what TLS needs is wrong. Waiting does not help."""
+    """The address, the proxy or the TLS settings are wrong. Waiting does not help."""
 
-    summary = "the way to the server is not set up right"
+    summary = "the address, the proxy or TLS is not set up correctly"
     retryable = False
 
 
 class OutcomeUnknown(TransientServerError):
-    """Unknown whether processed: the reply was lost. Only what is idempotent may be repeated."""
+    """The request may have been processed; the reply was lost. Only idempotent calls may be repeated."""
 
     summary = "the connection broke"
 
 
 class ForeignReply(OutcomeUnknown):
-    """Something on the way answered in the server's place: a captive portal, a proxy, an error page.
+    """Another program answered in the server's place: a captive portal, a proxy, an error page.
 
-    `status`: of HTTP; `retry_after` in seconds, None if it named no time. It says nothing about what was asked for.
+    It says nothing about the request. `status`: of HTTP. `retry_after`: seconds, None if none were given.
     """
 
     summary = "another program answered"
@@ -116,9 +120,9 @@ class ForeignReply(OutcomeUnknown):
 
 
 class Overloaded(TransientServerError):
-    """Surely not processed, and everyone is asked to wait. `retry_after` in seconds, None if it named no time.
+    """The request was not processed; the server asks the client to wait.
 
-    `pauses_all`: the whole server is busy, not only what was asked for.
+    `retry_after`: seconds, None if none were given. `pauses_all`: the whole server is busy, not only this request.
     """
 
     summary = "the server is busy"
@@ -130,7 +134,10 @@ class Overloaded(TransientServerError):
 
 
 class ServerRefused(ResyncError):
-    """A documented error reply. `code`: of JSON-RPC, of the application, or the HTTP status; `method`: the call."""
+    """A documented error reply.
+
+    `code`: of JSON-RPC or of the application, or the HTTP status. `method`: the call.
+    """
 
     summary = "the server refused it"
     exit = Exit.UNEXPECTED_RESPONSE
@@ -142,34 +149,40 @@ class ServerRefused(ResyncError):
 
 
 class BadCredentials(ServerRefused):
+    """The user name or the password is wrong."""
+
     summary = "the server refused the user name or password"
     exit = Exit.CREDENTIALS
 
 
 class SessionExpired(ServerRefused):
-    """The session is gone; log in once and repeat the call (it was not processed)."""
+    """The session has expired. The call was not processed: log in and repeat it."""
 
     summary = "the session expired"
 
 
 class KeyExpired(ServerRefused):
-    """The server refuses the sync key: start over, keeping what is still valid."""
+    """The server refuses the sync key: compare everything."""
 
     summary = "the sync key expired"
 
 
 class ItemGone(ServerRefused):
+    """The item or folder does not exist any more."""
+
     summary = "the item is gone"
     scope = "item"
 
 
 class FolderDenied(ServerRefused):
-    summary = "the folder can't be read"
+    """The user may not read the folder."""
+
+    summary = "the folder cannot be read"
     scope = "folder"
 
 
 class TooLarge(ServerRefused):
-    """The request or its reply is too large for the server: ask for less at once."""
+    """The request or its reply is too large for the server: request less at once."""
 
     summary = "it is too large for the server"
     scope = "item"
@@ -178,7 +191,7 @@ class TooLarge(ServerRefused):
 class DownloadRefused(ServerRefused):
     """A download was answered with an HTTP error (`code`) that may concern this attachment alone.
 
-    Whether it does must be found out: an error page on the way looks the same.
+    The error page of a proxy looks the same.
     """
 
     summary = "the download was refused"
@@ -186,14 +199,14 @@ class DownloadRefused(ServerRefused):
 
 
 class ProtocolError(ResyncError):
-    """What the server said does not fit what it may say: no JSON, another shape, a list that never ends."""
+    """The reply does not fit the API: no JSON, another shape, an endless list."""
 
-    summary = "the reply does not fit"
+    summary = "the reply does not fit the API"
     exit = Exit.UNEXPECTED_RESPONSE
 
 
 class ForeignAddress(ProtocolError):
-    """An attachment's address leads to another server, or nowhere. Nothing was sent there."""
+    """An attachment's URL is invalid, or on another server. Nothing was sent there."""
 
     scope = "item"
 
@@ -203,7 +216,7 @@ class UnknownServer(ProtocolError):
 
 
 class VerificationFailed(ResyncError):
-    """The rebuilt cache and the server disagree. `differences` counts the items."""
+    """The rebuilt cache and the server differ in `differences` items."""
 
     exit = Exit.UNVERIFIED
 
@@ -213,17 +226,19 @@ class VerificationFailed(ResyncError):
 
 
 class LocalError(ResyncError):
-    """Something on this machine stands in the way."""
+    """A problem on this computer."""
 
-    summary = "this machine stands in the way"
+    summary = "there is a problem on this computer"
     exit = Exit.USAGE
 
 
 class NotEnoughSpace(LocalError):
-    """`needed` and `available` in bytes, at `where`; `needed` is 0 if a write failed before the need was known.
+    """The disk is full, or too small.
 
-    `said`: the whole sentence, where figures would mislead (a quota, a limit on a file's size). `advice`: what else
-    than making room would help, as a command; "" if nothing is known to."""
+    `needed`, `available`: bytes at `where`; `needed` is 0 if a write failed before the need was known. `said`: the
+    whole sentence, where figures would mislead (a quota, a limit on file sizes). `advice`: a command that needs less
+    space, or "".
+    """
 
     exit = Exit.NOT_ENOUGH_SPACE
 
@@ -246,55 +261,57 @@ class NotEnoughSpace(LocalError):
 
 
 class DiskTrouble(LocalError):
-    """A disk, a file system or a limit of the process refuses. The detail says what happened and what to do."""
+    """The disk, the file system or a limit of the process refused. The detail says what to do."""
 
 
 class CacheInUse(LocalError):
+    """Another program has the cache or the profile open."""
+
     exit = Exit.IN_USE
 
 
 class OtherAccount(LocalError):
-    """The cache belongs to another account, or to another server, than the one that was asked for."""
+    """The cache belongs to another account or another server."""
 
     exit = Exit.OTHER_ACCOUNT
 
 
 class NoCache(LocalError):
-    """There is no cache yet to do this with."""
+    """There is no cache yet."""
 
     exit = Exit.REBUILD_NEEDED
 
 
 class CacheDamaged(LocalError):
-    """The database file can't be trusted or understood; the server still has everything but the pending changes."""
+    """The database file is damaged; the server still has everything except unsent changes."""
 
     exit = Exit.REBUILD_NEEDED
 
 
 class OtherFormat(CacheDamaged):
-    """The database file is of a format that this version does not read. The file itself may be sound."""
+    """The database file has a format that this version does not read; it may be sound."""
 
 
 class OutputFull(LocalError):
-    """Standard output leads to a disk without room."""
+    """Standard output goes to a disk that is full."""
 
     exit = Exit.NOT_ENOUGH_SPACE
 
 
 class BadSettings(LocalError):
-    """A setting, an argument, or the profile folder itself is unusable."""
+    """A setting, an argument or the profile folder is unusable."""
 
 
-# The first that fits; {what} is the call, if there is one.
+# The first class that matches; {what} is the call, if there is one.
 _SENTENCES: tuple[tuple[type[ResyncError], str], ...] = (
     (BadCredentials, "The server refused the user name or password ({detail}); check both and run again."),
     (CertificateError, "The server's certificate is not trusted: {detail}."),
-    (Misconfigured, "The server can't be reached this way: {detail}."),
-    (Unreachable, "The server can't be reached: {detail}. Check the address and the network, then run again."),
+    (Misconfigured, "The server cannot be reached this way: {detail}."),
+    (Unreachable, "The server cannot be reached: {detail}. Check the address and the network, then run again."),
     (Overloaded, "The server is too busy: {detail}. What was fetched is kept; run again later to resume."),
     (
         ForeignReply,
-        "Something else answered in the server's place: {detail}. See whether this network needs a login or a proxy."
+        "Another program answered in the server's place: {detail}. Check whether this network needs a login or a proxy."
         " What was fetched is kept; run again to resume.",
     ),
     (
@@ -304,12 +321,12 @@ _SENTENCES: tuple[tuple[type[ResyncError], str], ...] = (
     (
         ServerRefused,
         "The server refused a request ({what}{detail}, code {code})."
-        " Run again; if it stays, tell the server's administrator.",
+        " Run again; if it persists, tell the server's administrator.",
     ),
     (
         UnknownServer,
-        "This is not the answer of a Kerio Connect server: {detail}. Check the address, and whether this network needs"
-        " a login (open any web page in a browser) or a proxy.",
+        "This is not a Kerio Connect server: {detail}. Check the address, and whether this network needs a login (open"
+        " any web page in a browser) or a proxy.",
     ),
     (
         ProtocolError,
@@ -317,21 +334,22 @@ _SENTENCES: tuple[tuple[type[ResyncError], str], ...] = (
     ),
     (
         VerificationFailed,
-        "Verification failed: {detail}. Run again; if it stays, the server contradicts itself: tell its administrator.",
+        "Verification failed: {detail}. Run again; if it persists, the server contradicts itself: tell its"
+        " administrator.",
     ),
     (CacheInUse, "The cache is in use: {detail}. Close the mail program (or wait for the other run) and run again."),
-    (OtherFormat, "The local cache can't be used: {detail}. Run `kerio-resync rebuild`."),
+    (OtherFormat, "The local cache cannot be used: {detail}. Run `kerio-resync rebuild`."),
     (CacheDamaged, "The local cache is damaged: {detail}. Run `kerio-resync rebuild`."),
 )
 
 
 def words_of(error: BaseException) -> str:
-    """What went wrong, as part of a sentence: the error's own words, else what its kind is called."""
+    """Returns an error as part of a sentence: its detail, else its summary."""
     return str(error) or (error.summary if isinstance(error, ResyncError) else ResyncError.summary)
 
 
 def explain(error: BaseException) -> tuple[str, Exit]:
-    """One sentence for a person, saying what to do, and the exit code for a script."""
+    """Returns a message for the user, with what to do, and the exit code."""
     match error:
         case NotEnoughSpace():
             return _explain_space(error), error.exit
@@ -339,7 +357,7 @@ def explain(error: BaseException) -> tuple[str, Exit]:
             return _explain_by_table(error), error.exit
         case BaseExceptionGroup():
             return explain(_most_severe(error))
-        case OSError() if error.errno in CERTAIN:  # from a place without a border of its own
+        case OSError() if error.errno in CERTAIN:  # raised where no module maps it
             said = describe(error, error.filename or "the profile")
             return f"{said[:1].upper()}{said[1:]}.", Exit.NOT_ENOUGH_SPACE if error.errno in NO_ROOM else Exit.USAGE
         case Exception():
@@ -367,13 +385,14 @@ def _explain_space(error: NotEnoughSpace) -> str:
     if error.said:
         return error.said
     needed = f"{error.needed:,} bytes are needed and " if error.needed else ""
+    advice = f", or use {error.advice}" if error.advice else ""
     return (
-        f"There is not enough room on the disk: {needed}{error.available:,} are free at {error.where or 'the profile'}."
-        f" Make room and run again{f', or use {error.advice}' if error.advice else ''}."
+        f"There is not enough room on the disk: {needed}{error.available:,} are free at"
+        f" {error.where or 'the profile'}. Free some space and run again{advice}."
     )
 
 
 def _most_severe(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """The one to tell of: an unforeseen error before a foreseen one, that before an interruption."""
-    leaves = [_most_severe(each) if isinstance(each, BaseExceptionGroup) else each for each in group.exceptions]
-    return min(leaves, key=lambda each: (not isinstance(each, Exception), isinstance(each, ResyncError)))
+    """Returns the error to report: an unexpected one first, then one of ours, then an interruption."""
+    leaves = [_most_severe(error) if isinstance(error, BaseExceptionGroup) else error for error in group.exceptions]
+    return min(leaves, key=lambda error: (not isinstance(error, Exception), isinstance(error, ResyncError)))

@@ -1,7 +1,7 @@
-"""What a run tells its listeners while it goes: values, each with a name for `--json`.
+"""Events of a run: immutable values, each with a name for `--json`.
 
-A listener is any callable of one event; it is called in the event loop, must not block, and must not raise. Events hold
-counts, ids and reasons, never mail text, passwords or tokens. Progress comes a few times a second, not once an item.
+A listener is a callable of one event. It is called in the event loop, and must neither block nor raise. Events contain
+counts, ids and reasons, never mail text, passwords or tokens. Times are seconds, sizes bytes.
 """
 
 from __future__ import annotations
@@ -15,15 +15,19 @@ Phase = Literal["session", "rescue", "folders", "fetch", "catch-up", "verify", "
 
 @dataclass(frozen=True, slots=True)
 class Event:
+    """The base of all events; `name` is the `event` member in `--json`."""
+
     name: ClassVar[str] = "event"
 
     def as_json(self) -> dict[str, Any]:
-        """A flat object for one line of JSON."""
+        """Returns a flat object for one line of JSON."""
         return {"event": self.name, **asdict(self)}
 
 
 @dataclass(frozen=True, slots=True)
 class RunStarted(Event):
+    """A run begins, after the login. `profile`: its path. `resumed`: it continues an interrupted one."""
+
     name: ClassVar[str] = "run-started"
     profile: str
     server: str
@@ -33,13 +37,15 @@ class RunStarted(Event):
 
 @dataclass(frozen=True, slots=True)
 class PhaseChanged(Event):
+    """A phase of the run begins."""
+
     name: ClassVar[str] = "phase"
     phase: Phase
 
 
 @dataclass(frozen=True, slots=True)
 class FolderListed(Event):
-    """A folder's listing is complete: `items` are known to be in it."""
+    """The listing of a folder (`folder`: its id) is complete, with `items` items."""
 
     name: ClassVar[str] = "folder-listed"
     folder: str
@@ -48,8 +54,12 @@ class FolderListed(Event):
 
 @dataclass(frozen=True, slots=True)
 class Progress(Event):
-    """Where the run stands. Bytes are plain bytes of items and attachments; `rate` in bytes a second over the last
-    seconds; `seconds_left` None while nothing honest can be said. `wire_left`: bytes still to come as they travel."""
+    """How far the run has got, at most four times a second.
+
+    `bytes_done`, `bytes_total`: uncompressed bytes of items and attachments. `rate`: recent bytes per second.
+    `seconds_left`: None while it cannot be estimated. `in_flight`: requests. `elapsed`: seconds since the start.
+    `wire_left`: bytes still to arrive, compressed as they travel.
+    """
 
     name: ClassVar[str] = "progress"
     folders_done: int = 0
@@ -69,7 +79,7 @@ class Progress(Event):
 
 @dataclass(frozen=True, slots=True)
 class Retrying(Event):
-    """A call failed and is made again after `wait` seconds. `reason` is one line without mail text."""
+    """A call failed for the `attempt`-th time, and is retried after `wait` seconds. `reason`: one line."""
 
     name: ClassVar[str] = "retrying"
     method: str
@@ -80,7 +90,7 @@ class Retrying(Event):
 
 @dataclass(frozen=True, slots=True)
 class Paused(Event):
-    """The server asked everyone to wait."""
+    """The server asked for a pause; all requests wait `seconds`."""
 
     name: ClassVar[str] = "paused"
     seconds: float
@@ -89,7 +99,7 @@ class Paused(Event):
 
 @dataclass(frozen=True, slots=True)
 class Skipped(Event):
-    """Something was left out, and why; the report counts and names it too."""
+    """Something was left out; the report names it too. `scope`: item, attachment or folder; `id`: the server's."""
 
     name: ClassVar[str] = "skipped"
     scope: str
@@ -99,7 +109,7 @@ class Skipped(Event):
 
 @dataclass(frozen=True, slots=True)
 class Notice(Event):
-    """A sentence for the person in front of it: what was set aside, taken over, or must be known."""
+    """A sentence for the user."""
 
     name: ClassVar[str] = "notice"
     text: str
@@ -107,6 +117,8 @@ class Notice(Event):
 
 @dataclass(frozen=True, slots=True)
 class RunFinished(Event):
+    """The last event. `exit_code`: see `errors.Exit`; `summary`: the report as plain values."""
+
     name: ClassVar[str] = "run-finished"
     ok: bool
     exit_code: int
@@ -117,4 +129,4 @@ Listener = Callable[[Event], None]
 
 
 def ignore_events(event: Event) -> None:
-    """The listener that does not listen."""
+    """A listener that ignores all events."""

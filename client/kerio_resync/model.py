@@ -1,9 +1,9 @@
-"""The mailbox in our own words: values that every layer shares and no layer owns.
+"""A mailbox in neutral terms: values that every layer may use.
 
-Times are ISO 8601 text in UTC (`2026-03-01T09:30:00Z`), which sorts and which SQLite's date functions read; a time the
-server gave that is no time is None. Sizes are bytes. Ids are the server's, opaque. `payload` is the item's documented
-struct as the server sent it, as canonical JSON (keys sorted, no spaces, UTF-8); members the reference does not know
-stand apart in `extra`, so that nothing the server said is lost.
+Times are ISO 8601 text in UTC (`2026-03-01T09:30:00Z`), which sorts and which SQLite's date functions read; an invalid
+time of the server is None. Sizes are bytes. Ids are the server's, opaque. `payload` is an item's documented struct as
+the server sent it, in canonical JSON (keys sorted, no spaces, UTF-8). `extra` has the members that the API reference
+does not know, so nothing is lost.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ Place = Literal["own", "shared", "public"]
 
 
 class Identity(NamedTuple):
-    """Whose mailbox it is, and where. A cache is used for the mailbox it was made for only (`identity`)."""
+    """A mailbox: one account on one server. A cache belongs to exactly one."""
 
     server: str  # origin, such as https://mail.example.com
     account: str  # the server's id of the user
-    user: str  # the name to log in with
-    address: str  # the preferred mail address, for people
-    login: str = ""  # the login name that the server states: the primary address; '' if it states none
-    protocol: str = "kerio"  # what the server is spoken to in
+    user: str  # the name used to log in
+    address: str  # the preferred mail address, for messages
+    login: str = ""  # the primary address, as the server states it; "" if it does not
+    protocol: str = "kerio"  # the protocol of the server
 
 
 class Quota(NamedTuple):
-    """What the server says the mailbox holds; 0 where it does not say."""
+    """The size of the mailbox as the server states it; 0 if it does not."""
 
     items: int
     bytes: int
@@ -37,7 +37,7 @@ class Quota(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Folder:
-    """`kind` None: a root that holds no items. `count`, `size`: the server's figures when it was asked."""
+    """A folder. `kind` None: it cannot hold items. `count`, `unread`, `size`: as the server stated them."""
 
     id: str
     parent_id: str
@@ -55,7 +55,7 @@ class Folder:
 
 
 class ListedItem(NamedTuple):
-    """One line of a listing: what is known of an item before it is fetched. `size` 0 and `date` None if not told."""
+    """A row of a listing. `size` 0 and `date` None if they are unknown."""
 
     id: str
     watermark: int
@@ -65,7 +65,7 @@ class ListedItem(NamedTuple):
 
 
 class Attachment(NamedTuple):
-    """`role`: "attachment" of a mail, "photo" of a contact. `size` as the struct says it, None if it doesn't."""
+    """An attachment of a mail, or the photo of a contact. `size`: as the struct states it, None if it does not."""
 
     id: str
     url: str
@@ -77,7 +77,7 @@ class Attachment(NamedTuple):
 
 
 class Item(NamedTuple):
-    """One item, whole but for its attachments' contents. The members before `payload` are for people's queries."""
+    """One item, without the contents of its attachments. The members before `payload` are database columns."""
 
     id: str
     folder_id: str
@@ -100,9 +100,10 @@ class Item(NamedTuple):
 
 
 class Page(NamedTuple):
-    """A slice of a living list. `start`: the offset of its first row; `total`: the server's count, which may lie.
+    """A page of a list that may change meanwhile.
 
-    `items` stands beside `rows` when the page was asked for whole (`Mailbox.page(..., whole=True)`).
+    `start`: offset of its first row. `total`: rows of the list as the server states them, which may be wrong. `items`:
+    the items of `rows`, if whole items were requested.
     """
 
     rows: tuple[ListedItem, ...]
@@ -113,9 +114,9 @@ class Page(NamedTuple):
 
 
 class MalformedItem(NamedTuple):
-    """An item the server sent that can't be one: counted, named, skipped. `id` may be empty.
+    """An item that the server sent in an invalid form; it is skipped. `id` may be empty.
 
-    `unanswered`: the server says nothing about it, however often it is asked.
+    `unanswered`: the server leaves it out of every reply.
     """
 
     id: str
@@ -124,7 +125,7 @@ class MalformedItem(NamedTuple):
 
 
 class ItemBatch(NamedTuple):
-    """The answer to a batch: what came, what is gone, what was refused, and what the trip cost."""
+    """The answer to a batch: items, ids that are gone, malformed items, and the cost of the request."""
 
     items: tuple[Item, ...]
     gone: tuple[str, ...] = ()
@@ -132,15 +133,15 @@ class ItemBatch(NamedTuple):
     plain_bytes: int = 0  # of the reply, uncompressed
     wire_bytes: int = 0  # of the reply's body as it travelled
     seconds: float = 0.0  # of the last attempt
-    server_seconds: float = 0.0  # of these, as far as can be told, those that the server had the request for
-    min_latency: float = 0.0  # seconds that a reply takes at the least
+    server_seconds: float = 0.0  # the part of them in the server, estimated
+    min_latency: float = 0.0  # seconds that any reply takes at least
 
 
 ChangeType = Literal["created", "modified", "flags", "moved", "deleted"]
 
 
 class RemoteChange(NamedTuple):
-    """One line of the change feed. A move has `old_id` (the id before) and, if told, `old_parent_id`."""
+    """One line of the change feed. A move has `old_id` and, if the server states it, `old_parent_id`."""
 
     type: ChangeType
     id: str
@@ -153,22 +154,24 @@ class RemoteChange(NamedTuple):
 
 
 class ChangeSet(NamedTuple):
+    """Changes since a sync key, and the next key."""
+
     changes: tuple[RemoteChange, ...]
-    key: str  # opaque: where the next call goes on
+    key: str  # opaque; for the next call
 
 
 class ContentChunk(NamedTuple):
-    """Consecutive bytes of an attachment. `offset` 0 again means that it starts again: drop what came before."""
+    """Consecutive bytes of an attachment. A later `offset` 0 means that it starts again: drop earlier bytes."""
 
     offset: int
     data: bytes
-    total: int | None = None  # bytes in all, if the server said
+    total: int | None = None  # bytes of the whole attachment, if known
     etag: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class WriteResult:
-    """What became of one of several things asked for at once: the new id and watermark, or why not."""
+    """The result of one of several writes: the new id and watermark, or the error."""
 
     index: int
     id: str = ""

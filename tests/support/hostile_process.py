@@ -19,7 +19,7 @@ from pathlib import Path
 from kerio_resync import Settings, rebuild
 from kerio_resync.errors import ResyncError, explain
 from kerio_resync.server.kerio.mailbox import KerioMailbox
-from kerio_resync.server.pacing.adaptive_limit import Limit
+from kerio_resync.server.pacing.adaptive_limit import AdaptiveLimit
 
 SILENCE = 2.0  # seconds that are borne
 
@@ -39,7 +39,7 @@ async def main(profile: Path, url: str, user: str, retry_timeout: float) -> None
         "page_size": 20, "retry_timeout": retry_timeout,
     }  # fmt: skip
     settings = Settings.model_validate(values)
-    mailbox = KerioMailbox(settings, limit=Limit(value=64.0), timeout=SILENCE)
+    mailbox = KerioMailbox(settings, limit=AdaptiveLimit(value=64.0), timeout=SILENCE)
     import kerio_resync.sync.rebuild  # noqa: F401  # so that it counts as before
 
     before, began = memory(), time.monotonic()

@@ -183,7 +183,7 @@ async def test_no_server_no_json_no_password_no_folder(tmp_path: Path) -> None:
     (tmp_path / "gone").mkdir()
     (tmp_path / "gone" / "profile.toml").write_text("retry_timeout = 0.5\n")
     done = await kerio_resync("--profile", tmp_path / "gone", "rebuild", *named)
-    assert (done.code, done.err.splitlines()[-1].startswith("kerio-resync: The server can't be reached")) == (
+    assert (done.code, done.err.splitlines()[-1].startswith("kerio-resync: The server cannot be reached")) == (
         4,
         True,
     ), done

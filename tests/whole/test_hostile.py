@@ -408,7 +408,7 @@ BARE: dict[str, Callable[[], Iterator[bytes]]] = {
     "10 GB announced": lambda: iter([head(b"Content-Length: 10000000000") + LOGIN]),
     "a gzip bomb": lambda: packed(gzip.compress(bytes(512 * 2**20), 1), b"gzip"),
     "a zstd bomb": lambda: packed(zstd_bomb(), b"zstd"),
-    "a redirect to another place": lambda: iter([head(b"Location: http://evil.test/x", status=b"302 Found")]),
+    "a redirect to another server": lambda: iter([head(b"Location: http://evil.test/x", status=b"302 Found")]),
     "a wait of ten years": lambda: iter([head(b"Retry-After: 315360000", b"Content-Length: 0", status=b"503 Busy")]),
     "no HTTP": lambda: iter([b"220 mail.test ESMTP\r\n"]),
     "100,000 levels": lambda: iter([head(b"Content-Length: 200000") + b"[" * 100_000 + b"]" * 100_000]),

@@ -1,8 +1,7 @@
-"""The seam to a server: what a rebuild asks of any mailbox, in our own words.
+"""The seam to a server: what a rebuild needs of any mailbox, in neutral terms.
 
-`Mailbox` is the protocol of verbs; `KerioMailbox` (below, on `rpc.py` and `wire.py`) its implementation for the Kerio
-Connect API. A second one (JMAP, RFC 8620 and 8621) needs nothing outside `server/`. Every verb paces itself, retries
-what may be retried, and raises only errors of `kerio_resync.errors`.
+`Mailbox` is the protocol; `server.kerio.mailbox.KerioMailbox` implements it for the Kerio Connect API. Every method
+paces itself, retries what may be retried, and raises only errors of `kerio_resync.errors`.
 """
 
 from __future__ import annotations
@@ -27,9 +26,11 @@ from kerio_resync.server.memory_budget import HeldReservations
 
 
 class Mailbox(Protocol):
+    """One mailbox on a server."""
+
     @property
     def in_flight(self) -> int:
-        """Requests under way now."""
+        """Requests in flight."""
         ...
 
     @property
@@ -39,12 +40,12 @@ class Mailbox(Protocol):
 
     @property
     def arriving(self) -> int:
-        """Body bytes that have come of replies to calls (not of contents) that are not whole yet."""
+        """The part of `wire_bytes` in replies to calls (not downloads) that are not complete yet."""
         ...
 
     @property
     def retries(self) -> int:
-        """Calls made again so far."""
+        """Retries so far."""
         ...
 
     async def open(self) -> Identity:
@@ -52,54 +53,71 @@ class Mailbox(Protocol):
         ...
 
     async def close(self) -> None:
-        """Logs out as far as that goes, and frees the connections."""
+        """Logs out if possible, and closes the connections."""
         ...
 
-    async def quota(self) -> Quota: ...
+    async def quota(self) -> Quota:
+        """Returns the size of the mailbox."""
+        ...
 
     async def folders(self, *, shared: bool = False, public: bool = False) -> tuple[Folder, ...]:
-        """The own mailbox's folders, and if asked those of others; a folder that can't be read has `readable` False."""
+        """Returns the folders of the own mailbox; with `shared` and `public` also those of others."""
         ...
 
     async def page(
         self, folder: Folder, start: int, limit: int, *, whole: bool = False, held: HeldReservations | None = None
     ) -> Page:
-        """One page, mails newest first, other kinds in a steady order. `whole`: with the items themselves."""
+        """Returns one page: mails newest first, other kinds in a fixed order. `whole`: with the items.
+
+        `held` takes over the memory reservation of the reply.
+        """
         ...
 
     async def items_by_id(self, kind: Kind, ids: Sequence[str], *, held: HeldReservations | None = None) -> ItemBatch:
-        """The items themselves. Those that are gone are named, not raised. TooLarge: ask for fewer."""
+        """Returns items. Those that are gone are named, not raised. TooLarge: request fewer.
+
+        `held` takes over the memory reservation of the reply.
+        """
         ...
 
     async def sync_key(self) -> str:
-        """The sync key of now, opaque."""
+        """Returns the current sync key, opaque."""
         ...
 
     async def changes(self, key: str) -> ChangeSet:
-        """What changed since `key`, at once. KeyExpired: start over."""
+        """Returns the changes since `key`. KeyExpired: compare everything."""
         ...
 
     def download(self, attachment: Attachment, *, offset: int = 0, etag: str = "") -> AsyncIterator[ContentChunk]:
-        """Yields an attachment's bytes, from `offset` if the server honours it; resumes after a cut. ItemGone."""
+        """Yields an attachment's bytes, from `offset` if the server allows it; resumes after an interruption.
+
+        ItemGone, DownloadRefused, ForeignAddress.
+        """
         ...
 
     async def create(self, kind: Kind, folder_id: str, structs: Sequence[bytes]) -> tuple[WriteResult, ...]:
-        """Creates items from documented structs (JSON). Not idempotent: Interrupted reaches the caller."""
+        """Creates items from documented structs (JSON). Not idempotent: OutcomeUnknown is raised."""
         ...
 
     async def update(self, kind: Kind, structs: Sequence[bytes]) -> tuple[WriteResult, ...]:
-        """Sets the members given; each struct has its `id`."""
+        """Sets the given members of items; each struct has its `id`."""
         ...
 
-    async def move(self, kind: Kind, ids: Sequence[str], folder_id: str) -> tuple[WriteResult, ...]: ...
+    async def move(self, kind: Kind, ids: Sequence[str], folder_id: str) -> tuple[WriteResult, ...]:
+        """Moves items into a folder. Not idempotent: OutcomeUnknown is raised."""
+        ...
 
-    async def remove(self, kind: Kind, ids: Sequence[str]) -> tuple[WriteResult, ...]: ...
+    async def remove(self, kind: Kind, ids: Sequence[str]) -> tuple[WriteResult, ...]:
+        """Deletes items; those that are gone already count as deleted."""
+        ...
 
     async def upload(self, name: str, content_type: str, chunks: AsyncIterator[bytes], size: int) -> str:
-        """Puts a file on the server for the next create; returns the id to name in the struct's `attachments`."""
+        """Uploads a file for the next `create`; returns its id for the struct's `attachments`."""
         ...
 
     async def find(self, item: Item, *, renamed: bool = False) -> tuple[str, ...]:
-        """Ids of items in `item.folder_id` that look created from it (Message-ID or content). `renamed`: under any
-        subject, which means looking at all of the folder."""
+        """Returns the ids of items in `item.folder_id` that look created from it, by Message-ID or content.
+
+        `renamed`: under any subject, which takes a search of the whole folder.
+        """
         ...

@@ -1,1 +1,1 @@
-"""Rebuilds a cache from a mailbox: the only package that knows both `server/` and `cache/`, by their verbs alone."""
+"""The engine: brings a cache to the state of a mailbox, by the verbs of `server` and `cache`."""

@@ -1,7 +1,7 @@
-"""Whether what a rebuild will fetch fits on the disk, asked before anything is dropped or fetched.
+"""Checks that a rebuild fits on the disk, before anything is dropped or fetched.
 
-What the server says a folder holds includes attachments. Where the settings leave them out, each mail counts with at
-most TEXT_BYTES. The writer watches the disk as well, so a wrong guess costs no data.
+The server's sizes of folders include attachments. Where the settings leave those out, each mail counts with at most
+TEXT_BYTES. The writer watches the disk as well, so a wrong estimate loses no data.
 """
 
 from __future__ import annotations
@@ -18,29 +18,29 @@ from kerio_resync.filesystem import available_bytes
 from kerio_resync.model import Folder
 from kerio_resync.settings import Settings
 from kerio_resync.sync.context import RebuildContext
-from kerio_resync.sync.fetch.folders import syncable, told_once
+from kerio_resync.sync.fetch.folders import syncable, unique_folders
 
-RESERVE_BYTES: Final = 64 * 1024 * 1024  # bytes to leave free
-DATABASE_OVERHEAD: Final = 1.15  # a database's size over what it holds
-TEXT_BYTES: Final = 32 * 1024  # of a mail without its attachments; most take less
+RESERVE_BYTES: Final = 64 * 1024 * 1024  # left free
+DATABASE_OVERHEAD: Final = 1.15  # size of the database over that of its contents
+TEXT_BYTES: Final = 32 * 1024  # of a mail without attachments, at most in most cases
 Attachments = Literal["all", "inbox", "none"]
 
 
 async def check_space(run: RebuildContext) -> None:
-    """NotEnoughSpace if what the server holds would not fit; what is already here counts."""
+    """Raises NotEnoughSpace if the mailbox does not fit; what is stored already is subtracted."""
     await _check(run, list(run.folders.values()), freed=0)
 
 
 async def check_space_before_drop(run: RebuildContext) -> None:
-    """The same before the old cache is dropped, whose room counts as free."""
+    """Checks before the old cache is dropped, and counts its space as free."""
     settings = run.settings
-    told, _ = told_once(await run.mailbox.folders(shared=settings.shared, public=settings.public))
-    await _check(run, told, freed=freed_by_drop(settings.cache))
+    folders, _ = unique_folders(await run.mailbox.folders(shared=settings.shared, public=settings.public))
+    await _check(run, folders, freed=freed_by_drop(settings.cache))
 
 
 def freed_by_drop(cache: Path) -> int:
-    """Bytes that are free once the file is gone: none if it has another name too."""
-    found = 0
+    """Returns the bytes that deleting the file frees: none if it has another name too."""
+    freed = 0
     for path in (cache, *sidecars(cache)):
         try:
             status = os.stat(path)
@@ -48,12 +48,12 @@ def freed_by_drop(cache: Path) -> int:
             continue
         if status.st_nlink == 1:
             blocks = getattr(status, "st_blocks", None)
-            found += status.st_size if blocks is None else min(status.st_size, blocks * 512)
-    return found
+            freed += status.st_size if blocks is None else min(status.st_size, blocks * 512)
+    return freed
 
 
 def expected_bytes(folders: Iterable[Folder], attachments: Attachments) -> int:
-    """What fetching these comes to, as far as the server says it; 0 if it does not."""
+    """Returns the bytes to fetch for these folders; 0 if the server states no sizes."""
     return sum(_expected(folder, attachments) for folder in syncable(folders))
 
 
@@ -63,31 +63,31 @@ def _expected(folder: Folder, attachments: Attachments) -> int:
 
 
 async def _check(run: RebuildContext, folders: list[Folder], *, freed: int) -> None:
-    settings, here = run.settings, (await run.store.read(queries.totals)).bytes_here
+    settings, stored = run.settings, (await run.store.read(queries.totals)).bytes_here
     quota = 0 if expected_bytes(folders, "all") > 0 else (await run.mailbox.quota()).bytes
 
     def needed(attachments: Attachments) -> int:
-        told = expected_bytes(folders, attachments)
-        if quota:  # the server tells no sizes of folders
-            texts = sum(each.count for each in syncable(folders)) * TEXT_BYTES
-            told = min(quota, texts) if attachments == "none" else quota
-        return int(max(0, told * DATABASE_OVERHEAD - here)) + RESERVE_BYTES
+        expected = expected_bytes(folders, attachments)
+        if quota:  # the server states no sizes of folders
+            texts = sum(folder.count for folder in syncable(folders)) * TEXT_BYTES
+            expected = min(quota, texts) if attachments == "none" else quota
+        return int(max(0, expected * DATABASE_OVERHEAD - stored)) + RESERVE_BYTES
 
     free = available_bytes(settings.cache) + freed
-    asked = needed(settings.attachments)
-    if asked > free:
+    required = needed(settings.attachments)
+    if required > free:
         options: list[tuple[str, int, int]] = []
         if not settings.drop_first:
-            options.append(("rebuild --drop-first", asked, free + freed_by_drop(settings.cache)))
+            options.append(("rebuild --drop-first", required, free + freed_by_drop(settings.cache)))
         choices: tuple[Attachments, ...] = ("inbox", "none")
         for choice in choices:
             drop = " --drop-first" if settings.drop_first else ""
             options.append((f"rebuild{drop} --attachments {choice}", needed(choice), free))
         raise NotEnoughSpace(
-            needed=asked, available=free, where=str(settings.cache.parent), advice=_first_that_fits(options, settings)
+            needed=required, available=free, where=str(settings.cache.parent), advice=_first_fitting(options, settings)
         )
 
 
-def _first_that_fits(options: Iterable[tuple[str, int, int]], settings: Settings) -> str:
+def _first_fitting(options: Iterable[tuple[str, int, int]], settings: Settings) -> str:
     used = f"--attachments {settings.attachments}"
     return next((f"`{name}`" for name, needed, free in options if needed <= free and not name.endswith(used)), "")

@@ -1,8 +1,8 @@
-"""Rebuilds only some folders, in the cache that is there.
+"""Rebuilds only some folders, inside the present cache.
 
-Each item is fetched again and replaced in one transaction, so that the cache is whole at every instant; what is still
-to be fetched is recorded in it as wanted, and the position of each listing too, so that a run that was ended goes on
-where it was. What the server no longer lists is asked for by id, and goes if it is gone.
+Each item is fetched again and replaced in one transaction, so the cache is complete at every instant. What is still to
+be fetched is queued in it, and the position of each listing is stored too, so an interrupted run resumes. Items that
+the server no longer lists are requested by id, and deleted if they are gone.
 """
 
 from __future__ import annotations
@@ -27,37 +27,41 @@ from kerio_resync.sync.fetch.resolve_doubts import resolve_doubts
 from kerio_resync.sync.listing.concurrency import for_each_concurrently
 from kerio_resync.sync.listing.paging import Position, list_folder
 
-MAX_SUGGESTIONS: Final = 10  # folders told to somebody who names none of them
-PARTIAL_REBUILD_KEY = "part"  # meta: the number of the comparison and the ids of the folders that are being rebuilt
+MAX_SUGGESTIONS: Final = 10  # folders in an error message
+PARTIAL_REBUILD_KEY = "part"  # meta: number of the comparison, and ids of the folders being rebuilt
 
 
 def select_folders(names: Sequence[str], folders: Iterable[Folder], paths: Mapping[str, str]) -> list[Folder]:
-    """The folders that `names` mean: by path (`Inbox/Projects`), or by bare name if only one bears it; folders inside
-    come along. BadSettings names what is not found."""
+    """Returns the folders that `names` mean, with the folders inside them.
+
+    A name is a path (`Inbox/Projects`), or the bare name of a single folder. BadSettings for an unknown or ambiguous
+    name.
+    """
     known = list(folders)
-    picked: dict[str, Folder] = {}
+    selected: dict[str, Folder] = {}
     for name in names:
-        exact = _called(name, known, paths)
-        if not exact:
-            there = (paths.get(each.id, each.name) for each in known)
-            raise BadSettings(f"there is no folder {name!r}; {_suggest_folders(name, there)}")
-        if len(exact) > 1:
-            several = ", ".join(_spelled(each) for each in sorted(paths.get(each.id, each.name) for each in exact))
-            raise BadSettings(f"several folders are called {name!r}; give the path of one: {several}")
-        inside = paths.get(exact[0].id, name) + "/"
-        for each in known:
-            if each is exact[0] or paths.get(each.id, "").startswith(inside):
-                picked[each.id] = each
-    return list(picked.values())
+        matches = _find_by_name(name, known, paths)
+        if not matches:
+            existing = (paths.get(folder.id, folder.name) for folder in known)
+            raise BadSettings(f"there is no folder {name!r}; {_suggest_folders(name, existing)}")
+        if len(matches) > 1:
+            several = sorted(paths.get(folder.id, folder.name) for folder in matches)
+            choices = ", ".join(map(_unambiguous, several))
+            raise BadSettings(f"several folders are called {name!r}; give the path of one: {choices}")
+        inside = paths.get(matches[0].id, name) + "/"
+        for folder in known:
+            if folder is matches[0] or paths.get(folder.id, "").startswith(inside):
+                selected[folder.id] = folder
+    return list(selected.values())
 
 
-def _called(name: str, known: Sequence[Folder], paths: Mapping[str, str]) -> list[Folder]:
-    """The folders of that path, else of that name: spelled just so, else normalised, else whatever the case."""
-    for spelled in (str, _composed, _folded):
-        wanted = spelled(name)
-        found = [each for each in known if spelled(paths.get(each.id, "")) == wanted]
-        if found := found or [each for each in known if spelled(each.name) == wanted]:
-            return found
+def _find_by_name(name: str, known: Sequence[Folder], paths: Mapping[str, str]) -> list[Folder]:
+    """Returns the folders with that path, else that name: exactly, else normalised, else ignoring case."""
+    for normalise in (str, _composed, _folded):
+        wanted = normalise(name)
+        matches = [folder for folder in known if normalise(paths.get(folder.id, "")) == wanted]
+        if matches := matches or [folder for folder in known if normalise(folder.name) == wanted]:
+            return matches
     return []
 
 
@@ -69,34 +73,34 @@ def _folded(name: str) -> str:
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
 
 
-def _spelled(path: str) -> str:
-    """A path for people, with what tells it from another that looks the same."""
+def _unambiguous(path: str) -> str:
+    """Returns a path for a message; in ASCII if another path may look the same."""
     return path if path == _composed(path) else ascii(path)
 
 
-def _suggest_folders(name: str, there: Iterable[str]) -> str:
-    """What may have been meant, or else what there is, by path."""
-    called = {path: (path.casefold(), path.rpartition("/")[2].casefold()) for path in sorted(there)}
-    near = get_close_matches(name.casefold(), list({text: None for both in called.values() for text in both}))
-    if meant := dict.fromkeys(path for text in near for path, both in called.items() if text in both):
-        return f"perhaps {' or '.join(map(repr, list(meant)[:MAX_SUGGESTIONS]))} is meant"
-    more = f" and {len(called) - MAX_SUGGESTIONS} more" if len(called) > MAX_SUGGESTIONS else ""
-    return f"there are {', '.join(map(repr, list(called)[:MAX_SUGGESTIONS])) or 'none'}{more}"
+def _suggest_folders(name: str, existing: Iterable[str]) -> str:
+    """Returns similar paths, or else existing ones, as part of a message."""
+    names = {path: (path.casefold(), path.rpartition("/")[2].casefold()) for path in sorted(existing)}
+    near = get_close_matches(name.casefold(), list({text: None for both in names.values() for text in both}))
+    if meant := dict.fromkeys(path for text in near for path, both in names.items() if text in both):
+        return f"did you mean {' or '.join(map(repr, list(meant)[:MAX_SUGGESTIONS]))}?"
+    more = f" and {len(names) - MAX_SUGGESTIONS} more" if len(names) > MAX_SUGGESTIONS else ""
+    return f"there are {', '.join(map(repr, list(names)[:MAX_SUGGESTIONS])) or 'none'}{more}"
 
 
 async def rebuild_partially(run: RebuildContext) -> None:
-    """Fetches the chosen folders of `run.store`, the live cache, again, and catches up."""
+    """Fetches the selected folders of `run.store`, the cache in use, again, and catches up."""
     await refresh_folders(run)
     paths = {row.folder.id: row.path for row in await run.store.read(queries.folders)}
     folders = select_folders(run.settings.folders, syncable(run.folders.values()), paths)
     round_ = await _begin(run, folders)
-    todo = {row.folder.id: row for row in await run.store.read(queries.folders) if not row.listed}
+    unlisted = {row.folder.id: row for row in await run.store.read(queries.folders) if not row.listed}
     run.progress.work.folders_total = len(folders)
 
     async def list_again(folder: Folder) -> None:
-        if folder.id in todo:
+        if folder.id in unlisted:
             async with skipping_failed_folder(run, folder):
-                await _want_all(run, folder, Position.from_bytes(todo[folder.id].position), round_)
+                await _enqueue_all(run, folder, Position.from_bytes(unlisted[folder.id].position), round_)
         run.progress.work.folders_done += 1
 
     with run.progress.listing_only():
@@ -109,35 +113,37 @@ async def rebuild_partially(run: RebuildContext) -> None:
 
 
 async def _begin(run: RebuildContext, folders: Sequence[Folder]) -> int:
-    """Records that these are rebuilt, unless an earlier run did; the number of the comparison that goes with it."""
-    ids = json.dumps(sorted(each.id for each in folders))
-    number, _, under_way = (await run.store.read(queries.meta, PARTIAL_REBUILD_KEY) or "").partition(" ")
-    if under_way == ids:
+    """Records which folders are rebuilt, unless an earlier run did; returns the number of the comparison."""
+    ids = json.dumps(sorted(folder.id for folder in folders))
+    number, _, interrupted = (await run.store.read(queries.meta, PARTIAL_REBUILD_KEY) or "").partition(" ")
+    if interrupted == ids:
         return int(number)
     round_ = await new_comparison(run.store)
-    for each in folders:
-        await run.store.apply(ResetListing(each.id))
-        await run.store.apply(UnskipEntry("folder", each.id))
+    for folder in folders:
+        await run.store.apply(ResetListing(folder.id))
+        await run.store.apply(UnskipEntry("folder", folder.id))
     await run.store.apply(SetMeta(PARTIAL_REBUILD_KEY, f"{round_} {ids}"))
     await run.store.flush()
     return round_
 
 
-async def _want_all(run: RebuildContext, folder: Folder, position: Position, round_: int) -> None:
-    assert folder.kind is not None
-    held = position.seen
+async def _enqueue_all(run: RebuildContext, folder: Folder, position: Position, round_: int) -> None:
+    """Queues every item of a folder: those that the server lists, and those in the cache that it does not."""
+    if folder.kind is None:
+        return
+    count = position.seen
     async for page, fresh, after in list_folder(
         run.mailbox, folder, position, limit=run.settings.page_size, overlap=run.settings.overlap
     ):
         await run.store.mark_listed(folder.id, page.rows, round_)
         run.progress.listed(folder.id, fresh, done=after.done)
-        held = max(held, after.seen)
+        count = max(count, after.seen)
         await run.store.apply(EnqueueItems(folder.id, folder.kind, page.rows))
         if not after.done:
             await run.store.apply(PutPage(folder.id, (), position=after.to_bytes()))
     async for unseen in run.store.items_not_listed(folder.id, round_):
-        rows = tuple(ListedItem(each, 0) for each in unseen)
+        rows = tuple(ListedItem(item_id, 0) for item_id in unseen)
         run.progress.queued(rows)
         await run.store.apply(EnqueueItems(folder.id, folder.kind, rows))
     await run.store.apply(PutPage(folder.id, (), position=Position(done=True).to_bytes(), done=True))
-    run.listen(FolderListed(folder.id, held))
+    run.listen(FolderListed(folder.id, count))

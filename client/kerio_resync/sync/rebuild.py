@@ -1,12 +1,12 @@
-"""The rebuild: from a mailbox on a server to a cache that equals it, in steps that a kill may end anywhere.
+"""The rebuild: from a mailbox on a server to a cache that equals it. It may be killed at any instant.
 
-    lock → log in → open or start cache.db.next → rescue pending changes → sync key → folders → room
-    → list, fetch → catch up → list again and settle what disagrees → catch up → check → swap → send local changes
+    lock → log in → open or start cache.db.next → rescue unsent changes → sync key → folders → space on disk
+    → list, fetch → catch up → compare the lists, fetch what differs → catch up → check → swap → send unsent changes
 
-Beside an old cache the key and the lists come while it is copied, and the copy is held against them.
+With an old cache, the key and the lists are fetched while it is copied, and the copy is compared with them.
 
-The old cache is not touched before the new one is whole (but with `drop_first`, once its pending changes are safe in
-the new file). No step after an unresolved error: an exception leaves the half-built file for the next run.
+The old cache is not touched until the new one is complete (except with `drop_first`, once its unsent changes are in the
+new file). Nothing happens after an unresolved error: the unfinished file is left for the next run.
 """
 
 from __future__ import annotations
@@ -18,26 +18,21 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 
 from kerio_resync.cache import outbox_rows, queries
-from kerio_resync.cache.files import require_places
 from kerio_resync.cache.lock import ProfileLock
 from kerio_resync.cache.mutations import ApplyChanges, UnskipEntry
 from kerio_resync.cache.recovery.copy import COPIED_ITEMS_KEY
 from kerio_resync.cache.store import Store
 from kerio_resync.cache.swap import replace_cache, seal
 from kerio_resync.errors import (
-    BadSettings,
     CacheDamaged,
     CacheInUse,
     ProtocolError,
-    ResyncError,
     ServerRefused,
     TransientServerError,
     VerificationFailed,
 )
 from kerio_resync.events import Event, Listener, Notice, PhaseChanged, RunStarted, Skipped, ignore_events
-from kerio_resync.filesystem import translate_os_error, write_private
 from kerio_resync.model import Identity
-from kerio_resync.redaction import emptied
 from kerio_resync.server.kerio.mailbox import KerioMailbox
 from kerio_resync.server.mailbox import Mailbox
 from kerio_resync.settings import Settings
@@ -62,6 +57,7 @@ from kerio_resync.sync.outbox.replay import TO_REPLAY, Replayed, enqueue_results
 from kerio_resync.sync.ownership import require
 from kerio_resync.sync.partial_rebuild import rebuild_partially
 from kerio_resync.sync.report import Report
+from kerio_resync.sync.setup import check_profile, most_severe, single_errors
 
 
 async def rebuild(
@@ -71,142 +67,99 @@ async def rebuild(
     mailbox: Mailbox | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> Report:
-    """Rebuilds `settings.cache` from the server and returns what came of it. `mailbox`: instead of the Kerio server's.
+    """Rebuilds `settings.cache` from the server.
 
-    Cancelling it stops the intake, keeps what is whole, and raises CancelledError; run again, it goes on from there.
-    Raises the errors of `kerio_resync.errors`: BadCredentials, Unreachable, ProtocolError, NotEnoughSpace, …
+    `mailbox` replaces the Kerio server's; `clock` returns seconds. Cancellation stops all requests, keeps what is
+    complete, and raises CancelledError; the next run resumes. Raises the errors of `kerio_resync.errors`:
+    BadCredentials, Unreachable, ProtocolError, NotEnoughSpace, …
     """
     started = clock()
     listen = settings.redactor.listening(listen)
     check_profile(settings)
-    unstored: dict[tuple[str, str, str], None] = {}  # what was left out before it could get a row in the database
+    unstored: dict[tuple[str, str, str], None] = {}  # skipped before there was a database row for it
 
-    def heard(event: Event) -> None:
+    def note_skipped(event: Event) -> None:
         if isinstance(event := settings.redactor.event(event), Skipped):
             unstored[event.scope, event.id, event.reason] = None
         listen(event)
 
-    mailbox = mailbox or KerioMailbox(settings, heard)
+    mailbox = mailbox or KerioMailbox(settings, note_skipped)
     try:
-        with ProfileLock(settings.profile):
+        with single_errors(), ProfileLock(settings.profile):
             listen(PhaseChanged("session"))
             identity = await mailbox.open()
-            report = await _once(settings, identity, listen, mailbox, clock, started)
-            while isinstance(report, _Again):
+            report = await _build_once(settings, identity, listen, mailbox, clock, started)
+            while isinstance(report, _BuildAgain):
                 unstored.clear()
-                listen(Notice(f"The new cache turned out damaged ({report.reason}). It is built once more."))
-                report = await _once(report.settings, identity, listen, mailbox, clock, started)
+                listen(Notice(f"The new cache is damaged ({report.reason}). It is built again."))
+                report = await _build_once(report.settings, identity, listen, mailbox, clock, started)
             return replace(report, skipped=(*report.skipped, *unstored))
-    except BaseExceptionGroup as group:
-        emptied(group)
-        raise most_severe(group) from None
-    except ResyncError as error:
-        emptied(error)
-        raise
     finally:
         await mailbox.close()
 
 
 @dataclass(frozen=True, slots=True)
-class _Again:
-    """The new cache was damaged by what it was made from; `settings`: how it is built once more."""
+class _BuildAgain:
+    """The new cache was damaged by its source; build it again with `settings`."""
 
     settings: Settings
     reason: str
 
 
-async def _once(
+async def _build_once(
     settings: Settings,
     identity: Identity,
     listen: Listener,
     mailbox: Mailbox,
     clock: Callable[[], float],
     started: float,
-) -> Report | _Again:
-    """Builds once. Damage in what was resumed leads to a start from the old cache, damage in what came from that one
-    to a start from nothing; beyond that it is the disk's, and is raised."""
+) -> Report | _BuildAgain:
+    """Builds the cache once.
+
+    If a resumed file is damaged, the build starts again from the old cache; if a copy of the old cache is, it starts
+    from nothing. Damage without either source is the disk's, and is raised.
+    """
     resumed = False
     try:
-        async with _opened(settings, identity, listen, mailbox) as opened:
-            resumed = opened.resumed
-            listen(RunStarted(str(settings.profile), identity.server, identity.user, opened.resumed))
+        async with _open_target(settings, identity, listen, mailbox) as target:
+            resumed = target.resumed
+            listen(RunStarted(str(settings.profile), identity.server, identity.user, target.resumed))
             run = RebuildContext.begin(
-                settings, listen, mailbox, opened.store, clock, owner=opened.owner, early=opened.ahead
+                settings, listen, mailbox, target.store, clock, owner=target.owner, early=target.ahead
             )
             if settings.folders:
                 await rebuild_partially(run)
             else:
                 await _build(run)
-            return await _finish(run, identity, started, opened.resumed)
+            return await _finish(run, identity, started, target.resumed)
     except (CacheDamaged, BaseExceptionGroup) as caught:
         error = most_severe(caught) if isinstance(caught, BaseExceptionGroup) else caught
-        takes_over = resumed or (settings.cache.exists() and not (settings.fresh or settings.drop_first))
-        if not isinstance(error, CacheDamaged) or settings.folders or not takes_over:
+        has_source = resumed or (settings.cache.exists() and not (settings.fresh or settings.drop_first))
+        if not isinstance(error, CacheDamaged) or settings.folders or not has_source:
             raise
-        return _Again(settings if resumed else settings.model_copy(update={"fresh": True}), str(error))
-
-
-def most_severe(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """The first error of a group that is not retryable; the group itself if it holds other errors than ours.
-
-    The caller raises it from a plain `except`: Python 3.11.2 wraps what is raised within `except*` in a new group.
-    """
-    errors: list[ResyncError] = []
-    pending: list[BaseException] = [group]
-    while pending:
-        error = pending.pop(0)
-        if isinstance(error, BaseExceptionGroup):
-            pending[:0] = error.exceptions
-        elif isinstance(error, ResyncError):
-            errors.append(error)
-        else:
-            return group
-    return min(errors, key=lambda each: each.retryable)
-
-
-def check_profile(settings: Settings) -> None:
-    if not settings.server or not settings.user:
-        raise BadSettings("no server and user are set: give --server URL and --user NAME")
-    try:
-        settings.profile.mkdir(parents=True, exist_ok=True, mode=0o700)
-    except FileExistsError as error:
-        raise BadSettings(f"{settings.profile} is not a folder; name another one with --profile") from error
-    except OSError as error:
-        raise translate_os_error(error, settings.profile) from error
-    require_places(settings.profile)
-    for folder in {settings.profile, settings.cache.parent}:
-        probe = folder / ".writable"
-        try:
-            write_private(probe, b"", sync=False)
-            probe.unlink()
-        except OSError as error:
-            raise translate_os_error(error, probe) from error
+        return _BuildAgain(settings if resumed else settings.model_copy(update={"fresh": True}), str(error))
 
 
 @asynccontextmanager
-async def _opened(
+async def _open_target(
     settings: Settings, identity: Identity, listen: Listener, mailbox: Mailbox
 ) -> AsyncIterator[BuildTarget]:
-    """The file to write to, closed at the end."""
-    opening = (
-        open_current_cache(settings, identity)
-        if settings.folders
-        else open_build_file(settings, identity, listen, mailbox)
-    )
-    opened = await opening
+    """Opens the file to write to; closes it at the end, and discards it if it is damaged."""
+    if settings.folders:
+        target = await open_current_cache(settings, identity)
+    else:
+        target = await open_build_file(settings, identity, listen, mailbox)
     try:
-        yield opened
+        yield target
     except BaseException as error:
-        damaged = (
-            error.subgroup(CacheDamaged) if isinstance(error, BaseExceptionGroup) else isinstance(error, CacheDamaged)
-        )
-        if damaged:
-            await opened.store.close()
+        is_damaged = error.subgroup(CacheDamaged) if isinstance(error, BaseExceptionGroup) else None
+        if is_damaged or isinstance(error, CacheDamaged):
+            await target.store.close()
             if not settings.folders:
                 discard_build_file(settings)
         raise
     finally:
-        await opened.store.close()
+        await target.store.close()
 
 
 async def _build(run: RebuildContext) -> None:
@@ -217,45 +170,45 @@ async def _build(run: RebuildContext) -> None:
     await rescue_unsent_changes(run)
     await _resume(run)
     if await run.store.read(queries.meta, SYNC_KEY) is None:
-        await run.store.apply(
-            ApplyChanges(run.comparison.early.key or await new_key(run))
-        )  # before the first page, and committed
+        # Committed before the first page: later changes are in the feed since this key.
+        await run.store.apply(ApplyChanges(run.comparison.early.key or await new_key(run)))
         await run.store.flush()
     listen(PhaseChanged("folders"))
-    todo = await refresh_folders(run)
+    unlisted = await refresh_folders(run)
     await check_space(run)
     run.reuse.is_copy = bool(await run.store.read(queries.meta, COPIED_ITEMS_KEY))
     if run.reuse.is_copy:
-        await run.store.omit_contents([each for each in run.folders if run.omits_attachments(each)])
+        await run.store.omit_contents([folder_id for folder_id in run.folders if run.omits_attachments(folder_id)])
     listen(PhaseChanged("fetch"))
-    await _fetch(run, [each.id for each in todo])
+    await _fetch(run, [folder.id for folder in unlisted])
     await converge(run)
 
 
 async def _resume(run: RebuildContext) -> None:
-    """What an earlier run fetched counts; what it had to leave out is asked for again."""
+    """Counts what an earlier run fetched, and tries again what it skipped."""
     for row in await run.store.read(queries.skipped):
         run.comparison.retried.add(row.id)
         await run.store.apply(UnskipEntry(row.scope, row.id))
-    held = await run.store.read(queries.totals)
-    run.reuse.initial_items = sum(held.items.values())
-    run.progress.resume(held)
+    totals = await run.store.read(queries.totals)
+    run.reuse.initial_items = sum(totals.items.values())
+    run.progress.resume(totals)
 
 
-async def _fetch(run: RebuildContext, todo: list[str]) -> None:
-    """Lists the folders named, in order of rank, and fetches what becomes wanted, all at once."""
+async def _fetch(run: RebuildContext, folder_ids: list[str]) -> None:
+    """Lists these folders in order of rank, and fetches at the same time what becomes queued."""
     positions = {row.folder.id: Position.from_bytes(row.position) for row in await run.store.read(queries.folders)}
     run.progress.work.folders_total = len(syncable(run.folders.values()))
-    run.progress.work.folders_done = run.progress.work.folders_total - len(todo)
-    for each in todo:
-        folder = run.folders[each]
-        share = max(0.0, 1 - positions[each].seen / folder.count) if folder.count else 0.0
-        run.progress.expect(each, int(folder.count * share), int(folder.size * share))
+    run.progress.work.folders_done = run.progress.work.folders_total - len(folder_ids)
+    for folder_id in folder_ids:
+        folder = run.folders[folder_id]
+        share = max(0.0, 1 - positions[folder_id].seen / folder.count) if folder.count else 0.0
+        run.progress.expect(folder_id, int(folder.count * share), int(folder.size * share))
 
     async def list_folders() -> None:
         with run.item_queue.producer(), run.attachment_queue.producer():
             await for_each_concurrently(
-                todo, lambda each: list_folder_into_cache(run, run.folders[each], positions[each])
+                folder_ids,
+                lambda folder_id: list_folder_into_cache(run, run.folders[folder_id], positions[folder_id]),
             )
 
     async with asyncio.TaskGroup() as group:
@@ -268,11 +221,12 @@ async def _fetch(run: RebuildContext, todo: list[str]) -> None:
 
 
 async def _finish(run: RebuildContext, identity: Identity, started: float, resumed: bool) -> Report:
+    """Checks the database, swaps it in, sends unsent changes, and returns the report."""
     run.progress.emit(now=True)
-    # What this run wrote was summed on its way in; what an earlier one left has been through a kill or a power cut.
+    # What this run wrote was checksummed on its way in; an earlier run's data may have seen a kill or a power cut.
     await require_sound(run, contents=resumed)
-    clean = run.settings.redactor.own
-    skipped = tuple((row.scope, clean(row.id), clean(row.reason)) for row in await run.store.read(queries.skipped))
+    redact = run.settings.redactor.own
+    skipped = tuple((row.scope, redact(row.id), redact(row.reason)) for row in await run.store.read(queries.skipped))
     await run.store.finish()
     async with AsyncExitStack() as stack:
         if not run.settings.folders:
@@ -280,14 +234,14 @@ async def _finish(run: RebuildContext, identity: Identity, started: float, resum
             await stack.enter_async_context(replace_cache(run.store, run.settings.cache, run.owner))
         live = await stack.enter_async_context(_reopen_after_swap(run))
         require(run.settings, live.store.identity, identity)
-        found = await _send_changes(live) if await live.store.read(outbox_rows.changes, TO_REPLAY) else Replayed()
-        held = await live.store.read(queries.totals)
+        replayed = await _send_changes(live) if await live.store.read(outbox_rows.changes, TO_REPLAY) else Replayed()
+        totals = await live.store.read(queries.totals)
     work = run.progress.work
     return Report(
         cache=run.settings.cache,
-        folders=held.folders,
-        items=held.items,
-        attachments=held.attachments,
+        folders=totals.folders,
+        items=totals.items,
+        attachments=totals.attachments,
         plain_bytes=work.bytes_done - work.bytes_reused,
         wire_bytes=run.mailbox.wire_bytes,
         seconds=run.clock() - started,
@@ -296,18 +250,18 @@ async def _finish(run: RebuildContext, identity: Identity, started: float, resum
         repaired=run.comparison.repaired,
         retries=run.mailbox.retries,
         skipped=skipped,
-        outbox_sent=found.sent,
-        outbox_pending=found.pending,
-        outbox_refused=found.refused,
-        conflicts=found.conflicts,
-        unfinished=bool(found.trouble or found.pending),
+        outbox_sent=replayed.sent,
+        outbox_pending=replayed.pending,
+        outbox_refused=replayed.refused,
+        conflicts=replayed.conflicts,
+        unfinished=bool(replayed.trouble or replayed.pending),
         problems=tuple(run.announced.notices),
     )
 
 
 @asynccontextmanager
 async def _reopen_after_swap(run: RebuildContext) -> AsyncIterator[RebuildContext]:
-    """The same run on the cache that is in use now, where the new one has taken its place."""
+    """Yields the context on the cache in use, which the new file has replaced."""
     if run.settings.folders:
         yield run
         return
@@ -316,25 +270,27 @@ async def _reopen_after_swap(run: RebuildContext) -> AsyncIterator[RebuildContex
         yield run.with_store(store)
     finally:
         await store.close()
-        with suppress(CacheInUse):  # then the mail program has it already
+        with suppress(CacheInUse):  # the mail program has opened it already
             await seal(run.settings.cache)
 
 
 async def _send_changes(run: RebuildContext) -> Replayed:
-    """Replays the outbox and catches up with what came of it. Trouble with the server ends it, but not the run."""
+    """Replays the outbox, and fetches the results. An error of the server ends this step, but not the run."""
     run.listen(PhaseChanged("replay"))
-    found = await replay(run)
-    if found.trouble or not found.asked:
-        return found
+    replayed = await replay(run)
+    if replayed.trouble or not replayed.asked:
+        return replayed
     run.listen(PhaseChanged("catch-up"))
     try:
         await bring_up_to_date(run)
-        if await enqueue_results(run, found):
+        if await enqueue_results(run, replayed):
             await fetch_all_queued(run)
             await catch_up(run)
         await resolve_doubts(run)
         await run.store.flush()
     except* (TransientServerError, ServerRefused, ProtocolError, VerificationFailed) as group:
-        found.trouble = str(most_severe(group))
-        run.notice(f"What became of the local changes could not be fetched ({found.trouble}); run again to have it.")
-    return found
+        replayed.trouble = str(most_severe(group))
+        run.notice(
+            f"Your changes were sent, but their new state could not be downloaded ({replayed.trouble}). Run again."
+        )
+    return replayed

@@ -1,4 +1,4 @@
-"""What a rebuild came to, as a value for callers and for the summary."""
+"""The result of a rebuild, for callers and for the summary."""
 
 from __future__ import annotations
 
@@ -11,11 +11,14 @@ from kerio_resync.model import Kind
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """`folders`: those that can hold items and may be read. `plain_bytes`: of items and attachments fetched in this
-    run; `wire_bytes`: body bytes as they travelled; `seconds` of wall time. `skipped`: (scope, id, reason) of
-    everything left out. `repaired`: rows that the second listing brought in. `outbox_pending`, `outbox_refused`: local
-    changes that the server does not have; `conflicts`: those that lost in this run. `unfinished`: another run is needed
-    for what is pending."""
+    """Counts of one run.
+
+    `folders`: those that can hold items and may be read. `plain_bytes`: items and attachments fetched in this run,
+    uncompressed; `wire_bytes`: bodies as they travelled; `seconds`: wall time. `salvaged`: items taken from the old
+    cache. `repaired`: items that a comparison of the lists found missing or different. `skipped`: (scope, id, reason)
+    of everything left out. `outbox_pending`, `outbox_refused`: local changes that the server does not have;
+    `conflicts`: local changes that lost in this run. `unfinished`: run again for the pending changes.
+    """
 
     cache: Path
     folders: int = 0
@@ -37,10 +40,10 @@ class Report:
     problems: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
-        """Plain values only, for one line of JSON."""
+        """Returns plain values only, for one line of JSON."""
         return {
             **{name: getattr(self, name) for name in self.__slots__},
             "cache": str(self.cache),
-            "skipped": [list(each) for each in self.skipped],
+            "skipped": [list(entry) for entry in self.skipped],
             "problems": list(self.problems),
         }

@@ -1,4 +1,7 @@
-"""Looks at a profile's cache without changing it: its state, its digest, and how it compares with the server."""
+"""Status, digest and verification of a profile's cache. Only a repair changes anything.
+
+`status` and `digest` need no server; `verify` compares the cache with it.
+"""
 
 from __future__ import annotations
 
@@ -17,29 +20,30 @@ from kerio_resync.cache.format71 import schema as legacy
 from kerio_resync.cache.header import read_header
 from kerio_resync.cache.lock import ProfileLock
 from kerio_resync.cache.store import Store
-from kerio_resync.errors import BadSettings, CacheDamaged, NoCache, OtherFormat, ResyncError
+from kerio_resync.errors import BadSettings, CacheDamaged, NoCache, OtherFormat
 from kerio_resync.events import Listener, PhaseChanged, RunStarted, ignore_events
 from kerio_resync.filesystem import available_bytes
 from kerio_resync.model import Kind
-from kerio_resync.redaction import emptied
 from kerio_resync.server.kerio.mailbox import KerioMailbox
 from kerio_resync.server.mailbox import Mailbox
 from kerio_resync.settings import Settings
 from kerio_resync.sync.context import RebuildContext
 from kerio_resync.sync.converge.compare_lists import VerifyReport, item_digests
 from kerio_resync.sync.ownership import claim_live, require
-from kerio_resync.sync.rebuild import check_profile, most_severe
 from kerio_resync.sync.set_aside import SetAside, files_set_aside
+from kerio_resync.sync.setup import check_profile, single_errors
 from kerio_resync.sync.verify.verification import verify_and_repair
 
-_OLD_FORMAT_PROBLEM = f"it is still of format {legacy.FORMAT}; run `kerio-resync upgrade`"
+_OLD_FORMAT_PROBLEM = f"it has format {legacy.FORMAT}; run `kerio-resync upgrade`"
 
 
 @dataclass(frozen=True, slots=True)
 class FileStatus:
-    """One database file, and what it holds. `state`: absent, ready, building, old, unknown (a format that is
-    not read), damaged; `folders`: those that can
-    hold items and may be read."""
+    """One database file and its contents.
+
+    `state`: absent, ready, building, old, unknown (a format that cannot be read) or damaged. `folders`: those that can
+    hold items and may be read. `wanted`, `attachments_wanted`: queued, not fetched yet.
+    """
 
     path: str
     state: str
@@ -59,7 +63,11 @@ class FileStatus:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """`outbox`: one dict a pending local change (id, action, kind, state, reason). `holder`: of the profile, or ""."""
+    """The state of a profile.
+
+    `outbox`: one object per unsent local change (id, action, kind, state, reason). `holder`: the program that has the
+    profile locked, or "". `asked_at`: the time of this status, ISO 8601.
+    """
 
     profile: str
     cache: FileStatus
@@ -71,42 +79,37 @@ class Status:
     asked_at: str = ""
 
     def as_json(self) -> dict[str, Any]:
-        def plain(each: FileStatus) -> dict[str, Any]:
-            return {name: getattr(each, name) for name in FileStatus.__slots__}
-
-        return {
-            "profile": self.profile, "cache": plain(self.cache), "building": plain(self.building),
-            "outbox": list(self.outbox), "set_aside": [asdict(each) for each in self.set_aside], "holder": self.holder,
-            "free_bytes": self.free_bytes, "asked_at": self.asked_at,
-        }  # fmt: skip
+        """Returns plain values only, for one line of JSON."""
+        return {**asdict(self), "outbox": list(self.outbox), "set_aside": [asdict(file) for file in self.set_aside]}
 
 
 async def status(settings: Settings) -> Status:
-    """The state of the profile's files; no network. BadSettings if there is no such folder."""
+    """Returns the state of the profile's files, without network. BadSettings if the folder does not exist."""
     if not settings.profile.is_dir():
         raise BadSettings(f"there is no profile folder {settings.profile}; run `kerio-resync rebuild` to make one")
     require_places(settings.profile)
-    cache, outbox = await _file(settings.cache, "ready")
-    building, more = await _file(settings.next_cache, "building")
+    cache, outbox = await _file_status(settings.cache, "ready")
+    building, next_outbox = await _file_status(settings.next_cache, "building")
     known = await all_changes(settings.cache) | await all_changes(settings.next_cache)
     aside = await files_set_aside(settings.cache, known)
     return Status(
-        str(settings.profile), cache, building, (*outbox, *more), aside, ProfileLock(settings.profile).holder(),
+        str(settings.profile), cache, building, (*outbox, *next_outbox), aside, ProfileLock(settings.profile).holder(),
         available_bytes(settings.cache), datetime.now(UTC).isoformat(timespec="seconds"),
     )  # fmt: skip
 
 
-async def _file(path: Path, state: str) -> tuple[FileStatus, tuple[dict[str, Any], ...]]:
+async def _file_status(path: Path, state: str) -> tuple[FileStatus, tuple[dict[str, Any], ...]]:
     if not path.exists():
         return FileStatus(str(path), "absent"), ()
-    size = sum(each.stat().st_size for each in path.parent.glob(f"{path.name}*") if each.name in _family(path))
+    names = {path.name, *(f"{path.name}{suffix}" for suffix in ("-wal", "-journal", "-shm"))}
+    size = sum(file.stat().st_size for file in path.parent.glob(f"{path.name}*") if file.name in names)
     try:
         store = await Store.open(path, readonly=True)
     except CacheDamaged as error:
         state, problem = _state_of(path, error)
         return FileStatus(str(path), state, size, problem=problem), ()
     try:
-        held = await store.read(queries.totals)
+        totals = await store.read(queries.totals)
         outbox = tuple(row.as_json() for row in await store.read(outbox_rows.changes))
         finished = await store.read(queries.meta, "finished_at") or ""
     except CacheDamaged as error:
@@ -114,26 +117,33 @@ async def _file(path: Path, state: str) -> tuple[FileStatus, tuple[dict[str, Any
     finally:
         await store.close()
     return FileStatus(
-        str(path), state, size, store.identity.user, store.identity.server, held.folders, held.folders_listed,
-        dict(held.items), held.queued_items, held.attachments, held.queued_attachments, held.skipped, finished,
-    ), outbox  # fmt: skip
-
-
-def _family(path: Path) -> set[str]:
-    return {path.name, f"{path.name}-wal", f"{path.name}-journal", f"{path.name}-shm"}
+        path=str(path),
+        state=state,
+        bytes=size,
+        account=store.identity.user,
+        server=store.identity.server,
+        folders=totals.folders,
+        folders_listed=totals.folders_listed,
+        items=dict(totals.items),
+        wanted=totals.queued_items,
+        attachments=totals.attachments,
+        attachments_wanted=totals.queued_attachments,
+        skipped=totals.skipped,
+        finished_at=finished,
+    ), outbox
 
 
 async def digest(settings: Settings) -> AsyncIterator[str]:
-    """The digest's lines, `kind id watermark sha256`, sorted; no network. NoCache if there is none yet."""
-    store = await _cache(settings)
+    """Yields lines `kind id watermark sha256`, sorted, without network. NoCache if there is no cache."""
+    store = await _open_cache(settings)
     try:
-        async for kind, each, watermark, sha256 in item_digests(store):
-            yield f"{kind} {each} {watermark} {sha256}"
+        async for kind, item_id, watermark, sha256 in item_digests(store):
+            yield f"{kind} {item_id} {watermark} {sha256}"
     finally:
         await store.close()
 
 
-async def _cache(settings: Settings, *, readonly: bool = True) -> Store:
+async def _open_cache(settings: Settings, *, readonly: bool = True) -> Store:
     require_places(settings.profile)
     if not settings.cache.exists():
         raise NoCache(f"there is no cache at {settings.cache}; {_next_step(settings)}")
@@ -147,11 +157,11 @@ async def _cache(settings: Settings, *, readonly: bool = True) -> Store:
 
 def _next_step(settings: Settings) -> str:
     again = "run `kerio-resync rebuild`"
-    return f"a rebuild was begun and is not finished: {again} to resume it" if settings.next_cache.exists() else again
+    return f"an unfinished rebuild exists: {again} to resume it" if settings.next_cache.exists() else again
 
 
 def _state_of(path: Path, error: CacheDamaged) -> tuple[str, str]:
-    """The state of a file that can't be opened, and why it can't."""
+    """Returns the state of a file that cannot be opened, and the problem."""
     if _is_old(path):
         return "old", _OLD_FORMAT_PROBLEM
     return "unknown" if isinstance(error, OtherFormat) else "damaged", str(error)
@@ -173,19 +183,21 @@ async def verify(
     repair: bool = False,
     mailbox: Mailbox | None = None,
 ) -> VerifyReport:
-    """Compares the cache with the server, item by item: ids and versions, the database's own checksums, and with `deep`
-    the contents as the server has them now. What changed on the server since the last synchronisation is no difference.
-    `repair` fetches what differs. Raises as `rebuild` does."""
+    """Compares the cache with the server: ids, versions, and the database's own checksums.
+
+    `deep` also fetches and compares contents. Changes on the server since the last synchronisation are no difference.
+    `repair` fetches what differs. Raises as `rebuild` does.
+    """
     listen = settings.redactor.listening(listen)
     check_profile(settings)
     mailbox = mailbox or KerioMailbox(settings, listen)
     try:
-        with ProfileLock(settings.profile):
-            await (await _cache(settings)).close()  # whether there is one that can be read, before a server is asked
+        with single_errors(), ProfileLock(settings.profile):
+            await (await _open_cache(settings)).close()  # fail without a readable cache before any request
             listen(PhaseChanged("session"))
             identity = await mailbox.open()
             await claim_live(settings, identity)
-            store = await _cache(settings, readonly=False)
+            store = await _open_cache(settings, readonly=False)
             try:
                 require(settings, store.identity, identity)
                 listen(RunStarted(str(settings.profile), identity.server, identity.user))
@@ -193,11 +205,5 @@ async def verify(
                 return await verify_and_repair(run, deep=deep, repair=repair)
             finally:
                 await store.close()
-    except BaseExceptionGroup as group:
-        emptied(group)
-        raise most_severe(group) from None
-    except ResyncError as error:
-        emptied(error)
-        raise
     finally:
         await mailbox.close()

@@ -1,9 +1,9 @@
-"""Hands out work that is recorded in the database, each piece to one worker at a time, in the database's order.
+"""Hands out queued rows of the database, each to one worker at a time, in the database's order.
 
-The database is the queue: what is wanted is a row there, and the fact that fulfils it deletes the row. A `Feed` reads
-slices behind a cursor, remembers only what is in hand, and starts again from the top when someone announces more. It
-ends when a whole scan finds nothing, nobody will announce more, and nothing is in hand. A slice may be older than what
-was done while it was on its way: such rows are not handed out again, but looked at afresh.
+The database is the queue: a row says what is to be fetched, and the mutation that stores the result deletes it. A
+`WorkQueue` reads slices behind a cursor, remembers only rows in progress, and starts again from the top when a producer
+announces more. It ends when a whole scan finds nothing, no producer is left, and nothing is in progress. A slice may be
+older than rows that were completed while it was read; those are not handed out again, but read afresh.
 """
 
 from __future__ import annotations
@@ -21,7 +21,10 @@ SLICE_ROWS = 1000
 
 
 class WorkQueue(Generic[Row, Cursor]):
-    """`read(limit, after)` gives rows in a steady order; `key` names a row, `cursor` says where to go on after it."""
+    """A queue of rows.
+
+    `read(limit, after)` returns rows in a fixed order; `key` names a row, `cursor` is the position after it.
+    """
 
     def __init__(
         self,
@@ -33,41 +36,42 @@ class WorkQueue(Generic[Row, Cursor]):
         self._key = key
         self._cursor_of = cursor
         self._buffer: deque[Row] = deque()
-        self._in_hand: set[Hashable] = set()
+        self._in_progress: set[Hashable] = set()
         self._aside: set[Hashable] = set()
-        self._done: set[Hashable] = set()  # since the last slice was asked for
+        self._done: set[Hashable] = set()  # since the latest slice was requested
         self._after: Cursor | None = None
         self._scanning = False
         self._announced = True
-        self._sources = 0
+        self._producers = 0
         self._changed = asyncio.Event()
         self._reading = asyncio.Lock()
 
     @contextmanager
     def producer(self) -> Iterator[None]:
-        """While it is open the feed does not end: more may be announced."""
-        self._sources += 1
+        """Keeps the queue open: more rows may be announced."""
+        self._producers += 1
         try:
             yield
         finally:
-            self._sources -= 1
+            self._producers -= 1
             self.notify()
 
     def notify(self) -> None:
-        """There may be new rows."""
+        """Announces that there may be new rows."""
         self._announced = True
         self._changed.set()
 
     def set_aside(self, row: Row) -> None:
-        """A row in hand stays in the database, and is not handed out again until `retry_aside`."""
+        """Keeps a row in progress queued, and does not hand it out again until `retry_aside`."""
         self._aside.add(self._key(row))
 
     def retry_aside(self) -> None:
+        """Hands out the rows that were set aside."""
         self._aside.clear()
         self.notify()
 
     async def take(self, fits: Callable[[list[Row], Row], bool]) -> list[Row]:
-        """The next rows, as many as fit together (at least one); [] at the end. Give each back with `done`."""
+        """Returns the next rows, as many as fit (at least one); [] at the end. Pass them to `done` afterwards."""
         while True:
             if self._buffer:
                 return self._pop(fits)
@@ -77,19 +81,19 @@ class WorkQueue(Generic[Row, Cursor]):
                 if self._scanning or self._announced:
                     await self._refill()
                     continue
-                if not self._sources and not self._in_hand:
-                    self._changed.set()  # wake the others: this is the end
+                if not self._producers and not self._in_progress:
+                    self._changed.set()  # wakes the other workers: the queue has ended
                     return []
                 self._changed.clear()
             await self._changed.wait()
 
     def done(self, rows: list[Row]) -> None:
-        """The rows are dealt with: fulfilled, or dropped, in the database."""
+        """Marks rows as completed or dropped in the database."""
         keys = [self._key(row) for row in rows]
-        self._in_hand.difference_update(keys)
+        self._in_progress.difference_update(keys)
         if self._reading.locked():
             self._done.update(keys)
-        if not self._in_hand:
+        if not self._in_progress:
             self._changed.set()
 
     async def _refill(self) -> None:
@@ -101,15 +105,16 @@ class WorkQueue(Generic[Row, Cursor]):
             self._after = self._cursor_of(rows[-1])
             keyed = [(self._key(row), row) for row in rows]
             self._announced |= any(key in self._done for key, _ in keyed)
-            held = self._in_hand | self._done | self._aside if self._aside or self._done else self._in_hand
-            self._buffer.extend(row for key, row in keyed if key not in held)
+            excluded = self._in_progress
+            if self._aside or self._done:
+                excluded = excluded | self._done | self._aside
+            self._buffer.extend(row for key, row in keyed if key not in excluded)
         else:
             self._scanning = False
 
     def _pop(self, fits: Callable[[list[Row], Row], bool]) -> list[Row]:
         taken: list[Row] = []
         while self._buffer and (not taken or fits(taken, self._buffer[0])):
-            row = self._buffer.popleft()
-            taken.append(row)
-        self._in_hand.update(map(self._key, taken))
+            taken.append(self._buffer.popleft())
+        self._in_progress.update(map(self._key, taken))
         return taken

@@ -34,7 +34,7 @@ def test_an_error_is_one_line_and_its_code(tmp_path: Path, capsys: pytest.Captur
     assert run_command(failing(Unreachable("no route\nto \x1b[31mhost")), lambda: tmp_path) == Exit.UNFINISHED
     out, err = capsys.readouterr()
     assert out == ""
-    assert err.startswith("kerio-resync: The server can't be reached: no route")
+    assert err.startswith("kerio-resync: The server cannot be reached: no route")
     assert err.count("\n") == 1
     assert "\x1b" not in err
     assert list(tmp_path.iterdir()) == []

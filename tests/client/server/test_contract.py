@@ -13,10 +13,10 @@ import pytest
 from kerio_resync.errors import ResyncError, ServerRefused, TransientServerError
 from kerio_resync.model import Folder, Kind
 from kerio_resync.server.kerio.items import parse_items
+from kerio_resync.server.kerio.json_codec import parse_json
 from kerio_resync.server.kerio.mailbox import KerioMailbox
 from kerio_resync.server.kerio.outgoing_structs import Upload, with_files
 from kerio_resync.server.kerio.replies import parse_response
-from kerio_resync.server.kerio.wire import parse_json
 from tests.support.scripted_server import ORIGIN, Scripted, answers, opened
 
 HERE = Path(__file__).parents[2] / "contract"

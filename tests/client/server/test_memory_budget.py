@@ -7,12 +7,11 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from kerio_resync.events import ignore_events
 from kerio_resync.server.http.transport import AiohttpTransport, Request
 from kerio_resync.server.kerio.rpc import RpcClient
 from kerio_resync.server.kerio.session import Session
 from kerio_resync.server.memory_budget import HeldReservations, MemoryBudget, Reservation
-from kerio_resync.server.pacing.adaptive_limit import Limit
+from kerio_resync.server.pacing.adaptive_limit import AdaptiveLimit
 from kerio_resync.server.pacing.limiter import Limiter
 from kerio_resync.server.pacing.retry import Retrier
 from simulation import virtual_time
@@ -125,13 +124,13 @@ async def test_call_releases_held_reservations_before_it_waits_for_a_slot() -> N
     async def login() -> None:
         raise AssertionError("no reply was requested")
 
-    budget, limiter = MemoryBudget(10), Limiter(Limit(value=1.0, most=1))
-    caller = RpcClient(OneReply(budget), Session("http://mail.test"), limiter, Retrier(), ignore_events, login)
+    budget, limiter = MemoryBudget(10), Limiter(AdaptiveLimit(value=1.0, most=1))
+    client = RpcClient(OneReply(budget), Session("http://mail.test"), limiter, Retrier(), login)
     with HeldReservations() as held:
-        await caller.call("Mails.get", held=held)
+        await client.call("Mails.get", held=held)
         assert budget.reserved == 8
         async with limiter.slot():
-            second = asyncio.create_task(caller.call("Mails.get", held=held))
+            second = asyncio.create_task(client.call("Mails.get", held=held))
             await asyncio.sleep(0)
             assert len(limiter._waiting) == 1
             assert budget.reserved == 0

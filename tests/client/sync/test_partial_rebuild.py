@@ -67,8 +67,8 @@ def test_chosen_keeps_names_apart_that_differ_only_in_normalisation_or_case() ->
     ("name", "says"),
     [
         ("Projects", "Archive/Projects, Inbox/Projects"),
-        ("Project", "no folder 'Project'; perhaps 'Archive/Projects' or 'Inbox/Projects' is meant"),
-        ("INBOX/project/old", "perhaps 'Inbox/Projects/Old' or 'Inbox/Projects' is meant"),
+        ("Project", "no folder 'Project'; did you mean 'Archive/Projects' or 'Inbox/Projects'?"),
+        ("INBOX/project/old", "did you mean 'Inbox/Projects/Old' or 'Inbox/Projects'?"),
         (
             "Nowhere",
             "no folder 'Nowhere'; there are 'Archive/Projects', 'Inbox', 'Inbox/Projects', 'Inbox/Projects/Old', 'Inbo",

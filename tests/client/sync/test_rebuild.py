@@ -26,8 +26,9 @@ from kerio_resync.errors import (
 from kerio_resync.events import Event, Listener, Notice, Progress, Skipped
 from kerio_resync.model import Quota, WriteResult
 from kerio_resync.settings import Settings
-from kerio_resync.sync.rebuild import most_severe, rebuild
+from kerio_resync.sync.rebuild import rebuild
 from kerio_resync.sync.report import Report
+from kerio_resync.sync.setup import most_severe
 from tests.support.cache import FOLDERS, attachment, filled, items, mail, names, whole
 from tests.support.fake_mailbox import Mailbox
 
@@ -196,7 +197,7 @@ async def test_a_server_in_trouble_when_they_have_been_sent(tmp_path: Path) -> N
     mailbox.changes = fails_then  # type: ignore[method-assign]
     report = await run(tmp_path, mailbox)
     assert (report.outbox_sent, report.outbox_pending, report.unfinished) == (1, 0, True)
-    assert "could not be fetched (down)" in report.problems[-1]
+    assert "could not be downloaded (down)" in report.problems[-1]
 
 
 async def test_a_change_that_builds_on_nothing_is_not_asked_for(tmp_path: Path) -> None:

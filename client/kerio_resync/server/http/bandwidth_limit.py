@@ -1,8 +1,8 @@
-"""Holds what is read to a rate, over all connections together.
+"""Limits the rate at which bodies are read, over all connections together.
 
-Promises the rate within 3 % over transfers of some seconds: each piece is paid for after it was read, on one account
-for all, and a sleep that was too long is made up for by the next ones. Refuses to save up: after an idle time at most
-`SLACK` seconds' worth come faster. Not reading is enough to slow the server down, by TCP's own window.
+Each piece is paid for after it was read, on one account, so the rate holds within 3 % over some seconds, and a sleep
+that was too long is made up for later. After an idle time at most BURST_SECONDS' worth is read faster. Not reading is
+enough to slow the server down, by TCP's own window.
 """
 
 from __future__ import annotations
@@ -10,17 +10,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
-BURST_SECONDS = 0.25  # seconds
-MIN_SLEEP_SECONDS = 0.002  # seconds; a shorter sleep costs more than it holds back
+BURST_SECONDS = 0.25
+MIN_SLEEP_SECONDS = 0.002  # a shorter sleep costs more than it holds back
 
 
 def next_free(free_at: float, now: float, n: int, rate: float) -> float:
-    """When `n` more bytes will have been paid for at `rate` bytes/s, if what came before is paid for at `free_at`."""
+    """Returns when `n` more bytes are paid for at `rate` bytes/s; earlier bytes are paid for at `free_at`."""
     return max(free_at, now - BURST_SECONDS) + n / rate
 
 
 class BandwidthLimit:
-    """`pay` returns when reading may go on. `rate` in bytes/s."""
+    """A rate limit of `rate` bytes/s."""
 
     def __init__(
         self,
@@ -35,11 +35,12 @@ class BandwidthLimit:
         self._free_at: float | None = None
 
     @property
-    def most(self) -> int:
-        """How many bytes to read at once, so that the rate is even."""
+    def chunk_bytes(self) -> int:
+        """Bytes to read at once for an even rate."""
         return int(min(65536, max(1024, self.rate / 10)))
 
     async def acquire(self, n: int) -> None:
+        """Pays for `n` bytes that were read; returns when reading may continue."""
         now = self._clock() if self._clock else asyncio.get_running_loop().time()
         self._free_at = next_free(now if self._free_at is None else self._free_at, now, n, self.rate)
         if self._free_at - now > MIN_SLEEP_SECONDS:

@@ -1,8 +1,8 @@
-"""How connections to the server are made, and what it means when they fail.
+"""Opens connections to the server, and maps their failures to our errors.
 
-Promises: every foreign exception becomes one of ours here, naming the server or the proxy, whichever failed, and never
-a proxy's password. Before the server has answered for the first time a mistake in the address, the proxy or the trust
-is told from trouble that passes: then waiting does not help, and the error says what to change.
+Every foreign exception becomes one of ours here. It names the server or the proxy, whichever failed, never a proxy's
+password. Until the server has answered once, a wrong address, proxy or certificate is distinguished from trouble that
+passes: waiting does not help then, and the error says what to change.
 """
 
 from __future__ import annotations
@@ -42,21 +42,21 @@ from kerio_resync.server.http.proxies import Proxy
 from kerio_resync.server.http.trust import handshake_advice, reason_of, tls_context, tls_error, tls_reason, untrusted
 
 KEEP_ALIVE_SECONDS = 60.0
-PROBE_SECONDS = 3.0  # for finding out what a port speaks
+PROBE_SECONDS = 3.0  # for finding out which protocol a port speaks
 MAX_HEADERS = 1024
-MAX_HEADER_BYTES = 64 * 1024  # of one header; some servers and gateways send long ones
-USUAL_PLACES = ("https://{}", "https://{}:8843")  # where a server of this kind is reached, from outside and inside
+MAX_HEADER_BYTES = 64 * 1024  # of one header; some gateways send long ones
+USUAL_ORIGINS = ("https://{}", "https://{}:8843")  # of a Kerio Connect server, from outside and inside
 
 FOREIGN = (aiohttp.ClientError, OSError, TimeoutError, ValueError, EOFError)
 
 
 class ReadTimeout(OutcomeUnknown):
-    """No byte came for as long as the request allows, or hardly any."""
+    """No byte arrived within the request's timeout, or too few."""
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """How to reach the server: through which proxy, trusting whom, showing which certificate."""
+    """How to reach the server: the proxy, the trusted certificates, and the client's own certificate."""
 
     proxy: Proxy | None = None
     ca_file: Path | None = None
@@ -64,14 +64,14 @@ class Route:
     fingerprint: str = ""
 
 
-def open_session(way: Route, url: str, *, connections: int, **options: Any) -> aiohttp.ClientSession:
-    """A session for one server. BadSettings if a file or a missing package makes that impossible."""
+def open_session(route: Route, url: str, *, connections: int, **options: Any) -> aiohttp.ClientSession:
+    """Returns a session for one server. BadSettings if a file is unusable or a package is missing."""
     trust: ssl.SSLContext | bool = True
     if url.startswith("https:"):
-        trust = tls_context(way.ca_file, way.client_cert, way.fingerprint)
+        trust = tls_context(route.ca_file, route.client_cert, route.fingerprint)
     settings: dict[str, Any] = {"limit": connections, "ssl": trust, "keepalive_timeout": KEEP_ALIVE_SECONDS}
-    if way.proxy is not None and way.proxy.is_socks:
-        connector = _socks_connector(way.proxy, settings)
+    if route.proxy is not None and route.proxy.is_socks:
+        connector = _socks_connector(route.proxy, settings)
     else:
         connector = aiohttp.TCPConnector(**settings)
     if "max_headers" in signature(aiohttp.ClientSession).parameters:  # aiohttp 3.14 and later
@@ -109,62 +109,69 @@ def _socks_connector(proxy: Proxy, settings: Mapping[str, Any]) -> aiohttp.TCPCo
 
 
 def request_options(proxy: Proxy | None) -> dict[str, Any]:
-    """What each request says about an HTTP proxy; a SOCKS proxy is the connector's business."""
+    """Returns the request options for an HTTP proxy; a SOCKS proxy is configured in the connector."""
     if proxy is None or proxy.is_socks:
         return {}
     options: dict[str, Any] = {"proxy": URL.build(scheme="http", host=proxy.host, port=proxy.port)}
     if proxy.user:
         login = base64.b64encode(f"{proxy.user}:{proxy.password}".encode()).decode()
-        options["proxy_headers"] = {"Authorization": f"Basic {login}"}  # aiohttp renames it, and sends it to the proxy
+        options["proxy_headers"] = {
+            "Authorization": f"Basic {login}"
+        }  # aiohttp sends it to the proxy as Proxy-Authorization
     return options
 
 
 def foreign_errors(proxy: Proxy | None) -> tuple[type[Exception], ...]:
-    """What a request may raise."""
+    """Returns the exceptions that a request may raise."""
     if proxy is None or not proxy.is_socks:
         return FOREIGN
     try:
         from aiohttp_socks import ProxyConnectionError, ProxyError, ProxyTimeoutError
     except ImportError:
-        return FOREIGN  # what is missing is said when the connection is made
+        return FOREIGN  # opening the session reports the missing package
     return (*FOREIGN, ProxyError, ProxyConnectionError, ProxyTimeoutError)
 
 
 def without_frames(error: BaseException) -> BaseException:
-    """The same error without what aiohttp puts into it and those behind it: the request and the reply, whose headers
-    hold the session, and the bytes that are not HTTP."""
-    for each in chain(error):
-        if isinstance(each, aiohttp.ClientResponseError):
-            each.request_info = aiohttp.RequestInfo(URL(), "", CIMultiDictProxy(CIMultiDict()), URL())
-            each.history, each.headers, each.message, each.args = (), None, "", ()
-        elif isinstance(each, HttpProcessingError):
-            vars(each).clear()
-            each.args = ()
+    """Removes requests and replies from an error and its causes, and returns it.
+
+    Their headers hold the session, and their text may quote bytes of the reply.
+    """
+    for cause in chain(error):
+        if isinstance(cause, aiohttp.ClientResponseError):
+            cause.request_info = aiohttp.RequestInfo(URL(), "", CIMultiDictProxy(CIMultiDict()), URL())
+            cause.history, cause.headers, cause.message, cause.args = (), None, "", ()
+        elif isinstance(cause, HttpProcessingError):
+            vars(cause).clear()
+            cause.args = ()
     return error
 
 
-def _of_machine(error: BaseException, host: str) -> ResyncError | None:
-    """A limit on open files: to wait for it does not help."""
+def _map_local_limit(error: BaseException, host: str) -> ResyncError | None:
+    """DiskTrouble for a limit on open files, which waiting does not lift."""
     if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
         return DiskTrouble(describe(error, host))
     return None
 
 
 def map_transport_error(
-    error: BaseException, url: str, timeout: float, way: Route, *, reached: bool = False
+    error: BaseException, url: str, timeout: float, route: Route, *, reached: bool = False
 ) -> ResyncError:
-    """A foreign exception in our own words. `reached`: the server has answered before, so that what is wrong now was
-    right then, and passes. The order matters: aiohttp's classes inherit from several sides."""
-    host, proxy = urlsplit(url).netloc, way.proxy
-    if ours := _of_machine(error, host) or (_of_proxy(error, proxy, host, reached) if proxy is not None else None):
+    """Returns our error for a foreign exception.
+
+    `reached`: the server has answered before, so the settings are right, and the trouble passes. The order of the cases
+    matters: aiohttp's classes have several bases.
+    """
+    host, proxy = urlsplit(url).netloc, route.proxy
+    if ours := _map_local_limit(error, host) or (_map_proxy_error(error, proxy, host, reached) if proxy else None):
         return ours
     tls = tls_error(error)
     match error:
         case _ if isinstance(tls, ssl.SSLCertVerificationError):
-            why = untrusted(tls, host, own_trust=way.ca_file is not None)
+            why = untrusted(tls, host, own_trust=route.ca_file is not None)
             return Unreachable(why) if reached else CertificateError(why)
         case aiohttp.ClientConnectorDNSError():
-            return Unreachable(f"there is no server of the name {host}")
+            return Unreachable(f"the name {host} cannot be resolved")
         case aiohttp.ConnectionTimeoutError():
             return Unreachable(f"no connection to {host} in time")
         case aiohttp.ClientConnectorSSLError():
@@ -172,9 +179,9 @@ def map_transport_error(
         case aiohttp.ClientConnectorError():
             return Unreachable(f"no connection to {host} ({reason_of(error.os_error)})")
         case aiohttp.InvalidURL() | aiohttp.NonHttpUrlClientError():
-            return ProtocolError("an address that is none")
+            return ProtocolError("an invalid URL")
         case TimeoutError():
-            return ReadTimeout(f"{host} said nothing for {timeout:.0f} s")
+            return ReadTimeout(f"{host} sent nothing for {timeout:.0f} s")
         case aiohttp.ClientResponseError():
             return ForeignReply(f"{host} does not answer in HTTP")
         case aiohttp.ClientPayloadError():
@@ -185,11 +192,14 @@ def map_transport_error(
             return ForeignReply("a reply that is not HTTP")
 
 
-def _of_proxy(error: BaseException, proxy: Proxy, host: str, reached: bool) -> ResyncError | None:
-    """The error that is the proxy's, not the server's."""
+def _map_proxy_error(error: BaseException, proxy: Proxy, host: str, reached: bool) -> ResyncError | None:
+    """Returns the error if the proxy caused it, else None."""
     kind = type(error).__name__
     match error:
-        case aiohttp.ClientHttpProxyError() if error.status in (401, 407):  # some proxies say 401 to a wrong password
+        case aiohttp.ClientHttpProxyError() if error.status in (
+            401,
+            407,
+        ):  # some send 401
             return proxy_refusal(proxy, error.headers or {}, reached)
         case aiohttp.ClientHttpProxyError():
             why = f"the proxy {proxy.place} does not connect to {host} (status {error.status})"
@@ -211,15 +221,15 @@ def _of_proxy(error: BaseException, proxy: Proxy, host: str, reached: bool) -> R
 
 
 def proxy_refusal(proxy: Proxy, headers: Mapping[str, str], reached: bool) -> ResyncError:
-    """The error for a proxy that wants to know who is asking (407)."""
+    """Returns the error for a proxy that asks for credentials (407)."""
     offered = headers.get("Proxy-Authenticate", "").lower()
     code = "" if proxy.is_socks else " (407)"
     if proxy.user:
         why = f"the proxy {proxy.place} refuses the user name or password given for it{code}; check both in --proxy"
     elif offered and "basic" not in offered:
         why = (
-            f"the proxy {proxy.place} wants a kind of login that is not supported here (407); use a local proxy that"
-            " logs in, such as cntlm or px"
+            f"the proxy {proxy.place} wants an authentication method that is not supported (407); use a local"
+            " proxy that logs in to it, such as cntlm or px"
         )
     else:
         why = (
@@ -230,66 +240,65 @@ def proxy_refusal(proxy: Proxy, headers: Mapping[str, str], reached: bool) -> Re
 
 
 async def diagnose(
-    error: BaseException, ours: ResyncError, session: aiohttp.ClientSession, url: str, way: Route
+    error: BaseException, ours: ResyncError, session: aiohttp.ClientSession, url: str, route: Route
 ) -> ResyncError:
-    """The error of a first contact: `ours`, or the mistake in the address that a look at the port shows."""
+    """Returns the error of a first contact: `ours`, or the mistake in the address that probing the port reveals."""
     if isinstance(ours, CertificateError | Misconfigured | BadSettings):
         return ours
     parts, tls = urlsplit(url), tls_reason(error)
     host = parts.netloc
     refused = isinstance(error, aiohttp.ClientConnectorError) and isinstance(error.os_error, ConnectionRefusedError)
     answered = not isinstance(error, aiohttp.ClientConnectorError | TimeoutError)
-    if parts.scheme == "http" and answered and await speaks_http(session, f"https://{host}", way):
+    if parts.scheme == "http" and answered and await speaks_http(session, f"https://{host}", route):
         return Misconfigured(f"{host} speaks TLS; did you mean https://{host}?")
     broken = isinstance(error, OSError) and isinstance(getattr(error, "os_error", error), ConnectionResetError)
     if parts.scheme == "https" and (tls or broken or isinstance(error, aiohttp.ServerDisconnectedError | TimeoutError)):
-        if await speaks_http(session, f"http://{host}", way):
+        if await speaks_http(session, f"http://{host}", route):
             return Misconfigured(
-                f"{host} does not speak TLS; did you mean http://{host}? The password and the mail could then be read"
-                " on the way"
+                f"{host} does not speak TLS; did you mean http://{host}? The password and all mail would then travel"
+                " unencrypted"
             )
         if tls:
             return Misconfigured(handshake_advice(tls, host))
-        if isinstance(ours, OutcomeUnknown) and way.client_cert is None:
+        if isinstance(ours, OutcomeUnknown) and route.client_cert is None:
             ours.detail += "; if it wants a client certificate, use --client-cert"
     if isinstance(error, aiohttp.ClientResponseError) and error.message.startswith("Bad status line"):
         return Misconfigured(f"{host} is not a web server; check the port (without one it is https://{parts.hostname})")
-    if refused and way.proxy is None:
-        for place in await _elsewhere(session, parts.hostname or "", url, way):
-            return Misconfigured(f"nothing answers at {host} (connection refused); did you mean {place}?")
+    if refused and route.proxy is None:
+        for origin in await _find_server(session, parts.hostname or "", url, route):
+            return Misconfigured(f"nothing answers at {host} (connection refused); did you mean {origin}?")
     return ours
 
 
-async def _elsewhere(session: aiohttp.ClientSession, name: str, url: str, way: Route) -> list[str]:
-    """Addresses of the same host where a web server answers, instead of a port where nothing does."""
+async def _find_server(session: aiohttp.ClientSession, name: str, url: str, route: Route) -> list[str]:
+    """Returns the usual origins on the same host at which a web server answers."""
     try:
-        here = name == "localhost" or ip_address(name).is_loopback
+        is_local = name == "localhost" or ip_address(name).is_loopback
     except ValueError:
-        here = False
-    places = [] if here else [place.format(name) for place in USUAL_PLACES]
-    places = [place for place in places if not url.startswith(f"{place}/")]
-    found = await asyncio.gather(*(speaks_http(session, place, way) for place in places))
-    return [place for place, there in zip(places, found, strict=True) if there]
+        is_local = False
+    origins = [] if is_local else [origin.format(name) for origin in USUAL_ORIGINS]
+    origins = [origin for origin in origins if not url.startswith(f"{origin}/")]
+    answers = await asyncio.gather(*(speaks_http(session, origin, route) for origin in origins))
+    return [origin for origin, answered in zip(origins, answers, strict=True) if answered]
 
 
-async def speaks_http(session: aiohttp.ClientSession, origin: str, way: Route) -> bool:
-    """Whether a web server answers at this origin. It gets no secret, and need not be trusted for this question."""
-    limits = aiohttp.ClientTimeout(total=PROBE_SECONDS)
+async def speaks_http(session: aiohttp.ClientSession, origin: str, route: Route) -> bool:
+    """Whether a web server answers at this origin. The probe sends no secret, and accepts any certificate."""
     try:
         async with session.get(
             URL(f"{origin}/"),
             ssl=False,
             allow_redirects=False,
-            timeout=limits,
+            timeout=aiohttp.ClientTimeout(total=PROBE_SECONDS),
             trace_request_ctx=SimpleNamespace(deadline=None),
-            **request_options(way.proxy),
+            **request_options(route.proxy),
         ):
             return True
     except aiohttp.ClientConnectorSSLError as error:
-        return "ALERT" in tls_reason(error)  # only what speaks TLS sends one
+        return "ALERT" in tls_reason(error)  # only a TLS server sends an alert
     except (aiohttp.ClientHttpProxyError, aiohttp.ClientConnectorError):
         return False
     except (aiohttp.ClientResponseError, aiohttp.ServerDisconnectedError):
         return origin.startswith("https:")  # after the handshake
-    except foreign_errors(way.proxy):
+    except foreign_errors(route.proxy):
         return False

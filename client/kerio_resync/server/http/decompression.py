@@ -1,10 +1,9 @@
-"""Undoes the compression of a reply, piece by piece, never holding more than a bounded piece at a time.
+"""Decompresses a reply piece by piece, holding only a bounded piece at a time.
 
-Promises: what is decoded is counted while it is decoded, so that a bomb of a few KB ends in `TooLong` after at most one
-piece beyond the limit (256 KiB with zlib, 8 MiB with zstd); its time is linear in
-what comes in. Refuses encodings that were not asked for, and garbage, as
-`ForeignReply`; a stream that ends before its end mark as `Interrupted`. Why not the HTTP library's own: it decodes
-before anybody can count.
+Decoded bytes are counted while they are decoded, so a decompression bomb ends in `TooLong` after at most one piece
+beyond the limit (256 KiB with zlib, 8 MiB with zstd). The time is linear in the input. An encoding that was not
+requested, or garbage, is `ForeignReply`; a stream that ends before its end mark is `OutcomeUnknown`. aiohttp's own
+decompression cannot be used: it decodes before the bytes can be counted.
 """
 
 from __future__ import annotations
@@ -16,29 +15,31 @@ from typing import Protocol
 from kerio_resync.errors import ForeignReply, OutcomeUnknown, ProtocolError
 
 OUTPUT_BYTES = 256 * 1024
-# A zstd block of 4 bytes can stand for 128 KiB: what goes in at once must be small for what comes out to be bounded.
+# A zstd block of 4 bytes can expand to 128 KiB: only small slices of input keep the output bounded.
 INPUT_SLICE_BYTES = 256
-SHORT = 4096
+MEMBER_SLICE_BYTES = 4096
 MAX_EMPTY_MEMBERS = 256
-MAX_ZSTD_WINDOW_BYTES = 8 << 20  # RFC 9659: the most that HTTP allows
+MAX_ZSTD_WINDOW_BYTES = 8 << 20  # RFC 9659
 
 
 class TooLong(ProtocolError):
-    """The body is longer than the caller has room for."""
+    """The body is longer than the caller's limit."""
 
 
 class Decoder(Protocol):
+    """A decoder of one body."""
+
     def feed(self, data: bytes) -> Iterator[bytes]:
-        """The decoded pieces that `data` completes, none of them empty. ProtocolError, TooLong."""
+        """Yields the decoded pieces that `data` completes, none of them empty. ProtocolError, TooLong."""
         ...
 
     def end(self) -> None:
-        """To be called once the body has ended. Interrupted if the stream has not."""
+        """Call when the body has ended. OutcomeUnknown if the stream has not."""
         ...
 
 
 def decoder(encoding: str, limit: int | None = None) -> Decoder:
-    """The decoder for a `Content-Encoding`; `limit` in decoded bytes, None for a stream that is not kept."""
+    """Returns the decoder for a `Content-Encoding`; `limit` in decoded bytes, None for a stream."""
     match encoding.strip().lower():
         case "" | "identity":
             return Plain(limit)
@@ -49,10 +50,12 @@ def decoder(encoding: str, limit: int | None = None) -> Decoder:
         case "zstd":
             return Zstd(limit)
         case _:
-            raise ForeignReply("a reply in an encoding that was not asked for")
+            raise ForeignReply("a reply in an encoding that was not requested")
 
 
 class Plain:
+    """No encoding; counts the bytes."""
+
     def __init__(self, limit: int | None) -> None:
         self._limit = limit
         self._total = 0
@@ -64,15 +67,16 @@ class Plain:
         return piece
 
     def feed(self, data: bytes) -> Iterator[bytes]:
+        """See `Decoder`."""
         if data:
             yield self._count(data)
 
     def end(self) -> None:
-        return
+        """See `Decoder`."""
 
 
 class _Members:
-    """Counts members or frames in a row that hold nothing: a few are allowed, an endless row of them is an attack."""
+    """Counts empty members or frames in a row: a few are allowed, an endless row is an attack."""
 
     __slots__ = ("_empty",)
 
@@ -82,19 +86,19 @@ class _Members:
     def begin(self) -> None:
         self._empty += 1
         if self._empty > MAX_EMPTY_MEMBERS:
-            raise ProtocolError("a compressed reply that goes on without holding anything")
+            raise ProtocolError("a compressed reply without content that does not end")
 
     def has_content(self) -> None:
         self._empty = 0
 
     @property
-    def hold_something(self) -> bool:
-        """Whether the one that was begun last has held something so far."""
+    def latest_has_content(self) -> bool:
+        """Whether the latest member has held any content so far."""
         return not self._empty
 
 
 class Inflate(Plain):
-    """gzip (RFC 1952, of several members if need be) and deflate (RFC 1950; raw RFC 1951 is taken, as browsers do)."""
+    """gzip (RFC 1952, also several members) and deflate (RFC 1950, or raw RFC 1951 as browsers accept it)."""
 
     def __init__(self, limit: int | None, *, gzip: bool) -> None:
         super().__init__(limit)
@@ -106,23 +110,23 @@ class Inflate(Plain):
     def feed(self, data: bytes) -> Iterator[bytes]:
         if not self._begun and data:
             self._begun = True
-            # the first byte of RFC 1950 names method 8 in its low half and a window in the other
+            # RFC 1950 starts with method 8 in the low half of the first byte and the window size in the high half.
             if self._bits == 15 and (data[0] & 0x0F != 8 or data[0] >> 4 > 7):
                 self._stream = zlib.decompressobj(-15)
         try:
             yield from self._pieces(data)
         except zlib.error as error:
-            raise ForeignReply("a compressed reply that can't be decompressed") from error
+            raise ForeignReply("a compressed reply that cannot be decompressed") from error
 
     def _pieces(self, data: bytes) -> Iterator[bytes]:
         rest = memoryview(data)
-        while rest and not (self._stream.eof and self._bits != 31):  # what follows on a deflate stream is nothing
+        while rest and not (self._stream.eof and self._bits != 31):  # bytes after a deflate stream are ignored
             if self._stream.eof:
                 self._members.begin()
                 self._stream = zlib.decompressobj(self._bits)
                 self._is_first = False
-            # later members in short slices: what follows on the end of one is copied, with each that ends
-            part: bytes | memoryview = rest if self._is_first else rest[:SHORT]
+            # Later members in short slices: zlib copies what follows the end of each one.
+            part: bytes | memoryview = rest if self._is_first else rest[:MEMBER_SLICE_BYTES]
             while True:
                 piece = self._stream.decompress(part, OUTPUT_BYTES)
                 if piece:
@@ -131,7 +135,7 @@ class Inflate(Plain):
                 part = self._stream.unconsumed_tail
                 if self._stream.eof or (not part and len(piece) < OUTPUT_BYTES):
                     break
-            used = rest if self._is_first else rest[:SHORT]
+            used = rest if self._is_first else rest[:MEMBER_SLICE_BYTES]
             rest = rest[len(used) - len(self._stream.unused_data) :]
 
     def end(self) -> None:
@@ -140,10 +144,10 @@ class Inflate(Plain):
 
 
 class Zstd(Plain):
-    """zstd (RFC 8878), of several frames if need be, their windows no larger than RFC 9659 allows."""
+    """zstd (RFC 8878), also several frames, with windows within RFC 9659."""
 
     def __init__(self, limit: int | None) -> None:
-        import zstandard  # only a server that has it makes us load it
+        import zstandard  # loaded only for servers that use it
 
         super().__init__(limit)
         self._error = zstandard.ZstdError
@@ -163,7 +167,7 @@ class Zstd(Plain):
                     yield self._count(piece)
 
     def _step(self, data: memoryview) -> tuple[bytes, memoryview]:
-        """What the data gives, and what follows on the end of a frame in it."""
+        """Returns the decoded bytes, and the input after the end of a frame."""
         if self._is_over:
             return b"", memoryview(b"")
         if self._stream.eof:
@@ -174,9 +178,9 @@ class Zstd(Plain):
         try:
             piece = self._stream.decompress(data)
         except self._error as error:
-            if self._is_first or self._members.hold_something:
-                raise ForeignReply("a compressed reply that can't be decompressed") from error
-            self._is_over = True  # padding
+            if self._is_first or self._members.latest_has_content:
+                raise ForeignReply("a compressed reply that cannot be decompressed") from error
+            self._is_over = True  # padding after the last frame
             return b"", memoryview(b"")
         return piece, memoryview(self._stream.unused_data if self._stream.eof else b"")
 

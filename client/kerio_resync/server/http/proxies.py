@@ -1,10 +1,9 @@
-"""Which proxy leads to a server: decided from the settings and the environment, as curl decides.
+"""Chooses the proxy to a server from the settings and the environment, with curl's rules.
 
-`https_proxy` or `http_proxy` by the server's scheme, then `all_proxy`; the lower-case name comes before the upper-case
-one. `no_proxy` names hosts that are reached directly, whatever else is set: `*`, names with all names below them,
-addresses, networks (`10.0.0.0/8`). Beyond curl an entry may have a port. As with curl, a server on this computer is no
-exception. Unlike curl, HTTP_PROXY counts too, but not where REQUEST_METHOD is set: in a CGI program a request's
-`Proxy:` header would become that variable.
+`https_proxy` or `http_proxy` by the server's scheme, then `all_proxy`; lower-case names win. `no_proxy` lists hosts to
+reach directly: `*`, names with all names below them, addresses, networks (`10.0.0.0/8`), each with an optional port.
+A server on this computer is no exception. HTTP_PROXY counts too, except where REQUEST_METHOD is set: in a CGI program
+a request's `Proxy:` header would become that variable.
 """
 
 from __future__ import annotations
@@ -16,12 +15,12 @@ from urllib.parse import unquote, urlsplit
 
 from kerio_resync.errors import BadSettings
 
-SCHEMES = {"http": 80, "socks5": 1080, "socks5h": 1080}  # and the default ports
-DIRECT = ("", "none", "direct")  # what `proxy` may say to use none
+SCHEMES = {"http": 80, "socks5": 1080, "socks5h": 1080}  # with default ports
+DIRECT = ("", "none", "direct")  # values of `proxy` for a direct connection
 
 
 class Proxy(NamedTuple):
-    """`scheme` of SCHEMES; with socks5h the proxy looks up the server's name, with socks5 this computer does."""
+    """A proxy; `scheme` is one of SCHEMES. With socks5h the proxy resolves the server's name, with socks5 we do."""
 
     scheme: str
     host: str
@@ -31,11 +30,12 @@ class Proxy(NamedTuple):
 
     @property
     def place(self) -> str:
-        """Host and port, as they may be shown."""
+        """Host and port, for messages."""
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
     @property
     def is_socks(self) -> bool:
+        """Whether it is a SOCKS proxy."""
         return self.scheme != "http"
 
     def __repr__(self) -> str:
@@ -43,29 +43,31 @@ class Proxy(NamedTuple):
 
 
 def choose_proxy(server: str, setting: str | None, environment: Mapping[str, str]) -> Proxy | None:
-    """The proxy for a server's origin; None to connect directly. `setting` (None: not set) comes before the
-    environment. BadSettings for a proxy that cannot be used."""
+    """Returns the proxy for a server's origin; None to connect directly.
+
+    `setting` (None: not set) wins over the environment. BadSettings for an unusable proxy.
+    """
     scheme, name, port = _origin(server)
     if setting is not None and setting.strip().lower() in DIRECT:
         return None
-    found, where = setting, "proxy"
-    if found is None:
-        found, where = _from_environment(scheme, environment)
-    if not found or is_exempt(name, port, _value("no_proxy", environment)):
+    url, source = setting, "proxy"
+    if url is None:
+        url, source = _from_environment(scheme, environment)
+    if not url or is_exempt(name, port, _value("no_proxy", environment)):
         return None
     try:
-        return parse_proxy(found)
+        return parse_proxy(url)
     except ValueError as error:
-        raise BadSettings(f"{where}: {error}") from None  # what it was read from may hold a password
+        raise BadSettings(f"{source}: {error}") from None  # the URL may hold a password
 
 
 def parse_proxy(text: str) -> Proxy:
-    """A proxy from its URL; without a scheme it is an HTTP proxy. ValueError, without the URL, if it is unusable."""
+    """Returns the proxy for a URL; http:// is the default scheme. ValueError (without the URL) if it is invalid."""
     text = text.strip()
     parts = urlsplit(text if "://" in text else f"http://{text}")
     scheme = parts.scheme.lower()
     if scheme == "https":
-        raise ValueError("a proxy that is spoken to in TLS (https://) is not supported; most also speak http://")
+        raise ValueError("a proxy over TLS (https://) is not supported; most also accept http://")
     if scheme not in SCHEMES:
         raise ValueError("a proxy must be http://, socks5:// or socks5h://, such as http://proxy.example.com:3128")
     try:
@@ -79,7 +81,7 @@ def parse_proxy(text: str) -> Proxy:
 
 
 def is_exempt(host: str, port: int, no_proxy: str) -> bool:
-    """Whether the list says that this host (a name or an address, without brackets) is reached directly."""
+    """Whether `no_proxy` lists this host (a name, or an address without brackets)."""
     if no_proxy.strip() == "*":
         return True
     return any(_covers(entry, host.rstrip(".").lower(), port) for entry in no_proxy.replace(",", " ").split())
@@ -101,7 +103,7 @@ def _covers(entry: str, host: str, port: int) -> bool:
 
 
 def _without_port(entry: str) -> tuple[str, int | None]:
-    """`name:443`, `10.0.0.1:443` and `[::1]:443`; an IPv6 address without brackets has no port."""
+    """Splits `name:443`, `10.0.0.1:443` and `[::1]:443`; an IPv6 address without brackets has no port."""
     if entry.startswith("["):
         inner, _, port = entry[1:].partition("]")
         return inner, int(port[1:]) if port[1:].isdecimal() else None
@@ -123,7 +125,7 @@ def _origin(server: str) -> tuple[str, str, int]:
 
 
 def _from_environment(scheme: str, environment: Mapping[str, str]) -> tuple[str, str]:
-    """The value, and the name of the variable that has it."""
+    """Returns a variable's value and name."""
     for name in (f"{scheme}_proxy", "all_proxy"):
         spellings = [name, name.upper()]
         if name == "http_proxy" and "REQUEST_METHOD" in environment:

@@ -1,11 +1,8 @@
-"""HTTP as the rest of the client sees it: one method, one request, one streamed response.
+"""HTTP for the rest of the client: one method, one request, one streamed reply.
 
-`Transport` is the seam that tests replace. `AiohttpTransport` (aiohttp) is the real one; only this module and
-`connections` import aiohttp.
-
-Promises: every foreign exception becomes `Unreachable` (surely not processed), `Interrupted` (unknown) or
-`ProtocolError` here, with `from`; bodies are decoded within bounds; certificates are verified. Refuses to follow
-redirects, and to keep cookies: a jar would hand them to whom it sees fit.
+`Transport` is the seam that tests replace. `AiohttpTransport` is the real one; only this module and `connections`
+import aiohttp. It maps every foreign exception to `Unreachable` (not processed), `OutcomeUnknown` or `ProtocolError`.
+It does not follow redirects, which would carry the session to another server, and keeps no cookies.
 """
 
 from __future__ import annotations
@@ -44,15 +41,14 @@ from kerio_resync.server.memory_budget import HeldReservations, MemoryBudget, Re
 __all__ = ["AiohttpTransport", "ReadTimeout", "Request", "Response", "Route", "TooLong", "Transport", "refuse_redirect"]
 
 DIRECT = Route()
-CONNECT_SECONDS = 30.0  # seconds for name, TCP and TLS
-MIN_BYTES_PER_SECOND = 64.0  # bytes/s below which a body counts as silent
-BUFFER_BYTES = 1 << 20  # bytes of a body that may wait for us
-COALESCE_BYTES = (
-    32 * 1024
-)  # bytes; less at a time costs more than it brings: a slow link brings a body packet by packet
-MAX_COALESCE_SECONDS = 0.02  # seconds for which more of a long body is then let come, at most
-COALESCE_PER_ROUND_TRIP = 4  # a round trip has at least so many of them
-MIN_COALESCE_SECONDS = 0.002  # a shorter one would bring nothing
+CONNECT_SECONDS = 30.0  # for the name, TCP and TLS
+MIN_BYTES_PER_SECOND = 64.0  # a slower body counts as silent
+BUFFER_BYTES = 1 << 20  # of a body that has not been read yet
+# A slow link delivers a body packet by packet; handling each costs more than waiting for several.
+COALESCE_BYTES = 32 * 1024  # wait for more if a read returned less
+MAX_COALESCE_SECONDS = 0.02
+MIN_COALESCE_SECONDS = 0.002
+COALESCE_PER_ROUND_TRIP = 4  # waits that fit into one round trip
 
 
 class Request(NamedTuple):
@@ -69,10 +65,9 @@ class Request(NamedTuple):
 class Response(Protocol):
     """A reply whose head has arrived.
 
-    `wire_bytes`: body bytes received so far, before decompression. `connect_seconds`: the time to open its connection,
-    0 if an open one was used.
-
-    `headers` has lower-case names; what comes several times is joined by ", ", but `set-cookie` by newlines.
+    `headers` has lower-case names; repeated headers are joined by ", ", but `set-cookie` by newlines. `wire_bytes`:
+    body bytes received so far, before decompression. `connect_seconds`: the time to open the connection, 0 if an open
+    one was used.
     """
 
     status: int
@@ -81,24 +76,34 @@ class Response(Protocol):
     connect_seconds: float
 
     async def read(self, limit: int) -> bytes:
-        """The whole body, decoded; TooLong once it is longer than `limit` bytes, Interrupted if it is cut short."""
+        """Returns the whole body, decoded.
+
+        TooLong if it is longer than `limit` bytes, OutcomeUnknown if it was cut short.
+        """
         ...
 
     def chunks(self) -> AsyncIterator[bytes]:
-        """The body in pieces as they come, decoded; Interrupted if it is cut short."""
+        """Yields the body as it arrives, decoded. OutcomeUnknown if it was cut short."""
         ...
 
 
 class Transport(Protocol):
+    """Sends requests."""
+
     def send(self, request: Request) -> AbstractAsyncContextManager[Response]:
-        """Sends once. Unreachable: surely nothing was processed; Interrupted: unknown. No redirects."""
+        """Sends a request once.
+
+        Unreachable: it was not processed. OutcomeUnknown: it may have been. ForeignReply for a redirect.
+        """
         ...
 
-    async def aclose(self) -> None: ...
+    async def aclose(self) -> None:
+        """Closes all connections."""
+        ...
 
 
 def refuse_redirect(url: str, status: int, location: str, clean: Callable[[str], str] = str) -> None:
-    """ForeignReply if the reply sends us elsewhere: the session's token must not travel."""
+    """Raises ForeignReply for a redirect; `clean` redacts secrets from the address."""
     if status not in (301, 302, 303, 307, 308):
         return
     try:
@@ -106,95 +111,95 @@ def refuse_redirect(url: str, status: int, location: str, clean: Callable[[str],
         host = there.netloc.rpartition("@")[2]
         elsewhere = (there.scheme, host) != urlsplit(url)[:2]
     except ValueError:
-        host, elsewhere = "an address that is none", True
+        host, elsewhere = "an invalid URL", True
     if elsewhere:
         host = clean(host)[:100]
         raise ForeignReply(
-            f"a redirect to another place ({host}, status {status}), which is not followed", status=status
+            f"a redirect to another server ({host}, status {status}), which is not followed", status=status
         )
-    raise ForeignReply(
-        f"a redirect (status {status}) where an answer was expected; perhaps the address is wrong", status=status
-    )
+    raise ForeignReply(f"a redirect (status {status}) instead of an answer; the address may be wrong", status=status)
 
 
 class AiohttpTransport:
-    """`connections` at most at once; `way` says how to get there. `meter` is told of
-    compressed bodies, `throttle` is paid for each piece, `memory` bounds what is read whole. Must be used in one event
-    loop, and closed there."""
+    """The transport over aiohttp, for one event loop; close it there.
+
+    At most `connections` at once; `route` says how to reach the server. `stats` records compressed bodies, `throttle`
+    limits the rate, `memory` bounds the replies that are read whole.
+    """
 
     def __init__(
         self,
         *,
         connections: int = 64,
-        way: Route = DIRECT,
-        connect: float = CONNECT_SECONDS,
-        meter: LinkStats | None = None,
+        route: Route = DIRECT,
+        connect_timeout: float = CONNECT_SECONDS,
+        stats: LinkStats | None = None,
         throttle: BandwidthLimit | None = None,
         memory: MemoryBudget | None = None,
         redactor: Redactor | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._connections = connections
-        self.way = way
-        self._through = request_options(way.proxy)
-        self._foreign = foreign_errors(way.proxy)
+        self.route = route
+        self._proxy_options = request_options(route.proxy)
+        self._foreign = foreign_errors(route.proxy)
         self._reached = self._probed = False
-        self._connect = connect
-        self.meter = meter or LinkStats()
+        self._connect_timeout = connect_timeout
+        self.stats = stats or LinkStats()
         self.throttle = throttle
         self.memory = memory or MemoryBudget()
         self.redactor = redactor or Redactor()
         self.sleep = sleep
         self._session: aiohttp.ClientSession | None = None
-        self._limits: dict[float, aiohttp.ClientTimeout] = {}
+        self._timeouts: dict[float, aiohttp.ClientTimeout] = {}
 
     def send(self, request: Request) -> AbstractAsyncContextManager[Response]:
         return _Exchange(self, request)
 
     @property
     def coalesce_delay(self) -> float:
-        """The seconds for which more of a long body is let come; 0 where the way is short, or not known yet."""
-        lull = self.meter.min_latency / COALESCE_PER_ROUND_TRIP
-        return min(MAX_COALESCE_SECONDS, lull) if MIN_COALESCE_SECONDS <= lull < float("inf") else 0.0
+        """Seconds to wait for more of a long body; 0 if the link is short, or its latency not known yet."""
+        delay = self.stats.min_latency / COALESCE_PER_ROUND_TRIP
+        return min(MAX_COALESCE_SECONDS, delay) if MIN_COALESCE_SECONDS <= delay < float("inf") else 0.0
 
-    async def _dispatch(self, request: Request, sending: _Exchange) -> aiohttp.ClientResponse:
-        """The reply's head, translated errors, no redirects; to be released by the caller."""
-        session = self._session or self._opened(request.url)
-        limits = self._limits.get(request.timeout)
-        if limits is None:
-            limits = aiohttp.ClientTimeout(total=None, sock_connect=self._connect, sock_read=request.timeout)
-            self._limits[request.timeout] = limits
+    async def _dispatch(self, request: Request, exchange: _Exchange) -> aiohttp.ClientResponse:
+        """Returns a reply when its head is there; the caller releases it."""
+        session = self._session or self._open(request.url)
+        timeouts = self._timeouts.get(request.timeout)
+        if timeouts is None:
+            timeouts = aiohttp.ClientTimeout(total=None, sock_connect=self._connect_timeout, sock_read=request.timeout)
+            self._timeouts[request.timeout] = timeouts
         try:
-            async with asyncio.timeout(self._connect + request.timeout) as sending.deadline:
+            async with asyncio.timeout(self._connect_timeout + request.timeout) as exchange.deadline:
                 raw = await session.request(
                     request.method,
                     URL(request.url, encoded=True),
                     headers=request.headers,
                     data=request.body,
                     allow_redirects=False,
-                    timeout=limits,
-                    trace_request_ctx=sending,
-                    **self._through,
+                    timeout=timeouts,
+                    trace_request_ctx=exchange,
+                    **self._proxy_options,
                 )
         except self._foreign as error:
-            ours = map_transport_error(error, request.url, request.timeout, self.way, reached=self._reached)
+            ours = map_transport_error(error, request.url, request.timeout, self.route, reached=self._reached)
             if not self._reached and not self._probed:
                 self._probed = True
-                ours = await diagnose(error, ours, session, request.url, self.way)
+                ours = await diagnose(error, ours, session, request.url, self.route)
             raise ours from without_frames(error)
         if not self._reached or raw.status >= 300:
-            await self._look_at(raw, request, session)
+            await self._check_head(raw, request, session)
         return raw
 
-    async def _look_at(self, raw: aiohttp.ClientResponse, request: Request, session: aiohttp.ClientSession) -> None:
-        """Raises the error of a reply's head that is no answer of the server's: a redirect, a proxy's, a TLS port's."""
+    async def _check_head(self, raw: aiohttp.ClientResponse, request: Request, session: aiohttp.ClientSession) -> None:
+        """Raises the error of a reply that is not the server's: a redirect, a proxy's refusal, a TLS port's error."""
         plain = request.url.startswith("http:")
         try:
-            if raw.status == 407 and plain and self.way.proxy is not None:
-                raise proxy_refusal(self.way.proxy, raw.headers, self._reached)
+            if raw.status == 407 and plain and self.route.proxy is not None:
+                raise proxy_refusal(self.route.proxy, raw.headers, self._reached)
             if raw.status == 400 and plain and not self._reached:
                 host = urlsplit(request.url).netloc
-                if await speaks_http(session, f"https://{host}", self.way):
+                if await speaks_http(session, f"https://{host}", self.route):
                     raise Misconfigured(f"{host} speaks TLS; did you mean https://{host}?")
             location = raw.headers.get("location", "")
             refuse_redirect(request.url, raw.status, location, self.redactor.foreign)
@@ -208,29 +213,29 @@ class AiohttpTransport:
             await self._session.close()
             self._session = None
 
-    def _opened(self, url: str) -> aiohttp.ClientSession:
+    def _open(self, url: str) -> aiohttp.ClientSession:
         self._session = open_session(
-            self.way,
+            self.route,
             url,
             connections=self._connections,
-            trace_configs=[_watched()],
-            read_bufsize=self.throttle.most if self.throttle else BUFFER_BYTES,
+            trace_configs=[_trace_connections()],
+            read_bufsize=self.throttle.chunk_bytes if self.throttle else BUFFER_BYTES,
         )
         return self._session
 
 
-def _watched() -> aiohttp.TraceConfig:
-    """Tells each request under way when its connection is being made."""
+def _trace_connections() -> aiohttp.TraceConfig:
+    """Records in each exchange how long its connection took."""
 
     async def begins(_: aiohttp.ClientSession, context: SimpleNamespace, __: object) -> None:
         context.trace_request_ctx.began = asyncio.get_running_loop().time()
 
     async def ends(_: aiohttp.ClientSession, context: SimpleNamespace, __: object) -> None:
-        sending = context.trace_request_ctx
+        exchange = context.trace_request_ctx
         now = asyncio.get_running_loop().time()
-        sending.connect_seconds = now - sending.began
-        if sending.deadline is not None:  # the time to connect is over; interim replies without end count as silence
-            sending.deadline.reschedule(now + sending.timeout)
+        exchange.connect_seconds = now - exchange.began
+        if exchange.deadline is not None:  # endless interim replies count as silence
+            exchange.deadline.reschedule(now + exchange.timeout)
 
     config = aiohttp.TraceConfig()
     config.on_connection_create_start.append(begins)
@@ -239,14 +244,14 @@ def _watched() -> aiohttp.TraceConfig:
 
 
 class _Exchange:
-    """One request under way. A class, because a generator in its place costs a tenth of a small request."""
+    """One request in flight. A class: an `asynccontextmanager` would cost a tenth of a small request."""
 
     __slots__ = ("_by", "_raw", "_request", "_reservation", "began", "connect_seconds", "deadline", "timeout")
 
     def __init__(self, by: AiohttpTransport, request: Request) -> None:
         self._by = by
         self._request = request
-        self.began = self.connect_seconds = 0.0  # of its connection, if one has to be made
+        self.began = self.connect_seconds = 0.0  # of its connection, if a new one is made
         self.timeout = request.timeout
         self.deadline: asyncio.Timeout | None = None
 
@@ -254,16 +259,16 @@ class _Exchange:
         by, request = self._by, self._request
         self._raw = await by._dispatch(request, self)
         self._reservation = by.memory.reserve(request.held)
-        return _AioResponse(by, self._raw, request, self._reservation, self.connect_seconds)
+        return _AiohttpResponse(by, self._raw, request, self._reservation, self.connect_seconds)
 
     async def __aexit__(self, *_: object) -> None:
         self._reservation.end()
         self._raw.release()
-        del self._raw  # it knows us, as what its traces are told: nothing but the collector would let go of it
+        del self._raw  # breaks a reference cycle through the trace context
 
 
 class _Headers(Mapping[str, str]):
-    """A reply's headers as `Response` promises them; put together only where they are looked at."""
+    """Headers as `Response` describes them, joined on access."""
 
     __slots__ = ("_raw",)
 
@@ -284,16 +289,16 @@ class _Headers(Mapping[str, str]):
         return sum(1 for _ in self)
 
 
-class _AioResponse:
+class _AiohttpResponse:
     __slots__ = (
         "_by",
+        "_checked",
         "_clock",
-        "_come",
+        "_decoded",
         "_due",
-        "_least",
-        "_mark",
         "_raw",
         "_request",
+        "_required",
         "_reservation",
         "_sparse",
         "connect_seconds",
@@ -315,13 +320,11 @@ class _AioResponse:
         self._request = request
         self._reservation = reservation
         self._clock = asyncio.get_running_loop().time
-        self._mark = self._clock()
-        # what is decoded counts: a compressed body can go on for ever without holding anything
-        self._come = 0
-        self._least = (
-            1 if by.throttle else MIN_BYTES_PER_SECOND * request.timeout
-        )  # in each timeout; with a throttle we are slow
-        self._due: float = self._least
+        self._checked = self._clock()
+        self._decoded = 0  # an endless compressed body without content counts as silence
+        # Decoded bytes required in each timeout; with a throttle we are slow ourselves.
+        self._required = 1 if by.throttle else MIN_BYTES_PER_SECOND * request.timeout
+        self._due: float = self._required
         self._sparse = False
         self.status = raw.status
         self.wire_bytes = 0
@@ -340,16 +343,16 @@ class _AioResponse:
             for part in decode.feed(piece):
                 spent += time.perf_counter() - start
                 parts.append(part)
-                self._come += len(part)
+                self._decoded += len(part)
                 if await self._reservation.grow(len(part)):
-                    self._mark, self._due = self._clock(), self._come + self._least
+                    self._checked, self._due = self._clock(), self._decoded + self._required
                 start = time.perf_counter()
             spent += time.perf_counter() - start
-            self._judge(arrived)
+            self._check_rate(arrived)
         decode.end()
         body = parts[0] if len(parts) == 1 else b"".join(parts)
         if encoding:
-            self._by.meter.decoded(self.wire_bytes, len(body), spent)
+            self._by.stats.decoded(self.wire_bytes, len(body), spent)
         return body
 
     async def chunks(self) -> AsyncIterator[bytes]:
@@ -357,33 +360,34 @@ class _AioResponse:
         while piece := await self._piece():
             arrived = self._clock()
             for chunk in decode.feed(piece):
-                self._come += len(chunk)
+                self._decoded += len(chunk)
                 yield chunk
-            self._judge(arrived)
+            self._check_rate(arrived)
         decode.end()
 
-    def _judge(self, arrived: float) -> None:
-        """To be called when all of a piece that arrived then is decoded. A trickle is as good as silence, and so is
-        what the decoder makes nothing of."""
-        if arrived - self._mark > self._request.timeout:
-            if self._come < self._due:
+    def _check_rate(self, arrived: float) -> None:
+        """Raises ReadTimeout if hardly anything was decoded within the timeout before `arrived`."""
+        if arrived - self._checked > self._request.timeout:
+            if self._decoded < self._due:
                 raise ReadTimeout(f"hardly a byte in {self._request.timeout:.0f} s")
-            self._mark, self._due = arrived, self._come + self._least
+            self._checked, self._due = arrived, self._decoded + self._required
 
     async def _piece(self) -> bytes:
-        """What has come of the body, as it travels; empty at its end."""
+        """Returns the bytes of the body that have arrived, still encoded; empty at the end."""
         content, throttle = self._raw.content, self._by.throttle
-        if self._sparse and self._is_long and not content.is_eof() and (lull := self._by.coalesce_delay):
-            await self._by.sleep(lull)
+        if self._sparse and self._is_long and not content.is_eof() and (delay := self._by.coalesce_delay):
+            await self._by.sleep(delay)
         try:
-            reading = content.read(throttle.most) if throttle else content.readany()
-            if content.is_eof():  # all is here, nothing is waited for
+            reading = content.read(throttle.chunk_bytes) if throttle else content.readany()
+            if content.is_eof():  # no need to wait
                 piece = await reading
             else:
-                async with asyncio.timeout(self._request.timeout):  # the library hears bytes that are none of the body
+                async with asyncio.timeout(
+                    self._request.timeout
+                ):  # aiohttp's own timeout also counts bytes outside the body
                     piece = await reading
         except FOREIGN as error:
-            ours = map_transport_error(error, self._request.url, self._request.timeout, self._by.way, reached=True)
+            ours = map_transport_error(error, self._request.url, self._request.timeout, self._by.route, reached=True)
             raise ours from without_frames(error)
         if not piece:
             return piece
@@ -395,6 +399,6 @@ class _AioResponse:
 
     @property
     def _is_long(self) -> bool:
-        """Whether enough of the body is to come yet for it to be let come for a while."""
+        """Whether more than COALESCE_BYTES of the body may be missing."""
         length = self._raw.content_length
         return length is None or length - self.wire_bytes > COALESCE_BYTES

@@ -1,7 +1,7 @@
-"""TLS: whom the client trusts, what it shows of itself, and what to do about each failure.
+"""TLS: which certificates are trusted, the client's own certificate, and advice for each failure.
 
-Promises: a `ca_file` is the only trust if one is given; a `fingerprint` is compared in every handshake, before a byte
-is sent; each failure comes with the advice that fits it. Refuses to connect without either check.
+If a `ca_file` is given, it is the only trust. A `fingerprint` is compared in every handshake, before a byte is sent.
+There is no connection without one of these checks.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _KEY = re.compile(rb"-----BEGIN ([A-Z]+ )*PRIVATE KEY-----")
 
 
 class FingerprintMismatch(ssl.SSLCertVerificationError):
-    """The server's certificate is not the one that was named. `found`: its SHA-256."""
+    """The server's certificate has another fingerprint. `found`: its SHA-256 in hexadecimal."""
 
     def __init__(self, found: str) -> None:
         super().__init__(1, "fingerprint mismatch")
@@ -27,16 +27,16 @@ class FingerprintMismatch(ssl.SSLCertVerificationError):
 
 
 class EncryptedKeyError(Exception):
-    """The key needs a password, and there is none to give."""
+    """The private key is encrypted."""
 
 
 def with_colons(digits: str) -> str:
-    """A fingerprint as certificate viewers show it."""
+    """Formats a fingerprint as certificate viewers do."""
     return ":".join(digits[at : at + 2] for at in range(0, len(digits), 2)).upper()
 
 
 def tls_context(ca_file: Path | None, client_cert: Path | None = None, fingerprint: str = "") -> ssl.SSLContext:
-    """What every connection to the server is made with. BadSettings if a file cannot be used."""
+    """Returns the TLS context for the server. BadSettings if a file cannot be used."""
     if ca_file is None and fingerprint:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
@@ -45,7 +45,7 @@ def tls_context(ca_file: Path | None, client_cert: Path | None = None, fingerpri
     if fingerprint:
         context.sslobject_class = _pinned(fingerprint)
     if client_cert is not None:
-        _show(context, client_cert)
+        _load_client_cert(context, client_cert)
     return context
 
 
@@ -53,7 +53,7 @@ def _verifying(ca_file: Path | None) -> ssl.SSLContext:
     try:
         context = ssl.create_default_context(cafile=ca_file)
     except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
-        raise BadSettings(f"ca_file {ca_file} can't be used: {reason_of(error)}") from error
+        raise BadSettings(f"ca_file {ca_file} cannot be used: {reason_of(error)}") from error
     if ca_file is not None:
         if not context.cert_store_stats()["x509"]:
             raise BadSettings(f"ca_file {ca_file} holds no certificate")
@@ -67,7 +67,7 @@ def _verifying(ca_file: Path | None) -> ssl.SSLContext:
 
 def _pinned(fingerprint: str) -> type[ssl.SSLObject]:
     class Pinned(ssl.SSLObject):
-        """Ends the handshake if the certificate is another one, so that nothing is sent."""
+        """Fails the handshake on another certificate, before anything is sent."""
 
         def do_handshake(self) -> None:
             super().do_handshake()
@@ -78,10 +78,10 @@ def _pinned(fingerprint: str) -> type[ssl.SSLObject]:
     return Pinned
 
 
-def _show(context: ssl.SSLContext, file: Path) -> None:
-    """Loads a client's certificate and its key, which stands in the same file or beside it."""
+def _load_client_cert(context: ssl.SSLContext, file: Path) -> None:
+    """Loads the client's certificate and its key, from the same file or from one beside it."""
 
-    def no_password() -> str:
+    def refuse_password() -> str:
         raise EncryptedKeyError
 
     try:
@@ -96,28 +96,28 @@ def _show(context: ssl.SSLContext, file: Path) -> None:
                 f"client_cert {file} holds no private key; add it to the file, or put it beside it as"
                 f" {file.with_suffix('.key').name}"
             )
-        context.load_cert_chain(file, key, no_password)
+        context.load_cert_chain(file, key, refuse_password)
     except EncryptedKeyError:
         raise BadSettings(
             f"the private key of client_cert {file} is encrypted; remove its password with `openssl pkey -in KEY -out"
-            " NEW`, and let only yourself read the file"
+            " NEW`, and make the file readable only for yourself"
         ) from None
     except ssl.SSLError as error:
-        why = "the key is that of another certificate" if "MISMATCH" in (error.reason or "") else reason_of(error)
-        raise BadSettings(f"client_cert {file} can't be used: {why}") from error
+        why = "the key belongs to another certificate" if "MISMATCH" in (error.reason or "") else reason_of(error)
+        raise BadSettings(f"client_cert {file} cannot be used: {why}") from error
     except OSError as error:
-        raise BadSettings(f"client_cert {file} can't be read: {reason_of(error)}") from error
+        raise BadSettings(f"client_cert {file} cannot be read: {reason_of(error)}") from error
 
 
 def _beside(file: Path) -> Iterator[Path]:
-    places = (file.with_suffix(".key"), file.with_name(f"{file.name}.key"), file.with_name(f"{file.stem}-key.pem"))
-    return (place for place in places if place != file and place.is_file())
+    paths = (file.with_suffix(".key"), file.with_name(f"{file.name}.key"), file.with_name(f"{file.stem}-key.pem"))
+    return (path for path in paths if path != file and path.is_file())
 
 
 def tls_error(error: BaseException | None) -> ssl.SSLError | None:
-    """The TLS failure behind an exception, if there is one."""
+    """Returns the TLS failure behind an exception, or None."""
     for _ in range(8):
-        # an HTTP library's own classes may inherit from SSLError; the real one is inside
+        # aiohttp's own classes may inherit from SSLError; the original error is inside.
         inner = getattr(error, "certificate_error", None) or getattr(error, "os_error", None)
         if inner is None and (error is None or isinstance(error, ssl.SSLError)):
             return error
@@ -126,11 +126,11 @@ def tls_error(error: BaseException | None) -> ssl.SSLError | None:
 
 
 def untrusted(error: ssl.SSLCertVerificationError, host: str, *, own_trust: bool) -> str:
-    """Why a server's certificate is not trusted, and what to do. `own_trust`: a ca_file was given."""
+    """Says why a certificate is not trusted, and what to do. `own_trust`: a ca_file was given."""
     if isinstance(error, FingerprintMismatch):
         return (
             f"the certificate of {host} has another fingerprint, {with_colons(error.found)}; if its administrator"
-            " confirms that it was replaced, use --fingerprint with that"
+            " confirms that it was replaced, use --fingerprint with the new one"
         )
     clock = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
     match error.verify_code:
@@ -168,16 +168,16 @@ def untrusted(error: ssl.SSLCertVerificationError, host: str, *, own_trust: bool
 
 
 def tls_reason(error: BaseException) -> str:
-    """OpenSSL's name for a TLS failure, such as UNSUPPORTED_PROTOCOL; empty if it was none."""
+    """Returns OpenSSL's name for a TLS failure, such as UNSUPPORTED_PROTOCOL; "" for other errors."""
     failure = tls_error(error)
     if failure is not None and failure.reason:
         return failure.reason
-    found = re.search(r"\[SSL: ([A-Z0-9_]+)\]", str(error))  # of a failure after the handshake only the text is left
+    found = re.search(r"\[SSL: ([A-Z0-9_]+)\]", str(error))  # after the handshake only the text is left
     return found[1] if found else ""
 
 
 def handshake_advice(reason: str, host: str) -> str:
-    """Why there is no TLS connection although both sides speak TLS, and what to do. `reason` as OpenSSL names it."""
+    """Says why a TLS handshake failed, and what to do. `reason`: OpenSSL's name for the failure."""
     if "PROTOCOL_VERSION" in reason or "UNSUPPORTED_PROTOCOL" in reason or "VERSION_TOO_LOW" in reason:
         return f"{host} speaks only an old version of TLS; its administrator has to enable TLS 1.2 or 1.3"
     if "CERTIFICATE_REQUIRED" in reason:
@@ -194,10 +194,10 @@ def handshake_advice(reason: str, host: str) -> str:
         )
     if "TOO_SMALL" in reason or "TOO_WEAK" in reason:
         return f"{host} has a certificate or key that is too weak; its administrator has to renew it"
-    return f"{host} does not speak TLS as it should ({reason.lower().replace('_', ' ') or 'the handshake failed'})"
+    return f"the TLS handshake with {host} failed ({reason.lower().replace('_', ' ') or 'no reason given'})"
 
 
 def reason_of(error: BaseException) -> str:
-    """A system's or OpenSSL's reason in a few words."""
+    """Returns the operating system's or OpenSSL's reason in a few words."""
     reason = getattr(error, "reason", None) or getattr(error, "strerror", None) or type(error).__name__
     return str(reason).lower().replace("_", " ")[:120]

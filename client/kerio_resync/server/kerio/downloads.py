@@ -1,21 +1,22 @@
-"""Attachments' contents, streamed: cut short they go on where they were, or begin again where the server wants that.
+"""Downloads attachments, streamed and resumable.
 
-Promises: a piece at offset 0 after others means that all begins again; bytes of two versions of a file are never mixed
-(`If-Range`, and the total must stay the same); what ends too early is not taken for whole; the retry timeout starts
-again whenever the transfer gets further than ever. Refuses addresses of other servers before anything is sent, and
-streams that never end.
+A download that was cut short resumes at its offset, or starts again if the server requires it: a chunk at offset 0
+after others means that everything before it is void. Bytes of two versions of a file are never mixed (`If-Range`, and
+the total must stay the same), and an early end is not taken for the end. The retry timeout starts again whenever the
+download gets further than ever. URLs on other servers are refused before anything is sent, and endless streams end.
 
-Who answered is harder to tell here than at the API: a content can be anything. A JSON-RPC error is the server's own. So
-may be an HTTP error that speaks of this address (`REFUSALS`): it comes out as `DownloadRefused`, for the caller to find
-out whether it holds. All else that is not the content (a page, a redirect, nothing, a head that fits no request) is
-`ForeignReply`; before it is asked again, the API is asked whether the server is there and the session still alive.
+It is harder than for calls to see who answered, since an attachment can be anything. A JSON-RPC error is the server's
+own. An HTTP error in REFUSALS may concern this URL alone: it is raised as `DownloadRefused`, for the caller to find
+out. Everything else that is not the attachment (a page, a redirect, nothing, a head that fits no request) is
+`ForeignReply`; before the next attempt a call confirms the server and the session.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-from contextlib import AbstractAsyncContextManager
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from kerio_resync.errors import (
@@ -38,9 +39,9 @@ from kerio_resync.server.pacing.limiter import Slot
 from kerio_resync.server.pacing.retry import RetryState
 
 DOWNLOAD_METHOD = "GET attachment"
-CHUNK_BYTES = 256 * 1024  # bytes that are worth handing on
-EXCESS_BYTES = 64 << 20  # bytes by which an attachment may exceed four times what its struct says
-MAX_UNKNOWN_BYTES = 4 << 30  # bytes of an attachment of which nothing is known
+CHUNK_BYTES = 256 * 1024  # handed to the caller at once
+EXCESS_BYTES = 64 << 20  # allowed beyond four times the size in the struct
+MAX_UNKNOWN_BYTES = 4 << 30  # of an attachment without any stated size
 MAX_ERROR_BODY_BYTES = 64 * 1024
 PAGE_SUFFIXES = (".html", ".htm", ".xhtml", ".xht", ".shtml", ".mht", ".mhtml", ".xml", ".svg")
 REFUSALS = frozenset({403, 404, 410, 500})
@@ -50,7 +51,7 @@ _UNSATISFIED = re.compile(r"bytes \*/(\d{1,18})", re.ASCII)
 
 
 class DownloadState(NamedTuple):
-    """What is known of a transfer: `received` bytes of the version `etag`, which has `total` bytes."""
+    """Progress of a download: `received` bytes of the version `etag`, which has `total` bytes."""
 
     received: int = 0
     etag: str = ""
@@ -58,7 +59,7 @@ class DownloadState(NamedTuple):
 
 
 def range_headers(state: DownloadState) -> dict[str, str]:
-    """Headers that ask for the rest of a transfer. A weak ETag proves nothing about bytes (RFC 9110, 13.1.5)."""
+    """Returns the headers that request the rest. A weak ETag proves nothing about bytes (RFC 9110, 13.1.5)."""
     headers = {"Accept-Encoding": "identity"}
     if state.received:
         headers["Range"] = f"bytes={state.received}-"
@@ -68,9 +69,9 @@ def range_headers(state: DownloadState) -> dict[str, str]:
 
 
 def state_after_head(state: DownloadState, status: int, headers: Mapping[str, str]) -> DownloadState | None:
-    """The state as a reply's head leaves it: going on, or beginning again at 0. None: ask again, from the start.
+    """Returns the state after a reply's head: resumed, or started again at 0. None: request everything again.
 
-    ForeignReply if the head answers no request of ours.
+    ForeignReply if the head fits no request of ours.
     """
     etag = headers.get("etag", "")
     if status == 200:
@@ -78,87 +79,95 @@ def state_after_head(state: DownloadState, status: int, headers: Mapping[str, st
         packed = headers.get("content-encoding", "identity") != "identity"
         return DownloadState(0, "" if packed else etag, int(length) if length.isdecimal() and not packed else None)
     if status == 416:
-        found = _UNSATISFIED.fullmatch(headers.get("content-range", ""))
-        if found and state.received and int(found[1]) == state.received and state.total in (None, state.received):
+        unsatisfied = _UNSATISFIED.fullmatch(headers.get("content-range", ""))
+        is_complete = unsatisfied and state.received and int(unsatisfied[1]) == state.received
+        if is_complete and state.total in (None, state.received):
             return DownloadState(state.received, state.etag, state.received)
         if state.received:
             return None
-        raise foreign_download("the news that it has no beginning", status)
-    found = _RANGE.fullmatch(headers.get("content-range", ""))
-    if not found or int(found[1]) > int(found[2]) or (not state.received and int(found[1])):
-        raise foreign_download("a part that was not asked for", status)
-    total = None if found[3] == "*" else int(found[3])
-    other = (state.etag and etag != state.etag) or (None not in (total, state.total) and total != state.total)
-    if state.received and (other or int(found[1]) != state.received):
+        raise foreign_download("an unsatisfiable range", status)
+    part = _RANGE.fullmatch(headers.get("content-range", ""))
+    if not part or int(part[1]) > int(part[2]) or (not state.received and int(part[1])):
+        raise foreign_download("a range that was not requested", status)
+    total = None if part[3] == "*" else int(part[3])
+    changed = (state.etag and etag != state.etag) or (None not in (total, state.total) and total != state.total)
+    if state.received and (changed or int(part[1]) != state.received):
         return None
     return DownloadState(state.received, etag or state.etag, total if total is not None else state.total)
 
 
-def is_typed_otherwise(attachment: Attachment, status: int, headers: Mapping[str, str]) -> bool:
-    """Whether a reply's type is that of pages or of the API, and the struct speaks of neither it nor its length."""
-    found = headers.get("content-type", "").lower()
-    kind = "html" if "html" in found else "json" if "json" in found else ""
+def has_foreign_type(attachment: Attachment, status: int, headers: Mapping[str, str]) -> bool:
+    """Whether a reply has the type of pages or of the API, which neither the attachment's type nor size explains."""
+    content_type = headers.get("content-type", "").lower()
+    kind = "html" if "html" in content_type else "json" if "json" in content_type else ""
     if status != 200 or not kind or kind in attachment.content_type.lower():
         return False
     return not (attachment.size and headers.get("content-length", "") == str(attachment.size))
 
 
 def begins_as_page(attachment: Attachment, data: bytes, total: int | None) -> bool:
-    """Whether a content begins as a page of HTML does, and the struct speaks of neither it nor its length.
-
-    Mail programs send pages as `application/octet-stream` too: then the file's name tells that it is one.
-    """
-    if not looks_like_page(data):
-        return False
-    if is_page(attachment):
+    """Whether a content begins like an HTML page, which neither the attachment's type nor size explains."""
+    if not looks_like_page(data) or is_page(attachment):
         return False
     return total is None or not (attachment.size == total or is_encoded_size(attachment.size, total))
 
 
 def is_page(attachment: Attachment) -> bool:
     """Whether an attachment is a page by its type or name; programs send pages as `application/octet-stream` too."""
-    kind = attachment.content_type.lower()
-    return "html" in kind or "xml" in kind or attachment.name.lower().rstrip().endswith(PAGE_SUFFIXES)
+    content_type = attachment.content_type.lower()
+    is_page_name = attachment.name.lower().rstrip().endswith(PAGE_SUFFIXES)
+    return "html" in content_type or "xml" in content_type or is_page_name
 
 
-def is_encoded_size(told: int | None, size: int) -> bool:
-    """Whether `told` is the size of `size` bytes in base64, as mails have it: in lines of 76 characters."""
+def is_encoded_size(stated: int | None, size: int) -> bool:
+    """Whether `stated` is the size of `size` bytes in base64 with lines of 76 characters, as in mails."""
     letters = 4 * -(-size // 3)
-    breaks = -(-letters // 76)
-    return breaks > 1 and told in [letters + end * (breaks - less) for end in (1, 2) for less in (0, 1)]
+    lines = -(-letters // 76)
+    return lines > 1 and stated in [letters + end * (lines - less) for end in (1, 2) for less in (0, 1)]
 
 
 def max_bytes(attachment: Attachment, total: int | None) -> int:
-    """How many bytes may come before the stream counts as endless. A struct's size may be that of its encoded form."""
+    """Returns how many bytes may arrive before the stream counts as endless.
+
+    The size in a struct may be that of the encoded form.
+    """
     if total is not None:
         return total
     return 4 * attachment.size + EXCESS_BYTES if attachment.size is not None else MAX_UNKNOWN_BYTES
 
 
-class Download:
-    """One attachment on its way. `next_piece` gives the pieces in turn, None at the end; `close` lets go of it."""
+@dataclass(slots=True)
+class _Reply:
+    """One accepted reply. `chunks` None: there is no body to read. `counted`: wire bytes counted so far."""
 
-    def __init__(self, caller: RpcClient, attachment: Attachment, offset: int, etag: str) -> None:
-        self._caller = caller
+    stack: AsyncExitStack
+    slot: Slot
+    response: Response
+    chunks: AsyncIterator[bytes] | None
+    counted: int = 0
+
+
+class Download:
+    """One download. `next_chunk` returns the chunks in turn, None at the end; `close` frees the connection."""
+
+    def __init__(self, client: RpcClient, attachment: Attachment, offset: int, etag: str) -> None:
+        self._client = client
         self._attachment = attachment
-        self._url = resolve_url(caller.session.origin, attachment.url)
+        self._url = resolve_url(client.session.origin, attachment.url)
         self._state = DownloadState(offset, etag)
         self._furthest = offset
         self._retries = RetryState()
-        self._sending: AbstractAsyncContextManager[Response] | None = None
-        self._chunks: AsyncIterator[bytes] | None = None
-        self._slot: Slot | None = None
-        self._response: Response | None = None
-        self._counted = 0
-        self._owed: OutcomeUnknown | None = None
-        self._told = False
+        self._reply: _Reply | None = None
+        self._deferred: OutcomeUnknown | None = None  # raised after the bytes before it were handed out
+        self._has_chunks = False
         self._done = False
 
     async def next_chunk(self) -> ContentChunk | None:
+        """Returns the next chunk; raises as `Mailbox.download` does."""
         if self._done:
             return None
         try:
-            piece = await self._caller.with_retries(self._attempt, DOWNLOAD_METHOD, state=self._retries)
+            chunk = await self._client.with_retries(self._attempt, DOWNLOAD_METHOD, state=self._retries)
         except ServerRefused as error:
             if not isinstance(error, SessionExpired):
                 error.scope = "item"
@@ -169,124 +178,111 @@ class Download:
         if self._state.received > self._furthest:
             self._furthest = self._state.received
             self._retries.clear()
-        return piece
+        return chunk
 
     async def close(self, error: BaseException | None = None) -> None:
-        slot, sending, chunks = self._slot, self._sending, self._chunks
-        self._slot = self._sending = self._chunks = None
-        if isinstance(chunks, AsyncGenerator):
-            await chunks.aclose()
-        kind = type(error) if error else None
-        try:
-            if sending:
-                await sending.__aexit__(kind, error, None)
-        finally:
-            if slot:
-                if chunks:
-                    slot.complete(self._count())
-                await slot.__aexit__(kind, error, None)
+        """Ends the current request; `error` tells the limiter what happened."""
+        reply, self._reply = self._reply, None
+        if reply is None:
+            return
+        if isinstance(reply.chunks, AsyncGenerator):
+            await reply.chunks.aclose()
+        reply.slot.complete(self._count(reply))
+        await reply.stack.__aexit__(type(error) if error else None, error, None)
 
     async def _attempt(self) -> ContentChunk | None:
-        if owed := self._owed:
-            self._owed = None
-            raise owed
+        if deferred := self._deferred:
+            self._deferred = None
+            raise deferred
         try:
-            if self._chunks is None:
-                await self._begin()
-            return await self._read()
+            if self._reply is None:
+                self._reply = await self._open()
+            return await self._read(self._reply)
         except BaseException as error:
             await self.close(error)
             if isinstance(error, ForeignReply):
-                # a dead session looks like this, too
-                await self._caller.confirm_session()
+                await self._client.confirm_session()  # an expired session looks the same
             raise
 
-    async def _begin(self) -> None:
-        """Sends the request and judges the head of the reply; the slot is held until `close`."""
-        slot = self._slot = self._caller.limiter.slot(DOWNLOAD_METHOD, download=True)
-        try:
-            await slot.__aenter__()
-        except BaseException:
-            self._slot = None
-            raise
-        headers = {**self._caller.session.headers(self._url), **range_headers(self._state)}
-        sending = self._caller.transport.send(Request("GET", self._url, headers, timeout=self._caller.timeout))
-        response = await sending.__aenter__()
-        self._sending, self._response, self._counted = sending, response, 0
-        slot.answered(response.connect_seconds)
-        if response.status not in (200, 206, 416):
-            raise await self._refusal(response)
-        if is_typed_otherwise(self._attachment, response.status, response.headers):
-            raise await self._refusal(response)
-        state = state_after_head(self._state, response.status, response.headers)
-        if state is None:
-            self._state = DownloadState()
-            raise OutcomeUnknown("the server can't go on with an attachment; it begins again")
-        if (state.total or 0) > max_bytes(self._attachment, None):
-            raise TooLong(f"an attachment that is longer than it can be ({state.total:,} bytes)", scope="item")
-        self._told = self._told and state.received > 0
-        self._state = state
-        self._chunks = _nothing() if response.status == 416 else response.chunks()
-        slot.taken()
+    async def _open(self) -> _Reply:
+        """Sends the request and checks the reply's head; the slot is kept until `close`."""
+        client = self._client
+        async with AsyncExitStack() as stack:
+            slot = await stack.enter_async_context(client.limiter.slot(DOWNLOAD_METHOD, download=True))
+            headers = {**client.session.headers(self._url), **range_headers(self._state)}
+            request = Request("GET", self._url, headers, timeout=client.timeout)
+            response = await stack.enter_async_context(client.transport.send(request))
+            slot.answered(response.connect_seconds)
+            status = response.status
+            if status not in (200, 206, 416) or has_foreign_type(self._attachment, status, response.headers):
+                raise await self._refusal(response)
+            state = state_after_head(self._state, status, response.headers)
+            if state is None:
+                self._state = DownloadState()
+                raise OutcomeUnknown("the server cannot resume an attachment; it starts again")
+            if (state.total or 0) > max_bytes(self._attachment, None):
+                raise TooLong(f"an attachment longer than its stated size allows ({state.total:,} bytes)", scope="item")
+            self._has_chunks = self._has_chunks and state.received > 0
+            self._state = state
+            slot.accepted()
+            return _Reply(stack.pop_all(), slot, response, None if status == 416 else response.chunks())
 
-    async def _read(self) -> ContentChunk | None:
-        """The next piece: what comes until there is enough of it, or what is left at the end."""
-        assert self._chunks is not None
+    async def _read(self, reply: _Reply) -> ContentChunk | None:
+        """Returns the next CHUNK_BYTES, or the rest."""
         parts: list[bytes] = []
-        start, size = self._state.received, 0
-        total = self._state.total
-        most = max_bytes(self._attachment, total)
+        start, size, total = self._state.received, 0, self._state.total
+        limit = max_bytes(self._attachment, total)
         try:
-            async for chunk in self._chunks:
-                if not start and not parts and begins_as_page(self._attachment, chunk, total):
-                    raise foreign_download("a web page", 200)
-                parts.append(chunk)
-                size += len(chunk)
-                self._count()
-                if start + size > most:
-                    raise TooLong("an attachment that is longer than it can be", scope="item")
-                if size >= CHUNK_BYTES:
-                    return self._piece(start, parts)
+            if reply.chunks is not None:
+                async for data in reply.chunks:
+                    if not start and not parts and begins_as_page(self._attachment, data, total):
+                        raise foreign_download("a web page", 200)
+                    parts.append(data)
+                    size += len(data)
+                    self._count(reply)
+                    if start + size > limit:
+                        raise TooLong("an attachment longer than its stated size allows", scope="item")
+                    if size >= CHUNK_BYTES:
+                        return self._chunk(start, parts)
         except ForeignReply:
-            raise  # what came is not the content
+            raise  # nothing of it is the attachment
         except OutcomeUnknown as error:
-            return await self._cut(error, start, parts)
+            return await self._hand_out_before(error, start, parts)
         if total is not None and start + size < total:
-            return await self._cut(OutcomeUnknown("an attachment ended early"), start, parts)
+            return await self._hand_out_before(OutcomeUnknown("an attachment ended early"), start, parts)
         if not start + size and self._attachment.size != 0:
             raise foreign_download("nothing", 200)
         await self.close()
         self._done = True
         self._state = DownloadState(start, self._state.etag, start + size)
-        return self._piece(start, parts) if parts or not self._told else None
+        return self._chunk(start, parts) if parts or not self._has_chunks else None
 
-    async def _cut(self, error: OutcomeUnknown, start: int, parts: list[bytes]) -> ContentChunk:
-        """What has come is good: it is handed on first, and the error comes with the next piece."""
+    async def _hand_out_before(self, error: OutcomeUnknown, start: int, parts: list[bytes]) -> ContentChunk:
+        """Returns the bytes that arrived before `error`, which the next attempt raises."""
         if not parts:
             raise error
         await self.close(error)
-        self._owed = error
-        return self._piece(start, parts)
+        self._deferred = error
+        return self._chunk(start, parts)
 
-    def _piece(self, start: int, parts: list[bytes]) -> ContentChunk:
+    def _chunk(self, start: int, parts: list[bytes]) -> ContentChunk:
         data = parts[0] if len(parts) == 1 else b"".join(parts)
         self._state = DownloadState(start + len(data), self._state.etag, self._state.total)
-        self._told = True
+        self._has_chunks = True
         return ContentChunk(start, data, self._state.total, self._state.etag)
 
-    def _count(self) -> int:
-        """Adds to the caller's bytes what came since; all of this reply's as they travelled."""
-        assert self._response is not None
-        before, self._counted = self._counted, self._response.wire_bytes
-        self._caller.wire_bytes += self._counted - before
-        return self._counted
+    def _count(self, reply: _Reply) -> int:
+        """Adds new wire bytes to the client's total; returns those of this reply."""
+        before, reply.counted = reply.counted, reply.response.wire_bytes
+        self._client.wire_bytes += reply.counted - before
+        return reply.counted
 
     async def _refusal(self, response: Response) -> ResyncError:
-        """The error of a reply that has no content for us."""
+        """Returns the error for a reply without the attachment."""
         status = response.status
         if "json" in response.headers.get("content-type", "").lower():
             try:
-                clean, envelope = self._caller.session.redactor.value, self._caller.envelope
+                clean, envelope = self._client.session.redactor.value, self._client.envelope
                 body = await response.read(MAX_ERROR_BODY_BYTES)
                 parse_response(DOWNLOAD_METHOD, status, response.headers, body, clean=clean, envelope=envelope)
             except ProtocolError:
@@ -297,25 +293,18 @@ class Download:
         if status in REFUSALS:
             return DownloadRefused(f"the server answers with status {status}", code=status, method=DOWNLOAD_METHOD)
         if status in (200, 413):
-            return foreign_download("something else than its content", status)
-        return error_codes.error_from_status(
-            DOWNLOAD_METHOD, status, after=error_codes.retry_after(response.headers), what="no content"
-        )
-
-
-async def _nothing() -> AsyncIterator[bytes]:
-    nothing: tuple[bytes, ...] = ()
-    for chunk in nothing:
-        yield chunk  # pragma: no cover - there is none; that it stands here is what makes this a generator
+            return foreign_download("something other than its content", status)
+        after = error_codes.retry_after(response.headers)
+        return error_codes.error_from_status(DOWNLOAD_METHOD, status, after=after, what="no content")
 
 
 async def download(
-    caller: RpcClient, attachment: Attachment, offset: int = 0, etag: str = ""
+    client: RpcClient, attachment: Attachment, offset: int = 0, etag: str = ""
 ) -> AsyncIterator[ContentChunk]:
-    """The bytes of an attachment, as `Mailbox.download` promises."""
-    transfer = Download(caller, attachment, offset, etag)
+    """Yields the bytes of an attachment, as `Mailbox.download` describes."""
+    transfer = Download(client, attachment, offset, etag)
     try:
-        while (piece := await transfer.next_chunk()) is not None:
-            yield piece
+        while (chunk := await transfer.next_chunk()) is not None:
+            yield chunk
     finally:
         await transfer.close()

@@ -1,8 +1,8 @@
-"""What the server's refusals mean to us: codes and statuses on one side, our errors on the other.
+"""Maps the server's error codes and HTTP statuses to our errors.
 
-Promises: each documented code, and each that is not, becomes exactly one of our errors. What the reply leaves open
-(a proxy's 502, an internal error) counts as unknown for calls that must not happen twice. Refuses to pass on a message
-of more than a line.
+Each code, documented or not, becomes exactly one of our errors. If the reply does not say whether the call was
+processed (a proxy's 502, an internal error), the outcome of a call that must not happen twice is unknown. Messages are
+cut to one line.
 """
 
 from __future__ import annotations
@@ -33,18 +33,18 @@ KEYED = ("Changes.get", "Changes.getFolder", "Changes.getAccount")
 PARSE, INTERNAL, EXPIRED = -32700, -32603, -32001
 NO_SUCH_ITEM, NOT_PERMITTED, ACCESS_DENIED = 1002, 1003, 1004
 REINDEXING, BLOCKED, QUOTA, NO_SUCH_FOLDER = 4100, 4101, 4102, 4104
-MAX_RETRY_AFTER_SECONDS = 24 * 3600.0  # seconds; a `Retry-After` beyond that is taken for this
+MAX_RETRY_AFTER_SECONDS = 24 * 3600.0  # a longer `Retry-After` is cut to this
 
 _SECONDS = re.compile(r"\d+(?:\.\d+)?", re.ASCII)
 _PLACEHOLDER = re.compile(r"%([1-9][0-9]?)")
 
 
 def sentence(message: object, parameters: Sequence[object] = (), limit: int = 200) -> str:
-    """A server's message on one line, its `%1` filled in from the parameters where there are any."""
+    """Returns a server's message on one line, with `%1` replaced by the first parameter and so on."""
 
     def fill(found: re.Match[str]) -> str:
         index = int(found[1]) - 1
-        # cut before it is put in: a short message can name a long parameter a million times
+        # Cut first: a short message can name a long parameter a million times.
         return _words(parameters[index])[: limit + 1] if index < len(parameters) else found[0]
 
     text = _PLACEHOLDER.sub(fill, message[: 4 * limit]) if isinstance(message, str) else ""
@@ -53,7 +53,7 @@ def sentence(message: object, parameters: Sequence[object] = (), limit: int = 20
 
 
 def _words(parameter: object) -> str:
-    """Of a parameter what a person can read; a struct says nothing."""
+    """Returns a parameter as text; "…" for a struct or a number that is too large."""
     if isinstance(parameter, int) and abs(parameter) >= 2**63:
         return "…"
     return str(parameter) if isinstance(parameter, str | int | float) else "…"
@@ -62,7 +62,7 @@ def _words(parameter: object) -> str:
 def error_from_code(
     method: str, code: int, message: str, *, idempotent: bool = True, after: float | None = None
 ) -> ResyncError:
-    """The error for a JSON-RPC or application error of a whole call; `after`: what `Retry-After` said, in seconds."""
+    """Returns the error for a JSON-RPC or application error of a call; `after`: `Retry-After` in seconds."""
     detail = message or "no reason given"
     if method == LOGIN_METHOD and _refuses_login(code):
         return BadCredentials(detail, code=code, method=method)
@@ -97,7 +97,7 @@ def _refuses_login(code: int) -> bool:
 
 
 def error_from_item(method: str, code: int, message: str) -> ResyncError:
-    """The error for one line of `errors` in a reply about many items."""
+    """Returns the error for one line of `errors` in a reply about many items."""
     error = error_from_code(method, code, message)
     if isinstance(error, ServerRefused) and not isinstance(error, SessionExpired):
         error.scope = "item"
@@ -107,12 +107,12 @@ def error_from_item(method: str, code: int, message: str) -> ResyncError:
 def error_from_status(
     method: str, status: int, *, idempotent: bool = True, after: float | None = None, what: str = ""
 ) -> ResyncError:
-    """The error for a reply that holds no JSON-RPC answer of the server; `what` describes its body."""
+    """Returns the error for a reply without a JSON-RPC answer of the server; `what` describes its body."""
     match status:
         case 429 | 503:
             return Overloaded(f"{method}: status {status}", retry_after=after, pauses_all=True)
         case 502 | 504:
-            # a gateway lost the reply: whether the server did it, nobody knows
+            # The gateway lost the reply; the server may have processed the call.
             if idempotent:
                 return Overloaded(f"{method}: status {status} from a gateway", retry_after=after, pauses_all=True)
             return OutcomeUnknown(f"{method}: status {status} from a gateway")
@@ -132,9 +132,9 @@ _STATUSES: Mapping[int, str] = {
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
-    """`Retry-After` in seconds, from both of its forms (RFC 9110, 10.2.3); None if absent or neither.
+    """Returns `Retry-After` in seconds, from either form (RFC 9110, 10.2.3); None if absent or invalid.
 
-    A date is read against the reply's own `Date`, since the clocks of both ends may differ by hours.
+    A date is compared with the reply's own `Date`, since the clocks of both ends may differ by hours.
     """
     value = headers.get("retry-after", "").strip()
     if _SECONDS.fullmatch(value):

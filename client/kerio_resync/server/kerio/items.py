@@ -1,35 +1,22 @@
 """Items: from the server's structs to ours.
 
-Promises: an item's `payload` is its documented struct exactly as it came, unknown members stand apart in `extra`, and
-nothing that is said gets lost; an item that can't be one becomes `Malformed` and harms no other; what is merely sloppy
-(a null for a text, a number in quotes) costs only the column that it would have filled. Refuses to invent: a date that
-is no date is None.
+An item's `payload` is its documented struct exactly as it came; unknown members go to `extra`. A struct that cannot be
+an item becomes `MalformedItem`, and harms no other. A sloppy member (null for a text, a number in quotes) costs only
+the column that it would have filled. A column is never guessed: an invalid date is None.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, date, datetime, timedelta, timezone
-from functools import lru_cache
-from hashlib import sha256
 from typing import Annotated, Any, Required
 
 from pydantic import BeforeValidator, Strict, ValidationError
 from typing_extensions import TypedDict
 
 from kerio_resync.model import Attachment, Item, Kind, ListedItem, MalformedItem
-from kerio_resync.server.kerio.wire import (
-    Canonical,
-    Id,
-    Int64,
-    adapter,
-    exact,
-    parse_json,
-    require_size,
-    require_text,
-    split_unknown_members,
-)
+from kerio_resync.server.kerio.json_codec import Canonical, exact_json
+from kerio_resync.server.kerio.times import iso
+from kerio_resync.server.kerio.wire import Id, Int64, adapter, require_size, require_text, split_unknown_members
 
 
 def _words(text: str) -> frozenset[str]:
@@ -66,7 +53,7 @@ LIGHT: Mapping[Kind, tuple[str, ...]] = {
 }
 
 
-# What the columns are made of. Lax on purpose: the payload keeps what really came.
+# Members that become columns. Lax on purpose: the payload keeps what the server sent.
 
 
 class _Address(TypedDict, total=False):
@@ -158,59 +145,18 @@ class _Sloppy(_Base, total=False):
     hasAttachment: Annotated[bool, BeforeValidator(lambda value: value is True)]
 
 
-# Times
-
-_TIME = re.compile(r"(\d{4})(\d\d)(\d\d)(?:T(\d\d)(\d\d)(\d\d)(Z|[+-]\d{4})?)?", re.ASCII)
-
-
-def iso(text: str) -> str | None:
-    """RFC 2445's basic form as ISO 8601: UTC for an instant, the bare date for a whole day, None for what is neither.
-
-    A time without a zone is taken for UTC.
-    """
-    # nearly all are of this form, and each of a million mails is listed with one, three times over
-    if len(text) == 16 and text[8] == "T" and text[15] == "Z" and text.isascii() and (text[:8] + text[9:15]).isdigit():
-        try:
-            datetime.fromisoformat(text)
-        except ValueError:
-            return None
-        return f"{text[:4]}-{text[4:6]}-{text[6:11]}:{text[11:13]}:{text[13:]}" if text[9:11] < "24" else None
-    return _iso(text)
-
-
-@lru_cache(maxsize=4096)
-def _iso(text: str) -> str | None:
-    found = _TIME.fullmatch(text)
-    if not found:
-        return None
-    year, month, day, hour, minute, second, zone = found.groups()
-    try:
-        if hour is None:
-            return date(int(year), int(month), int(day)).isoformat()
-        moment = datetime(int(year), int(month), int(day), int(hour), int(minute), int(second), tzinfo=UTC)
-        if zone and zone != "Z":
-            offset = timedelta(hours=int(zone[1:3]), minutes=int(zone[3:5]))
-            moment = moment.replace(tzinfo=timezone(-offset if zone[0] == "-" else offset)).astimezone(UTC)
-    except (ValueError, OverflowError):
-        return None
-    return moment.isoformat()[:19] + "Z"
-
-
-# Items
-
-
 def _clean(text: str) -> str:
-    """Without NULs, which end a text early in other programs."""
+    """Removes NULs, at which other programs end a text."""
     return text.replace("\0", "") if "\0" in text else text
 
 
-def _person(value: Mapping[str, Any], name: str = "name", address: str = "address") -> str:
+def _format_person(value: Mapping[str, Any], name: str = "name", address: str = "address") -> str:
     who, where = value.get(name, ""), value.get(address, "")
     return _clean(f"{who} <{where}>" if who and where else where or who)
 
 
-def _people(values: Sequence[Mapping[str, Any]] | None, name: str = "name", address: str = "address") -> str:
-    return ", ".join([_person(one, name, address) for one in values]) if values else ""
+def _format_people(values: Sequence[Mapping[str, Any]] | None, name: str = "name", address: str = "address") -> str:
+    return ", ".join([_format_person(one, name, address) for one in values]) if values else ""
 
 
 def _mail(c: Mapping[str, Any], payload: bytes, extra: bytes | None) -> Item:
@@ -220,15 +166,15 @@ def _mail(c: Mapping[str, Any], payload: bytes, extra: bytes | None) -> Item:
         if header.get("type") == "mhMessageID":
             message_id = _clean(header.get("value", ""))
             break
-    to, cc, attachments = _people(get("to")), _people(get("cc")), get("attachments")
-    # by position: this runs for each of a million mails, and names cost a fifth of it
+    to, cc, attachments = _format_people(get("to")), _format_people(get("cc")), get("attachments")
+    # By position: names cost a fifth of this function, which runs for each of a million mails.
     return Item(
         c["id"],
         get("folderId", ""),
         "mail",
         c["watermark"],
         _clean(get("subject", "")),
-        _person(get("from", {})),
+        _format_person(get("from", {})),
         f"{to}, {cc}" if to and cc else to or cc,
         iso(get("receiveDate", "")),
         None,
@@ -279,8 +225,8 @@ def _scheduled(kind: Kind, c: Mapping[str, Any], when: str | None, payload: byte
         kind=kind,
         watermark=c["watermark"],
         title=_clean(c.get("summary", "")),
-        who=_people(organisers[:1], "displayName", "emailAddress"),
-        recipients=_people(others, "displayName", "emailAddress"),
+        who=_format_people(organisers[:1], "displayName", "emailAddress"),
+        recipients=_format_people(others, "displayName", "emailAddress"),
         date=when,
         end=iso(c.get("end", "")),
         payload=payload,
@@ -303,10 +249,10 @@ def _note(c: Mapping[str, Any], payload: bytes, extra: bytes | None) -> Item:
 
 
 def _attachment(value: Mapping[str, Any], owner: str = "") -> Attachment:
-    """`owner`: the contact's id if it is a photo."""
+    """Returns an attachment; a photo if `owner`, its contact's id, is given."""
     get = value.get
     return Attachment(
-        _attachment_id(value, owner),
+        attachment_id(value, owner),
         value["url"],
         _clean(get("name", "")),
         _clean(get("contentType", "")),
@@ -316,8 +262,8 @@ def _attachment(value: Mapping[str, Any], owner: str = "") -> Attachment:
     )
 
 
-def _attachment_id(value: Mapping[str, Any], owner: str) -> str:
-    """Its id; a photo without one goes by its contact's, an attachment by its address."""
+def attachment_id(value: Mapping[str, Any], owner: str) -> str:
+    """Returns its id; without one, a photo is known by its contact's id, an attachment by its URL."""
     return require_text(value.get("id")) or (f"{owner}#photo" if owner else require_text(value.get("url")))
 
 
@@ -334,7 +280,7 @@ _KINDS: Mapping[Kind, tuple[Any, Any, _Columns]] = {
 def parse_items(
     kind: Kind, values: Sequence[Any], write: Canonical
 ) -> tuple[tuple[Item, ...], tuple[MalformedItem, ...]]:
-    """The items of a list, and what of it can't be one. The list is checked as a whole; one by one if that fails."""
+    """Returns the items of a list, and the malformed ones. Only if the list as a whole is invalid, each is checked."""
     several, one, columns = _KINDS[kind]
     items: list[Item] = []
     malformed: list[MalformedItem] = []
@@ -353,25 +299,25 @@ def parse_items(
         except ValueError as error:
             malformed.append(MalformedItem(struct["id"], str(error)[:100]))
             continue
-        if write is exact:
-            struct = _scrubbed(struct)
+        if write is exact_json:
+            struct = _without_surrogates(struct)
         items.append(columns(struct, payload, extra))
     return tuple(items), tuple(malformed)
 
 
-def _scrubbed(value: Any, depth: int = 8) -> Any:
-    """Columns without lone surrogates, which no database takes; the payload keeps them. No column is nested deeper."""
+def _without_surrogates(value: Any, depth: int = 8) -> Any:
+    """Removes lone surrogates, which no database stores; the payload keeps them. No column is nested deeper."""
     if isinstance(value, dict | list) and not depth:
         return None
     if isinstance(value, dict):
-        return {name: _scrubbed(each, depth - 1) for name, each in value.items()}
+        return {name: _without_surrogates(each, depth - 1) for name, each in value.items()}
     if isinstance(value, list):
-        return [_scrubbed(each, depth - 1) for each in value]
+        return [_without_surrogates(each, depth - 1) for each in value]
     return require_text(value) if isinstance(value, str) else value
 
 
 def parse_rows(values: Sequence[Any]) -> tuple[tuple[ListedItem, ...], tuple[MalformedItem, ...]]:
-    """The lines of a listing."""
+    """Returns the rows of a listing, and the malformed ones."""
     try:
         checked: Sequence[Any] = adapter(list[_Listed]).validate_python(values)
     except ValidationError:
@@ -391,47 +337,19 @@ def parse_rows(values: Sequence[Any]) -> tuple[tuple[ListedItem, ...], tuple[Mal
 
 
 def parse_row(item: Item) -> ListedItem:
-    """The line that a listing would have for the item."""
+    """Returns the row that a listing would have for the item."""
     return ListedItem(item.id, item.watermark, item.size, item.date, bool(item.attachments))
 
 
 def _checked(shape: Any, value: Any) -> Any:
-    """The columns of one item, sloppy members left out; Malformed if what is essential is wrong."""
+    """Returns the columns of one item without invalid members; MalformedItem if its id or version is invalid."""
     single = adapter(shape)
     try:
         return single.validate_python(value)
     except ValidationError as error:
         wrong = {line["loc"][0] if line["loc"] else "" for line in error.errors(include_url=False)}
     if isinstance(value, dict) and not wrong & {"", "id", "watermark"}:
-        # members are judged one by one, so that those which were right stay so
+        # Leaves out single members, so that the valid ones keep their values.
         return single.validate_python({name: value[name] for name in value if name not in wrong})
     named = require_text(value.get("id"))[:500] if isinstance(value, dict) else ""
-    return MalformedItem(named, f"no item: {', '.join(sorted(str(name) or 'not an object' for name in wrong))}")
-
-
-# The digest
-
-
-def struct_digest(kind: Kind, payload: bytes, contents: Mapping[str, str]) -> str:
-    """sha256 (hex) over an item's documented struct, as both sides reckon it.
-
-    `url` is left out of each attachment and photo, and if it was not empty the content's sha256 (hex; `contents` has it
-    by `Attachment.id`) put in. ValueError if `payload` is no JSON object.
-    """
-    # within a string the quotes would be escaped, so that the search can't be fooled by text
-    has_reference = (kind == "mail" and b'"attachments":[{' in payload) or (
-        kind == "contact" and b'"photo":{' in payload
-    )
-    if not has_reference:
-        return sha256(payload).hexdigest()
-    value, write = parse_json(payload)
-    if kind == "contact":
-        references, owner = [value.get("photo")], str(value.get("id", ""))
-    else:
-        references, owner = value.get("attachments", ()), ""
-    for reference in references:
-        if isinstance(reference, dict):
-            name = _attachment_id(reference, owner)
-            if reference.pop("url", "") and name in contents:
-                reference["sha256"] = contents[name]
-    return sha256(write(value)).hexdigest()
+    return MalformedItem(named, f"invalid: {', '.join(sorted(str(name) or 'not an object' for name in wrong))}")

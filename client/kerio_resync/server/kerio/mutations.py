@@ -16,6 +16,7 @@ from kerio_resync.errors import ItemGone, ProtocolError
 from kerio_resync.model import Item, Kind, WriteResult
 from kerio_resync.server.http.transport import Request
 from kerio_resync.server.kerio import items, outgoing_structs, wire
+from kerio_resync.server.kerio.json_codec import parse_json
 from kerio_resync.server.kerio.replies import Clean, parse_response
 from kerio_resync.server.kerio.rpc import LARGE_REPLY_BYTES, SMALL_REPLY_BYTES, RpcClient, RpcResponse
 
@@ -34,7 +35,7 @@ async def create(caller: RpcClient, kind: Kind, folder_id: str, structs: Sequenc
     for value in values:
         value.pop("send", None)
     answer = await caller.call(method, {wire.SERVICES[kind].lower(): values}, idempotent=False)
-    return wire.parse_write_results(method, answer.result, len(values), told=True)
+    return wire.parse_write_results(method, answer.result, len(values), names_successes=True)
 
 
 async def update(caller: RpcClient, kind: Kind, structs: Sequence[bytes]) -> tuple[WriteResult, ...]:
@@ -44,21 +45,21 @@ async def update(caller: RpcClient, kind: Kind, structs: Sequence[bytes]) -> tup
     for value in values:
         value.pop("send", None)
     answer = await caller.call(method, {wire.SERVICES[kind].lower(): values})
-    return wire.parse_write_results(method, answer.result, len(values), told=True)
+    return wire.parse_write_results(method, answer.result, len(values), names_successes=True)
 
 
 async def move(caller: RpcClient, kind: Kind, ids: Sequence[str], folder_id: str) -> tuple[WriteResult, ...]:
     """Move items. The ids change, so that a repeated call would not find them: a lost reply is OutcomeUnknown."""
     method = f"{wire.SERVICES[kind]}.move"
     answer = await caller.call(method, {"ids": list(ids), "folder": folder_id}, idempotent=False)
-    return wire.parse_write_results(method, answer.result, len(ids), told=True)
+    return wire.parse_write_results(method, answer.result, len(ids), names_successes=True)
 
 
 async def remove(caller: RpcClient, kind: Kind, ids: Sequence[str]) -> tuple[WriteResult, ...]:
     """Delete items. An item that is gone counts as deleted, because the call is repeated after a lost reply."""
     method = f"{wire.SERVICES[kind]}.remove"
     answer = await caller.call(method, {"ids": list(ids)})
-    results = wire.parse_write_results(method, answer.result, len(ids), told=False)
+    results = wire.parse_write_results(method, answer.result, len(ids), names_successes=False)
     return tuple(WriteResult(result.index) if isinstance(result.error, ItemGone) else result for result in results)
 
 
@@ -105,7 +106,7 @@ def _uploaded(status: int, headers: Any, data: bytes, clean: Clean) -> str:
     which a later run uploads again.
     """
     try:
-        value, _ = wire.parse_json(data)
+        value, _ = parse_json(data)
     except ValueError:
         value = None
     is_json_rpc = isinstance(value, dict) and ("result" in value or "error" in value)

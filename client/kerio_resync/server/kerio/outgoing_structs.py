@@ -13,8 +13,9 @@ from typing import Any, Final
 from urllib.parse import quote
 
 from kerio_resync.model import Attachment, Item, Kind
-from kerio_resync.server.kerio.items import iso, parse_items
-from kerio_resync.server.kerio.wire import canonical_json, parse_json
+from kerio_resync.server.kerio.items import parse_items
+from kerio_resync.server.kerio.json_codec import canonical_json, parse_json
+from kerio_resync.server.kerio.times import iso
 
 UPLOAD_URL_PREFIX: Final = "/webmail/api/download/attachment/tmp/"
 _MESSAGE_ID: Final = "mhMessageID"

@@ -1,12 +1,12 @@
-"""Decides who answered: the server that was asked, or something on the way to it.
+"""Decides whether a reply came from the server, or from something in between.
 
-A captive portal, a proxy, a firewall or a web server can answer any request, with any status and any body. This module
-is the only one that tells such replies from the server's own. The server's own replies are JSON-RPC responses, in the
-form in which the first of them came: with or without `jsonrpc`, with or without the request's id.
+A captive portal, a proxy or a firewall can answer any request, with any status and any body. Only this module
+distinguishes such replies from the server's own, which are JSON-RPC responses in the form of the first one: with or
+without `jsonrpc`, with or without the request's id.
 
-Promises: the body is read before the status is judged, since servers in the field answer errors with 200 as well; the
-server's own refusal becomes the error that `refusals` has for it; all else is `ForeignReply` (or what its status says:
-`Overloaded`, `TooLarge`), and never concerns a single item.
+The body is read before the status is judged, since servers in the field answer errors with 200 as well. The server's
+own refusal becomes an error of `error_codes`. Everything else is `ForeignReply` (or `Overloaded` or `TooLarge`, by its
+status), and never concerns a single item.
 """
 
 from __future__ import annotations
@@ -17,19 +17,20 @@ from typing import Any
 
 from kerio_resync.errors import ForeignReply, OutcomeUnknown, ProtocolError
 from kerio_resync.server.kerio import error_codes, wire
+from kerio_resync.server.kerio.json_codec import BOM, Canonical, CutShort, parse_json
 
-Clean = Callable[[Any, Collection[str]], Any]  # takes secrets out of a value, whose members of these names keep them
+Clean = Callable[[Any, Collection[str]], Any]  # redacts a JSON value; members of these names keep their names
 
 
 class MalformedJson(ProtocolError):
-    """A reply that is JSON but for a fault in it: one item may have spoilt it."""
+    """A reply of the server in broken JSON; a single item may be the cause."""
 
 
 @dataclass(slots=True)
 class Envelope:
     """The form of the server's own replies, learned from the first one of a run.
 
-    `known`: there was one. `versioned`: they have `jsonrpc`; `numbered`: they have the id of the request.
+    `known`: it was learned. `versioned`: replies have `jsonrpc`; `numbered`: they have the request's id.
     """
 
     known: bool = False
@@ -37,7 +38,7 @@ class Envelope:
     numbered: bool = False
 
     def fits(self, value: Any, number: int | None) -> bool:
-        """Whether a parsed reply to the request `number` (None: it had none) can be the server's own."""
+        """Whether a parsed reply to request `number` (None: without id) can be the server's own."""
         if not isinstance(value, dict):
             return False
         error, version, its_id = value.get("error"), value.get("jsonrpc"), value.get("id")
@@ -45,7 +46,7 @@ class Envelope:
             return False
         if version != "2.0" and (self.versioned or version is not None):
             return False
-        if its_id is None:  # as JSON-RPC has it in some errors
+        if its_id is None:  # JSON-RPC allows that in some errors
             fitting = error is not None or number is None or not self.numbered
         else:
             fitting = str(its_id) == str(number) or (not self.numbered and (self.known or number is None))
@@ -53,13 +54,14 @@ class Envelope:
         return fitting and (marked or error is None or _is_own_code(error.get("code"), known=self.known))
 
     def learn(self, value: Mapping[str, Any], number: int | None) -> None:
+        """Learns the form from the first reply."""
         if not self.known and number is not None:
             self.known, self.versioned = True, value.get("jsonrpc") == "2.0"
             self.numbered = str(value.get("id")) == str(number)
 
 
 def _is_own_code(code: Any, *, known: bool) -> bool:
-    """Whether an error without any mark of JSON-RPC can be the server's: many services have HTTP's statuses there."""
+    """Whether an error without a mark of JSON-RPC can be the server's: other services put HTTP statuses there."""
     return isinstance(code, int) and (known or not 400 <= code < 600)
 
 
@@ -73,22 +75,21 @@ def parse_response(
     envelope: Envelope | None = None,
     number: int | None = None,
     clean: Clean = lambda value, _: value,
-) -> tuple[Any, wire.Canonical]:
-    """The `result` of a reply and how to write parts of it; the reply's error is raised.
+) -> tuple[Any, Canonical]:
+    """Returns the `result` of a reply, and a function that writes parts of it; raises the reply's error.
 
-    `envelope`, `number`: the form that is expected, and the id of the request. `clean` takes secrets out of what the
-    reply says about errors, before anything is made of it.
+    `envelope`, `number`: the expected form, and the request's id. `clean` redacts the reply's errors.
     """
     after = error_codes.retry_after(headers)
     try:
-        value, canonical = wire.parse_json(data)
+        value, canonical = parse_json(data)
     except ValueError as error:
-        if status == 200 and data[:4].removeprefix(wire.BOM)[:1] == b"{":
-            if isinstance(error, wire.CutShort):
+        if status == 200 and data[:4].removeprefix(BOM)[:1] == b"{":
+            if isinstance(error, CutShort):
                 raise OutcomeUnknown(f"{method}: the reply was cut short ({error})") from error
             raise MalformedJson(f"{method} is answered with broken JSON ({error})") from error
         raise error_codes.error_from_status(
-            method, status, idempotent=idempotent, after=after, what=_look(data)
+            method, status, idempotent=idempotent, after=after, what=_describe(data)
         ) from error
     envelope = envelope or Envelope()
     if envelope.fits(value, number):
@@ -107,17 +108,18 @@ def parse_response(
     )
 
 
-def _look(data: bytes) -> str:
+def _describe(data: bytes) -> str:
     if not data.strip():
         return "nothing"
     return "a web page" if looks_like_page(data) else "something that is not JSON"
 
 
 def looks_like_page(data: bytes) -> bool:
-    """Whether a body begins as a page of HTML does."""
-    start = data[:512].removeprefix(wire.BOM).lstrip()[:16].lower()
+    """Whether a body begins like an HTML page."""
+    start = data[:512].removeprefix(BOM).lstrip()[:16].lower()
     return start.startswith((b"<!doctype html", b"<html", b"<head", b"<body", b"<title", b"<script", b"<meta", b"<!--"))
 
 
 def foreign_download(what: str, status: int) -> ForeignReply:
+    """Returns the error for a download that was answered with something else."""
     return ForeignReply(f"a download is answered with {what} (status {status})", status=status)

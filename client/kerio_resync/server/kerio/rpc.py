@@ -1,15 +1,14 @@
-"""Calls of the server's methods: JSON-RPC 2.0 over the transport, paced and repeated as needed.
+"""Calls the server's methods: JSON-RPC 2.0 over the transport, paced and retried.
 
-Promises: each attempt takes a slot and proves the session; a session that dies is renewed once for all; only errors of
-`kerio_resync.errors` come out. What must not happen twice ends in `Interrupted` when its reply is unusable.
-Refuses replies beyond the limit given, and passes no secret on in a message. Who answered is decided in `replies`.
+Each attempt takes a slot and carries the session. An expired session is renewed once for all calls. Only errors of
+`kerio_resync.errors` are raised, without secrets. A call that must not be processed twice ends in `OutcomeUnknown` if
+its reply is unusable. Whether the server itself answered is decided in `replies`.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Mapping
 from itertools import count
 from typing import Any, NamedTuple, TypeVar
 
@@ -21,12 +20,12 @@ from kerio_resync.errors import (
     TooLarge,
     TransientServerError,
 )
-from kerio_resync.events import Listener
 from kerio_resync.redaction import emptied
 from kerio_resync.server.http.transport import Request, Response, TooLong, Transport
 from kerio_resync.server.kerio import error_codes, wire
+from kerio_resync.server.kerio.json_codec import Canonical
 from kerio_resync.server.kerio.replies import Envelope, parse_response
-from kerio_resync.server.kerio.session import Session, retrieve
+from kerio_resync.server.kerio.session import Session, retrieve_exception
 from kerio_resync.server.memory_budget import HeldReservations
 from kerio_resync.server.pacing.limiter import Limiter, Slot
 from kerio_resync.server.pacing.retry import Retrier, RetryState
@@ -34,10 +33,10 @@ from kerio_resync.server.pacing.retry import Retrier, RetryState
 T = TypeVar("T")
 
 PATH = "/webmail/api/jsonrpc/"
-SMALL_REPLY_BYTES = 4 << 20  # bytes of a reply that tells little
 WHO = "Session.whoAmI"
-LARGE_REPLY_BYTES = 64 << 20  # bytes of a reply with items
-READ_TIMEOUT_SECONDS = 60.0  # seconds of silence
+SMALL_REPLY_BYTES = 4 << 20  # limit for replies without items
+LARGE_REPLY_BYTES = 64 << 20  # limit for replies with items
+READ_TIMEOUT_SECONDS = 60.0
 
 _HEADERS = {
     "Content-Type": "application/json-rpc; charset=UTF-8",
@@ -46,22 +45,25 @@ _HEADERS = {
 
 
 class RpcResponse(NamedTuple):
-    """A call's `result`. `canonical` writes parts of it as canonical JSON; sizes in bytes, plain and as travelled;
-    `seconds` of the last attempt beyond the way there and back, without waiting for a slot, of which the server had it
-    for `held`; `way`: the least that any reply took."""
+    """A call's `result`, and what its last attempt cost.
+
+    `canonical` writes parts of the result as canonical JSON. Sizes in bytes, plain and as travelled. `seconds`: of the
+    attempt, without the minimum latency and without waiting for a slot; `server_seconds`: the part of them in the
+    server. `min_latency`: seconds that any reply has taken at least.
+    """
 
     result: Any
-    canonical: wire.Canonical
+    canonical: Canonical
     plain_bytes: int
     wire_bytes: int
     seconds: float
     set_cookie: str = ""
-    held: float = 0.0
-    way: float = 0.0
+    server_seconds: float = 0.0
+    min_latency: float = 0.0
 
 
 class RpcClient:
-    """`call` and whatever else needs a slot, a session and retries. One for a mailbox."""
+    """Makes the calls of one mailbox. `timeout`: seconds without a byte; `login` renews the session."""
 
     def __init__(
         self,
@@ -69,7 +71,6 @@ class RpcClient:
         session: Session,
         limiter: Limiter,
         retrier: Retrier,
-        listen: Listener,
         login: Callable[[], Awaitable[None]],
         *,
         timeout: float = READ_TIMEOUT_SECONDS,
@@ -81,10 +82,9 @@ class RpcClient:
         self.timeout = timeout
         self.wire_bytes = 0
         self.envelope = Envelope()
-        self._confirming: asyncio.Task[None] | None = None
-        self._coming: dict[Slot, Response] = {}
-        self._listen = listen
         self._login = login
+        self._confirming: asyncio.Task[RpcResponse] | None = None
+        self._arriving: dict[Slot, Response] = {}
         self._numbers = count(1)
 
     async def call(
@@ -95,27 +95,41 @@ class RpcClient:
         idempotent: bool = True,
         limit: int = SMALL_REPLY_BYTES,
         retry_timeout: float | None = None,
-        renewing: bool = True,
+        renews: bool = True,
         outwaits: bool = True,
         check: Callable[[str, RpcResponse], None] | None = None,
         held: HeldReservations | None = None,
     ) -> RpcResponse:
-        """The answer to `method`. A reply of more than `limit` bytes is TooLarge if that is LARGE, else nonsense.
+        """Returns the answer to `method`.
 
-        `check` may raise what the answer says inside; that counts as the call's error. Without `renewing` a dead
-        session comes out as it is, without `outwaits` a ForeignReply.
+        A reply of more than `limit` bytes raises TooLarge if the limit is LARGE_REPLY_BYTES, else ProtocolError.
+        `check` may raise an error that the answer contains; the call is retried by that error. With `renews` False an
+        expired session is raised, with `outwaits` False a ForeignReply. `held` takes over the memory reservation of the
+        reply; earlier ones are released before the request.
         """
         number = next(self._numbers)
         body = wire.request(number, method, params or {})
 
         async def attempt() -> RpcResponse:
-            answer = await self._attempt(method, body, number, idempotent, limit, held)
+            if held is not None:
+                held.release()  # before the wait for a slot; holding both could deadlock
+            async with self.limiter.slot(method) as slot:
+                try:
+                    answer = await self._exchange(method, body, number, idempotent, limit, slot, held)
+                except TooLong as error:
+                    if limit < LARGE_REPLY_BYTES:
+                        raise
+                    raise TooLarge(error.detail, code=413, method=method) from error
+                except ProtocolError as error:
+                    if idempotent:
+                        raise
+                    raise OutcomeUnknown(f"{method}: {error.detail}") from error
             if check:
                 check(method, answer)
             return answer
 
         return await self.with_retries(
-            attempt, method, idempotent=idempotent, retry_timeout=retry_timeout, renewing=renewing, outwaits=outwaits
+            attempt, method, idempotent=idempotent, retry_timeout=retry_timeout, renews=renews, outwaits=outwaits
         )
 
     async def with_retries(
@@ -126,41 +140,39 @@ class RpcClient:
         idempotent: bool = True,
         state: RetryState | None = None,
         retry_timeout: float | None = None,
-        renewing: bool = True,
+        renews: bool = True,
         outwaits: bool = True,
     ) -> T:
-        """Repeats `attempt` as long as that makes sense, logging in again in between if need be."""
-        state = state or RetryState()
-        if state.since is None:
-            state.since = self.limiter.now()
-        seen = self.session.generation
-        first: ResyncError | None = None
-        try:
-            return await attempt()
-        except ResyncError as error:
-            first = error  # most attempts succeed at once, and need none of what follows
+        """Repeats `attempt` as `Retrier.call` does, and renews the session in between."""
+        generation = self.session.generation
 
-        async def again() -> T:
-            nonlocal first, seen
-            with self.redacting_secrets():
-                if first is not None:
-                    error, first = first, None
-                    raise error
-                seen = self.session.generation
+        async def redacted() -> T:
+            nonlocal generation
+            generation = self.session.generation
+            try:
                 return await attempt()
+            except ResyncError as error:
+                emptied(error)
+                self.session.redactor.error(error)
+                raise
 
         async def renew() -> None:
-            await self.session.renew(seen, self._login)
+            await self.session.renew(generation, self._login)
 
         return await self.retrier.call(
-            again, name, idempotent=idempotent, renew=renew if renewing else None, outwaits=outwaits,
-            state=state, retry_timeout=retry_timeout,
-        )  # fmt: skip
+            redacted,
+            name,
+            idempotent=idempotent,
+            renew=renew if renews else None,
+            outwaits=outwaits,
+            state=state,
+            retry_timeout=retry_timeout,
+        )
 
     async def answers_itself(self, retry_timeout: float | None = None) -> bool:
-        """Whether the server answers as itself, within `retry_timeout` seconds; its session may be dead."""
+        """Whether the server itself answers within `retry_timeout` seconds, even if the session has expired."""
         try:
-            await self.call(WHO, retry_timeout=retry_timeout, renewing=False)
+            await self.call(WHO, retry_timeout=retry_timeout, renews=False)
         except ServerRefused:
             return True
         except TransientServerError:
@@ -168,41 +180,22 @@ class RpcClient:
         return True
 
     async def confirm_session(self) -> None:
-        """Waits until the server answers as itself, and renews a dead session. One call for all who ask meanwhile."""
+        """Waits until the server itself answers, and renews an expired session; one call for all who wait."""
         if self._confirming is None or self._confirming.done():
-            self._confirming = asyncio.ensure_future(self._confirm())
-            self._confirming.add_done_callback(retrieve)
+            self._confirming = asyncio.ensure_future(self.call(WHO))
+            self._confirming.add_done_callback(retrieve_exception)
         await asyncio.shield(self._confirming)
 
-    async def _confirm(self) -> None:
-        await self.call(WHO)
-
     async def close(self) -> None:
+        """Cancels a pending `confirm_session`."""
         if self._confirming and not self._confirming.done():
             self._confirming.cancel()
             await asyncio.wait([self._confirming])
 
     @property
     def arriving(self) -> int:
-        """Body bytes that have come of replies to calls that are not whole yet."""
-        return sum(each.wire_bytes for each in self._coming.values())
-
-    async def _attempt(
-        self, method: str, body: bytes, number: int, idempotent: bool, limit: int, held: HeldReservations | None
-    ) -> RpcResponse:
-        if held is not None:
-            held.release()
-        async with self.limiter.slot(method) as slot:
-            try:
-                return await self._exchange(method, body, number, idempotent, limit, slot, held)
-            except TooLong as error:
-                if limit < LARGE_REPLY_BYTES:
-                    raise
-                raise TooLarge(error.detail, code=413, method=method) from error
-            except ProtocolError as error:
-                if idempotent:
-                    raise
-                raise OutcomeUnknown(f"{method}: {error.detail}") from error
+        """Body bytes received of replies to calls that are not complete yet."""
+        return sum(response.wire_bytes for response in self._arriving.values())
 
     async def _exchange(
         self,
@@ -214,46 +207,46 @@ class RpcClient:
         slot: Slot,
         held: HeldReservations | None,
     ) -> RpcResponse:
-        """One request and its reply. A login proves nothing: whatever session there was is dead."""
+        """Sends one request and parses its reply. A login carries no session: any earlier one is dead."""
         url = self.session.origin + PATH
         proof = {} if method == error_codes.LOGIN_METHOD else self.session.headers(url)
-        headers = {**_HEADERS, "Accept-Encoding": self.limiter.meter.accept_encoding(), **proof}
+        headers = {**_HEADERS, "Accept-Encoding": self.limiter.stats.accept_encoding(), **proof}
         start = self.limiter.now()
         async with self.transport.send(Request("POST", url, headers, body, self.timeout, held)) as response:
             slot.answered(response.connect_seconds)
-            self._coming[slot] = response
+            self._arriving[slot] = response
             try:
                 data = await response.read(limit)
             finally:
-                del self._coming[slot]
+                del self._arriving[slot]
                 self.wire_bytes += response.wire_bytes
         slot.complete(response.wire_bytes)
-        seconds = max(0.0, self.limiter.now() - start - response.connect_seconds - self.limiter.min_latency)
-        replied = response.headers
+        min_latency = self.limiter.min_latency
+        seconds = max(0.0, self.limiter.now() - start - response.connect_seconds - min_latency)
         result, canonical = parse_response(
-            method, response.status, replied, data,
-            idempotent=idempotent, envelope=self.envelope, number=number, clean=self.session.redactor.value,
-        )  # fmt: skip
-        cookies = replied.get("set-cookie", "")
-        way = self.limiter.min_latency
+            method,
+            response.status,
+            response.headers,
+            data,
+            idempotent=idempotent,
+            envelope=self.envelope,
+            number=number,
+            clean=self.session.redactor.value,
+        )
         return RpcResponse(
-            result, canonical, len(data), response.wire_bytes, seconds, cookies, slot.server_seconds, way
+            result,
+            canonical,
+            len(data),
+            response.wire_bytes,
+            seconds,
+            response.headers.get("set-cookie", ""),
+            slot.server_seconds,
+            min_latency,
         )
 
-    @contextmanager
-    def redacting_secrets(self) -> Iterator[None]:
-        """Takes the session's secrets out of what errors say: a server may quote what it was sent. And the replies out
-        of what they hold on to, since they may be kept for long."""
-        try:
-            yield
-        except ResyncError as error:
-            emptied(error)
-            self.session.redactor.error(error)
-            raise
 
-
-async def collect_lists(calls: list[Awaitable[T]]) -> list[T]:
-    """All of them at once; the first error ends the others and comes out as itself, not in a group."""
+async def gather_or_raise_first(calls: list[Awaitable[T]]) -> list[T]:
+    """Runs calls at once; the first error cancels the others, and is raised as itself, not in a group."""
 
     async def run(call: Awaitable[T]) -> T:
         return await call

@@ -1,8 +1,8 @@
-"""The session: its token and cookies, for the server that issued them and nobody else.
+"""The session: its token and cookies, sent to the server that issued them and to no other.
 
-Promises: one login at a time, however many calls find the session dead; a refused login is refused for all of them, so
-that a wrong password is not tried forty times; addresses from the server are resolved against its origin, or refused.
-Nothing here shows a secret: `repr` has none, and the `redactor` takes them out of what the server says.
+There is one login at a time, however many calls find the session expired. A refused login is refused for all of them:
+accounts are locked after a few wrong passwords. Addresses from the server are resolved against its origin, or refused.
+No secret is shown: `repr` has none, and the `redactor` removes them from what the server says.
 """
 
 from __future__ import annotations
@@ -10,23 +10,26 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Awaitable, Callable
-from urllib.parse import quote, urlsplit
+from typing import Any
+from urllib.parse import SplitResult, quote, urlsplit
 
 from kerio_resync.errors import BadCredentials, ForeignAddress
 from kerio_resync.redaction import Redactor
 
-# How many cookies a client has to keep, and how long (RFC 6265, 6.1); a flood would go out with each call.
-COOKIES, COOKIE = 50, 4096
+# What a client has to keep at least (RFC 6265, 6.1); a flood of cookies would go out with each call.
+MAX_COOKIES, MAX_COOKIE_CHARACTERS = 50, 4096
 _ABSOLUTE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:|//")
-# A path of ours that needs no change: most are such, and looking twice at each of thousands takes its time.
+# A path that needs no change; most are such, and parsing thousands of them takes time.
 _PLAIN = re.compile(r"(?:/(?!\.{0,2}(?:/|$))[A-Za-z0-9%:@!$&'()*+,;=~._-]+)+")
 _UNSAFE = re.compile(r"[\x00-\x1f\\\x7f]")
 _COOKIE = re.compile(r"\s*([!#$%&'*+\-.^_`|~0-9A-Za-z]+)=([^;,\s\"\\]*|\"[^;,\s\"\\]*\")\s*(?:;|$)")  # RFC 6265, 4.1.1
 
 
 class Session:
-    """`origin` such as https://mail.example.com; `generation` counts the logins, 0 before the first. `redactor` learns
-    each token and cookie."""
+    """The session at `origin`, such as https://mail.example.com.
+
+    `generation` counts the logins; 0 before the first. `redactor` learns each token and cookie.
+    """
 
     def __init__(self, origin: str, redactor: Redactor | None = None) -> None:
         self.origin = origin
@@ -41,22 +44,24 @@ class Session:
         return f"Session({self.origin!r}, generation={self.generation}, {'open' if self._token else 'closed'})"
 
     def begin(self, token: str, set_cookie: str) -> None:
-        """A login has succeeded. `set_cookie`: the header's values, one a line."""
+        """A login has succeeded. `set_cookie`: the header's values, one per line."""
         self._token = token
         self._cookies = {}
         for line in set_cookie.split("\n"):
-            if (found := _COOKIE.match(line)) and len(found[0]) <= COOKIE and len(self._cookies) < COOKIES:
+            found = _COOKIE.match(line)
+            if found and len(found[0]) <= MAX_COOKIE_CHARACTERS and len(self._cookies) < MAX_COOKIES:
                 self._cookies[found[1]] = found[2]
         self.generation += 1
         self.redactor.keep(token, *(value.strip('"') for value in self._cookies.values()))
 
     def end(self) -> None:
+        """Forgets the token and the cookies."""
         self._token, self._cookies = "", {}
 
     def headers(self, url: str) -> dict[str, str]:
-        """What proves us to the server. ForeignAddress if `url` is not that server's."""
+        """Returns the headers that carry the session. ForeignAddress if `url` is on another server."""
         if not (url.startswith(self.origin) and url[len(self.origin) : len(self.origin) + 1] in ("", "/", "?")):
-            raise ForeignAddress("an address of another server")
+            raise ForeignAddress("a URL on another server")
         headers: dict[str, str] = {}
         if self._token:
             headers["X-Token"] = self._token
@@ -65,60 +70,58 @@ class Session:
         return headers
 
     async def renew(self, seen: int, login: Callable[[], Awaitable[None]]) -> None:
-        """Logs in, unless that has happened since generation `seen` or is happening now; all get the same outcome."""
+        """Logs in, unless that has happened since generation `seen`. Concurrent callers share one login."""
         if self.generation != seen:
             return
         if self._refused is not None:
             raise self._refused
         if self._renewal is None or self._renewal.done():
             self._renewal = asyncio.ensure_future(self._run(login))
-            self._renewal.add_done_callback(retrieve)
-        # shielded: who started the login may be cancelled, the others still wait for it
+            self._renewal.add_done_callback(retrieve_exception)
+        # Shielded: the task that started the login may be cancelled while others wait for it.
         await asyncio.shield(self._renewal)
 
     async def _run(self, login: Callable[[], Awaitable[None]]) -> None:
         try:
             await login()
         except BadCredentials as error:
-            self._refused = error  # it would be refused again, and accounts are locked for that
+            self._refused = error
             raise
 
     async def close(self) -> None:
+        """Cancels a login in progress, and forgets the session."""
         if self._renewal and not self._renewal.done():
             self._renewal.cancel()
             await asyncio.wait([self._renewal])
         self.end()
 
 
-def retrieve(task: asyncio.Task[None]) -> None:
-    """Takes the exception's notice: those who waited may all have been cancelled."""
+def retrieve_exception(task: asyncio.Task[Any]) -> None:
+    """Retrieves a task's exception, which asyncio would log if all waiters were cancelled."""
     if not task.cancelled():
         task.exception()
 
 
 def resolve_url(origin: str, url: str) -> str:
-    """An address from the server, absolute and at `origin`; ForeignAddress if it leads anywhere else.
+    """Resolves an address from the server at `origin`. ForeignAddress if it is on another server.
 
-    The result is put together from `origin` and the address's path and query, so that no two parsers can disagree on
-    the host.
+    The result consists of `origin` and the address's path and query, so no two parsers can disagree on the host.
     """
     if _PLAIN.fullmatch(url):
         return origin + url
     try:
-        # Not urljoin, which takes `..` for a step upwards: here it is what an attachment is called.
-        here, there = urlsplit(origin), urlsplit(url if _ABSOLUTE.match(url) else f"{origin}/{url.removeprefix('/')}")
-        same = (there.scheme, there.hostname, _port(there)) == (here.scheme, here.hostname, _port(here))
-        stranger = there.username is not None or there.password is not None
+        # Not urljoin, which resolves `..`: here it can be the name of an attachment.
+        base, parts = urlsplit(origin), urlsplit(url if _ABSOLUTE.match(url) else f"{origin}/{url.removeprefix('/')}")
+        same = (parts.scheme, parts.hostname, _port(parts)) == (base.scheme, base.hostname, _port(base))
+        has_login = parts.username is not None or parts.password is not None
     except ValueError:
-        same = stranger = False
-    if not same or stranger or not url or _UNSAFE.search(url):
-        raise ForeignAddress("the address of an attachment leads to another place, or nowhere")
-    path = quote(there.path, safe="/%:@!$&'()*+,;=~-._")
+        same = has_login = False
+    if not same or has_login or not url or _UNSAFE.search(url):
+        raise ForeignAddress("an attachment's URL is invalid, or on another server")
+    path = quote(parts.path, safe="/%:@!$&'()*+,;=~-._")
     path = "/".join(part.replace(".", "%2E") if part in (".", "..") else part for part in path.split("/"))
-    return origin + path + (f"?{quote(there.query, safe='/%:@!$&()*+,;=~-._?')}" if there.query else "")
+    return origin + path + (f"?{quote(parts.query, safe='/%:@!$&()*+,;=~-._?')}" if parts.query else "")
 
 
-def _port(parts: object) -> int | None:
-    port: int | None = getattr(parts, "port", None)
-    scheme: str = getattr(parts, "scheme", "")
-    return port or {"https": 443, "http": 80}.get(scheme)
+def _port(parts: SplitResult) -> int | None:
+    return parts.port or {"https": 443, "http": 80}.get(parts.scheme)

@@ -1,18 +1,12 @@
-"""The vendor's spellings, and JSON: what the server's words become in ours, but for the items (`items.py`).
+"""The API's requests and replies in our terms, except items (see `items`).
 
-Promises: a reply is parsed once, and whatever it holds ends in a value or in one of our errors; members that are
-unknown or missing do no harm; canonical JSON has its keys sorted at every level, no spaces, UTF-8. Refuses to guess
-where guessing could lose mail: a change feed with a line that can't be read is nonsense.
-
-Why two parsers: orjson reads and writes fastest (measured: 220 to 250 MB/s both ways, pydantic's own 90 to 185), but
-knows neither lone surrogates nor numbers that are none, which one sloppy item may bring into a reply. Then the whole
-reply is read by the slower one of the standard library, which does. pydantic checks what we use, on what was parsed.
+Unknown and missing members do no harm. Whatever a reply contains, the result is a value or one of our errors. A change
+feed with an invalid line is an error: guessing could lose mail.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from typing import Annotated, Any, Final, Literal, Required
 
@@ -23,16 +17,14 @@ from typing_extensions import TypedDict
 from kerio_resync.errors import ProtocolError, ResyncError
 from kerio_resync.model import ChangeSet, ChangeType, Folder, Kind, Place, Quota, RemoteChange, Role, WriteResult
 from kerio_resync.server.kerio import error_codes
+from kerio_resync.server.kerio.json_codec import UNCHECKED_BYTES, Canonical, canonical_json
 
-Canonical = Callable[[Any], bytes]
 Int64 = Annotated[int, Field(ge=-(2**63), le=2**63 - 1)]
-# the pattern also refuses lone surrogates, which a database can't hold
 MAX_ID_LENGTH = 4096  # characters; ids are kept by the thousand and quoted in messages
+# The pattern also refuses lone surrogates, which a database cannot store.
 Id = Annotated[str, Field(min_length=1, max_length=MAX_ID_LENGTH, pattern=r"^[^\x00-\x1f]+$")]
 MaybeId = Annotated[str, Field(max_length=MAX_ID_LENGTH, pattern=r"^[^\x00-\x1f]*$")]
-MAX_VALUES = 1_000_000  # in one reply: three bytes of JSON can stand for a hundred of memory
-UNCHECKED_BYTES = 1 << 20  # bytes below which no reply can hold too many
-MAX_SIZE = 1 << 40  # bytes, or items: sums of more than a million of them still fit the database
+MAX_SIZE = 1 << 40  # bytes or items; sums of a million of them still fit the database
 
 SERVICES: Mapping[Kind, str] = {
     "mail": "Mails",
@@ -51,70 +43,17 @@ FOLDERS_PARAMETER: Mapping[Kind, str] = {
 }
 
 
-# JSON
-
-
-BOM = b"\xef\xbb\xbf"  # that some servers and gateways put before UTF-8
-
-
-class CutShort(ValueError):
-    """JSON that ends before its value does."""
-
-
-def parse_json(data: bytes) -> tuple[Any, Canonical]:
-    """A reply's value, and the function that writes parts of it as canonical JSON. ValueError says what is wrong:
-    CutShort if the end is missing."""
-    if len(data) > UNCHECKED_BYTES and sum(map(data.count, (b",", b"[", b"{"))) > MAX_VALUES:
-        raise ValueError("more values than can be held")
-    try:
-        return orjson.loads(data.removeprefix(BOM)), canonical_json
-    except orjson.JSONDecodeError as error:
-        wrong = "nested too deeply" if "limit exceeded" in error.msg else ""
-    cut = False
-    try:
-        if not wrong:
-            return json.loads(data.decode(json.detect_encoding(data))), exact
-    except UnicodeDecodeError:
-        wrong = "not UTF-8"
-    except RecursionError:
-        wrong = "nested too deeply"
-    except json.JSONDecodeError as error:
-        # the message quotes nothing of the text
-        wrong = f"{error.msg[:80]} at byte {error.pos:,} of {len(data):,}"
-        cut = error.pos >= len(error.doc.rstrip()) or error.msg.startswith("Unterminated")
-    # out here, since the parsers' own errors hold the whole text
-    raise CutShort(wrong) if cut or data.rstrip()[-1:] not in (b"}", b"]") else ValueError(wrong)
-
-
-def canonical_json(value: Any) -> bytes:
-    """Canonical JSON. ValueError if the value can't be written."""
-    try:
-        written = orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
-    except TypeError:
-        return exact(value)
-    return bytes(memoryview(written))  # its own buffer is up to twelve times as large as what stands in it
-
-
-def exact(value: Any) -> bytes:
-    """The same for values that orjson can't write, or would change: lone surrogates, numbers that are none."""
-    try:
-        text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-    except RecursionError:
-        raise ValueError("nested too deeply") from None
-    # for a lone surrogate, which UTF-8 can't hold, this writes just JSON's escape
-    return text.encode("utf-8", "backslashreplace")
-
-
 @cache
-def adapter(of: Any) -> TypeAdapter[Any]:
-    """What checks values of a type. Made on first use: 2 ms each, and most runs need few of them."""
-    return TypeAdapter(of)
+def adapter(type_: Any) -> TypeAdapter[Any]:
+    """Returns the validator of a type; made on first use, since each takes 2 ms and most runs need few."""
+    return TypeAdapter(type_)
 
 
 # Calls
 
 
 def request(number: int, method: str, params: Mapping[str, Any]) -> bytes:
+    """Returns the body of a JSON-RPC request."""
     return canonical_json({"jsonrpc": "2.0", "id": number, "method": method, "params": params})
 
 
@@ -134,11 +73,11 @@ class _Error(TypedDict, total=False):
     messageParameters: _Parameters
 
 
-ERROR_MEMBERS: Final = frozenset(each for of in (_Error, _ErrorData, _Parameters) for each in of.__annotations__)
+ERROR_MEMBERS: Final = frozenset(name for type_ in (_Error, _ErrorData, _Parameters) for name in type_.__annotations__)
 
 
 def parse_error(value: Any) -> tuple[int, str]:
-    """The (code, message) of an `error` member or of a line of `errors`; code 0 if it is none."""
+    """Returns (code, message) of an `error` member or a line of `errors`; code 0 if it is invalid."""
     try:
         error = adapter(_Error).validate_python(value)
     except ValidationError:
@@ -152,7 +91,7 @@ def parse_error(value: Any) -> tuple[int, str]:
 def query(
     fields: Sequence[str], start: int, limit: int, order: str = "", *, descending: bool = False, like: Any = None
 ) -> dict[str, Any]:
-    """A SearchQuery; no fields: all of them; `like`: pairs of member and value that must be equal."""
+    """Returns a SearchQuery. `fields` (): all; `like`: pairs of member and value that must be equal."""
     return {
         "fields": list(fields),
         "conditions": [{"fieldName": name, "comparator": "Eq", "value": value} for name, value in like or ()],
@@ -166,35 +105,36 @@ def query(
 
 
 def require_list(method: str, result: Mapping[str, Any], name: str = "list") -> list[Any]:
-    """A member that must be a list; one that is missing or null is empty only where the reply may leave it out."""
+    """Returns a member that must be a list; only `errors` may be missing or null. ProtocolError."""
     value = result.get(name)
     if isinstance(value, list):
         return value
     if value is None and name == "errors":
         return []
-    raise ProtocolError(f"{method} is answered without its {name}")
+    raise ProtocolError(f"{method} was answered without {name!r}")
 
 
 def require_member(method: str, result: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """Returns a member that must be an object. ProtocolError."""
     value = result.get(name)
     if isinstance(value, dict):
         return value
-    raise ProtocolError(f"{method} is answered without its {name}")
+    raise ProtocolError(f"{method} was answered without {name!r}")
 
 
 def require_int(value: Any) -> int:
-    """A count or size; 0 for what is none."""
+    """Returns a count or size; 0 if it is invalid."""
     return value if type(value) is int and 0 <= value < 2**63 else 0
 
 
 def require_size(value: Any) -> int:
-    """The size or count of something; 0 for what is none, or beyond all sense."""
+    """Returns a count or size; 0 if it is invalid or above MAX_SIZE."""
     size = require_int(value)
     return size if size <= MAX_SIZE else 0
 
 
 def require_text(value: Any) -> str:
-    """A string that a database can hold: empty for what is none, without NULs and lone surrogates."""
+    """Returns a string that a database can store, without NULs and lone surrogates; "" if it is no string."""
     if not isinstance(value, str):
         return ""
     text: str = value if value.isascii() else value.encode("utf-8", "replace").decode("utf-8")
@@ -202,7 +142,7 @@ def require_text(value: Any) -> str:
 
 
 def item_errors(method: str, result: Mapping[str, Any]) -> list[tuple[int, ResyncError]]:
-    """The (index of the input, error) of each item that a call about many refused."""
+    """Returns (index of the input, error) of each item that a call about many refused."""
     errors: list[tuple[int, ResyncError]] = []
     for line in require_list(method, result, "errors"):
         code, message = parse_error(line)
@@ -211,23 +151,26 @@ def item_errors(method: str, result: Mapping[str, Any]) -> list[tuple[int, Resyn
     return errors
 
 
-def parse_write_results(method: str, result: Mapping[str, Any], count: int, *, told: bool) -> tuple[WriteResult, ...]:
-    """What became of each of `count` items; `told`: the reply must name those that succeeded."""
-    found: dict[int, WriteResult] = {}
-    for line in require_list(method, result, "result") if told else ():
+def parse_write_results(
+    method: str, result: Mapping[str, Any], count: int, *, names_successes: bool
+) -> tuple[WriteResult, ...]:
+    """Returns the result of each of `count` items; `names_successes`: the reply must name those that succeeded."""
+    results: dict[int, WriteResult] = {}
+    for line in require_list(method, result, "result") if names_successes else ():
         if isinstance(line, dict) and 0 <= (index := require_int(line.get("inputIndex"))) < count:
-            found[index] = WriteResult(index, require_text(line.get("id")), require_int(line.get("watermark")))
+            results[index] = WriteResult(index, require_text(line.get("id")), require_int(line.get("watermark")))
     for index, error in item_errors(method, result):
-        found[index] = WriteResult(index, error=error)
-    unsaid = ProtocolError(f"{method} does not say what became of an item", scope="item") if told else None
-    return tuple(found.get(index, WriteResult(index, error=unsaid)) for index in range(count))
+        results[index] = WriteResult(index, error=error)
+    missing = ProtocolError(f"{method} was answered without a result for an item", scope="item")
+    default = missing if names_successes else None
+    return tuple(results.get(index, WriteResult(index, error=default)) for index in range(count))
 
 
 # Session
 
 
 def parse_account(details: Mapping[str, Any]) -> tuple[str, str, str]:
-    """The (account id, address, login name) of a UserInfo."""
+    """Returns (account id, address, login name) of a UserInfo."""
     emails = details.get("emails")
     first = require_text(emails[0]) if isinstance(emails, list) and emails else ""
     address = require_text(details.get("preferredAddress")) or first
@@ -235,6 +178,7 @@ def parse_account(details: Mapping[str, Any]) -> tuple[str, str, str]:
 
 
 def parse_quota(info: Mapping[str, Any]) -> Quota:
+    """Returns the items and bytes of a quota; 0 if they are missing."""
     return Quota(items=require_size(info.get("messagesUsed")), bytes=require_size(info.get("spaceUsed")))
 
 
@@ -265,7 +209,7 @@ _FOLDER = frozenset(_FOLDER_MEMBERS.split())
 
 
 def parse_folder(value: Any, place: Place, canonical: Canonical) -> Folder | None:
-    """A Folder struct in our words; None if it has no id."""
+    """Returns a folder; None without a valid id. ValueError if it cannot be written as JSON."""
     if not isinstance(value, dict) or not (folder_id := _id_of(value.get("id"))):
         return None
     get = value.get
@@ -290,7 +234,7 @@ def parse_folder(value: Any, place: Place, canonical: Canonical) -> Folder | Non
 def split_unknown_members(
     value: dict[str, Any], known: frozenset[str], canonical: Canonical
 ) -> tuple[bytes, bytes | None]:
-    """A struct's known members and, if there are any, the others, both as canonical JSON. ValueError."""
+    """Returns a struct's known members and the others (None: there are none) as canonical JSON. ValueError."""
     if value.keys() <= known:
         return canonical(value), None
     extra = {name: value[name] for name in value if name not in known}
@@ -298,7 +242,7 @@ def split_unknown_members(
 
 
 def shared_mailboxes(method: str, result: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
-    """The (mailbox id, owner's name) of each shared mailbox."""
+    """Yields (mailbox id, owner's name) of each shared mailbox."""
     for mailbox in require_list(method, result, "mailboxes"):
         if isinstance(mailbox, dict) and (mailbox_id := _id_of(mailbox.get("mailboxId"))):
             principal = mailbox.get("principal")
@@ -358,18 +302,18 @@ class _Change(TypedDict, total=False):
 
 
 def parse_sync_key(method: str, result: Mapping[str, Any], canonical: Canonical) -> str:
-    """A sync key as opaque text."""
+    """Returns a sync key as opaque text. ProtocolError."""
     try:
         key = canonical(require_member(method, result, "syncKey")).decode("utf-8")
     except ValueError as error:
-        raise ProtocolError(f"{method} is answered with a key that is none ({error})") from None
+        raise ProtocolError(f"{method} was answered with an invalid key ({error})") from None
     if len(key) > UNCHECKED_BYTES:
-        raise ProtocolError(f"{method} is answered with a key of {len(key):,} characters")
+        raise ProtocolError(f"{method} was answered with a key of {len(key):,} characters")
     return key
 
 
 def key_struct(key: str) -> Any:
-    """What the server calls the key. ValueError if it is none of ours."""
+    """Returns a sync key as the server's struct. ValueError if it is invalid."""
     value = orjson.loads(key)
     if not isinstance(value, dict):
         raise ValueError("not a sync key")
@@ -377,19 +321,21 @@ def key_struct(key: str) -> Any:
 
 
 def parse_changes(method: str, result: Mapping[str, Any], canonical: Canonical) -> ChangeSet:
-    """The feed, in the order it was told. ProtocolError if a line of it can't be understood."""
+    """Returns the change feed, in its order. ProtocolError if a line is invalid."""
     try:
         lines = adapter(list[_Change]).validate_python(require_list(method, result))
     except ValidationError as error:
         where = ".".join(str(part) for part in error.errors()[0]["loc"][:2])
-        raise ProtocolError(f"{method} tells a change that can't be understood ({where})") from None
-    told = (_change(line) for line in lines if not _counts(line))
-    return ChangeSet(tuple(told), parse_sync_key(method, result, canonical))
+        raise ProtocolError(f"{method} was answered with an invalid change ({where})") from None
+    changes = tuple(_change(line) for line in lines if not _is_count(line))
+    return ChangeSet(changes, parse_sync_key(method, result, canonical))
 
 
-def _counts(line: Mapping[str, Any]) -> bool:
-    """Whether a line only counts what the others tell: how many mails of a folder are unread. It must not pass for a
-    change of the folder, which would explain any difference in it."""
+def _is_count(line: Mapping[str, Any]) -> bool:
+    """Whether a line only updates a folder's number of unread mails.
+
+    Taken for a change of the folder, it would explain any difference in it.
+    """
     return bool(line.get("isFolder")) and line["type"] == "chtModifiedContent"
 
 

@@ -1,8 +1,7 @@
-"""Brings the database from its sync key to the server's present: changes since the key, applied with the next key.
+"""Applies the server's changes since the sync key, until there are none.
 
-The plan for a list of changes is a pure function. Applying it and advancing the key is one transaction: deletions and
-moves are done in it, and what has to be fetched is recorded as wanted in it, so that a kill between any two steps loses
-nothing. Rounds go on until the server has nothing more to tell.
+`plan_changes` is pure. Applying a plan and advancing the key is one transaction: items are deleted and moved in it, and
+what has to be fetched is queued in it, so a kill between any two steps loses nothing.
 """
 
 from __future__ import annotations
@@ -21,13 +20,17 @@ from kerio_resync.sync.fetch.folders import list_new_folders
 from kerio_resync.sync.fetch.items import item_worker
 
 SYNC_KEY = "sync_key"
-MAX_ROUNDS = 200  # a mailbox that changes faster than it can be followed is handed over to the mail program after these
-WORKERS = 16  # details and as many attachments; the limiter decides how many of them have a request in flight
+MAX_ROUNDS = 200  # after these, a mailbox that changes too fast is left to the mail program
+WORKERS = 16  # for items, and as many for attachments; the limiter decides how many requests are in flight
 
 
 @dataclass(frozen=True, slots=True)
 class ChangePlan:
-    """What a list of changes comes to. `moved`: (old id, new id, folder id); that item is wanted under its new id."""
+    """The effect of a list of changes.
+
+    `delete`: ids. `moved`: (old id, new id, folder id). `enqueue`: (folder id, kind, row) of items to fetch, a
+    moved one under its new id.
+    """
 
     delete: tuple[str, ...] = ()
     moved: tuple[tuple[str, str, str], ...] = ()
@@ -35,41 +38,41 @@ class ChangePlan:
 
 
 def names_unknown_folder(changes: Sequence[RemoteChange], folders: Mapping[str, Folder]) -> bool:
-    """Whether the folders must be asked for again before the changes can be applied."""
-    return any(each.is_folder or (each.type != "deleted" and each.parent_id not in folders) for each in changes)
+    """Whether the folders must be fetched again before the changes can be applied."""
+    return any(change.is_folder or (change.type != "deleted" and change.parent_id not in folders) for change in changes)
 
 
 def flag_only_ids(changes: Sequence[RemoteChange]) -> frozenset[str]:
-    """Ids of which the changes say nothing but that a flag changed."""
-    others = {each.id for each in changes if each.type != "flags"}
-    return frozenset(each.id for each in changes if each.type == "flags" and each.id not in others)
+    """Returns the ids of items of which only flags changed."""
+    others = {change.id for change in changes if change.type != "flags"}
+    return frozenset(change.id for change in changes if change.type == "flags" and change.id not in others)
 
 
 def plan_changes(changes: Sequence[RemoteChange], folders: Mapping[str, Folder]) -> ChangePlan:
-    """Folds changes, in their order, into what is to be done. Items of folders that are not mirrored are let go."""
-    forget: dict[str, None] = {}
-    origin: dict[str, str] = {}  # new id → the id under which the database may have it
-    want: dict[str, tuple[str, Kind, ListedItem]] = {}
+    """Reduces changes, in order, to their effect. Items of folders that are not synchronised are deleted."""
+    delete: dict[str, None] = {}
+    origin: dict[str, str] = {}  # new id → id in the database
+    enqueue: dict[str, tuple[str, Kind, ListedItem]] = {}
     for change in changes:
         if change.is_folder:
             continue
         folder = folders.get(change.parent_id)
         if change.type == "moved" and change.old_id and change.old_id != change.id:
             origin[change.id] = origin.pop(change.old_id, change.old_id)
-            want.pop(change.old_id, None)
+            enqueue.pop(change.old_id, None)
         if change.type == "deleted" or folder is None or not folder.kind or not folder.readable:
-            want.pop(change.id, None)
-            forget[change.id] = None
+            enqueue.pop(change.id, None)
+            delete[change.id] = None
             if old := origin.pop(change.id, ""):
-                forget[old] = None
+                delete[old] = None
             continue
-        want[change.id] = (change.parent_id, change.kind or folder.kind, ListedItem(change.id, change.watermark))
-    moved = tuple((old, new, want[new][0]) for new, old in origin.items() if new in want)
-    return ChangePlan(tuple(forget), moved, tuple(want.values()))
+        enqueue[change.id] = (change.parent_id, change.kind or folder.kind, ListedItem(change.id, change.watermark))
+    moved = tuple((old, new, enqueue[new][0]) for new, old in origin.items() if new in enqueue)
+    return ChangePlan(tuple(delete), moved, tuple(enqueue.values()))
 
 
 async def fetch_all_queued(run: RebuildContext) -> None:
-    """Fetches all that is wanted now, items and attachments."""
+    """Fetches all queued items and attachments."""
     run.item_queue.notify()
     run.attachment_queue.notify()
     async with asyncio.TaskGroup() as group:
@@ -80,51 +83,50 @@ async def fetch_all_queued(run: RebuildContext) -> None:
 
 
 async def catch_up(run: RebuildContext) -> int:
-    """Applies changes until there are none; returns how many there were. KeyExpired: the key has to be renewed."""
+    """Applies changes until there are none; returns their number. KeyExpired: the key has to be renewed."""
     total = 0
     for _ in range(MAX_ROUNDS):
         key = await run.store.read(queries.meta, SYNC_KEY)
         if key is None:
             raise KeyExpired("there is no sync key")
-        told = await run.mailbox.changes(key)
-        if not told.changes:
-            if told.key != key:
-                await run.store.apply(ApplyChanges(told.key))
+        feed = await run.mailbox.changes(key)
+        if not feed.changes:
+            if feed.key != key:
+                await run.store.apply(ApplyChanges(feed.key))
             return total
-        total += len(told.changes)
-        await _apply(run, told.changes, told.key)
-        # What could not be had in an earlier version may differ in more than its flags.
-        # Nor is anything known of the version in which a copied item is here.
-        flagged = frozenset() if run.reuse.is_copy else flag_only_ids(told.changes)
+        total += len(feed.changes)
+        await _apply(run, feed.changes, feed.key)
+        # An item that was skipped in an earlier version may differ in more than its flags; so may a copied item.
+        flags_only = frozenset() if run.reuse.is_copy else flag_only_ids(feed.changes)
         run.fetch.flag_changes = (
-            flagged - run.comparison.retried - {row.id for row in await run.store.read(queries.skipped)}
+            flags_only - run.comparison.retried - {row.id for row in await run.store.read(queries.skipped)}
         )
         await fetch_all_queued(run)
         run.fetch.flag_changes = frozenset()
-    run.notice("The mailbox changes faster than it can be followed; the mail program goes on from the last sync key.")
+    run.notice("The mailbox changes faster than it can be followed. The mail program continues from the last sync key.")
     return total
 
 
 async def _apply(run: RebuildContext, changes: Sequence[RemoteChange], key: str) -> None:
     if names_unknown_folder(changes, run.folders):
         await list_new_folders(run)
-    todo = plan_changes(changes, run.folders)
-    if run.reuse.is_copy:  # what moved may have changed before that: it comes anew, contents and all
-        todo = replace(todo, delete=(*todo.delete, *(old for old, _, _ in todo.moved)), moved=())
-    stored = await run.store.read(queries.watermarks, [row.id for _, _, row in todo.enqueue])
-    arrived = {new for _, new, _ in todo.moved}
-    want = tuple(
+    plan = plan_changes(changes, run.folders)
+    if run.reuse.is_copy:  # a moved item may have changed before the move: fetch it completely
+        plan = replace(plan, delete=(*plan.delete, *(old for old, _, _ in plan.moved)), moved=())
+    stored = await run.store.read(queries.watermarks, [row.id for _, _, row in plan.enqueue])
+    arrived = {new for _, new, _ in plan.moved}
+    enqueue = tuple(
         (folder, kind, row)
-        for folder, kind, row in todo.enqueue
+        for folder, kind, row in plan.enqueue
         if row.id in arrived or not row.watermark or stored.get(row.id, -1) < row.watermark
     )
-    run.progress.queued([row for _, _, row in want])
-    await run.store.apply(ApplyChanges(key, forget=todo.delete, want=want, moved=todo.moved))
+    run.progress.queued([row for _, _, row in enqueue])
+    await run.store.apply(ApplyChanges(key, forget=plan.delete, want=enqueue, moved=plan.moved))
 
 
 async def new_key(run: RebuildContext) -> str:
-    """A sync key for the server's present, which the caller stores. ProtocolError if there is none."""
+    """Returns a current sync key, for the caller to store. ProtocolError if it is empty."""
     key = await run.mailbox.sync_key()
     if not key:
-        raise ProtocolError("the server gave an empty sync key")
+        raise ProtocolError("the server sent an empty sync key")
     return key

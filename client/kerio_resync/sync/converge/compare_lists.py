@@ -1,21 +1,21 @@
-"""Holds the cache against the server: ids and watermarks by a second listing, contents by checksums or by fetching.
+"""Compares the cache with the server's lists: ids and versions, by listing every folder again.
 
-`relist` is the repairing kind, used by a rebuild: what disagrees becomes wanted, and asking for it by id settles it.
-`verify` is the reporting kind: it names what disagrees and is not explained by a change since the last sync key.
+`reconcile_lists` repairs, for a rebuild: what differs is queued, and fetching it by id settles it. `compare_folders`
+only reports, for `verify`. What changed on the server since the last synchronisation is no difference.
 """
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
 
 from kerio_resync.cache import queries
 from kerio_resync.cache.mutations import DeleteItems, EnqueueItems, SetMeta
 from kerio_resync.cache.store import Store
 from kerio_resync.errors import KeyExpired, ProtocolError, ResyncError, words_of
 from kerio_resync.model import Folder, Kind, ListedItem, RemoteChange
-from kerio_resync.server.kerio.items import struct_digest as digest_struct
+from kerio_resync.server.kerio.struct_digest import struct_digest
 from kerio_resync.server.mailbox import Mailbox
 from kerio_resync.sync.context import RebuildContext
 from kerio_resync.sync.converge.catch_up import MAX_ROUNDS, SYNC_KEY
@@ -25,13 +25,19 @@ from kerio_resync.sync.listing.concurrency import for_each_concurrently
 from kerio_resync.sync.listing.early import longest_first
 from kerio_resync.sync.listing.paging import concerns_this_list_only, list_folder
 
-COMPARISON_KEY = "round"  # meta: the number of the last comparison
-MAX_NAMED_DIFFERENCES = 1000  # differences named one by one; beyond that they are only counted
+COMPARISON_KEY = "round"  # meta: number of the latest comparison
+MAX_NAMED_DIFFERENCES = 1000  # further ones are only counted
+
+DifferenceKind = Literal["missing", "stale", "extra", "unreadable", "altered", "damaged"]
 
 
 @dataclass(frozen=True, slots=True)
 class VerifyReport:
-    """`checked`: items compared. `differences`: one line each, at most NAMED; `count`: how many there are in all."""
+    """The result of a verification.
+
+    `checked`: items compared. `differences`: a line for each, at most MAX_NAMED_DIFFERENCES; `count`: their number.
+    `repaired`: those that are gone after the repair.
+    """
 
     checked: int
     differences: tuple[str, ...] = ()
@@ -40,23 +46,29 @@ class VerifyReport:
 
     @property
     def ok(self) -> bool:
+        """Whether no difference is left."""
         return self.count == self.repaired
 
     def as_json(self) -> dict[str, Any]:
+        """Returns plain values only, for one line of JSON."""
         return {**asdict(self), "ok": self.ok}
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """`what`: missing (only on the server), stale (another version here), extra (only here)."""
+    """One item that differs.
 
-    what: str
+    `what`: missing (only on the server), stale (another version in the cache), extra (only in the cache), unreadable
+    (the server does not send it), altered (another content in the same version), damaged (wrong checksum in the cache).
+    """
+
+    what: DifferenceKind
     folder: Folder
     row: ListedItem
 
 
 async def new_comparison(store: Store) -> int:
-    """A number that no comparison has had before, in this run or another: what an earlier one met may be gone."""
+    """Returns a number that no comparison has had before: what an earlier one listed may be gone."""
     number = int(await store.read(queries.meta, COMPARISON_KEY) or 0) + 1
     await store.apply(SetMeta(COMPARISON_KEY, str(number)))
     return number
@@ -65,8 +77,10 @@ async def new_comparison(store: Store) -> int:
 async def compare_folders(
     run: RebuildContext, folders: Iterable[Folder], take: Callable[[Folder, int, list[Difference]], Awaitable[None]]
 ) -> dict[str, ResyncError]:
-    """Lists folders, several at once, and gives to `take`, page by page, how many rows were compared and which of them
-    disagree. Returns, by id, those that could not be listed: they went or were closed to us meanwhile, or never end."""
+    """Lists folders, several at once, and calls `take(folder, rows compared, differences)` for each page.
+
+    Returns the errors of folders that could not be listed, by id.
+    """
     round_ = await new_comparison(run.store)
     unlisted: dict[str, ResyncError] = {}
 
@@ -87,70 +101,73 @@ async def _compare_folder(
     run: RebuildContext, folder: Folder, round_: int
 ) -> AsyncIterator[tuple[int, list[Difference]]]:
     async for fresh in _pages(run, folder):
-        odd = await run.store.mark_listed(folder.id, fresh, round_)
-        held = await run.store.read(queries.watermarks, [row.id for row in odd]) if odd else {}
-        yield len(fresh), [Difference("stale" if row.id in held else "missing", folder, row) for row in odd]
+        differing = await run.store.mark_listed(folder.id, fresh, round_)
+        stored = await run.store.read(queries.watermarks, [row.id for row in differing]) if differing else {}
+        yield len(fresh), [Difference("stale" if row.id in stored else "missing", folder, row) for row in differing]
     async for extra in run.store.items_not_listed(folder.id, round_):
         run.comparison.unlisted.update(extra)
-        yield 0, [Difference("extra", folder, ListedItem(each, 0)) for each in extra]
+        yield 0, [Difference("extra", folder, ListedItem(item_id, 0)) for item_id in extra]
 
 
 async def _pages(run: RebuildContext, folder: Folder) -> AsyncIterator[tuple[ListedItem, ...]]:
-    """The folder's list, page by page, as far as it is known already, and the rest of it from the server."""
+    """Yields the pages of an early listing, then the rest from the server."""
     limit, overlap = run.settings.page_size, run.settings.overlap
-    begun = run.comparison.early.take_pages(folder.id)
-    for rows in begun.pages:
+    early = run.comparison.early.take_pages(folder.id)
+    for rows in early.pages:
         yield rows
-    async for _, fresh, _ in list_folder(run.mailbox, folder, begun.position, limit=limit, overlap=overlap):
+    async for _, fresh, _ in list_folder(run.mailbox, folder, early.position, limit=limit, overlap=overlap):
         yield fresh
 
 
 async def reconcile_lists(run: RebuildContext, *, last: bool = False) -> int:
-    """Lists every mirrored folder again; what disagrees becomes wanted. Returns how many rows that were.
+    """Lists every folder again and queues what differs; returns the number of differences.
 
-    What the server contradicts itself in is named and not counted; `last`: also where only versions differ. A folder
-    that the server names and does not list, asked twice, is left out by name."""
-    left_out = {row.id for row in await run.store.read(queries.skipped)}
+    Contradictions of the server are reported and not counted; `last`: also where only versions differ. A folder that
+    the server names but does not list, requested twice, is skipped.
+    """
+    skipped = {row.id for row in await run.store.read(queries.skipped)}
     count, extra, settled = 0, set[str](), set[str]()
 
-    async def take(folder: Folder, compared: int, found: list[Difference]) -> None:
+    async def take(folder: Folder, compared: int, differences: list[Difference]) -> None:
         nonlocal count
-        run.reuse.reused_items += compared - sum(each.what != "extra" for each in found) if run.reuse.is_copy else 0
-        rows = [each.row for each in found if each.row.id not in left_out]
-        if rows and folder.kind is not None and found[0].what != "extra":
-            odd = await find_contradictions(run, folder.id, folder.kind, rows, only_elsewhere=not last)
-            settled.update(odd)
-            rows = [row for row in rows if row.id not in odd]
+        run.reuse.reused_items += (
+            compared - sum(item.what != "extra" for item in differences) if run.reuse.is_copy else 0
+        )
+        rows = [item.row for item in differences if item.row.id not in skipped]
+        if rows and folder.kind is not None and differences[0].what != "extra":
+            contradicted = await find_contradictions(run, folder.id, folder.kind, rows, only_elsewhere=not last)
+            settled.update(contradicted)
+            rows = [row for row in rows if row.id not in contradicted]
         elif rows:
             extra.update(row.id for row in rows)
         count += len(rows)
         if rows:
             await enqueue_differing(run, folder, rows)
 
-    todo = [each for each in syncable(run.folders.values()) if each.id not in left_out]
-    if refused := await compare_folders(run, todo, take):
-        _raise_nonsense(refused.values())
-        told = await run.mailbox.folders(shared=run.settings.shared, public=run.settings.public)
-        there = {each.id: each for each in told if each.id in refused}  # one that went is the next catch-up's business
-        refused = await compare_folders(run, there.values(), take)
-        _raise_nonsense(refused.values())
+    folders = [folder for folder in syncable(run.folders.values()) if folder.id not in skipped]
+    if refused := await compare_folders(run, folders, take):
+        _raise_protocol_errors(refused.values())
+        listing = await run.mailbox.folders(shared=run.settings.shared, public=run.settings.public)
+        existing = {folder.id: folder for folder in listing if folder.id in refused}  # catch-up deletes the others
+        refused = await compare_folders(run, existing.values(), take)
+        _raise_protocol_errors(refused.values())
         for folder_id, error in refused.items():
-            await run.skip("folder", folder_id, f"{there[folder_id].name!r}: {words_of(error)}")
+            await run.skip("folder", folder_id, f"{existing[folder_id].name!r}: {words_of(error)}")
     return count - len(extra & settled)
 
 
-def _raise_nonsense(errors: Iterable[ResyncError]) -> None:
+def _raise_protocol_errors(errors: Iterable[ResyncError]) -> None:
     for error in errors:
         if isinstance(error, ProtocolError):
             raise error
 
 
 async def enqueue_differing(run: RebuildContext, folder: Folder, rows: Sequence[ListedItem]) -> None:
-    """These are to be fetched. What is stored in a newer version than the server has is forgotten at once: the server
-    was restored from a backup."""
-    assert folder.kind is not None
-    held = await run.store.read(queries.watermarks, [row.id for row in rows])
-    newer = tuple(row.id for row in rows if held.get(row.id, -1) > row.watermark > 0)
+    """Queues rows that differ. Items stored in a newer version than the server's are deleted first: it was restored."""
+    if folder.kind is None:
+        return
+    stored = await run.store.read(queries.watermarks, [row.id for row in rows])
+    newer = tuple(row.id for row in rows if stored.get(row.id, -1) > row.watermark > 0)
     if newer:
         await run.store.apply(DeleteItems(newer))
     run.progress.queued(rows)
@@ -158,37 +175,33 @@ async def enqueue_differing(run: RebuildContext, folder: Folder, rows: Sequence[
 
 
 async def changed_since_sync(mailbox: Mailbox, store: Store) -> tuple[set[str], bool]:
-    """(ids that changed on the server since the cache's sync key, whether the server could tell)."""
+    """Returns (ids that changed on the server since the cache's sync key, whether the server could tell)."""
     key = await store.read(queries.meta, SYNC_KEY)
     ids: set[str] = set()
     if key is None:
         return ids, False
     for _ in range(MAX_ROUNDS):
         try:
-            told = await mailbox.changes(key)
+            feed = await mailbox.changes(key)
         except KeyExpired:
             return ids, False
-        ids.update(_ids(told.changes))
-        if not told.changes or told.key == key:
+        ids.update(_ids(feed.changes))
+        if not feed.changes or feed.key == key:
             return ids, True
-        key = told.key
+        key = feed.key
     return ids, False
 
 
 def _ids(changes: Sequence[RemoteChange]) -> set[str]:
-    return {
-        each
-        for change in changes
-        for each in (change.id, change.old_id, change.parent_id if change.is_folder else "")
-        if each
-    }
+    named = ((change.id, change.old_id, change.parent_id if change.is_folder else "") for change in changes)
+    return {id_ for ids in named for id_ in ids if id_}
 
 
 async def item_digests(store: Store) -> AsyncIterator[tuple[Kind, str, int, str]]:
-    """(kind, id, watermark, sha256) of every stored item of the own mailbox, in the order of the digest's lines."""
+    """Yields (kind, id, watermark, sha256) of every item of the own mailbox, in the order of the digest."""
     after = ("", "")
     while rows := await store.read(queries.items, after):
         for row in rows:
-            contents = {each.id: each.sha256.hex() for each in row.attachments if each.sha256 is not None}
-            yield row.kind, row.id, row.watermark, digest_struct(row.kind, row.payload, contents)
+            contents = {content.id: content.sha256.hex() for content in row.attachments if content.sha256 is not None}
+            yield row.kind, row.id, row.watermark, struct_digest(row.kind, row.payload, contents)
         after = (rows[-1].kind, rows[-1].id)

@@ -1,8 +1,8 @@
-"""Brings a cache to the server's present and proves it by listing again, until the lists and the cache agree.
+"""Catches up with the server, and lists everything again until the lists and the cache agree.
 
-A sync key that the server refuses is not the end: a new one is taken and everything is compared. The cache keeps the
-refused one until that is done, for nobody else would know what changed in between: whoever is killed meanwhile, or only
-looks at the cache, is told by the server that the key is too old, and compares too.
+If the server refuses the sync key, a new one is taken and everything is compared. The cache keeps the refused key until
+that is done: nothing else would know what changed in between. A run that is killed meanwhile, or a `verify`, is told by
+the server that the key is too old, and compares too.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from kerio_resync.sync.converge.compare_lists import reconcile_lists
 from kerio_resync.sync.fetch.folders import list_new_folders
 from kerio_resync.sync.fetch.resolve_doubts import fetch_until_settled, resolve_doubts
 
-MAX_COMPARISONS = 3  # times the whole list is compared again before a disagreement is called one
-MAX_KEY_RENEWALS = 5  # sync keys that may expire under one run
+MAX_COMPARISONS = 3  # of all lists, before a remaining difference is an error
+MAX_KEY_RENEWALS = 5  # per run
 
 
 async def bring_up_to_date(run: RebuildContext) -> None:
-    """Catches up; where the key has expired, compares everything."""
+    """Catches up; compares everything if the key has expired."""
     try:
         await catch_up(run)
     except KeyExpired:
@@ -31,13 +31,15 @@ async def bring_up_to_date(run: RebuildContext) -> None:
 
 
 async def converge(run: RebuildContext) -> None:
-    """Catches up, and lists again until the lists agree. VerificationFailed if they don't though nothing changes;
-    CacheDamaged if that is the file's fault, which no run to come would get over."""
+    """Catches up, and lists again until the lists agree.
+
+    VerificationFailed if they differ although nothing changes; CacheDamaged if the file is the cause.
+    """
     checks = renewals = 0
     await retry_skipped(run)
     while True:
         try:
-            if not run.comparison.early.lists:  # they are of the key's time: what has changed since comes after them
+            if not run.comparison.early.lists:  # as old as the key; later changes are applied after them
                 run.listen(PhaseChanged("catch-up"))
                 await catch_up(run)
             await resolve_doubts(run)
@@ -57,15 +59,15 @@ async def converge(run: RebuildContext) -> None:
         if not found:
             return
         if checks >= MAX_COMPARISONS and not changed:
-            await require_sound(run, contents=False)  # else it is not the server that disagrees with itself
+            await require_sound(run, contents=False)  # is the file the cause?
             raise VerificationFailed(f"{found} items still differ from the server's lists", differences=found)
         if checks >= 3 * MAX_COMPARISONS:
-            run.notice("The mailbox changes faster than it can be compared; each difference met was settled by itself.")
+            run.notice("The mailbox changes faster than it can be compared. Each known difference was fetched.")
             return
 
 
 async def retry_skipped(run: RebuildContext) -> None:
-    """Whatever was left out is tried once more: contents become wanted, and items are found missing."""
+    """Queues skipped attachments again, and lets the comparison find skipped items."""
     await run.store.retry_failed()
     for row in await run.store.read(queries.skipped):
         if row.id not in run.fetch.unlistable:
@@ -74,19 +76,19 @@ async def retry_skipped(run: RebuildContext) -> None:
 
 
 async def require_sound(run: RebuildContext, *, contents: bool) -> None:
-    """CacheDamaged unless the database is sound; with `contents` every checksum in it too."""
+    """Raises CacheDamaged unless the database is sound; with `contents`, every checksum too."""
     if damage := await run.store.check(contents=contents):
         raise CacheDamaged(f"the new database failed its own check ({damage[0].line})")
 
 
 async def _accept_copy(run: RebuildContext) -> None:
-    """The copy that the new cache began as has been held against the lists: from now on it is like any other."""
+    """The copy has been compared with the lists: from now on it is like any other cache."""
     run.reuse.is_copy, run.reuse.reused_items = False, max(0, run.reuse.reused_items)
     await run.store.apply(SetMeta(COPIED_ITEMS_KEY, ""))
 
 
 async def _compare(run: RebuildContext, *, last: bool = False) -> int:
-    """Lists everything again; what disagrees is wanted then. Returns how many rows that were."""
+    """Lists everything again and queues what differs; returns the number of differences."""
     run.listen(PhaseChanged("verify"))
     await list_new_folders(run)
     found = await reconcile_lists(run, last=last)
@@ -95,11 +97,11 @@ async def _compare(run: RebuildContext, *, last: bool = False) -> int:
 
 
 async def _renew_sync_key(run: RebuildContext, renewals: int) -> None:
-    """A new key, taken before the comparison and stored after it. `renewals`: how many there were, with this one."""
+    """Takes a new key before the comparison, and stores it afterwards. `renewals`: this one included."""
     if renewals > MAX_KEY_RENEWALS:
-        raise ProtocolError("the server refuses every sync key it gives") from None
-    run.notice("The server refused the sync key; a new one was taken and everything is compared again.")
-    run.comparison.early.lists.clear()  # they are older than the key
+        raise ProtocolError("the server refuses every sync key that it issues") from None
+    run.notice("The server refused the sync key. A new one was taken, and everything is compared again.")
+    run.comparison.early.lists.clear()  # older than the new key
     key = await new_key(run)
     run.comparison.repaired += await _compare(run)
     await fetch_until_settled(run)

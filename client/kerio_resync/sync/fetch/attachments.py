@@ -1,10 +1,9 @@
-"""Fetches the contents of attachments, streamed in chunks into the database, however large they are.
+"""Downloads attachments, streamed in chunks into the database, whatever their size.
 
-A download that was cut, in this run or an earlier one, goes on where its committed bytes end if the server honours
-that, and starts again if it doesn't. A content that is not what its struct says (by its length, or because it is a page
-of HTML or a picture without an end) is fetched once more. If that is no better, it is set aside: a proxy sends the same
-page twice as readily as the server a content whose struct is wrong. Which of them it was is found out at the end of the
-run (`doubts`).
+A download that was cut short, in this run or an earlier one, resumes after its committed bytes if the server allows
+that, and starts again if not. A content that contradicts its struct (by its length, or because it is an HTML page or a
+truncated picture) is downloaded once more. If that does not help, it is set aside: a proxy may send the same page
+twice, and a server a wrong struct. The end of the run finds out which it was (`resolve_doubts`).
 """
 
 from __future__ import annotations
@@ -39,29 +38,29 @@ from kerio_resync.server.kerio.replies import looks_like_page
 from kerio_resync.sync.context import RebuildContext
 
 GONE: Final = "the server does not have it any more"
-BRAKE: Final = 8  # downloads refused in a row before the next ones are slowed down
-LONGEST_BRAKE: Final = 30.0  # seconds
-WRITE_BYTES: Final = 256 * 1024  # bytes handed to the writer at once
-HEAD: Final = 512  # bytes that tell what a content is
-TAIL: Final = 32  # bytes in which a picture's end mark must be
+MAX_FAST_REFUSALS: Final = 8  # downloads refused in a row before the next ones are slowed down
+MAX_BRAKE_SECONDS: Final = 30.0
+WRITE_BYTES: Final = 256 * 1024  # passed to the writer at once
+HEAD_BYTES: Final = 512  # enough to recognise a page or a picture
+TAIL_BYTES: Final = 32  # must contain the end mark of a picture
 
 
 async def attachment_worker(run: RebuildContext) -> None:
-    """One worker: until no attachment is wanted and no more items come."""
+    """Fetches attachments until none is queued and no more items arrive."""
     while taken := await run.attachment_queue.take(lambda taken, row: False):
         await fetch_attachment(run, taken[0])
         run.attachment_queue.done(taken)
 
 
 async def fetch_attachment(run: RebuildContext, wanted: QueuedAttachment) -> None:
-    """Brings one attachment in whole, leaves it out by name, or sets it aside for another try."""
+    """Stores one attachment, skips it, or sets it aside for another try."""
     try:
         await _fetch(run, wanted)
     except (ForeignAddress, TooLong) as error:
-        await _leave_out(run, wanted, str(error))
+        await _skip(run, wanted, str(error))
     except (ItemGone, DownloadRefused, ProtocolError) as error:
         if not await _is_listed(run, wanted):
-            # if its item is gone too, the change feed says so, and the record of this goes with it
+            # If its item is gone too, the change feed deletes it together with this record.
             await run.store.apply(OmitAttachment(wanted.key, GONE))
         elif not await _believe(run, wanted, error):
             await run.store.apply(RestartAttachment(wanted.key))
@@ -71,45 +70,45 @@ async def fetch_attachment(run: RebuildContext, wanted: QueuedAttachment) -> Non
     except ServerRefused as error:
         if isinstance(error, (BadCredentials, SessionExpired)):
             raise
-        await _leave_out(run, wanted, words_of(error))
+        await _skip(run, wanted, words_of(error))
     run.progress.attachment_done()
 
 
 async def _believe(run: RebuildContext, wanted: QueuedAttachment, error: ResyncError) -> bool:
-    """Whether a failure came often enough; then what it comes to is stored."""
-    odd = error.fetched if isinstance(error, _Odd) else None
-    if not run.doubts.believes(wanted.key, str(error), odd and (odd.sha256, odd.size)):
+    """Whether a failure is believed; then its consequence is stored."""
+    fetched = error.fetched if isinstance(error, _Contradiction) else None
+    if not run.doubts.believes(wanted.key, str(error), fetched and (fetched.sha256, fetched.size)):
         return False
-    if odd is not None and odd.size:
-        await _keep(run, wanted, odd)
+    if fetched is not None and fetched.size:
+        await _store(run, wanted, fetched)
     else:
-        await _leave_out(run, wanted, str(error))
+        await _skip(run, wanted, str(error))
     return True
 
 
-async def _leave_out(run: RebuildContext, wanted: QueuedAttachment, reason: str) -> None:
+async def _skip(run: RebuildContext, wanted: QueuedAttachment, reason: str) -> None:
     await run.store.apply(OmitAttachment(wanted.key, reason))
     run.announce_skipped("attachment", wanted.attachment.id or wanted.item_id, reason)
 
 
 async def _is_listed(run: RebuildContext, wanted: QueuedAttachment) -> bool:
-    """Whether the server still has the item, and the item the attachment: the API is asked, not the download."""
+    """Whether the server still has the item, and the item the attachment, by the API."""
     kind: Kind = "contact" if wanted.attachment.role == "photo" else "mail"
-    details = await run.mailbox.items_by_id(kind, [wanted.item_id])
-    listed = {(each.id, each.url) for item in details.items for each in item.attachments}
-    return (wanted.attachment.id, wanted.attachment.url) in listed or not (details.items or details.gone)
+    reply = await run.mailbox.items_by_id(kind, [wanted.item_id])
+    listed = {(attachment.id, attachment.url) for item in reply.items for attachment in item.attachments}
+    return (wanted.attachment.id, wanted.attachment.url) in listed or not (reply.items or reply.gone)
 
 
 async def _slow_down(run: RebuildContext) -> None:
-    """Where one download after the other is refused, it is not these that are wrong."""
+    """Waits if one download after the other is refused: then something else is wrong."""
     run.doubts.refused_in_a_row += 1
-    beyond = run.doubts.refused_in_a_row - BRAKE
-    if beyond > 0:
-        await asyncio.sleep(min(LONGEST_BRAKE, 0.25 * 2.0 ** min(beyond, 30)))
+    excess = run.doubts.refused_in_a_row - MAX_FAST_REFUSALS
+    if excess > 0:
+        await asyncio.sleep(min(MAX_BRAKE_SECONDS, 0.25 * 2.0 ** min(excess, 30)))
 
 
 async def _fetch(run: RebuildContext, wanted: QueuedAttachment) -> None:
-    """ProtocolError for a content that is not as its struct says, and not believed yet to be the right one."""
+    """Downloads and stores one attachment. ProtocolError for a content that contradicts its struct."""
     fetched = await _download(run, wanted, wanted.received, wanted.etag)
     problem = _problem(wanted.attachment, fetched)
     if problem:
@@ -118,18 +117,18 @@ async def _fetch(run: RebuildContext, wanted: QueuedAttachment) -> None:
         fetched = await _download(run, wanted, 0, "")
         problem = _problem(wanted.attachment, fetched)
         if problem and not fetched.same(first):
-            problem = f"{problem}, and then another"
+            problem = f"{problem}, and another one the next time"
         elif problem and is_encoded_size(wanted.attachment.size, fetched.size):
             problem = ""
     if problem:
-        raise _Odd(problem, fetched)
+        raise _Contradiction(problem, fetched)
     run.doubts.served(wanted.attachment, fetched.sha256, fetched.size)
-    await _keep(run, wanted, fetched)
+    await _store(run, wanted, fetched)
     run.fetch.consecutive_failures = 0
 
 
-class _Odd(ProtocolError):
-    """A content that is not as its struct says, the same twice or another each time."""
+class _Contradiction(ProtocolError):
+    """A content that contradicts its struct, downloaded twice."""
 
     def __init__(self, detail: str, fetched: _Fetched) -> None:
         super().__init__(detail, scope="item")
@@ -137,8 +136,10 @@ class _Odd(ProtocolError):
 
 
 class _Fetched(NamedTuple):
-    """A content: what it is, and of it the bytes from `start` on, which are not told to the database yet. `head` and
-    `tail`: its first and last bytes."""
+    """A content of `size` bytes. `rest`: the bytes from `start` on, which the database does not have yet.
+
+    `head` and `tail`: its first and last bytes.
+    """
 
     sha256: bytes
     size: int
@@ -149,20 +150,21 @@ class _Fetched(NamedTuple):
     tail: bytes = b""
 
     def same(self, other: _Fetched) -> bool:
+        """Whether both have the same bytes."""
         return (self.sha256, self.size) == (other.sha256, other.size)
 
 
 def _problem(attachment: Attachment, fetched: _Fetched) -> str:
-    """What about a content does not fit its struct; "" if nothing."""
+    """Returns how a content contradicts its struct; "" if it does not."""
     size = None if attachment.role == "photo" else attachment.size
     if size is not None and fetched.size != size:
-        return f"its length is {fetched.size} bytes, and should be {size}"
+        return f"its length is {fetched.size} bytes instead of {size}"
     if not fetched.size and size is None:
-        return "the server sends nothing for it"
+        return "the server sent nothing for it"
     if size is None and not _has_end(fetched.head, fetched.tail):
-        return "it is a picture without an end"
+        return "it is a truncated picture"
     if looks_like_page(fetched.head) and not is_page(attachment):
-        return "it is a web page, and should be something else"
+        return "it is a web page"
     return ""
 
 
@@ -173,8 +175,8 @@ def _has_end(head: bytes, tail: bytes) -> bool:
     return all(end in tail for start, end in _ENDS if head.startswith(start))
 
 
-async def _keep(run: RebuildContext, wanted: QueuedAttachment, fetched: _Fetched) -> None:
-    """What came is whole: its last bytes and that it is, in one fact if they are all of it."""
+async def _store(run: RebuildContext, wanted: QueuedAttachment, fetched: _Fetched) -> None:
+    """Stores the rest of a complete content; a small content takes one mutation."""
     if not fetched.start and fetched.rest:
         await run.store.apply(PutWholeAttachment(wanted.key, fetched.rest, fetched.sha256, fetched.etag))
         return
@@ -184,27 +186,27 @@ async def _keep(run: RebuildContext, wanted: QueuedAttachment, fetched: _Fetched
 
 
 async def _download(run: RebuildContext, wanted: QueuedAttachment, received: int, etag: str) -> _Fetched:
-    """The content, told to the database on the way from offset `received` on, but for its last bytes."""
+    """Downloads from offset `received` on into the database, except the last bytes."""
     digest = hashlib.sha256()
     position, head, tail = 0, b"", b""
     if received:
         async for data in run.store.content(wanted.key):
             digest.update(data)
             position += len(data)
-            head, tail = _ends(head, tail, data)
+            head, tail = _add_to_ends(head, tail, data)
     pending, start = b"", position
-    async for piece in run.mailbox.download(wanted.attachment, offset=position, etag=etag):
-        if piece.offset != position:
-            if piece.offset:
-                raise ProtocolError(f"the download went on at byte {piece.offset} instead of {position}", scope="item")
+    async for chunk in run.mailbox.download(wanted.attachment, offset=position, etag=etag):
+        if chunk.offset != position:
+            if chunk.offset:
+                raise ProtocolError(f"the download resumed at byte {chunk.offset} instead of {position}", scope="item")
             await run.store.apply(RestartAttachment(wanted.key))
             digest, position, start, pending, head, tail = hashlib.sha256(), 0, 0, b"", b"", b""
-        digest.update(piece.data)
-        position += len(piece.data)
-        head, tail = _ends(head, tail, piece.data)
-        run.progress.chunk(len(piece.data))
-        etag = piece.etag
-        pending = pending + piece.data if pending else piece.data
+        digest.update(chunk.data)
+        position += len(chunk.data)
+        head, tail = _add_to_ends(head, tail, chunk.data)
+        run.progress.chunk(len(chunk.data))
+        etag = chunk.etag
+        pending = pending + chunk.data if pending else chunk.data
         while len(pending) >= WRITE_BYTES:
             await run.store.apply(PutAttachmentBytes(wanted.key, start, pending[:WRITE_BYTES], etag))
             pending = pending[WRITE_BYTES:]
@@ -212,8 +214,8 @@ async def _download(run: RebuildContext, wanted: QueuedAttachment, received: int
     return _Fetched(digest.digest(), position, start, pending, etag, head, tail)
 
 
-def _ends(head: bytes, tail: bytes, data: bytes) -> tuple[bytes, bytes]:
-    """The first and the last bytes of a content to which `data` is added."""
-    if len(head) < HEAD:
-        head += data[: HEAD - len(head)]
-    return head, data[-TAIL:] if len(data) >= TAIL else (tail + data)[-TAIL:]
+def _add_to_ends(head: bytes, tail: bytes, data: bytes) -> tuple[bytes, bytes]:
+    """Returns the first and last bytes of a content after `data` is appended."""
+    if len(head) < HEAD_BYTES:
+        head += data[: HEAD_BYTES - len(head)]
+    return head, data[-TAIL_BYTES:] if len(data) >= TAIL_BYTES else (tail + data)[-TAIL_BYTES:]

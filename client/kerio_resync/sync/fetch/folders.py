@@ -1,7 +1,7 @@
-"""Which folders are mirrored, in what order, and how they are listed into the database.
+"""Decides which folders are synchronised, in what order, and lists them into the database.
 
-Inbox and calendars first, then drafts, contacts, tasks and notes, then other mail, deleted and junk mail last: what a
-person opens first is there first.
+Inbox and calendars come first, then drafts, contacts, tasks and notes, then other mail, deleted and junk mail last:
+what a user opens first is there first.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from kerio_resync.sync.fetch.items import put_items
 from kerio_resync.sync.listing.concurrency import for_each_concurrently
 from kerio_resync.sync.listing.paging import Position, concerns_this_list_only, list_folder
 
-WHOLE_ITEM_PAGE_DIVISOR = 5  # a page of whole items asks for this much fewer than a page of ids
+WHOLE_ITEM_PAGE_DIVISOR = 5  # a page of whole items has so many times fewer rows than a page of ids
 
 
 def rank(folder: Folder) -> int:
-    """0 is fetched first."""
+    """Returns a folder's rank; 0 is fetched first."""
     if folder.role == "inbox":
         return 0
     if folder.place != "own":
@@ -38,76 +38,86 @@ def rank(folder: Folder) -> int:
 
 
 def syncable(folders: Iterable[Folder]) -> list[Folder]:
-    """Those that can hold items and may be read, in the order of their rank, and the fullest first within it: then
-    there is enough to fetch early, and no long list is left alone at the end."""
-    return sorted((each for each in folders if each.kind and each.readable), key=lambda each: (rank(each), -each.count))
+    """Returns the folders that can hold items and may be read, by rank, and the largest first within a rank.
+
+    So there is enough to fetch early, and no long list is left for the end.
+    """
+    readable = (folder for folder in folders if folder.kind and folder.readable)
+    return sorted(readable, key=lambda folder: (rank(folder), -folder.count))
 
 
-def told_once(folders: Iterable[Folder]) -> tuple[list[Folder], list[Folder]]:
-    """(each folder once, those that share an id with one before)."""
+def unique_folders(folders: Iterable[Folder]) -> tuple[list[Folder], list[Folder]]:
+    """Returns (folders with unique ids, folders that repeat the id of an earlier one)."""
     by_id: dict[str, Folder] = {}
-    twins = [each for each in folders if by_id.setdefault(each.id, each) is not each]
-    return list(by_id.values()), twins
+    duplicates = [folder for folder in folders if by_id.setdefault(folder.id, folder) is not folder]
+    return list(by_id.values()), duplicates
 
 
 def looping(folders: Iterable[Folder]) -> list[Folder]:
-    """Folders that are among their own ancestors. They are mirrored all the same: only their paths make no sense."""
-    by_id = {each.id: each for each in folders}
-    ends: dict[str, bool] = {}  # id → whether its ancestors end somewhere
-    for each in by_id.values():
-        way: dict[str, None] = {}
-        here = each.id
-        while here in by_id and here not in ends and here not in way:
-            way[here] = None
-            here = by_id[here].parent_id
-        ends.update(dict.fromkeys(way, here not in by_id or ends.get(here, False)))
-    return [each for each in by_id.values() if not ends[each.id]]
+    """Returns the folders that are among their own ancestors. Only their paths are affected."""
+    by_id = {folder.id: folder for folder in folders}
+    has_root: dict[str, bool] = {}
+    for folder in by_id.values():
+        chain: dict[str, None] = {}
+        folder_id = folder.id
+        while folder_id in by_id and folder_id not in has_root and folder_id not in chain:
+            chain[folder_id] = None
+            folder_id = by_id[folder_id].parent_id
+        has_root.update(dict.fromkeys(chain, folder_id not in by_id or has_root.get(folder_id, False)))
+    return [folder for folder in by_id.values() if not has_root[folder.id]]
 
 
-def name_odd_folders(run: RebuildContext, told: Sequence[Folder], twins: Sequence[Folder]) -> None:
-    """Tells of folders that make no sense, once in a run. What is in them is mirrored."""
+def report_invalid_folders(run: RebuildContext, folders: Sequence[Folder], duplicates: Sequence[Folder]) -> None:
+    """Reports folders with an impossible place or id, once per run."""
     lines = [
-        f"The server lists folder {each.name!r} as its own ancestor; it is shown at the top." for each in looping(told)
+        f"The server lists folder {folder.name!r} as its own ancestor; it is shown at the top."
+        for folder in looping(folders)
     ]
-    lines += [f"The server lists two folders with one id ({each.id}); {each.name!r} was left out." for each in twins]
+    lines += [
+        f"The server lists two folders with one id ({folder.id}); {folder.name!r} was left out."
+        for folder in duplicates
+    ]
     for line in lines:
         if line not in run.announced.notices:
             run.notice(line)
 
 
 async def refresh_folders(run: RebuildContext) -> list[Folder]:
-    """Asks for the folders, stores them, drops those that went; returns those that are new and must be listed."""
+    """Fetches the folders, stores them and drops those that are gone; returns those to be listed."""
     settings = run.settings
-    told = await run.mailbox.folders(shared=settings.shared, public=settings.public)
-    if not told:
-        raise ProtocolError("the server names no folder at all")
-    if {row.folder.id for row in await run.store.read(queries.folders)} - {each.id for each in told}:
-        # A folder goes with everything in it, so the server has to leave it out twice.
+    listing = await run.mailbox.folders(shared=settings.shared, public=settings.public)
+    if not listing:
+        raise ProtocolError("the server lists no folder at all")
+    if {row.folder.id for row in await run.store.read(queries.folders)} - {folder.id for folder in listing}:
+        # A folder is dropped with all its items, so the server has to leave it out twice.
         again = await run.mailbox.folders(shared=settings.shared, public=settings.public)
-        told = tuple({each.id: each for each in (*told, *again)}.values())
-    sound, twins = told_once(told)
-    name_odd_folders(run, sound, twins)
-    for each in sound:
-        if each.kind and not each.readable:
-            await run.skip("folder", each.id, f"the server does not let you read {each.name!r}")
-        if not each.kind and each.count:
-            await run.skip("folder", each.id, f"{each.name!r} is of an unknown kind, and holds {each.count:,} items")
-    run.set_folders(sound)
-    await run.store.apply(SetFolders(tuple(sound), {each.id: rank(each) for each in sound}))
+        listing = tuple({folder.id: folder for folder in (*listing, *again)}.values())
+    folders, duplicates = unique_folders(listing)
+    report_invalid_folders(run, folders, duplicates)
+    for folder in folders:
+        if folder.kind and not folder.readable:
+            await run.skip("folder", folder.id, f"the server does not let you read {folder.name!r}")
+        if not folder.kind and folder.count:
+            reason = f"{folder.name!r} is of an unknown kind, and holds {folder.count:,} items"
+            await run.skip("folder", folder.id, reason)
+    run.set_folders(folders)
+    await run.store.apply(SetFolders(tuple(folders), {folder.id: rank(folder) for folder in folders}))
     listed = {row.folder.id for row in await run.store.read(queries.folders) if row.listed}
-    return [each for each in syncable(sound) if each.id not in listed]
+    return [folder for folder in syncable(folders) if folder.id not in listed]
 
 
 async def list_new_folders(run: RebuildContext) -> None:
-    """Asks for the folders once more, and lists those that are new."""
+    """Fetches the folders again, and lists those that are new."""
     new = await refresh_folders(run)
     run.progress.folders_found(len(new))
     await for_each_concurrently(new, lambda folder: list_folder_into_cache(run, folder, Position()))
 
 
 async def list_folder_into_cache(run: RebuildContext, folder: Folder, position: Position) -> None:
-    """Lists a folder to its end, each page stored with the position after it. Mails become wanted, others come whole.
-    It is left out by name if it can't be listed."""
+    """Lists a folder to its end; each page is stored with the position after it.
+
+    Mails are queued, other items come with the page. A folder that cannot be listed is skipped.
+    """
     whole = folder.kind != "mail"
     size = run.settings.page_size
     limit = max(2, size // WHOLE_ITEM_PAGE_DIVISOR) if whole else size
@@ -124,8 +134,10 @@ async def list_folder_into_cache(run: RebuildContext, folder: Folder, position: 
 
 @asynccontextmanager
 async def skipping_failed_folder(run: RebuildContext, folder: Folder) -> AsyncIterator[None]:
-    """A folder that goes or is closed to us while it is listed, or whose list makes no sense, is left out by name; the
-    catch-up removes it if it is gone."""
+    """Skips a folder that is deleted or denied while it is listed, or whose list is invalid.
+
+    If it was deleted, catching up removes it.
+    """
     try:
         yield
     except ResyncError as error:
@@ -143,9 +155,9 @@ async def _list(
         run.mailbox, folder, position, limit=limit, overlap=overlap, whole=whole, held=held
     ):
         count = max(count, after.seen)
-        for broken in page.malformed:
-            run.fetch.unlistable.add(broken.id)
-            await run.skip("item", broken.id, broken.reason)
+        for malformed in page.malformed:
+            run.fetch.unlistable.add(malformed.id)
+            await run.skip("item", malformed.id, malformed.reason)
         run.progress.listed(folder.id, fresh, done=False)
         if whole:
             items = {item.id: item for item in page.items}

@@ -1,7 +1,7 @@
-"""Fetches the items that are wanted, in batches sized by bytes, and stores each with the deletion of its want.
+"""Fetches queued items in batches sized by bytes.
 
-A batch that is too large for the server, or whose answer makes no sense, is halved until it goes through; an item that
-alone can't be had is left out and named. An item the server no longer has is forgotten.
+A batch that is too large for the server, or whose answer is invalid, is halved until it succeeds. An item that fails
+alone is skipped and named; one that the server no longer has is deleted.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from kerio_resync.model import Item, ItemBatch
 from kerio_resync.server.memory_budget import HeldReservations
 from kerio_resync.sync.context import RebuildContext
 
-MAX_CONSECUTIVE_FAILURES = 25  # items in a row that can't be had alone, before the server as a whole makes no sense
+MAX_CONSECUTIVE_FAILURES = 25  # items in a row that fail alone, before the server as a whole counts as broken
 
 
 async def item_worker(run: RebuildContext) -> None:
-    """One worker: until nothing is wanted and nobody lists any more."""
+    """Fetches batches until nothing is queued and no listing is left."""
     with run.attachment_queue.producer():
         while batch := await run.item_queue.take(run.fetch.batch_size.packing(run.progress.work)):
             await fetch_batch(run, batch)
@@ -26,7 +26,7 @@ async def item_worker(run: RebuildContext) -> None:
 
 
 async def fetch_batch(run: RebuildContext, batch: list[QueuedItem]) -> None:
-    """Fulfils every row of `batch` (all of one kind): stored, forgotten, or left out by name."""
+    """Fetches the rows of `batch` (all of one kind): each is stored, deleted or skipped."""
     try:
         unanswered = await _fetch(run, batch)
     except (TooLarge, ProtocolError, FolderDenied, ItemGone) as error:
@@ -40,17 +40,17 @@ async def fetch_batch(run: RebuildContext, batch: list[QueuedItem]) -> None:
 
 
 async def _fetch(run: RebuildContext, batch: list[QueuedItem]) -> list[QueuedItem]:
-    """Asks for the rows and stores what came; returns those that were not answered for."""
+    """Requests the rows and stores the items; returns the rows that the answer left out."""
     await run.store.wait_for_capacity()
     with HeldReservations() as held:  # until the writer has the items
-        details = await run.mailbox.items_by_id(batch[0].kind, [row.id for row in batch], held=held)
+        reply = await run.mailbox.items_by_id(batch[0].kind, [row.id for row in batch], held=held)
         run.fetch.consecutive_failures = 0
         run.doubts.items_answered = run.clock()
-        run.progress.reply(details.plain_bytes, details.wire_bytes)
+        run.progress.reply(reply.plain_bytes, reply.wire_bytes)
         run.fetch.batch_size = run.fetch.batch_size.after(
-            details.plain_bytes, details.seconds, details.server_seconds, details.min_latency
+            reply.plain_bytes, reply.seconds, reply.server_seconds, reply.min_latency
         )
-        return await _store(run, {row.id: row for row in batch}, details)
+        return await _store(run, {row.id: row for row in batch}, reply)
 
 
 async def _split_batch(run: RebuildContext, batch: list[QueuedItem], error: Exception) -> None:
@@ -73,33 +73,33 @@ async def _split_batch(run: RebuildContext, batch: list[QueuedItem], error: Exce
         await run.skip("item", row.id, words_of(error))
 
 
-async def _store(run: RebuildContext, rows: dict[str, QueuedItem], details: ItemBatch) -> list[QueuedItem]:
-    """Stores what was asked for and came; returns the rows that were not answered for."""
-    asked, items = dict(rows), []
-    for item in details.items:
-        row = asked.pop(item.id, None)
+async def _store(run: RebuildContext, rows: dict[str, QueuedItem], reply: ItemBatch) -> list[QueuedItem]:
+    """Stores the items that were requested; returns the rows that the answer left out."""
+    missing, items = dict(rows), []
+    for item in reply.items:
+        row = missing.pop(item.id, None)
         if row is None:
-            continue  # not asked for, or answered twice
+            continue  # not requested, or sent twice
         items.append(item)
         fetch = not run.omits_attachments(item.folder_id)
         run.progress.stored(item, row.size, row.has_attachment, fetch_attachments=fetch)
     await put_items(run, items)
-    # what no list has and nothing is said about is gone: some servers leave it out instead of naming it
-    lost = (one.id for one in details.malformed if one.unanswered and one.id in run.comparison.unlisted)
-    gone = [asked.pop(each) for each in (*details.gone, *lost) if each in asked]
+    # Some servers leave out deleted items instead of naming them: an item without list row and answer is gone.
+    lost = (item.id for item in reply.malformed if item.unanswered and item.id in run.comparison.unlisted)
+    gone = [missing.pop(item_id) for item_id in (*reply.gone, *lost) if item_id in missing]
     if gone:
         await run.store.apply(DeleteItems(tuple(row.id for row in gone)))
-    for broken in details.malformed:
-        if row := asked.pop(broken.id, None):
+    for malformed in reply.malformed:
+        if row := missing.pop(malformed.id, None):
             gone.append(row)
-            await run.skip("item", row.id, broken.reason)
+            await run.skip("item", row.id, malformed.reason)
     for row in gone:
         run.progress.dropped(row.size, row.has_attachment)
-    return list(asked.values())
+    return list(missing.values())
 
 
 async def put_items(run: RebuildContext, items: list[Item]) -> None:
-    """Stores items, those of folders whose attachments are left out apart from the others."""
+    """Stores items; those of folders without attachments in a mutation of their own."""
     for omit in (False, True):
         some = tuple(item for item in items if run.omits_attachments(item.folder_id) == omit)
         if some:

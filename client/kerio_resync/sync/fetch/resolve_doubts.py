@@ -1,4 +1,4 @@
-"""Tries again what was set aside, until it succeeds or its failure is believed (`doubts`)."""
+"""Tries again what was set aside, until it succeeds or its failure is believed (`doubted_attachments`)."""
 
 from __future__ import annotations
 
@@ -13,18 +13,20 @@ from kerio_resync.sync.context import RebuildContext
 from kerio_resync.sync.converge.catch_up import fetch_all_queued
 from kerio_resync.sync.fetch.doubted_attachments import Control
 
-MAX_SEARCHED_SLICES: Final = 20  # slices of the stored items, in search of a content for comparison
+MAX_SEARCHED_SLICES: Final = 20  # slices of stored items, to find a control
 
 
 async def fetch_until_settled(run: RebuildContext) -> None:
-    """Fetches all that is wanted now, with what was set aside."""
+    """Fetches everything that is queued, including what was set aside."""
     await fetch_all_queued(run)
     await resolve_doubts(run)
 
 
 async def resolve_doubts(run: RebuildContext) -> None:
-    """Tries again what was set aside, until it succeeds or its failure is believed. ForeignReply if neither happens
-    within the retry timeout."""
+    """Tries again what was set aside, until it succeeds or its failure is believed.
+
+    ForeignReply if neither happens within the retry timeout.
+    """
     rounds = 0
     while run.doubts.open:
         await asyncio.sleep(run.doubts.wait(rounds))
@@ -38,7 +40,7 @@ async def resolve_doubts(run: RebuildContext) -> None:
 
 
 async def _find_control(run: RebuildContext) -> Control | None:
-    """A content that an earlier run stored, if its item still lists it."""
+    """Returns a content that an earlier run stored and its item still lists."""
     after = ("", "")
     for _ in range(MAX_SEARCHED_SLICES):
         rows = await run.store.read(queries.items, after)
@@ -46,25 +48,25 @@ async def _find_control(run: RebuildContext) -> Control | None:
             break
         after = (rows[-1].kind, rows[-1].id)
         for row in rows:
-            held = {each.id: each.sha256 for each in row.attachments if each.sha256 is not None}
-            if not held:
+            stored = {content.id: content.sha256 for content in row.attachments if content.sha256 is not None}
+            if not stored:
                 continue
-            details = await run.mailbox.items_by_id(row.kind, [row.id])
-            for each in (one for item in details.items for one in item.attachments):
-                if each.id in held and each.size:
-                    return Control(each, held[each.id], each.size)
+            reply = await run.mailbox.items_by_id(row.kind, [row.id])
+            for attachment in (attachment for item in reply.items for attachment in item.attachments):
+                if attachment.id in stored and attachment.size:
+                    return Control(attachment, stored[attachment.id], attachment.size)
     return None
 
 
 async def can_download(mailbox: Mailbox, control: Control) -> bool:
-    """Whether the control can be downloaded now, and is what it was."""
+    """Whether the control can be downloaded now, unchanged."""
     digest, position = hashlib.sha256(), 0
     try:
-        async for piece in mailbox.download(control.attachment):
-            if not piece.offset:
+        async for chunk in mailbox.download(control.attachment):
+            if not chunk.offset:
                 digest, position = hashlib.sha256(), 0
-            digest.update(piece.data)
-            position += len(piece.data)
+            digest.update(chunk.data)
+            position += len(chunk.data)
     except (ServerRefused, ProtocolError) as error:
         if isinstance(error, BadCredentials | SessionExpired):
             raise

@@ -1,4 +1,4 @@
-"""Several folders at once: a server far away lists them in the time of one."""
+"""Works on several folders at once: a distant server lists them in the time of one."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import Final, TypeVar
 
 T = TypeVar("T")
-CONCURRENT_LISTINGS: Final = 8  # folders listed at once; the pages of each come one after the other
+CONCURRENT_LISTINGS: Final = 8  # folders at once; the pages of each are requested one after the other
 
 
 async def for_each_concurrently(todo: Iterable[T], work: Callable[[T], Awaitable[None]]) -> None:
-    """Does `work` for each, begun in their order. The first error ends them all; it comes in an ExceptionGroup."""
-    left = iter(todo)
+    """Runs `work` for each entry, started in order. The first error cancels the others; it is in an ExceptionGroup."""
+    entries = iter(todo)
 
-    async def go() -> None:
-        for each in left:
-            await work(each)
+    async def work_through() -> None:
+        for entry in entries:
+            await work(entry)
 
     async with asyncio.TaskGroup() as group:
         for _ in range(CONCURRENT_LISTINGS):
-            group.create_task(go())
+            group.create_task(work_through())

@@ -1,7 +1,7 @@
-"""The server's lists, asked for while the old cache is still being copied and proven, to be held against the copy.
+"""Lists the folders while the old cache is still being copied, to compare the copy with the lists.
 
-Promises: the key is older than every list, so what changes meanwhile is told by the changes since; at most `ROOM` rows
-are kept, the rest is listed when it is its turn.
+The sync key is older than every list, so the change feed since that key has all later changes. At most MAX_ROWS rows
+are kept; the rest is listed later.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from kerio_resync.settings import Settings
 from kerio_resync.sync.listing.concurrency import for_each_concurrently
 from kerio_resync.sync.listing.paging import Position, concerns_this_list_only, list_folder
 
-MAX_ROWS = 50_000  # rows
+MAX_ROWS = 50_000
 
 
 @dataclass(slots=True)
 class PartialListing:
-    """A folder's list so far, page by page, and where it goes on."""
+    """The pages of a folder's list so far, and the position after them."""
 
     pages: list[tuple[ListedItem, ...]] = field(default_factory=list)
     position: Position = field(default_factory=Position)
@@ -30,46 +30,47 @@ class PartialListing:
 
 @dataclass(slots=True)
 class EarlyListing:
-    """`key`: '' if there is none. A list is handed out once: asked for again, it has to be a new one."""
+    """A sync key ("": none) and lists by folder id. Each list is handed out once."""
 
     key: str = ""
     lists: dict[str, PartialListing] = field(default_factory=dict)
 
     def take_pages(self, folder_id: str) -> PartialListing:
+        """Removes and returns a folder's list; an empty one if there is none."""
         return self.lists.pop(folder_id, None) or PartialListing()
 
 
 async def list_early(mailbox: Mailbox, settings: Settings) -> EarlyListing:
-    """Raises what ends a run. A folder that can't be listed is not among the lists."""
-    ahead, room = EarlyListing(), MAX_ROWS
+    """Fetches a sync key and lists. A folder that cannot be listed is left out; other errors are raised."""
+    early, rows_left = EarlyListing(), MAX_ROWS
 
-    async def begin(folder: Folder) -> None:
-        nonlocal room
-        begun = PartialListing()
-        pages = list_folder(mailbox, folder, begun.position, limit=settings.page_size, overlap=settings.overlap)
+    async def list_one(folder: Folder) -> None:
+        nonlocal rows_left
+        partial = PartialListing()
+        pages = list_folder(mailbox, folder, partial.position, limit=settings.page_size, overlap=settings.overlap)
         async with aclosing(pages):
-            async for _, fresh, begun.position in pages:
-                begun.pages.append(fresh)
-                room -= len(fresh)
-                if room <= 0:
+            async for _, fresh, partial.position in pages:
+                partial.pages.append(fresh)
+                rows_left -= len(fresh)
+                if rows_left <= 0:
                     break
-        ahead.lists[folder.id] = begun
+        early.lists[folder.id] = partial
 
-    async def begin_if_there_is_room(folder: Folder) -> None:
-        if room > 0:
+    async def list_if_rows_are_left(folder: Folder) -> None:
+        if rows_left > 0:
             try:
-                await begin(folder)
+                await list_one(folder)
             except ResyncError as error:
                 if not concerns_this_list_only(error):
                     raise
 
-    ahead.key = await mailbox.sync_key()
-    told = await mailbox.folders(shared=settings.shared, public=settings.public)
-    todo = longest_first(each for each in told if each.kind and each.readable)
-    await for_each_concurrently(todo, begin_if_there_is_room)
-    return ahead
+    early.key = await mailbox.sync_key()
+    folders = await mailbox.folders(shared=settings.shared, public=settings.public)
+    todo = longest_first(folder for folder in folders if folder.kind and folder.readable)
+    await for_each_concurrently(todo, list_if_rows_are_left)
+    return early
 
 
 def longest_first(folders: Iterable[Folder]) -> list[Folder]:
-    """So that no long list is left alone at the end."""
-    return sorted(folders, key=lambda each: -each.count)
+    """Returns the folders by size, so that no long list is left for the end."""
+    return sorted(folders, key=lambda folder: -folder.count)

@@ -1,14 +1,14 @@
-"""Lists a folder that changes while it is being listed, without a gap.
+"""Lists a folder without gaps while it changes.
 
-Offset pages over a living list lose items: an item deleted before the offset shifts an unchanged one onto a page that
-has passed, and no change ever names it. So each page reaches back into the one before (`overlap` rows) and must contain
-a row that was taken before (an anchor); if it does not, rows have shifted by more than that, and the listing steps back
-until it finds one. What is met twice is harmless, because storing is idempotent.
+Offset pages over a living list lose items: a deletion before the offset shifts an unchanged item onto a page that was
+already fetched, and no change ever names that item. So each page overlaps the one before (`overlap` rows) and must
+contain a row that was taken before (an anchor). If it does not, rows have shifted by more than the overlap, and the
+listing steps back until it finds an anchor. Rows that arrive twice are harmless, because storing is idempotent.
 
-`begin`, `ask` and `advance` are pure; `list_folder` is the shell around them. A server whose list never ends, repeats
-for ever, or never shows an anchor again ends in ProtocolError with scope "folder": the number of pages is bounded by
-what the server itself says the folder holds, and if that is a lie, by meeting the same row again and again. An end is
-believed if total and folder agree on it, or nothing more comes.
+`next_offset` and `advance` are pure; `list_folder` is the shell around them. A list that never ends, repeats, or never
+shows an anchor again ends in ProtocolError with scope "folder": the number of pages is bounded by the size that the
+server states, and if that is wrong, by meeting the same row again and again. The end is believed if the total and the
+folder's size agree on it, or nothing more arrives.
 """
 
 from __future__ import annotations
@@ -22,19 +22,18 @@ from kerio_resync.model import Folder, ListedItem, Page
 from kerio_resync.server.mailbox import Mailbox
 from kerio_resync.server.memory_budget import HeldReservations
 
-ANCHOR_IDS = 64  # ids kept as anchors: all of them would have to go between two pages before the listing starts over
-MAX_CYCLES = 8  # times that a row may be met again far behind it, or that the listing may have to start over
-SPARE_PAGES = 32  # pages beyond what the totals explain, before a listing is called endless
+ANCHOR_IDS = 64  # the listing starts over only if all of them disappear between two pages
+MAX_CYCLES = 8  # times that an old row may appear again, or that the listing may start over
+SPARE_PAGES = 32  # beyond the pages that the totals explain
 
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """Where a listing stands, between two pages.
+    """The state of a listing between two pages.
 
-    `seen`: offset just after the last row taken. `tail`: ids of the last rows taken, newest last. `back`: how many rows
-    before `seen` the next page starts beyond the overlap (0 unless stepping back). `pages`: requests made so far.
-    `width`: rows of the last page; a server may give fewer than it is asked for. `mark`: a row long passed; `laps`: how
-    often it was met again.
+    `seen`: offset after the last row taken. `tail`: ids of the last rows taken, newest last. `step_back`: rows before
+    `seen`, beyond the overlap, at which the next page starts. `pages`: requests so far. `width`: rows of the latest
+    page; a server may send fewer than requested. `mark`: id of an old row; `cycles`: how often it appeared again.
     """
 
     seen: int = 0
@@ -47,11 +46,12 @@ class Position:
     cycles: int = 0
 
     def to_bytes(self) -> bytes:
+        """Returns the position for storage."""
         return json.dumps(asdict(self), separators=(",", ":")).encode()
 
     @classmethod
     def from_bytes(cls, data: bytes | None) -> Position:
-        """The position as it was stored; the beginning if there is none or it can't be read."""
+        """Returns a stored position; the start of the list if there is none, or it is invalid."""
         try:
             members = json.loads(data or b"{}")
             return cls(**{**members, "tail": tuple(members.get("tail", ()))})
@@ -60,23 +60,23 @@ class Position:
 
 
 def effective_overlap(position: Position, overlap: int) -> int:
-    """How many rows the next page reaches back: never more than half a page, so that every page goes forward."""
+    """Returns the rows by which the next page overlaps: at most half a page, so that every page advances."""
     return min(overlap, position.width // 2)
 
 
 def next_offset(position: Position, overlap: int) -> int:
-    """The offset to ask for next."""
+    """Returns the offset of the next page."""
     return max(0, position.seen - effective_overlap(position, overlap) - position.step_back)
 
 
 def advance(position: Position, page: Page, *, start: int, limit: int, overlap: int, count: int = 0) -> Position:
-    """The position after `page`, which was asked for at offset `start` with at most `limit` rows. `count`: how many the
-    folder is said to hold.
+    """Returns the position after `page`, requested at offset `start` with at most `limit` rows.
 
-    With `overlap` 0 no anchor is looked for: plain offset pages, which lose items of a changing folder; for comparison.
+    `count`: the folder's size, as the server states it. With `overlap` 0 no anchor is required: plain offset pages,
+    which lose items of a changing folder; for comparison.
     """
     ids = [row.id for row in page.rows]
-    rows = len(ids) + len(page.malformed)  # what can't be read has its place in the list all the same
+    rows = len(ids) + len(page.malformed)  # malformed rows have a place in the list too
     pages = position.pages + 1
     anchored = (
         not effective_overlap(position, overlap)
@@ -88,20 +88,22 @@ def advance(position: Position, page: Page, *, start: int, limit: int, overlap: 
         return replace(position, step_back=max(ANCHOR_IDS, position.step_back * 4), pages=pages)
     end = start + rows
     known = set(position.tail)
-    fresh = [each for each in ids if each not in known]
+    fresh = [item_id for item_id in ids if item_id not in known]
     tail = (*position.tail, *fresh)[-ANCHOR_IDS:]
-    # Nothing new where there should be: the total promises more than there is (but stepping back meets what is known).
+    # Nothing new: the total promises more than there is. (Stepping back meets known rows anyway.)
     stuck = end <= position.seen and not fresh and not position.step_back
     agreed = end >= count and (end == page.total or (end > page.total and rows < limit))
-    mark, laps = _start_cycle(position, fresh, over=start == 0)
+    mark, cycles = _update_mark(position, fresh, over=start == 0)
     return Position(
-        end, tail, pages=pages, width=rows or limit, done=not rows or stuck or agreed, mark=mark, cycles=laps
+        end, tail, pages=pages, width=rows or limit, done=not rows or stuck or agreed, mark=mark, cycles=cycles
     )
 
 
-def _start_cycle(position: Position, fresh: list[str], *, over: bool) -> tuple[str, int]:
-    """(mark, laps) after a page that brought the rows `fresh`: the mark is moved on ever more rarely (Brent's way to
-    find a cycle), and forgotten where stepping back meets old rows anyway."""
+def _update_mark(position: Position, fresh: list[str], *, over: bool) -> tuple[str, int]:
+    """Returns (mark, cycles) after a page with the new rows `fresh`.
+
+    The mark moves ever more rarely (Brent's cycle detection), and is dropped while stepping back.
+    """
     if position.step_back:
         return "", position.cycles + over
     if position.mark in fresh:
@@ -113,15 +115,14 @@ def _start_cycle(position: Position, fresh: list[str], *, over: bool) -> tuple[s
 
 
 def concerns_this_list_only(error: ResyncError) -> bool:
-    """Whether it says no more than that one folder can't be listed: it went, is closed to us, or its list makes no
-    sense."""
+    """Whether an error concerns one folder: it is gone or denied, or its list is invalid."""
     if isinstance(error, ProtocolError):
         return error.scope == "folder"
     return isinstance(error, ItemGone | FolderDenied)
 
 
 def max_pages(folder: Folder, page: Page, position: Position, overlap: int) -> int:
-    """How many pages a listing may take before it is called endless, from what the server says the folder holds."""
+    """Returns how many pages a listing may take, by the sizes that the server states."""
     rows = max(folder.count, page.total if page.total < 2 * folder.count + 100_000 else folder.count)
     return SPARE_PAGES + 4 * (rows // max(1, position.width - effective_overlap(position, overlap)) + 1)
 
@@ -136,10 +137,9 @@ async def list_folder(
     whole: bool = False,
     held: HeldReservations | None = None,
 ) -> AsyncGenerator[tuple[Page, tuple[ListedItem, ...], Position], None]:
-    """Pages from `position` on, each with those of its rows that the page before did not have, and with the position to
-    store together with its rows; the last one is `done`.
+    """Yields (page, its new rows, position to store with them) from `position` on; the last position is `done`.
 
-    Raises what `Mailbox.page` raises, and ProtocolError (scope folder) for a list without end.
+    Raises what `Mailbox.page` raises, and ProtocolError (scope folder) for an endless list.
     """
     position = replace(position, width=min(position.width, limit))
     allowed = 0

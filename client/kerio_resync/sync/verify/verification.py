@@ -1,7 +1,7 @@
-"""One verification under way: everything that the cache and the server hold, side by side, and the mending of it.
+"""Compares everything that the cache and the server have, and repairs it.
 
-What changed on the server since the cache's sync key is no difference. What was mended is looked at again: it counts as
-repaired if nothing is wrong with it any more, not because something was done about it.
+Changes on the server since the cache's sync key are no difference. After a repair everything is compared again: a
+difference counts as repaired if it is gone, not because something was done about it.
 """
 
 from __future__ import annotations
@@ -23,27 +23,32 @@ from kerio_resync.sync.converge.compare_lists import (
 )
 from kerio_resync.sync.converge.contradictions import find_contradictions
 from kerio_resync.sync.converge.reconcile import bring_up_to_date
-from kerio_resync.sync.fetch.folders import list_new_folders, name_odd_folders, syncable, told_once
+from kerio_resync.sync.fetch.folders import list_new_folders, report_invalid_folders, syncable, unique_folders
 from kerio_resync.sync.fetch.resolve_doubts import fetch_until_settled
 from kerio_resync.sync.verify.compare_contents import ContentComparison
 
-NAMED_FOLDERS = 5  # that a cache was built without, and the server still refuses
-MAX_REPAIR_ROUNDS = 3  # times that what differs is fetched again, as long as less and less does
+MAX_NAMED_FOLDERS = 5  # in a notice
+MAX_REPAIR_ROUNDS = 3  # each must leave fewer differences
 
 
 @dataclass(slots=True)
 class Verification:
-    """What was found. `deep`: contents are fetched and compared, of all items or of those named in `only`."""
+    """One comparison, and its differences.
+
+    `deep`: also compares contents, of all items or of those whose ids are in `only`. `lines`: the differences as text;
+    `count`: their number.
+    """
 
     run: RebuildContext
     deep: bool = False
     only: Collection[str] | None = None
     checked: int = 0
-    found: list[Difference] = field(default_factory=list)
+    differences: list[Difference] = field(default_factory=list)
     lines: list[str] = field(default_factory=list)
     count: int = 0
 
     async def compare(self) -> None:
+        """Compares everything."""
         run = self.run
         run.listen(PhaseChanged("verify"))
         run.progress.reset()
@@ -51,68 +56,74 @@ class Verification:
         if contents is not None:
             await contents.expect()
         damaged = await run.store.check()
-        for damage in damaged:
-            self._name(f"damaged {damage.line}")
-        told, twins = told_once(await run.mailbox.folders(shared=run.settings.shared, public=run.settings.public))
-        name_odd_folders(run, told, twins)
-        run.set_folders(told)
+        for defect in damaged:
+            self._name(f"damaged {defect.line}")
+        await self._fetch_folders()
         known = {row.folder.id: row.folder for row in await run.store.read(queries.folders)}
-        todo = [each for each in syncable(told) if each.id in known]
+        todo = [folder for folder in syncable(run.folders.values()) if folder.id in known]
         if contents is None:
-            run.progress.work.items_total = sum(each.count for each in todo)
+            run.progress.work.items_total = sum(folder.count for folder in todo)
         with run.progress.listing_only():
             unlisted = await compare_folders(run, todo, self._take)
         await self._find_unfetched()
         if contents is not None:
-            self.found += await contents.compare()
+            self.differences += await contents.compare()
         run.progress.emit(now=True)
-        changed, whole = await changed_since_sync(
-            run.mailbox, run.store
-        )  # last: what changes while we look is no difference
-        if not whole:
-            run.notice("The server can't tell what changed since the last synchronisation: that is named as well.")
-        self._name_folders(known, unlisted.keys() - await self._left_out(unlisted), changed)
-        self.found = [each for each in self.found if each.row.id not in changed and each.folder.id not in unlisted]
-        await self._let_contradictions_be()
-        for odd in self.found:
-            self._name(f"{odd.what} {odd.folder.kind} {odd.row.id}")
-        for item in (each.item for each in damaged if each.item is not None):
+        # Last: what changes during the comparison is no difference.
+        changed, is_complete = await changed_since_sync(run.mailbox, run.store)
+        if not is_complete:
+            run.notice("The server cannot list the changes since the last synchronisation. They count as differences.")
+        self._name_folders(known, unlisted.keys() - await self._skipped_folders(unlisted), changed)
+        self.differences = [
+            item for item in self.differences if item.row.id not in changed and item.folder.id not in unlisted
+        ]
+        await self._drop_contradictions()
+        for difference in self.differences:
+            self._name(f"{difference.what} {difference.folder.kind} {difference.row.id}")
+        for item in (defect.item for defect in damaged if defect.item is not None):
             if folder := run.folders.get(item.folder_id):
-                self.found.append(Difference("damaged", folder, ListedItem(item.id, 0)))
+                self.differences.append(Difference("damaged", folder, ListedItem(item.id, 0)))
 
-    async def _left_out(self, unlisted: Collection[str]) -> set[str]:
-        """Of these folders, those that the cache was built without: it is named that the server still refuses them."""
+    async def _fetch_folders(self) -> None:
         run = self.run
-        found = {row.id for row in await run.store.read(queries.skipped) if row.scope == "folder"}.intersection(
+        listing = await run.mailbox.folders(shared=run.settings.shared, public=run.settings.public)
+        folders, duplicates = unique_folders(listing)
+        report_invalid_folders(run, folders, duplicates)
+        run.set_folders(folders)
+
+    async def _skipped_folders(self, unlisted: Collection[str]) -> set[str]:
+        """Returns those of these folders that the cache was built without, and reports them."""
+        run = self.run
+        skipped = {row.id for row in await run.store.read(queries.skipped) if row.scope == "folder"}.intersection(
             unlisted
         )
-        if names := sorted(repr(run.folders[each].name) for each in found):
-            more = f" and {len(names) - NAMED_FOLDERS:,} more" if len(names) > NAMED_FOLDERS else ""
-            run.notice(f"Left out, because the server does not list them: {', '.join(names[:NAMED_FOLDERS])}{more}.")
-        return found
+        if names := sorted(repr(run.folders[folder_id].name) for folder_id in skipped):
+            more = f" and {len(names) - MAX_NAMED_FOLDERS:,} more" if len(names) > MAX_NAMED_FOLDERS else ""
+            run.notice(f"Skipped, because the server does not list them: {', '.join(names[:MAX_NAMED_FOLDERS])}{more}.")
+        return skipped
 
     async def repair(self) -> None:
-        """Fetches what differs. What is damaged beyond that stays."""
+        """Fetches what differs. Other damage of the file stays."""
         run = self.run
         await list_new_folders(run)
         by_folder: dict[str, list[ListedItem]] = {}
-        for each in self.found:
-            by_folder.setdefault(each.folder.id, []).append(each.row)
+        for difference in self.differences:
+            by_folder.setdefault(difference.folder.id, []).append(difference.row)
         for folder_id, rows in by_folder.items():
             if folder_id in run.folders:
                 await enqueue_differing(run, run.folders[folder_id], rows)
         await bring_up_to_date(run)
         await fetch_until_settled(run)
 
-    async def _let_contradictions_be(self) -> None:
-        """Takes out what only the server's lists say, and the items themselves do not."""
+    async def _drop_contradictions(self) -> None:
+        """Drops differences in which the server's lists contradict the items themselves."""
         settled = set[str]()
-        odd = [each for each in self.found if each.what in ("missing", "stale")]
-        for folder in {each.folder.id: each.folder for each in odd}.values():
-            rows = [each.row for each in odd if each.folder.id == folder.id]
+        listed = [item for item in self.differences if item.what in ("missing", "stale")]
+        for folder in {item.folder.id: item.folder for item in listed}.values():
+            rows = [item.row for item in listed if item.folder.id == folder.id]
             if folder.kind is not None:
                 settled |= await find_contradictions(self.run, folder.id, folder.kind, rows, only_elsewhere=False)
-        self.found = [each for each in self.found if each.row.id not in settled]
+        self.differences = [item for item in self.differences if item.row.id not in settled]
 
     def _name(self, line: str) -> None:
         self.count += 1
@@ -120,43 +131,44 @@ class Verification:
             self.lines.append(self.run.settings.redactor.own(line))
 
     def _name_folders(self, known: Mapping[str, Folder], unlisted: Collection[str], changed: Collection[str]) -> None:
-        """Folders that only one side has, and those that could not be compared."""
-        settings, there = self.run.settings, self.run.folders
+        """Names the folders that only one side has, and those that could not be listed."""
+        settings, folders = self.run.settings, self.run.folders
         places = {"own", *["shared"] * settings.shared, *["public"] * settings.public}
-        odd = [("missing", each) for each in syncable(there.values()) if each.id not in known]
-        odd += [("unreadable", there[each]) for each in unlisted]
-        odd += [("extra", each) for each in known.values() if each.id not in there and each.place in places]
-        for what, folder in odd:
+        differing = [("missing", folder) for folder in syncable(folders.values()) if folder.id not in known]
+        differing += [("unreadable", folders[folder_id]) for folder_id in unlisted]
+        differing += [
+            ("extra", folder) for folder in known.values() if folder.id not in folders and folder.place in places
+        ]
+        for what, folder in differing:
             if folder.id not in changed:
                 self._name(f"{what} folder {folder.id} {folder.name!r}")
 
-    async def _take(self, folder: Folder, rows: int, odd: list[Difference]) -> None:
+    async def _take(self, folder: Folder, rows: int, differences: list[Difference]) -> None:
         self.checked += rows
-        self.found += odd
-        if not self.deep:  # else it is the contents that are counted
+        self.differences += differences
+        if not self.deep:  # otherwise the contents are counted
             self.run.progress.work.items_done += rows
             self.run.progress.emit()
 
     async def _find_unfetched(self) -> None:
-        """What an interrupted run knows to be missing, and has not fetched yet."""
+        """Adds what an interrupted run has queued and not fetched yet."""
         store, after, key = self.run.store, None, 0
         while rows := await store.read(queries.queued_items, 1000, after):
             after = rows[-1].cursor
-            held = await store.read(queries.watermarks, [row.id for row in rows])
+            stored = await store.read(queries.watermarks, [row.id for row in rows])
             for row in rows:
-                if row.folder_id in self.run.folders and held.get(row.id, -1) < row.watermark:
-                    what = "stale" if row.id in held else "missing"
-                    self.found.append(
-                        Difference(what, self.run.folders[row.folder_id], ListedItem(row.id, row.watermark))
-                    )
+                folder = self.run.folders.get(row.folder_id)
+                if folder is not None and stored.get(row.id, -1) < row.watermark:
+                    listed = ListedItem(row.id, row.watermark)
+                    self.differences.append(Difference("stale" if row.id in stored else "missing", folder, listed))
         while contents := await store.read(queries.queued_attachments, 1000, key):
             key = contents[-1].key
-            for each in contents:
-                self._name(f"missing attachment {each.attachment.id} of {each.item_id}")
+            for content in contents:
+                self._name(f"missing attachment {content.attachment.id} of {content.item_id}")
 
 
 async def verify_and_repair(run: RebuildContext, *, deep: bool, repair: bool) -> VerifyReport:
-    """Looks, and with `repair` mends and looks again, while that makes it less."""
+    """Compares, and with `repair` repairs and compares again, as long as that leaves fewer differences."""
     first = left = Verification(run, deep)
     await first.compare()
     for _ in range(MAX_REPAIR_ROUNDS if repair else 0):
@@ -164,7 +176,7 @@ async def verify_and_repair(run: RebuildContext, *, deep: bool, repair: bool) ->
             break
         before = left
         await before.repair()
-        altered = {each.row.id for each in before.found if each.what in ("altered", "unreadable")}
+        altered = {item.row.id for item in before.differences if item.what in ("altered", "unreadable")}
         left = Verification(run, bool(altered), altered)
         await left.compare()
         if left.count >= before.count:

@@ -22,7 +22,7 @@ from kerio_resync.filesystem import available_bytes, translate_os_error
 from kerio_resync.server.http.transport import Transport
 from kerio_resync.server.kerio.mailbox import KerioMailbox
 from kerio_resync.settings import Settings
-from kerio_resync.sync.rebuild import check_profile
+from kerio_resync.sync.setup import check_profile
 from kerio_resync.upgrade.estimation.rebuild_probe import LONGEST, SPREAD, Counter, probe
 from kerio_resync.upgrade.formats import detect_format
 from kerio_resync.upgrade.migration import format71
@@ -166,7 +166,7 @@ async def _remote(
         return replace(found, rebuild_problem="it can't be said without a server, a user and a password")
     listen(PhaseChanged("fetch"))
     counter = Counter()
-    mailbox = KerioMailbox(settings, transport=transport, watch=counter.around, chance=chance)
+    mailbox = KerioMailbox(settings, transport=transport, wrap_transport=counter.around, chance=chance)
     with tempfile.TemporaryDirectory(dir=settings.profile, prefix="estimate-", ignore_cleanup_errors=True) as folder:
         trial = settings.model_copy(update={"profile": Path(folder), "fresh": True, "drop_first": False})
         probed = await probe(trial, mailbox, counter)

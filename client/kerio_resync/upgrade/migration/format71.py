@@ -31,7 +31,7 @@ from kerio_resync.cache.write.outbox import with_described_files
 from kerio_resync.errors import CacheDamaged, CacheInUse
 from kerio_resync.model import KINDS, Item, Kind
 from kerio_resync.server.kerio.items import parse_items
-from kerio_resync.server.kerio.wire import canonical_json
+from kerio_resync.server.kerio.json_codec import canonical_json
 from kerio_resync.sync.fetch.folders import rank
 from kerio_resync.upgrade.formats import MigrationResult, ProgressCallback, SizeEstimate
 

@@ -32,7 +32,7 @@ def test_the_rate_holds_over_all_readers(rate: float, readers: int) -> None:
 
         async def read() -> None:
             while left[0] > 0:
-                n = min(throttle.most, left[0])
+                n = min(throttle.chunk_bytes, left[0])
                 left[0] -= n
                 await throttle.acquire(n)
 

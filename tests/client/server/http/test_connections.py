@@ -1,4 +1,4 @@
-"""The way to the server, over real sockets: proxies, trust, client certificates, and mistakes in the address."""
+"""Connections over real sockets: proxies, trust, client certificates, and mistakes in the address."""
 
 from __future__ import annotations
 
@@ -115,8 +115,8 @@ async def web(tls: ssl.SSLContext | None = None, reply: bytes = b"") -> AsyncIte
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def fetched(url: str, way: Route) -> bytes:
-    transport = AiohttpTransport(way=way, connect=5.0)
+async def fetched(url: str, route: Route) -> bytes:
+    transport = AiohttpTransport(route=route, connect_timeout=5.0)
     try:
         async with asyncio.timeout(20), transport.send(Request("GET", f"{url}/x?y=1", timeout=5.0)) as response:
             return await response.read(100)
@@ -124,9 +124,9 @@ async def fetched(url: str, way: Route) -> bytes:
         await transport.aclose()
 
 
-async def failure(url: str, way: Route) -> ResyncError:
+async def failure(url: str, route: Route) -> ResyncError:
     with pytest.raises(ResyncError) as caught:
-        await fetched(url, way)
+        await fetched(url, route)
     return caught.value
 
 
@@ -192,17 +192,17 @@ async def test_ca_file_may_be_the_servers_own_certificate(authority: Authority, 
 async def test_a_fingerprint_is_compared_in_every_connection(authority: Authority, through: str) -> None:
     context, certificate = authority.server(kind="self-signed")
     right = fingerprint(certificate)
-    proxy = socks_proxy() if through == "socks5" else http_proxy()
-    async with web(context) as url, proxy as log:
-        way = Proxy(through, "127.0.0.1", log.port) if through else None
-        assert await fetched(url, Route(way, fingerprint=right)) == b"hello"
-        error = await failure(url, Route(way, fingerprint="ab" * 32))
+    running_proxy = socks_proxy() if through == "socks5" else http_proxy()
+    async with web(context) as url, running_proxy as log:
+        proxy = Proxy(through, "127.0.0.1", log.port) if through else None
+        assert await fetched(url, Route(proxy, fingerprint=right)) == b"hello"
+        error = await failure(url, Route(proxy, fingerprint="ab" * 32))
         assert isinstance(error, CertificateError)
         assert right.upper()[-2:] in error.detail
         assert right in error.detail.replace(":", "").lower()
         assert len(log.asked) == (2 if through else 0)
         # with an authority both must hold
-        assert isinstance(await failure(url, Route(way, authority.file, fingerprint=right)), CertificateError)
+        assert isinstance(await failure(url, Route(proxy, authority.file, fingerprint=right)), CertificateError)
 
 
 async def test_a_fingerprint_mismatch_sends_nothing(authority: Authority) -> None:
@@ -250,9 +250,9 @@ async def test_a_client_certificate_is_shown_and_one_that_is_missing_named(
     [
         ("encrypted", "encrypted.*openssl pkey"),
         ("alone", "no private key"),
-        ("other key", "key is that of another certificate"),
+        ("other key", "key belongs to another certificate"),
         ("binary", "not PEM.*openssl pkcs12"),
-        ("broken", "can't be used"),
+        ("broken", "cannot be used"),
     ],
 )
 def test_a_client_certificate_that_cannot_be_used_says_why(tmp_path: Path, content: str, says: str) -> None:
@@ -317,7 +317,7 @@ async def test_a_port_of_another_protocol_is_seen_at_once() -> None:
         ("TLSV1_ALERT_UNKNOWN_CA", "does not accept the client certificate"),
         ("TLSV1_UNRECOGNIZED_NAME", "name in --server"),
         ("EE_KEY_TOO_SMALL", "too weak"),
-        ("", "does not speak TLS as it should"),
+        ("", "the TLS handshake with"),
     ],
 )
 def test_handshake_advice_fits_the_reason(reason: str, says: str) -> None:
@@ -326,7 +326,7 @@ def test_handshake_advice_fits_the_reason(reason: str, says: str) -> None:
 
 async def test_after_the_first_answer_a_failure_is_trouble_that_passes(authority: Authority) -> None:
     context, _ = authority.server()
-    transport = AiohttpTransport(way=Route(ca_file=authority.file))
+    transport = AiohttpTransport(route=Route(ca_file=authority.file))
     async with web(context) as url, transport.send(Request("GET", f"{url}/x", timeout=5.0)) as response:
         await response.read(100)
     port = int(url.rpartition(":")[2])
@@ -352,8 +352,8 @@ async def test_a_request_goes_through_the_proxy(authority: Authority, kind: str,
     proxy = http_proxy(login=login) if kind == "http" else socks_proxy(login=login)
     async with web(authority.server()[0] if tls else None) as url, proxy as log:
         named = url.replace("127.0.0.1", "mail.test") if kind != "socks5" else url  # only the proxy knows that name
-        way = Route(Proxy(kind, "127.0.0.1", log.port, user, password), authority.file)
-        assert await fetched(named, way) == b"hello"
+        route = Route(Proxy(kind, "127.0.0.1", log.port, user, password), authority.file)
+        assert await fetched(named, route) == b"hello"
     place = named.partition("//")[2]
     asked = log.asked[0]
     assert asked == ({True: f"CONNECT {place}", False: f"GET {named}/x?y=1"}[tls] if kind == "http" else place)
@@ -366,7 +366,7 @@ async def test_a_request_goes_through_the_proxy(authority: Authority, kind: str,
     [
         (("", ""), "Basic realm=x", r"wants a user name and password \(407\).*USER:PASSWORD@"),
         (("u", "wr0ng-pw"), "Basic", r"refuses the user name or password.*\(407\)"),
-        (("", ""), "Negotiate", r"not supported here \(407\).*cntlm"),
+        (("", ""), "Negotiate", r"not supported \(407\).*cntlm"),
     ],
 )
 async def test_407_is_explained(

@@ -60,7 +60,7 @@ def test_garbage_is_nonsense(encoding: str) -> None:
 
 @pytest.mark.parametrize("encoding", ["br", "compress", "gzip, gzip", "\x00"])
 def test_encodings_nobody_asked_for_are_refused(encoding: str) -> None:
-    with pytest.raises(ForeignReply, match="not asked for"):
+    with pytest.raises(ForeignReply, match="not requested"):
         decoder(encoding)
 
 
@@ -118,7 +118,7 @@ def test_members_and_frames_are_joined(count: int, step: int) -> None:
 def test_an_endless_row_of_empty_members_is_refused_soon(encoding: str, empty: bytes) -> None:
     """In one piece of many megabytes too: it must not be copied for each member."""
     decode = decoder(encoding)
-    with pytest.raises(ProtocolError, match="without holding anything"):
+    with pytest.raises(ProtocolError, match="without content"):
         for _ in decode.feed(empty * 400_000):
             pass
 

@@ -22,32 +22,32 @@ def test_worth_compressing(rate: float, ratio: float, decoding: float, worth: bo
 
 
 def test_how_long_bodies_were_on_their_way() -> None:
-    meter = LinkStats()
-    assert meter.busy(5.0) == 0.0
-    meter.began(10.0)
-    meter.began(11.0)
-    assert meter.busy(12.0) == 2.0
-    meter.ended(13.0, 100, 3.0)
-    assert meter.busy(14.0) == 4.0  # one is still coming
-    meter.ended(15.0, 100, 4.0)
-    assert meter.busy(99.0) == 5.0
-    meter.began(100.0)
-    assert meter.busy(101.0) == 6.0
+    stats = LinkStats()
+    assert stats.busy(5.0) == 0.0
+    stats.began(10.0)
+    stats.began(11.0)
+    assert stats.busy(12.0) == 2.0
+    stats.ended(13.0, 100, 3.0)
+    assert stats.busy(14.0) == 4.0  # one is still coming
+    stats.ended(15.0, 100, 4.0)
+    assert stats.busy(99.0) == 5.0
+    stats.began(100.0)
+    assert stats.busy(101.0) == 6.0
 
 
-def bodies(meter: LinkStats, n: int, size: int, seconds: float) -> str:
+def bodies(stats: LinkStats, n: int, size: int, seconds: float) -> str:
     for _ in range(n):
-        meter.began(0.0)
-        meter.ended(seconds, size, seconds)
-    return meter.accept_encoding()
+        stats.began(0.0)
+        stats.ended(seconds, size, seconds)
+    return stats.accept_encoding()
 
 
 def test_compression_is_asked_for_until_bodies_prove_the_link_fast() -> None:
-    meter = LinkStats()
-    assert meter.accept_encoding() == COMPRESSED
-    assert bodies(meter, 9, 500, 0.0) == COMPRESSED  # small ones come at once on any link
-    assert bodies(meter, 31, 60_000, 0.05) == COMPRESSED  # 1.2 MB/s
-    assert bodies(meter, 7, 60_000, 0.0) == COMPRESSED  # some that had piled up while we were busy
-    meter.decoded(250_000, 1_000_000, 1 / 400)
-    assert bodies(meter, 31, 60_000, 0.0003) == PLAIN  # 200 MB/s
-    assert bodies(meter, 31, 600_000, 0.06) == COMPRESSED  # the link has become slow
+    stats = LinkStats()
+    assert stats.accept_encoding() == COMPRESSED
+    assert bodies(stats, 9, 500, 0.0) == COMPRESSED  # small ones come at once on any link
+    assert bodies(stats, 31, 60_000, 0.05) == COMPRESSED  # 1.2 MB/s
+    assert bodies(stats, 7, 60_000, 0.0) == COMPRESSED  # some that had piled up while we were busy
+    stats.decoded(250_000, 1_000_000, 1 / 400)
+    assert bodies(stats, 31, 60_000, 0.0003) == PLAIN  # 200 MB/s
+    assert bodies(stats, 31, 600_000, 0.06) == COMPRESSED  # the link has become slow

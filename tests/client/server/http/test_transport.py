@@ -45,7 +45,7 @@ from tests.support.socket_server import JSON, Handler, body, saying, serving
 
 
 async def got(url: str, transport: AiohttpTransport | None = None, limit: int = 1 << 20, timeout: float = 5.0) -> bytes:
-    transport = transport or AiohttpTransport(connect=0.3)
+    transport = transport or AiohttpTransport(connect_timeout=0.3)
     try:
         async with transport.send(Request("GET", url + "/x", timeout=timeout)) as response:
             return await response.read(limit)
@@ -345,7 +345,7 @@ def certificate(folder: Path, host: str) -> tuple[ssl.SSLContext, Path]:
 async def test_a_certificate_must_be_trusted(tmp_path: Path) -> None:
     tls, public = certificate(tmp_path, "127.0.0.1")
     async with serving(saying(body(b"hello")), tls) as url:
-        assert await got(url, AiohttpTransport(way=Route(ca_file=public))) == b"hello"
+        assert await got(url, AiohttpTransport(route=Route(ca_file=public))) == b"hello"
         with pytest.raises(Unreachable, match=r"self-signed.*--ca-file.*--fingerprint"):
             await got(url)
 
@@ -354,7 +354,7 @@ async def test_a_certificate_must_be_that_of_the_server(tmp_path: Path) -> None:
     tls, public = certificate(tmp_path, "127.0.0.2")
     async with serving(saying(body(b"hello")), tls) as url:
         with pytest.raises(Unreachable, match="certificate"):
-            await got(url, AiohttpTransport(way=Route(ca_file=public)))
+            await got(url, AiohttpTransport(route=Route(ca_file=public)))
 
 
 @pytest.mark.parametrize("content", [None, "this is no certificate"])
@@ -363,7 +363,7 @@ async def test_a_ca_file_that_can_not_be_used(tmp_path: Path, content: str | Non
     if content is not None:
         file.write_text(content)
     with pytest.raises(BadSettings, match=r"ca\.pem"):
-        await got("https://127.0.0.1:9", AiohttpTransport(way=Route(ca_file=file)))
+        await got("https://127.0.0.1:9", AiohttpTransport(route=Route(ca_file=file)))
 
 
 async def test_chunks_come_as_they_come() -> None:
@@ -405,7 +405,7 @@ async def test_more_of_a_body_is_let_come_where_the_way_is_long(long: bool) -> N
         await asyncio.sleep(0)
 
     async with serving(handler) as url:
-        transport = AiohttpTransport(sleep=sleep, meter=LinkStats(min_latency=0.5 if long else 0.001))
+        transport = AiohttpTransport(sleep=sleep, stats=LinkStats(min_latency=0.5 if long else 0.001))
         try:
             async with transport.send(Request("GET", url)) as response:
                 found = [len(piece) async for piece in response.chunks()]
@@ -554,7 +554,7 @@ async def test_what_is_no_body_ends_in_the_timeout_and_in_little_memory(tail: by
             await writer.drain()
             await asyncio.sleep(0)
 
-    transport = AiohttpTransport(connect=0.5)
+    transport = AiohttpTransport(connect_timeout=0.5)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     async with serving(handler) as url, asyncio.timeout(20):
         with pytest.raises((OutcomeUnknown, ProtocolError, Misconfigured)):

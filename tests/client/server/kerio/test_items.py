@@ -7,8 +7,10 @@ from typing import Any
 import pytest
 
 from kerio_resync.model import Attachment, Kind, ListedItem
-from kerio_resync.server.kerio.items import LIGHT, iso, parse_items, parse_row, parse_rows, struct_digest
-from kerio_resync.server.kerio.wire import canonical_json, parse_json
+from kerio_resync.server.kerio.items import LIGHT, parse_items, parse_row, parse_rows
+from kerio_resync.server.kerio.json_codec import canonical_json, parse_json
+from kerio_resync.server.kerio.struct_digest import struct_digest
+from kerio_resync.server.kerio.times import iso
 
 MAIL: dict[str, Any] = {
     "watermark": 12,
@@ -163,7 +165,7 @@ def test_what_can_be_no_item_harms_no_other(wrong: Any) -> None:
     items, malformed = parse_items("mail", [MAIL, wrong, {**MAIL, "id": "m2"}], canonical_json)
     assert [item.id for item in items] == ["m1", "m2"]
     assert len(malformed) == 1
-    assert malformed[0].reason.startswith("no item")
+    assert malformed[0].reason.startswith("invalid")
     rows, unlisted = parse_rows([MAIL, wrong])
     assert len(rows) == len(unlisted) == 1
 

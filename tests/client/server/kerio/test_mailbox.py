@@ -38,15 +38,15 @@ from simulation.virtual_time import run
 from tests.support.scripted_server import COOKIES, INBOX, ORIGIN, PASSWORD, Scripted, answers, error, mail, opened
 
 
-def test_something_may_be_put_around_the_transport() -> None:
+def test_wrap_transport_replaces_the_transport() -> None:
     server, around = Scripted(), []
     made = Settings(profile=Path("nowhere"), server=ORIGIN, user="jane", password=SecretStr(PASSWORD))
 
-    def watch(transport: Transport) -> Transport:
+    def wrap(transport: Transport) -> Transport:
         around.append(transport)
         return transport
 
-    KerioMailbox(made, transport=server.transport, watch=watch)
+    KerioMailbox(made, transport=server.transport, wrap_transport=wrap)
     assert around == [server.transport]
 
 
@@ -260,7 +260,7 @@ def test_a_batch() -> None:
     details = opened(server, lambda mailbox: mailbox.items_by_id("mail", ["m1", "m2", "m3", "m4", "m5"]))
     assert [(item.id, item.title) for item in details.items] == [("m1", "twice"), ("m3", "subject 3")]
     assert details.gone == ("m2",)
-    assert details.malformed == (MalformedItem("m4", "denied"), MalformedItem("m5", "no item: watermark"))
+    assert details.malformed == (MalformedItem("m4", "denied"), MalformedItem("m5", "invalid: watermark"))
     assert details.plain_bytes == details.wire_bytes > 100
 
 
@@ -527,11 +527,11 @@ def test_trouble_that_passes_is_told_and_survived() -> None:
     assert opened(server, lambda mailbox: mailbox.sync_key()) == '{"id":1}'
     told = [event.reason.split(":")[0] for event in server.events if isinstance(event, Retrying)]
     assert told == [
-        "the server can't be reached",
+        "the server cannot be reached",
         "the connection broke",
         "another program answered",
         "the connection broke",
-        "the server can't be reached",
+        "the server cannot be reached",
         "the server is busy",
         "the server is busy",
     ]

@@ -7,6 +7,7 @@ import pytest
 
 from kerio_resync.model import Attachment, Item, Kind
 from kerio_resync.server.kerio.items import parse_items
+from kerio_resync.server.kerio.json_codec import canonical_json
 from kerio_resync.server.kerio.outgoing_structs import (
     Upload,
     file_candidates,
@@ -22,7 +23,6 @@ from kerio_resync.server.kerio.outgoing_structs import (
     with_files,
     with_message_id,
 )
-from kerio_resync.server.kerio.wire import canonical_json
 
 
 def item(kind: Kind, **members: Any) -> Item:

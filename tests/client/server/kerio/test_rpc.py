@@ -12,10 +12,10 @@ import pytest
 from kerio_resync.errors import FolderDenied, ForeignReply, OutcomeUnknown, Overloaded, ProtocolError, ResyncError
 from kerio_resync.events import Paused
 from kerio_resync.redaction import emptied
+from kerio_resync.server.kerio.json_codec import parse_json
 from kerio_resync.server.kerio.mailbox import KerioMailbox
 from kerio_resync.server.kerio.replies import Envelope, MalformedJson, parse_response
-from kerio_resync.server.kerio.rpc import SMALL_REPLY_BYTES, collect_lists
-from kerio_resync.server.kerio.wire import parse_json
+from kerio_resync.server.kerio.rpc import SMALL_REPLY_BYTES, gather_or_raise_first
 from tests.support.scripted_server import ORIGIN, Scripted, mail, opened
 
 
@@ -146,7 +146,7 @@ async def test_the_first_error_ends_the_others_and_comes_out_alone() -> None:
             ended.append("cancelled")
 
     with pytest.raises(FolderDenied, match="no"):
-        await collect_lists([wait(), fail()])
+        await gather_or_raise_first([wait(), fail()])
     assert ended == ["cancelled"]
 
 

@@ -1,4 +1,4 @@
-"""The limit as a pure value, by table and against a model of a server with a queue and users."""
+"""The adaptive limit by table, and against a model of a server with a queue and users."""
 
 from __future__ import annotations
 
@@ -9,177 +9,153 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from kerio_resync.server.pacing.adaptive_limit import DROP, WINDOW, Limit, Outcome, Sample, blame
+from kerio_resync.server.pacing.adaptive_limit import (
+    BASE_SECONDS,
+    INITIAL_IN_FLIGHT,
+    LEARNED_REPLIES,
+    LOSS_FACTOR,
+    PROBE_IN_FLIGHT,
+    WINDOW_REPLIES,
+    AdaptiveLimit,
+    Outcome,
+    Sample,
+    link_share,
+)
 
 
-def fed(limit: Limit, samples: Iterable[Sample]) -> Limit:
+def fed(limit: AdaptiveLimit, samples: Iterable[Sample]) -> AdaptiveLimit:
     for sample in samples:
         limit = limit.after(sample)
     return limit
 
 
 def replies(n: int, *, at: float, wait: float = 0.1, used: int = 64, busy: float = 0.0, size: int = 9) -> list[Sample]:
-    return [Sample("ok", at, at + wait, wait, busy, used, size, "get", used == 64) for _ in range(n)]
+    return [Sample("ok", at, at + wait, wait, busy, used, size, "get") for _ in range(n)]
 
 
-def varying(value: float) -> Limit:
-    """A limit beyond its start, on a server whose replies once came in a tenth of the time: waits may be a queue's."""
-    return Limit(value=value, starting=False, way=0.01, looked=0.0)
+def window(*, at: float, wait: float = 0.1, used: int = 64, busy: float = 0.0, size: int = 9) -> list[Sample]:
+    return replies(WINDOW_REPLIES, at=at, wait=wait, used=used, busy=busy, size=size)
 
 
-@pytest.mark.parametrize("outcome", ["ignored"])
-def test_what_says_nothing_changes_nothing(outcome: Outcome) -> None:
-    assert Limit().after(Sample(outcome, 1.0, 2.0, 1.0)) == Limit()
+def measured(value: float) -> AdaptiveLimit:
+    """A limit beyond its start, on a server with a minimum latency of 10 ms and a base wait of 100 ms."""
+    known = AdaptiveLimit(value=value, starting=False, min_latency=0.01, base_at=0.0)
+    return known._replace(units={("get", 2): (LEARNED_REPLIES, 0.1)})
 
 
-def test_forty_refusals_of_one_episode_cut_once() -> None:
-    limit = Limit(value=40.0)
-    cut = fed(limit, [Sample("dropped", 1.0, 2.0 + n / 100) for n in range(40)])
-    assert cut.value == 40.0 * DROP
+def test_ignored_outcome_changes_nothing() -> None:
+    assert AdaptiveLimit().after(Sample("ignored", 1.0, 2.0, 1.0)) == AdaptiveLimit()
+
+
+def test_refusals_of_one_episode_cut_once() -> None:
+    cut = fed(AdaptiveLimit(value=40.0), [Sample("dropped", 1.0, 2.0 + n / 100) for n in range(40)])
+    assert cut.value == 40.0 * LOSS_FACTOR
     assert not cut.starting
     again = cut.after(Sample("dropped", 2.5, 3.0))
-    assert again.value == pytest.approx(40.0 * DROP * DROP)
+    assert again.value == pytest.approx(40.0 * LOSS_FACTOR**2)
 
 
-def test_it_never_falls_below_one_nor_rises_above_the_most() -> None:
-    limit = Limit(value=2.0, most=8)
+def test_limit_stays_between_one_and_the_most() -> None:
+    limit = AdaptiveLimit(value=2.0, most=8)
     for n in range(20):
         limit = limit.after(Sample("dropped", float(n), n + 0.5))
     assert limit.slots == 1
     for n in range(100):
-        limit = fed(limit, replies(WINDOW, at=100.0 + n))
+        limit = fed(limit, window(at=100.0 + n))
     assert limit.slots == 8
 
 
-def test_it_doubles_while_it_starts_and_creeps_afterwards() -> None:
-    limit = Limit(value=4.0)
-    seen = []
-    for n in range(4):
-        limit = fed(limit, replies(limit.slots, at=float(n)))  # one round trip
+def test_limit_doubles_each_round_trip_while_waits_are_near_the_minimum() -> None:
+    limit, seen = AdaptiveLimit(), [int(INITIAL_IN_FLIGHT)]
+    for n in range(3):
+        limit = fed(limit, replies(limit.slots, at=float(n), wait=0.5 + n / 100))
         seen.append(limit.slots)
     assert seen == [8, 16, 32, 64]
-    slow = fed(varying(8.0), replies(WINDOW, at=0.0))
-    assert slow.slots == 9
+    cut = limit.after(Sample("dropped", 9.0, 9.5))
+    assert fed(cut, replies(64, at=10.0, wait=0.5)).slots == 64  # also after the start
 
 
-def test_calls_of_a_kind_never_seen_are_no_reason_to_grow() -> None:
-    limit = fed(varying(8.0)._replace(starting=True, opening=False), replies(WINDOW, at=1.0))
-    assert limit.slots == 16
-    kinds = [one._replace(kind=f"get {n}") for n, one in enumerate(replies(WINDOW, at=2.0, wait=0.4))]
-    new = fed(limit, kinds)  # are they slow, or is there a queue?
-    assert new.slots == 16
-    assert new.starting
-    assert fed(new, replies(WINDOW, at=3.0)).slots == 32
+def test_limit_grows_slowly_beyond_its_start() -> None:
+    assert fed(measured(10.0), window(at=1.0)).value == pytest.approx(11.0)
+    assert fed(measured(1.0), window(at=1.0)).value == pytest.approx(1.25)
 
 
-def test_where_waits_are_those_of_the_way_a_few_replies_are_enough() -> None:
-    limit, seen = Limit(value=2.0, opening=False), []
-    for n in range(5):
-        limit = fed(limit, replies(max(4, limit.slots), at=float(n), wait=0.5 + n / 100))
-        seen.append(limit.slots)
-    assert seen == [4, 8, 16, 32, 64]
-    again = fed(limit._cut(DROP, 9.0), replies(64, at=10.0, wait=0.5))  # also beyond the start
-    assert again.slots == 64
-
-
-def test_nothing_grows_that_is_not_used() -> None:
-    for start in (Limit(value=8.0), Limit(value=8.0, opening=False)):
-        limit = fed(start, [one for n in range(9) for one in replies(WINDOW, at=float(n), used=7)])
+def test_unused_limit_does_not_grow() -> None:
+    for start in (AdaptiveLimit(), measured(8.0)):
+        limit = fed(start, [sample for n in range(9) for sample in window(at=float(n), used=7)])
         assert limit.slots == 8
-    assert fed(Limit(value=8.0, opening=False), replies(WINDOW, at=0.0, used=8)).slots > 8
+    assert fed(measured(8.0), window(at=1.0, used=8)).slots > 8
 
 
-def test_the_opening_ends_with_the_first_replies_that_wait_for_more_than_the_way() -> None:
-    limit = fed(Limit(value=4.0), replies(4, at=0.0, wait=0.1))
-    assert limit.slots == 8
-    later = fed(limit, replies(8, at=1.0, wait=0.2))
-    assert later.slots < 11
-    assert not later.opening
-    assert not fed(limit, replies(8, at=1.0, wait=2.0, busy=1.0)).opening  # the link has enough to do
+def test_fewer_replies_than_a_window_change_nothing() -> None:
+    limit = fed(measured(16.0), replies(WINDOW_REPLIES - 1, at=1.0, wait=1.0))
+    assert limit.slots == 16
+    assert fed(limit, replies(1, at=2.0, wait=1.0)).slots == 8
 
 
-def test_fewer_replies_than_a_window_decide_nothing() -> None:
-    steady = Limit(value=16.0)._replace(starting=False)
-    quick = fed(steady, replies(WINDOW, at=0.0))
-    slow = fed(quick, replies(WINDOW - 1, at=10.0, wait=1.0))
-    assert slow.slots == quick.slots
-    assert fed(slow, replies(1, at=11.0, wait=1.0)).slots < quick.slots
+def test_delay_of_the_server_shrinks_the_limit_and_that_of_the_link_does_not() -> None:
+    assert fed(measured(16.0), window(at=1.0, wait=0.9, busy=0.3)).slots == 8
+    assert fed(measured(16.0), window(at=1.0, wait=0.9, busy=1.0)).slots >= 16
 
 
-def test_delay_of_the_link_is_no_delay_of_the_server() -> None:
-    steady = fed(Limit(value=16.0)._replace(starting=False), replies(WINDOW, at=0.0))
-    ours = fed(steady, replies(WINDOW, at=10.0, wait=2.1, busy=0.95))
-    assert ours.slots == steady.slots  # no cut, but no growth either: the link has enough to do
-    theirs = fed(steady, replies(WINDOW, at=10.0, wait=2.1, busy=0.3))
-    assert theirs.slots < steady.slots
+def test_long_queue_on_the_link_cuts_the_limit() -> None:
+    assert fed(measured(16.0), window(at=1.0, wait=5.0, busy=1.0)).value == pytest.approx(16 * LOSS_FACTOR)
 
 
-@pytest.mark.parametrize(("busy", "share"), [(0.0, 0.0), (0.5, 0.0), (0.7, 0.5), (0.9, 1.0), (1.0, 1.0)])
-def test_what_the_link_is_to_blame_for(busy: float, share: float) -> None:
-    assert blame(busy) == pytest.approx(share)
+@pytest.mark.parametrize(("busy", "share"), [(0.0, 0.0), (0.5, 0.0), (0.75, 0.5), (1.0, 1.0)])
+def test_link_share_rises_from_half_busy(busy: float, share: float) -> None:
+    assert link_share(busy) == pytest.approx(share)
 
 
-def test_a_link_that_is_busy_from_the_first_reply_is_no_queue_either() -> None:
-    """Nothing is known of the server then; and once the link is free, its pace is learnt as it is."""
-    limit = fed(
-        Limit(value=4.0), [one for n in range(9) for one in replies(16, at=float(n), wait=0.5, busy=1.0, used=4)]
-    )
-    assert limit.slots >= 4
-    free = fed(limit, replies(WINDOW, at=20.0, wait=0.5))
-    assert free.slots >= limit.slots
+def test_server_is_learned_once_the_link_is_no_longer_busy() -> None:
+    limit = fed(AdaptiveLimit(value=4.0), [s for n in range(9) for s in replies(16, at=float(n), wait=0.5, busy=1.0)])
+    assert not limit.units
+    assert fed(limit, window(at=20.0, wait=0.5)).units
 
 
-def test_a_long_queue_on_the_link_is_cut_in_the_end() -> None:
-    steady = fed(Limit(value=16.0)._replace(starting=False), replies(WINDOW, at=0.0))
-    assert fed(steady, replies(WINDOW, at=10.0, wait=9.1, busy=1.0)).slots < steady.slots
-
-
-def test_large_replies_are_no_delay() -> None:
-    """A class of calls has its own unit: what takes long by itself is not a queue."""
-    limit = varying(16.0)
-    small, large = replies(WINDOW, at=20.0), replies(WINDOW, at=30.0, wait=2.0, size=10**6)
+def test_each_class_of_calls_has_its_own_unit() -> None:
     pairs = zip(replies(40, at=1.0), replies(40, at=1.0, wait=2.0, size=10**6), strict=True)
-    both = fed(limit, [one for pair in pairs for one in pair])
-    assert fed(both, small).slots >= both.slots
-    assert fed(both, large).slots >= both.slots
-    assert fed(both, [one._replace(size=9) for one in large]).slots < both.slots
+    both = fed(measured(16.0), [sample for pair in pairs for sample in pair])
+    assert both.slots >= 16
+    assert fed(both, window(at=30.0, wait=2.0, size=10**6)).slots >= both.slots
+    assert fed(both, window(at=30.0, wait=2.0)).slots < both.slots
 
 
-def test_the_floor_is_looked_at_afresh() -> None:
-    limit, seen = varying(32.0), []
-    for at in (10.0, 20.0, 200.0, 200.5, 201.0, 300.0, 400.0, 400.5):
-        limit = fed(limit, replies(WINDOW, at=at))
+def test_base_is_measured_again_when_it_is_old() -> None:
+    limit, seen = measured(32.0), []
+    for at in (10.0, BASE_SECONDS + 10, BASE_SECONDS + 11):
+        limit = fed(limit, window(at=at))
         seen.append(limit.slots)
-    assert seen == [35, 39, 2, 39, 43, 47, 2, 47]  # twice it dips, for one window each, and comes back
+    # The second window starts a measurement. A wait of ten minimum latencies: nine tenths of it in the server.
+    assert seen == [35, round(PROBE_IN_FLIGHT / 0.9), 35]
+    assert limit.base_at > BASE_SECONDS
 
 
-@pytest.mark.parametrize(("wait", "slots"), [(0.095, 16), (0.105, 4)])
-def test_no_look_at_the_floor_where_most_of_a_wait_is_the_way(wait: float, slots: int) -> None:
-    limit = Limit(value=8.0, opening=False, way=0.05)
-    assert fed(limit, replies(WINDOW, at=0.0, wait=wait)).slots == slots
+def test_new_limit_on_a_busy_server_measures_the_base_first() -> None:
+    limit = fed(AdaptiveLimit(min_latency=0.01), window(at=1.0, wait=0.4))
+    assert limit.slots == PROBE_IN_FLIGHT
+    assert fed(limit, window(at=2.0, wait=0.1)).slots < INITIAL_IN_FLIGHT  # the first waits were a queue
+    assert fed(limit, window(at=2.0, wait=0.4)).slots == INITIAL_IN_FLIGHT
 
 
-def test_a_look_at_the_floor_that_finds_no_queue_there_does_not_go_back_into_it() -> None:
-    limit = fed(varying(32.0)._replace(looked=float("-inf")), replies(WINDOW, at=10.0, wait=0.4))
-    assert limit.slots == 2
-    assert fed(limit, replies(WINDOW, at=20.0, wait=0.1)).slots < 16
+def test_units_learned_under_a_queue_are_those_of_an_idle_server() -> None:
+    busy = fed(measured(8.0), window(at=1.0, wait=0.2))
+    new = fed(busy, [sample._replace(kind="other") for sample in window(at=2.0, wait=0.2)])
+    assert new.units["other", 2][1] == pytest.approx(0.1)
 
 
-def test_a_server_that_has_become_slower_is_believed_in_the_end() -> None:
-    limit = fed(Limit(value=16.0)._replace(starting=False), replies(WINDOW, at=0.0))
-    seen = []
+def test_permanently_slower_server_becomes_the_new_base() -> None:
+    limit = measured(16.0)
     for n in range(200):
-        limit = fed(limit, replies(WINDOW, at=1.0 + n, wait=0.5))  # five times as slow, whatever we do
-        seen.append(limit.slots)
-    assert seen[0] == 2
-    assert seen[-1] > 16
+        limit = fed(limit, window(at=1.0 + 4 * n, wait=0.5))
+    assert limit.slots > 8
 
 
 @dataclass
 class Crowd:
     """M/M/c with a first come, first served queue, Poisson users, and a client that keeps its limit in flight."""
 
-    limit: Limit
+    limit: AdaptiveLimit
     workers: int = 8
     users: float = 40.0
     service: float = 0.1
@@ -228,18 +204,7 @@ class Crowd:
     def learn(self, kind: str, started: float, used: int) -> None:
         outcome: Outcome = "ok" if kind == "reply" else "dropped"
         if not self.fixed:
-            sample = Sample(
-                outcome,
-                started,
-                self.now,
-                self.now - started,
-                0.0,
-                used,
-                9,
-                "x",
-                self.in_flight + 1 >= self.limit.slots,
-            )
-            self.limit = self.limit.after(sample)
+            self.limit = self.limit.after(Sample(outcome, started, self.now, self.now - started, 0.0, used, 9, "x"))
         if outcome == "ok":
             self.done += 1
             self.fill()
@@ -279,24 +244,26 @@ class Crowd:
 
 def alone(**options: float) -> float:
     """The users' 95th percentile without us."""
-    return Crowd(Limit(value=0.0, least=0), fixed=True, **options).run(180.0)[1]  # type: ignore[arg-type]
+    return Crowd(AdaptiveLimit(value=0.0, least=0), fixed=True, **options).run(180.0)[1]  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
     ("service", "rtt", "refuse_at"), [(0.1, 0.02, None), (0.1, 0.02, 32), (0.1, 0.2, None), (0.05, 0.02, 32)]
 )
-def test_it_takes_what_is_left_and_leaves_the_users_in_peace(service: float, rtt: float, refuse_at: int | None) -> None:
+def test_limit_uses_what_is_left_and_at_most_doubles_the_users_waits(
+    service: float, rtt: float, refuse_at: int | None
+) -> None:
     bound = 2 * alone(service=service, rtt=rtt)
     fixed = [
-        Crowd(Limit(value=n), service=service, rtt=rtt, fixed=True, refuse_at=refuse_at).run(180.0)
+        Crowd(AdaptiveLimit(value=n), service=service, rtt=rtt, fixed=True, refuse_at=refuse_at).run(180.0)
         for n in (2, 4, 8, 16, 64)
     ]
-    ours, theirs = Crowd(Limit(), service=service, rtt=rtt, refuse_at=refuse_at).run(180.0)
+    ours, theirs = Crowd(AdaptiveLimit(), service=service, rtt=rtt, refuse_at=refuse_at).run(180.0)
     assert theirs <= bound
     # a fixed limit that drives the users away gets more, but that is no merit
     assert ours >= 0.8 * max(rate for rate, time in fixed if time <= bound)
 
 
-def test_a_fixed_sixty_four_would_starve_them() -> None:
+def test_fixed_limit_of_64_would_starve_the_users() -> None:
     """The model can tell: what the adaptive limit avoids does happen without it."""
-    assert Crowd(Limit(value=64.0), fixed=True).run(180.0)[1] > 5 * alone()
+    assert Crowd(AdaptiveLimit(value=64.0), fixed=True).run(180.0)[1] > 5 * alone()

@@ -6,13 +6,13 @@ import pytest
 
 from kerio_resync.errors import ItemGone, OutcomeUnknown, Overloaded, ProtocolError, SessionExpired, Unreachable
 from kerio_resync.server.http.transport import ReadTimeout
-from kerio_resync.server.pacing.adaptive_limit import Limit, Outcome, Sample
+from kerio_resync.server.pacing.adaptive_limit import AdaptiveLimit, Outcome, Sample
 from kerio_resync.server.pacing.limiter import Limiter, outcome_of
 from simulation.virtual_time import run
 
 
 def fixed(n: int) -> Limiter:
-    return Limiter(Limit(value=float(n), most=n, least=n))
+    return Limiter(AdaptiveLimit(value=float(n), most=n, least=n))
 
 
 @pytest.mark.parametrize(
@@ -123,7 +123,7 @@ def test_who_is_cancelled_loses_no_slot(just_served: bool) -> None:
 
 def test_a_lower_limit_lets_those_in_flight_finish() -> None:
     async def main() -> list[float]:
-        limiter, loop, began = Limiter(Limit(value=8.0)), asyncio.get_running_loop(), []
+        limiter, loop, began = Limiter(AdaptiveLimit(value=8.0)), asyncio.get_running_loop(), []
 
         async def work(n: int) -> None:
             async with limiter.slot() as slot:
@@ -143,22 +143,22 @@ def test_a_lower_limit_lets_those_in_flight_finish() -> None:
 
 def test_an_attempt_without_an_answer_says_nothing() -> None:
     async def main() -> None:
-        limiter = Limiter(Limit())
+        limiter = Limiter(AdaptiveLimit())
         for _ in range(100):
             async with limiter.slot():
                 pass
-        assert limiter.limit == Limit()
+        assert limiter.limit == AdaptiveLimit()
 
     run(main())
 
 
 def test_what_a_slot_tells_of_its_attempt() -> None:
     async def main() -> None:
-        limiter = Limiter(Limit())
+        limiter = Limiter(AdaptiveLimit())
         seen: list[Sample] = []
 
-        class Watching(Limit):
-            def after(self, sample: Sample) -> Limit:
+        class Watching(AdaptiveLimit):
+            def after(self, sample: Sample) -> AdaptiveLimit:
                 seen.append(sample)
                 return self
 
@@ -178,7 +178,7 @@ def test_what_a_slot_tells_of_its_attempt() -> None:
             (1.0, 50_000, 1, "get"),
         ]
         assert [one.busy for one in seen] == [0.5, 0.0]
-        assert limiter.meter.busy(99.0) == 3.0
+        assert limiter.stats.busy(99.0) == 3.0
 
     run(main())
 
@@ -216,7 +216,7 @@ def test_a_pause_may_be_made_longer() -> None:
 def test_a_timer_that_is_early_by_the_clock_does_not_end_a_pause() -> None:
     async def main() -> float:
         loop = asyncio.get_running_loop()
-        limiter = Limiter(Limit(), clock=lambda: loop.time() - (0.25 if loop.time() == 10.0 else 0.0))
+        limiter = Limiter(AdaptiveLimit(), clock=lambda: loop.time() - (0.25 if loop.time() == 10.0 else 0.0))
         limiter.pause_until(10.0)
         async with limiter.slot():
             return loop.time()
@@ -226,7 +226,7 @@ def test_a_timer_that_is_early_by_the_clock_does_not_end_a_pause() -> None:
 
 def test_making_a_connection_is_no_wait_for_the_server() -> None:
     async def main() -> tuple[float, float, bool]:
-        limiter = Limiter(Limit(value=4.0))
+        limiter = Limiter(AdaptiveLimit(value=4.0))
 
         async def work(connect_seconds: float) -> None:
             async with limiter.slot("get") as slot:
@@ -235,9 +235,9 @@ def test_making_a_connection_is_no_wait_for_the_server() -> None:
                 await asyncio.sleep(0)
                 assert slot.server_seconds == 0.0
 
-        for _ in range(3):  # the first ones on new connections, each twice as long as the way
+        for _ in range(3):  # the first ones on new connections, each twice the latency
             await asyncio.gather(*(work(0.5) for _ in range(4)), *(work(0.0) for _ in range(4)))
-        return limiter.min_latency, limiter.limit.way, limiter.limit.opening
+        return limiter.min_latency, limiter.limit.min_latency, limiter.limit.starting
 
     assert run(main()) == (0.5, 0.5, True)
 

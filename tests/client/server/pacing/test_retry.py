@@ -126,7 +126,7 @@ def test_call_retries_until_success_and_announces_each_retry() -> None:
     assert run(attempts.call(attempt, "Mails.get")) == "done"
     assert times == [0.0, 0.5, 0.75, 5.75]
     assert events == [
-        Retrying("Mails.get", 1, 0.5, "the server can't be reached: no way"),
+        Retrying("Mails.get", 1, 0.5, "the server cannot be reached: no way"),
         Retrying("Mails.get", 2, 0.25, "the connection broke: cut"),
         Retrying("Mails.get", 3, 5.0, "the server is busy: busy"),
     ]

@@ -107,7 +107,7 @@ REFUSED = DownloadRefused("the server answers with status 404", code=404)
 def test_content_that_goes_on_elsewhere_is_left_out_at_last(tmp_path: Path) -> None:
     found, skipped, seconds = in_the_end(tmp_path, *[ODD] * 99)
     assert found[0] == "failed"
-    assert "went on at byte 4 instead of 3" in skipped[0].reason  # type: ignore[attr-defined]
+    assert "resumed at byte 4 instead of 3" in skipped[0].reason  # type: ignore[attr-defined]
     assert 60 <= seconds < 100
 
 

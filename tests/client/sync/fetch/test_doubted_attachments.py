@@ -40,5 +40,5 @@ def test_wait_after_a_round_that_began_after_the_retry_timeout_gives_up() -> Non
         doubts.end_round()
     now += doubts.wait(MIN_REFUSALS)
     doubts.begin_round(serving=False)
-    with pytest.raises(ForeignReply, match="2 such in all"):
+    with pytest.raises(ForeignReply, match="2 failures of this kind"):
         doubts.wait(MIN_REFUSALS + 1)

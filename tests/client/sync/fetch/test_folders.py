@@ -12,7 +12,14 @@ from kerio_resync.cache import queries
 from kerio_resync.errors import FolderDenied, ItemGone, ProtocolError, Unreachable
 from kerio_resync.events import Event, FolderListed
 from kerio_resync.model import Folder, ListedItem, MalformedItem, Page
-from kerio_resync.sync.fetch.folders import list_folder_into_cache, looping, rank, refresh_folders, syncable, told_once
+from kerio_resync.sync.fetch.folders import (
+    list_folder_into_cache,
+    looping,
+    rank,
+    refresh_folders,
+    syncable,
+    unique_folders,
+)
 from kerio_resync.sync.listing.paging import Position
 from tests.support.cache import FOLDERS, INBOX, PEOPLE, ROOT, WORK, mail
 from tests.support.fake_mailbox import Mailbox, running
@@ -44,8 +51,8 @@ def test_roots_and_what_may_not_be_read_are_not_mirrored() -> None:
 RING = (Folder("a", "b", "A", "mail"), Folder("b", "a", "B", "mail"), Folder("c", "b", "C", "mail"))
 
 
-def test_told_once_keeps_the_first_of_two_folders_with_one_id() -> None:
-    once, twins = told_once((INBOX, *RING, replace(INBOX, name="Twin")))
+def test_unique_folders_keeps_the_first_of_two_folders_with_one_id() -> None:
+    once, twins = unique_folders((INBOX, *RING, replace(INBOX, name="Twin")))
     assert [each.id for each in once] == ["inbox", "a", "b", "c"]
     assert [each.name for each in twins] == ["Twin"]
 

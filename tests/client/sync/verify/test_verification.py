@@ -236,7 +236,7 @@ async def test_folder_that_the_cache_was_built_without_is_named_and_no_differenc
         assert (await verify_and_repair(run, deep=False, repair=False)).ok
         names = sorted(repr(each.name) for each in mailbox.there if each.kind)
     assert [each.text for each in heard if isinstance(each, Notice)] == [
-        f"Left out, because the server does not list them: {', '.join(names)}."
+        f"Skipped, because the server does not list them: {', '.join(names)}."
     ]
 
 
