@@ -14,7 +14,7 @@ from kerio_resync.events import Listener, Notice, Skipped
 from kerio_resync.model import Folder, Identity
 from kerio_resync.server.mailbox import Mailbox
 from kerio_resync.settings import Settings
-from kerio_resync.sync.fetch.doubted_attachments import DoubtedAttachments
+from kerio_resync.sync.doubts import Doubts
 from kerio_resync.sync.listing.early import EarlyListing
 from kerio_resync.sync.progress import ProgressTracker
 from kerio_resync.sync.state import Announcements, ComparisonState, FetchState, ReuseState
@@ -37,7 +37,7 @@ class RebuildContext:
     clock: Callable[[], float]
     item_queue: WorkQueue[QueuedItem, QueueCursor]
     attachment_queue: WorkQueue[QueuedAttachment, int]
-    doubts: DoubtedAttachments
+    doubts: Doubts
     owner: Identity | None = None
     folders: dict[str, Folder] = field(default_factory=dict)
     fetch: FetchState = field(default_factory=FetchState)
@@ -66,7 +66,7 @@ class RebuildContext:
             ProgressTracker(listen, clock, mailbox),
             clock,
             *_queues(store),
-            DoubtedAttachments(clock, settings.retry_timeout),
+            Doubts(clock, settings.retry_timeout),
             owner=owner,
             comparison=ComparisonState(early or EarlyListing()),
         )
@@ -79,7 +79,7 @@ class RebuildContext:
             store=store,
             item_queue=items,
             attachment_queue=attachments,
-            doubts=DoubtedAttachments(self.clock, self.settings.retry_timeout),
+            doubts=Doubts(self.clock, self.settings.retry_timeout),
             fetch=FetchState(),
             reuse=ReuseState(),
             comparison=ComparisonState(),

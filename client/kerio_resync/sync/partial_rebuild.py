@@ -22,8 +22,8 @@ from kerio_resync.sync.context import RebuildContext
 from kerio_resync.sync.converge.catch_up import fetch_all_queued
 from kerio_resync.sync.converge.compare_lists import new_comparison
 from kerio_resync.sync.converge.reconcile import bring_up_to_date
+from kerio_resync.sync.converge.resolve_doubts import resolve_doubts
 from kerio_resync.sync.fetch.folders import refresh_folders, skipping_failed_folder, syncable
-from kerio_resync.sync.fetch.resolve_doubts import resolve_doubts
 from kerio_resync.sync.listing.concurrency import for_each_concurrently
 from kerio_resync.sync.listing.paging import Position, list_folder
 

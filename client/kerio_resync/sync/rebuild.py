@@ -39,11 +39,11 @@ from kerio_resync.settings import Settings
 from kerio_resync.sync.context import RebuildContext
 from kerio_resync.sync.converge.catch_up import SYNC_KEY, WORKERS, catch_up, fetch_all_queued, new_key
 from kerio_resync.sync.converge.reconcile import bring_up_to_date, converge, require_sound
+from kerio_resync.sync.converge.resolve_doubts import resolve_doubts
 from kerio_resync.sync.disk_space import check_space, check_space_before_drop
 from kerio_resync.sync.fetch.attachments import attachment_worker
 from kerio_resync.sync.fetch.folders import list_folder_into_cache, refresh_folders, syncable
 from kerio_resync.sync.fetch.items import item_worker
-from kerio_resync.sync.fetch.resolve_doubts import resolve_doubts
 from kerio_resync.sync.listing.concurrency import for_each_concurrently
 from kerio_resync.sync.listing.paging import Position
 from kerio_resync.sync.open_target import (

@@ -55,7 +55,7 @@ class ComparisonState:
 
 @dataclass(slots=True)
 class Announcements:
-    """What the listener was told. `notices`: sentences for the report; `skipped`: (scope, id) already announced."""
+    """What the listener has received. `notices`: sentences for the report; `skipped`: (scope, id) already announced."""
 
     notices: list[str] = field(default_factory=list)
     skipped: set[tuple[str, str]] = field(default_factory=set)

@@ -1,8 +1,8 @@
 """Catches up with the server, and lists everything again until the lists and the cache agree.
 
 If the server refuses the sync key, a new one is taken and everything is compared. The cache keeps the refused key until
-that is done: nothing else would know what changed in between. A run that is killed meanwhile, or a `verify`, is told by
-the server that the key is too old, and compares too.
+that is done: nothing else would know what changed in between. After a kill the next run, and `verify`, meet the refused
+key again, and compare everything too.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from kerio_resync.events import PhaseChanged
 from kerio_resync.sync.context import RebuildContext
 from kerio_resync.sync.converge.catch_up import catch_up, new_key
 from kerio_resync.sync.converge.compare_lists import reconcile_lists
+from kerio_resync.sync.converge.resolve_doubts import fetch_until_settled, resolve_doubts
 from kerio_resync.sync.fetch.folders import list_new_folders
-from kerio_resync.sync.fetch.resolve_doubts import fetch_until_settled, resolve_doubts
 
 MAX_COMPARISONS = 3  # of all lists, before a remaining difference is an error
 MAX_KEY_RENEWALS = 5  # per run

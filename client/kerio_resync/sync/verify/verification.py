@@ -23,8 +23,8 @@ from kerio_resync.sync.converge.compare_lists import (
 )
 from kerio_resync.sync.converge.contradictions import find_contradictions
 from kerio_resync.sync.converge.reconcile import bring_up_to_date
+from kerio_resync.sync.converge.resolve_doubts import fetch_until_settled
 from kerio_resync.sync.fetch.folders import list_new_folders, report_invalid_folders, syncable, unique_folders
-from kerio_resync.sync.fetch.resolve_doubts import fetch_until_settled
 from kerio_resync.sync.verify.compare_contents import ContentComparison
 
 MAX_NAMED_FOLDERS = 5  # in a notice

@@ -288,7 +288,7 @@ async def test_redirects_are_not_followed(status: int) -> None:
     error = await fails(saying(head + b"Location: https://evil.example/login\r\n\r\n"), ForeignReply)
     assert "evil.example" in error.detail
     error = await fails(saying(head + b"Location: /login\r\n\r\n"), ForeignReply)
-    assert "address is wrong" in error.detail
+    assert "address may be wrong" in error.detail
 
 
 @pytest.mark.parametrize("location", ["http://[", "", "//h:port/", "https://u:secret@evil.example/"])
@@ -458,7 +458,7 @@ async def test_who_speaks_first_speaks_no_tls() -> None:
 
     server = await asyncio.start_server(act, "127.0.0.1", 0)
     async with server:
-        with pytest.raises(Unreachable, match=r"is not a web server|does not speak TLS"):
+        with pytest.raises(Unreachable, match=r"is not a web server|the TLS handshake with"):
             await got(f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}", AiohttpTransport())
 
 
@@ -483,7 +483,7 @@ async def test_a_good_beginning_does_not_excuse_a_trickle() -> None:
     transport = AiohttpTransport()
     async with serving(handler) as url:
         async with transport.send(Request("GET", url + "/x", timeout=10.0)) as response:
-            response._clock, response._mark = lambda: now, 0.0  # type: ignore[attr-defined]
+            response._clock, response._checked = lambda: now, 0.0  # type: ignore[attr-defined]
             chunks = response.chunks()
             now = 11.0  # 5,000 bytes in 11 s will do
             assert sum([len(await anext(chunks))]) == 5000

@@ -24,8 +24,8 @@ from kerio_resync.errors import (
 from kerio_resync.events import Event, Skipped
 from kerio_resync.model import Attachment, ContentChunk
 from kerio_resync.sync.converge.catch_up import WORKERS
+from kerio_resync.sync.converge.resolve_doubts import resolve_doubts
 from kerio_resync.sync.fetch.attachments import WRITE_BYTES, attachment_worker
-from kerio_resync.sync.fetch.resolve_doubts import resolve_doubts
 from simulation import virtual_time
 from tests.support.cache import attachment, mail, rows
 from tests.support.fake_mailbox import Mailbox, running
@@ -132,7 +132,7 @@ def test_content_is_kept_that_comes_right_later(wrong: Any, times: int, tmp_path
 
 
 def test_content_that_is_another_each_time_is_never_kept(tmp_path: Path) -> None:
-    with pytest.raises(ForeignReply, match="and then another"):
+    with pytest.raises(ForeignReply, match="and another one the next time"):
         in_the_end(tmp_path, *[[ContentChunk(0, b"12345" + str(n).encode())] for n in range(10, 999)])
     assert rows(tmp_path / "cache.db", "SELECT state FROM attachment WHERE id = 'id-a'") == [("wanted",)]
 

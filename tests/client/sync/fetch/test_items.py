@@ -11,8 +11,8 @@ from kerio_resync.cache import queries
 from kerio_resync.cache.mutations import EnqueueItems
 from kerio_resync.errors import FolderDenied, ItemGone, ProtocolError, TooLarge
 from kerio_resync.model import ItemBatch, ListedItem, MalformedItem
+from kerio_resync.sync.converge.resolve_doubts import resolve_doubts
 from kerio_resync.sync.fetch.items import MAX_CONSECUTIVE_FAILURES, item_worker
-from kerio_resync.sync.fetch.resolve_doubts import resolve_doubts
 from simulation import virtual_time
 from tests.support.cache import mail
 from tests.support.fake_mailbox import Mailbox, running

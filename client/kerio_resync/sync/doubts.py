@@ -34,7 +34,7 @@ class Control(NamedTuple):
 
 
 @dataclass(slots=True)
-class DoubtedAttachment:
+class Doubt:
     """The failures of one item or attachment.
 
     `first`: time of the first failure; `since`: of the first one with this `content`, which arrived each time, if any.
@@ -50,12 +50,12 @@ class DoubtedAttachment:
 
 
 @dataclass(slots=True)
-class DoubtedAttachments:
+class Doubts:
     """The failures of a run that are not believed yet, by item id or attachment key. `clock` returns seconds."""
 
     clock: Callable[[], float]
     retry_timeout: float
-    open: dict[Hashable, DoubtedAttachment] = field(default_factory=dict)
+    open: dict[Hashable, Doubt] = field(default_factory=dict)
     control: Control | None = None
     items_answered: float = float("-inf")  # time of the latest answered batch of items
     odd: set[Content] = field(default_factory=set)  # contents that contradict their structs
@@ -75,7 +75,7 @@ class DoubtedAttachments:
             self.odd.add(content)
         if doubt is None or doubt.content != content:
             now = self.clock()
-            self.open[key] = DoubtedAttachment(doubt.first if doubt else now, now, reason, content)
+            self.open[key] = Doubt(doubt.first if doubt else now, now, reason, content)
             return False
         doubt.reason, doubt.fresh = reason, True
         doubt.tries += self._counts(key, doubt)
@@ -84,7 +84,7 @@ class DoubtedAttachments:
         del self.open[key]
         return True
 
-    def _counts(self, key: Hashable, doubt: DoubtedAttachment) -> bool:
+    def _counts(self, key: Hashable, doubt: Doubt) -> bool:
         if isinstance(key, str):  # an item id
             return self.items_answered >= doubt.since
         if doubt.content is None or self.control is not None:

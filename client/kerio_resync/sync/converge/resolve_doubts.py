@@ -1,4 +1,4 @@
-"""Tries again what was set aside, until it succeeds or its failure is believed (`doubted_attachments`)."""
+"""Tries again what was set aside, until it succeeds or its failure is believed (`doubts`)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from kerio_resync.errors import BadCredentials, ProtocolError, ServerRefused, Se
 from kerio_resync.server.mailbox import Mailbox
 from kerio_resync.sync.context import RebuildContext
 from kerio_resync.sync.converge.catch_up import fetch_all_queued
-from kerio_resync.sync.fetch.doubted_attachments import Control
+from kerio_resync.sync.doubts import Control
 
 MAX_SEARCHED_SLICES: Final = 20  # slices of stored items, to find a control
 

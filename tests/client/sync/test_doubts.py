@@ -5,14 +5,14 @@ from __future__ import annotations
 import pytest
 
 from kerio_resync.errors import ForeignReply
-from kerio_resync.sync.fetch.doubted_attachments import MIN_REFUSALS, DoubtedAttachments
+from kerio_resync.sync.doubts import MIN_REFUSALS, Doubts
 
 CONTENTS = ((b"a", 1), (b"b", 2))
 
 
 def test_wait_after_a_round_that_outlasts_the_retry_timeout_allows_another() -> None:
     now = 0.0
-    doubts = DoubtedAttachments(lambda: now, retry_timeout=60.0)
+    doubts = Doubts(lambda: now, retry_timeout=60.0)
     for key, content in enumerate(CONTENTS):
         doubts.believes(key, "odd", content)
     for rounds in range(MIN_REFUSALS):
@@ -29,7 +29,7 @@ def test_wait_after_a_round_that_outlasts_the_retry_timeout_allows_another() -> 
 
 def test_wait_after_a_round_that_began_after_the_retry_timeout_gives_up() -> None:
     now = 0.0
-    doubts = DoubtedAttachments(lambda: now, retry_timeout=60.0)
+    doubts = Doubts(lambda: now, retry_timeout=60.0)
     for key in range(2):
         doubts.believes(key, "odd", CONTENTS[0])
     for rounds in range(MIN_REFUSALS):
