@@ -53,6 +53,7 @@ def sqlite_error(code: int) -> sqlite3.Error:
         (sqlite3.SQLITE_READONLY_DBMOVED, CacheInUse),
         (sqlite3.SQLITE_PERM, DiskTrouble),
         (sqlite3.SQLITE_INTERRUPT, CacheDamaged),
+        (sqlite3.SQLITE_CONSTRAINT, CacheDamaged),
     ],
 )
 def test_map_db_error_maps_code_of_sqlite(code: int, kind: type[ResyncError]) -> None:

@@ -250,3 +250,12 @@ async def test_replace_cache_leaves_old_cache_if_new_one_cannot_be_sealed(tmp_pa
             pass
     assert not open_in(tmp_path)
     assert rows(current, MAILS) == [("old",)]
+
+
+async def test_replace_cache_leaves_new_file_if_it_cannot_be_sealed_and_there_is_no_old_one(tmp_path: Path) -> None:
+    store = await filled(tmp_path / "cache.db.next")
+    (tmp_path / "cache.db.next-shm").touch()
+    with pytest.raises(CacheInUse):
+        async with replace_cache(store, tmp_path / "cache.db"):
+            pass
+    assert names(tmp_path) == ["cache.db.next", "cache.db.next-shm"]

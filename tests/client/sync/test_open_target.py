@@ -16,6 +16,7 @@ from kerio_resync.cache.store import Store
 from kerio_resync.errors import CacheInUse, NoCache, OtherAccount, Unreachable
 from kerio_resync.events import Event, Notice
 from kerio_resync.settings import Settings
+from kerio_resync.sync import open_target
 from kerio_resync.sync.open_target import discard_build_file, open_build_file, open_current_cache, rescue_unsent_changes
 from kerio_resync.sync.partial_rebuild import PARTIAL_REBUILD_KEY
 from tests.support.cache import IDENTITY, filled, items, mail, names, rows
@@ -238,3 +239,16 @@ async def test_open_current_cache_requires_a_free_cache_and_tells_whether_it_res
         found = await open_current_cache(settings(tmp_path), IDENTITY)
         assert found.resumed is expected
         await found.store.close()
+
+
+async def test_open_build_file_refuses_file_that_was_replaced_after_the_check(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await (await filled(tmp_path / "cache.db.next", identity=OTHER)).close()
+
+    async def accept(*_: object) -> None:
+        pass
+
+    monkeypatch.setattr(open_target, "claim", accept)
+    with pytest.raises(OtherAccount, match="unfinished cache"):
+        await opened(tmp_path)
