@@ -1,17 +1,16 @@
 """The format 7.2.0 of the cache file: tables, columns, views, header.
 
-One SQLite file holds the mailbox, the record of what is still to be fetched, and the changes made offline. It is marked
-by `PRAGMA application_id` (`APPLICATION_ID`) and `PRAGMA user_version` (`USER_VERSION`), and names its format in
-`meta`. Tables are STRICT, so that a wrong type is an error on the day it is written. Everything stored carries a
-checksum: an item's covers all of its columns and the list of its attachments, a chunk has its CRC, a whole content its
-SHA-256.
+One SQLite file holds the mailbox, the fetch queue and the changes made offline. Its header has `APPLICATION_ID` and
+`USER_VERSION`, and `meta` names the format. Tables are STRICT, so that a wrong type is an error when it is written.
+Everything has a checksum: that of an item covers its columns and the list of its attachments, a chunk has a CRC-32, a
+complete attachment a SHA-256.
 
 The views (`mail`, `mail_attachment`, `contact`, `event`, `task`, `note`, `folder_tree`) are for people with `sqlite3`:
 
     SELECT date, sender, subject FROM mail WHERE date LIKE '2026-03%' AND has_attachment;
 
-Times are ISO 8601 text in UTC, sizes bytes, truth is 0 or 1. Ids are the server's; those of things that exist here
-alone begin with `local:`. What SQLite older than 3.37 can't do (STRICT) is refused when the package's cache is used.
+Times are ISO 8601 text in UTC, sizes are bytes, truth is 0 or 1. Ids are the server's; ids of what exists only here
+begin with `local:`. STRICT tables need SQLite 3.37.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ from kerio_resync.model import Identity
 FORMAT: Final = "7.2.0"
 APPLICATION_ID: Final = 0x4B525343  # "KRSC"
 USER_VERSION: Final = 70200
-_SELF: Final = ("format", "server", "account", "user", "address", "login", "protocol")
+_IDENTITY_KEYS: Final = ("format", "server", "account", "user", "address", "login", "protocol")
 OLDEST_SQLITE: Final = (3, 37, 0)
 PAGE_SIZE: Final = 16384
 CHUNK_BYTES: Final = 256 * 1024
@@ -44,26 +43,26 @@ CREATE TABLE meta (              -- what the file is: format, server, account, u
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE folder (
-  number    INTEGER PRIMARY KEY, -- what items refer to
+  number    INTEGER PRIMARY KEY, -- referenced by items
   id        TEXT NOT NULL UNIQUE,
   parent_id TEXT NOT NULL,
   name      TEXT NOT NULL,
   path      TEXT NOT NULL,       -- names from the top, joined by '/'; a '/' within a name is written '\\/'
-  kind      TEXT CHECK (kind IN ('mail', 'contact', 'event', 'task', 'note')),  -- NULL: holds no items
+  kind      TEXT CHECK (kind IN ('mail', 'contact', 'event', 'task', 'note')),  -- NULL: it holds no items
   role      TEXT NOT NULL,       -- none, inbox, drafts, sent, trash, junk, default, resources, people
   place     TEXT NOT NULL,       -- own, shared, public
   owner     TEXT NOT NULL,
   readable  INTEGER NOT NULL,
-  count     INTEGER NOT NULL,    -- the server's figures when the folders were listed
+  count     INTEGER NOT NULL,    -- the server's figures when it listed the folders
   unread    INTEGER NOT NULL,
   size      INTEGER NOT NULL,
   payload   TEXT NOT NULL,       -- the server's struct, canonical JSON
-  extra     TEXT,                -- members that the vendor's reference does not know
+  extra     TEXT,                -- members that the vendor's reference does not name
   rank      INTEGER NOT NULL,    -- lower is fetched earlier
-  position  BLOB,                -- where the listing of its items stands; NULL: at the start
+  position  BLOB,                -- where the listing of its items resumes; NULL: at the start
   listed    INTEGER NOT NULL DEFAULT 0,  -- 1: the listing is complete
   standing  TEXT NOT NULL CHECK (standing IN ('server', 'local', 'unknown'))
-                                 -- local: exists here alone; unknown: named by an item, not yet by the server's list
+                                 -- local: exists only here; unknown: a placeholder until the server lists it
 ) STRICT;
 
 CREATE TABLE item (
@@ -83,8 +82,8 @@ CREATE TABLE item (
   who        TEXT NOT NULL,      -- sender, organiser, a contact's first address
   recipients TEXT NOT NULL,
   message_id TEXT NOT NULL,
-  checksum   BLOB NOT NULL,      -- SHA-256 over all of this and the list of attachments (sums.py)
-  extra      TEXT,               -- members that the vendor's reference does not know
+  checksum   BLOB NOT NULL,      -- SHA-256 of the row and the list of attachments (checksums.py)
+  extra      TEXT,               -- members that the vendor's reference does not name
   payload    TEXT NOT NULL       -- the server's struct, canonical JSON
 ) STRICT;
 CREATE INDEX item_by_kind ON item (kind, id, watermark, folder, size);
@@ -101,17 +100,17 @@ CREATE TABLE attachment (
   name         TEXT NOT NULL,
   content_type TEXT NOT NULL,
   content_id   TEXT NOT NULL,
-  size         INTEGER,          -- as the server told it; NULL: not told
+  size         INTEGER,          -- the server's figure; NULL: none
   state        TEXT NOT NULL CHECK (state IN ('wanted', 'done', 'omitted', 'failed')),
   reason       TEXT NOT NULL DEFAULT '',  -- why it is omitted or failed
   etag         TEXT NOT NULL DEFAULT '',
-  received     INTEGER NOT NULL DEFAULT 0,  -- bytes stored, without a gap, from the start
-  sha256       BLOB,             -- of the whole content once it is done
+  received     INTEGER NOT NULL DEFAULT 0,  -- bytes stored from the start, without a gap
+  sha256       BLOB,             -- of the complete attachment
   UNIQUE (item, ordinal)
 ) STRICT;
 CREATE INDEX attachment_wanted ON attachment (state, number, size) WHERE state = 'wanted';
 
-CREATE TABLE chunk (             -- an attachment's content, in pieces of at most 256 KiB
+CREATE TABLE chunk (             -- the content of an attachment, at most 256 KiB each
   attachment INTEGER NOT NULL REFERENCES attachment (number) ON DELETE CASCADE,
   "offset"   INTEGER NOT NULL,
   crc32      INTEGER NOT NULL,
@@ -119,48 +118,48 @@ CREATE TABLE chunk (             -- an attachment's content, in pieces of at mos
   UNIQUE (attachment, "offset")
 ) STRICT;
 
-CREATE TABLE wanted (            -- items that are on the server and not (or no longer rightly) here
+CREATE TABLE wanted (            -- the fetch queue: items that are missing here, or newer on the server
   id             TEXT PRIMARY KEY,
   folder         INTEGER NOT NULL REFERENCES folder (number) ON DELETE CASCADE,
   kind           TEXT NOT NULL,
   watermark      INTEGER NOT NULL,
   size           INTEGER NOT NULL,
-  date           TEXT NOT NULL,  -- '' if not told
+  date           TEXT NOT NULL,  -- '' if unknown
   has_attachment INTEGER NOT NULL,
   rank           INTEGER NOT NULL,
-  keep           INTEGER NOT NULL DEFAULT 0,  -- 1: it was moved; its contents are here and stay
-  late           INTEGER NOT NULL DEFAULT 0   -- 1: was answered once with an older version than this
+  keep           INTEGER NOT NULL DEFAULT 0,  -- 1: it was moved; its attachments are stored and stay
+  late           INTEGER NOT NULL DEFAULT 0   -- 1: the server has sent an older version than this once
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX wanted_in_order ON wanted (rank, date DESC, id);
 CREATE INDEX wanted_by_folder ON wanted (folder);
 
-CREATE TABLE seen (              -- which stored items the last comparison with the server's list met
+CREATE TABLE seen (              -- the stored items that the server's list had, by comparison
   item  INTEGER PRIMARY KEY,
   round INTEGER NOT NULL
 ) STRICT;
-CREATE TRIGGER seen_goes AFTER DELETE ON item BEGIN  -- no reference: its check would read every item that is met
+CREATE TRIGGER seen_goes AFTER DELETE ON item BEGIN  -- no reference: checking it would read each item
   DELETE FROM seen WHERE item = old.number;
 END;
 
-CREATE TABLE skipped (           -- what was left out, and why
+CREATE TABLE skipped (           -- what is left out, and why
   scope  TEXT NOT NULL,
   id     TEXT NOT NULL,
   reason TEXT NOT NULL,
   PRIMARY KEY (scope, id)
 ) STRICT, WITHOUT ROWID;
 
-CREATE TABLE outbox (            -- changes made offline, in the order they were made; rows never go
+CREATE TABLE outbox (            -- changes made offline, in their order; rows are never deleted
   number    INTEGER PRIMARY KEY AUTOINCREMENT,
-  uuid      TEXT NOT NULL UNIQUE,  -- stays the same when the change is carried to another file
+  uuid      TEXT NOT NULL UNIQUE,  -- stays the same in every file
   action    TEXT NOT NULL CHECK (action IN ('create', 'edit', 'flags', 'move', 'delete')),
   kind      TEXT NOT NULL,
   item_id   TEXT NOT NULL,       -- '' for a creation
-  folder_id TEXT NOT NULL,       -- where it is, or is to be created
-  target_id TEXT NOT NULL,       -- where it is to be moved to, else ''
+  folder_id TEXT NOT NULL,       -- where the item is, or is to be created
+  target_id TEXT NOT NULL,       -- the target of a move, else ''
   watermark INTEGER NOT NULL,    -- the version that was changed; 0 for a creation
   made      TEXT NOT NULL,
-  files     INTEGER NOT NULL,    -- how many rows of outbox_attachment belong to it
-  checksum  BLOB NOT NULL,       -- SHA-256 over what is above (but number), the struct, and the files
+  files     INTEGER NOT NULL,    -- the number of its rows in outbox_attachment
+  checksum  BLOB NOT NULL,       -- SHA-256 of the columns above (without number), struct and files
   state     TEXT NOT NULL CHECK (state IN ('pending', 'sending', 'sent', 'conflict', 'refused', 'withdrawn')),
   attempt   TEXT NOT NULL DEFAULT '',  -- JSON: recorded before the last call, to find out later what it did
   attempts  INTEGER NOT NULL DEFAULT 0,
@@ -261,7 +260,7 @@ def require_sqlite(version: tuple[int, ...] = sqlite3.sqlite_version_info) -> No
     """Raise BadSettings if SQLite does not have STRICT tables."""
     if version < OLDEST_SQLITE:
         have, need = (".".join(map(str, each)) for each in (version, OLDEST_SQLITE))
-        raise BadSettings(f"this Python's SQLite is {have}, but {need} or newer is needed")
+        raise BadSettings(f"this Python has SQLite {have}; {need} or newer is needed")
 
 
 def create_schema(db: sqlite3.Connection, identity: Identity) -> None:
@@ -269,17 +268,17 @@ def create_schema(db: sqlite3.Connection, identity: Identity) -> None:
 
     The page size of the file has to be set before.
     """
-    facts = {"format": FORMAT, **identity_rows(identity)}
+    values = {"format": FORMAT, **identity_rows(identity)}
     db.execute("BEGIN EXCLUSIVE")
     try:
         for statement in _statements(TABLES + VIEWS):
             db.execute(statement)
-        db.executemany("INSERT INTO meta VALUES (?, ?)", sorted(facts.items()))
+        db.executemany("INSERT INTO meta VALUES (?, ?)", sorted(values.items()))
         db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         db.execute(f"PRAGMA user_version = {USER_VERSION}")
         db.execute("COMMIT")
     except BaseException:
-        with suppress(sqlite3.Error):  # some errors have undone it all already
+        with suppress(sqlite3.Error):  # some errors of SQLite have already rolled back
             db.execute("ROLLBACK")
         raise
 
@@ -294,9 +293,11 @@ def check_header(db: sqlite3.Connection) -> Identity:
     if mark != APPLICATION_ID or version != USER_VERSION:
         raise other_format(mark, version)
     require_tables(db, ("meta",))
-    found = dict(db.execute(f"SELECT key, value FROM meta WHERE key IN ({', '.join('?' * len(_SELF))})", _SELF))
+    found = dict(
+        db.execute(f"SELECT key, value FROM meta WHERE key IN ({', '.join('?' * len(_IDENTITY_KEYS))})", _IDENTITY_KEYS)
+    )
     if found.get("format") != FORMAT:
-        raise CacheDamaged(f"it is marked as format {FORMAT}, but says that it is {found.get('format', 'of none')}")
+        raise CacheDamaged(f"its header has format {FORMAT}, but it names {found.get('format', 'none')}")
     return identity_from(found)
 
 
@@ -305,10 +306,10 @@ def other_format(mark: int, version: int) -> CacheDamaged:
     if mark not in (0, APPLICATION_ID):
         return OtherFormat("it is a database of another program")
     if not version:
-        return CacheDamaged("the file is no cache of this program")
-    spoken = f"{version // 10000}.{version // 100 % 100}.{version % 100}"
+        return CacheDamaged("the file is not a cache of this program")
+    name = f"{version // 10000}.{version // 100 % 100}.{version % 100}"
     age = "newer" if version > USER_VERSION else "older"
-    return OtherFormat(f"it is of the {age} format {spoken}, and this version reads {FORMAT}")
+    return OtherFormat(f"it is of the {age} format {name}, and this version reads {FORMAT}")
 
 
 def identity_from(found: Mapping[str, str]) -> Identity:
@@ -319,9 +320,9 @@ def identity_from(found: Mapping[str, str]) -> Identity:
     try:
         needed = {name: found[name] for name in ("server", "account", "user", "address")}
     except KeyError as missing:
-        raise CacheDamaged(f"it does not say its {missing.args[0]}") from missing
+        raise CacheDamaged(f"it does not name its {missing.args[0]}") from missing
     if not needed["server"] or not needed["account"]:
-        raise CacheDamaged("it does not say its server and account")
+        raise CacheDamaged("it does not name its server and account")
     return Identity(**needed, login=found.get("login", ""), protocol=found.get("protocol", "kerio"))
 
 
@@ -340,6 +341,7 @@ def shapes(*, views: bool = False) -> tuple[Shape, Shape]:
 
 
 def identity_rows(identity: Identity) -> dict[str, str]:
+    """Return the rows of `meta` that name the owner of a file."""
     return identity._asdict()
 
 

@@ -28,8 +28,8 @@ def test_check_header_returns_identity(laid_out: sqlite3.Connection) -> None:
         ("PRAGMA application_id = 7", "a database of another program"),
         ("PRAGMA user_version = 70300", "of the newer format 7.3.0, and this version reads 7.2.0"),
         ("PRAGMA user_version = 70100", "of the older format 7.1.0"),
-        ("UPDATE meta SET value = '9.9' WHERE key = 'format'", "says that it is 9.9"),
-        ("DELETE FROM meta WHERE key = 'account'", "does not say its account"),
+        ("UPDATE meta SET value = '9.9' WHERE key = 'format'", "it names 9.9"),
+        ("DELETE FROM meta WHERE key = 'account'", "does not name its account"),
     ],
 )
 def test_check_header_refuses_other_format(laid_out: sqlite3.Connection, change: str, says: str) -> None:
@@ -39,7 +39,7 @@ def test_check_header_refuses_other_format(laid_out: sqlite3.Connection, change:
 
 
 def test_require_sqlite_refuses_old_version() -> None:
-    with pytest.raises(BadSettings, match=r"SQLite is 3\.36\.0, but 3\.37\.0 or newer is needed"):
+    with pytest.raises(BadSettings, match=r"SQLite 3\.36\.0; 3\.37\.0 or newer is needed"):
         schema.require_sqlite((3, 36, 0))
     schema.require_sqlite((3, 37, 0))
 
