@@ -22,7 +22,7 @@ from kerio_resync.events import ignore_events
 from kerio_resync.server.kerio.mailbox import KerioMailbox
 from kerio_resync.settings import Settings
 from kerio_resync.sync.rebuild import rebuild
-from kerio_resync.upgrade.estimation.forecast import Estimate, estimate
+from kerio_resync.upgrade.estimation import Estimate, estimate
 from simulation import virtual_time
 from simulation.link_transport import LinkTransport
 from simulation.wire import ORIGIN

@@ -31,7 +31,7 @@ _ESTIMATE = """
 import asyncio, json, sys, time
 from pathlib import Path
 from kerio_resync.settings import Settings
-from kerio_resync.upgrade.estimation.forecast import estimate
+from kerio_resync.upgrade.estimation import estimate
 started = time.perf_counter()
 found = asyncio.run(estimate(Settings(profile=Path(sys.argv[1]).parent)))
 told = found.upgrade
@@ -46,10 +46,10 @@ from kerio_resync.upgrade.migration.format71 import migrate
 started = time.perf_counter()
 moved = migrate(Path(sys.argv[1]), Path(sys.argv[1] + ".next"), lambda *told: None, threading.Event())
 seconds = time.perf_counter() - started
-used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+used = resource.getrusage(resource.RUSAGE_SELF)
 print(json.dumps({
-    "seconds": seconds, "memory": sum(each.ru_maxrss for each in used) * 1024, "items": moved.items,
-    "cpu": sum(each.ru_utime + each.ru_stime for each in used), "new_bytes": moved.new_bytes,
+    "seconds": seconds, "memory": used.ru_maxrss * 1024, "items": moved.items,
+    "cpu": used.ru_utime + used.ru_stime, "new_bytes": moved.new_bytes,
 }))
 """
 

@@ -285,7 +285,7 @@ async def test_estimate_measures_both_ways_and_leaves_nothing(server: Server, tm
     assert json.loads(ended.out.splitlines()[-1])["summary"]["rebuild"]["seconds"] > 0
     ended = await run("--profile", str(told.profile), "estimate")
     assert ended.code == 0
-    assert "without a server, a user and a password" in ended.out
+    assert "it needs a server, a user and a password" in ended.out
 
 
 async def test_where_nothing_can_be_measured_there_is_no_notice(tmp_path: Path) -> None:
@@ -294,7 +294,7 @@ async def test_where_nothing_can_be_measured_there_is_no_notice(tmp_path: Path) 
     assert (ended.code, ended.out.splitlines()) == (
         0,
         [
-            "Local upgrade: it can't be done (damaged).",
-            "Rebuild from the server: it can't be said without a server, a user and a password.",
+            "Local upgrade: it is not possible (damaged).",
+            "Rebuild from the server: it needs a server, a user and a password.",
         ],
     )

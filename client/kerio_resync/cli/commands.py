@@ -267,7 +267,7 @@ def sentences(summary: Mapping[str, Any]) -> Sequence[str]:
 def estimate(profile: Path, shown: Listener, given: Mapping[str, Any]) -> Exit:
     """Estimates the times of an upgrade and, with a password, of a rebuild."""
     from kerio_resync.settings import load
-    from kerio_resync.upgrade.estimation import forecast
+    from kerio_resync.upgrade import estimation
 
     settings = load(profile, given)
     if settings.server and settings.user:
@@ -276,7 +276,7 @@ def estimate(profile: Path, shown: Listener, given: Mapping[str, Any]) -> Exit:
     return run_with_display(
         shown,
         settings,
-        lambda listen: forecast.estimate(settings, listen),
+        lambda listen: estimation.estimate(settings, listen),
         lambda found: (
             Exit.DONE,
             {**found.as_json(), "lines": found.lines(formatting.format_size, formatting.format_duration)},

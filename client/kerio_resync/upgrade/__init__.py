@@ -2,12 +2,12 @@
 
     from kerio_resync.upgrade import upgrade
 
-    step = await upgrade(Settings(profile=Path("profile")), listen=print)
-    if step.ready: ...
+    decision = await upgrade(Settings(profile=Path("profile")), listen=print)
+    if decision.ready: ...
 
-`decide` says which step is next, `look` what the file is, `procedure` takes the step, `migrate` carries an old database
-over, `gate` lets the mail program start only then, `forecast` says beforehand how long it will take. Everything is
-imported on first use: at most starts there is nothing to do.
+`formats` finds the format of a file and lists the migrations, `decide` decides, `procedure` does what was decided,
+`migration` has the migrations, `launcher` starts the mail program, `estimation` measures how long an upgrade and a
+rebuild would take. Everything is imported on first use, because most starts have nothing to do.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from kerio_resync._lazy import lazy_getattr
 
 if TYPE_CHECKING:
     from kerio_resync.upgrade.decide import UpgradeDecision
-    from kerio_resync.upgrade.estimation.forecast import Estimate, estimate
+    from kerio_resync.upgrade.estimation import Estimate, estimate
     from kerio_resync.upgrade.procedure import start, upgrade
 
 __all__ = ["Estimate", "UpgradeDecision", "estimate", "start", "upgrade"]
@@ -26,9 +26,9 @@ __all__ = ["Estimate", "UpgradeDecision", "estimate", "start", "upgrade"]
 __getattr__ = lazy_getattr(
     __name__,
     {
-        "Estimate": "estimation.forecast",
+        "Estimate": "estimation",
         "UpgradeDecision": "decide",
-        "estimate": "estimation.forecast",
+        "estimate": "estimation",
         "start": "procedure",
         "upgrade": "procedure",
     },

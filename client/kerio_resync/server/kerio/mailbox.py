@@ -61,7 +61,7 @@ class KerioMailbox:
     """A `Mailbox` on a Kerio Connect server.
 
     `timeout`: seconds without a byte. `transport`, `clock`, `sleep`, `chance` and `limit` replace the real ones in
-    tests and measurements; `wrap_transport` may put something around the transport.
+    tests and measurements.
     """
 
     def __init__(
@@ -75,7 +75,6 @@ class KerioMailbox:
         chance: Callable[[], float] = random.random,
         timeout: float = READ_TIMEOUT_SECONDS,
         limit: AdaptiveLimit | None = None,
-        wrap_transport: Callable[[Transport], Transport] | None = None,
     ) -> None:
         if not settings.server or not settings.user:
             raise BadSettings("a server and a user name are needed")
@@ -98,8 +97,6 @@ class KerioMailbox:
             throttle=throttle,
             redactor=settings.redactor,
         )
-        if wrap_transport is not None:
-            transport = wrap_transport(transport)
         self._client = RpcClient(
             transport,
             Session(settings.server, settings.redactor),
@@ -124,6 +121,11 @@ class KerioMailbox:
     @property
     def arriving(self) -> int:
         return self._client.arriving
+
+    @property
+    def min_latency(self) -> float:
+        """Seconds of the fastest reply so far; infinite before the first."""
+        return self._client.limiter.min_latency
 
     @property
     def retries(self) -> int:

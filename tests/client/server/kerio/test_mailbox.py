@@ -9,7 +9,6 @@ from typing import Any
 
 import httpx
 import pytest
-from pydantic import SecretStr
 
 from kerio_resync.errors import (
     BadCredentials,
@@ -29,25 +28,12 @@ from kerio_resync.errors import (
 )
 from kerio_resync.events import Paused, Retrying, Skipped
 from kerio_resync.model import Folder, Identity, ItemBatch, Kind, ListedItem, MalformedItem, Quota
-from kerio_resync.server.http.transport import Transport
 from kerio_resync.server.kerio.mailbox import KerioMailbox
 from kerio_resync.server.kerio.rpc import LARGE_REPLY_BYTES
 from kerio_resync.server.mailbox import Mailbox
 from kerio_resync.settings import Settings
 from simulation.virtual_time import run
 from tests.support.scripted_server import COOKIES, INBOX, ORIGIN, PASSWORD, Scripted, answers, error, mail, opened
-
-
-def test_wrap_transport_replaces_the_transport() -> None:
-    server, around = Scripted(), []
-    made = Settings(profile=Path("nowhere"), server=ORIGIN, user="jane", password=SecretStr(PASSWORD))
-
-    def wrap(transport: Transport) -> Transport:
-        around.append(transport)
-        return transport
-
-    KerioMailbox(made, transport=server.transport, wrap_transport=wrap)
-    assert around == [server.transport]
 
 
 def test_it_is_a_mailbox() -> None:
