@@ -18,7 +18,7 @@ from kerio_resync.model import Identity
 
 TABLES: Final = ("folder", "item", "attachment", "chunk")
 ROWS_PER_READ: Final = 64
-MAX_PLAUSIBLE_ROWID: Final = 10_000_000  # a higher row number is itself a sign of damage
+MAX_PLAUSIBLE_ROWID: Final = 3_000_000  # a higher row number is itself a sign of damage
 _PARENTS: Final = (("item", "folder"), ("attachment", "item"), ("chunk", "attachment"))
 
 
@@ -57,13 +57,20 @@ def _copy_table(old: sqlite3.Connection, target: sqlite3.Connection, table: str)
 def _last_rowid(old: sqlite3.Connection, table: str) -> int:
     """Return the highest row number; 0 if it cannot be found.
 
-    The index of the table is on other pages than its rows, so one of the two may be readable.
+    If the last page of the table is damaged, its index has the number. If the first page cannot be read either, the
+    table's root is damaged, and no row can be read.
     """
-    for source in (table, f"{table} INDEXED BY sqlite_autoindex_{table}_1"):
-        with suppress(*UNREADABLE_ERRORS):
-            (last,) = old.execute(f"SELECT max(rowid) FROM {source}").fetchone()
-            return min(int(last or 0), MAX_PLAUSIBLE_ROWID)
-    return 0
+    last = _value(old, f"SELECT coalesce(max(rowid), 0) FROM {table}")
+    if last is None and _value(old, f"SELECT min(rowid) FROM {table}") is not None:
+        last = _value(old, f"SELECT coalesce(max(rowid), 0) FROM {table} INDEXED BY sqlite_autoindex_{table}_1")
+    return min(last or 0, MAX_PLAUSIBLE_ROWID)
+
+
+def _value(old: sqlite3.Connection, query: str) -> int | None:
+    try:
+        return int(old.execute(query).fetchone()[0])
+    except UNREADABLE_ERRORS:
+        return None
 
 
 def _insert_missing_folders(old: sqlite3.Connection, target: sqlite3.Connection) -> None:

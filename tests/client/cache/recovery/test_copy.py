@@ -364,3 +364,12 @@ async def test_copy_leaves_out_row_with_value_of_other_type(tmp_path: Path) -> N
     change(tmp_path / "old.db", "UPDATE chunk SET crc32 = 'text' WHERE \"offset\" = 0")
     found = await copy_verified(tmp_path / "old.db", tmp_path / "new.db", IDENTITY)
     assert found == CopyResult(2, damaged=True, as_checked=False)
+
+
+@pytest.mark.timeout(60)
+async def test_copy_ends_soon_if_index_has_implausible_row_number(tmp_path: Path) -> None:
+    await old_cache_of_many(tmp_path / "old.db")
+    change(tmp_path / "old.db", 'UPDATE chunk SET rowid = 1 << 50 WHERE attachment = 1 AND "offset" = 262144')
+    spoil(tmp_path / "old.db", "item_by_date")
+    found = await copy_verified(tmp_path / "old.db", tmp_path / "new.db", IDENTITY)
+    assert found == CopyResult(82, damaged=True, as_checked=False)
