@@ -1,4 +1,6 @@
-"""The command `python -m benchmarks`: runs measurements and writes their results and a report.
+"""The command `python -m benchmarks`.
+
+Runs measurements and writes their results and a report.
 
 Each measurement is a module with `measure(quick, …)`, `report(results)` and perhaps `picture(results, path)`. If one
 fails, its error goes to standard error, the others still run, and the exit code is 1. Whether goals are reached does
@@ -167,7 +169,10 @@ def legacy_parser() -> argparse.ArgumentParser:
 
 
 def write_legacy(arguments: list[str]) -> int:
-    """`python -m benchmarks legacy --out FILE`: a database of the old format, to try an upgrade on."""
+    """`python -m benchmarks legacy --out FILE`.
+
+    A database of the old format, to try an upgrade on.
+    """
     made = legacy_parser()
     options = made.parse_args(arguments)
     if min(options.messages, options.pending) < 0 or options.size < 1:

@@ -175,7 +175,9 @@ def split_struct(kind: Kind, struct: Struct) -> tuple[dict[str, Stored | None], 
 
 
 class Format71Writer:
-    """One new file; `close`, or leaving `with`, completes it. FileExistsError if there is a file already.
+    """One new file; `close`, or leaving `with`, completes it.
+
+    FileExistsError if there is a file already.
 
     `holes`: the share of the rows that are written twice and deleted once at the end, so that the file has as many
     free pages as one that was in use for years."""

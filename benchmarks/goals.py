@@ -1,7 +1,7 @@
-"""The goals, and what became of them: each has a bound, a figure out of the results, and, if missed, its cause.
+"""The goals: bounds, figures from the results, and causes of missed ones.
 
-A goal that nobody measured is in the table too, and so is one that was measured too small to tell. Causes stand in
-`causes.toml`, by the goal's key, because no program finds them out; a missed goal without one is shown as such.
+A goal without a figure, or with one measured on a small mailbox only, is in the table too. Causes are written by hand
+in `causes.toml`, by the goal's key; a missed goal without a cause is shown as such.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Entries = Mapping[str, Mapping[str, Any]]
 
 
 class Goal(NamedTuple):
-    """`figure` takes the results of measurement `of`; what it raises for want of a figure counts as not measured."""
+    """A goal; `figure` takes the results of measurement `of`, and an error means none."""
 
     key: str
     of: str
@@ -30,7 +30,7 @@ class Goal(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """`figure` None: not measured. `quick`: measured on a mailbox that is smaller than the goal's."""
+    """A goal's figure (None: not measured); `quick` if the mailbox was too small."""
 
     goal: Goal
     figure: float | None
@@ -45,7 +45,7 @@ class Verdict(NamedTuple):
 
 
 def judged(entries: Entries, causes: Mapping[str, str]) -> list[Verdict]:
-    """A verdict for each goal."""
+    """Return a verdict for each goal."""
     found = []
     for goal in GOALS:
         entry, figure = entries.get(goal.of), None
@@ -57,15 +57,15 @@ def judged(entries: Entries, causes: Mapping[str, str]) -> list[Verdict]:
 
 
 def causes(path: Path = CAUSES) -> dict[str, str]:
-    """Why goals are missed, by key. ValueError if the file names a goal that there is none of."""
+    """Return the causes by goal; raise ValueError for an unknown goal."""
     found = {key: " ".join(str(text).split()) for key, text in tomllib.loads(path.read_text()).items()}
     if unknown := found.keys() - {goal.key for goal in GOALS}:
-        raise ValueError(f"{path.name}: no goal is called {', '.join(sorted(unknown))}")
+        raise ValueError(f"{path.name}: unknown goals: {', '.join(sorted(unknown))}")
     return found
 
 
 def report(verdicts: Iterable[Verdict]) -> str:
-    """The table in Markdown, and the causes below it."""
+    """Return the table in Markdown, and the causes below it."""
     verdicts = list(verdicts)
     lines = ["## Goals", "", "| goal | bound | figure | reached | from |", "|:---|---:|---:|:---|:---|"]
     for one in verdicts:
@@ -75,15 +75,15 @@ def report(verdicts: Iterable[Verdict]) -> str:
             reached += ", quick"
         goal = one.goal
         lines.append(f"| {goal.words} | {goal.sense} {goal.bound:g} | {figure} | {reached} | {goal.of} |")
-    lines += ["", "A quick run's mailboxes are smaller than those that the goals are about.", ""]
+    lines += ["", "The mailboxes of a quick run are smaller than those of the goals.", ""]
     missed = [one for one in verdicts if one.reached is not True]
     if missed:
-        lines += ["What is not reached or not measured, and why:", ""]
+        lines += ["Goals not reached or not measured, and why:", ""]
         lines += [f"- {one.goal.words}: {one.cause or _UNKNOWN[one.figure is None]}" for one in missed]
     return "\n".join([*lines, ""])
 
 
-_UNKNOWN = {True: "the results at hand have no figure for it", False: "the cause is not known yet"}
+_UNKNOWN = {True: "the results have no figure for it", False: "the cause is not known yet"}
 
 
 def _mailbox(results: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -97,20 +97,20 @@ def _link(results: Mapping[str, Any], mbit: float, rtt: float, figure: str) -> f
 
 
 def _packets(results: Mapping[str, Any], mbit: float, rtt: float) -> float:
-    """The time of one curl of one big file over that of a rebuild of as many bytes, over a packet-level link."""
+    """Return curl's time for one file, relative to a rebuild of as many bytes."""
     cell = next(each for each in results["packets"] if each["mbit"] == mbit and each["rtt"] == rtt)
     return float(cell["of_curl"])
 
 
 def _of_64(results: Mapping[str, Any], figure: str) -> float:
-    """ValueError where there were fewer clients."""
+    """Return a figure of 64 clients; raise ValueError if there were fewer."""
     if any(server["cells"][-1]["clients"] < 64 for server in results["servers"]):
         raise ValueError("fewer than 64 clients")
     return float(results[figure])
 
 
 def _times(results: Mapping[str, Any], cell: str, program: str) -> float:
-    """How many times as long as ours a rival took."""
+    """Return how many times as long as the rebuild another program took."""
     found = next(each for each in results["cells"] if each["name"] == cell)
     return float(found["programs"][program]["times"]["median"])
 
@@ -122,25 +122,25 @@ def _two_gigabytes(results: Mapping[str, Any]) -> Mapping[str, Any]:
 
 _TEXT = "real text, 100 Mbit/s × 50 ms"
 GOALS = (
-    Goal("slower-loop", "limits", "10,000 mails, loopback: times the slower bare loop", "at most", 1.5,
+    Goal("slower-loop", "limits", "10,000 mails over loopback: time relative to the slower bare loop", "at most", 1.5,
          lambda found: float(_mailbox(found)["slower"]["median"])),
-    Goal("mbsync", "rivals", "as fast as mbsync as users run it, times", "at least", 4,
+    Goal("mbsync", "rivals", "speed relative to mbsync with its defaults", "at least", 4,
          lambda found: _times(found, "loopback", "mbsync")),
-    Goal("mbsync-no-fsync", "rivals", "as fast as mbsync without fsync, times", "at least", 1,
+    Goal("mbsync-no-fsync", "rivals", "speed relative to mbsync without fsync", "at least", 1,
          lambda found: _times(found, "loopback", "mbsync, no fsync")),
-    Goal("offlineimap", "rivals", "as fast as offlineimap3, times", "at least", 30,
+    Goal("offlineimap", "rivals", "speed relative to offlineimap3", "at least", 30,
          lambda found: _times(found, "loopback", "offlineimap3")),
-    Goal("text", "rivals", "real text over 100 Mbit/s × 50 ms: of mbsync's time, without fsync", "at most", 0.5,
+    Goal("text", "rivals", "real text over 100 Mbit/s × 50 ms: time relative to mbsync without fsync", "at most", 0.5,
          lambda found: 1 / _times(found, _TEXT, "mbsync, no fsync")),
     Goal("line-100", "efficiency", "efficiency on the mock's link, 100 Mbit/s × 50 ms", "at least", 0.97,
          lambda found: _link(found, 100, 0.05, "efficiency")),
     Goal("line-10", "efficiency", "efficiency on the mock's link, 10 Mbit/s × 200 ms", "at least", 0.98,
          lambda found: _link(found, 10, 0.2, "efficiency")),
-    Goal("in-flight", "efficiency", "requests in flight at once, 100 Mbit/s × 50 ms", "at most", 16,
+    Goal("in-flight", "efficiency", "most requests in flight, 100 Mbit/s × 50 ms", "at most", 16,
          lambda found: _link(found, 100, 0.05, "most_in_flight")),
-    Goal("packets-100", "efficiency", "of one curl's speed over packets, 100 Mbit/s × 50 ms", "at least", 0.98,
+    Goal("packets-100", "efficiency", "speed relative to one curl over packets, 100 Mbit/s × 50 ms", "at least", 0.98,
          lambda found: _packets(found, 100, 0.05)),
-    Goal("packets-10", "efficiency", "of one curl's speed over packets, 10 Mbit/s × 200 ms", "at least", 0.98,
+    Goal("packets-10", "efficiency", "speed relative to one curl over packets, 10 Mbit/s × 200 ms", "at least", 0.98,
          lambda found: _packets(found, 10, 0.2)),
     Goal("help", "startup", "`kerio-resync --help`, s", "at most", 0.3,
          lambda found: float(found["help"]["seconds"]["median"])),
@@ -148,30 +148,30 @@ GOALS = (
          lambda found: float(found["upgrade"]["seconds"]["median"])),
     Goal("upgrade-check", "startup", "`await upgrade(settings)` on an up-to-date cache, s", "at most", 0.05,
          lambda found: float(found["check"]["seconds"]["median"])),
-    Goal("upgrade-copy", "upgrade", "upgrade of 2 GB: of the rate of cp + sync", "at least", 0.4,
+    Goal("upgrade-copy", "upgrade", "upgrade of 2 GB: rate relative to cp + sync", "at least", 0.4,
          lambda found: float(_two_gigabytes(found)["ratio"])),
-    Goal("upgrade-vendor", "upgrade", "upgrade of 2 GB: times the vendor's rate", "at least", 60,
+    Goal("upgrade-vendor", "upgrade", "upgrade of 2 GB: rate relative to the vendor's", "at least", 60,
          lambda found: float(_two_gigabytes(found)["rate"]) / VENDOR),
-    Goal("upgrade-memory", "upgrade", "upgrade of 2 GB: memory, MB", "at most", 150,
+    Goal("upgrade-memory", "upgrade", "upgrade of 2 GB: peak memory, MB", "at most", 150,
          lambda found: float(_two_gigabytes(found)["memory"]) / 1e6),
     Goal("upgrade-growth", "upgrade", "upgrade: exponent of growth from 100 MB to 4 GB", "at most", 1.03,
          lambda found: float(found["exponent"])),
-    Goal("upgrade-foretold", "upgrade", "upgrade of 2 GB: the estimate's error", "at most", 0.25,
+    Goal("upgrade-foretold", "upgrade", "upgrade of 2 GB: error of the estimate", "at most", 0.25,
          lambda found: abs(float(_two_gigabytes(found)["foretold_error"]))),
-    Goal("peak", "limits", "peak of memory, 10,000 mails, MB", "at most", 120,
+    Goal("peak", "limits", "peak memory, 10,000 mails, MB", "at most", 120,
          lambda found: float(_mailbox(found)["peak"]["median"])),
-    Goal("peak-growth", "scale", "peaks of 10,000 and of the most mails apart, MB", "at most", 20,
+    Goal("peak-growth", "scale", "peak memory: range from 10,000 mails to the most, MB", "at most", 20,
          lambda found: float(found["spread"])),
-    Goal("large-attachment", "large", "a 200 MB attachment adds to the peak, MB", "at most", 20,
+    Goal("large-attachment", "large", "peak memory added by a 200 MB attachment, MB", "at most", 20,
          lambda found: float(found["more"]["median"])),
     Goal("growth", "scale", "exponent of growth from 10,000 mails on", "at most", 1.03,
          lambda found: float(found["exponent"])),
-    Goal("steady", "scale", "rate of the last tenth, of that of the first", "at least", 0.9,
+    Goal("steady", "scale", "rate of the last tenth of the items relative to the first", "at least", 0.9,
          lambda found: float(found["steady"])),
-    Goal("salvage", "salvage", "salvage of an undamaged cache: of a full rebuild's time", "at most", 0.05,
+    Goal("salvage", "salvage", "rebuild with a sound old cache: time relative to one from nothing", "at most", 0.05,
          lambda found: float(found["time"])),
-    Goal("many-total", "many", "64 clients at once: total, of the best total", "at least", 0.9,
+    Goal("many-total", "many", "64 clients at once: total rate relative to the best", "at least", 0.9,
          lambda found: _of_64(found, "kept")),
-    Goal("many-fair", "many", "64 clients at once: slowest client's time, of the fastest's", "at most", 2,
+    Goal("many-fair", "many", "64 clients at once: slowest client's time relative to the fastest's", "at most", 2,
          lambda found: _of_64(found, "unfair")),
 )  # fmt: skip

@@ -1,4 +1,6 @@
-"""Writes databases of the old format 7.1: synthetic ones of any size, and copies of a server's mailbox.
+"""Writes databases of the old format 7.1.
+
+Synthetic ones of any size, and copies of a server's mailbox.
 
 `write` makes the same file from the same numbers. Mails are of a mixture: text of a few KB each, and on a quarter of
 them attachments whose sizes scatter widely (log-normal), so that a mail is `size` bytes on the average. Contents are

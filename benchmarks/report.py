@@ -34,7 +34,10 @@ def load(folder: Path) -> dict[str, dict[str, Any]]:
 
 
 def committed(path: Path) -> dict[str, dict[str, Any]]:
-    """Return the results in the committed version of a file; {} without a repository or such a file."""
+    """Return the results in the committed version of a file.
+
+    {} without a repository or such a file.
+    """
     command = ("git", "show", f"HEAD:./{path.name}")
     try:
         done = subprocess.run(command, cwd=path.parent, capture_output=True, text=True, check=False)
@@ -62,7 +65,10 @@ def save(folder: Path, entries: Mapping[str, Mapping[str, Any]]) -> None:
 
 
 def figures(value: Any, path: str = "") -> Iterator[tuple[str, float]]:
-    """Yield the comparable numbers in a result with their paths: medians, and numbers outside of lists."""
+    """Yield the comparable numbers in a result with their paths.
+
+    Medians, and numbers outside of lists.
+    """
     if isinstance(value, dict):
         if "median" in value:
             yield path, float(value["median"])

@@ -1,4 +1,6 @@
-"""The client and the mock server in one process, in virtual time: shared by tests and benchmarks.
+"""The client and the mock server in one process, in virtual time.
+
+Shared by tests and benchmarks.
 
 `virtual_time` runs an event loop whose clock jumps, `direct_transport` calls the server as a function,
 `link_transport` does the same over a modelled link, `mailboxes` provides generated mailboxes, and `world` keeps a

@@ -24,7 +24,10 @@ async def do_nothing(request: Request) -> None:
 
 @dataclass(slots=True)
 class DirectResponse:
-    """A response held in memory; with `cut`, the connection breaks after that many bytes of the body."""
+    """A response held in memory.
+
+    With `cut`, the connection breaks after that many bytes of the body.
+    """
 
     status: int
     headers: Mapping[str, str]
@@ -53,7 +56,10 @@ class DirectResponse:
 
 @dataclass
 class DirectTransport:
-    """Calls `server` for each request, after `before`: there tests change the mailbox, pause or end the run."""
+    """Calls `server` for each request, after `before`.
+
+    There tests change the mailbox, pause or end the run.
+    """
 
     server: MockServer
     before: Callable[[Request], Awaitable[None]] = do_nothing
@@ -72,7 +78,7 @@ class DirectTransport:
 
 
 async def apply_fault(reply: Reply, timeout: float) -> DirectResponse:
-    """Return `reply` as a client with a read timeout of `timeout` seconds receives it, with its transport fault."""
+    """Return `reply` with its fault, as a client with this read timeout receives it."""
     headers, body = reply_parts(reply)
     response = DirectResponse(reply.status, headers, body)
     fault = reply.fault

@@ -28,7 +28,7 @@ PIECE_BYTES = 64 * 1024
 
 @dataclass
 class LinkTransport:
-    """Sends requests to `server` over `link`, one per connection, on at most `connections` connections.
+    """Sends requests over `link`, on at most `connections` connections.
 
     An instance belongs to one run of a virtual event loop.
     """
@@ -88,7 +88,10 @@ class LinkTransport:
 
 @dataclass(slots=True)
 class _LinkResponse:
-    """A response whose body still arrives over the link; `first` came together with the head."""
+    """A response whose body still arrives over the link.
+
+    `first` came together with the head.
+    """
 
     status: int
     headers: Mapping[str, str]

@@ -1,4 +1,6 @@
-"""An event loop with a virtual clock: hours of waiting pass at once, in the order in which they would have passed.
+"""An event loop with a virtual clock.
+
+Hours of waiting pass at once, in the order in which they would have passed.
 
 The clock stands still while a callback is ready, a socket is readable or a thread is at work. It jumps to the next
 timer when only waiting is left. The loop knows of work in threads that goes through `run_in_executor` or is announced
@@ -42,7 +44,7 @@ def run(main: Coroutine[Any, Any, T], *, start: float = 0.0, disk: Callable[[], 
 
 
 class VirtualLoop(asyncio.SelectorEventLoop):
-    """An event loop whose clock begins at `start` and stands still while `outstanding` is above 0."""
+    """An event loop whose clock begins at `start` and stops while work is outstanding."""
 
     def __init__(self, start: float = 0.0) -> None:
         self.outstanding = 0
@@ -79,13 +81,16 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         self.outstanding -= 1
 
     async def shutdown_default_executor(self, timeout: float | None = None) -> None:
-        """Wait for the threads in real time; from Python 3.12 on, `Runner` calls this with a timeout."""
+        """Wait for the threads in real time.
+
+        From Python 3.12 on, `Runner` calls this with a timeout.
+        """
         with self.real_work():
             await super().shutdown_default_executor()
 
 
 class _Selector(selectors.DefaultSelector):
-    """Polls the real selector, and advances the virtual clock where that one would wait."""
+    """Polls the real selector, and advances the clock where that one would wait."""
 
     loop: VirtualLoop
 
@@ -106,7 +111,7 @@ class _Selector(selectors.DefaultSelector):
 
 @contextlib.contextmanager
 def database_inside(disk: Callable[[], float]) -> Iterator[None]:
-    """Make the calls of new `aiosqlite` connections in the loop, each `disk()` seconds after its turn has come."""
+    """Make the calls of new `aiosqlite` connections in the loop, after `disk()` seconds."""
     with mock.patch.object(aiosqlite, "Connection", partial(_Connection, disk)):
         yield
 

@@ -1,4 +1,4 @@
-"""A mock server's mailbox and a client's profile over several runs of the client, in virtual time."""
+"""A mock server and a client's profile over several runs, in virtual time."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Kill(BaseException):
 
 @dataclass
 class World:
-    """A profile, a mock server and the virtual time (`now`, in seconds) that passes over all runs.
+    """A profile, a mock server, and `now`: the virtual time over all runs in seconds.
 
     `at[n]` holds the actions before the n-th request of the next run. `report` is that of the last completed rebuild,
     `verdict` that of the last verification.
@@ -103,7 +103,10 @@ class World:
         return virtual_time.run(self._live(work, listen, settings), start=self.now, disk=self._disk())
 
     def _disk(self) -> Callable[[], float]:
-        """Return the seconds that each database call takes: one in ten takes up to a second, by the seed."""
+        """Return the seconds that each database call takes.
+
+        One in ten takes up to a second, by the seed.
+        """
         rng = random.Random(f"disk {self.seed}/{self.now}")
         return lambda: rng.random() if rng.random() < 0.1 else 0.0
 
@@ -140,7 +143,9 @@ class World:
         return "done"
 
     def differences(self, *, everything: bool = False) -> list[str]:
-        """Return the digest lines that only the cache or only the server has; [] if both hold the same.
+        """Return the digest lines that only the cache or only the server has.
+
+        [] if both hold the same.
 
         With `everything`, folders that other users share are compared too.
         """

@@ -1,12 +1,13 @@
-"""What a rebuild gets out of a link: the client over the mock's relay, beside what the link could have carried.
+"""Efficiency of a rebuild over a link.
 
-The mock runs as a process of its own, the client here, as it is used (at most 64 requests in flight) and with at most
-16. Ideal is the time in which the bodies of all replies of the fetch (as they travelled, without their heads, which
-count against us) fit through the link, and one round trip. The few calls before and after the fetch each cost a round
-trip and are shown beside it as `whole`. The time left is the client's own figure when a tenth of the bytes was there,
-held against what it took. The same is done in virtual time (`modelled`), where neither the machine nor its other work
-counts: what is lost there is lost by the client's pace. Over a link of packets, where there is one, the whole program
-runs beside one curl (`curl.py`), for minutes: not in a quick run, and 10 Mbit/s in a full run only, in a single round.
+The client over the mock's relay, relative to an ideal transfer.
+
+The mock runs in a process of its own, the client here, with its default of at most 64 requests in flight and with at
+most 16. The ideal is the time in which the bodies of all replies of the fetch (compressed, without heads) fit through
+the link, plus one round trip. The few calls before and after the fetch cost a round trip each; `whole` includes them.
+The client's estimate of the time left, when a tenth of the bytes was there, is compared with the time it took. The same
+runs in virtual time (`modelled`), where only the client's pacing counts. Over a link of packets, if available, the
+whole program runs beside one curl (`curl.py`), for minutes: not in a quick run, and 10 Mbit/s in a full run only, once.
 """
 
 from __future__ import annotations
@@ -41,14 +42,16 @@ SLOW = 20  # Mbit/s; below that text has to be compressed
 _FULL = ((10, 0.2, 40.0), (100, 0.05, 25.0), (20, 0.5, 60.0))
 _QUICK = ((10, 0.2, 5.0),)
 _MEAN = 60_000  # bytes of a mail with its attachments
-# 262 MB on the wire, and half of it: text shrinks
+# 262 MB on the wire, and half of it; text is compressed
 _FULL_BESIDE = (curl.Cell(100, 0.05, 283_000_000, FEW, 5), curl.Cell(10, 0.2, 283_000_000, MOST, 1))
 _BESIDE = (curl.Cell(100, 0.05, 141_500_000, FEW, 2),)
 
 
 async def measure(quick: bool, *, full: bool = False) -> dict[str, Any]:
-    """Efficiency, compression and the client's forecast for each link, and rebuilds beside curl (`packets`, or why
-    there are none); `quick`: one link, a short transfer."""
+    """Measure efficiency, compression and the time estimate for each link.
+
+    With `quick` one link and a short transfer.
+    """
     cells = [await cell(*link, most=most) for link in (_QUICK if quick else _FULL) for most in (FEW, MOST)]
     models = [await asyncio.to_thread(modelled, *link) for link in (_FULL[:1] if quick else _FULL)]
     texts = [await cell(10, 0.05, 3.0 if quick else 10.0, attachments=0.0)]
@@ -58,26 +61,26 @@ async def measure(quick: bool, *, full: bool = False) -> dict[str, Any]:
 
 
 async def _beside(quick: bool, full: bool) -> dict[str, Any]:
-    """`packets`: each cell that could be measured; `packets_skipped`: why others could not."""
+    """Return the cells beside curl, and why others are missing."""
     skipped = "a quick run has no time for it" if quick else await curl.missing()
     found: list[dict[str, Any]] = []
     for one in () if skipped else _FULL_BESIDE if full else _BESIDE:
         try:
             found += [await curl.compare(one)]
-        except OSError as error:  # what was measured before is not to be lost with it
+        except OSError as error:  # keep what was measured before
             skipped = f"{one.mbit} Mbit/s × {one.rtt * 1e3:.0f} ms: {error}"
     return {"packets": found, "packets_skipped": skipped}
 
 
 def _mails(mbit: float, seconds: float, attachments: float) -> int:
-    # text shrinks to a quarter on its way
+    # text shrinks to a quarter
     return max(20, int(mbit * 125_000 * seconds / (_MEAN if attachments else 2_500)))
 
 
 async def cell(
     mbit: float, rtt: float, seconds: float, *, attachments: float = 0.3, most: int = MOST
 ) -> dict[str, Any]:
-    """One rebuild over a link of `mbit` and `rtt`, of about so many bytes as it carries in `seconds`."""
+    """Measure one rebuild over a link, of the bytes that it carries in `seconds`."""
     rate, mails = mbit * 125_000, _mails(mbit, seconds, attachments)
     link = {"down_bytes_s": rate, "up_bytes_s": rate, "rtt_s": rtt}
     async with _served(mails, attachments, link) as server:
@@ -88,7 +91,7 @@ async def cell(
 
 
 def modelled(mbit: float, rtt: float, seconds: float, *, attachments: float = 0.3, most: int = MOST) -> dict[str, Any]:
-    """The same in virtual time, without sockets."""
+    """Measure the same in virtual time, without sockets."""
     rate, mails = mbit * 125_000, _mails(mbit, seconds, attachments)
     core = MockServer(generate_mailbox(SeedOptions(5, mails, attachments=attachments)), password="secret", seed=5)
     transport = LinkTransport(core, Link(down_bytes_s=rate, up_bytes_s=rate, rtt_s=rtt), connections=most)
@@ -138,8 +141,10 @@ async def _rebuilt(settings: Settings, transport: Transport | None = None) -> di
 
 
 def _forecast(told: list[tuple[float, Progress]], end: float, total: int) -> dict[str, Any]:
-    """The first time left that was told after a tenth of the bytes, and what it was. `early`: how many times too much
-    or too little was told before that, at the worst; 1 if nothing was."""
+    """Return the first estimate after a tenth of the bytes, and the time it took.
+
+    `early` is the largest factor by which an earlier estimate was wrong; 1 if there was none.
+    """
     early = 1.0
     for moment, progress in told:
         left, truth = progress.seconds_left, end - moment
@@ -153,7 +158,7 @@ def _forecast(told: list[tuple[float, Progress]], end: float, total: int) -> dic
 
 @contextlib.asynccontextmanager
 async def _served(mails: int, attachments: float, link: dict[str, float]) -> AsyncIterator[dict[str, str]]:
-    """A mock server in a process of its own, behind a link."""
+    """Run a mock server in a process of its own, behind a link."""
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "kerio_mockserver", "serve", "--exit-with-parent", "--seed", "5", "--mails", str(mails),
         "--attachments", str(attachments),
@@ -179,7 +184,7 @@ def _ask(url: str, patch: dict[str, Any] | None = None) -> dict[str, Any]:
 
 
 def _figure(stats: Any, name: str) -> int:
-    """The figure of that name, wherever it stands."""
+    """Return the figure of a name, wherever it is."""
     if isinstance(stats, dict):
         if isinstance(stats.get(name), int):
             return int(stats[name])
@@ -202,12 +207,12 @@ def _holds(one: dict[str, Any]) -> bool:
 
 
 def report(results: dict[str, Any]) -> str:
-    """Tables in Markdown."""
+    """Return tables in Markdown."""
     lines = [
         "## Links",
         "",
-        f"Efficiency of the fetch at least {LEAST} with {MOST} requests in flight allowed, the time left after a tenth"
-        f" within {MOST_OFF:.0%}, text on the wire at most {MOST_RATIO} of what it holds:"
+        f"Bounds: efficiency of the fetch at least {LEAST} with at most {MOST} requests in flight, the time left"
+        f" after a tenth within {MOST_OFF:.0%}, text on the wire at most {MOST_RATIO} of its plain size:"
         f" {'yes' if results['ok'] else 'NO'}.",
         "",
         "| time | Mbit/s | round trip, ms | mails | wire, MB | fetch, s | efficiency | whole | allowed | in flight"

@@ -1,8 +1,7 @@
-"""What `estimate` foretells of a rebuild, against what the rebuild then really takes, under presets of the mock.
+"""The estimate of a rebuild compared with the rebuild, under presets.
 
-The real client and the real server, over modelled links and under modelled load, in virtual time: what is foretold and
-what happens do not hang on this machine's pace, and always go the same way. What processors need is in neither. Each
-mailbox is large enough that its rebuild takes several times as long as the probe.
+Client and server are real; links and load are modelled, in virtual time, so that neither depends on this machine.
+Processor time is in neither. Each mailbox is so large that its rebuild takes several times as long as the probe.
 """
 
 from __future__ import annotations
@@ -28,8 +27,8 @@ from simulation.link_transport import LinkTransport
 from simulation.wire import ORIGIN
 
 PASSWORD: Final = "a secret of the simulation"
-ALLOWED: Final = 0.25  # by which a forecast may be wrong, of what it really took
-BEYOND: Final = "satellite"  # a probe of ten seconds is sixteen round trips there: only its range can be held to
+ALLOWED: Final = 0.25  # allowed error of an estimate, relative to the real time
+BEYOND: Final = "satellite"  # ten seconds are sixteen round trips there, so only the range is checked
 MAILBOXES: Final[dict[str, tuple[int, int]]] = {  # mails, and bytes in all
     "office-dsl": (3000, 180_000_000),
     "home-cable": (3000, 200_000_000),
@@ -43,14 +42,14 @@ QUICK: Final = ("mobile-3g", "monday-morning")
 
 
 def measure(quick: bool = False) -> dict[str, Any]:
-    """{"presets": one a preset, "ok": …}."""
+    """Return {"presets": one entry per preset, "ok"}."""
     found = [compare(name, *MAILBOXES[name]) for name in (QUICK if quick else MAILBOXES)]
     kept = [each["within"] if each["preset"] == BEYOND else abs(each["error"]) <= ALLOWED for each in found]
     return {"presets": found, "ok": all(kept)}
 
 
 def compare(name: str, mails: int, size: int, seed: int = 1) -> dict[str, Any]:
-    """One preset: what was foretold (seconds, between what, and how long the probe took), and what it took."""
+    """Return a preset's estimate with its range, and the time of the rebuild."""
     with tempfile.TemporaryDirectory(prefix="forecast-") as folder:
         foretold, probed = virtual_time.run(_with(name, mails, size, seed, Path(folder) / "probe", _foretell))
         took, requests = virtual_time.run(_with(name, mails, size, seed, Path(folder) / "real", _rebuild))
@@ -65,7 +64,10 @@ def compare(name: str, mails: int, size: int, seed: int = 1) -> dict[str, Any]:
 
 
 async def _with(name: str, mails: int, size: int, seed: int, profile: Path, work: Any) -> tuple[Any, float]:
-    """What `work` makes of a fresh mailbox under that preset; and seconds, or requests."""
+    """What `work` makes of a fresh mailbox under that preset.
+
+    And seconds, or requests.
+    """
     conditions = PRESETS[name]
     store = generate_mailbox(SeedOptions(seed, mails, total_bytes=size, shared=False))
     core = MockServer(store, password=PASSWORD, seed=seed,
@@ -101,13 +103,13 @@ async def _rebuild(
 
 
 def report(found: dict[str, Any]) -> str:
-    """A table in Markdown."""
+    """Return a table in Markdown."""
     lines = [
         "## Forecast",
         "",
-        "What `estimate` says of a rebuild after its probe, and what the rebuild took; virtual time.",
+        "The time that `estimate` predicts for a rebuild, and the time that it took, in virtual time.",
         "",
-        "| preset | mails | MB | foretold, s | range, s | took, s | error | probe, s |",
+        "| preset | mails | MB | predicted, s | range, s | real, s | error | probe, s |",
         "|:---|---:|---:|---:|---:|---:|---:|---:|",
     ]
     lines += [

@@ -1,7 +1,7 @@
-"""What one very large attachment does to memory and time: the same mailbox with it and without it.
+"""The cost of one very large attachment: the same mailbox with and without it.
 
-An attachment is stored as it comes, in pieces, so that its size must hardly show in the client's peak of memory. The
-mailbox around it is large enough to fill the buffers that every rebuild fills.
+An attachment is stored in pieces as it arrives, so its size must hardly show in the client's peak memory. The rest of
+the mailbox is large enough to fill the buffers that every rebuild fills.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _MADE: dict[str, Any] = {"seed": 9, "mails": 2_000, "total_bytes": 50_000_000, "
 
 
 def measure(quick: bool = False, *, rounds: int = 0) -> dict[str, Any]:
-    """{"runs": one dict each with and without, "more": MB in the median, "ok": whether that is little enough}"""
+    """Return {"runs": with and without, "more": median MB added, "ok"}."""
     rounds = rounds or (1 if quick else 3)
     with machine.workspace() as folder, machine.server(**_MADE) as plain, machine.server(attached=SIZE, **_MADE) as big:
         runs = []
@@ -30,12 +30,12 @@ def measure(quick: bool = False, *, rounds: int = 0) -> dict[str, Any]:
 
 
 def report(results: dict[str, Any]) -> str:
-    """A table in Markdown."""
+    """Return a table in Markdown."""
     lines = [
         "## One large attachment",
         "",
-        f"A mailbox of {_MADE['mails']:,} mails without and with one attachment of {SIZE / 1e6:.0f} MB: it adds"
-        f" {machine.shown(results['more'], 0)} MB to the peak of memory (at most {MORE}:"
+        f"A mailbox of {_MADE['mails']:,} mails, without and with one attachment of {SIZE / 1e6:.0f} MB. It adds"
+        f" {machine.shown(results['more'], 0)} MB to the peak memory (at most {MORE}:"
         f" {'yes' if results['ok'] else 'NO'}).",
         "",
         "| attachment, MB | peak, MB | seconds | processor, s |",

@@ -1,8 +1,8 @@
-"""The rebuild beside what it can't beat, for the same mailbox and in the same run.
+"""A rebuild and its lower bounds, for the same mailbox and in the same run.
 
-Four things take turns: the rebuild; a bare aiohttp loop that makes the same requests and throws the replies away; a
-bare sqlite3 loop that writes the same rows and fsyncs once; `cp` and `sync` of the finished file. What others do on the
-machine meets all four alike, so that the ratios hold where the seconds do not.
+Four programs take turns: the rebuild; a bare aiohttp loop that makes the same requests and discards the replies; a bare
+sqlite3 loop that writes the same rows with one fsync; `cp` and `sync` of the finished file. Other load on the machine
+affects all four, so the ratios are stable where the seconds are not.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _QUICK: dict[str, Any] = {"seed": 7, "mails": 2_000, "total_bytes": 50_000_000}
 
 
 def measure(quick: bool = False, *, rounds: int = 0, corpus: str = "") -> dict[str, Any]:
-    """A mailbox made from a seed, and the corpus if there is one: $KERIO_CORPUS, a path that can be imported."""
+    """Measure a generated mailbox, and the corpus at `corpus` or $KERIO_CORPUS."""
     corpus = corpus or os.environ.get("KERIO_CORPUS", "")
     rounds = rounds or (3 if quick else 5)
     found = [_mailbox("made", _QUICK if quick else _MADE, rounds)]
@@ -39,7 +39,7 @@ def _mailbox(name: str, made: dict[str, Any], rounds: int) -> dict[str, Any]:
     with machine.workspace() as folder, machine.server(**made) as server:
         secret = {"KERIO_RESYNC_PASSWORD": server.password}
         requests, profile = folder / "requests", folder / "profile"
-        # also the warm-up: the server makes the mailbox when it is first read
+        # also warms the server up: it computes the mailbox when it is first read
         machine.spend([*_BARE, "record", server.url, server.user, str(requests), str(folder / "first")], secret)
         turns = [_turn(server, folder, profile, requests, secret) for _ in range(rounds)]
         size = (profile / "cache.db").stat().st_size
@@ -47,7 +47,7 @@ def _mailbox(name: str, made: dict[str, Any], rounds: int) -> dict[str, Any]:
 
 
 def _turn(server: Server, folder: Path, profile: Path, requests: Path, secret: dict[str, str]) -> dict[str, Any]:
-    """One round: each of the four once."""
+    """Run each of the four once."""
     before = server.cpu()
     machine.empty(profile)
     spent, told = machine.rebuilt(server, profile)
@@ -73,7 +73,7 @@ def _turn(server: Server, folder: Path, profile: Path, requests: Path, secret: d
 
 
 def _copy(source: Path, target: Path) -> float:
-    """Seconds of `cp` and `sync` of one file."""
+    """Return the seconds of `cp` and `sync` of a file."""
     began = time.perf_counter()
     shutil.copyfile(source, target)
     with target.open("rb") as file:
@@ -84,7 +84,7 @@ def _copy(source: Path, target: Path) -> float:
 
 
 def _judged(turns: list[dict[str, Any]]) -> dict[str, Any]:
-    """Medians, and ratios taken within each turn."""
+    """Return medians, and ratios taken within each turn."""
     figures = {name: middle([turn[name] for turn in turns]) for name in ("rebuild", "process", "cpu", "peak", "copy")}
     figures["server_cpu"] = middle([turn["server_cpu"] for turn in turns])
     figures["read"] = middle([turn["read"]["seconds"] for turn in turns])
@@ -94,7 +94,7 @@ def _judged(turns: list[dict[str, Any]]) -> dict[str, Any]:
     pairs = [(turn["rebuild"], turn["read"]["seconds"], turn["write"]["seconds"]) for turn in turns]
     slower = middle([ours / max(read, write) for ours, read, write in pairs])
     total = middle([ours / (read + write) for ours, read, write in pairs])
-    # how much faster the server answers one who only reads
+    # how much faster the server answers a client that only reads
     headroom = middle([ours / read for ours, read, _ in pairs])
     work = middle([turn["cpu"] / (turn["read"]["cpu"] + turn["write"]["cpu"]) for turn in turns])
     ok = slower["median"] <= LIMIT and figures["peak"]["median"] <= PEAK
@@ -102,27 +102,27 @@ def _judged(turns: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def report(results: dict[str, Any]) -> str:
-    """Tables in Markdown."""
+    """Return tables in Markdown."""
     lines = ["## Limits", ""]
     for each in results["mailboxes"]:
         turns = each["turns"]
         lines += [
             f"Mailbox {each['name']}: {turns[0]['plain_bytes'] / 1e6:.0f} MB plain,"
             f" database {each['database'] / 1e6:.0f} MB;"
-            f" medians of {len(turns)} (least–most). At most {LIMIT} times the slower bare loop, and {PEAK} MB:"
+            f" medians of {len(turns)} (least–most). Bounds: {LIMIT} times the slower bare loop, and {PEAK} MB:"
             f" {'yes' if each['ok'] else 'NO'}.",
             "",
             "| | seconds | processor, s |",
             "|:---|---:|---:|",
             f"| rebuild, durable | {shown(each['rebuild'])} | {shown(each['cpu'])} |",
-            f"| the same with the start of the program | {shown(each['process'])} | |",
-            f"| bare aiohttp loop, replies thrown away | {shown(each['read'])} | {shown(each['read_cpu'])} |",
+            f"| the same, including the start of the program | {shown(each['process'])} | |",
+            f"| bare aiohttp loop, replies discarded | {shown(each['read'])} | {shown(each['read_cpu'])} |",
             f"| bare sqlite3 loop, one fsync | {shown(each['write'])} | {shown(each['write_cpu'])} |",
-            f"| cp and sync of the database | {shown(each['copy'])} | |",
-            f"| the mock server, during a rebuild | | {shown(each['server_cpu'])} |",
+            f"| `cp` and `sync` of the database | {shown(each['copy'])} | |",
+            f"| mock server, during a rebuild | | {shown(each['server_cpu'])} |",
             "",
-            f"Rebuild to the slower loop: {shown(each['slower'])}; to both one after the other: {shown(each['sum'])};"
-            f" processor time to that of both: {shown(each['work'])}. The server answers the bare reader"
+            f"Time relative to the slower loop: {shown(each['slower'])}; to the sum of both: {shown(each['sum'])};"
+            f" processor time relative to both: {shown(each['work'])}. The server answers the bare reader"
             f" {shown(each['headroom'])} times as fast as the rebuild. Peak memory: {shown(each['peak'], 0)} MB,"
             f" the server {max(turn['server_peak'] for turn in turns):.0f} MB.",
             "",

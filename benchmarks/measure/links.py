@@ -1,11 +1,11 @@
-"""The mock's link held against the clock and against packets.
+"""The mock's link compared with the clock and with packets.
 
 Each cell is measured from outside, by another process with bare sockets: the rate of a long transfer over one and over
-eight connections, and the round trip of a byte, which has to be the link's and what the same two programs need without
-a link (half a millisecond or so, most of it waking up). Then the same transfers run over a packet-level link with the
-kernel's own TCP on it (see `packets.py`), and their times are compared. There the relay's rate is that of IP packets
-(52 bytes of headers in 1,500), as the packet-level link's is. Transfers are long enough that the slow start of TCP,
-which the relay has not, is a small part of them: at least 100 round trips.
+eight connections, and the round trip of a byte, which must be the link's plus what the same two programs need without a
+link (about half a millisecond). Then the same transfers run over a packet-level link with the kernel's own TCP (see
+`packets.py`), and their times are compared. There the relay's rate is that of IP packets (52 bytes of headers in
+1,500), as on the packet-level link. Transfers last at least 100 round trips, so that TCP's slow start, which the relay
+does not have, is a small part.
 """
 
 from __future__ import annotations
@@ -37,7 +37,10 @@ _ROOT = Path(__file__).resolve().parents[2]
 
 
 async def measure(quick: bool) -> dict[str, Any]:
-    """Rates, delays, and times beside those over packets; `quick`: a third of the cells, short transfers."""
+    """Measure rates, delays, and times beside those over packets.
+
+    With `quick` a third of the cells and short transfers.
+    """
     grid = _QUICK if quick else [(mbit, rtt) for mbit in _MBITS for rtt in _RTTS]
     seconds = 2.0 if quick else 10.0
     cells = [await _cell(mbit, rtt, seconds) for mbit, rtt in grid]
@@ -55,7 +58,7 @@ async def measure(quick: bool) -> dict[str, Any]:
 
 
 async def _cell(mbit: float, rtt: float, seconds: float) -> dict[str, Any]:
-    """The best of up to three measurements: other programs on the machine can only make one worse."""
+    """Return the best of up to three measurements; other load only makes one worse."""
     tries: list[dict[str, Any]] = []
     while len(tries) < _TRIES and not any(one["ok"] for one in tries):
         tries.append(await _try(mbit, rtt, seconds))
@@ -80,7 +83,7 @@ async def _try(mbit: float, rtt: float, seconds: float) -> dict[str, Any]:
 
 
 async def _compare(mbit: float, rtt: float, seconds: float) -> dict[str, Any]:
-    """Times of the same transfers through the relay and over packets."""
+    """Return the times of the same transfers through the relay and over packets."""
     rate = mbit * 125_000
     size = int(rate * seconds)
     shaped = Link(down_bytes_s=rate, up_bytes_s=rate, rtt_s=rtt, header_bytes=_HEADERS)
@@ -97,7 +100,7 @@ async def _compare(mbit: float, rtt: float, seconds: float) -> dict[str, Any]:
 
 @contextlib.asynccontextmanager
 async def _server(link: Link | None, before: Sequence[str] = (), host: str = "127.0.0.1") -> AsyncIterator[int]:
-    """A server in a process of its own while inside; gives its port."""
+    """Run a server in a process of its own; yield its port."""
     options = ("--host", host, *(("--link", link.model_dump_json()) if link else ()))
     process = await asyncio.create_subprocess_exec(
         *before, *_PROGRAM, "serve", *options,
@@ -123,11 +126,11 @@ async def _client(command: str, *arguments: object, before: Sequence[str] = ()) 
 
 
 def report(results: dict[str, Any]) -> str:
-    """Tables in Markdown."""
+    """Return tables in Markdown."""
     lines = [
         "## Links",
         "",
-        f"Measured from outside with a bare socket; within {TOLERANCE:.0%}: "
+        f"Measured from outside with bare sockets; all within {TOLERANCE:.0%}: "
         + ("yes." if all(cell["ok"] for cell in results["cells"]) else "NO."),
         "",
         "| Mbit/s | round trip | measured | without a link | rate, 1 connection | rate, 8 connections |",
@@ -143,7 +146,7 @@ def report(results: dict[str, Any]) -> str:
         return "\n".join([*lines, "", f"No comparison with a packet-level link: {results['packets_skipped']}.", ""])
     lines += [
         "",
-        f"The same transfers over a packet-level link; within {PACKET_TOLERANCE:.0%}: "
+        f"The same transfers over a packet-level link; all within {PACKET_TOLERANCE:.0%}: "
         + ("yes." if all(cell["ok"] for cell in results["packets"]) else "NO."),
         "",
         "| Mbit/s | round trip | bytes | connections | relay | packets | ratio |",

@@ -1,12 +1,12 @@
-"""Bulk traffic against people: what a rebuild gets out of a busy server, and what its webmail users pay for it.
+"""A rebuild on a busy server: its throughput, and the waits of webmail users.
 
-The client's own pacing (limit, limiter, retries, sizes of batches, the numbers of its workers) meets the mock's own
-load model under the presets `monday-morning` (which refuses when its queue is full) and `server-queues` (which never
-does), with fixed numbers of requests in flight and with the client's own limit. Time is virtual and the replies have
-sizes but no contents, so minutes take seconds and always go the same way. The users are drawn from the seed alone; what
-they would have waited without the client is reckoned for the very same users, so the ratio is no estimate.
+The client's own pacing (limit, limiter, retries, batch sizes, number of workers) meets the mock's load model under the
+presets `monday-morning` (which refuses when its queue is full) and `server-queues` (which never does), with fixed
+numbers of requests in flight and with the client's own limit. Time is virtual and replies have sizes but no contents,
+so that minutes take seconds and runs are deterministic. The users are drawn from the seed alone; their waits without
+the client are computed for the same users, so the ratio is no estimate.
 
-Throughput is counted from the first second on, so that a client that is slow to find its pace pays for it.
+Throughput counts from the first second, so a client that finds its pace slowly pays for it.
 """
 
 from __future__ import annotations
@@ -39,23 +39,23 @@ FIXED = (1, 2, 4, 8, 16, 32, 64)
 OURS = "ours"
 MOST_WAIT = 2.0  # times the users' p95 without the client
 LEAST_SHARE = 0.8  # of the best fixed limit's throughput
-WORKERS = 32  # that fetch items, and as many that fetch attachments, so that 64 may be in flight
-ATTACHMENTS = (11.0, 1.2, 3e6)  # mu and sigma of the logarithm of their bytes (median 60 KB), and the most
+WORKERS = 32  # fetching items, and as many fetching attachments, so that 64 may be in flight
+ATTACHMENTS = (11.0, 1.2, 3e6)  # mu and sigma of the logarithm of their bytes (median 60 KB), and the maximum
 
 
 class Fixed(AdaptiveLimit):
-    """A limit that learns nothing."""
+    """A limit that never changes."""
 
     def after(self, sample: Sample) -> AdaptiveLimit:
         return self
 
 
 async def no_login() -> None:
-    """The renewal of a session that never dies."""
+    """Renew nothing: the session never expires."""
 
 
 class Server:
-    """The transport: a request names the bytes of its reply, and takes its turn under the load for them."""
+    """A transport whose requests name the bytes of their reply and wait for a worker."""
 
     def __init__(self, workers: WorkerPool) -> None:
         self._workers = workers
@@ -80,7 +80,7 @@ class Server:
 
 
 async def measure(quick: bool) -> dict[str, Any]:
-    """Throughput and waits for each limit under each preset; `quick`: a shorter run and fewer limits."""
+    """Measure throughput and waits for each limit under each preset."""
     seconds, fixed = (120.0, (1, 4, 16, 64)) if quick else (900.0, FIXED)
     return await asyncio.to_thread(_measure, seconds, fixed)
 
@@ -91,7 +91,7 @@ def _measure(seconds: float, fixed: tuple[int, ...]) -> dict[str, Any]:
 
 
 def run(name: str, limit: int | None, seconds: float, seed: int = 1) -> dict[str, Any]:
-    """One run under a preset with a fixed `limit`, or with the client's own if None."""
+    """Run under a preset with a fixed `limit`, or the client's own if None."""
     return virtual_time.run(_run(name, limit, seconds, seed))
 
 
@@ -121,7 +121,7 @@ async def _run(name: str, limit: int | None, seconds: float, seed: int) -> dict[
 
 
 def _work(caller: RpcClient, rng: Random) -> Iterator[Any]:
-    """What the client's workers do all the time."""
+    """Return what the client's workers do continuously."""
     size = BatchSize()
 
     async def details() -> None:
@@ -163,12 +163,12 @@ def _of(runs: list[dict[str, Any]], name: str) -> list[dict[str, Any]]:
 
 
 def best(runs: list[dict[str, Any]], name: str) -> float:
-    """The throughput of the best fixed limit, in bytes/s."""
+    """Return the throughput of the best fixed limit, in bytes per second."""
     return max(float(one["bytes_s"]) for one in _of(runs, name) if one["limit"] != OURS)
 
 
 def holds(runs: list[dict[str, Any]], name: str) -> bool:
-    """Whether the client's own limit keeps both bounds under a preset, and every pause."""
+    """Tell whether the client's own limit keeps both bounds and every pause."""
     ours = next(one for one in _of(runs, name) if one["limit"] == OURS)
     return bool(
         ours["p95"] <= MOST_WAIT * ours["p95_alone"]
@@ -178,13 +178,13 @@ def holds(runs: list[dict[str, Any]], name: str) -> bool:
 
 
 def report(results: dict[str, Any]) -> str:
-    """A table for each preset in Markdown."""
+    """Return a table per preset in Markdown."""
     runs = results["runs"]
     lines = [
         "## A busy server",
         "",
-        f"{results['seconds']:.0f} s of bulk traffic on a server that 40 webmail users a second keep busy. The users'"
-        f" p95 wait at most {MOST_WAIT:g} times what it is without the client, and at least {LEAST_SHARE:g} of the best"
+        f"{results['seconds']:.0f} s of bulk traffic on a server with 40 webmail users per second. Bounds: the users'"
+        f" p95 wait at most {MOST_WAIT:g} times that without the client, and at least {LEAST_SHARE:g} of the best"
         f" fixed limit's throughput: {'yes' if results['ok'] else 'NO'}.",
     ]
     for name in NAMES:
@@ -193,7 +193,8 @@ def report(results: dict[str, Any]) -> str:
             "",
             f"### {name}",
             "",
-            "| in flight | MB/s | of the best | users' p95, ms | alone | times | turned away | refused | in pause |",
+            "| in flight | MB/s | of the best | users' p95, ms | without client | ratio | users refused"
+            " | calls refused | in pause |",
             "|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
         ]
         lines += [_row(one, top) for one in _of(runs, name)]
@@ -218,7 +219,10 @@ _TICKS = (1, 1.5, 2, 3, 4, 6, 8, 10)  # of the relative waits
 
 
 def picture(results: dict[str, Any], path: Path) -> None:
-    """Draw throughput over the users' waits: a line for fixed limits, a cross for the client's own."""
+    """Draw throughput over the users' waits.
+
+    A line for fixed limits, a cross for the client's own.
+    """
     from matplotlib import pyplot
 
     figure, axes = pyplot.subplots(1, len(NAMES), figsize=(11, 4), sharey=True)

@@ -1,10 +1,10 @@
-"""Many clients against one server: what all of them together get, and whether each gets its share.
+"""Many clients on one server: their total throughput, and their shares of it.
 
-The server is the mock with two workers and a few webmail users, its costs those of the presets: once it refuses when
-its queue is full, once it lets everybody wait. What it can give is far below what the clients' machine could take, so
-that it is the server that is measured; how busy the clients' processors were is told beside it. All clients are loaded
-before they start at one instant. With `scheduler` they run on an existing Dask cluster (see `cluster.py`), with
-`listen` the mock is reachable from its machines, and with `target` it is another server that they all rebuild from.
+The server is the mock with two workers and a few webmail users, with the presets' costs: once it refuses when its queue
+is full, once its queue is unbounded. It can give far less than the clients' machine could take, so that the server is
+measured; the clients' processor time is shown beside it. All clients are loaded before they start at one instant. With
+`scheduler` they run on an existing Dask cluster (see `cluster.py`), with `listen` its machines can reach the mock, and
+with `target` they rebuild from another server.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from benchmarks.tools.cluster import Target
 Served = contextlib.AbstractContextManager[tuple[Target, str]]
 
 KEPT = 0.9  # of the best total
-FAIR = 2.0  # the slowest client's time over the fastest one's
+FAIR = 2.0  # the slowest client's time over the fastest's
 _COUNTS = {"quick": (1, 4), "usual": (1, 4, 16, 64), "full": (1, 2, 4, 8, 16, 32, 64)}
 _MADE: dict[str, Any] = {"seed": 11, "mails": 100, "total_bytes": 2_000_000, "shared": False}
 _LOAD: dict[str, Any] = {"workers": 2, "call_s": 0.015, "kb_s": 0.0003, "users": {"per_second": 2, "service_s": 0.15}}
@@ -39,10 +39,11 @@ def measure(
     target: str = "",
     user: str = "",
 ) -> dict[str, Any]:
-    """{"servers": one a manner: {"manner", "cells": one a number of clients, "best": the best total}, "ok": whether
-    both bounds hold for the most clients, whatever the server's manner}
+    """Return {"servers": each with its manner, cells and best total, "ok".
 
-    `target`: the URL of a server that is not the mock; `user` logs in there with $KERIO_RESYNC_PASSWORD.
+    Both bounds hold}.
+
+    `target` is the URL of another server; `user` logs in there with $KERIO_RESYNC_PASSWORD.
     """
     counts = _COUNTS["quick" if quick else "full" if full else "usual"]
     quirks = [""] if target else ["refuses"] if quick else list(_MANNERS)
@@ -57,7 +58,7 @@ def measure(
 
 def _measure(joined: Any, server: Served, manner: str, counts: tuple[int, ...]) -> dict[str, Any]:
     with server as (there, control):
-        cluster.run(joined, there, 1)  # the server makes the mailbox when it is first read
+        cluster.run(joined, there, 1)  # the server computes the mailbox when it is first read
         cells = [_cell(joined, there, control, count) for count in counts]
     best, last = max(cell["total"] for cell in cells), cells[-1]
     return {"manner": manner, "cells": cells, "best": best, "kept": last["total"] / best, "unfair": last["unfair"]}
@@ -65,7 +66,7 @@ def _measure(joined: Any, server: Served, manner: str, counts: tuple[int, ...]) 
 
 @contextlib.contextmanager
 def _server(manner: str, listen: str, target: str, user: str) -> Iterator[tuple[Target, str]]:
-    """The server, and the address that its statistics are at ("" if there are none)."""
+    """Yield the server and the address of its statistics ("" if there are none)."""
     if target:
         yield Target(target, user, os.environ.get("KERIO_RESYNC_PASSWORD", "")), ""
         return
@@ -97,7 +98,7 @@ def _cell(joined: Any, server: Target, control: str, count: int) -> dict[str, An
 
 
 def _users(control: str) -> dict[str, float] | None:
-    """How long webmail users waited, and would have waited without the clients."""
+    """Return the webmail users' waits, and those without the clients."""
     if not control:
         return None
     told = _ask(control + "/stats", None)["load"]["users"]
@@ -111,16 +112,16 @@ def _ask(url: str, body: bytes | None) -> Any:
 
 
 def report(results: dict[str, Any]) -> str:
-    """A table in Markdown."""
-    where = "an existing Dask cluster" if results["scheduler"] else "this machine, which the server is on as well"
-    what = f"{_MADE['mails']} mails for each client from a mock of two workers with a few webmail users"
+    """Return a table in Markdown."""
+    where = "an existing Dask cluster" if results["scheduler"] else "the server's machine"
+    what = f"{_MADE['mails']} mails per client from a mock with two workers and a few webmail users"
     lines = [
         "## Many at once",
         "",
-        f"{'Rebuilds from ' + results['target'] if results['target'] else what}; the clients on {where}, loaded before"
-        f" they start at one instant. With the most clients at least {KEPT:.0%} of the best total"
+        f"{'Rebuilds from ' + results['target'] if results['target'] else what}. The clients run on {where} and are"
+        f" loaded before they start at one instant. Bounds with the most clients: at least {KEPT:.0%} of the best total"
         f" ({results['kept']:.0%}), and the slowest at most {FAIR:g} times the fastest ({results['unfair']:.2f}):"
-        f" {'yes' if results['ok'] else 'NO'}. It is the server that limits them as long as the clients' processors"
+        f" {'yes' if results['ok'] else 'NO'}. The server is the bottleneck as long as the clients' processors"
         " (last column) are not busy.",
     ]
     for server in results["servers"]:

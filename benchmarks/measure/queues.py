@@ -1,9 +1,11 @@
-"""The mock's queue held against theory: mean waits of M/M/c beside Erlang's formula C (A. K. Erlang, 1917).
+"""The mock's queue compared with theory.
 
-Most arrivals are webmail users, one in ten is a call of a client; both streams are Poisson and so is their sum, service
-times are exponential, so both must wait what the formula says. It runs in virtual time: hours of a busy server take
-seconds. The waits in one busy queue hang together for a long time, so that a mean needs very many arrivals near
-saturation: with one worker at load 0.95 its relative error is about sqrt(1700 / arrivals), 3 % of 1,500,000.
+Mean waits of M/M/c and Erlang's formula C.
+
+Most arrivals are webmail users, one in ten is a client's call; both streams are Poisson and so is their sum, service
+times are exponential, so both must wait what the formula says (A. K. Erlang, 1917). It runs in virtual time. Waits in a
+busy queue are correlated for long, so that a mean needs very many arrivals near saturation: with one worker at load
+0.95 its relative error is about sqrt(1700 / arrivals), 3 % of 1,500,000.
 """
 
 from __future__ import annotations
@@ -30,18 +32,21 @@ _CALLS = 0.1  # of the arrivals
 
 
 def erlang_c(workers: int, offered: float) -> float:
-    """The share of arrivals that have to wait; `offered`: arrivals in the time of a service, below `workers`."""
+    """Return the share of arrivals that wait; `offered` is the load times `workers`."""
     busy = offered**workers / factorial(workers) * workers / (workers - offered)
     return busy / (sum(offered**n / factorial(n) for n in range(workers)) + busy)
 
 
 def mean_wait(workers: int, load: float) -> float:
-    """Seconds, over all arrivals, at `load` (0 to 1) of each worker."""
+    """Return the mean wait of all arrivals at `load` (0 to 1), in service times."""
     return erlang_c(workers, load * workers) * SERVICE_S / (workers * (1 - load))
 
 
 async def measure(quick: bool) -> dict[str, Any]:
-    """Waits for each number of workers and load; `quick`: fewer arrivals, and not near saturation."""
+    """Measure waits for each number of workers and load.
+
+    With `quick` fewer arrivals, and none near saturation.
+    """
     wanted = [(workers, load, n) for load, n in (_QUICK if quick else _ARRIVALS).items() for workers in _WORKERS]
     loop = asyncio.get_running_loop()
     with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
@@ -50,7 +55,7 @@ async def measure(quick: bool) -> dict[str, Any]:
 
 
 def cell(workers: int, load: float, number: int) -> dict[str, Any]:
-    """The mean waits of one queue, in seconds, beside what is expected."""
+    """Return the mean waits of one queue in seconds, and the expected one."""
     users, calls = run(_simulate(workers, load, number))
     return {
         "workers": workers,
@@ -63,7 +68,7 @@ def cell(workers: int, load: float, number: int) -> dict[str, Any]:
 
 
 async def _simulate(workers: int, load: float, number: int) -> tuple[float, float]:
-    """The mean waits of users and of calls."""
+    """Return the mean waits of users and of calls."""
     rate = load * workers / SERVICE_S
     people = Users(per_second=rate * (1 - _CALLS), service_s=SERVICE_S)
     calls = Users(per_second=rate * _CALLS, service_s=SERVICE_S)
@@ -84,19 +89,19 @@ async def _call(queue: WorkerPool) -> None:
 
 
 def _off(one: dict[str, Any]) -> float:
-    """By how much the mean over all arrivals is off, relative to theory."""
+    """Return the relative deviation of the mean over all arrivals from theory."""
     mean = one["users"] * (1 - _CALLS) + one["calls"] * _CALLS
     return abs(float(mean / one["expected"]) - 1)
 
 
 def report(results: dict[str, Any]) -> str:
-    """A table in Markdown."""
+    """Return a table in Markdown."""
     lines = [
         "## Queues",
         "",
-        f"Mean waits in ms beside Erlang C; within {TOLERANCE:.0%}: {'yes' if results['ok'] else 'NO'}.",
+        f"Mean waits in ms and those of Erlang C; all within {TOLERANCE:.0%}: {'yes' if results['ok'] else 'NO'}.",
         "",
-        "| workers | load | arrivals | Erlang C | users | calls | off |",
+        "| workers | load | arrivals | Erlang C | users | calls | deviation |",
         "|---:|---:|---:|---:|---:|---:|---:|",
     ]
     for one in results["cells"]:

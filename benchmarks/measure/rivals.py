@@ -1,9 +1,9 @@
-"""The rebuild beside what people would use instead: mbsync and offlineimap3, fetching the same mails from dovecot.
+"""The rebuild beside mbsync and offlineimap3 with the same mails.
 
-The same mails lie in both servers, which stand behind the same relay and on the same disk; the programs take turns, and
-ratios are taken within a turn. The rivals run as users run them (mbsync fsyncs each mail) and at their best (no fsync,
-four processes that share the folders). Ours is durable at its end in all cases, and its time is that of the whole
-process, start of the program included, as theirs is. A run that did not bring all mails is an error and no figure.
+Both servers have the same mails, stand behind the same relay and use the same disk; the programs take turns, and ratios
+are taken within a turn. The rivals run as users run them (mbsync fsyncs each mail) and at their best (no fsync, four
+processes that share the folders). Ours is durable at its end in all cases, and its time is that of the whole process,
+as theirs is. A run that did not bring all mails is an error.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ _WAYS: dict[str, dict[str, Any]] = {
     "mbsync, no fsync": {"fsync": False, "processes": 1},
     "mbsync, no fsync, 4 processes": {"fsync": False, "processes": 4},
 }
-_SLOW = "offlineimap3"  # takes so long that one run is enough
+_SLOW = "offlineimap3"  # so slow that one run must do
 
 
 class Cell(NamedTuple):
-    """Mails (a seed's, or those at a path), a way to them, how many turns, and whether to wait for offlineimap3."""
+    """Mails (of a seed or path), a link, turns, and offlineimap3 or not."""
 
     name: str
     source: tuple[int, int] | Path
@@ -45,7 +45,7 @@ Program = Callable[[], Run]
 
 
 def measure(quick: bool = False, *, full: bool = False, corpus: str = "") -> dict[str, Any]:
-    """{"skipped": why there is nothing, "versions", "cells": one a mailbox and link}"""
+    """Return {"skipped": reason, "versions", "cells": one per mailbox and link}."""
     installed = programs.find()
     if isinstance(installed, str):
         return {"skipped": installed, "versions": {}, "cells": []}
@@ -83,7 +83,7 @@ def _measure(installed: Programs, cell: Cell) -> dict[str, Any]:
 def _ready(
     installed: Programs, cell: Cell, folder: Path, maildir: Path, written: Written
 ) -> Iterator[dict[str, Program]]:
-    """All programs, ready to run, the servers having been read once."""
+    """Yield all programs ready to run, with both servers warmed up."""
     conditions = {"link": cell.link} if cell.link else None
     with (
         machine.server(conditions, import_=str(maildir)) as server,
@@ -107,7 +107,7 @@ def _ready(
 
 
 def _turn(runners: dict[str, Program], written: Written, *, slow: bool) -> dict[str, dict[str, float]]:
-    """Each program once. OSError if one did not bring all mails."""
+    """Run each program once; raise OSError if one did not bring all mails."""
     found = {}
     for name, run in runners.items():
         if name == _SLOW and not slow:
@@ -121,12 +121,12 @@ def _turn(runners: dict[str, Program], written: Written, *, slow: bool) -> dict[
 
 
 def _ordered(cell: dict[str, Any]) -> list[str]:
-    """The programs of a cell, ours first; files keep them by their names."""
+    """Return a cell's programs, ours first."""
     return [name for name in (OURS, *_WAYS, _SLOW) if name in cell["programs"]]
 
 
 def _judged(turns: list[dict[str, dict[str, float]]]) -> dict[str, Any]:
-    """By program: seconds, processor time, and how many times ours (within the turn) it took."""
+    """Return seconds, processor time and ratio to ours by program."""
     found: dict[str, Any] = {"programs": {}}
     for name in turns[0]:
         those = [turn for turn in turns if name in turn]
@@ -140,14 +140,14 @@ def _judged(turns: list[dict[str, dict[str, float]]]) -> dict[str, Any]:
 
 
 def report(results: dict[str, Any]) -> str:
-    """A table for each cell in Markdown."""
+    """Return a table per cell in Markdown."""
     lines = ["## Rivals", ""]
     if results["skipped"]:
         return "\n".join([*lines, f"Skipped: {results['skipped']}.", ""])
     names = ", ".join(f"{name} {number}" for name, number in results["versions"].items())
     lines += [
-        f"The same mails behind the same relay: ours from the mock server, theirs by IMAP from dovecot ({names})."
-        " Ours is durable at its end; times are those of whole processes, medians (least–most).",
+        f"The same mails behind the same relay: kerio-resync (ours) from the mock, the others from dovecot ({names})."
+        " Ours is durable at its end. Times are those of whole processes: medians (least–most).",
         "",
     ]
     for cell in results["cells"]:
@@ -156,7 +156,7 @@ def report(results: dict[str, Any]) -> str:
             "",
             f"{cell['mails']:,} mails, {cell['bytes'] / 1e6:.0f} MB as MIME, in {cell['folders']} folders.",
             "",
-            "| program | runs | seconds | processor, s | times ours |",
+            "| program | runs | seconds | processor, s | relative to ours |",
             "|:---|---:|---:|---:|---:|",
         ]
         lines += [_row(name, cell["programs"][name]) for name in _ordered(cell)]

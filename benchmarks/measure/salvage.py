@@ -1,7 +1,7 @@
-"""What a rebuild saves that finds its old cache: its time and bytes beside those of a rebuild from nothing.
+"""What a rebuild saves with an old cache, compared with one from nothing.
 
-The server sits behind a link of 100 Mbit/s and 50 ms, which is where a rebuild from nothing takes its time. The old
-cache is whole, or one in a hundred of its pages is overwritten: in ten stretches, as a disk loses them, or one by one.
+The server is behind a link of 100 Mbit/s and 50 ms, which dominates a rebuild from nothing. The old cache is sound, or
+one in a hundred of its pages is overwritten: in ten stretches, as a disk loses them, or one by one.
 """
 
 from __future__ import annotations
@@ -27,8 +27,7 @@ _MADE = {
 
 
 def measure(quick: bool = False, *, full: bool = False) -> dict[str, Any]:
-    """{"fresh", "again", "stretches", "pages": seconds, bytes on the wire, …; "time": the share of "again"; "shares":
-    those of bytes}"""
+    """Return the four rebuilds, and their ratios of time and bytes."""
     made: dict[str, Any] = _MADE["quick" if quick else "full" if full else "usual"]
     rounds = 1 if quick else ROUNDS
     turns: list[dict[str, Any]] = []
@@ -64,9 +63,10 @@ def _middle(turns: list[dict[str, Any]]) -> dict[str, float]:
 
 
 def damage(path: Path, share: float, pieces: int, seed: int) -> None:
-    """Overwrites `share` of a file's pages at random places: in so many pieces, or (0) each by itself.
+    """Overwrite a share of a file's pages in stretches, or (0) one by one.
 
-    The first page stays."""
+    The first page stays.
+    """
     rng = random.Random(seed)
     count = path.stat().st_size // PAGE_SIZE
     pieces = pieces or max(1, int(count * share))
@@ -78,25 +78,25 @@ def damage(path: Path, share: float, pieces: int, seed: int) -> None:
 
 
 def report(results: dict[str, Any]) -> str:
-    """A table in Markdown."""
+    """Return a table in Markdown."""
     lines = [
         "## Salvage",
         "",
-        f"A rebuild beside an undamaged cache of {results['database'] / 1e6:.0f} MB, over 100 Mbit/s and 50 ms:"
+        f"A rebuild with a sound old cache of {results['database'] / 1e6:.0f} MB, over 100 Mbit/s and 50 ms, takes"
         f" {results['time']:.1%} of the time (at most {SHARE:.0%}: {'yes' if results['ok'] else 'NO'}) and"
         f" {results['shares']['again']:.2%} of the bytes of a rebuild from nothing. Where {DAMAGE:.0%} of its pages are"
         f" overwritten, {results['shares']['stretches']:.1%} of the bytes if they lie in {STRETCHES} stretches, and"
         f" {results['shares']['pages']:.1%} if each lies by itself: then one content in three has lost a piece, which"
         f" is fetched in the {CHUNK_BYTES // 1024} KiB that have a checksum. Medians of {results['rounds']}.",
         "",
-        "| | seconds | processor, s | MB on the wire | peak, MB | items taken over |",
+        "| | seconds | processor, s | MB on the wire | peak, MB | items reused |",
         "|:---|---:|---:|---:|---:|---:|",
     ]
     for name, words in (
-        ("fresh", "from nothing"),
-        ("again", "beside the old cache"),
-        ("stretches", "beside it, damaged in stretches"),
-        ("pages", "beside it, damaged all over"),
+        ("fresh", "no old cache"),
+        ("again", "sound old cache"),
+        ("stretches", "damaged in stretches"),
+        ("pages", "single damaged pages"),
     ):
         one = results[name]
         lines.append(

@@ -1,8 +1,9 @@
-"""What a rebuild costs as mailboxes grow: time, memory and the database's size, and the exponent of their growth.
+"""The cost of a rebuild as mailboxes grow.
 
-Small mails, so that the number of them is what counts. Beside the sizes, one folder that holds everything and a mailbox
-of very many folders. The mailbox is computed by the server while it is read for the first time; the client's processor
-time is the figure that does not depend on that.
+Time, memory, disk, and the exponent of growth.
+
+Mails are small, so that their number counts. Two more mailboxes have all mails in one folder, and very many folders.
+The server computes a mailbox while it is first read; the client's processor time does not depend on that.
 """
 
 from __future__ import annotations
@@ -13,21 +14,24 @@ from typing import Any
 
 from benchmarks.tools import machine
 
-MEAN = 2000  # bytes a mail
+MEAN = 2000  # bytes per mail
 EXPONENT = 1.03
-SPREAD = 20  # MB by which the peaks of 10,000 mails and of the most may differ
-LAST = 0.9  # the rate of the last tenth, of that of the first
+SPREAD = 20  # MB between the peaks of 10,000 mails and of the most
+LAST = 0.9  # rate of the last tenth relative to the first
 _SIZES = {
     "quick": (1_000, 3_000),
     "usual": (1_000, 10_000, 30_000, 100_000),
     "full": (1_000, 10_000, 100_000, 1_000_000),
 }
-_FROM = 10_000  # below that the start of the program is what is measured
+_FROM = 10_000  # below that the start of the program dominates
 
 
 def measure(quick: bool = False, *, full: bool = False) -> dict[str, Any]:
-    """{"cells": one a mailbox, "exponent": of processor time, "spread": of peaks, "ok": …}; the last three are None
-    where all mailboxes are too small to tell."""
+    """Return {"cells": one per mailbox, "exponent", "spread", "steady", "ok"}.
+
+    `exponent` is that of processor time, `spread` the range of peak memory in MB. They and `ok` are None if all
+    mailboxes are too small.
+    """
     sizes = _SIZES["quick" if quick else "full" if full else "usual"]
     cells = [_cell(f"{size:,} mails", size, {}) for size in sizes]
     if not quick:
@@ -75,7 +79,7 @@ def _cell(name: str, mails: int, more: dict[str, Any]) -> dict[str, Any]:
 
 
 def steadiness(events: list[dict[str, Any]]) -> float:
-    """The rate of the last tenth of the items over that of the first; 1.0 if there is too little to tell."""
+    """Return the rate of the last tenth of the items, relative to the first tenth's."""
     marks = [(event["elapsed"], event["items_done"]) for event in events]
     total = max((done for _, done in marks), default=0)
     began = next((at for at, done in marks if done), None)
@@ -89,21 +93,21 @@ def steadiness(events: list[dict[str, Any]]) -> float:
 
 
 def exponent(points: list[tuple[float, float]]) -> float:
-    """The slope of a straight line through the logarithms, by least squares."""
+    """Return the exponent of a power law, by least squares of the logarithms."""
     logs = [(log(x), log(y)) for x, y in points]
     mean_x, mean_y = (sum(each) / len(logs) for each in zip(*logs, strict=True))
     return float(sum((x - mean_x) * (y - mean_y) for x, y in logs) / sum((x - mean_x) ** 2 for x, _ in logs))
 
 
 def report(results: dict[str, Any]) -> str:
-    """A table in Markdown."""
+    """Return a table in Markdown."""
     lines = [
         "## Scale",
         "",
-        f"Mails of {MEAN} bytes without attachments, one run each, the mailbox computed while it is read.",
+        f"Mails of {MEAN} bytes without attachments, one run each; the mailbox is computed while it is read.",
         "",
-        "| mailbox | folders | seconds | client, CPU s | µs a mail | server, CPU s | peak, MB | on disk, MB"
-        " | last tenth to first |",
+        "| mailbox | folders | seconds | client, CPU s | µs per mail | server, CPU s | peak, MB | on disk, MB"
+        " | last tenth / first |",
         "|:---|---:|---:|---:|---:|---:|---:|---:|---:|",
     ]
     for cell in results["cells"]:
@@ -118,11 +122,12 @@ def report(results: dict[str, Any]) -> str:
             "",
             f"Processor time grows with the power {results['exponent']:.3f} of the number of mails"
             f" (at most {EXPONENT});"
-            f" peaks of memory lie {results['spread']:.0f} MB apart (at most {SPREAD}); the last tenth came at"
-            f" {results['steady']:.2f} of the first one's rate at least. All kept: {'yes' if results['ok'] else 'NO'}.",
+            f" the range of peak memory is {results['spread']:.0f} MB (at most {SPREAD}); the last tenth had at"
+            f" least {results['steady']:.2f} of the first tenth's rate. All within bounds:"
+            f" {'yes' if results['ok'] else 'NO'}.",
         ]
     else:
-        lines += ["", "Too small to tell how it grows: what is measured is mostly the start of the program."]
+        lines += ["", "These mailboxes are too small to show growth: the start of the program dominates."]
     return "\n".join([*lines, ""])
 
 

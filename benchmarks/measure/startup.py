@@ -1,8 +1,7 @@
-"""How long people wait for the program itself: `kerio-resync --help`, and `upgrade` where there is nothing to do.
+"""The time of `kerio-resync --help`, and of `upgrade` on an up-to-date database.
 
-Both are whole processes as a shell starts them, one after the other in turns. `upgrade` comes before every start of the
-mail program, so that what it costs on a database that is up to date is paid every morning by everybody. Beside it the
-check alone, as an upgrader written by others calls it in a process of its own that runs already.
+Both are whole processes as a shell starts them, in turns. `upgrade` runs before every start of the mail program, so
+every user pays for it every day. Beside it is the check alone, as another program calls it in its own process.
 """
 
 from __future__ import annotations
@@ -28,7 +27,10 @@ _MADE: dict[str, Any] = {"seed": 3, "mails": 20, "shared": False}
 
 
 def measure(quick: bool = False, *, rounds: int = 0) -> dict[str, Any]:
-    """{"help", "upgrade", "check": {"seconds", "cpu"}, "ok": whether all medians are within their bounds}"""
+    """Return {"help", "upgrade", "check": each with "seconds" and "cpu", "ok"}.
+
+    `ok` tells whether all medians are within their bounds.
+    """
     rounds = rounds or (5 if quick else 15)
     with machine.workspace() as folder:
         with machine.server(**_MADE) as server:
@@ -46,7 +48,7 @@ def measure(quick: bool = False, *, rounds: int = 0) -> dict[str, Any]:
 
 
 async def _checked(profile: Path) -> tuple[float, float]:
-    """Wall and processor seconds of the library's whole `upgrade` of a database that is up to date."""
+    """Return the wall and processor seconds of the library's `upgrade`."""
     wall, cpu = time.perf_counter(), time.process_time()
     step = await upgrade(Settings(profile=profile))
     if not step.ready or step.done:
@@ -55,17 +57,17 @@ async def _checked(profile: Path) -> tuple[float, float]:
 
 
 def _program() -> list[str]:
-    """The program as it is installed, else as a module."""
+    """Return the installed program, else its module."""
     script = Path(sys.executable).with_name("kerio-resync")
     return [str(script)] if script.exists() else [sys.executable, "-m", "kerio_resync"]
 
 
 def report(results: dict[str, Any]) -> str:
-    """A table in Markdown."""
+    """Return a table in Markdown."""
     lines = [
         "## Start of the program",
         "",
-        f"Whole processes, and the library's call in one that runs; medians of {results['runs']} (least–most).",
+        f"Whole processes, and the library's call in a running one; medians of {results['runs']} (least–most).",
         "",
         "| command | seconds | processor, s | at most |",
         "|:---|---:|---:|---:|",

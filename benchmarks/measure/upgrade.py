@@ -1,9 +1,8 @@
-"""How fast a local upgrade is: against `cp` and `sync` of the same file, the vendor's figure, and what was foretold.
+"""The rate of an upgrade compared with `cp` + `sync`, the vendor, the estimate.
 
-`measure` makes old databases of growing size, copies each with `cp` and `sync`, asks `estimate` how long its upgrade
-will take, upgrades it, and gives rates in MB (10**6 bytes) of the old file a second. All is done in turns on the same
-disk, and compared within a turn. Memory is that of the process at its peak; the processor's time includes
-its start.
+`measure` writes old databases of growing size, copies each with `cp` and `sync`, asks `estimate` for the time of its
+upgrade, upgrades it, and returns rates in MB (10**6 bytes) of the old file per second. Both sides take turns on the
+same disk, and ratios are taken within a turn. Memory is the peak of the process; processor time includes its start.
 """
 
 from __future__ import annotations
@@ -22,10 +21,10 @@ from benchmarks.legacy import write
 from benchmarks.measure.scale import exponent
 from benchmarks.tools import machine
 
-VENDOR = 1e9 / 300  # bytes a second: 1 GB in 5 minutes
+VENDOR = 1e9 / 300  # bytes per second: 1 GB in 5 minutes
 MEAN = 60_000  # bytes of a mail
 LARGE, RATIO, FAST, MEMORY = 1.9e9, 0.4, 60, 150e6  # from such a size on: of cp + sync, times the vendor's, bytes
-FORETOLD = 0.25  # by which an estimate may be wrong, of what it then really took
+FORETOLD = 0.25  # allowed error of an estimate, relative to the real time
 ROUNDS = 5
 _ESTIMATE = """
 import asyncio, json, sys, time
@@ -55,8 +54,10 @@ print(json.dumps({
 
 
 def measure(quick: bool = False, *, full: bool = False, megabytes: tuple[int, ...] = ()) -> dict[str, Any]:
-    """{"sizes": [one dict a size], "exponent": of the time's growth, "ok": …}. `megabytes`: about the sizes of the old
-    files. `ok` is None where there is no file of 2 GB, for which the bounds are."""
+    """Return {"sizes": one dict per size, "exponent" of the time's growth, "ok"}.
+
+    `megabytes` are about the sizes of the old files. `ok` is None without a file of 2 GB, for which the bounds are.
+    """
     sizes = megabytes or ((50, 100) if quick else (100, 500, 2000, 4000) if full else (100, 500))
     rounds = 1 if quick else ROUNDS
     with tempfile.TemporaryDirectory(prefix="upgrade-", dir=os.environ.get("KERIO_RESYNC_BENCH_DIR")) as folder:
@@ -72,13 +73,13 @@ def measure(quick: bool = False, *, full: bool = False, megabytes: tuple[int, ..
 
 
 def report(found: dict[str, Any]) -> str:
-    """A table in Markdown, and what it shows."""
+    """Return a table in Markdown, and what it shows."""
     head = [
         "## Upgrade",
         "",
-        f"From format 7.1, and `cp` and `sync` of the same file, in turns; medians of {found['rounds']}.",
+        f"Upgrades from format 7.1, and `cp` and `sync` of the same file, in turns; medians of {found['rounds']}.",
         "",
-        "| old file | items | upgrade | processor | rate | cp + sync | ratio (pairs) | × vendor | memory | foretold |",
+        "| old file | items | upgrade | processor | rate | cp + sync | ratio (pairs) | × vendor | memory | estimate |",
         "|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
     ]
     rows = [
@@ -97,7 +98,7 @@ def report(found: dict[str, Any]) -> str:
         lines.append(
             f"From {LARGE / 1e9:.1f} GB on at least {RATIO} of cp + sync, {FAST} times the vendor's"
             f" {VENDOR / 1e6:.1f} MB/s, in at most {MEMORY / 1e6:.0f} MB: {'yes' if found['ok'] else 'NO'}."
-            f" Foretold by `estimate` within {FORETOLD:.0%}: {'yes' if found['foretold'] else 'NO'}."
+            f" Estimates within {FORETOLD:.0%}: {'yes' if found['foretold'] else 'NO'}."
         )
     return "\n".join([*lines, ""])
 
@@ -133,6 +134,6 @@ def _measure(folder: Path, megabytes: int, rounds: int) -> dict[str, Any]:
 
 
 def _run(program: str, database: Path) -> dict[str, float]:
-    """What a program that prints JSON says of a database."""
+    """Run a program that prints JSON about a database; return it."""
     found: dict[str, float] = json.loads(machine.spend([sys.executable, "-c", program, str(database)]).said)
     return found

@@ -1,8 +1,7 @@
-"""How the rivals are run: mbsync and offlineimap3, each into an empty Maildir, and what proves that it is all there.
+"""Runs of mbsync and offlineimap3 into an empty Maildir.
 
 mbsync as users run it fsyncs each mail; at its best it does not, and several processes share the folders. Each run
-begins with nothing: no Maildir, no state. What a run costs is that of all its processes, from the first one's start to
-the last one's end.
+starts from nothing. Its cost is that of all its processes, from the first one's start to the last one's end.
 """
 
 from __future__ import annotations
@@ -63,7 +62,7 @@ starttls = no
 
 
 class Run(NamedTuple):
-    """Seconds of wall and processor time, and the mails that are there at the end."""
+    """Seconds of wall and processor time, and the number of mails at the end."""
 
     seconds: float
     cpu: float
@@ -73,7 +72,7 @@ class Run(NamedTuple):
 def mbsync(
     programs: Programs, port: int, folder: Path, folders: Mapping[str, tuple[int, int]], *, fsync: bool, processes: int
 ) -> Run:
-    """One run into `folder`, which is emptied first; `folders` are shared out by their bytes. OSError."""
+    """Run mbsync into `folder`, which is emptied first; raise OSError."""
     machine.empty(folder)
     (folder / "mail").mkdir()
     commands = []
@@ -95,7 +94,7 @@ def mbsync(
 
 
 def offlineimap(programs: Programs, port: int, folder: Path) -> Run:
-    """One run into `folder`, which is emptied first. OSError."""
+    """Run offlineimap3 into `folder`, which is emptied first; raise OSError."""
     machine.empty(folder)
     configuration = folder / "offlineimaprc"
     configuration.write_text(_OFFLINEIMAP.format(folder=folder, port=port, user=USER, password=PASSWORD))
@@ -113,7 +112,7 @@ def _run(commands: Sequence[Sequence[str]], mail: Path) -> Run:
 
 
 def shared_out(folders: Mapping[str, tuple[int, int]], shares: int) -> list[list[str]]:
-    """The folders' names in so many shares of about the same bytes, the largest folders first."""
+    """Divide folders into shares of about equal bytes, the largest first."""
     made: list[list[str]] = [[] for _ in range(shares)]
     weights = [0] * shares
     for name, (size, _) in sorted(folders.items(), key=lambda each: -each[1][0]):

@@ -1,7 +1,7 @@
-"""A dovecot of our own: on loopback, in a folder of its own, without the rights of root, gone when it is not needed.
+"""A dovecot on loopback, in a folder of its own and without root's rights.
 
-It serves one Maildir to one user by IMAP in the clear, as the mock server serves its mailbox by HTTP in the clear. All
-its paths are given, so that it reads and writes nothing of a dovecot that the system may have.
+It serves one Maildir to one user by IMAP in the clear, as the mock serves its mailbox by HTTP in the clear. All its
+paths are given, so that it uses no files of an installed dovecot.
 """
 
 from __future__ import annotations
@@ -67,7 +67,10 @@ service imap-login {{
 
 @contextlib.contextmanager
 def serving(programs: Programs, maildir: Path, folder: Path) -> Iterator[int]:
-    """The port of a dovecot that serves `maildir`, while inside; `folder` is its own. OSError if it does not start."""
+    """Yield the port of a dovecot that serves `maildir`.
+
+    Raises OSError if it does not start.
+    """
     user = NOBODY if os.geteuid() == 0 else getpass.getuser()
     account = pwd.getpwnam(user)
     port = _free_port()
@@ -101,7 +104,7 @@ def _free_port() -> int:
 
 
 def _hand_over(account: pwd.struct_passwd, *folders: Path) -> None:
-    """Makes the folders and all in them those of the account; those around them passable."""
+    """Give the folders and their contents to the account, and let it pass those above."""
     for folder in folders:
         for each in (folder, *folder.rglob("*")):
             os.chown(each, account.pw_uid, account.pw_gid)

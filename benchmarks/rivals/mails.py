@@ -1,9 +1,10 @@
-"""The same mails for both sides: a Maildir that dovecot serves as it is and that the mock server imports.
+"""The same mails for both sides.
 
-They come from the mock's seeded mailbox, written as MIME, or from files and archives of real mail, whose bytes are
-kept; only an mbox's "From " line in front is taken off, which is no part of a mail. Every mail is marked as read, so
-that no program has flags to write back. Folders lie side by side under plain names, since how a name is spelt is
-nothing that is to be measured.
+A Maildir that dovecot serves and the mock imports.
+
+They come from a generated mailbox, written as MIME, or from files and archives of real mail, whose bytes are kept
+except for an mbox's "From " line. Every mail is read, so that no program has flags to write back. Folders are side by
+side under plain names, since the spelling of names is not measured.
 """
 
 from __future__ import annotations
@@ -21,11 +22,11 @@ from kerio_mockserver.mailbox.imports.archives import Limits
 from kerio_mockserver.mailbox.imports.sources import Piece, pieces
 
 _END = "\r\n"
-_INTO_MIME = 0.777  # decoded bytes in a byte of a mail as it is stored, attachments being in base64
+_INTO_MIME = 0.777  # decoded bytes per stored byte, attachments being in base64
 
 
 class Written(NamedTuple):
-    """What lies in a Maildir: `folders` by name with the bytes and mails in each; "" is the Inbox."""
+    """The contents of a Maildir: bytes and mails by folder; "" is the Inbox."""
 
     mails: int
     bytes: int
@@ -33,13 +34,13 @@ class Written(NamedTuple):
 
 
 def write_seeded(folder: Path, seed: int, mails: int, total_bytes: int) -> Written:
-    """So many mails of about `total_bytes` as they are stored (with attachments in base64) in all."""
+    """Write generated mails of about `total_bytes` as stored, with base64."""
     made = generate_mailbox(SeedOptions(seed, mails, total_bytes=int(total_bytes * _INTO_MIME), shared=False))
     return _write(folder, _seeded(made))
 
 
 def write_real(folder: Path, source: Path) -> Written:
-    """The mails in `source`: an archive, a folder, an mbox."""
+    """Write the mails of `source`: an archive, a folder, an mbox."""
     return _write(folder, _real(source))
 
 
@@ -77,7 +78,7 @@ def _write(folder: Path, mails: Iterator[tuple[str, bytes]]) -> Written:
 
 
 def _mime(mail: dict[str, Any], contents: dict[str, Any]) -> bytes:
-    """A mail of the API as MIME; by hand, because `email` takes ten times as long to write the headers."""
+    """Return a mail as MIME, by hand: `email` takes ten times as long for the headers."""
     moment = datetime.strptime(mail["receiveDate"][:15] + "+0000", "%Y%m%dT%H%M%S%z")
     head = [
         f"From: <{mail['from']['address']}>",
@@ -112,7 +113,7 @@ def _file(attachment: dict[str, Any], contents: dict[str, Any], place: int) -> b
 
 
 def _several(how: str, parts: list[bytes]) -> bytes:
-    """Parts side by side, none of which holds the line that parts them."""
+    """Join parts with a boundary that none of them contains."""
     line = f"=_{how}_{sum(map(len, parts))}".encode()
     head = b'Content-Type: multipart/%s; boundary="%s"\r\n\r\n' % (how.encode(), line)
     return head + b"".join(b"--%s\r\n%s" % (line, part) for part in parts) + b"--%s--\r\n" % line

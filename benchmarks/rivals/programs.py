@@ -1,10 +1,12 @@
-"""Where the rivals' programs are: installed, or unpacked from Debian's packages into a folder of this project.
+"""The rivals' programs.
+
+Installed, or unpacked from Debian's packages into a folder.
 
     python -m benchmarks.rivals.programs [DIR]     fetches them with `apt-get download` and unpacks them (.rivals)
 
-Nothing is installed and nothing of the system is changed: what is unpacked is seen at its usual paths only inside a
-mount namespace of the process that is measured, since dovecot knows its own by absolute paths. That takes root, or a
-kernel that lets users make namespaces. Where neither the programs nor a way to run them is at hand, `find` says why.
+Nothing is installed. Unpacked programs appear at their usual paths only inside a mount namespace of the measured
+process, since dovecot uses absolute paths. That needs root, or a kernel that lets users create namespaces. If neither
+programs nor a way to run them is available, `find` says why.
 """
 
 from __future__ import annotations
@@ -30,13 +32,13 @@ _SHOW = "mount -t overlay overlay -o lowerdir={usr}:/usr /usr && exec {then}"
 
 
 class Programs(NamedTuple):
-    """How to run them. `unpacked`: the folder that holds them, None if they are installed."""
+    """How to run them; `unpacked` is their folder, None if they are installed."""
 
     unpacked: Path | None
     offlineimap: bool
 
     def inside(self, *command: str) -> list[str]:
-        """The command, so that it finds the programs at their usual paths; as root if we are, else as ourselves."""
+        """Return a command that finds the programs at their usual paths."""
         if self.unpacked is None:
             return [*command]
         then = '"$@"' if os.geteuid() == 0 else f'unshare --map-user={os.getuid()} --map-group={os.getgid()} "$@"'
@@ -53,14 +55,14 @@ class Programs(NamedTuple):
         ]
 
     def without_rights(self, *command: str) -> list[str]:
-        """The same, but never as root."""
+        """Return the command without root's rights."""
         if os.geteuid() != 0:
             return self.inside(*command)
         return self.inside("setpriv", f"--reuid={NOBODY}", "--regid=nogroup", "--clear-groups", *command)
 
 
 def find(folder: Path = FOLDER) -> Programs | str:
-    """The programs: those that are installed, else those in `folder`; or why there are none."""
+    """Return the installed programs, else those in `folder`, else why there are none."""
     if all(Path("/", path).exists() for path in _NEEDED):
         return Programs(None, Path("/", _OFFLINEIMAP).exists())
     if not all((folder / path).exists() for path in _NEEDED):
@@ -75,7 +77,7 @@ def find(folder: Path = FOLDER) -> Programs | str:
 
 
 def unpack(folder: Path) -> list[str]:
-    """Downloads and unpacks the packages and what they need that is not installed; their names. OSError."""
+    """Download and unpack the packages and their dependencies; raise OSError."""
     asked = _run("apt-get", "install", "--simulate", "--quiet", "--no-install-recommends", *PACKAGES)
     names = sorted(set(re.findall(r"^Inst (\S+)", asked, re.MULTILINE)))
     with tempfile.TemporaryDirectory(prefix="kerio-bench-") as place:
@@ -97,7 +99,7 @@ def _run(*command: str, cwd: str | None = None) -> str:
 
 
 def versions(programs: Programs) -> dict[str, str]:
-    """What runs, as the programs themselves say."""
+    """Return the programs' versions, as they print them."""
     asked: dict[str, tuple[str, ...]] = {"isync": ("mbsync", "--version"), "dovecot": ("dovecot", "--version")}
     if programs.offlineimap:
         asked["offlineimap3"] = ("/usr/bin/python3", "/usr/bin/offlineimap", "--version")

@@ -1,1 +1,4 @@
-"""What measurements use: processes and the machine, bare loops, links of packets, a cluster."""
+"""What measurements use.
+
+Processes and the machine, bare loops, links of packets, a cluster.
+"""

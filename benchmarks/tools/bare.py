@@ -1,11 +1,13 @@
-"""What a rebuild can't beat: bare loops over the same requests and the same rows, as programs of their own.
+"""Lower bounds of a rebuild.
 
-    python -m benchmarks.tools.bare record URL USER FILE PROFILE   the client itself, writing down the requests it makes
-    python -m benchmarks.tools.bare read URL USER FILE             aiohttp: the same requests, the replies thrown away
+Bare loops over the same requests and rows, as programs.
+
+    python -m benchmarks.tools.bare record URL USER FILE PROFILE   the client itself, recording its requests
+    python -m benchmarks.tools.bare read URL USER FILE             aiohttp: the same requests, replies discarded
     python -m benchmarks.tools.bare write CACHE NEW                sqlite3: the same rows in one transaction, one fsync
 
 The password is in $KERIO_RESYNC_PASSWORD. Each prints {"seconds", "cpu", …}, measured inside, without the start of
-Python. The bare reader has as many requests in flight as the client had at most; the bare writer keeps no journal, and
+Python. The bare reader has as many requests in flight as the client's maximum; the bare writer keeps no journal, and
 has its rows in memory before the clock starts.
 """
 
@@ -32,7 +34,7 @@ _SKIPPED = (b'"Session.', b'"Changes.')
 
 
 async def record(url: str, user: str, file: Path, profile: Path) -> dict[str, Any]:
-    """One rebuild; what it asked for goes to `file`, a request a line."""
+    """Rebuild once; write each request to `file`, one per line."""
     from kerio_resync import Settings, rebuild
     from kerio_resync.server.http.transport import AiohttpTransport, Request, Response
     from kerio_resync.server.kerio.mailbox import KerioMailbox
@@ -60,7 +62,7 @@ async def record(url: str, user: str, file: Path, profile: Path) -> dict[str, An
 
 
 async def read(url: str, user: str, file: Path) -> dict[str, Any]:
-    """The same requests from a loop that does nothing but read."""
+    """Make the same requests in a loop that only reads."""
     todo = iter([json.loads(line) for line in file.read_text().splitlines()])
     size = 0
     began, cpu = time.perf_counter(), time.process_time()
@@ -99,7 +101,7 @@ async def _login(session: aiohttp.ClientSession, url: str, user: str) -> dict[st
 
 
 def write(source: Path, target: Path) -> dict[str, Any]:
-    """The rows of a finished cache into a new file: tables and indexes as there, nothing else."""
+    """Write a cache's rows to a new file with the same tables and indexes."""
     old = sqlite3.connect(source)
     made = [row[0] for row in old.execute("SELECT sql FROM sqlite_master WHERE type IN ('table', 'index') AND sql > ''"
                                           " AND name NOT LIKE 'sqlite%' ORDER BY type DESC")]  # fmt: skip

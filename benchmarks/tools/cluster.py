@@ -1,9 +1,9 @@
-"""Clients on the workers of a Dask cluster: real ones, each a process of its own, all started at one instant.
+"""Clients on the workers of a Dask cluster, all started at one instant.
 
-A cluster that is there already is named by its scheduler's address; without one, a LocalCluster on this machine is
-made and ended. The workers need kerio-resync, and nothing of these benchmarks: the crew travels there by value. What a
-client needs is imported before the word is given, so that it is the server that is measured and not how fast a machine
-starts programs. Clocks of several machines are never compared: each client's time is taken where it runs.
+An existing cluster is given by its scheduler's address; without one, a LocalCluster runs on this machine. The workers
+need kerio-resync but not these benchmarks: the crew is pickled by value. A client imports its modules before the start
+signal, so that the server is measured and not the start of programs. Clocks of several machines are never compared:
+each client's time is taken where it runs.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from typing import Any, NamedTuple, cast
 import psutil  # type: ignore[import-untyped,unused-ignore]
 
 _PATIENCE = 30  # seconds for a scheduler to answer
-_LOADING = 600  # seconds for all clients of a crew to be loaded
+_LOADING = 600  # seconds for all clients of a crew to load
 _DONE = 7200  # seconds for all of them to end
-# `rebuild` as the command line runs it, from the moment at which all is loaded
+# `rebuild` as the command line runs it, once all is loaded
 _WAITING = """
 import os, sys, threading
 import kerio_resync, kerio_resync.cli.app
@@ -52,7 +52,7 @@ class Target(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What became of one client: seconds from the word to its end, processor time meanwhile, its summary, its host."""
+    """One client's result: seconds, processor time, summary, and host."""
 
     seconds: float
     cpu: float
@@ -62,7 +62,7 @@ class Outcome(NamedTuple):
 
 
 class Crew:
-    """`count` clients on one machine. They are loaded by `__init__`; `go` gives the word and waits for their ends."""
+    """Loads `count` clients on one machine; `go` starts them and waits for their end."""
 
     def __init__(self, target: Target, count: int) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="kerio-bench-")
@@ -80,7 +80,7 @@ class Crew:
         return process, out, 0.0
 
     def ready(self) -> int:
-        """Waits until all are loaded; how many there are. OSError if one is not."""
+        """Wait until all are loaded; return how many; raise OSError if one fails."""
         for number, (process, out, _) in enumerate(self._clients):
             assert process.stderr is not None
             line = process.stderr.readline()
@@ -93,7 +93,7 @@ class Crew:
         return len(self._clients)
 
     def go(self) -> list[Outcome]:
-        """Gives the word and waits for all. OSError if one did not end well."""
+        """Start all and wait for them; raise OSError if one fails."""
         began = time.perf_counter()
         for process, _, _ in self._clients:
             assert process.stdin is not None
@@ -121,7 +121,7 @@ class Crew:
 
 @contextlib.contextmanager
 def joined(scheduler: str = "") -> Iterator[Any]:
-    """A Dask client of the cluster at that address, or of one on this machine, while inside. OSError."""
+    """Yield a Dask client of the cluster at an address, or of one on this machine."""
     from distributed import Client, LocalCluster
 
     with contextlib.ExitStack() as stack:
@@ -134,7 +134,7 @@ def joined(scheduler: str = "") -> Iterator[Any]:
 
 
 def run(cluster: Any, target: Target, count: int) -> list[Outcome]:
-    """`count` clients, shared out evenly over the cluster's workers; one outcome each. OSError."""
+    """Run `count` clients, spread evenly over the workers; return their outcomes."""
     workers = sorted(cluster.scheduler_info(n_workers=-1)["workers"])
     if not workers:
         raise OSError("the cluster has no workers")
@@ -161,7 +161,7 @@ class _Recipe:
 
 
 def _by_value(target: Target, count: int) -> bytes:
-    """A crew to be, with its code: Dask itself would send no more than the name of a module that workers don't have."""
+    """Return a crew with its code; Dask would send only a module name."""
     import cloudpickle  # type: ignore[import-untyped,unused-ignore]
 
     this = sys.modules[__name__]
@@ -173,6 +173,6 @@ def _by_value(target: Target, count: int) -> bytes:
 
 
 def shares(count: int, among: int) -> Sequence[int]:
-    """`count` in so many whole numbers that differ by one at most, the larger ones first."""
+    """Divide `count` into whole numbers that differ by at most one, larger ones first."""
     least, more = divmod(count, among)
     return [least + (n < more) for n in range(among)]

@@ -1,11 +1,11 @@
-"""A rebuild beside one curl of one big file of as many bytes, over a packet-level link (see `packets.py`).
+"""A rebuild beside one curl of as many bytes, over a packet-level link.
 
-They take turns, each round its own ratio. The file has as many bytes as the bodies of all replies of the rebuild before
-it had as they travelled, so that their heads, requests, and what else the client does count against us. Both run as
-processes; ours begins with nothing and is durable at its end, curl throws away what it gets. The mock has made its
-mailbox before (a rebuild on its own side of the link), and both servers' TCP is the kernel's, as `packets.py` sets it.
+They take turns, and each round gives a ratio. The file has as many bytes as the bodies of the previous rebuild's
+replies, compressed, so that heads, requests, and everything else that the client does count against it. Both are
+processes; the rebuild starts from nothing and is durable at its end, curl discards its data. The mock computed its
+mailbox before (in a rebuild on its own side of the link), and `packets.py` sets both servers' TCP.
 
-    python -m benchmarks.tools.curl HOST     serves N bytes at /N; prints its port; ends when its standard input does
+    python -m benchmarks.tools.curl HOST     serves N bytes at /N; prints its port; ends at the end of its input
 """
 
 from __future__ import annotations
@@ -36,8 +36,7 @@ _ASK = ("curl", "--disable", "--silent", "--show-error", "--fail", "--noproxy", 
 
 
 class Cell(NamedTuple):
-    """A link of `mbit` and `rtt` (seconds), bytes of mail (which are fewer on the wire, as text shrinks), requests in
-    flight at most, and how often."""
+    """A link, bytes of mail (fewer on the wire), maximum requests in flight, rounds."""
 
     mbit: float
     rtt: float
@@ -47,8 +46,10 @@ class Cell(NamedTuple):
 
 
 class Run(NamedTuple):
-    """A rebuild: seconds of wall time, of its and the server's processor time, body bytes as they travelled, IP bytes
-    that the link brought, the most requests in flight, and seconds by part."""
+    """A rebuild: wall time, processor time of both, bytes, requests in flight, parts.
+
+    Body bytes are compressed; IP bytes are those that the link delivered.
+    """
 
     seconds: float
     cpu: float
@@ -60,19 +61,19 @@ class Run(NamedTuple):
 
 
 class Fetch(NamedTuple):
-    """A curl: seconds of wall time, and IP bytes that the link brought."""
+    """A curl: seconds of wall time, and the IP bytes that the link delivered."""
 
     seconds: float
     packets: int
 
 
 async def missing() -> str:
-    """Why nothing can be measured here; empty if it can."""
+    """Return why nothing can be measured here; empty if it can."""
     return await packets.missing() or ("" if shutil.which("curl") else "it needs curl")
 
 
 async def compare(cell: Cell) -> dict[str, Any]:
-    """`of_curl`: curl's time, of that of a rebuild of as many bytes, median of the rounds. OSError."""
+    """Return curl's time relative to a rebuild's, as the median of the rounds."""
     async with packets.link(cell.mbit * 1e6, cell.rtt) as sides:
         rounds = await asyncio.to_thread(_rounds, cell, sides)
     return judged(cell, rounds)
@@ -113,7 +114,7 @@ def _rounds(cell: Cell, sides: packets.Sides) -> list[tuple[Run, Fetch]]:
 
 
 def _rebuilt(server: machine.Server, profile: Path, cell: Cell, before: Sequence[str]) -> Run:
-    """One rebuild from one side of the link. OSError if it did not bring all."""
+    """Rebuild once from one side of the link; raise OSError if it is incomplete."""
     machine.spend([*before, *_ASK, "--json", "{}", f"{server.control_url}/reset"])
     command, more = machine.command(server, machine.empty(profile), "--max-in-flight", str(cell.most))
     os.sync()
@@ -138,7 +139,7 @@ def _rebuilt(server: machine.Server, profile: Path, cell: Cell, before: Sequence
 
 
 def parts(told: Sequence[tuple[float, dict[str, Any]]], seconds: float) -> dict[str, float]:
-    """Seconds of each part of a run, by when its events were told and how long it took as a whole."""
+    """Return the seconds of each part of a run, by the times of its events."""
     marks = [(0.0, "start")]
     marks += [(at, event["phase"]) for at, event in told if event["event"] == "phase"]
     marks += [(at, "end") for at, event in told if event["event"] == "run-finished"]
@@ -156,13 +157,13 @@ def _fetched(url: str, before: Sequence[str]) -> Fetch:
 
 
 def _came(before: Sequence[str]) -> int:
-    """IP bytes that came to this side of the link so far."""
+    """Return the IP bytes received on this side of the link."""
     lines = machine.spend([*before, "cat", "/proc/net/dev"]).said.splitlines()
     return next(int(line.split(":")[1].split()[0]) for line in lines if line.strip().startswith("em0:"))
 
 
 def report(results: dict[str, Any]) -> str:
-    """Tables in Markdown, of `packets` and `packets_skipped`."""
+    """Return tables in Markdown, of `packets` and `packets_skipped`."""
     lines = ["### Beside one curl, over packets", ""]
     if results["packets_skipped"]:
         lines += [f"Left out: {results['packets_skipped']}.", ""]
@@ -210,11 +211,11 @@ class _Bytes(BaseHTTPRequestHandler):
             left -= len(piece)
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base's name for it
-        """Says nothing."""
+        """Log nothing."""
 
 
 def serve(host: str) -> None:
-    """Until standard input ends."""
+    """Serve until the end of standard input."""
     with ThreadingHTTPServer((host, 0), _Bytes) as server:
         print(server.server_port, flush=True)
         threading.Thread(target=server.serve_forever, daemon=True).start()

@@ -1,10 +1,10 @@
-"""The machine under the measurements, and processes that are measured while they run on it.
+"""The machine, and processes that are measured on it.
 
-Client and server are processes of their own, so that each one's processor time and memory is the kernel's figure and
-not an estimate. Wall time depends on who else uses the machine; processor time hardly does: both are told.
+Client and server are processes of their own, so that their processor time and memory are the kernel's figures. Wall
+time depends on other load, processor time hardly; results have both.
 
     python -m benchmarks.tools.machine serve JSON
-        a mock server with `generate_mailbox(**JSON)`, or with the mails under {"import": PATH}
+        a mock server with `SeedOptions(**JSON)`, or with the mails under {"import": PATH}
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ import psutil  # type: ignore[import-untyped,unused-ignore]
 ROOT = Path(__file__).resolve().parents[2]
 _PASSWORD = "secret"
 _WHO = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
-# Starts the command and says what it took. A process of its own, and a small one, because the kernel counts into a
-# process's peak what its parent had in memory when it was started, which for us is more with each measurement.
+# Starts the command and prints its cost. It is a small process of its own, because the kernel includes in a process's
+# peak memory that of its parent when it was started, which here grows with each measurement.
 _METER = """
 import os, sys, time
 os.set_inheritable(int(sys.argv[1]), False)
@@ -52,7 +52,7 @@ _PACKAGES = ("aiohttp", "aiosqlite", "orjson", "pydantic", "uvloop", "zstandard"
 
 
 class Spent(NamedTuple):
-    """What a process took: seconds of wall time and of processor time, its peak of memory in MB; `said`: its output."""
+    """A process's wall and processor seconds, peak memory in MB, and output."""
 
     wall: float
     cpu: float
@@ -70,12 +70,12 @@ class Server(NamedTuple):
     process: psutil.Process
 
     def cpu(self) -> float:
-        """Seconds of processor time so far."""
+        """Return its processor seconds so far."""
         times = self.process.cpu_times()
         return float(times.user + times.system)
 
     def peak(self) -> float:
-        """MB of memory, at most so far where the kernel says so, else now."""
+        """Return its peak memory in MB, or the present one if the kernel has no peak."""
         with contextlib.suppress(OSError):
             for line in Path(f"/proc/{self.process.pid}/status").read_text().splitlines():
                 if line.startswith("VmHWM:"):
@@ -84,7 +84,7 @@ class Server(NamedTuple):
 
 
 def about(folder: Path) -> dict[str, Any]:
-    """What a reader has to know to compare figures. `folder`: where the caches are written."""
+    """Return what is needed to compare figures; `folder` is where the caches are."""
     model = platform.processor() or platform.machine()
     with contextlib.suppress(OSError):
         lines = Path("/proc/cpuinfo").read_text().splitlines()
@@ -108,12 +108,12 @@ def about(folder: Path) -> dict[str, Any]:
 
 
 def same(one: dict[str, Any], other: dict[str, Any]) -> bool:
-    """Whether figures of the two can be compared: they are of machines of one make."""
+    """Tell whether two results are from machines of one make."""
     return all(one.get(name) == other.get(name) for name in ("processor", "cores", "memory_gb"))
 
 
 def waiting() -> float:
-    """Seconds that pass while a program gets a second of processor time: 1 on a quiet machine, more on a shared one."""
+    """Return the wall seconds per second of processor time: 1 on a quiet machine."""
     began, spent = time.perf_counter(), time.process_time()
     while time.process_time() - spent < _PROBE:
         pass
@@ -121,7 +121,7 @@ def waiting() -> float:
 
 
 def spent() -> float:
-    """Seconds of processor time of this process and of those that it started and that have ended."""
+    """Return the processor seconds of this process and its ended children."""
     return sum(used.ru_utime + used.ru_stime for used in map(resource.getrusage, _WHO))
 
 
@@ -131,7 +131,7 @@ def _filesystem(folder: Path) -> str:
 
 
 def spend(command: Sequence[str], more: Mapping[str, str] | None = None, *, codes: Sequence[int] = (0,)) -> Spent:
-    """Runs a command to its end; its errors go to where ours go. OSError if it ends with another code than `codes`."""
+    """Run a command; raise OSError if its exit code is not among `codes`."""
     return wait(launch(command, more), codes=codes)
 
 
@@ -143,7 +143,7 @@ class Launched(NamedTuple):
 
 
 def launch(command: Sequence[str], more: Mapping[str, str] | None = None) -> Launched:
-    """Starts a command, its output going to a file; to be waited for with `wait`."""
+    """Start a command with its output to a file; `wait` ends it."""
     out, figures = tempfile.TemporaryFile(), tempfile.TemporaryFile()  # noqa: SIM115 - closed by `wait`
     began = time.perf_counter()
     process = subprocess.Popen(
@@ -177,8 +177,10 @@ def server(
     before: Sequence[str] = (),
     **mailbox: Any,
 ) -> Iterator[Server]:
-    """A mock server while inside. `mailbox`: as `seeded` takes it, or `import_=PATH`; `attached=N` adds
-    a mail with an attachment of so many bytes. `host`: where it listens; `before`: stands before its command."""
+    """Run a mock server with `mailbox`: members of `SeedOptions`, or `import_=PATH`.
+
+    `attached=N` adds a mail with an attachment of so many bytes, `host` is its address, `before` precedes its command.
+    """
     told = json.dumps({"mailbox": mailbox, "conditions": dict(conditions or {}), "host": host})
     with child("mock server", "benchmarks.tools.machine", "serve", told, before=before) as (pid, line):
         yield Server(**json.loads(line), process=psutil.Process(pid))
@@ -186,8 +188,12 @@ def server(
 
 @contextlib.contextmanager
 def child(name: str, module: str, *arguments: str, before: Sequence[str] = ()) -> Iterator[tuple[int, str]]:
-    """A module of ours as a process of its own, which ends when its standard input does: (its id, the first line that
-    it says). OSError if it says none."""
+    """Run a module as a process that ends with its standard input.
+
+    Yield its id and first line.
+
+    Raises OSError if it prints none.
+    """
     process = subprocess.Popen(
         [*before, sys.executable, "-m", module, *arguments],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT, text=True,
@@ -206,51 +212,51 @@ def child(name: str, module: str, *arguments: str, before: Sequence[str] = ()) -
 
 
 def command(to: Server, profile: Path, *options: str) -> tuple[list[str], dict[str, str]]:
-    """What rebuilds a profile from a server: the command and its environment."""
+    """Return the command that rebuilds a profile, and its environment."""
     line = [sys.executable, "-m", "kerio_resync", "--profile", str(profile), "rebuild"]
     line += ["--server", to.url, "--user", to.user, "--json", *options]
     return line, {"KERIO_RESYNC_PASSWORD": to.password}
 
 
 def rebuilt(to: Server, profile: Path, *options: str) -> tuple[Spent, dict[str, Any]]:
-    """One rebuild as users run it, and its summary."""
+    """Rebuild once as users do; return its cost and summary."""
     spent = spend(*command(to, profile, *options))
     return spent, summary(spent.said)
 
 
 def summary(said: str) -> dict[str, Any]:
-    """The summary that ends `--json`'s lines."""
+    """Return the summary at the end of `--json`'s lines."""
     last = json.loads(said.splitlines()[-1])
     found: dict[str, Any] = last["summary"]
     return found
 
 
 def progress(said: str) -> list[dict[str, Any]]:
-    """The progress events among `--json`'s lines."""
+    """Return the progress events among `--json`'s lines."""
     return [line for line in map(json.loads, said.splitlines()) if line["event"] == "progress"]
 
 
 @contextlib.contextmanager
 def workspace() -> Iterator[Path]:
-    """A folder for caches, on the disk that temporary files are on ($TMPDIR chooses it)."""
+    """Yield a folder for caches, on the disk of temporary files ($TMPDIR)."""
     with tempfile.TemporaryDirectory(prefix="kerio-bench-") as folder:
         yield Path(folder)
 
 
 def empty(folder: Path) -> Path:
-    """The folder, with nothing in it."""
+    """Empty a folder and return it."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     return folder
 
 
 def middle(values: Sequence[float]) -> dict[str, float]:
-    """Median, least and most."""
+    """Return median, least and most."""
     return {"median": statistics.median(values), "least": min(values), "most": max(values)}
 
 
 def shown(value: Mapping[str, float], digits: int = 2) -> str:
-    """`middle`'s figures for a table."""
+    """Return `middle`'s figures for a table."""
     return f"{value['median']:.{digits}f} ({value['least']:.{digits}f}–{value['most']:.{digits}f})"
 
 

@@ -1,8 +1,8 @@
-"""A packet-level link between two network namespaces, as an instrument that the mock's own link did not make.
+"""A packet-level link between two network namespaces.
 
-The kernel's netem is used where there is one; else an emulator at $LINK_EMULATOR, a program that understands
-`link up NAME RATE_BPS ONEWAY_US QUEUE_BYTES` and `link down NAME`, makes the namespaces NAME-s (10.99.9.1) and NAME-c
-(10.99.9.2), and joins them. Both need root. `missing` says why there is no such link here.
+The kernel's netem is used if available, else an emulator at $LINK_EMULATOR: a program that understands
+`link up NAME RATE_BPS ONEWAY_US QUEUE_BYTES` and `link down NAME`, creates the namespaces NAME-s (10.99.9.1) and NAME-c
+(10.99.9.2), and joins them. Both need root. `missing` says why there is no such link.
 """
 
 from __future__ import annotations
@@ -16,23 +16,23 @@ from typing import NamedTuple
 
 SERVER = "10.99.9.1"
 _PACKET = 1500
-_BUFFERS = "4096 262144 67108864"  # a socket's buffers must hold more than is on its way
+_BUFFERS = "4096 262144 67108864"  # a socket's buffers must exceed the bytes in flight
 _SETTINGS = (
     f"tcp_rmem={_BUFFERS}",
     f"tcp_wmem={_BUFFERS}",
-    "tcp_no_metrics_save=1",  # no connection knows what an earlier one found out
+    "tcp_no_metrics_save=1",  # connections keep no metrics of earlier ones
 )
 
 
 class Sides(NamedTuple):
-    """What to put before a command so that it runs on one side of the link."""
+    """The prefixes of commands that run on one side of the link."""
 
     server: tuple[str, ...]
     client: tuple[str, ...]
 
 
 async def missing() -> str:
-    """Why there is no packet-level link here; empty if there is one."""
+    """Return why there is no packet-level link here; empty if there is one."""
     if os.geteuid() != 0:
         return "it needs root"
     if shutil.which("ip") is None:
@@ -45,7 +45,7 @@ async def missing() -> str:
 
 @contextlib.asynccontextmanager
 async def link(rate_bits: float, rtt_s: float) -> AsyncIterator[Sides]:
-    """The link while inside: `rate_bits` of IP packets a second, a queue of twice what is on the way. OSError."""
+    """Yield the link: `rate_bits` of IP packets, a queue of twice the bytes in flight."""
     name = f"kr{os.getpid()}"
     queue = max(int(2 * rate_bits / 8 * rtt_s), 64 * _PACKET)
     emulator = os.environ.get("LINK_EMULATOR")
@@ -59,7 +59,7 @@ async def link(rate_bits: float, rtt_s: float) -> AsyncIterator[Sides]:
             await _run(*inside, "ip", "link", "set", "lo", "up")
             for setting in _SETTINGS:
                 await _run(*inside, "sysctl", "-q", f"net.ipv4.{setting}")
-            with contextlib.suppress(OSError):  # what nearly all servers have (RFC 9438), where there is a choice
+            with contextlib.suppress(OSError):  # the choice of nearly all servers (RFC 9438), if available
                 await _run(*inside, "sysctl", "-q", "net.ipv4.tcp_congestion_control=cubic")
         yield Sides(("ip", "netns", "exec", f"{name}-s"), ("ip", "netns", "exec", f"{name}-c"))
     finally:
@@ -87,7 +87,7 @@ async def _has_netem() -> bool:
 
 
 async def _netem_up(name: str, rate_bits: float, rtt_s: float, queue: int) -> None:
-    """Two namespaces and a pair of virtual interfaces, each shaping what leaves it."""
+    """Create two namespaces and a pair of interfaces that shape what leaves them."""
     limit = (queue + rate_bits / 8 * rtt_s / 2) / _PACKET
     for side in ("s", "c"):
         await _run("ip", "netns", "add", f"{name}-{side}")
@@ -103,7 +103,7 @@ async def _netem_up(name: str, rate_bits: float, rtt_s: float, queue: int) -> No
 
 
 async def _run(*command: str) -> None:
-    """Runs a command; OSError with what it said if it fails."""
+    """Run a command; raise OSError with its output if it fails."""
     process = await asyncio.create_subprocess_exec(
         *command, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE
     )

@@ -1,7 +1,9 @@
-"""`python -m benchmarks.tools.relay LINK PORT`: the mock server's line, in front of a server that is not the mock.
+"""The mock's relay as a program, in front of another server.
 
-LINK is a `Link` as JSON, PORT that of a server on 127.0.0.1. Prints the port that it listens on, and ends when its
-standard input does. So a rival is measured over the very same code that shapes the mock server's own traffic.
+    python -m benchmarks.tools.relay LINK PORT
+
+LINK is a `Link` as JSON, PORT that of a server on 127.0.0.1. It prints its port and ends at the end of its standard
+input. Other programs are thus measured over the same code that shapes the mock's traffic.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from kerio_mockserver.conditions.relay import Relay
 
 @contextlib.contextmanager
 def before(port: int, link: Mapping[str, Any] | None) -> Iterator[int]:
-    """The port to go to instead of `port`: the same if there is no link, else a relay's while inside. OSError."""
+    """Yield the port to use instead of `port`: a relay's, or the same without a link."""
     if link is None:
         yield port
         return

@@ -1,11 +1,12 @@
-"""The two ends of a measured transfer, as programs: a server that sends as many bytes as it is asked for, and a client
-with bare sockets that says when they came. They run as processes of their own, also inside network namespaces.
+"""The two ends of a measured transfer, as programs with bare sockets.
+
+They run as processes of their own, also inside network namespaces.
 
     python -m benchmarks.tools.transfer serve [--host H] [--link JSON]     prints its port; ends at the end of its input
     python -m benchmarks.tools.transfer fetch H PORT CONNECTIONS BYTES     prints {"first", "last", "head"}
     python -m benchmarks.tools.transfer ping H PORT TIMES                  prints a list of seconds
 
-With --link a relay stands before the server, and the port is the relay's.
+With --link a relay is in front of the server, and the port is the relay's.
 """
 
 from __future__ import annotations
@@ -58,7 +59,7 @@ class Sender(asyncio.Protocol):
 
 
 def listener(host: str) -> socket.socket:
-    """With CUBIC, the congestion control of nearly all servers, where the kernel lets us choose (RFC 9438)."""
+    """Listen with CUBIC, the congestion control of nearly all servers (RFC 9438)."""
     made = socket.create_server((host, 0))
     with contextlib.suppress(OSError, AttributeError):
         made.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, b"cubic")
@@ -66,7 +67,7 @@ def listener(host: str) -> socket.socket:
 
 
 async def serve(host: str, link: Link | None) -> None:
-    """Until standard input ends."""
+    """Serve until the end of standard input."""
     loop = asyncio.get_running_loop()
     server = await loop.create_server(Sender, sock=listener(host))
     port: int = server.sockets[0].getsockname()[1]
@@ -79,9 +80,9 @@ async def serve(host: str, link: Link | None) -> None:
 
 
 def fetch(host: str, port: int, connections: int, size: int) -> dict[str, float]:
-    """Fetches `size` bytes over so many new connections at once, a part over each.
+    """Fetch `size` bytes over several new connections, a part over each.
 
-    Seconds from the first dial to the first byte and to the last one, and how many bytes came with the first.
+    Returns the seconds to the first and to the last byte, and the bytes that came with the first.
     """
     selector = selectors.DefaultSelector()
     share = size // connections
@@ -114,7 +115,7 @@ def fetch(host: str, port: int, connections: int, size: int) -> dict[str, float]
 
 
 def ping(host: str, port: int, times: int) -> list[float]:
-    """Round trips of one byte over one connection that is in use already, in seconds."""
+    """Return round trips in seconds of one byte over a connection that is in use."""
     found = []
     with socket.create_connection((host, port)) as made:
         made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

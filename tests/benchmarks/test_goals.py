@@ -65,7 +65,7 @@ def test_what_was_not_measured_is_said_and_not_left_out() -> None:
 def test_a_missed_goal_has_its_cause_beside_it() -> None:
     text = report(judged(entries(quick=True), {"peak": "the texts"}))
     assert "| at most 120 | 130 | **NO**, quick |" in text
-    assert "- peak of memory, 10,000 mails, MB: the texts" in text
+    assert "- peak memory, 10,000 mails, MB: the texts" in text
     assert "the cause is not known yet" not in text
     assert "the cause is not known yet" in report(judged(entries(), {}))
 
@@ -73,5 +73,5 @@ def test_a_missed_goal_has_its_cause_beside_it() -> None:
 def test_causes_are_of_goals(tmp_path: Path) -> None:
     causes()
     (tmp_path / "causes.toml").write_text('typo = "x"')
-    with pytest.raises(ValueError, match="no goal is called typo"):
+    with pytest.raises(ValueError, match="unknown goals: typo"):
         causes(tmp_path / "causes.toml")
