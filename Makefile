@@ -52,11 +52,13 @@ test-all:  ## the suite on every CPython from 3.11 on that this machine has, eac
 test-lowest: .venv-lowest/.ready  ## the suite with the lowest versions that pyproject.toml declares, on the oldest CPython
 	.venv-lowest/bin/pytest -n 2 --dist worksteal
 
-TOLD := client/cache client/sync client/server client/upgrade whole
+# Of the whole programs' tests, those that run the client in this process.
+IN_PROCESS := changing_mailbox damage faults foreign_replies header_flips hostile outbox outbox_servers rebuild repairs
+COVERED := client/cache client/sync client/server client/upgrade $(IN_PROCESS:%=whole/test_%.py)
 
 coverage: $(READY)  ## every branch of the cache, of the rebuild and of the talk with the server is run by a test
 	$(BIN)/coverage erase
-	$(BIN)/pytest -n 2 --cov --cov-report= $(TOLD:%=tests/%)
+	$(BIN)/pytest -n 2 --dist worksteal --cov --cov-report= $(COVERED:%=tests/%)
 	$(BIN)/coverage report --fail-under=100
 
 # Every proof prints how many there were and in what time. The numbers may be given: make soak CRASHES=50 JOBS=8
