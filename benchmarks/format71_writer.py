@@ -180,7 +180,8 @@ class Format71Writer:
     FileExistsError if there is a file already.
 
     `holes`: the share of the rows that are written twice and deleted once at the end, so that the file has as many
-    free pages as one that was in use for years."""
+    free pages as one that was in use for years.
+    """
 
     def __init__(self, path: Path, identity: Identity, *, holes: float = 0.15) -> None:
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))

@@ -40,6 +40,8 @@ print(json.dumps({
 
 @dataclass(frozen=True, slots=True, order=True)
 class Python:
+    """An interpreter: its version and its path."""
+
     version: tuple[int, int, int]
     path: str
 
@@ -132,6 +134,7 @@ def run(pythons: list[Python], command: list[str]) -> int:
 
 
 def main(arguments: list[str]) -> int:
+    """Runs the program; returns the exit code."""
     pythons, refused = find()
     for line in refused:
         print(f"Not used: CPython {line}", file=sys.stderr)

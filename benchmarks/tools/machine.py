@@ -136,6 +136,8 @@ def spend(command: Sequence[str], more: Mapping[str, str] | None = None, *, code
 
 
 class Launched(NamedTuple):
+    """A started child process with its output files."""
+
     process: subprocess.Popen[bytes]
     began: float
     out: Any
@@ -155,6 +157,7 @@ def launch(command: Sequence[str], more: Mapping[str, str] | None = None) -> Lau
 
 
 def wait(launched: Launched, *, codes: Sequence[int] = (0,)) -> Spent:
+    """Waits for a child process; returns what it used."""
     process, _, out, figures = launched
     process.wait()
     with out, figures:

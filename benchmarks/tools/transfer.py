@@ -128,6 +128,7 @@ def ping(host: str, port: int, times: int) -> list[float]:
 
 
 def main() -> None:
+    """Runs a sender or a receiver in this process."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.tools.transfer")
     commands = parser.add_subparsers(dest="command", required=True)
     server = commands.add_parser("serve")

@@ -140,8 +140,11 @@ def ends_with_gap(overlap: int, seed: int, folder: Path) -> bool:
 
 
 def test_without_anchors_mails_are_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The comparison that shows that the tests above can fail: without the second listing, which repairs what the first
-    one missed, plain offset pages end with gaps. Anchored ones need no repair."""
+    """Shows that the tests above can fail.
+
+    Without the second listing, which repairs what the first one missed, plain offset pages end with gaps. Anchored
+    pages need no repair.
+    """
 
     async def unchecked(run: RebuildContext, *, last: bool = False) -> int:
         return 0

@@ -191,8 +191,10 @@ async def test_no_server_no_json_no_password_no_folder(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become nobody")
 async def test_a_folder_that_may_not_be_written_is_exit_2() -> None:
-    """As another user, for whom the permissions count; in a folder of its own, since other users may not look into the
-    one of the tests."""
+    """As another user, for whom the permissions count.
+
+    In a folder of its own, since other users may not look into the one of the tests.
+    """
     command = (
         "import os, sys, tomlkit, kerio_resync.settings; from kerio_resync.cli.app import main; os.setuid(65534);"
         " rebuild = ['rebuild', '--server', 'http://127.0.0.1:9', '--user', 'x'];"

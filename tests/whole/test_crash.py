@@ -203,8 +203,10 @@ def last_copy(copy: Path) -> Path:
 
 
 def broken(total: int, commits: int, seed: int) -> list[int | str]:
-    """A run of `total` instants broken at CHAIN random places, one of them within a commit: how many instants each life
-    has."""
+    """Breaks a run of `total` instants at CHAIN random places, one within a commit.
+
+    Returns how many instants each life has.
+    """
     rng = random.Random(seed)
     places = sorted(rng.sample(range(1, total), CHAIN))
     lives: list[int | str] = [there - here for here, there in pairwise([0, *places])]

@@ -150,8 +150,11 @@ WHOLE = {
 
 @dataclass
 class Crowd:
-    """The server. Once `TOGETHER` requests wait each is attacked, and of what follows a `share`; `left` times in all,
-    `lists` too (one of them that is too long ends a run at once)."""
+    """The server.
+
+    Once `TOGETHER` requests wait each is attacked, and of what follows a `share`; `left` times in all, `lists` too (one
+    of them that is too long ends a run at once).
+    """
 
     core: MockServer
     rng: random.Random

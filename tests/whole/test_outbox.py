@@ -566,8 +566,10 @@ def test_client_killed_at_every_request_loses_nothing(world: World) -> None:
 
 
 def muddle(profile: Path, seed: int) -> Counter[str]:
-    """Changes at random while others change the mailbox too, answers get lost, calls are refused, and the client dies;
-    until all is settled. How the changes ended, counted."""
+    """Makes random changes until all are settled; returns how they ended, counted.
+
+    Meanwhile others change the mailbox, replies get lost, calls are refused, and the client dies.
+    """
     rng = random.Random(seed)
     world = offline.small_world(profile)
     diary, meddler = Diary(world), Meddler(world)

@@ -29,7 +29,8 @@ class UpgradeState:
 
     `version`, `wanted`: formats of the file and of this program. `needed`, `free`: bytes on the disk of `where`.
     `attempts`: earlier starts in a row without enough space. `failure`: why the migration of this very file failed.
-    `begun`: a rebuild is unfinished. `at_once`: the profile wants a rebuild without being asked."""
+    `begun`: a rebuild is unfinished. `at_once`: the profile wants a rebuild without being asked.
+    """
 
     state: FormatState
     version: str = ""
@@ -47,7 +48,8 @@ class UpgradeState:
 class UpgradeDecision:
     """What to do, and why. `done`: it was done, with the result in `summary`.
 
-    `unfinished`: the database is ready, but some local changes were not sent."""
+    `unfinished`: the database is ready, but some local changes were not sent.
+    """
 
     action: Action
     facts: UpgradeState

@@ -55,7 +55,8 @@ class Estimate:
     """The times of both ways, in seconds, and what they were computed from, in bytes.
 
     `upgrade` and `rebuild` are None if there is no estimate; `upgrade_problem` and `rebuild_problem` say why. `rate`:
-    bytes per second from this server; `round_trip`: seconds of its fastest reply."""
+    bytes per second from this server; `round_trip`: seconds of its fastest reply.
+    """
 
     upgrade: Range | None = None
     upgrade_problem: str = ""
@@ -128,7 +129,8 @@ async def estimate(
 ) -> Estimate:
     """Measure both ways. BadSettings if the profile cannot be used; the Estimate says what could not be measured.
 
-    Tests replace `transport` and `chance` (random numbers from 0 to 1)."""
+    Tests replace `transport` and `chance` (random numbers from 0 to 1).
+    """
     if settings.server and settings.user:
         check_profile(settings)
     elif not settings.profile.is_dir():

@@ -72,7 +72,8 @@ class Migration(Protocol):
         """Build `new` from `old`, resuming an unfinished one, verify it, and put it in the place of `old`.
 
         `old` is unchanged until the last step. CacheDamaged, CacheInUse, NotEnoughSpace; InterruptedError once `stop`
-        is set."""
+        is set.
+        """
         ...
 
 
@@ -111,7 +112,8 @@ def detect_format(path: Path, upgrades: Sequence[Upgrade] = UPGRADES, *, settled
     """Return what is at `path`, from the first hundred bytes. Nothing that is there raises an error.
 
     The state is "mid-change" if a journal beside the file may change it when SQLite opens it; with `settled`, because
-    SQLite has just opened it or the database is in use, the journal is ignored."""
+    SQLite has just opened it or the database is in use, the journal is ignored.
+    """
     path = real_place(path)
     try:
         header = read_header(path)

@@ -62,7 +62,8 @@ def launch_when_ready(
     """Upgrade, then run `command` if the database is ready; the exit code of the one that ended it.
 
     BadSettings, before anything is done, if there is no such program; CacheInUse if another run has the profile; and
-    what `upgrade` raises."""
+    what `upgrade` raises.
+    """
     from kerio_resync.cache.lock import ProfileLock
 
     path = find_program(command)

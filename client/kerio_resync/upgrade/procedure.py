@@ -53,7 +53,8 @@ async def upgrade(
 
     The decision says whether the mail program may start (`ready`), and the exit code (`exit`). CacheInUse if another
     program has the profile or the database; and the errors of `rebuild`, if the profile wants one at once. Cancelled,
-    it stops soon, and the next run resumes. Tests replace `upgrades`, `rebuild` and `free` (bytes on the disk)."""
+    it stops soon, and the next run resumes. Tests replace `upgrades`, `rebuild` and `free` (bytes on the disk).
+    """
     require_places(settings.profile)
     found = await _recover_journal(settings, detect_format(settings.cache, upgrades), upgrades)
     if found.state == "current":
@@ -76,14 +77,16 @@ async def upgrade(
 def start(settings: Settings, command: Sequence[str], listen: Listener = ignore_events) -> int:
     """Upgrade, then replace this process by `command` if the database is ready; else return the exit code.
 
-    BadSettings, before anything is done, if there is no such program; other errors as of `upgrade`."""
+    BadSettings, before anything is done, if there is no such program; other errors as of `upgrade`.
+    """
     return launcher.launch_when_ready(settings.profile, command, lambda: asyncio.run(upgrade(settings, listen)))
 
 
 async def _recover_journal(settings: Settings, found: FileFormat, upgrades: Sequence[Upgrade]) -> FileFormat:
     """Let SQLite recover what a killed writer left beside the database, unless another program has it open.
 
-    DiskTrouble says why a database cannot be read."""
+    DiskTrouble says why a database cannot be read.
+    """
     if found.state == "unreadable":
         raise_unreadable(settings.cache)
     if found.state != "mid-change":

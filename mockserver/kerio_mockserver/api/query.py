@@ -36,6 +36,8 @@ _DEFAULTS = {"fields": [], "conditions": [], "combining": "And", "start": 0, "li
 
 @dataclass(frozen=True, slots=True)
 class Order:
+    """One column to sort by."""
+
     column: str
     descending: bool
     case_sensitive: bool

@@ -137,6 +137,7 @@ def renamed(one: Attached, reference: Struct) -> Attached:
 
 
 def attached(blobs: Sequence[NewBlob]) -> list[Attached]:
+    """Returns the attachments of new blobs."""
     return [blob.attached() for blob in blobs]
 
 

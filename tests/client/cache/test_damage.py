@@ -1,5 +1,7 @@
-"""An old cache with bytes overwritten at random places: reuse and rescue never fail, bring nothing that was not there,
-and report what they could not read."""
+"""An old cache with bytes overwritten at random places.
+
+Reuse and rescue never fail, bring nothing that was not there, and report what they could not read.
+"""
 
 from __future__ import annotations
 

@@ -439,8 +439,10 @@ async def test_finish_records_time(tmp_path: Path) -> None:
 def copy_between_steps(
     line: Connection, source: Path, target: Path, chance: random.Random, flushed: list[int]
 ) -> list[tuple[Path, int]]:
-    """Has the file and its journal copied after some of the writer's steps; the copies, and the last of `flushed` when
-    each was taken. Grows while the writer works."""
+    """Has the file and its journal copied after some of the writer's steps.
+
+    The copies, and the last of `flushed` when each was taken. Grows while the writer works.
+    """
     run = line.run
     copies: list[tuple[Path, int]] = []
 
@@ -460,8 +462,10 @@ def copy_between_steps(
 
 
 async def test_copy_taken_at_any_step_is_sound(tmp_path: Path) -> None:
-    """What a power cut leaves: the file and its journal as they are between two steps of the writer, within
-    transactions too, with pages of them in the file already."""
+    """Opens what a power cut leaves between two steps of the writer.
+
+    The copies of file and journal are also taken within transactions, with some of their pages in the file already.
+    """
     cache = await filled(tmp_path / "cache.db")
     line, chance = cache._writer._connection, random.Random(5)
     await line.run(lambda db: db.execute("PRAGMA cache_size = 20"))  # so that open transactions reach the file

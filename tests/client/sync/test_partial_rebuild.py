@@ -89,7 +89,7 @@ def test_of_many_folders_some_are_named() -> None:
 
 
 async def part(folder: Path, mailbox: Mailbox, *facts: Any) -> tuple[set[str], str | None, list[Event]]:
-    """(ids stored, what is under way, events)"""
+    """Returns (ids stored, what is under way, events)."""
     heard: list[Event] = []
     held: tuple[Mutation, ...] = (items("a", "gone"), *LISTED, ApplyChanges("k"))
     async with running(folder, mailbox, *held, *facts, heard=heard, folders=("Inbox",)) as run:

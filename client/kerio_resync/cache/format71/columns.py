@@ -62,7 +62,8 @@ def decode_priority(stored: Any) -> str:
 def decode_time(stored: Any) -> str:
     """Return a time as the server sent it: `2026-03-01 10:30:00 +0100` is `20260301T093000Z`.
 
-    A `!` at the end keeps the offset instead of converting to UTC. A date alone is a whole day."""
+    A `!` at the end keeps the offset instead of converting to UTC. A date alone is a whole day.
+    """
     text = decode_text(stored)
     if not text:
         return ""
@@ -92,7 +93,8 @@ def _decode_line(line: str) -> Struct:
 def decode_person(stored: Any) -> Struct:
     """Return a person from name, address and, if the server sent it, contact id, separated by tabs.
 
-    The dict may be shared: do not change it."""
+    The dict may be shared: do not change it.
+    """
     return _decode_line(decode_text(stored))
 
 

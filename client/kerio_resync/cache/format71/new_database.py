@@ -61,7 +61,8 @@ CheckSlice = Callable[[sqlite3.Connection, int], tuple[Sequence[int], int | None
 class Checkpoint(NamedTuple):
     """Items of `kind` up to row number `after` of the old file are here, and all items of the kinds before.
 
-    `bytes` of the old file were read for that, and `items` items stored."""
+    `bytes` of the old file were read for that, and `items` items stored.
+    """
 
     kind: str = ""
     after: int = 0
@@ -199,7 +200,8 @@ def verify(path: Path, report: Callable[[float], None]) -> None:
     """Read everything back: SQLite's own check, the checksums of items and local changes, the CRCs of contents.
 
     CacheDamaged says what does not match. `report` is called with the share of the rows that were read, by two threads;
-    what it raises ends the check. The file is synced to the disk meanwhile."""
+    what it raises ends the check. The file is synced to the disk meanwhile.
+    """
     progress = {"item": 0, "attachment": 0}
     with mapped_db_errors(path), closing(_connect(path)) as db:
         total = sum(db.execute(f"SELECT coalesce(max(number), 0) FROM {table}").fetchone()[0] for table in progress)

@@ -70,7 +70,8 @@ _DECODING_ERRORS: Final = (ValueError, KeyError, TypeError, AttributeError, Over
 class ContentExtent(NamedTuple):
     """Where a content lies: `bytes` long, in `lines` lines from number `first`.
 
-    `ordinal`: the place of its attachment among those of the item that have a URL, from 0."""
+    `ordinal`: the place of its attachment among those of the item that have a URL, from 0.
+    """
 
     ordinal: int
     bytes: int

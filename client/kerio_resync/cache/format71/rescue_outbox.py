@@ -31,7 +31,8 @@ _MAX_PROBES: Final = 20_000  # take about a second
 class RescueCounts:
     """Changes that were copied, were known already, or are unreadable.
 
-    `reasons`: why there may be more that cannot be counted."""
+    `reasons`: why there may be more that cannot be counted.
+    """
 
     changes: int = 0
     known: int = 0
@@ -105,7 +106,8 @@ def _readable_numbers(db: sqlite3.Connection) -> set[int]:
 def _walk(db: sqlite3.Connection, low: int, high: int, *, descending: bool) -> tuple[list[int], bool]:
     """Return (the row numbers between `low` and `high` up to the first error, whether there was one).
 
-    Each is read by a query of its own: an error in a longer query would lose the rows before it, too."""
+    Each is read by a query of its own: an error in a longer query would lose the rows before it, too.
+    """
     order = "DESC" if descending else "ASC"
     sql = f"SELECT ID FROM PENDING WHERE ID > ? AND ID < ? ORDER BY ID {order} LIMIT 1"
     numbers: list[int] = []

@@ -1,0 +1,1 @@
+"""Reuse of an older cache, and rescue of its unsent changes."""

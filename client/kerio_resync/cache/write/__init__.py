@@ -1,0 +1,1 @@
+"""The writing of mutations, inside one transaction of the writer."""

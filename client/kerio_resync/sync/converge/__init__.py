@@ -1,0 +1,1 @@
+"""Catching up with changes, and the comparison of lists."""

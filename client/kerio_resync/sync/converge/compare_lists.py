@@ -77,9 +77,10 @@ async def new_comparison(store: Store) -> int:
 async def compare_folders(
     run: RebuildContext, folders: Iterable[Folder], take: Callable[[Folder, int, list[Difference]], Awaitable[None]]
 ) -> dict[str, ResyncError]:
-    """Lists folders, several at once, and calls `take(folder, rows compared, differences)` for each page.
+    """Lists folders concurrently, and passes the differences of each page to `take`.
 
-    Returns the errors of folders that could not be listed, by id.
+    `take` receives the folder, the number of rows compared, and the differing ones. Returns, by id, the folders that
+    could not be listed: removed, closed to this user, or endless.
     """
     round_ = await new_comparison(run.store)
     unlisted: dict[str, ResyncError] = {}

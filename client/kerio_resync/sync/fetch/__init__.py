@@ -1,0 +1,1 @@
+"""Workers that fetch folders, items and attachments."""

@@ -1,0 +1,1 @@
+"""Listing of folders in pages."""

@@ -1,0 +1,1 @@
+"""Verification of a cache against the server."""

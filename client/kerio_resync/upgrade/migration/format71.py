@@ -80,7 +80,8 @@ def migrate(old: Path, new: Path, report: ProgressCallback, stop: threading.Even
 def measure_sample(old: Path, new: Path, max_bytes: int) -> tuple[int, float]:
     """Migrate about `max_bytes` of `old` to the scratch file `new`, and verify them: (bytes, seconds).
 
-    The first batch does not count: what it costs to start is not a matter of size."""
+    The first batch does not count: what it costs to start is not a matter of size.
+    """
     first: list[tuple[float, int]] = []
 
     def report(phase: str, done: int, total: int, items: int, all_items: int) -> None:
@@ -168,7 +169,8 @@ class _Migration:
     def _copy_contents(self, extents: dict[int, ContentExtent]) -> dict[int, Row]:
         """Copy contents; their attachments' state, reason, bytes and SHA-256.
 
-        A thread reads, decodes and hashes the next pieces while this one writes."""
+        A thread reads, decodes and hashes the next pieces while this one writes.
+        """
         states: dict[int, Row] = {}
         pieces, copied = self._read_contents(extents, states), 0
         ahead = deque(self._reader.submit(next, pieces, None) for _ in range(PIECES_AHEAD))

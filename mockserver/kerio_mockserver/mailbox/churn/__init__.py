@@ -1,0 +1,1 @@
+"""Changes of the mailbox while it is read."""

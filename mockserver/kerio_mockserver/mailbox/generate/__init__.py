@@ -1,0 +1,1 @@
+"""Generation of a mailbox from a seed."""

@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 
 class File(NamedTuple):
+    """A kind of attachment."""
+
     name: str
     content_type: str
     magic: bytes

@@ -8,6 +8,8 @@ from typing import NamedTuple
 
 
 class Person(NamedTuple):
+    """A sender or recipient."""
+
     name: str
     address: str
     language: str

@@ -201,6 +201,8 @@ class Events(GeneratedItems):
 
 
 class Tasks(GeneratedItems):
+    """Generated tasks."""
+
     struct = "Task"
     each = 800
 
@@ -223,6 +225,8 @@ class Tasks(GeneratedItems):
 
 
 class Notes(GeneratedItems):
+    """Generated notes."""
+
     struct = "Note"
     each = 600
 

@@ -1,0 +1,1 @@
+"""Import of mail, calendars and contacts from files."""

@@ -190,7 +190,7 @@ def _parameters(text: str) -> dict[str, list[str]]:
 
 
 def unescaped(value: str) -> str:
-    """Return a text value with `\\n`, `\\,` and the like resolved."""
+    """Return a text value with its backslash escapes resolved."""
     if "\\" not in value:
         return value
     return _ESCAPED.sub(lambda match: "\n" if match[1] in "nN" else match[1], value)

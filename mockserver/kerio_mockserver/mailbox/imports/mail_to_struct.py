@@ -1,8 +1,8 @@
 """A mail's bytes as a Mail struct and its attachments.
 
 Any bytes become a mail, and no text is lost: what cannot be parsed stays as text and is counted by its reason. Line
-ends in texts are "\n". `sendDate` is the sender's claim; `receiveDate` is that of the first Received line, else of the
-mbox "From " line, else the claim, else the file's time. Flags come from the Maildir name, Thunderbird's
+ends in texts are line feeds. `sendDate` is the sender's claim; `receiveDate` is that of the first Received line, else
+of the mbox "From " line, else the claim, else the file's time. Flags come from the Maildir name, Thunderbird's
 X-Mozilla-Status or the Status lines; a mail without any of them gets plausible ones, the same each time.
 """
 

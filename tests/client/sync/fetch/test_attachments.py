@@ -46,8 +46,10 @@ class Files(Mailbox):
 async def fetched(
     folder: Path, *downloads: Any, size: int | None = 5, stored: bytes = b"", others: int = 1, listed: bool = True
 ) -> tuple[tuple[Any, ...], list[Event]]:
-    """((state, content, reason), skipped) of an attachment whose downloads go like that, at the end of a run. `others`:
-    mails whose attachments come as they should; `listed`: the server still lists the attachment."""
+    """((state, content, reason), skipped) of an attachment whose downloads go like that, at the end of a run.
+
+    `others`: mails whose attachments come as they should; `listed`: the server still lists the attachment.
+    """
     heard: list[Event] = []
     mails = [mail("1", attached=(attachment("a", size),))]
     mails += [mail(str(n + 2), attached=(attachment(f"other-{n}"),)) for n in range(others)]

@@ -99,7 +99,7 @@ async def test_what_can_not_be_mirrored_is_named(tmp_path: Path) -> None:
 
 
 async def listed(folder: Path, mailbox: Mailbox, which: Folder, position: Position = Position()) -> tuple[Any, ...]:  # noqa: B008
-    """(stored, wanted, left out, folders said to be listed)"""
+    """Returns (stored, wanted, left out, folders reported as listed)."""
     heard: list[Event] = []
     async with running(folder, mailbox, heard=heard) as run:
         await list_folder_into_cache(run, which, position)
