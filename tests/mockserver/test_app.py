@@ -19,7 +19,7 @@ async def logs_in(url: str) -> bool:
         return reply.status == 200
 
 
-async def test_a_port_in_use_leaves_nothing_listening() -> None:
+async def test_port_in_use_leaves_nothing_listening() -> None:
     with bind_socket("127.0.0.1", 0) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(OSError, match="in use"):
@@ -28,14 +28,14 @@ async def test_a_port_in_use_leaves_nothing_listening() -> None:
             await serve(MockServer(small().store), control_port=port)
 
 
-async def test_nothing_listens_afterwards() -> None:
+async def test_aclose_stops_listening() -> None:
     async with running(small().store) as server:
         assert await logs_in(server.url)
     with pytest.raises(aiohttp.ClientConnectorError):
         await logs_in(server.url)
 
 
-async def test_ends_while_a_poll_waits() -> None:
+async def test_aclose_ends_waiting_polls() -> None:
     async with aiohttp.ClientSession() as client:
         async with running(small().store) as server:
             headers = await login(client, server)
@@ -50,7 +50,7 @@ async def test_ends_while_a_poll_waits() -> None:
             await poll
 
 
-async def test_a_link_from_the_start() -> None:
+async def test_link_from_the_start() -> None:
     async with running(small().store, conditions={"link": {"rtt_s": 0.01}}) as server:
         assert await logs_in(server.url)
         told = server.running.link_stats()
@@ -58,7 +58,7 @@ async def test_a_link_from_the_start() -> None:
         assert told["down_bytes"] > 100
 
 
-async def test_a_link_that_comes_and_goes_keeps_the_address() -> None:
+async def test_link_changes_keep_the_address() -> None:
     async with running(small().store) as server:
         assert await logs_in(server.url)
         assert server.running.link_stats() is None
@@ -83,7 +83,7 @@ async def test_connections_from_before_the_link_are_closed() -> None:
         await writer.wait_closed()
 
 
-async def test_a_reply_under_way_is_not_cut_by_a_link_that_comes() -> None:
+async def test_reply_under_way_is_not_cut_by_a_link_that_comes() -> None:
     async with running(small().store, conditions={"load": {"call_s": 0.02, "spread": "fixed"}}) as server:
         call = asyncio.ensure_future(logs_in(server.url))
         while not server.core.stats.in_flight:  # noqa: ASYNC110  # the server has no event for it

@@ -72,7 +72,7 @@ async def test_ends_with_its_parent_and_cleans_up_its_certificate() -> None:
         assert not os.path.exists(line["ca_file"])  # the test has nothing else to do
 
 
-async def test_imports(tmp_path: Path) -> None:
+async def test_import_option_fills_the_mailbox(tmp_path: Path) -> None:
     (tmp_path / "a.eml").write_bytes(MAIL)
     (tmp_path / "notes.txt").write_text("no mail\n")
     async with started("--import", str(tmp_path), "--tls-dir", str(tmp_path)) as process:
@@ -107,7 +107,7 @@ async def test_imports(tmp_path: Path) -> None:
         ["--mails", "10", "--folders", "1"],
     ],
 )
-def test_bad_arguments_get_one_line_and_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_invalid_arguments_exit_with_2_and_one_line(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         main(["serve", *arguments])
     out, err = capsys.readouterr()
@@ -117,7 +117,7 @@ def test_bad_arguments_get_one_line_and_2(arguments: list[str], capsys: pytest.C
 
 
 @pytest.mark.parametrize("option", ["--port", "--control-port"])
-async def test_a_port_in_use(option: str) -> None:
+async def test_port_in_use_exits_with_2(option: str) -> None:
     with bind_socket("127.0.0.1", 0) as taken:
         port = str(taken.getsockname()[1])
         async with started("--mails", "0", option, port) as process:
@@ -127,7 +127,7 @@ async def test_a_port_in_use(option: str) -> None:
     assert port.encode() in err
 
 
-def test_a_certificate_that_cannot_be_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_unwritable_certificate_exits_with_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(SystemExit) as ended:
         main(["serve", "--mails", "0", "--tls", "--tls-dir", str(tmp_path / "file")])
@@ -135,7 +135,7 @@ def test_a_certificate_that_cannot_be_written(tmp_path: Path, capsys: pytest.Cap
     assert capsys.readouterr().err.count("\n") == 1
 
 
-def test_conditions(tmp_path: Path) -> None:
+def test_conditions_file_patches_the_preset(tmp_path: Path) -> None:
     file = tmp_path / "conditions.json"
     file.write_text('{"quirks": {"page_limit": 7}}')
     options = parser().parse_args(
@@ -146,7 +146,7 @@ def test_conditions(tmp_path: Path) -> None:
     assert (conditions.quirks.page_limit, conditions.quirks.http_errors) == (7, "always_200")
 
 
-def test_mailbox() -> None:
+def test_mailbox_options_set_seed_and_counts() -> None:
     options = parser().parse_args(
         ["serve", "--seed", "3", "--mails", "50", "--contacts", "2", "--total-bytes", "1M", "--attachments", "0.5"]
     )

@@ -41,7 +41,7 @@ INFLATE = {
         (";;,,", ""),
     ],
 )
-def test_chosen(accepted: str, coding: str) -> None:
+def test_chosen_follows_q_values(accepted: str, coding: str) -> None:
     assert chosen(accepted, OFFERED) == coding
 
 
@@ -71,7 +71,7 @@ async def test_json_is_compressed(size: int) -> None:
     ("kind", "size", "accepted"),
     [("application/pdf", 5000, "gzip"), ("application/json", 100, "gzip"), ("application/json", 5000, "")],
 )
-async def test_the_rest_is_not(kind: str, size: int, accepted: str) -> None:
+async def test_other_replies_are_not_compressed(kind: str, size: int, accepted: str) -> None:
     reply = await compressed(Reply(200, {"Content-Type": kind}, DATA[:size]), accepted, OFFERED, 6)
     assert reply.body == DATA[:size]
     assert "Content-Encoding" not in reply.headers

@@ -70,7 +70,7 @@ async def test_mock_takes_the_request_and_answers_in_shape(name: str) -> None:
                 assert result[member], f"{name} should have found something"
 
 
-async def test_the_mock_refuses_as_the_goldens_say() -> None:
+async def test_mock_refuses_as_the_goldens_say() -> None:
     seen = {refusal["error"]["code"] for golden in GOLDENS.values() for refusal in golden["refusals"]}
     caller, box = await logged_in()
     told: dict[int, dict[str, Any]] = {}

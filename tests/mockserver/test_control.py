@@ -14,7 +14,7 @@ async def ask(server: Server, method: str, path: str, **options: Any) -> tuple[i
         return reply.status, await reply.json()
 
 
-async def test_digest() -> None:
+async def test_digest_returns_the_stores_lines() -> None:
     box = small(120)
     async with (
         running(box.store) as server,
@@ -28,7 +28,7 @@ async def test_digest() -> None:
     assert lines == sorted(lines)
 
 
-async def test_a_digest_breaks_off_when_the_mailbox_changes() -> None:
+async def test_digest_breaks_off_when_the_mailbox_changes() -> None:
     box = small(200)
     async with running(box.store) as server, aiohttp.ClientSession() as client:
         real = box.store.digest
@@ -63,7 +63,7 @@ async def test_stats_and_reset() -> None:
         assert (told["requests_total"], told["sessions"]) == (0, 1)
 
 
-async def test_a_reset_counts_the_links_bytes_anew_too() -> None:
+async def test_reset_counts_the_links_bytes_anew_too() -> None:
     async with running(seed=1, mails=3, conditions={"link": {"rtt_s": 0.001}}) as server:
         async with aiohttp.ClientSession() as client, client.get(server.url) as answer:
             await answer.read()
@@ -96,7 +96,7 @@ async def test_reset_of_the_mailbox() -> None:
         assert "can't be made again" in told["error"]
 
 
-async def test_conditions() -> None:
+async def test_conditions_are_read_replaced_and_patched() -> None:
     async with running(small().store) as server:
         status, told = await ask(server, "PATCH", "/conditions", json={"quirks": {"page_limit": 5}})
         assert (status, told["quirks"]["page_limit"]) == (200, 5)
@@ -108,7 +108,7 @@ async def test_conditions() -> None:
 
 @pytest.mark.parametrize("body", [b"{", b"[]", b'{"quirks": {"page_limit": 0}}', b'{"nonsense": 1}'])
 @pytest.mark.parametrize("method", ["PUT", "PATCH"])
-async def test_bad_conditions_change_nothing(body: bytes, method: str) -> None:
+async def test_invalid_conditions_change_nothing(body: bytes, method: str) -> None:
     async with running(small().store) as server:
         before = server.core.conditions
         status, told = await ask(server, method, "/conditions", data=body, headers={"Content-Type": "application/json"})
@@ -133,7 +133,7 @@ async def test_churn_and_journal() -> None:
         assert "action" in told["error"]
 
 
-async def test_conditions_act() -> None:
+async def test_changed_conditions_take_effect() -> None:
     """Faults, load and churn are wired into the server: each shows in a reply."""
     async with running(small().store) as server, aiohttp.ClientSession() as client:
         headers = await login(client, server)

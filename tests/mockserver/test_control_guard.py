@@ -41,7 +41,7 @@ JSON = ("Content-Type", "application/json")
         ["localhost.:{port}"], ["127.0.0.1:0{port}"], ["[::1:{port}"], [":{port}"],
     ],
 )  # fmt: skip
-async def test_a_read_with_a_foreign_host_is_refused(path: str, hosts: list[str]) -> None:
+async def test_read_with_a_foreign_host_is_refused(path: str, hosts: list[str]) -> None:
     async with running(small(5).store) as server:
         port = urlsplit(server.control_url).port
         headers = [("Host", host.format(port=port)) for host in hosts]
@@ -49,7 +49,7 @@ async def test_a_read_with_a_foreign_host_is_refused(path: str, hosts: list[str]
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1:{port}", "localhost:{port}", "LOCALHOST:{port}", "[::1]:{port}"])
-async def test_a_read_from_this_machine_is_answered(host: str) -> None:
+async def test_read_from_this_machine_is_answered(host: str) -> None:
     async with running(small(5).store) as server:
         port = urlsplit(server.control_url).port
         assert await send(server, "GET", "/stats", [("Host", host.format(port=port))]) == 200
@@ -82,7 +82,7 @@ async def test_a_read_from_this_machine_is_answered(host: str) -> None:
         ("GET", "/stats", None),
     ],
 )
-async def test_an_order_of_another_site_is_refused(
+async def test_request_of_another_site_is_refused(
     method: str, path: str, body: Any, header: tuple[str, str], status: int
 ) -> None:
     async with running(small(5).store) as server:
@@ -111,7 +111,7 @@ async def test_an_order_of_another_site_is_refused(
         ([], b"", 200),
     ],
 )
-async def test_a_body_that_is_not_json_is_refused(kinds: list[str], body: bytes, status: int) -> None:
+async def test_body_that_is_not_json_is_refused(kinds: list[str], body: bytes, status: int) -> None:
     async with running(small(5).store) as server:
         port = urlsplit(server.control_url).port
         headers = [("Host", f"127.0.0.1:{port}"), *(("Content-Type", kind) for kind in kinds)]
@@ -119,7 +119,7 @@ async def test_a_body_that_is_not_json_is_refused(kinds: list[str], body: bytes,
         assert told == status or (told == 400 and len(kinds) > 1)
 
 
-async def test_a_refused_order_changes_nothing() -> None:
+async def test_refused_request_changes_nothing() -> None:
     async with running(small(30).store) as server:
         before = list(server.core.store.digest())
         order = orjson.dumps({"steps": [{"action": "delete", "times": 15}]})
@@ -135,7 +135,7 @@ async def test_another_address_in_the_request_line_is_refused() -> None:
         assert await send(server, "GET", f"http://evil.example:{port}/stats", headers) in {400, 403}
 
 
-def test_the_address_that_was_connected_to_is_good_too() -> None:
+def test_address_of_the_connection_is_accepted() -> None:
     from multidict import CIMultiDict, CIMultiDictProxy
 
     from kerio_mockserver.control_guard import Foreign, check

@@ -67,7 +67,7 @@ def body_of(answer: bytes) -> bytes:
         (TransportFault("drip", at=10, rate=1e6), len(BODY), False),
     ],
 )
-async def test_mishaps(mishap: TransportFault, length: int | None, reset: bool) -> None:
+async def test_transport_faults_reach_the_client(mishap: TransportFault, length: int | None, reset: bool) -> None:
     async with answering(lambda: Reply(200, {"Content-Type": "x/y"}, BODY, fault=mishap)) as server:
         got, error = await raw(server.url)
     assert (error is not None) is reset
@@ -79,7 +79,7 @@ async def test_mishaps(mishap: TransportFault, length: int | None, reset: bool) 
         assert f"Content-Length: {promised}".encode() in got
 
 
-async def test_the_server_lives_on_after_a_mishap() -> None:
+async def test_server_survives_a_transport_fault() -> None:
     replies = [Reply(200, {}, BODY, fault=TransportFault("cut", at=5)), Reply(200, {}, b"fine")]
     async with answering(lambda: replies.pop(0)) as server, aiohttp.ClientSession() as client:
         with pytest.raises(aiohttp.ClientPayloadError):
@@ -87,7 +87,7 @@ async def test_the_server_lives_on_after_a_mishap() -> None:
         assert await (await client.get(server.url)).read() == b"fine"
 
 
-async def test_a_large_content_comes_whole_and_in_ranges() -> None:
+async def test_large_content_comes_whole_and_in_ranges() -> None:
     box = small()
     data = bytes(range(256)) * 8192
     box.store.add("mail", box.inbox, {"subject": "large"}, [NewBlob(data, "a b/ř.bin")])
@@ -130,7 +130,7 @@ async def test_requests_become_values() -> None:
     assert request.headers["x-some"] == "v"
 
 
-async def test_a_body_that_is_too_large_is_refused() -> None:
+async def test_body_that_is_too_large_is_refused() -> None:
     async with (
         running(small().store, max_request=100_000) as server,
         aiohttp.ClientSession() as client,
@@ -152,7 +152,7 @@ async def test_compression_as_asked_for(coding: str) -> None:
             assert len(squeezed) < len(await reply.read())
 
 
-async def test_garbage_instead_of_http_does_no_harm() -> None:
+async def test_garbage_instead_of_http_is_survived() -> None:
     async with running(small().store) as server:
         host, port = server.url.removeprefix("http://").split(":")
         reader, writer = await asyncio.open_connection(host, int(port))
@@ -164,13 +164,13 @@ async def test_garbage_instead_of_http_does_no_harm() -> None:
             assert await login(client, server)
 
 
-def test_core_is_the_same_under_both_names() -> None:
+def test_mock_server_is_exported_by_app() -> None:
     from kerio_mockserver import app
 
     assert app.MockServer is MockServer
 
 
-async def test_a_body_that_stops_coming_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_stalled_request_body_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(http_adapter, "BODY_PAUSE_SECONDS", 0.1)
     async with running(small(5).store) as server:
         assert await first_line(server, b"Content-Length: 1000\r\n\r\n{") == b"HTTP/1.1 408 Request Timeout"

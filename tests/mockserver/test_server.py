@@ -53,7 +53,7 @@ def known(box: Mailbox) -> list[str]:
 
 
 @pytest.mark.parametrize("seed", range(4))
-async def test_no_call_makes_it_stumble(seed: int) -> None:
+async def test_no_call_causes_an_internal_error(seed: int) -> None:
     dice = Random(f"calls/{seed}")
     caller, box = await logged_in()
     ids = known(box)
@@ -73,7 +73,7 @@ async def test_no_call_makes_it_stumble(seed: int) -> None:
     assert len(succeeded) > 50
 
 
-async def test_no_request_makes_it_stumble() -> None:
+async def test_no_request_causes_an_internal_error() -> None:
     dice = Random("requests")
     caller, box = await logged_in()
     good = envelope("Mails.get", folderIds=[box.inbox], query={})
@@ -89,7 +89,7 @@ async def test_no_request_makes_it_stumble() -> None:
     assert caller.core.stats.internal_errors == []
 
 
-async def test_hours_are_the_loops(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_time_is_the_loops(monkeypatch: pytest.MonkeyPatch) -> None:
     caller, _ = await logged_in()
     from kerio_mockserver import server
 
@@ -100,7 +100,7 @@ async def test_hours_are_the_loops(monkeypatch: pytest.MonkeyPatch) -> None:
     assert refused.value.code == -32001
 
 
-async def test_a_fault_keeps_its_place_under_compression() -> None:
+async def test_fault_keeps_its_place_under_compression() -> None:
     conditions = Conditions.parse({"faults": [{"kind": "cut", "method": "Folders.get", "at": 2000}]})
     caller, _ = await logged_in(conditions=conditions)
     plain = await caller.send(envelope("Folders.get"))

@@ -3,7 +3,7 @@ from __future__ import annotations
 from kerio_mockserver.stats import Stats
 
 
-def test_counts() -> None:
+def test_counts_requests_bytes_and_errors() -> None:
     stats = Stats()
     stats.began(b"12345")
     stats.began(b"")
@@ -17,7 +17,7 @@ def test_counts() -> None:
     assert (told["in_flight"], told["most_in_flight"]) == (0, 2)
 
 
-def test_a_reset_keeps_what_is_in_flight() -> None:
+def test_reset_keeps_what_is_in_flight() -> None:
     stats = Stats()
     stats.began(b"x")
     stats.reset()
@@ -26,7 +26,7 @@ def test_a_reset_keeps_what_is_in_flight() -> None:
     assert stats.in_flight == 0
 
 
-def test_a_mistake_is_named_without_its_text() -> None:
+def test_internal_error_is_named_without_its_text() -> None:
     stats = Stats()
     try:
         raise ValueError("somebody's mail")

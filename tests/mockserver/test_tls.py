@@ -11,7 +11,7 @@ from kerio_mockserver.tls import certificate
 from tests.support.mock_caller import envelope, small
 
 
-async def test_a_client_that_trusts_the_file_gets_in_by_name_and_by_address(tmp_path: Path) -> None:
+async def test_client_that_trusts_the_file_gets_in_by_name_and_by_address(tmp_path: Path) -> None:
     made = certificate(tmp_path / "new")
     assert stat.S_IMODE(made.key.stat().st_mode) == 0o600
     trust = ssl.create_default_context(cafile=made.certificate)
@@ -27,7 +27,7 @@ async def test_a_client_that_trusts_the_file_gets_in_by_name_and_by_address(tmp_
                 assert reply.cookies["SESSION_CONNECT_WEBMAIL"]["httponly"]
 
 
-def test_a_new_certificate_replaces_the_old(tmp_path: Path) -> None:
+def test_new_certificate_replaces_the_old(tmp_path: Path) -> None:
     first = certificate(tmp_path).key.read_bytes()
     made = certificate(tmp_path)
     assert made.key.read_bytes() != first

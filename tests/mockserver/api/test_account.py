@@ -26,7 +26,7 @@ UNPLAYED = {
 
 
 @pytest.mark.parametrize("method", [f"{service}.{name}" for service in UNPLAYED for name in UNPLAYED[service].split()])
-async def test_method_that_is_not_played_is_not_permitted(method: str) -> None:
+async def test_unsupported_method_answers_1003(method: str) -> None:
     caller, _ = await logged_in()
     with pytest.raises(Refused) as refused:
         await caller.call(method, query={"fields": 3})
@@ -38,7 +38,7 @@ async def test_method_that_is_not_played_is_not_permitted(method: str) -> None:
 
 
 @pytest.mark.parametrize("method", ["Alarms.nonsense", "im", "imap.get", "Session.getOutOfOffices", "alarms.get"])
-async def test_method_that_no_server_has_is_unknown(method: str) -> None:
+async def test_unknown_method_answers_32601(method: str) -> None:
     caller, _ = await logged_in()
     with pytest.raises(Refused) as refused:
         await caller.call(method)
@@ -72,7 +72,7 @@ async def test_settings_must_be_an_object(settings: Any) -> None:
     assert refused.value.code == -32602
 
 
-async def test_settings_have_a_limit() -> None:
+async def test_settings_refuse_too_many_bytes() -> None:
     caller, _ = await logged_in()
     with pytest.raises(Refused) as refused:
         await caller.call("Session.setSettings", settings={"a": "x" * (1 << 20)})
@@ -80,7 +80,7 @@ async def test_settings_have_a_limit() -> None:
     assert (await caller.call("Session.getSettings", query=[]))["settings"] == "{}"
 
 
-async def test_out_of_office_is_kept() -> None:
+async def test_out_of_office_returns_what_was_set() -> None:
     caller, _ = await logged_in()
     blank = (await caller.call("Session.getOutOfOffice"))["settings"]
     assert blank == {
@@ -93,7 +93,7 @@ async def test_out_of_office_is_kept() -> None:
     assert refused.value.code == -32602
 
 
-async def test_principals() -> None:
+async def test_principals_are_user_domain_and_shared_owners() -> None:
     caller, _ = await logged_in()
     everybody = (await caller.call("Principals.get", users=True, groups=True, domains=True))["list"]
     assert [(one["type"], one["mailAddress"]) for one in everybody] == [
@@ -109,14 +109,14 @@ async def test_principals() -> None:
     assert refused.value.code == 1002
 
 
-async def test_delegates_and_version() -> None:
+async def test_get_delegates_and_api_version() -> None:
     caller, _ = await logged_in()
     assert await caller.call("Delegation.get") == {"list": []}
     assert "apiVersion" in await caller.call("Version.getApiVersion")
 
 
 @pytest.mark.parametrize("depth", [300, 900, 1_500])
-async def test_deeply_nested_settings_are_kept_or_refused(depth: int) -> None:
+async def test_set_settings_survives_deep_nesting(depth: int) -> None:
     caller, _ = await logged_in()
     nested = '{"a":' * depth + "1" + "}" * depth
     for given in (nested, orjson.dumps(nested).decode()):
@@ -128,7 +128,7 @@ async def test_deeply_nested_settings_are_kept_or_refused(depth: int) -> None:
     assert not caller.core.stats.internal_errors
 
 
-async def test_free_busy_has_a_limit_of_addresses() -> None:
+async def test_free_busy_refuses_too_many_addresses() -> None:
     caller, _ = await logged_in()
     many = [f"a{n}@example.com" for n in range(1_000)]
     with pytest.raises(Refused) as refused:

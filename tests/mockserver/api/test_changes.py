@@ -28,7 +28,7 @@ async def polling(caller: Caller, key: Any, timeout: int = 60) -> asyncio.Task[A
     return task
 
 
-async def test_nothing_changed_then_something() -> None:
+async def test_get_is_empty_until_something_changes() -> None:
     caller, box = await logged_in()
     key = await key_of(caller)
     assert await caller.call("Changes.get", lastSyncKey=key, timeout=0) == {"list": [], "syncKey": key}
@@ -42,7 +42,7 @@ async def test_nothing_changed_then_something() -> None:
 
 
 @pytest.mark.parametrize("code", [1000, 1002])
-async def test_keys_that_cannot_be_answered(code: int) -> None:
+async def test_get_refuses_invalid_keys(code: int) -> None:
     caller, box = await logged_in(conditions=Conditions.parse({"quirks": {"refused_key_code": code}}))
     key = await key_of(caller)
     touch(box)
@@ -54,7 +54,7 @@ async def test_keys_that_cannot_be_answered(code: int) -> None:
         assert (refused.value.code, refused.value.status) == (code, 200)
 
 
-async def test_a_long_poll_ends_with_the_change() -> None:
+async def test_long_poll_ends_at_a_change() -> None:
     caller, box = await logged_in()
     poll = await polling(caller, await key_of(caller))
     item_id = touch(box)
@@ -62,7 +62,7 @@ async def test_a_long_poll_ends_with_the_change() -> None:
     assert len(caller.core.polls) == 0
 
 
-async def test_a_long_poll_ends_when_killed() -> None:
+async def test_long_poll_ends_when_killed() -> None:
     caller, _ = await logged_in()
     key = await key_of(caller)
     poll = await polling(caller, key)
@@ -70,7 +70,7 @@ async def test_a_long_poll_ends_when_killed() -> None:
     assert (await poll) == {"list": [], "syncKey": key}
 
 
-async def test_a_second_poll_with_the_key_ends_the_first() -> None:
+async def test_second_poll_with_the_same_key_ends_the_first() -> None:
     caller, _ = await logged_in()
     key = await key_of(caller)
     first = await polling(caller, key)
@@ -80,7 +80,7 @@ async def test_a_second_poll_with_the_key_ends_the_first() -> None:
     assert (await second)["list"] == []
 
 
-async def test_a_waiting_poll_holds_no_worker() -> None:
+async def test_waiting_poll_occupies_no_worker() -> None:
     caller, _ = await logged_in(conditions=Conditions.parse({"load": {"workers": 1}}))
     key = await key_of(caller)
     poll = await polling(caller, key)
@@ -89,7 +89,7 @@ async def test_a_waiting_poll_holds_no_worker() -> None:
     await poll
 
 
-async def test_one_folder() -> None:
+async def test_get_folder_returns_changes_of_one_folder() -> None:
     caller, box = await logged_in()
     key = (await caller.call("Changes.getFolderSyncKey", folderId=box.inbox))["syncKey"]
     item_id = touch(box)
@@ -102,7 +102,7 @@ async def test_one_folder() -> None:
             await caller.call("Changes.getFolder", **params)
 
 
-async def test_accounts() -> None:
+async def test_get_account_returns_changes_of_a_shared_mailbox() -> None:
     caller, box = await logged_in()
     key = (await caller.call("Changes.getAccountSyncKey", mailboxId=box.shared))["asyncKey"]
     assert (await key_of(caller))["accountSyncKey"] == [key]
@@ -115,7 +115,7 @@ async def test_accounts() -> None:
         await caller.call("Changes.getAccount", lastAsyncKey={}, folderIds=[box.inbox])
 
 
-async def test_changes_tell_what_is_unread() -> None:
+async def test_changes_count_unread_mails_of_the_folder() -> None:
     """Of a mail whose flag changed 1 if it is unread, of a folder in which something happened how many are."""
     caller, box = await logged_in()
     first, second = box.store.folder(box.inbox).ordered("id")[:2]  # one read, one unread

@@ -32,7 +32,7 @@ async def ready() -> tuple[Caller, Mailbox, str]:
     return caller, box, unquote(attachments(box)[0]["url"])
 
 
-async def test_whole() -> None:
+async def test_download_returns_the_whole_file() -> None:
     caller, _, path = await ready()
     reply = await caller.get(path)
     assert (reply.status, content(reply)) == (200, PDF)
@@ -61,11 +61,11 @@ async def test_whole() -> None:
         ("items=0-1", None),
     ],
 )
-def test_span(header: str, expected: tuple[int, int] | None) -> None:
+def test_parse_range_returns_start_and_stop(header: str, expected: tuple[int, int] | None) -> None:
     assert parse_range(header, 100) == expected
 
 
-async def test_ranges() -> None:
+async def test_download_answers_ranges() -> None:
     caller, _, path = await ready()
     reply = await caller.get(path, range="bytes=10-19")
     assert (reply.status, content(reply)) == (206, PDF[10:20])
@@ -82,7 +82,7 @@ async def test_if_range_and_if_none_match() -> None:
     assert (await caller.get(path, if_none_match=f'"x", {etag}')).status == 304
 
 
-async def test_a_server_without_ranges_and_etags() -> None:
+async def test_download_without_ranges_and_etags_if_switched_off() -> None:
     caller, _, path = await ready()
     caller.core.change(Conditions.parse({"quirks": {"ranges": False, "etags": False}}))
     reply = await caller.get(path, range="bytes=10-19")
@@ -90,7 +90,7 @@ async def test_a_server_without_ranges_and_etags() -> None:
     assert not {"ETag", "Accept-Ranges"} & reply.headers.keys()
 
 
-async def test_what_is_not_there() -> None:
+async def test_download_of_unknown_address_answers_404() -> None:
     caller, box, path = await ready()
     guid = box.inbox.rsplit("/", 1)[1]
     for bad in (f"{guid}/999/2/x", f"{guid}/3/99/x", "no/3/2/x", f"{guid}/x/2/x", guid, ""):
@@ -101,7 +101,7 @@ async def test_what_is_not_there() -> None:
     assert (await caller.get(path.rsplit("/", 1)[0] + "/any name")).status == 200
 
 
-async def test_no_session() -> None:
+async def test_download_without_session_answers_401() -> None:
     caller, _, path = await ready()
     caller.core.sessions.close_all()
     reply = await caller.get(path)
@@ -109,7 +109,7 @@ async def test_no_session() -> None:
     assert orjson.loads(content(reply))["error"]["code"] == -32001
 
 
-async def test_photo() -> None:
+async def test_download_returns_a_photo() -> None:
     caller, box, _ = await ready()
     photo = box.store.item(box.store.folder(box.contacts).ordered("id")[0])["photo"]
     assert content(await caller.get(photo["url"])) == b"PNG"
@@ -127,24 +127,24 @@ async def test_photo() -> None:
         (" . ", "attachment"),
     ],
 )
-def test_safe_names(name: str, safe: str) -> None:
+def test_safe_name_removes_folders_and_control_characters(name: str, safe: str) -> None:
     assert safe_name(name) == safe
 
 
-def test_disposition_cannot_be_broken() -> None:
+def test_disposition_is_safe_with_any_name() -> None:
     said = disposition('a"; b=\\\r\nX: ü€.pdf')
     assert said.isascii()
     assert "\n" not in said
     assert said.startswith("attachment; filename=\"a_; b=___X: __.pdf\"; filename*=UTF-8''a%22%3B")
 
 
-def test_names_in_an_archive_are_told_apart() -> None:
+def test_export_makes_names_unique() -> None:
     assert unique_name("a.txt", {"a.txt", "a (2).txt"}) == "a (3).txt"
     assert unique_name("a", {"a"}) == "a (2)"
     assert unique_name(".x", {".x"}) == ".x (2)"
 
 
-async def test_export() -> None:
+async def test_export_packs_attachments_into_one_archive() -> None:
     caller, box, _ = await ready()
     both = [one["id"] for one in attachments(box)]
     told = (await caller.call("Mails.exportAttachments", attachmentIds=[*both, both[0]]))["fileDownload"]
@@ -171,7 +171,7 @@ async def test_export_refuses_more_than_an_archive_may_hold(monkeypatch: pytest.
         assert refused.value.code == code
 
 
-def test_old_archives_go() -> None:
+def test_archives_drop_the_oldest() -> None:
     archives = Archives(limit=2)
     keys = [archives.put(bytes([n])) for n in range(3)]
     assert archives.get(keys[2]) == b"\2"

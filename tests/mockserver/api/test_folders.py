@@ -19,14 +19,14 @@ async def test_lists_have_every_documented_member() -> None:
     assert not {one["id"] for one in own} & {one["id"] for one in [*public, *shared]}
 
 
-async def test_no_such_mailbox() -> None:
+async def test_shared_folders_of_unknown_mailbox_are_refused() -> None:
     caller, _ = await logged_in()
     with pytest.raises(Refused) as refused:
         await caller.call("Folders.getShared", mailboxId="nobody")
     assert refused.value.code == 4104
 
 
-async def test_create_set_remove() -> None:
+async def test_folder_is_created_renamed_and_removed() -> None:
     caller, box = await logged_in()
     made = await caller.call(
         "Folders.create",
@@ -51,13 +51,13 @@ async def test_create_set_remove() -> None:
 
 
 @pytest.mark.parametrize("moving", [True, False])
-async def test_copy_all_messages(moving: bool) -> None:
+async def test_copy_all_messages_copies_every_mail(moving: bool) -> None:
     caller, box = await logged_in()
     await caller.call("Folders.copyAllMessages", sourceId=box.inbox, destId=box.archive, doMove=moving)
     assert (len(box.store.folder(box.inbox)), len(box.store.folder(box.archive))) == (0 if moving else 10, 10)
 
 
-async def test_the_rest() -> None:
+async def test_other_folder_methods_answer_as_documented() -> None:
     caller, box = await logged_in()
     assert (await caller.call("Folders.getAutoCompleteContactsFolderId"))["folderId"] == box.contacts
     assert (await caller.call("Folders.getSubscribed")) == {"list": []}

@@ -48,7 +48,7 @@ async def test_search_pauses_for_other_calls(query: dict[str, Any], pauses: int)
     assert await counting > pauses
 
 
-async def test_search_leaves_out_what_goes_meanwhile() -> None:
+async def test_search_leaves_out_items_removed_meanwhile() -> None:
     caller, box = await logged_in(small(mails=2_000))
     ids = list(box.store.folder(box.inbox).ordered("id"))
     searching = asyncio.create_task(caller.call("Mails.get", folderIds=[box.inbox], query=search(100)))

@@ -60,7 +60,7 @@ async def test_native_orders_agree_with_sorting(column: str, descending: bool) -
     assert native == sorted_
 
 
-async def test_conditions_select_and_a_change_is_seen() -> None:
+async def test_conditions_filter_and_see_later_changes() -> None:
     caller, box = await logged_in()
     unread = [{"fieldName": "isSeen", "comparator": "Eq", "value": "false"}]
     query = {"fields": ["id"], "conditions": unread}
@@ -69,7 +69,7 @@ async def test_conditions_select_and_a_change_is_seen() -> None:
     assert (await caller.call("Mails.get", folderIds=[box.inbox], query=query))["totalItems"] == 6
 
 
-async def test_several_folders_and_roots() -> None:
+async def test_get_merges_several_folders_and_lists_no_root() -> None:
     caller, box = await logged_in()
     both = await caller.call(
         "Mails.get", folderIds=[box.inbox, box.shared_inbox, box.root, box.inbox], query={"fields": ["id"]}
@@ -79,7 +79,7 @@ async def test_several_folders_and_roots() -> None:
     assert (await caller.call("Mails.get", folderIds=[], query={})) == {"list": [], "totalItems": 0}
 
 
-async def test_folders_that_cannot_be_listed() -> None:
+async def test_get_refuses_unreadable_and_wrong_folders() -> None:
     caller, box = await logged_in()
     for folder, code in ((box.inbox + "x", 4104), (box.contacts, 1000), (box.public, 1004)):
         with pytest.raises(Refused) as refused:
@@ -87,7 +87,7 @@ async def test_folders_that_cannot_be_listed() -> None:
         assert (refused.value.code, refused.value.status) == (code, 200)
 
 
-async def test_get_by_id_names_what_is_gone() -> None:
+async def test_get_by_id_names_removed_items() -> None:
     caller, box = await logged_in()
     first, gone = ids(box)[0], ids(box)[0] + "999"
     contact = box.store.folder(box.contacts).ordered("id")[0]
@@ -139,7 +139,7 @@ async def test_create_set_copy_move_remove(
     assert [(one["inputIndex"], one["code"]) for one in removed["errors"]] == [(1, 1002)]
 
 
-async def test_a_move_changes_the_id_and_the_change_feed_says_so() -> None:
+async def test_move_changes_the_id_and_records_both() -> None:
     caller, box = await logged_in()
     key = (await caller.call("Changes.getSyncKey"))["syncKey"]
     old = ids(box)[2]
@@ -153,7 +153,7 @@ async def test_a_move_changes_the_id_and_the_change_feed_says_so() -> None:
     assert {one["itemId"] for one in folders} == {box.inbox, box.archive}
 
 
-async def test_a_folder_of_others_is_read_only() -> None:
+async def test_shared_read_only_folder_refuses_changes() -> None:
     caller, box = await logged_in()
     (mail,) = box.store.folder(box.shared_inbox).ordered("id")
     answer = await caller.call("Mails.remove", ids=[mail])
@@ -163,7 +163,7 @@ async def test_a_folder_of_others_is_read_only() -> None:
     assert refused.value.code == 1003
 
 
-async def test_quota() -> None:
+async def test_create_beyond_quota_is_refused() -> None:
     box = small()
     box.store.quota_items = box.store.quota()["messagesUsed"] + 1
     caller, _ = await logged_in(box)
@@ -172,7 +172,7 @@ async def test_quota() -> None:
     assert len(answer["result"]) == 1
 
 
-async def test_page_with_id() -> None:
+async def test_page_with_id_returns_the_page_of_an_item() -> None:
     caller, box = await logged_in()
     order = list(box.store.folder(box.inbox).ordered("receiveDate", descending=True))
     query = {"fields": ["id"], "limit": 4, "orderBy": DESC}
@@ -183,7 +183,7 @@ async def test_page_with_id() -> None:
     assert refused.value.code == 1002
 
 
-async def test_set_all_seen() -> None:
+async def test_set_all_seen_marks_every_mail() -> None:
     caller, box = await logged_in()
     await caller.call("Mails.setAllSeen", folderId=box.inbox)
     assert box.store.folder(box.inbox).unread == 0
@@ -206,7 +206,7 @@ async def test_contacts_from_cache_have_the_documented_members() -> None:
     assert listed == {"list": [{"commonName": "Ana"}], "totalItems": 1}
 
 
-async def test_get_leaves_out_members_that_it_does_not_know() -> None:
+async def test_get_ignores_unknown_members() -> None:
     caller, box = await logged_in()
     query = {"fields": ["id", "lastModificationTime", "subject"], "limit": 2}
     listed = (await caller.call("Mails.get", folderIds=[box.inbox], query=query))["list"]

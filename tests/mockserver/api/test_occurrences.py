@@ -99,7 +99,7 @@ async def test_get_refuses_other_conditions_on_the_end(comparator: str) -> None:
     assert refused.value.code == -32602
 
 
-async def test_get_leaves_out_fields_that_it_does_not_know() -> None:
+async def test_get_ignores_unknown_fields() -> None:
     caller, box, _ = await calendar()
     fields = ["id", "summary", "modification", "attachments", "descriptionHtml", "lastModificationTime"]
     assert {frozenset(one) for one in await listed(caller, box, fields=fields)} == {frozenset({"id", "summary"})}
@@ -148,7 +148,7 @@ async def test_set_this_makes_an_exception() -> None:
     assert (there["summary"], there["location"], there["start"]) == ("Moved", "Room 1", "20260311T120000Z")
 
 
-async def test_set_this_out_of_the_queried_time_leaves_it() -> None:
+async def test_set_this_can_leave_the_queried_window() -> None:
     caller, box, _ = await calendar()
     await put(
         caller, id=(await second(caller, box))["id"], modification="modifyThis", start="20270101T120000Z",
@@ -158,7 +158,7 @@ async def test_set_this_out_of_the_queried_time_leaves_it() -> None:
 
 
 @pytest.mark.parametrize("modification", ["modifyAll", "modifyMasterEvent", None])
-async def test_set_all_changes_the_series_and_moves_it_by_as_much(modification: str | None) -> None:
+async def test_set_all_changes_and_moves_the_whole_series(modification: str | None) -> None:
     caller, box, event_id = await calendar()
     old = await second(caller, box)
     how: dict[str, Any] = {"modification": modification} if modification else {}
@@ -189,7 +189,7 @@ async def test_set_following_from_the_first_changes_the_series() -> None:
     assert {(one["summary"], one["eventId"]) for one in await listed(caller, box)} == {("Second", event_id)}
 
 
-async def test_exceptions_end_with_the_times_of_the_series_but_not_with_its_words() -> None:
+async def test_exceptions_end_with_new_times_but_not_new_texts() -> None:
     caller, box, event_id = await calendar()
     old = await second(caller, box)
     await put(caller, removing=True, id=old["id"], modification="modifyThis")
@@ -213,7 +213,7 @@ async def test_exceptions_end_with_the_times_of_the_series_but_not_with_its_word
         (None, []),
     ],
 )
-async def test_remove(modification: str | None, left: list[str]) -> None:
+async def test_remove_deletes_one_following_or_all(modification: str | None, left: list[str]) -> None:
     caller, box, event_id = await calendar()
     how: dict[str, Any] = {"modification": modification} if modification else {}
     old = await second(caller, box)
@@ -223,7 +223,7 @@ async def test_remove(modification: str | None, left: list[str]) -> None:
     assert (await put(caller, removing=True, id=old["id"], **how))["code"] == 1002
 
 
-async def test_remove_of_whole_days_from_one_on() -> None:
+async def test_remove_following_ends_a_series_of_whole_days() -> None:
     caller, box, _ = await calendar({"summary": "S", "start": "20260302", "end": "20260303", "isAllDay": True,
                                      "rule": {"isSet": True, "frequency": "Weekly"}})  # fmt: skip
     found = await listed(caller, box)
@@ -245,7 +245,7 @@ async def test_single_event_is_changed_and_removed(modification: str) -> None:
     assert len(box.store.folder(box.calendar)) == 0
 
 
-async def test_set_takes_what_get_told() -> None:
+async def test_set_accepts_what_get_returned() -> None:
     """As clients with fixed structs do: the whole occurrence comes back."""
     caller, box, event_id = await calendar()
     old = await second(caller, box)
@@ -256,7 +256,7 @@ async def test_set_takes_what_get_told() -> None:
 
 
 @pytest.mark.parametrize("removing", [True, False])
-async def test_items_that_cannot_be_changed_are_named(removing: bool) -> None:
+async def test_set_names_items_that_cannot_change(removing: bool) -> None:
     caller, box, _ = await calendar()
     for item_id in ("", "no", box.calendar, box.store.folder(box.inbox).ordered("id")[0]):
         assert (await put(caller, removing=removing, id=item_id, modification="modifyThis"))["code"] == 1002
@@ -317,7 +317,7 @@ async def test_alarms_are_reminders_within_the_time() -> None:
     assert refused.value.code == -32602
 
 
-async def test_free_busy_tells_when_people_are_not_free() -> None:
+async def test_free_busy_returns_times_of_events() -> None:
     caller, box, _ = await calendar()
     box.store.create("event", {"start": "20260309T100000Z", "end": "20260309T110000Z", "freeBusy": "Free"})
     box.store.create("event", {"start": "20260310", "end": "20260310", "isAllDay": True, "freeBusy": "OutOfOffice"})

@@ -58,13 +58,13 @@ MAIL = {
         ("FULLTEXT", "Eq", "nothing", False),
     ],
 )
-def test_conditions(field: str, comparator: str, value: str, found: bool) -> None:
+def test_matcher_compares_each_type(field: str, comparator: str, value: str, found: bool) -> None:
     query = read({"conditions": [{"fieldName": field, "comparator": comparator, "value": value}]}, "Mail", 10)
     assert matcher(query)(MAIL, {}) is found
 
 
 @pytest.mark.parametrize(("combining", "found"), [("And", False), ("Or", True)])
-def test_combining(combining: str, found: bool) -> None:
+def test_combining_joins_conditions(combining: str, found: bool) -> None:
     conditions = [
         {"fieldName": "size", "comparator": "Eq", "value": "1000"},
         {"fieldName": "isSeen", "comparator": "Eq", "value": "true"},
@@ -83,13 +83,13 @@ def test_combining(combining: str, found: bool) -> None:
         {"limit": -2},
     ],
 )
-def test_read_refuses(query: dict[str, Any]) -> None:
+def test_read_refuses_invalid_queries(query: dict[str, Any]) -> None:
     with pytest.raises(ApiError):
         read(query, "Mail", 10)
 
 
 @pytest.mark.parametrize(("field", "value"), [("size", "x"), ("isSeen", "maybe"), ("priority", "Urgent")])
-def test_values_that_a_member_cannot_have_are_refused(field: str, value: str) -> None:
+def test_matcher_refuses_invalid_values(field: str, value: str) -> None:
     with pytest.raises(ApiError):
         matcher(read({"conditions": [{"fieldName": field, "comparator": "Eq", "value": value}]}, "Mail", 10))
 
@@ -99,12 +99,12 @@ def test_limit_stays_within_the_safety_limit(given: int | None, limit: int) -> N
     assert read({} if given is None else {"limit": given}, "Mail", 10).limit == limit
 
 
-def test_fields() -> None:
+def test_fields_select_members() -> None:
     assert read({}, "Mail", 10).fields is None
     assert read({"fields": ["size", "id", "size"]}, "Mail", 10).fields == ("size", "id")
 
 
-def test_read_leaves_out_fields_that_the_reference_does_not_know() -> None:
+def test_read_ignores_unknown_fields() -> None:
     assert read({"fields": ["lastModificationTime", "id", "send", "descriptionHtml"]}, "Mail", 10).fields == ("id",)
     assert read({"fields": ["nonsense"]}, "Mail", 10).fields == ()
 
@@ -166,7 +166,7 @@ ROWS: list[tuple[str, dict[str, Any]]] = [
         ([("isSeen", "Asc", False), ("size", "Desc", False)], "321"),
     ],
 )
-def test_order(order: list[tuple[str, str, bool]], ids: str) -> None:
+def test_arranged_sorts_stably(order: list[tuple[str, str, bool]], ids: str) -> None:
     columns = [{"columnName": name, "direction": way, "caseSensitive": case} for name, way, case in order]
     assert "".join(arranged(ROWS, read({"orderBy": columns}, "Mail", 10))) == ids
 
@@ -182,9 +182,9 @@ def test_order(order: list[tuple[str, str, bool]], ids: str) -> None:
         ("00010101T000000+1200", "00010101T000000+1200"),
     ],
 )
-def test_instant(text: str, sorts_as: str) -> None:
+def test_instant_sorts_times_of_any_form(text: str, sorts_as: str) -> None:
     assert instant(text) == sorts_as
 
 
-def test_flat_has_all_text() -> None:
+def test_flat_returns_all_text_of_a_member() -> None:
     assert flat({"a": ["X", {"b": "Y"}], "c": 3}) == "x\ny\n3"

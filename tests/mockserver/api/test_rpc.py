@@ -30,7 +30,7 @@ BAD = [
 
 @pytest.mark.parametrize("style", ["documented", "always_200"])
 @pytest.mark.parametrize(("body", "code", "status"), BAD)
-async def test_bad_calls(body: bytes, code: int, status: int, style: str) -> None:
+async def test_invalid_calls_get_the_documented_error(body: bytes, code: int, status: int, style: str) -> None:
     from kerio_mockserver.conditions.model import Conditions
 
     caller, _ = await logged_in(conditions=Conditions.parse({"quirks": {"http_errors": style}}))
@@ -48,7 +48,7 @@ async def test_bad_calls(body: bytes, code: int, status: int, style: str) -> Non
 @pytest.mark.parametrize(
     "media", ["application/json", "application/json-rpc; charset=UTF-8", "ApiApplication/json-rpc"]
 )
-async def test_paths_and_media_types(path: str, media: str) -> None:
+async def test_media_type_and_trailing_slash_are_ignored(path: str, media: str) -> None:
     caller, _ = await logged_in()
     assert (await caller.send(envelope("Folders.get"), path, **{"content-type": media})).status == 200
 
@@ -64,7 +64,7 @@ async def test_params_may_be_absent_and_token_is_tolerated(params: object) -> No
     assert said["result"]["userDetails"]["loginName"] == "jane@example.com"
 
 
-async def test_documented_methods_that_are_not_served_are_not_permitted() -> None:
+async def test_documented_methods_without_implementation_answer_1003() -> None:
     caller, _ = await logged_in()
     params = {"SearchQuery": {}, "boolean": False, "long": 0, "PersonalContact": {}, "UserInfo": {}}
     for name in METHODS.keys() - SERVED.keys():
@@ -77,7 +77,7 @@ async def test_documented_methods_that_are_not_served_are_not_permitted() -> Non
         assert refused.value.code == 1003, name
 
 
-async def test_a_mistake_of_the_server_is_an_internal_error_and_counted() -> None:
+async def test_exception_answers_32603_and_is_counted() -> None:
     box = small()
     caller, _ = await logged_in(box)
     box.store.quota = lambda: 1 / 0  # type: ignore[method-assign, assignment, return-value]
@@ -96,21 +96,21 @@ async def test_every_method_without_a_session_is_refused() -> None:
         assert (refused.value.code, refused.value.status) == (-32001, 500)
 
 
-async def test_other_paths_and_verbs() -> None:
+async def test_other_paths_answer_404_and_verbs_405() -> None:
     caller, _ = await logged_in()
     assert (await caller.get("/")).status == 404
     assert (await caller.get("/webmail/api/jsonrpc/")).status == 405
     assert (await caller.send(b"", "/webmail/api/download/attachment/a/1/1/x")).status == 405
 
 
-async def test_a_request_that_is_too_large() -> None:
+async def test_too_large_request_is_refused() -> None:
     caller, _ = await logged_in(max_request=1000)
     reply = await caller.send(b" " * 1001)
     assert isinstance(reply.body, bytes)
     assert (reply.status, orjson.loads(reply.body)["error"]["code"]) == (413, 413)
 
 
-async def test_null_and_an_empty_enumeration_say_nothing() -> None:
+async def test_null_and_empty_enumeration_mean_not_set() -> None:
     """Clients with fixed structs send them for what they do not set."""
     caller, box = await logged_in()
     event = {

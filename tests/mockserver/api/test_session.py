@@ -13,7 +13,7 @@ def headers(session: Session, **changes: str) -> dict[str, str]:
     return {"cookie": f"SESSION_CONNECT_WEBMAIL={session.cookie}", "x-token": session.token} | changes
 
 
-def test_idle_and_maximum_age() -> None:
+def test_session_ends_after_idle_time_and_maximum_age() -> None:
     sessions = Sessions(Quirks())
     session = sessions.open("a", 0.0)
     now = 0.0
@@ -33,7 +33,7 @@ def test_idle_and_maximum_age() -> None:
 
 
 @pytest.mark.parametrize("bound", [True, False])
-def test_change_of_address(bound: bool) -> None:
+def test_session_ends_at_another_address_if_bound(bound: bool) -> None:
     sessions = Sessions(Quirks(session_bound_to_address=bound))
     session = sessions.open("a", 0.0)
     if bound:
@@ -53,7 +53,7 @@ def test_cookie_and_header_are_both_needed(changes: dict[str, str]) -> None:
         sessions.find(headers(session, **changes), "a", 1.0)
 
 
-def test_a_download_needs_the_cookie_only_but_no_wrong_header() -> None:
+def test_download_needs_the_cookie_but_refuses_a_wrong_token() -> None:
     sessions = Sessions(Quirks())
     session = sessions.open("a", 0.0)
     bare = {"cookie": headers(session)["cookie"]}
@@ -64,7 +64,7 @@ def test_a_download_needs_the_cookie_only_but_no_wrong_header() -> None:
         sessions.find(bare | {"x-token": "wrong"}, "a", 1.0, header_needed=False)
 
 
-def test_cookies_as_documented() -> None:
+def test_login_sets_documented_cookies() -> None:
     session = Sessions(Quirks()).open("a", 0.0)
     first, second = set_cookies(session, secure=True)
     assert first == f"SESSION_CONNECT_WEBMAIL={session.cookie}; Path=/webmail/; Secure; HttpOnly"
@@ -73,12 +73,12 @@ def test_cookies_as_documented() -> None:
     assert cookies({"cookie": "a=1; b=2"}) == {"a": "1", "b": "2"}
 
 
-def test_the_same_seed_gives_the_same_tokens() -> None:
+def test_same_seed_gives_the_same_tokens() -> None:
     assert Sessions(Quirks(), seed=3).open("a", 0.0) == Sessions(Quirks(), seed=3).open("a", 0.0)
     assert Sessions(Quirks(), seed=3).open("a", 0.0) != Sessions(Quirks(), seed=4).open("a", 0.0)
 
 
-async def test_login_logout() -> None:
+async def test_logout_ends_the_session() -> None:
     caller, _ = await logged_in()
     assert (await caller.call("Session.whoAmI"))["userDetails"]["emails"] == ["jane@example.com"]
     assert (await caller.call("Session.logout")) == {}
@@ -88,7 +88,7 @@ async def test_login_logout() -> None:
 
 
 @pytest.mark.parametrize(("user", "password"), [("jane", "wrong"), ("bob", "secret"), ("", "")])
-async def test_wrong_credentials(user: str, password: str) -> None:
+async def test_login_refuses_wrong_credentials(user: str, password: str) -> None:
     caller = Caller(MockServer(small().store))
     with pytest.raises(Refused) as refused:
         await caller.call("Session.login", userName=user, password=password, application={})
@@ -97,12 +97,12 @@ async def test_wrong_credentials(user: str, password: str) -> None:
 
 
 @pytest.mark.parametrize("user", ["jane", "JANE@example.com"])
-async def test_login_by_name_or_address(user: str) -> None:
+async def test_login_accepts_name_or_address(user: str) -> None:
     caller = Caller(MockServer(small().store))
     assert await caller.call("Session.login", userName=user, password="secret", application={})
 
 
-async def test_two_sessions_live_side_by_side() -> None:
+async def test_two_sessions_are_independent() -> None:
     caller, _ = await logged_in()
     other = Caller(caller.core)
     await other.login()
@@ -113,12 +113,12 @@ async def test_two_sessions_live_side_by_side() -> None:
     assert mixed.status == 500
 
 
-async def test_quota() -> None:
+async def test_quota_counts_the_own_mailbox() -> None:
     caller, box = await logged_in()
     assert (await caller.call("Session.getQuotaInformation"))["quotaInfo"] == box.store.quota()
 
 
-def test_more_sessions_than_the_server_holds_end_the_longest_unused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_many_sessions_end_the_least_recently_used(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("kerio_mockserver.api.sessions.MAX_SESSIONS", 3)
     sessions = Sessions(Quirks())
     opened = [sessions.open("1.2.3.4", now) for now in range(3)]
@@ -131,7 +131,7 @@ def test_more_sessions_than_the_server_holds_end_the_longest_unused(monkeypatch:
         assert sessions.find(headers(one), "1.2.3.4", 7.0) is one
 
 
-def test_sessions_that_were_left_idle_go_at_the_next_login() -> None:
+def test_login_drops_idle_sessions() -> None:
     sessions = Sessions(Quirks())
     for _ in range(50):
         sessions.open("1.2.3.4", 0.0)

@@ -10,11 +10,11 @@ from kerio_mockserver.api.errors import INVALID_PARAMS, ApiError
 from kerio_mockserver.api.type_check import ENUMS, METHODS, STRUCTS, check, check_params, readable
 
 
-def test_table_is_whole() -> None:
+def test_reference_table_is_complete() -> None:
     assert (len(METHODS), len(STRUCTS), len(ENUMS)) == (94, 49, 33)
 
 
-def test_what_is_served_is_documented() -> None:
+def test_implemented_methods_are_documented() -> None:
     assert SERVED.keys() <= METHODS.keys() | PARAMS.keys()
     assert REFUSED.isdisjoint(SERVED.keys() | METHODS.keys())
 
@@ -35,7 +35,7 @@ def test_what_is_served_is_documented() -> None:
         ("Mail", {"from": {"name": "a"}, "to": [{"address": "b"}], "attachments": [{"id": "x"}]}),
     ],
 )
-def test_good_values_pass(kind: str, value: Any) -> None:
+def test_check_accepts_valid_values(kind: str, value: Any) -> None:
     check(kind)(value, "x")
 
 
@@ -59,14 +59,14 @@ def test_good_values_pass(kind: str, value: Any) -> None:
         ("Mail", {"to": [{"address": None}]}, "x.to[0].address"),
     ],
 )
-def test_bad_values_are_refused_by_their_place(kind: str, value: Any, where: str) -> None:
+def test_check_refuses_invalid_values_naming_the_place(kind: str, value: Any, where: str) -> None:
     with pytest.raises(ApiError) as refused:
         check(kind)(value, "x")
     assert refused.value.code == INVALID_PARAMS
     assert refused.value.parameters[0] == where
 
 
-def test_missing_parameter() -> None:
+def test_check_params_refuses_a_missing_parameter() -> None:
     with pytest.raises(ApiError, match="is missing"):
         check_params("Mails.get", {"folderIds": []})
 

@@ -36,7 +36,7 @@ def spoilt(reply: Reply, **members: Any) -> Reply | None:
 
 
 @pytest.mark.parametrize("kind", get_args(FaultKind))
-def test_every_kind_has_an_effect_on_a_listing_or_says_that_it_has_none(kind: FaultKind) -> None:
+def test_each_kind_changes_a_listing_or_returns_none(kind: FaultKind) -> None:
     reply = listing()
     assert isinstance(reply.body, bytes)
     before = reply.body, dict(reply.headers)
@@ -47,7 +47,7 @@ def test_every_kind_has_an_effect_on_a_listing_or_says_that_it_has_none(kind: Fa
 
 
 @pytest.mark.parametrize("kind", ["garbled", "code", "duplicate", "missing", "wrong-total", "shuffled"])
-def test_what_has_no_meaning_for_a_download_leaves_it_alone(kind: FaultKind) -> None:
+def test_content_faults_leave_downloads_unchanged(kind: FaultKind) -> None:
     assert spoilt(download(), kind=kind) is None
 
 
@@ -60,7 +60,7 @@ def test_garbled_is_never_json(seed: int) -> None:
         orjson.loads(reply.body)
 
 
-def test_lists() -> None:
+def test_list_faults_change_the_items_of_a_listing() -> None:
     ids = [row["id"] for row in said(listing())["result"]["list"]]
 
     def after(kind: FaultKind) -> list[str]:
@@ -77,21 +77,21 @@ def test_lists() -> None:
     assert spoilt(listing(1), kind="shuffled") is None
 
 
-def test_lists_of_details_are_lists_too() -> None:
+def test_list_faults_change_fetches_by_id() -> None:
     body = {"jsonrpc": "2.0", "id": 1, "result": {"errors": [], "result": [{"id": "a"}, {"id": "b"}]}}
     reply = Reply(200, dict(JSON), orjson.dumps(body), "Mails.getById")
     assert len(said(spoilt(reply, kind="missing"))["result"]["result"]) == 1
     assert said(spoilt(reply, kind="shuffled"))["result"]["result"] == [{"id": "b"}, {"id": "a"}]
 
 
-def test_an_error_code_answers_the_same_call() -> None:
+def test_error_code_answers_the_same_call() -> None:
     error = said(spoilt(listing(), kind="code", code=4100))
     assert error["id"] == 7
     assert error["error"]["code"] == 4100
     assert "result" not in error
 
 
-def test_a_status_is_a_page_of_html_and_may_name_a_time() -> None:
+def test_status_answers_html_with_optional_retry_after() -> None:
     reply = spoilt(listing(), kind="status", status=429, retry_after_s=3)
     assert reply is not None
     assert (reply.status, reply.headers["Retry-After"], reply.rpc) == (429, "3", "Mails.get")
@@ -111,14 +111,14 @@ def test_a_status_is_a_page_of_html_and_may_name_a_time() -> None:
         ({"kind": "wrong-length", "at": 2000}, TransportFault("wrong-length", 2000, 30.0, 1000.0)),
     ],
 )
-def test_what_happens_on_the_way_is_said_in_the_mishap(members: dict[str, Any], mishap: TransportFault) -> None:
+def test_transport_faults_are_set_in_the_reply(members: dict[str, Any], mishap: TransportFault) -> None:
     reply = spoilt(download(), **members)
     assert reply is not None
     assert reply.fault == mishap
     assert reply.body == download().body
 
 
-def test_an_empty_reply_can_not_be_cut() -> None:
+def test_cut_of_an_empty_reply_has_no_effect() -> None:
     assert spoilt(Reply(204), kind="cut") is None
 
 
@@ -133,7 +133,7 @@ def test_an_empty_reply_can_not_be_cut() -> None:
         (TransportFault("cut", 500), 1000, 500),
     ],
 )
-def test_compression_moves_the_place(mishap: TransportFault, size: int, at: int) -> None:
+def test_compression_scales_the_offset(mishap: TransportFault, size: int, at: int) -> None:
     reply = scale_fault_offset(Reply(body=b"x" * size, fault=mishap), 1000)
     assert reply.fault is not None
     assert reply.fault.at == at
@@ -150,7 +150,7 @@ def test_compression_moves_the_place(mishap: TransportFault, size: int, at: int)
         ({"method": "*", "chance": 0.0}, set()),
     ],
 )
-def test_which_replies_are_hit(members: dict[str, Any], hit: set[int]) -> None:
+def test_nth_every_and_chance_choose_replies(members: dict[str, Any], hit: set[int]) -> None:
     fault = Fault(kind="empty", **members)
     assert {n for n in range(1, 10) if applies_to(fault, "Mails.get", n, Random(n))} == hit
 
@@ -162,7 +162,7 @@ def run(seed: int, order: list[str]) -> tuple[Hit, ...]:
     return faults.history()
 
 
-def test_one_seed_one_history_whatever_the_interleaving() -> None:
+def test_history_depends_on_the_seed_not_on_interleaving() -> None:
     order = ["Mails.get"] * 50 + ["Folders.get"] * 50
     mixed = order[:]
     Random(3).shuffle(mixed)
@@ -171,7 +171,7 @@ def test_one_seed_one_history_whatever_the_interleaving() -> None:
     assert 15 < sum(hit.kind == "empty" for hit in run(1, order)) < 45
 
 
-def test_a_limit_ends_it_and_a_change_begins_anew() -> None:
+def test_limit_ends_a_fault_and_change_restarts_it() -> None:
     faults = Faults([Fault(kind="empty", limit=2)])
     assert [len(faults.apply("m", listing()).body) > 0 for _ in range(4)] == [False, False, True, True]
     faults.change([Fault(kind="empty", nth=1)])
@@ -179,7 +179,7 @@ def test_a_limit_ends_it_and_a_change_begins_anew() -> None:
     assert faults.history() == (Hit("m", 1, "empty"),)
 
 
-def test_a_session_dies_after_the_reply_was_made() -> None:
+def test_session_death_follows_the_reply() -> None:
     deaths: list[int] = []
     faults = Faults([Fault(kind="session-death", nth=2)], end_sessions=lambda: deaths.append(1))
     assert [faults.apply("Mails.get", listing()) == listing() for _ in range(3)] == [True] * 3
@@ -187,7 +187,7 @@ def test_a_session_dies_after_the_reply_was_made() -> None:
     assert faults.history() == (Hit("Mails.get", 2, "session-death"),)
 
 
-def test_several_faults_add_up() -> None:
+def test_several_faults_apply_to_one_reply() -> None:
     reply = Faults([Fault(kind="missing"), Fault(kind="drip", rate=5)]).apply("Mails.get", listing())
     assert reply.fault is not None
     assert len(said(reply)["result"]["list"]) == 4

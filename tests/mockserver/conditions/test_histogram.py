@@ -9,7 +9,7 @@ import pytest
 from kerio_mockserver.conditions.histogram import LatencyHistogram
 
 
-def test_figures_agree_with_sorted_times() -> None:
+def test_percentiles_agree_with_sorted_times() -> None:
     rng = Random(1)
     times = [0.0] * 300 + [rng.expovariate(10) for _ in range(5000)]
     waits = LatencyHistogram()
@@ -25,7 +25,7 @@ def test_figures_agree_with_sorted_times() -> None:
     assert shown["at_most"]["0.1"] == pytest.approx(sum(one <= 0.1 for one in times), rel=0.03)
 
 
-def test_nobody_waited() -> None:
+def test_empty_histogram_is_zero() -> None:
     waits = LatencyHistogram()
     assert waits.percentile(0.95) == waits.mean == 0.0
     waits.add(0.0)

@@ -28,11 +28,11 @@ TEN_MBIT = Link(down_bytes_s=1_250_000, up_bytes_s=125_000, rtt_s=0.2)
         pytest.param(3.0, 0.0, 0, "down", 3.0, id="the end of a stream comes after its bytes"),
     ],
 )
-def test_due(free_at: float, arrival: float, size: int, way: Way, due: float) -> None:
+def test_due_adds_transmission_and_delay(free_at: float, arrival: float, size: int, way: Way, due: float) -> None:
     assert TEN_MBIT.due(free_at, arrival, size, way) == pytest.approx(due)
 
 
-def test_a_long_line_is_as_wide_as_a_short_one() -> None:
+def test_delay_does_not_reduce_the_rate() -> None:
     link = Link(down_bytes_s=12_500_000, rtt_s=0.5)
     at = -math.inf
     for number in range(1000):
@@ -40,14 +40,14 @@ def test_a_long_line_is_as_wide_as_a_short_one() -> None:
     assert at == pytest.approx(0.25 + 1.0)
 
 
-def test_without_a_rate_only_the_way_takes_time() -> None:
+def test_without_a_rate_only_delay_counts() -> None:
     assert Link(rtt_s=0.1).due(-math.inf, 1.0, 10**9) == pytest.approx(1.05)
 
 
 @pytest.mark.parametrize(
     ("headers", "size", "wire"), [(0, 1448, 1448), (52, 1448, 1500), (52, 1449, 1553), (52, 1, 53), (52, 0, 0)]
 )
-def test_headers_take_room_on_the_line(headers: int, size: int, wire: int) -> None:
+def test_headers_count_against_the_rate(headers: int, size: int, wire: int) -> None:
     link = Link(down_bytes_s=1500, header_bytes=headers)
     assert link.on_wire(size) == wire
     assert link.due(0.0, 0.0, size) == pytest.approx(wire / 1500)
@@ -55,7 +55,7 @@ def test_headers_take_room_on_the_line(headers: int, size: int, wire: int) -> No
 
 @pytest.mark.parametrize("rate", [125_000.0, 12_500_000.0])
 @pytest.mark.parametrize("rtt", [0.01, 0.5])
-def test_the_queue_holds_the_bandwidth_delay_product(rate: float, rtt: float) -> None:
+def test_queue_holds_the_bandwidth_delay_product(rate: float, rtt: float) -> None:
     assert Link(down_bytes_s=rate, rtt_s=rtt).room("down") >= rate * rtt
 
 
@@ -77,7 +77,7 @@ def test_jitter_is_a_function_of_seed_and_time_and_stays_in_its_bounds() -> None
     assert Link(rtt_s=0.05).shift(7, "down", 0.0) == 0.0
 
 
-def test_breaks_befall_their_share_where_they_say() -> None:
+def test_breaks_hit_their_share_at_their_offset() -> None:
     fixed = LinkFault(kind="reset", at=100, chance=0.25)
     offsets = [fixed.offset(Random(number)) for number in range(2000)]
     assert 400 < sum(offset == 100 for offset in offsets) < 600
@@ -88,6 +88,6 @@ def test_breaks_befall_their_share_where_they_say() -> None:
 
 
 @pytest.mark.parametrize("members", [{}, {"at": 1, "mean_bytes": 2.0}])
-def test_a_break_is_placed_in_one_way(members: dict[str, float]) -> None:
+def test_break_applies_to_one_direction(members: dict[str, float]) -> None:
     with pytest.raises(ValidationError, match="either `at` or `mean_bytes`"):
         LinkFault.model_validate({"kind": "reset", **members})

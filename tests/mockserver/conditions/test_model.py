@@ -23,7 +23,7 @@ def test_presets_survive_json(name: str) -> None:
     assert ABOUT[name].endswith(".")
 
 
-def test_the_presets_that_are_promised_exist() -> None:
+def test_presets_have_their_documented_names() -> None:
     promised = "lan office-dsl home-cable mobile-3g mobile-4g satellite hotel-wifi monday-morning server-queues"
     assert {*promised.split(), "server-dying", "flaky", "reindexing"} <= PRESETS.keys()
     load = PRESETS["monday-morning"].load
@@ -35,7 +35,7 @@ def test_the_presets_that_are_promised_exist() -> None:
     assert queues.places is None
 
 
-def test_conditions_can_not_be_changed_in_place() -> None:
+def test_conditions_are_immutable() -> None:
     with pytest.raises(ValidationError, match="frozen"):
         Conditions().link = None
 
@@ -61,13 +61,13 @@ def test_conditions_can_not_be_changed_in_place() -> None:
         ({"link": {"x": object()}}, "conditions: "),
     ],
 )
-def test_what_is_wrong_is_said(value: Any, text: str) -> None:
+def test_errors_name_member_and_reason(value: Any, text: str) -> None:
     with pytest.raises(ConditionsError) as caught:
         Conditions.parse(value)
     assert text in str(caught.value)
 
 
-def test_a_patch_changes_what_it_names() -> None:
+def test_patch_changes_what_it_names() -> None:
     before = PRESETS["satellite"]
     assert before.link is not None
     after = before.patched({"link": {"rtt_s": 0.1, "down_bytes_s": "8 Mbit/s"}, "faults": [{"kind": "html", "nth": 3}]})
@@ -79,7 +79,7 @@ def test_a_patch_changes_what_it_names() -> None:
     assert before.patched({}) == before
 
 
-def test_a_bad_patch_changes_nothing() -> None:
+def test_invalid_patch_changes_nothing() -> None:
     before = PRESETS["lan"]
     with pytest.raises(ConditionsError, match=r"link\.colour"):
         before.patched({"link": {"colour": "red"}})
@@ -106,7 +106,7 @@ def test_a_bad_patch_changes_nothing() -> None:
         ({}, {"a": {"bb": {"ccc": None}}}, {"a": {"bb": {}}}),
     ],
 )
-def test_merge(target: Any, patch: Any, merged: Any) -> None:
+def test_merge_follows_rfc_7396(target: Any, patch: Any, merged: Any) -> None:
     assert merge(target, patch) == merged
 
 
@@ -118,6 +118,6 @@ _JSON = st.recursive(
 
 
 @given(st.dictionaries(st.sampled_from(["link", "load", "faults", "churn", "quirks", "x"]), _JSON))
-def test_nonsense_is_refused_and_never_crashes(value: dict[str, Any]) -> None:
+def test_parse_refuses_any_invalid_value(value: dict[str, Any]) -> None:
     with contextlib.suppress(ConditionsError):
         assert Conditions.parse(value).as_json()

@@ -13,7 +13,7 @@ from kerio_mockserver.conditions.precise_timer import PreciseTimer
 
 
 @pytest.mark.parametrize("fine", [True, False])
-async def test_it_rings_at_the_last_instant_that_was_set(fine: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_timer_fires_at_the_last_instant_set(fine: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     if not fine:
         monkeypatch.setattr(precise_timer, "_CALLS", None)
     rung: list[float] = []

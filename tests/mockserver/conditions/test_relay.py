@@ -75,7 +75,7 @@ async def test_delay_and_the_cost_of_a_new_connection() -> None:
         assert 0.049 < min([await ask(pair, 1) for _ in range(3)]) < 0.06
 
 
-async def test_the_rate_is_shared_by_all_connections() -> None:
+async def test_rate_is_shared_by_all_connections() -> None:
     async with relayed(Link(down_bytes_s=2e6)) as place:
         pairs = [await place.dial() for _ in range(4)]
         times = await asyncio.gather(*(ask(pair, 100_000) for pair in pairs))
@@ -100,7 +100,7 @@ async def test_uploads_are_shaped_and_hold_the_sender_back() -> None:
         assert drained > 0.01, "the sender felt the line"
 
 
-async def test_streams_arrive_whole() -> None:
+async def test_streams_arrive_complete() -> None:
     async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while data := await reader.read(10_000):
             writer.write(data)
@@ -125,7 +125,7 @@ async def test_conditions_change_while_running() -> None:
 
 
 @pytest.mark.parametrize("size", [0, 5000])
-async def test_a_reset_comes_at_its_byte(size: int) -> None:
+async def test_reset_comes_at_its_byte(size: int) -> None:
     async with relayed(Link(breaks=(LinkFault(kind="reset", at=size),))) as place:
         reader, writer = await place.dial()
         writer.write(b"20000\n")
@@ -136,7 +136,7 @@ async def test_a_reset_comes_at_its_byte(size: int) -> None:
         assert place.relay.stats()["breaks"]["reset"] == 1
 
 
-async def test_a_truncation_is_an_orderly_end() -> None:
+async def test_truncation_is_an_orderly_end() -> None:
     async with relayed(Link(breaks=(LinkFault(kind="truncate", at=5000, limit=1),))) as place:
         reader, writer = await place.dial()
         writer.write(b"20000\n")
@@ -144,14 +144,14 @@ async def test_a_truncation_is_an_orderly_end() -> None:
         assert await ask(await place.dial(), 20_000) < 5, "only one connection was to break"
 
 
-async def test_a_stall_holds_one_connection() -> None:
+async def test_stall_holds_one_connection() -> None:
     async with relayed(Link(breaks=(LinkFault(kind="stall", at=10, seconds=0.2, limit=1),))) as place:
         first, second = await place.dial(), await place.dial()
         assert await ask(second, 100) < 0.1
         assert 0.19 < await ask(first, 100) < 1
 
 
-async def test_a_break_on_the_way_up() -> None:
+async def test_break_upwards_ends_the_connection() -> None:
     async with relayed(Link(breaks=(LinkFault(kind="reset", way="up", at=100),)), counter) as place:
         reader, writer = await place.dial()
         writer.write(b"x" * 1000)
@@ -159,7 +159,7 @@ async def test_a_break_on_the_way_up() -> None:
             await asyncio.wait_for(reader.read(), 5)
 
 
-async def test_the_same_seed_breaks_the_same_connections() -> None:
+async def test_same_seed_breaks_the_same_connections() -> None:
     link = Link(breaks=(LinkFault(kind="reset", mean_bytes=1e5, chance=0.5),))
 
     async def plan(seed: int) -> list[Any]:
@@ -172,7 +172,7 @@ async def test_the_same_seed_breaks_the_same_connections() -> None:
     assert await plan(1) == await plan(1) != await plan(2)
 
 
-async def test_a_reset_by_the_server_reaches_the_client() -> None:
+async def test_reset_by_the_server_reaches_the_client() -> None:
     async def abort(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readline()
         writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
@@ -185,7 +185,7 @@ async def test_a_reset_by_the_server_reaches_the_client() -> None:
             await asyncio.wait_for(reader.read(), 5)
 
 
-async def test_without_a_server_the_connection_breaks() -> None:
+async def test_connection_breaks_without_a_server() -> None:
     async with relayed(Link()) as place:
         free = socket.create_server(("127.0.0.1", 0))
         place.relay._server = free.getsockname()
@@ -195,7 +195,7 @@ async def test_without_a_server_the_connection_breaks() -> None:
             await asyncio.wait_for(reader.read(), 5)
 
 
-async def test_a_client_that_leaves_is_noticed_by_the_server() -> None:
+async def test_client_disconnect_reaches_the_server() -> None:
     left = asyncio.Event()
 
     async def wait(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -212,7 +212,7 @@ async def test_a_client_that_leaves_is_noticed_by_the_server() -> None:
         assert place.relay.stats()["open_connections"] == 0
 
 
-async def test_the_relay_takes_over_a_socket_that_listens() -> None:
+async def test_relay_takes_over_a_listening_socket() -> None:
     listener = socket.create_server(("127.0.0.1", 0))
     port = listener.getsockname()[1]
     async with relayed(Link(), listener=listener) as place:
@@ -220,7 +220,7 @@ async def test_the_relay_takes_over_a_socket_that_listens() -> None:
         assert await ask(await place.dial(), 10) < 5
 
 
-async def test_counts_can_begin_anew() -> None:
+async def test_reset_restarts_the_counts() -> None:
     async with relayed(Link()) as place:
         await ask(await place.dial(), 1000)
         place.relay.reset()
@@ -229,7 +229,7 @@ async def test_counts_can_begin_anew() -> None:
         assert (place.relay.stats()["down_bytes"], place.relay.stats()["connections"]) == (10, 1)
 
 
-def test_it_runs_on_uvloop_too() -> None:
+def test_relay_runs_on_uvloop() -> None:
     uvloop = pytest.importorskip("uvloop")
 
     async def main() -> None:

@@ -84,7 +84,7 @@ def test_rate_and_delay(rate: float, rtt: float, flows: int) -> None:
     virtually(main)
 
 
-def test_a_small_piece_takes_its_time_and_no_more() -> None:
+def test_small_piece_arrives_at_its_due_time() -> None:
     async def main() -> None:
         one, receiver = flow(line(Link(down_bytes_s=MBIT, rtt_s=0.1)))
         one.offer(b"x" * 125)
@@ -96,7 +96,7 @@ def test_a_small_piece_takes_its_time_and_no_more() -> None:
     virtually(main)
 
 
-def test_a_small_reply_is_not_stuck_behind_a_large_one() -> None:
+def test_small_reply_does_not_wait_for_a_large_one() -> None:
     async def main() -> None:
         made = line(Link(down_bytes_s=10 * MBIT))
         (large, _), (small, receiver) = flow(made), flow(made)
@@ -142,7 +142,7 @@ def test_jitter_moves_arrivals_within_its_bounds() -> None:
     virtually(main)
 
 
-def test_the_sender_is_held_when_the_line_is_full() -> None:
+def test_full_link_holds_the_sender() -> None:
     async def main() -> None:
         link = Link(down_bytes_s=10 * MBIT, rtt_s=0.4)
         one, receiver = flow(line(link))
@@ -156,7 +156,7 @@ def test_the_sender_is_held_when_the_line_is_full() -> None:
     virtually(main)
 
 
-def test_a_receiver_that_takes_no_more_stops_its_own_stream_only() -> None:
+def test_blocked_receiver_stops_only_its_stream() -> None:
     async def main() -> None:
         made = line(Link(down_bytes_s=10 * MBIT))
         (slow, held), (other, free) = flow(made), flow(made)
@@ -221,7 +221,7 @@ def test_breaks_come_at_their_byte(kind: Any, mark: Mark) -> None:
     virtually(main)
 
 
-def test_a_stall_holds_one_stream_for_a_while() -> None:
+def test_stall_holds_one_stream_for_a_while() -> None:
     async def main() -> None:
         made = line(Link(down_bytes_s=MBIT))
         one, receiver = flow(made, breaks=[(12_500, LinkFault(kind="stall", at=12_500, seconds=3))])
@@ -236,7 +236,7 @@ def test_a_stall_holds_one_stream_for_a_while() -> None:
     virtually(main)
 
 
-def test_a_stall_for_ever() -> None:
+def test_stall_for_ever() -> None:
     async def main() -> None:
         one, receiver = flow(line(Link()), breaks=[(5, LinkFault(kind="stall", at=5))])
         one.offer(b"123456789")
@@ -246,7 +246,7 @@ def test_a_stall_for_ever() -> None:
     virtually(main)
 
 
-def test_a_reset_drops_what_has_not_left_and_keeps_what_is_on_its_way() -> None:
+def test_reset_drops_what_has_not_left_and_keeps_what_is_on_its_way() -> None:
     async def main() -> None:
         one, receiver = flow(line(Link(down_bytes_s=MBIT, rtt_s=1.0)))
         one.offer(b"x" * 125_000)
@@ -260,7 +260,7 @@ def test_a_reset_drops_what_has_not_left_and_keeps_what_is_on_its_way() -> None:
     virtually(main)
 
 
-def test_an_abandoned_stream_takes_no_more_of_the_line() -> None:
+def test_abandoned_stream_uses_no_rate() -> None:
     async def main() -> None:
         made = line(Link(down_bytes_s=MBIT))
         (gone, nothing), (other, receiver) = flow(made), flow(made)
@@ -293,7 +293,7 @@ def test_wake_ups_are_few() -> None:
     assert virtually(main) <= 1.1 / GRAIN
 
 
-def test_alarms_that_ring_late_are_set_earlier() -> None:
+def test_late_timers_are_set_earlier() -> None:
     async def main() -> None:
         loop = asyncio.get_running_loop()
         assert isinstance(loop, VirtualLoop)

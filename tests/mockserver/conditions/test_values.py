@@ -24,7 +24,7 @@ from kerio_mockserver.conditions.values import parse_rate
         ("", None),
     ],
 )
-def test_rates(text: str, rate: float | None) -> None:
+def test_parse_rate_reads_bits_and_bytes(text: str, rate: float | None) -> None:
     if rate is None:
         with pytest.raises(ValueError, match="a rate is"):
             parse_rate(text)
@@ -32,5 +32,5 @@ def test_rates(text: str, rate: float | None) -> None:
         assert parse_rate(text) == rate
 
 
-def test_numbers_are_bytes_a_second() -> None:
+def test_number_is_bytes_per_second() -> None:
     assert parse_rate(1250) == 1250

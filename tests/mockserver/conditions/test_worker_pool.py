@@ -32,7 +32,7 @@ def now() -> float:
     return asyncio.get_running_loop().time()
 
 
-def test_calls_are_served_in_order_by_so_many_workers() -> None:
+def test_workers_serve_calls_in_order() -> None:
     async def main() -> list[float]:
         workers = WorkerPool(Load(workers=2, call_s=1, kb_s=0.5, spread="fixed"))
         ends = await asyncio.gather(*(call(workers, size=2000) for _ in range(5)))
@@ -50,7 +50,7 @@ def test_methods_can_cost_differently() -> None:
     assert costs == [0.25, 3.0, 1.0]
 
 
-def test_without_a_load_nothing_is_waited_for() -> None:
+def test_without_load_calls_do_not_wait() -> None:
     async def main() -> None:
         workers = WorkerPool()
         assert await asyncio.gather(*(call(workers, size=10**9) for _ in range(100))) == [(None, 0.0)] * 100
@@ -69,7 +69,7 @@ def test_service_times_are_a_function_of_the_seed() -> None:
     assert sum(times(1)) / 2000 == pytest.approx(0.1, rel=0.1)
 
 
-def test_beyond_the_queue_calls_are_refused_and_told_when_to_come_again() -> None:
+def test_full_queue_refuses_with_retry_after() -> None:
     async def main() -> None:
         workers = WorkerPool(Load(workers=1, call_s=1, spread="fixed", places=1, status=429, retry_after_s=7))
         first, second, third = await asyncio.gather(*(call(workers) for _ in range(3)))
@@ -82,7 +82,7 @@ def test_beyond_the_queue_calls_are_refused_and_told_when_to_come_again() -> Non
     run(main())
 
 
-def test_who_comes_during_the_pause_that_was_asked_for_is_counted() -> None:
+def test_calls_during_the_requested_pause_are_counted() -> None:
     async def main() -> None:
         workers = WorkerPool(Load(spells=(RefusalWindow(seconds=0.1, first=1, retry_after_s=5),)), grace_s=0.5)
         assert (await call(workers))[0].status == 503
@@ -94,7 +94,7 @@ def test_who_comes_during_the_pause_that_was_asked_for_is_counted() -> None:
     run(main())
 
 
-def test_a_cancelled_call_gives_its_place_and_its_worker_back() -> None:
+def test_cancelled_call_releases_place_and_worker() -> None:
     async def main() -> None:
         workers = WorkerPool(Load(workers=1, call_s=10, spread="fixed", places=1))
         serving, waiting = (asyncio.ensure_future(call(workers)) for _ in range(2))
@@ -112,7 +112,7 @@ def test_a_cancelled_call_gives_its_place_and_its_worker_back() -> None:
     run(main())
 
 
-def test_a_call_that_is_cancelled_as_it_gets_its_worker_passes_it_on() -> None:
+def test_cancelled_call_passes_its_new_worker_on() -> None:
     async def main() -> None:
         workers = WorkerPool(Load(workers=1))
         await workers.take()
@@ -147,7 +147,7 @@ def test_users_are_the_same_in_every_run() -> None:
     assert sum(one.service_s for one in first) / 5000 == pytest.approx(0.12, rel=0.05)
 
 
-def test_users_alone_wait_as_reckoned() -> None:
+def test_users_without_client_wait_as_computed() -> None:
     async def main() -> None:
         workers = WorkerPool(Load(workers=6, users=USERS), seed=4)
         workers.start()
@@ -161,7 +161,7 @@ def test_users_alone_wait_as_reckoned() -> None:
     run(main())
 
 
-def test_the_client_makes_users_wait_longer_than_alone() -> None:
+def test_client_makes_users_wait_longer_than_alone() -> None:
     async def main() -> None:
         workers = WorkerPool(Load(workers=8, call_s=0.1, users=USERS), seed=4)
         workers.start()
@@ -196,14 +196,14 @@ def test_waits_of_calls_and_users_are_those_of_erlang() -> None:
     run(main())
 
 
-def test_alone_is_a_queue_of_several_workers() -> None:
+def test_baseline_waits_equal_a_simulated_queue() -> None:
     alone = BaselineWaits(2)
     for at, service in [(0, 4), (0, 2), (1, 1), (1, 1)]:
         alone.add(type(next(arrivals(USERS, 0)))(at, service))
     assert alone.waits.total == pytest.approx(0 + 0 + 1 + 2)
 
 
-def test_spells_refuse_everything_for_a_while() -> None:
+def test_refusal_window_refuses_all_calls() -> None:
     async def main() -> list[int]:
         workers = WorkerPool(Load(spells=(RefusalWindow(seconds=2.5, first=3, every=10, status=429),)))
         refused = []
@@ -234,7 +234,7 @@ def test_folders_reindex_when_first_touched() -> None:
     run(main())
 
 
-def test_reindexing_takes_its_share_or_the_folder_it_names() -> None:
+def test_reindexing_hits_its_share_or_the_named_folder() -> None:
     async def main() -> None:
         some = WorkerPool(Load(reindexing=(Reindexing(seconds=5, share=0.3),)), seed=1)
         ids = [f"keriostorage://folder/example.com/anna/{n}" for n in range(300)]
@@ -248,7 +248,7 @@ def test_reindexing_takes_its_share_or_the_folder_it_names() -> None:
     run(main())
 
 
-def test_a_long_operation_holds_the_mailbox() -> None:
+def test_lock_answers_4101() -> None:
     async def main() -> list[int]:
         workers = WorkerPool(Load(holds=(MailboxLock(seconds=2.5, first=2, every=5),)))
         held = []
@@ -262,7 +262,7 @@ def test_a_long_operation_holds_the_mailbox() -> None:
     assert run(main()) == [2, 3, 4, 7, 8, 9]
 
 
-def test_the_load_changes_while_it_runs() -> None:
+def test_load_changes_while_it_runs() -> None:
     async def main() -> None:
         workers = WorkerPool(Load(workers=1, call_s=10, spread="fixed", users=USERS))
         workers.start()
@@ -282,7 +282,7 @@ def test_the_load_changes_while_it_runs() -> None:
     run(main())
 
 
-def test_counts_can_begin_anew_while_users_come() -> None:
+def test_reset_restarts_counts_while_users_come() -> None:
     async def main() -> None:
         workers = WorkerPool(Load(users=USERS))
         workers.start()
@@ -296,7 +296,7 @@ def test_counts_can_begin_anew_while_users_come() -> None:
     run(main())
 
 
-def test_a_user_who_is_refused_comes_again_and_waits_from_the_first_time_on() -> None:
+def test_refused_user_returns_and_counts_all_waiting() -> None:
     async def main() -> None:
         users = Users(per_second=1, service_s=0.1, spread="fixed")
         workers = WorkerPool(Load(workers=1, call_s=30, spread="fixed", places=0, retry_after_s=5, users=users), seed=2)

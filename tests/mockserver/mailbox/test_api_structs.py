@@ -18,18 +18,18 @@ def _plain(kind: str) -> str:
 
 
 @pytest.mark.parametrize("name", sorted(STRUCTS))
-def test_a_struct_is_as_documented(name: str) -> None:
+def test_struct_is_as_documented(name: str) -> None:
     documented = DOCUMENTED.get(name, {})  # Certificate is named in the reference, but not described
     ours = {member.name: f"{member.type} {member.access}" for member in STRUCTS[name]}
     assert ours == {one: " ".join((_plain(t.rsplit(" ", 1)[0]), t.rsplit(" ", 1)[1])) for one, t in documented.items()}
 
 
 @pytest.mark.parametrize("name", sorted(ENUMS))
-def test_an_enumeration_is_as_documented(name: str) -> None:
+def test_enumeration_is_as_documented(name: str) -> None:
     assert list(ENUMS[name]) == DOCUMENTED_ENUMS[name] or sorted(ENUMS[name]) == sorted(DOCUMENTED_ENUMS[name])
 
 
-def test_a_blank_mail_has_every_member_that_is_ever_sent() -> None:
+def test_blank_mail_has_every_member_that_is_ever_sent() -> None:
     mail = blank("Mail")
     assert mail.keys() == {one for one, t in DOCUMENTED["Mail"].items() if not t.endswith(" wo")}
     assert mail["from"] == {"name": "", "address": "", "contactId": ""}
@@ -37,14 +37,14 @@ def test_a_blank_mail_has_every_member_that_is_ever_sent() -> None:
     assert mail["signInfo"]["error"] == {"message": "", "positionalParameters": [], "plurality": 0}
 
 
-def test_a_partial_struct_is_filled_and_what_is_unknown_dropped() -> None:
+def test_partial_struct_is_filled_and_what_is_unknown_dropped() -> None:
     event = complete("Event", {"summary": "x", "rule": {"isSet": True}, "modification": "modifyAll", "odd": 1})
     assert event.keys() == members("Event").keys()
     assert event["summary"] == "x"
     assert event["rule"] == blank("RecurrenceRule") | {"isSet": True}
 
 
-def test_what_utf_8_cannot_hold_is_replaced() -> None:
+def test_lone_surrogates_are_replaced() -> None:
     assert complete("Note", {"text": "a\ud800b"})["text"] == "a?b"
 
 
@@ -60,6 +60,6 @@ def test_what_utf_8_cannot_hold_is_replaced() -> None:
         ({"from": {"name": None}}, "Mail.from.name"),
     ],
 )
-def test_what_can_not_be_is_refused_by_place(struct: dict[str, object], place: str) -> None:
+def test_invalid_value_is_refused_naming_the_place(struct: dict[str, object], place: str) -> None:
     with pytest.raises(BadStruct, match=place):
         complete("Mail", struct)

@@ -18,7 +18,7 @@ def test_any_range_is_a_part_of_the_whole(offset: int, size: int, start: int, st
     assert blob.read(start, stop) == whole[start:stop]
 
 
-def test_it_goes_round_the_pool() -> None:
+def test_slice_wraps_around_the_pool() -> None:
     blob = Slice(b"x", 4_194_300, 9_000_000)
     whole = blob.read(0, len(blob))
     assert len(whole) == 9_000_000

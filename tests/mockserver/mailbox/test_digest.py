@@ -20,7 +20,7 @@ def line(store: MailboxStore, kind: str, struct: dict[str, Any]) -> str:
     return f"{kind} {struct['id']} {struct['watermark']} {sha256(text.encode()).hexdigest()}\n"
 
 
-def test_it_is_what_it_says() -> None:
+def test_digest_lines_have_the_documented_form() -> None:
     store = generate_mailbox(SeedOptions(7, 250, contacts=40, events=30))
     inbox = next(one["id"] for one in store.folders() if one["subType"] == "FSubInbox")
     store.set_all_seen(inbox)
@@ -36,7 +36,7 @@ def test_it_is_what_it_says() -> None:
     assert found == sorted(wanted, key=str.encode)
 
 
-def test_any_change_shows() -> None:
+def test_any_change_alters_the_digest() -> None:
     store, other = generate_mailbox(SeedOptions(7, 30)), generate_mailbox(SeedOptions(7, 30))
     mail = next(one for one in store.digest() if one.startswith("mail ")).split()[1]
     store.set("mail", {"id": mail, "isFlagged": not store.light(mail)["isFlagged"]})

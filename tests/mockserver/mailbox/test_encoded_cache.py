@@ -3,7 +3,7 @@ from __future__ import annotations
 from kerio_mockserver.mailbox.encoded_cache import EncodedItemCache
 
 
-def test_what_was_used_last_stays() -> None:
+def test_least_recently_used_entry_goes() -> None:
     cache = EncodedItemCache(3 * 300)
     for name in "abc":
         cache.put(name, bytes(100))
@@ -13,7 +13,7 @@ def test_what_was_used_last_stays() -> None:
     assert cache.size == 900
 
 
-def test_what_does_not_fit_is_not_kept() -> None:
+def test_too_large_entry_is_not_kept() -> None:
     cache = EncodedItemCache(500)
     cache.put("a", bytes(100))
     cache.put("big", bytes(400))
@@ -21,7 +21,7 @@ def test_what_does_not_fit_is_not_kept() -> None:
     EncodedItemCache(0).put("a", b"")
 
 
-def test_what_is_dropped_is_gone_and_gives_its_room_back() -> None:
+def test_dropped_entries_free_their_bytes() -> None:
     cache = EncodedItemCache(10_000)
     for name in ("f/1", "f/2", "g/1"):
         cache.put(name, b"x")

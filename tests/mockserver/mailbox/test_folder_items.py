@@ -49,7 +49,7 @@ def churned(seed: int) -> tuple[FolderItems, dict[int, dict[str, Any]]]:
 
 
 @pytest.mark.parametrize("seed", range(12))
-def test_it_holds_what_it_ought_to(seed: int) -> None:
+def test_folder_equals_a_dict_after_random_changes(seed: int) -> None:
     shelf, plain = churned(seed)
     assert (len(shelf), shelf.numbers()) == (len(plain), sorted(plain))
     assert shelf.size == sum(one["size"] for one in plain.values())
@@ -71,7 +71,7 @@ def test_it_holds_what_it_ought_to(seed: int) -> None:
 @pytest.mark.parametrize(
     "column", ["receiveDate", "id", "watermark", "size", "isSeen", "subject", "from", "to", "sendDate"]
 )
-def test_orders_are_those_of_sorting(column: str, seed: int) -> None:
+def test_ordered_equals_sorting(column: str, seed: int) -> None:
     shelf, plain = churned(seed)
 
     def key(number: int) -> Any:
@@ -84,7 +84,7 @@ def test_orders_are_those_of_sorting(column: str, seed: int) -> None:
     assert list(shelf.ordered(column, descending=True)) == wanted[::-1]
 
 
-def test_an_order_is_a_snapshot() -> None:
+def test_order_is_a_snapshot() -> None:
     shelf = a_shelf()
     before = shelf.ordered("receiveDate")
     ids = list(before)
@@ -93,7 +93,7 @@ def test_an_order_is_a_snapshot() -> None:
     assert list(shelf.ordered("receiveDate")) == ids[1:]
 
 
-def test_sort_keys() -> None:
+def test_sort_key_folds_text_and_uses_instants() -> None:
     assert sort_key("Äb") == sort_key("äB")
     assert sort_key([{"name": "", "address": "Z@x"}]) == "z@x"
     assert sort_key([]) == ""

@@ -23,7 +23,7 @@ def lines(store: MailboxStore, since: int) -> list[tuple[object, ...]]:
     return [(one["type"], one["itemId"], one["parentId"]) for one in found]
 
 
-def test_a_folder_is_made(store: MailboxStore) -> None:
+def test_create_adds_a_folder(store: MailboxStore) -> None:
     before, parent = store.journal.watermark, folder(store, "日本語")
     new, watermark = store.create_folder({"name": "neu/alt ", "parentId": parent["id"], "type": "FMail"})
     struct = folder(store, "neu/alt ")
@@ -33,7 +33,7 @@ def test_a_folder_is_made(store: MailboxStore) -> None:
     assert lines(store, before) == [("chtCreated", new, parent["id"])]
 
 
-def test_a_folder_is_renamed_moved_and_coloured(store: MailboxStore) -> None:
+def test_folder_is_renamed_moved_and_coloured(store: MailboxStore) -> None:
     before, lists, target = store.journal.watermark, folder(store, "Lists"), folder(store, "Projects")
     store.set_folder({"id": lists["id"], "name": "Listen"})
     store.set_folder({"id": lists["id"], "parentId": target["id"]})
@@ -50,7 +50,7 @@ def test_a_folder_is_renamed_moved_and_coloured(store: MailboxStore) -> None:
     }
 
 
-def test_a_folder_goes_with_all_in_it(store: MailboxStore) -> None:
+def test_remove_takes_items_and_subfolders(store: MailboxStore) -> None:
     before, top = store.journal.watermark, folder(store, "Archive")
     below = [one["id"] for one in store.folders() if one["parentId"] == top["id"]]
     gone = store.folder(str(folder(store, "2025")["id"])).ordered("id")[0]
@@ -71,7 +71,7 @@ def test_a_folder_goes_with_all_in_it(store: MailboxStore) -> None:
 
 
 @pytest.mark.parametrize("name", ["Inbox", "Drafts", "Contacts", "Mailbox"])
-def test_special_folders_stay(store: MailboxStore, name: str) -> None:
+def test_special_folders_cannot_be_changed(store: MailboxStore, name: str) -> None:
     special = folder(store, name)
     with pytest.raises(NotPermitted):
         store.remove_folder(str(special["id"]), recursive=True)
@@ -79,7 +79,7 @@ def test_special_folders_stay(store: MailboxStore, name: str) -> None:
         store.set_folder({"id": special["id"], "name": "other"})
 
 
-def test_what_is_refused_leaves_nothing_behind(store: MailboxStore) -> None:
+def test_refused_change_has_no_effect(store: MailboxStore) -> None:
     before, folders = store.journal.watermark, store.folders()
     archive, q1, root = (folder(store, name)["id"] for name in ("Archive", "Q1/Q2", "Mailbox"))
     public = store.folders("public")

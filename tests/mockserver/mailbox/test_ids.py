@@ -19,7 +19,7 @@ STRANGE = ("", "x", "keriostorage://", "keriostorage://cat/d/u/g/1", "http://mai
 
 
 @pytest.mark.parametrize("text", [*STRANGE, *(f"keriostorage://mail/d/u/g/{number}" for number in NUMBERS)])
-def test_what_is_no_id(text: str) -> None:
+def test_parse_returns_none_for_invalid_ids(text: str) -> None:
     assert parse(text) is None
 
 

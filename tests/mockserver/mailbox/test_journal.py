@@ -38,7 +38,7 @@ def test_keys_expire_but_history_stays() -> None:
     assert [one["itemId"] for one in journal.history()] == ["a", "b", "c"]
 
 
-def test_what_is_put_in_without_a_line_ends_older_keys() -> None:
+def test_advance_expires_older_keys() -> None:
     journal = Journal()
     assert journal.advance(5) == 5
     journal.record(change("a"))
@@ -50,7 +50,7 @@ def test_what_is_put_in_without_a_line_ends_older_keys() -> None:
     assert [one["watermark"] for one in journal.history()] == [6, 9]
 
 
-def test_a_folder_sees_what_came_left_and_changed() -> None:
+def test_folder_sees_what_came_left_and_changed() -> None:
     journal = Journal()
     journal.record(change("1", "f"))
     journal.record(change("2", "g"))
@@ -62,7 +62,7 @@ def test_a_folder_sees_what_came_left_and_changed() -> None:
     assert [one["itemId"] for one in journal.since(0, "g")] == ["2", "3", "4"]
 
 
-def test_an_owner_sees_what_concerns_its_ids() -> None:
+def test_owner_sees_what_concerns_its_ids() -> None:
     journal = Journal()
     own, public = "keriostorage://mail/d/anna/g/1", "keriostorage://mail/d/~public/h/1"
     journal.record(change(own))
@@ -72,14 +72,14 @@ def test_an_owner_sees_what_concerns_its_ids() -> None:
     assert [one["watermark"] for one in journal.since(0, owner="d/~public")] == [2, 3]
 
 
-def test_what_is_given_out_is_a_copy() -> None:
+def test_since_returns_copies() -> None:
     journal = Journal()
     journal.record(change("a"))
     journal.since(0)[0]["itemId"] = journal.history()[0]["itemId"] = "z"
     assert journal.since(0)[0]["itemId"] == "a"
 
 
-async def test_a_long_poll_wakes_when_something_happens() -> None:
+async def test_long_poll_wakes_when_something_happens() -> None:
     journal = Journal()
     polls = [asyncio.create_task(journal.wait(0, 50.0)) for _ in range(3)]
     await asyncio.sleep(0)
@@ -90,7 +90,7 @@ async def test_a_long_poll_wakes_when_something_happens() -> None:
     assert not journal.waiters
 
 
-async def test_a_long_poll_ends_in_time_or_at_once() -> None:
+async def test_long_poll_ends_in_time_or_at_once() -> None:
     journal = Journal(1)
     assert await journal.wait(1, 0) is False
     assert await journal.wait(0, 50.0) is True

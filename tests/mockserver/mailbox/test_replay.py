@@ -74,7 +74,7 @@ def act(store: MailboxStore, dice: Random) -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(st.integers(0, 2**32), st.integers(1, 40), st.integers(0, 40))
-def test_a_replay_gives_the_present_state(seed: int, steps: int, from_step: int) -> None:
+def test_replayed_changes_give_the_present_state(seed: int, steps: int, from_step: int) -> None:
     dice, store = (
         Random(seed),
         generate_mailbox(SeedOptions(seed % 5, 40, folders=9, contacts=0, events=0, tasks=0, notes=2, shared=False)),

@@ -43,7 +43,7 @@ def content(store: MailboxStore, attachment_id: str) -> bytes:
     return blob.read(0, len(blob))
 
 
-def test_what_is_read_is_the_same_and_fresh(store: MailboxStore) -> None:
+def test_reads_return_equal_new_values(store: MailboxStore) -> None:
     for name in ("Inbox", "Contacts", "Calendar", "Tasks", "Notes"):
         one = first(store, name)
         struct = store.item(one)
@@ -55,7 +55,7 @@ def test_what_is_read_is_the_same_and_fresh(store: MailboxStore) -> None:
 
 
 @pytest.mark.parametrize("wrong", ["", "x", "keriostorage://mail/a/b/c/1", "{}/0", "{}/999999", "{}/01", "{}/1/2"])
-def test_unknown_ids(store: MailboxStore, wrong: str) -> None:
+def test_unknown_ids_raise(store: MailboxStore, wrong: str) -> None:
     one = wrong.format(first(store, "Inbox").rpartition("/")[0])
     for ask in (store.item, store.encoded, store.light, store.remove, store.blob):
         with pytest.raises(NoSuchItem):
@@ -66,7 +66,7 @@ def test_unknown_ids(store: MailboxStore, wrong: str) -> None:
         store.folder(one)
 
 
-def test_a_draft_is_made(store: MailboxStore) -> None:
+def test_create_adds_a_draft(store: MailboxStore) -> None:
     before, quota = store.journal.watermark, store.quota()
     upload = store.upload("ü.txt", "text/plain", b"hello")
     draft, watermark = store.create(
@@ -109,7 +109,7 @@ def test_other_kinds_go_into_their_default_folder(store: MailboxStore, kind: Kin
     store.remove(new)
 
 
-def test_a_mail_arrives_and_one_is_sent(store: MailboxStore) -> None:
+def test_mail_arrives_and_one_is_sent(store: MailboxStore) -> None:
     inbox = next(one for one in store.folders() if one["name"] == "Inbox")
     new, _ = store.deliver({"subject": "News"}, [NewBlob(b"x", "a.bin")])
     assert last_change(store)["type"] == "chtNewMail"
@@ -133,7 +133,7 @@ def test_a_mail_arrives_and_one_is_sent(store: MailboxStore) -> None:
         ({"attachments": []}, "chtModified"),
     ],
 )
-def test_only_what_is_given_changes(store: MailboxStore, given: dict[str, Any], kind_of_change: str) -> None:
+def test_set_changes_only_given_members(store: MailboxStore, given: dict[str, Any], kind_of_change: str) -> None:
     inbox = store.folder(folder(store, "Inbox"))
     one = next(mail for mail in inbox.ordered("id") if store.light(mail)["hasAttachment"])
     old = store.item(one)
@@ -209,7 +209,7 @@ def test_moves_and_copies_have_new_ids_and_the_same_content(store: MailboxStore,
         assert store.move(again, inbox.id) == (again, store.journal.watermark)
 
 
-def test_all_are_marked_read(store: MailboxStore) -> None:
+def test_set_all_seen_marks_every_mail(store: MailboxStore) -> None:
     inbox = store.folder(folder(store, "Inbox"))
     unread, before = inbox.unread, store.journal.watermark
     assert store.set_all_seen(inbox.id) == (inbox.id, before + unread)
@@ -235,7 +235,7 @@ def test_addresses_of_downloads(store: MailboxStore) -> None:
             store.blob_at(*wrong)
 
 
-def test_what_is_refused_leaves_nothing_behind(store: MailboxStore) -> None:
+def test_refused_mutation_has_no_effect(store: MailboxStore) -> None:
     before, inbox = store.journal.watermark, first(store, "Inbox")
     read_only = next(one["id"] for one in store.folders("public") if one["access"] == "FAccessReadOnly")
     theirs = store.folder(read_only).ordered("id")[0]
@@ -262,7 +262,7 @@ def test_what_is_refused_leaves_nothing_behind(store: MailboxStore) -> None:
     assert store.copy(theirs, folder(store, "Inbox"))
 
 
-def test_the_quota_holds() -> None:
+def test_quota_refuses_more_items_and_bytes() -> None:
     used = generate_mailbox(SeedOptions(7, 20, contacts=0, events=0, tasks=0, notes=0)).quota()
     assert used["messagesUsed"] == 20
     by_items = generate_mailbox(SeedOptions(7, 20, contacts=0, events=0, tasks=0, notes=0, quota_items=21))
@@ -287,7 +287,7 @@ def test_the_quota_holds() -> None:
         by_bytes.move(theirs, folder(by_bytes, "Inbox"))
 
 
-def test_an_import_keeps_what_it_says_and_makes_no_line() -> None:
+def test_add_keeps_members_and_records_no_change() -> None:
     store = MailboxStore("d", "u")
     root = store.add_folder("", "Mailbox", "FRoot")
     inbox = store.add_folder(root, "Inbox", sub_type="FSubInbox")
@@ -301,7 +301,7 @@ def test_an_import_keeps_what_it_says_and_makes_no_line() -> None:
         store.set("mail", {"id": one, "isSeen": True})
 
 
-def test_the_same_calls_give_the_same_mailbox() -> None:
+def test_same_calls_give_the_same_mailbox() -> None:
     def run() -> tuple[list[dict[str, Any]], list[str]]:
         store = generate_mailbox(SeedOptions(3, 50))
         store.deliver({"subject": "x"})

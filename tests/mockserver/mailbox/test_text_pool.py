@@ -8,7 +8,7 @@ from kerio_mockserver.mailbox.vocabulary import SUBJECTS
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_cuts_are_as_long_as_they_are_wished_for(language: str) -> None:
+def test_slices_have_about_the_wanted_size(language: str) -> None:
     for made in (pool(language), html_pool(language)):
         for first, size in ((0, 1), (3, 900), (159, 5_000), (7_000_000, 60_000), (5, 700_000)):
             text = made.slice_paragraphs(first, size)

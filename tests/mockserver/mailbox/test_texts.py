@@ -246,7 +246,7 @@ MAILS = [
 @pytest.mark.parametrize(
     ("name", "oddity", "subject", "sender", "begins", "holds"), MAILS, ids=[one[0] for one in MAILS]
 )
-def test_a_real_mail_reads_as_it_was_meant(
+def test_real_mail_reads_as_it_was_meant(
     name: str, oddity: str, subject: str, sender: str, begins: str, holds: str
 ) -> None:
     mail = read(name)
@@ -257,7 +257,7 @@ def test_a_real_mail_reads_as_it_was_meant(
     assert "\ufffd" not in visible(mail)
 
 
-def test_the_sample_shows_every_kind_of_trouble() -> None:
+def test_sample_shows_every_kind_of_trouble() -> None:
     seen = {trouble for data in sample().values() for trouble in read_mail(data).troubles}
     assert seen >= {"charset missing", "charset wrong", "charset unknown", "base64 broken", "MIME structure broken"}
     assert len(sample()) == 300
@@ -287,7 +287,7 @@ SENTENCES = [
 
 
 @pytest.mark.parametrize(("charset", "sentence"), SENTENCES, ids=[charset for charset, _ in SENTENCES])
-def test_a_charset_is_read(charset: str, sentence: str) -> None:
+def test_charset_is_read(charset: str, sentence: str) -> None:
     body = sentence.encode({"hz-gb-2312": "hz"}.get(charset, charset))
     mail = read_mail(b"Subject: x\nContent-Type: text/plain; charset=" + charset.encode() + b"\n\n" + body)
     assert mail.struct["displayableParts"][0]["content"] == sentence
@@ -315,19 +315,19 @@ def test_a_charset_is_read(charset: str, sentence: str) -> None:
         (b"x=y", b"a\0b", "ab", "NUL left out"),
     ],
 )
-def test_a_claim_that_does_not_hold(head: bytes, body: bytes, text: str, trouble: str) -> None:
+def test_claim_that_does_not_hold(head: bytes, body: bytes, text: str, trouble: str) -> None:
     mail = read_mail(b"Date: Thu, 1 Jan 2004 00:00:00 +0000\nContent-Type: text/plain; " + head + b"\n\n" + body)
     assert mail.struct["displayableParts"][0]["content"].startswith(text)
     assert set(mail.troubles) == ({trouble} if trouble else set())
 
 
-def test_a_cut_character_does_not_spoil_the_text() -> None:
+def test_cut_character_does_not_spoil_the_text() -> None:
     body = "ein Wort mit Ümläuten ".encode() * 20 + b"\xc3"
     mail = read_mail(b"Content-Type: text/plain; charset=utf-8\n\n" + body)
     assert mail.struct["displayableParts"][0]["content"] == "ein Wort mit Ümläuten " * 20 + "\ufffd"
 
 
-def test_the_text_of_a_mail_without_a_charset_is_in_the_one_its_header_names() -> None:
+def test_text_of_a_mail_without_a_charset_is_in_the_one_its_header_names() -> None:
     subject = "=?iso-2022-jp?B?GyRCRnxLXDhsGyhC?="
     mail = read_mail(b"Subject: " + subject.encode() + b"\n\n" + "色は匂へど散りぬるを".encode("shift_jis"))
     assert mail.struct["subject"] == "日本語"

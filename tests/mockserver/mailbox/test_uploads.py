@@ -14,7 +14,7 @@ def put(kept: Uploads, name: str, size: int, now: float = 0.0) -> None:
     kept.put(name, NewBlob(b"x" * size, name).attached(), now)
 
 
-def test_the_oldest_files_make_room_for_more() -> None:
+def test_oldest_files_make_room_for_more() -> None:
     kept = Uploads(max_files=3)
     for number in range(5):
         put(kept, str(number), 1)
@@ -22,7 +22,7 @@ def test_the_oldest_files_make_room_for_more() -> None:
     assert len(kept) == 3
 
 
-def test_the_oldest_files_make_room_for_larger_ones() -> None:
+def test_oldest_files_make_room_for_larger_ones() -> None:
     kept = Uploads(max_bytes=100)
     for name, size in (("a", 60), ("b", 30), ("c", 50)):
         put(kept, name, size)
@@ -31,7 +31,7 @@ def test_the_oldest_files_make_room_for_larger_ones() -> None:
     assert [name for name in "abcd" if name in kept] == ["d"]
 
 
-def test_files_end_with_their_time() -> None:
+def test_uploads_expire() -> None:
     kept = Uploads()
     put(kept, "old", 1)
     put(kept, "new", 1, now=uploads.MAX_AGE_SECONDS + 1)

@@ -55,7 +55,7 @@ def by_chance(seed: int, speed: float) -> tuple[list[Any], list[str], Any]:
     return run(main())
 
 
-def test_one_seed_one_history_at_any_speed() -> None:
+def test_history_depends_on_the_seed_not_on_speed() -> None:
     journal, digest, history = by_chance(1, 5)
     assert len(history) == 500
     assert by_chance(1, 500) == (journal, digest, history)
@@ -80,13 +80,13 @@ def test_each_action_changes_the_journal(action: Action) -> None:
 
 
 @pytest.mark.parametrize("action", get_args(Action))
-def test_an_empty_mailbox_is_no_mistake(action: Action) -> None:
+def test_empty_mailbox_raises_no_error(action: Action) -> None:
     one, _ = churning(store=MailboxStore())
     one.do([Step(action=action, times=3)])
     assert len(one.history()) == 3
 
 
-def test_a_folder_can_be_named() -> None:
+def test_step_changes_the_named_folder() -> None:
     one, store = churning()
     before = by_name(store)
     one.do([Step(action="delete", folder="Project", times=3), Step(action="arrive", folder="Minutes", times=2)])
@@ -97,7 +97,7 @@ def test_a_folder_can_be_named() -> None:
     assert happened.id == ""
 
 
-def test_the_script_goes_by_replies() -> None:
+def test_script_follows_replies() -> None:
     step = Step(action="arrive", method="Mails.*", nth=2, every=3, times=2, folder="Inbox")
     one, store = churning(Churn(script=(step,)))
     counts = []
@@ -109,7 +109,7 @@ def test_the_script_goes_by_replies() -> None:
     assert [happened.number for happened in one.history()][:3] == ["script-0/2/0", "script-0/2/1", "script-0/5/0"]
 
 
-def test_a_script_changes_the_same_in_each_run() -> None:
+def test_script_changes_the_same_in_each_run() -> None:
     script = (Step(action="move", nth=1, every=1), Step(action="delete", method="Mails.getById", nth=2, every=2))
 
     def journal() -> list[Any]:
@@ -121,7 +121,7 @@ def test_a_script_changes_the_same_in_each_run() -> None:
     assert journal() == journal() != []
 
 
-def test_it_changes_and_ends_while_running() -> None:
+def test_change_replaces_running_churn() -> None:
     async def main() -> None:
         one, store = churning(Churn(per_second=1, weights={"arrive": 1}))
         one.start()

@@ -22,7 +22,7 @@ def mails(count: int = 4_500, seed: int = 7, style: Style = "received", share: f
     return GeneratedMails(home, seed, count, 100, draw_sizes(seed, share), ME, style)
 
 
-def test_a_mail_is_complete_and_the_same_however_it_is_asked_for() -> None:
+def test_mail_is_complete_and_the_same_however_it_is_asked_for() -> None:
     folder = mails()
     for k in range(0, 4_500, 7):
         mail = folder.item(k)
@@ -45,7 +45,7 @@ def test_totals_hold_and_dates_rise() -> None:
     assert [one["watermark"] for one in lights] == list(range(101, 4_601))
 
 
-def test_the_size_is_about_what_the_mail_holds() -> None:
+def test_size_is_about_what_the_mail_holds() -> None:
     folder = mails()
     for k in range(0, 4_500, 11):
         mail = folder.item(k)
@@ -96,7 +96,7 @@ def test_replies_name_a_mail_that_is_there() -> None:
 @pytest.mark.parametrize(
     ("style", "flags"), [("draft", (True, False, 0)), ("junk", (False, True, 256)), ("sent", (False, False, 0))]
 )
-def test_styles(style: Style, flags: tuple[bool, bool, int]) -> None:
+def test_styles_set_drafts_sent_and_junk(style: Style, flags: tuple[bool, bool, int]) -> None:
     folder = mails(1024, style=style)
     light = folder.light(3)
     assert (light["isDraft"], light["isJunk"]) == flags[:2]

@@ -14,7 +14,7 @@ def counts(store: MailboxStore) -> dict[str, int]:
 
 
 @pytest.mark.parametrize("mails", [0, 1, 25, 1000, 50_000, 1_000_000])
-def test_there_are_exactly_as_many_mails_as_wished_for(mails: int) -> None:
+def test_mails_are_counted_exactly(mails: int) -> None:
     found = counts(generate_mailbox(SeedOptions(7, mails)))
     assert sum(found.values()) == mails
     assert found["empty"] == found["empty below"] == 0
@@ -24,14 +24,14 @@ def test_there_are_exactly_as_many_mails_as_wished_for(mails: int) -> None:
         assert 12_000 in found.values()
 
 
-def test_the_same_seed_gives_the_same_mailbox() -> None:
+def test_same_seed_gives_the_same_mailbox() -> None:
     first, second, other = (
         "".join(generate_mailbox(SeedOptions(seed, 300, contacts=20, events=20)).digest()) for seed in (5, 5, 6)
     )
     assert first == second != other
 
 
-def test_a_million_mails_cost_nothing_until_they_are_read() -> None:
+def test_million_mails_cost_nothing_until_they_are_read() -> None:
     generate_mailbox(SeedOptions(7, 10))
     before, began = psutil.Process().memory_info().rss, time.process_time()
     store = generate_mailbox(SeedOptions(7, 1_000_000))
@@ -54,7 +54,7 @@ def test_many_folders(shape: Shape, deepest: int) -> None:
     assert len({(one["parentId"], one["name"]) for one in found}) == 1_000
 
 
-def test_it_holds_the_bytes_that_are_wished_for() -> None:
+def test_total_bytes_are_met() -> None:
     store = generate_mailbox(SeedOptions(3, 2_000, total_bytes=50_000_000, shared=False))
     content = 0
     for folder in store.folders():
@@ -65,7 +65,7 @@ def test_it_holds_the_bytes_that_are_wished_for() -> None:
     assert content == pytest.approx(50_000_000, rel=0.05)
 
 
-def test_every_kind_is_there_and_so_are_others_folders() -> None:
+def test_mailbox_has_every_kind_and_shared_folders() -> None:
     store = generate_mailbox(SeedOptions(7, 200, contacts=30, events=20, tasks=5, notes=4))
     by_type: dict[str, int] = {}
     for one in store.folders():
@@ -81,7 +81,7 @@ def test_every_kind_is_there_and_so_are_others_folders() -> None:
 @pytest.mark.parametrize(
     "wrong", [{"mails": -1}, {"attachments": 1.5}, {"folders": 3}, {"mails": 5, "biggest": 6}, {"events": -2}]
 )
-def test_what_can_not_be(wrong: dict[str, int]) -> None:
+def test_invalid_options_are_refused(wrong: dict[str, int]) -> None:
     with pytest.raises(ValueError, match=r"at least|negative|biggest"):
         generate_mailbox(SeedOptions(7, **wrong))  # type: ignore[arg-type]  # the point of the test
 

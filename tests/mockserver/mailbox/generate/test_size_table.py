@@ -7,12 +7,12 @@ from kerio_mockserver.mailbox.generate.size_table import CYCLE, Sizes, draw_size
 FOLDERS = [(17, 9_000), (4000, 700), (5, 0)]
 
 
-def test_a_cycle_goes_through_every_line_once() -> None:
+def test_cycle_goes_through_every_line_once() -> None:
     assert sorted(line_at(k, 123) for k in range(50, 50 + CYCLE)) == list(range(CYCLE))
 
 
 @pytest.mark.parametrize("count", [0, 1, 100, CYCLE, CYCLE + 1, 3 * CYCLE + 77])
-def test_the_total_is_the_sum(count: int) -> None:
+def test_total_is_the_sum(count: int) -> None:
     sizes = draw_sizes(3, 0.2)
     assert sizes.total(99, count) == sum(sizes.lines[line_at(k, 99)].size for k in range(count))
 
@@ -29,7 +29,7 @@ def test_sizes_are_those_of_mailboxes() -> None:
 
 @pytest.mark.parametrize("attachments", [0.0, 0.2, 1.0])
 @pytest.mark.parametrize("mean", [1_500, 25_000, 200_000])
-def test_a_wished_for_total_is_met(attachments: float, mean: int) -> None:
+def test_scaled_table_meets_the_total(attachments: float, mean: int) -> None:
     total = mean * 9_700
     text, parts = draw_sizes(7, attachments).scaled(FOLDERS, total).content(FOLDERS)
     assert text + parts == pytest.approx(total, rel=0.02)

@@ -30,7 +30,7 @@ def sample() -> list[Entry]:
     return list(read_calendar(SAMPLE, Warnings()))
 
 
-def test_the_sample_has_all_kinds_and_complete_structs() -> None:
+def test_sample_has_all_kinds_and_complete_structs() -> None:
     kinds = [entry.kind for entry in sample()]
     assert (kinds.count("event"), kinds.count("task"), kinds.count("note")) == (12, 3, 2)
     for entry in sample():
@@ -38,7 +38,7 @@ def test_the_sample_has_all_kinds_and_complete_structs() -> None:
         assert complete(NAMES[entry.kind], entry.struct) == entry.struct
 
 
-def test_a_meeting_with_people_a_rule_and_a_reminder() -> None:
+def test_meeting_with_people_a_rule_and_a_reminder() -> None:
     struct = sample()[0].struct
     assert struct is not None
     assert (struct["summary"], struct["location"]) == ("Porada konstrukce", "Zasedačka 3")
@@ -73,7 +73,7 @@ def test_a_meeting_with_people_a_rule_and_a_reminder() -> None:
         (["DTSTART:20260706T100000Z", "DTEND:soon"], "20260706T100000Z", "20260706T100000Z", False),
     ],
 )
-def test_times(lines: list[str], start: str, end: str, whole: bool) -> None:
+def test_parsed_time_reads_every_form(lines: list[str], start: str, end: str, whole: bool) -> None:
     struct, _ = read("UID:1", *lines)
     assert (struct["start"], struct["end"], struct["isAllDay"]) == (start, end, whole)
 
@@ -100,7 +100,7 @@ def test_members_of_an_event(lines: list[str], member: str, value: object) -> No
     assert read("DTSTART:20260706T100000Z", *lines)[0][member] == value
 
 
-def test_an_absolute_reminder_and_one_after_the_start() -> None:
+def test_absolute_reminder_and_one_after_the_start() -> None:
     alarm = ("BEGIN:VALARM", "ACTION:DISPLAY", "TRIGGER;VALUE=DATE-TIME:20260705T100000Z", "END:VALARM")
     late = ("BEGIN:VALARM", "ACTION:DISPLAY", "TRIGGER:PT5M", "END:VALARM")
     assert read("DTSTART:20260706T100000Z", *alarm)[0]["reminder"] == {
@@ -119,7 +119,7 @@ def test_tasks_and_notes() -> None:
 
 
 @pytest.mark.parametrize("line", ["EXDATE:20260707T100000Z", "RECURRENCE-ID:20260707T100000Z", "RRULE:FREQ=HOURLY"])
-def test_what_the_api_has_no_words_for_is_counted(line: str) -> None:
+def test_unsupported_properties_are_counted(line: str) -> None:
     assert read("DTSTART:20260706T100000Z", line)[1] == {SIMPLIFIED: 1}
 
 
@@ -133,7 +133,7 @@ def test_one_broken_entry_costs_only_itself() -> None:
         assert [entry.troubles for entry in found if entry.struct is None] == [{BAD_ENTRY: 1}] * lost
 
 
-def test_a_calendar_in_another_charset() -> None:
+def test_calendar_in_another_charset() -> None:
     data = "BEGIN:VCALENDAR\nBEGIN:VEVENT\nDTSTART:20260101T000000Z\nSUMMARY:Grüße\nEND:VEVENT\nEND:VCALENDAR\n"
     troubles = Warnings()
     (entry,) = read_calendar(data.encode("latin-1"), troubles)
@@ -144,7 +144,7 @@ def test_a_calendar_in_another_charset() -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(st.data())
-def test_no_damage_makes_it_raise(data: st.DataObject) -> None:
+def test_damaged_calendar_never_raises(data: st.DataObject) -> None:
     at = data.draw(st.integers(0, len(SAMPLE)))
     length = data.draw(st.integers(0, 40))
     junk = data.draw(st.binary(max_size=20))

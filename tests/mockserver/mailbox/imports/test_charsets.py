@@ -38,7 +38,7 @@ def test_any_bytes_become_text_for_json(data: bytes, claim: str, hints: list[str
 
 
 @given(st.text())
-def test_what_is_said_rightly_is_read_exactly(text: str) -> None:
+def test_correct_claim_is_decoded_exactly(text: str) -> None:
     troubles = Warnings()
     assert decode(text.encode(), "utf-8", (), troubles) == text.replace("\0", "")
     assert set(troubles) <= {"NUL left out"}
@@ -69,13 +69,13 @@ def test_cleaned() -> None:
         ("cp949", "키스의 고유조건은 입술끼리 만나야 하고 특별한 기술은 필요치 않다. 안녕하세요"),
     ],
 )
-def test_a_long_text_without_a_charset_is_told_by_its_letters(codec: str, text: str) -> None:
+def test_long_text_without_claim_is_detected(codec: str, text: str) -> None:
     data = (text * 6).encode(codec)
     assert decode(data, None) == text * 6
     assert detected(data) is not None
 
 
-def test_a_short_text_is_not_guessed() -> None:
+def test_short_text_is_not_guessed() -> None:
     assert detected("Grüße".encode("cp1252")) is None
     assert decode("Grüße aus Köln".encode("cp1252"), "unknown-8bit") == "Grüße aus Köln"
 
@@ -115,5 +115,5 @@ def test_iso_2022_jp_never_raises(data: bytes) -> None:
 
 
 @pytest.mark.parametrize("codec", ["utf-16", "utf-16-le", "utf-16-be", "utf-8"])
-def test_a_file_in_utf_16_is_known_by_its_start(codec: str) -> None:
+def test_file_in_utf_16_is_known_by_its_start(codec: str) -> None:
     assert from_utf16("BEGIN:VCARD\nFN:Žák".encode(codec)).decode() == "BEGIN:VCARD\nFN:Žák"

@@ -30,7 +30,7 @@ def sample(name: str) -> Card:
     return card
 
 
-def test_the_sample_is_read_without_trouble() -> None:
+def test_sample_is_read_without_trouble() -> None:
     troubles = Warnings()
     cards = list(read_cards(SAMPLE, troubles))
     assert (len(cards), +troubles) == (12, {})
@@ -38,7 +38,7 @@ def test_the_sample_is_read_without_trouble() -> None:
     assert sum(len(card.blobs) for card in cards) == 3
 
 
-def test_a_whole_card() -> None:
+def test_whole_card() -> None:
     struct = sample("Novák").struct
     said = {name: value for name, value in struct.items() if isinstance(value, str) and value}
     assert said == {
@@ -70,7 +70,7 @@ def test_photos_are_contents(name: str) -> None:
     assert photo.data.endswith(b"IEND\xaeB`\x82")
 
 
-def test_the_old_and_the_new_version() -> None:
+def test_old_and_the_new_version() -> None:
     old = sample("María").struct
     assert (old["surName"], old["comment"]) == ("García", "Mañana por la mañana")
     assert old["phoneNumbers"][0]["type"] == "TypeHomeVoice"
@@ -118,7 +118,7 @@ def test_members(lines: list[str], member: str, value: str) -> None:
     assert read("FN:x", *lines)[0].struct[member] == value
 
 
-def test_a_broken_property_costs_only_itself() -> None:
+def test_broken_property_costs_only_itself() -> None:
     card, troubles = read(
         "FN:Grete Meier", "TEL;;;=:1:2", "PHOTO;ENCODING=b:%%%", "N", "ADR:;;Weg 1;Ulm", "NOTE:first", "second", "TEL:3"
     )
@@ -130,7 +130,7 @@ def test_a_broken_property_costs_only_itself() -> None:
     assert card.blobs == ()
 
 
-def test_a_photo_written_as_an_address_with_its_data_is_a_photo() -> None:
+def test_photo_written_as_an_address_with_its_data_is_a_photo() -> None:
     card, troubles = read("FN:x", "PHOTO;ENCODING=b;TYPE=png:data:image/png;base64,iVBORw0KGgo=", "TEL:1")
     assert [(photo.name, photo.data) for photo in card.blobs] == [("photo.png", b"\x89PNG\r\n\x1a\n")]
     assert (card.struct["phoneNumbers"][0]["number"], +troubles) == ("1", {})
@@ -139,14 +139,14 @@ def test_a_photo_written_as_an_address_with_its_data_is_a_photo() -> None:
 @pytest.mark.parametrize(
     "end", ["", "END:VCARD\n", "BEGIN:VCARD\nFN:another\nEND:VCARD\n", "BEGIN:VCALENDAR\nEND:VCALENDAR\n"]
 )
-def test_a_card_without_its_end_is_in_and_counted(end: str) -> None:
+def test_card_without_its_end_is_in_and_counted(end: str) -> None:
     cards = list(read_cards(f"BEGIN:VCARD\nFN:never ends\n{end}".encode(), Warnings()))
     assert cards[0].struct["commonName"] == "never ends"
     assert cards[0].troubles == ({} if end.startswith("END") else {NO_END: 1})
     assert len(cards) == 1 + ("another" in end)
 
 
-def test_what_holds_no_card_gives_none() -> None:
+def test_file_without_cards_yields_none() -> None:
     assert list(read_cards(b"FN:outside\n", Warnings())) == []
 
 
@@ -187,7 +187,7 @@ def test_grouped_properties_in_lower_case() -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(st.data())
-def test_no_damage_makes_it_raise_or_lose_a_card(data: st.DataObject) -> None:
+def test_damaged_file_never_raises_or_loses_a_card(data: st.DataObject) -> None:
     at = data.draw(st.integers(0, len(SAMPLE)))
     junk = data.draw(st.binary(max_size=20))
     cards: list[Any] = list(read_cards(SAMPLE[:at] + junk + SAMPLE[at:], Warnings()))

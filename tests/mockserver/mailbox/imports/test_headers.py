@@ -67,7 +67,7 @@ def test_addresses(value: str, pairs: list[tuple[str, str]]) -> None:
     assert [(one["name"], one["address"]) for one in found] == pairs
 
 
-def test_nesting_that_no_parser_survives_stays_readable() -> None:
+def test_hostile_nesting_stays_readable() -> None:
     troubles = Warnings()
     (one,) = addresses(["(" * 5000], (), troubles)
     assert one["name"].startswith("((((")
@@ -78,7 +78,7 @@ def test_word_charsets() -> None:
     assert word_charsets("=?big5?q?x?= =?nonsense?q?x?= =?GB2312?b?eA==?=") == ["big5hkscs", "gb18030"]
 
 
-def test_times() -> None:
+def test_utc_reads_dates_of_all_kinds() -> None:
     assert utc("Mon, 2 Mar 2026 10:00:00 +0100 (CET)") == "20260302T090000Z"
     assert utc("Mon, 2 Mar 26 10:00 EST") == "20260302T150000Z"
     assert utc("\udcff") == ""

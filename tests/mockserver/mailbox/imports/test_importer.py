@@ -30,7 +30,7 @@ def items(store: MailboxStore, name: str) -> list[dict[str, Any]]:
     return sorted((store.item(one) for one in ids), key=lambda item: int(item["id"].rpartition("/")[2]))
 
 
-def test_a_mail_goes_to_the_inbox_whole(tmp_path: Path) -> None:
+def test_mail_is_imported_completely_into_the_inbox(tmp_path: Path) -> None:
     data = (
         b"From anna@example.com Mon Mar  2 10:00:00 2026\n"
         b"From: =?utf-8?q?Anna_M=C3=BCller?= <anna@example.com>\n"
@@ -108,7 +108,7 @@ def test_mails_go_in_by_arrival(tmp_path: Path) -> None:
     assert [item["subject"] for item in items(store, "Inbox")] == ["1", "2", "3"]
 
 
-def test_a_second_import_finds_the_folders_of_the_first(tmp_path: Path) -> None:
+def test_second_import_finds_the_folders_of_the_first(tmp_path: Path) -> None:
     (tmp_path / "post").mkdir()
     (tmp_path / "post" / "a.eml").write_bytes(mail())
     store = MailboxStore()
@@ -119,14 +119,14 @@ def test_a_second_import_finds_the_folders_of_the_first(tmp_path: Path) -> None:
     assert (report.folders, report.mails) == (0, 1)
 
 
-def test_the_same_files_give_the_same_mailbox() -> None:
+def test_same_files_give_the_same_mailbox() -> None:
     first, second = MailboxStore(), MailboxStore()
     load(first, sorted(DATA.iterdir()))
     load(second, sorted(DATA.iterdir()))
     assert list(first.digest()) == list(second.digest())
 
 
-def test_the_sample_comes_in_whole() -> None:
+def test_sample_comes_in_whole() -> None:
     store = MailboxStore()
     report = load(store, [DATA / "sample-mail.tar.xz", DATA / "contacts.vcf", DATA / "calendar.ics"])
     assert (report.mails, report.contacts, report.events, report.tasks, report.notes) == (300, 12, 12, 3, 2)
@@ -141,12 +141,12 @@ def test_the_sample_comes_in_whole() -> None:
     assert 110 < seen < 140  # some are unread, as in life
 
 
-def test_a_path_that_is_not_there_is_refused_by_name(tmp_path: Path) -> None:
+def test_missing_path_is_refused_by_name(tmp_path: Path) -> None:
     with pytest.raises(CannotImport, match="nowhere is not there"):
         load(MailboxStore(), [tmp_path / "nowhere"])
 
 
-def test_a_contact_keeps_its_photo() -> None:
+def test_contact_keeps_its_photo() -> None:
     store = MailboxStore()
     load(store, [DATA / "contacts.vcf"])
     jan = next(item for item in items(store, "Contacts") if item["surName"] == "Novák")
@@ -155,7 +155,7 @@ def test_a_contact_keeps_its_photo() -> None:
     assert photo.blob.read(0, 4) == b"\x89PNG"
 
 
-def test_what_is_too_large_is_skipped_by_name(tmp_path: Path) -> None:
+def test_too_large_file_is_skipped_by_name(tmp_path: Path) -> None:
     (tmp_path / "large.eml").write_bytes(mail() + b"x" * 1000)
     (tmp_path / "small.eml").write_bytes(mail())
     report = load(MailboxStore(), [tmp_path], Limits(item=500))
@@ -165,7 +165,7 @@ def test_what_is_too_large_is_skipped_by_name(tmp_path: Path) -> None:
 @pytest.mark.corpus
 @pytest.mark.skipif("KERIO_CORPUS" not in os.environ, reason="KERIO_CORPUS does not name the corpus")
 @pytest.mark.timeout(600)
-def test_the_whole_corpus_comes_in_within_a_minute() -> None:
+def test_whole_corpus_comes_in_within_a_minute() -> None:
     store = MailboxStore()
     started = time.process_time()
     report = load(store, [Path(os.environ["KERIO_CORPUS"])])
@@ -175,7 +175,7 @@ def test_the_whole_corpus_comes_in_within_a_minute() -> None:
     assert all(item["receiveDate"] for folder in store.folders() for item in items(store, folder["name"]))
 
 
-def test_an_archive_in_a_folder_is_looked_into(tmp_path: Path) -> None:
+def test_archive_in_a_folder_is_looked_into(tmp_path: Path) -> None:
     (tmp_path / "post").mkdir()
     with tarfile.open(tmp_path / "post" / "old.tar.gz", "w:gz") as archive:
         info = tarfile.TarInfo("2024/a.eml")

@@ -39,13 +39,13 @@ def test_boundaries(body: bytes, parts: list[bytes]) -> None:
     assert troubles[BAD_MIME] == (body == b"no boundary at all")
 
 
-def test_a_boundary_that_starts_like_the_one_around_it() -> None:
+def test_boundary_that_starts_like_the_one_around_it() -> None:
     inner = b"Content-Type: multipart/mixed; boundary=bb\n\n--bb\n\none\n--bb--\n"
     found, _ = taken_apart(b"Content-Type: multipart/mixed; boundary=b\n\n--b\n" + inner + b"--b\n\ntwo\n--b--\n")
     assert found == [b"one", b"two"]
 
 
-def test_a_digest_holds_mails() -> None:
+def test_digest_holds_mails() -> None:
     troubles = Warnings()
     mail, _ = parse(b"Content-Type: multipart/digest; boundary=b\n\n--b\n\nSubject: x\n\ny\n--b--\n", troubles)
     (leaf,) = leaves(mail, troubles)
@@ -74,7 +74,7 @@ def test_base64(coded: bytes, kind: bytes, data: bytes, clean: bool) -> None:
 
 
 @given(st.binary(max_size=500))
-def test_an_attachment_comes_out_byte_for_byte(data: bytes) -> None:
+def test_attachment_comes_out_byte_for_byte(data: bytes) -> None:
     coded = base64.encodebytes(data)
     found, troubles = taken_apart(
         b"Content-Type: multipart/mixed; boundary=b\n\n--b\nContent-Type: application/x\n"

@@ -40,7 +40,7 @@ def test_rules(parts: dict[str, Any], frequency: str, precise: dict[str, Any], w
 
 
 @pytest.mark.parametrize("frequency", ["HOURLY", "SECONDLY", "FORTNIGHTLY", ""])
-def test_a_rule_there_is_no_word_for_is_no_rule(frequency: str) -> None:
+def test_unsupported_rule_is_no_rule(frequency: str) -> None:
     rule, whole = rule_of({"FREQ": [frequency], "COUNT": [10**9]}, START, moment)
     assert (rule["isSet"], whole) == (False, False)
 

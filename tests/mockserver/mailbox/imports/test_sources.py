@@ -69,12 +69,12 @@ def test_split_mbox(data: bytes, parts: list[bytes], peeked: int) -> None:
     assert list(split_mbox(file, file.read(peeked), 1 << 20)) == parts
 
 
-def test_a_mail_too_large_in_an_mbox_costs_only_itself() -> None:
+def test_mail_too_large_in_an_mbox_costs_only_itself() -> None:
     data = FROM + b"1\n\n" + FROM + b"x" * 500 + b"\n\n" + FROM + b"3\n"
     assert list(split_mbox(io.BytesIO(data), b"", 100)) == [FROM + b"1\n", None, FROM + b"3\n"]
 
 
-def test_an_mbox_is_a_folder_of_its_name_and_a_lone_mail_is_none(tmp_path: Path) -> None:
+def test_mbox_becomes_a_folder_unless_it_is_a_single_mail(tmp_path: Path) -> None:
     post = tmp_path / "post"
     post.mkdir()
     (post / "00001.abc").write_bytes(FROM + MAIL)
@@ -90,7 +90,7 @@ def test_an_mbox_is_a_folder_of_its_name_and_a_lone_mail_is_none(tmp_path: Path)
     ]
 
 
-def test_a_maildir(tmp_path: Path) -> None:
+def test_maildir(tmp_path: Path) -> None:
     box = tmp_path / "Maildir"
     for name in (
         "cur/1700000000.M1.host:2,FRS",
@@ -118,7 +118,7 @@ def test_a_maildir(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("pack", [tarred, zipped])
-def test_an_archive_gives_its_folders_and_writes_nothing(tmp_path: Path, pack: object) -> None:
+def test_archive_gives_its_folders_and_writes_nothing(tmp_path: Path, pack: object) -> None:
     path = tmp_path / "x.zip"
     files = [
         ("a/../../b/one.eml", MAIL),
@@ -132,13 +132,13 @@ def test_an_archive_gives_its_folders_and_writes_nothing(tmp_path: Path, pack: o
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_an_archive_cut_within_a_mail_gives_those_before(tmp_path: Path) -> None:
+def test_archive_cut_within_a_mail_gives_those_before(tmp_path: Path) -> None:
     path = tmp_path / "x.tar"
     path.write_bytes(tarred([("1.eml", MAIL), ("2.eml", b"x" * 50_000)])[:30_000])
     assert [type(one).__name__ for one in found(path)] == ["Piece", "Skipped", "Skipped"]
 
 
-def test_links_that_go_round_and_files_that_are_none(tmp_path: Path) -> None:
+def test_broken_links_and_special_files_are_skipped(tmp_path: Path) -> None:
     post = tmp_path / "post"
     post.mkdir()
     (post / "round").symlink_to(post)

@@ -6,7 +6,7 @@ from kerio_mockserver.mailbox.imports.target_folders import STANDARD, Folders
 from kerio_mockserver.mailbox.store import MailboxStore
 
 
-def test_an_empty_mailbox_gets_its_standard_folders_once() -> None:
+def test_empty_mailbox_gets_its_standard_folders_once() -> None:
     store = MailboxStore()
     Folders(store)
     Folders(store)
@@ -27,7 +27,7 @@ def test_names_find_the_folder_in_any_case() -> None:
     assert store.folder(folders.default("note")).kind == "note"
 
 
-def test_a_mailbox_with_other_names_keeps_them() -> None:
+def test_mailbox_with_other_names_keeps_them() -> None:
     store = MailboxStore()
     root = store.add_folder("", "anna", "FRoot")
     inbox = store.add_folder(root, "Posteingang", "FMail", "FSubInbox")
