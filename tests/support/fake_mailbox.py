@@ -23,6 +23,7 @@ from kerio_resync.model import (
     ListedItem,
     Page,
     Quota,
+    WriteResult,
 )
 from kerio_resync.settings import Settings
 from kerio_resync.sync.context import RebuildContext
@@ -42,6 +43,52 @@ class Scripted:
         if isinstance(found, Exception):
             raise found
         return found
+
+
+@dataclass
+class OutboxServer(Scripted):
+    """A server for the replay of local changes, with scripted answers only."""
+
+    answers: dict[str, list[Any]] = field(default_factory=dict)
+    asked: list[str] = field(default_factory=list)
+
+    async def sync_key(self) -> str:
+        return self._unlisted("sync_key", "now")  # type: ignore[no-any-return]
+
+    async def changes(self, key: str) -> ChangeSet:
+        return self._unlisted("changes", ChangeSet((), key))  # type: ignore[no-any-return]
+
+    async def find(self, item: Item, *, renamed: bool = False) -> tuple[str, ...]:
+        return self._answer("find", ())  # type: ignore[no-any-return]
+
+    async def items_by_id(self, kind: Kind, ids: Sequence[str], *, held: object = None) -> ItemBatch:
+        return self._answer("by_ids", ItemBatch(()))  # type: ignore[no-any-return]
+
+    async def upload(self, name: str, content_type: str, chunks: AsyncIterator[bytes], size: int) -> str:
+        assert size == sum([len(chunk) async for chunk in chunks])
+        return self._answer("upload", "up-1")  # type: ignore[no-any-return]
+
+    async def download(self, attachment: Attachment) -> AsyncIterator[ContentChunk]:
+        for chunk in self._answer("download", ()):
+            yield chunk
+
+    async def create(self, kind: Kind, folder_id: str, structs: Sequence[bytes]) -> tuple[WriteResult, ...]:
+        return (self._answer("create", WriteResult(0, "N", 9)),)
+
+    async def update(self, kind: Kind, structs: Sequence[bytes]) -> tuple[WriteResult, ...]:
+        return (self._answer("change", WriteResult(0, "", 0)),)
+
+    async def move(self, kind: Kind, ids: Sequence[str], folder_id: str) -> tuple[WriteResult, ...]:
+        return (self._answer("move", WriteResult(0, "M", 9)),)
+
+    async def remove(self, kind: Kind, ids: Sequence[str]) -> tuple[WriteResult, ...]:
+        return (self._answer("remove", WriteResult(0)),)
+
+    def _unlisted(self, verb: str, otherwise: Any) -> Any:
+        try:
+            return self._answer(verb, otherwise)
+        finally:
+            self.asked.pop()
 
 
 @dataclass

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Final, get_args
 
 from kerio_resync.cache.checksums import change_checksum
@@ -94,7 +95,7 @@ def add_columns(db: sqlite3.Connection) -> None:
         db.execute("UPDATE outbox SET " + ", ".join(f"{name} = {value}" for name, value in _EARLY.items()))
         db.execute("COMMIT")
     except BaseException:
-        if db.in_transaction:  # some errors of SQLite have already rolled back
+        with suppress(sqlite3.Error):  # some errors of SQLite have already rolled back
             db.execute("ROLLBACK")
         raise
 

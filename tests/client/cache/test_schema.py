@@ -30,6 +30,7 @@ def test_check_header_returns_identity(laid_out: sqlite3.Connection) -> None:
         ("PRAGMA user_version = 70100", "of the older format 7.1.0"),
         ("UPDATE meta SET value = '9.9' WHERE key = 'format'", "it names 9.9"),
         ("DELETE FROM meta WHERE key = 'account'", "does not name its account"),
+        ("UPDATE meta SET value = '' WHERE key = 'server'", "does not name its server and account"),
     ],
 )
 def test_check_header_refuses_other_format(laid_out: sqlite3.Connection, change: str, says: str) -> None:

@@ -7,6 +7,7 @@ import httpx
 import pytest
 
 from kerio_resync.errors import FolderDenied, OutcomeUnknown, ProtocolError, ServerRefused, TransientServerError
+from kerio_resync.model import WriteResult
 from kerio_resync.server.kerio.items import parse_items
 from kerio_resync.server.kerio.json_codec import canonical_json
 from kerio_resync.server.kerio.mailbox import KerioMailbox
@@ -15,6 +16,15 @@ from tests.support.scripted_server import ORIGIN, Scripted, answers, error, mail
 
 def told(*ids: str) -> dict[str, Any]:
     return {"result": [{"inputIndex": n, "id": one, "watermark": 7} for n, one in enumerate(ids)], "errors": []}
+
+
+def test_create_is_not_repeated_and_does_not_send_the_mail() -> None:
+    server = Scripted({"Mails.create": answers(told("m1"), httpx.ReadError("x"))})
+    struct = b'{"subject":"s","send":true}'
+    assert opened(server, lambda mailbox: mailbox.create("mail", "f", [struct])) == (WriteResult(0, "m1", 7),)
+    assert server.asked[-2] == ("Mails.create", {"mails": [{"subject": "s", "folderId": "f"}]})
+    with pytest.raises(OutcomeUnknown):
+        opened(server, lambda mailbox: mailbox.create("mail", "f", [struct]))
 
 
 def test_update_is_repeated_after_lost_reply() -> None:

@@ -215,6 +215,7 @@ def test_with_changes_keeps_members_of_current_item() -> None:
         ("mail", {"attachments": [{"id": "a"}]}, {"attachments": []}, False),
         ("contact", {"photo": {"id": "p"}}, {}, True),  # contents are compared apart
         ("task", {}, {"summary": "x"}, True),
+        ("task", {"done": 50}, {"status": "tsCompleted", "done": 100}, True),
     ],
 )
 def test_has_members_compares_what_an_update_would_set(

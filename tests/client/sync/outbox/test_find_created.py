@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from kerio_resync.model import ChangeSet, RemoteChange
-from kerio_resync.sync.outbox.find_created import created_since
+from kerio_resync.sync.outbox.find_created import MAX_ROUNDS, created_since
 
 
 class Feed:
@@ -42,3 +42,8 @@ def line(kind: str, item_id: str, folder: str = "f", old: str = "", **more: Any)
 )
 def test_created_since_follows_created_items(pages: list[list[RemoteChange]], found: dict[str, bool]) -> None:
     assert asyncio.run(created_since(Feed(*pages), "0", "mail", "f")) == found  # type: ignore[arg-type]
+
+
+def test_created_since_stops_if_changes_never_end() -> None:
+    pages = [[line("created", str(n))] for n in range(MAX_ROUNDS + 5)]
+    assert len(asyncio.run(created_since(Feed(*pages), "0", "mail", "f"))) == MAX_ROUNDS  # type: ignore[arg-type]

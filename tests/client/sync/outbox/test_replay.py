@@ -2,20 +2,18 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
 
 from kerio_resync.cache import outbox_rows, queries
-from kerio_resync.cache.mutations import ChangeState, LocalChange, PutItems
+from kerio_resync.cache.mutations import ChangeState, LocalChange, LocalFile, PutItems
 from kerio_resync.cache.outbox import Outbox
 from kerio_resync.cache.outbox_rows import ALL_STATES, ancestors_of_pending
 from kerio_resync.errors import FolderDenied, OutcomeUnknown, Overloaded, ProtocolError, SessionExpired, Unreachable
 from kerio_resync.events import ignore_events
-from kerio_resync.model import ChangeSet, Item, ItemBatch, Kind, MalformedItem, WriteResult
+from kerio_resync.model import ItemBatch, MalformedItem, WriteResult
 from kerio_resync.settings import Settings
 from kerio_resync.sync.context import RebuildContext
 from kerio_resync.sync.outbox.attempt import Attempt
@@ -23,7 +21,7 @@ from kerio_resync.sync.outbox.attempt_result import AttemptRecord, Sent, StillUn
 from kerio_resync.sync.outbox.replay import IdMap, ItemAddress, Replayed, enqueue_results, replay, retryable
 from simulation import virtual_time
 from tests.support.cache import FOLDERS, WORK, filled, mail
-from tests.support.fake_mailbox import Scripted
+from tests.support.fake_mailbox import OutboxServer as Server
 
 
 def change(uuid: str, action: str = "edit", item_id: str = "", **more: Any) -> LocalChange:
@@ -97,35 +95,6 @@ def test_attempt_record_of_invalid_text_is_none(text: str) -> None:
 def test_attempt_record_survives_json() -> None:
     record = AttemptRecord(("a", "b c"), b'{"text":"\xc3\xbc"}', False)
     assert AttemptRecord.from_json(record.to_json()) == record
-
-
-@dataclass
-class Server(Scripted):
-    """A server with scripted answers: by verb, in their order; an exception is raised."""
-
-    answers: dict[str, list[Any]] = field(default_factory=dict)
-    asked: list[str] = field(default_factory=list)
-
-    async def sync_key(self) -> str:
-        return "now"
-
-    async def changes(self, key: str) -> ChangeSet:
-        return ChangeSet((), key)
-
-    async def find(self, item: Item, *, renamed: bool = False) -> tuple[str, ...]:
-        return self._answer("find", ())  # type: ignore[no-any-return]
-
-    async def items_by_id(self, kind: Kind, ids: Sequence[str], *, held: object = None) -> ItemBatch:
-        return self._answer("by_ids", ItemBatch(()))  # type: ignore[no-any-return]
-
-    async def create(self, kind: Kind, folder_id: str, structs: Sequence[bytes]) -> tuple[WriteResult, ...]:
-        return (self._answer("create", WriteResult(0, "N", 9)),)
-
-    async def update(self, kind: Kind, structs: Sequence[bytes]) -> tuple[WriteResult, ...]:
-        return (self._answer("change", WriteResult(0, "", 0)),)
-
-    async def move(self, kind: Kind, ids: Sequence[str], folder_id: str) -> tuple[WriteResult, ...]:
-        return (self._answer("move", WriteResult(0, "M", 9)),)
 
 
 def replayed(
@@ -285,4 +254,45 @@ async def test_attempt_records_similar_items_by_message_id_and_content(tmp_path:
     assert await attempt.run() == Sent("N", "work", 9)
     assert attempt.record is not None
     assert attempt.record.known == ("alike", "both", "named")
+    await store.close()
+
+
+def test_replay_refuses_change_of_withdrawn_creation_and_counts_deletions(tmp_path: Path) -> None:
+    orphan = {**EDIT, "item_id": "local:unknown"}
+    delete = {**EDIT, "action": "delete", "struct": b"{}"}
+    result, states, problems, _ = replayed(tmp_path, Server(), orphan, delete)
+    assert (result.refused, result.gone, states) == (1, ["1"], ["refused", "sent"])
+    assert "what it changes is not on the server (local:unknown)" in problems[0]
+
+
+def test_replay_records_conflict_with_files(tmp_path: Path) -> None:
+    newer = Server({"by_ids": [ItemBatch((mail("1", 9, title="theirs"),))]})
+    result, states, problems, _ = replayed(tmp_path, newer, {**EDIT, "files": [LocalFile("f", "t/t", b"content")]})
+    assert (result.conflicts, states) == (1, ["conflict"])
+    assert "the server has version 9" in problems[0]
+
+
+async def test_replay_follows_what_earlier_replays_sent(tmp_path: Path) -> None:
+    """A refused creation blocks what builds on it; a temporary refusal is sent again."""
+    store = await filled(tmp_path / "cache.db")
+    outbox = Outbox(store)
+    note = {"kind": "note", "folder_id": "work", "struct": b'{"text":"x"}'}
+    first = await outbox.add("create", **note)  # type: ignore[arg-type]
+    refused = await outbox.add("create", **note)  # type: ignore[arg-type]
+    again = await outbox.add("create", **note)  # type: ignore[arg-type]
+    edit = await outbox.add("edit", "note", item_id=f"local:{first}", struct=b'{"text":"y"}')
+    blocked = await outbox.add("edit", "note", item_id=f"local:{refused}", struct=b'{"text":"z"}')
+    await outbox.mark_withdrawn(await outbox.add("edit", "note", item_id="other"))
+    await outbox.mark_sent(first, "A", 3)
+    await outbox.mark_refused(refused, "No such folder. (code 4104)", 4104)
+    await outbox.mark_refused(again, "No room. (code 4102)", 4102)
+    server = Server(
+        {"find": [("A",)], "by_ids": [ItemBatch((mail("A", 3, kind="note"),))], "change": [WriteResult(0, "", 4)]}
+    )
+    settings = Settings(profile=tmp_path, server="https://mail.example.com", user="jan")
+    run = RebuildContext.begin(settings, ignore_events, cast(Any, server), store, asyncio.get_running_loop().time)
+    result = await replay(run)
+    assert (result.sent, result.refused, result.pending) == (2, 2, 0)
+    states = {each.uuid: each.state for each in await outbox.list(ALL_STATES)}
+    assert (states[again], states[edit], states[blocked]) == ("sent", "sent", "refused")
     await store.close()
