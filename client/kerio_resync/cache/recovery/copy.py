@@ -73,6 +73,7 @@ async def copy_verified(old: Path, path: Path, identity: Identity, owner: Identi
             sync_folder(path.parent)
     except* (OSError, ResyncError, *UNREADABLE_ERRORS):
         result = None
+        path.unlink(missing_ok=True)  # if only the sync of the folder failed
     finally:
         new.unlink(missing_ok=True)
         remove_sidecars(new)
@@ -125,14 +126,14 @@ def _copy_file(db: sqlite3.Connection, old: Path, new: Path) -> bool:
     """
     if shape_of(db, views=True) not in shapes(views=True):
         return False
-    if db.execute("PRAGMA journal_mode").fetchone() == ("wal",):  # some pages are in the log
-        with closing(sqlite3.connect(new, isolation_level=None)) as target:
-            _disable_journal(target)
-            db.backup(target)
-        return True
     try:
-        shutil.copyfile(old, new)  # closes a handle on the old file, which ends the lock: nothing is read afterwards
-    except OSError:
+        if db.execute("PRAGMA journal_mode").fetchone() == ("wal",):  # some pages are in the log
+            with closing(sqlite3.connect(new, isolation_level=None)) as target:
+                _disable_journal(target)
+                db.backup(target)
+        else:
+            shutil.copyfile(old, new)  # closes a handle on the old file, which ends the lock; `db` reads nothing more
+    except (OSError, sqlite3.Error):
         return False
     return True
 

@@ -373,3 +373,16 @@ async def test_copy_ends_soon_if_index_has_implausible_row_number(tmp_path: Path
     spoil(tmp_path / "old.db", "item_by_date")
     found = await copy_verified(tmp_path / "old.db", tmp_path / "new.db", IDENTITY)
     assert found == CopyResult(82, damaged=True, as_checked=False)
+
+
+async def test_copy_leaves_no_file_if_its_name_cannot_be_synced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await old_cache(tmp_path / "old.db")
+
+    def fail(folder: Path) -> None:
+        raise OSError(errno.EIO, "a bad sector")
+
+    monkeypatch.setattr(copy, "sync_folder", fail)
+    assert await copy_verified(tmp_path / "old.db", tmp_path / "new.db", IDENTITY) is None
+    assert names(tmp_path) == ["old.db"]
