@@ -80,12 +80,13 @@ soak: $(READY)  ## the same proofs with large numbers, on the disk: hours
 	$(BIN)/pytest -n $(JOBS) --dist worksteal -rP $(MANY:%=tests/whole/test_%.py)
 	@echo "$(SIMULATIONS) simulated runs of a changing mailbox (in the time above); differences: 0"
 
-check: $(READY)  ## style, types, layers, spelling
+check: $(READY)  ## style, types, layers, spelling, phrases
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/codespell
+	$(BIN)/python tools/check_prose.py
 
 $(VENV)/.docs: $(READY)
 	$(BIN)/pip install --quiet --disable-pip-version-check $(CONSTRAINTS:%=-c %) -e '.[docs]'

@@ -34,7 +34,7 @@ from kerio_resync.server.http import transport
 from kerio_resync.server.kerio import mailbox
 kerio_resync.rebuild
 print("loaded", file=sys.stderr, flush=True)
-def end():  # when the input does, whoever started this is gone
+def end():  # the input ends with the parent process
     os.read(0, 1)
     os._exit(1)
 if os.read(0, 1):

@@ -1,7 +1,7 @@
-"""What a run is told to do: one immutable value, read from `profile.toml`, the command line, or made by a caller.
+"""The settings of a run, from `profile.toml`, the command line, or a caller.
 
 Promises: what the command line says wins over the file, the file over the defaults; the file is written once, on first
-use, readable by its owner only; a setting that makes no sense is a BadSettings that names it. Refuses a password in the
+use, readable by its owner only; an invalid setting is a BadSettings that names it. Refuses a password in the
 file or on the command line: it comes from KERIO_RESYNC_PASSWORD, the keyring, or a prompt, and lives in memory only.
 """
 
@@ -38,7 +38,7 @@ _HOST = re.compile(r"[\w.~-]+|[0-9a-fA-F:.]+(%[\w.~-]+)?")
 class Settings(BaseModel):
     """`profile` is the folder of `profile.toml` and `cache.db`. Rates are bytes a second, times seconds, sizes bytes.
 
-    ValueError (pydantic's) if a member makes no sense.
+    ValueError (pydantic's) if a member is invalid.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -153,7 +153,7 @@ def byte_rate(text: str) -> float:
 
 
 def default_profile() -> Path:
-    """Where the profile is if nobody says: the user's data folder of this system. BadSettings if it has none."""
+    """Return the default profile, in the user's data folder; BadSettings if there is none."""
     from platformdirs import user_data_path
 
     try:
@@ -252,7 +252,7 @@ def _usable(profile: Path) -> Iterator[None]:
 
 
 def with_password(settings: Settings, ask: Callable[[str], str] | None) -> Settings:
-    """The same settings with the password found; `ask` prompts for it, None where nobody can be asked. BadSettings."""
+    """Return the settings with the password; `ask`: a prompt, if there is a terminal. BadSettings."""
     password = os.environ.get(PASSWORD_VARIABLE) or _from_keyring(settings)
     if not password and ask is not None:
         password = ask(f"Password of {settings.user} at {settings.server}: ")
@@ -363,7 +363,7 @@ def _first_text(settings: Settings, given: Mapping[str, Any]) -> str:
 _OPTIONS: tuple[tuple[str, str, Any], ...] = (
     ("ca_file", "a certificate authority of your own (PEM); if not set: the system's", "/path/to/ca.pem"),
     ("client_cert", "a certificate of your own with its key (PEM), where the server wants one", "/path/to/client.pem"),
-    ("fingerprint", "trust the server's certificate with this SHA-256, whoever signed it", "0123456789abcdef" * 4),
+    ("fingerprint", "trust the server's certificate with this SHA-256, without an authority", "0123456789abcdef" * 4),
     (
         "proxy",
         'http://, socks5:// or socks5h://; "none": no proxy; if not set: as the environment says',

@@ -233,7 +233,7 @@ def _comparisons(item: Item, current: Item) -> list[bool]:
 
 
 def _written(value: Any, depth: int = 8) -> Any:
-    """Return the part of a value that a person wrote. Nothing below `depth`: nobody writes that deep."""
+    """Return the part of a value that a user wrote, down to `depth`."""
     if isinstance(value, list | dict) and not depth:
         return None
     if isinstance(value, list):

@@ -72,7 +72,7 @@ class Attempt:
         """Send the change.
 
         StillUnknown: run it again, it looks first. RetryLater: run it again after a while. TransientServerError,
-        SessionExpired, BadCredentials, and ProtocolError if a reply makes no sense before the call: nothing was done.
+        SessionExpired, BadCredentials, and ProtocolError if a reply before the call is invalid: nothing was done.
         """
         try:
             match self.change.action:

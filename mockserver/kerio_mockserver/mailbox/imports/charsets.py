@@ -67,7 +67,7 @@ cases of a hundred, six never; while UTF-8 of any length often passes as GBK."""
 _DAMAGED = 0.1
 """Share of non-ASCII bytes that may be broken before a multi-byte claim is thought wrong instead of damaged."""
 _TELLING = 40
-"""Non-ASCII bytes from which a guess by their frequency is believed: fewer are told apart by luck."""
+"""Non-ASCII bytes from which a guess by their frequency is believed: with fewer, a guess is luck."""
 _SAMPLE = 8192
 _ALIKE = 0.05
 _CANDIDATES = ["cp1252", "cp1250", "cp1251", "koi8_r", "iso8859_2", "cp1253", "cp1254", "cp1255", "cp1256", "cp932",
