@@ -245,18 +245,10 @@ def totals(db: sqlite3.Connection) -> Totals:
         "SELECT (SELECT count(*) FROM skipped), (SELECT count(*) FROM attachment WHERE state = 'failed')"
     )
     return Totals(
-        folders=folders,
-        folders_listed=folders_listed,
-        items=items,
-        item_bytes=item_bytes,
-        queued_items=queued_items,
-        queued_item_bytes=queued_item_bytes,
-        attachments=attachments - local_attachments,
-        attachment_bytes=attachment_bytes - local_attachment_bytes,
-        queued_attachments=queued_attachments,
-        queued_attachment_bytes=queued_attachment_bytes,
-        skipped=skipped + failed,
-    )
+        folders, folders_listed, items, item_bytes, queued_items, queued_item_bytes,
+        attachments - local_attachments, attachment_bytes - local_attachment_bytes,
+        queued_attachments, queued_attachment_bytes, skipped + failed,
+    )  # fmt: skip
 
 
 def watermarks(db: sqlite3.Connection, ids: Sequence[str]) -> dict[str, int]:

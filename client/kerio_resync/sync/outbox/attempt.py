@@ -87,7 +87,8 @@ class Attempt:
         except (SessionExpired, BadCredentials):
             raise
         except ServerRefused as error:
-            return _refused(error)
+            detail = words_of(error)
+            return Refused(f"{detail} (code {error.code})" if error.code else detail, error.code)
         except ValueError as error:
             return Refused(f"it can't be read ({error})")
 
@@ -105,8 +106,6 @@ class Attempt:
             self.record = AttemptRecord(await self._similar_ids(item), key=key)
         struct = structs.with_files(change.kind, struct, [await self._upload(file) for file in change.files])
         result = await self._call(lambda: self.mailbox.create(change.kind, change.folder_id, [struct]))
-        if isinstance(result.error, ServerRefused):
-            return _refused(result.error)
         return await self._sent(result.id, change.folder_id, result.watermark, item)
 
     async def _update(self) -> AttemptResult:
@@ -123,11 +122,12 @@ class Attempt:
         uploads = [await self._upload(file) for file in change.files]
         struct = structs.with_id(structs.with_files(change.kind, change.struct, uploads, current), current.id)
         self.record = None
-        result = await self._call(lambda: self.mailbox.update(change.kind, [struct]))
-        if isinstance(result.error, ItemGone) and await self._current() is None:
-            return self._conflict(None, _GONE)
-        if isinstance(result.error, ServerRefused):
-            return _refused(result.error)
+        try:
+            result = await self._call(lambda: self.mailbox.update(change.kind, [struct]))
+        except ItemGone:
+            if await self._current() is None:
+                return self._conflict(None, _GONE)
+            raise
         return await self._sent(result.id or current.id, current.folder_id, result.watermark)
 
     async def _move(self) -> AttemptResult:
@@ -140,11 +140,12 @@ class Attempt:
             return Sent(current.id, current.folder_id, current.watermark, only_ours=only_ours)
         if self.record is None or not self.unknown:
             self.record = AttemptRecord(await self.mailbox.find(target), structs.fingerprint(target), only_ours)
-        result = await self._call(lambda: self.mailbox.move(change.kind, [current.id], change.target_id))
-        if isinstance(result.error, ItemGone) and await self._current() is None:
-            return await self._moved_before() or self._conflict(None, _GONE)
-        if isinstance(result.error, ServerRefused):
-            return _refused(result.error)
+        try:
+            result = await self._call(lambda: self.mailbox.move(change.kind, [current.id], change.target_id))
+        except ItemGone:
+            if await self._current() is None:
+                return await self._moved_before() or self._conflict(None, _GONE)
+            raise
         return replace(await self._sent(result.id, change.target_id, result.watermark, target), only_ours=only_ours)
 
     async def _moved_before(self) -> Sent | None:
@@ -165,28 +166,28 @@ class Attempt:
         if current.watermark > self.base:
             return self._conflict(current, f"the server has version {current.watermark}")
         self.record = None
-        result = await self._call(lambda: self.mailbox.remove(self.change.kind, [current.id]))
-        if isinstance(result.error, ServerRefused):
-            return _refused(result.error)
+        await self._call(lambda: self.mailbox.remove(self.change.kind, [current.id]))
         return Sent(current.id, gone=True)
 
     async def _call(self, call: Callable[[], Awaitable[tuple[WriteResult, ...]]]) -> WriteResult:
-        """Record the attempt and make the call. The error of the result is a refusal; all others are raised."""
+        """Record the attempt, make the call, and return the result of its only item.
+
+        ServerRefused: the server refused it. StillUnknown, RetryLater.
+        """
         await self.outbox.begin_attempt(self.change.uuid, self.record.to_json() if self.record else "")
         try:
             (result,) = await call()
         except (OutcomeUnknown, ProtocolError) as error:
             raise StillUnknown(error.detail) from error
-        except (SessionExpired, BadCredentials):
-            raise
-        except ServerRefused as error:
-            result = WriteResult(0, error=error)
-        failure = result.error
-        if isinstance(failure, OutcomeUnknown | ProtocolError):
-            raise StillUnknown(failure.detail)
-        if failure is not None and (isinstance(failure, SessionExpired) or not isinstance(failure, ServerRefused)):
-            raise RetryLater(str(failure)) from failure
-        return result
+        match result.error:
+            case None:
+                return result
+            case OutcomeUnknown() | ProtocolError() as failure:
+                raise StillUnknown(failure.detail) from failure
+            case ServerRefused() as refusal if not isinstance(refusal, SessionExpired):
+                raise refusal
+            case failure:
+                raise RetryLater(str(failure)) from failure
 
     async def _current(self) -> Item | None:
         """Return the server's item, None if it is gone. ProtocolError if the server does not tell."""
@@ -312,8 +313,3 @@ class Attempt:
         )
         extra = json.dumps({"conflict": reason}, ensure_ascii=False).encode()
         return Conflict(item._replace(extra=extra), reason)
-
-
-def _refused(error: ServerRefused) -> Refused:
-    detail = words_of(error)
-    return Refused(f"{detail} (code {error.code})" if error.code else detail, error.code)
