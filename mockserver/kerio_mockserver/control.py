@@ -103,8 +103,8 @@ class Control:
         return _json(self._core.store.journal.history())
 
     async def reset(self, request: web.Request) -> web.Response:
-        wish = await _object(request)
-        self._served.reset(mailbox=wish.get("mailbox") is True)
+        body = await _object(request)
+        self._served.reset(mailbox=body.get("mailbox") is True)
         return _json({})
 
     async def conditions(self, request: web.Request) -> web.Response:
@@ -119,9 +119,9 @@ class Control:
         return await self.conditions(request)
 
     async def churn(self, request: web.Request) -> web.Response:
-        wish = await _object(request)
+        body = await _object(request)
         try:
-            churn = Churn.model_validate({"script": wish.get("steps", [])})
+            churn = Churn.model_validate({"script": body.get("steps", [])})
         except ValidationError as error:
             raise ConditionsError(explain(error)) from None
         return _json([one._asdict() for one in self._core.churning.do(churn.script)])

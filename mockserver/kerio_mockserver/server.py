@@ -109,7 +109,7 @@ class MockServer:
         self.load.reset()
         if mailbox:
             if self._fresh is None:
-                raise ValueError("this mailbox can't be made again")
+                raise ValueError("this mailbox cannot be generated again")
             self.store = self._fresh()
             self.generation += 1
             self.preferences = Preferences()
@@ -123,12 +123,12 @@ class MockServer:
         try:
             reply = await self._answer(request)
             plain = len(reply.body)
-            wanted = request.headers.get("accept-encoding", "")
+            accepted = request.headers.get("accept-encoding", "")
             reply = scale_fault_offset(
-                await compressed(reply, wanted, self.quirks.compression, self.compression), plain
+                await compressed(reply, accepted, self.quirks.compression, self.compression), plain
             )
-        except Exception as mistake:
-            reply = self._mistaken(mistake)
+        except Exception as error:
+            reply = self._internal_error(error)
         finally:
             self.stats.ended(reply.rpc, reply.status, plain, len(reply.body))
         return reply
@@ -197,8 +197,8 @@ class MockServer:
                 reply = await run()
             except (ApiError, *STORE_ERRORS) as error:
                 reply = self._refused(api_error_of(error), method, message_id)
-            except Exception as mistake:
-                reply = self._mistaken(mistake, method, message_id)
+            except Exception as error:
+                reply = self._internal_error(error, method, message_id)
             await turn.serve(len(reply.body))
         reply = self.faults.apply(method, reply)
         self.churning.replied(method)
@@ -212,8 +212,8 @@ class MockServer:
         self._count(str(refusal.code))
         return rpc.refuse(refusal, self.quirks.http_errors, rpc=method, message_id=message_id)
 
-    def _mistaken(self, mistake: Exception, method: str = "other", message_id: object = None) -> Reply:
-        self.stats.internal_error(mistake)
+    def _internal_error(self, error: Exception, method: str = "other", message_id: object = None) -> Reply:
+        self.stats.internal_error(error)
         return self._refused(ApiError(INTERNAL, "Internal error."), method, message_id)
 
     def _count(self, error: str) -> None:

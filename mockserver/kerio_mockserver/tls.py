@@ -42,11 +42,11 @@ def certificate(folder: Path) -> Certificate:
     """
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     key = ec.generate_private_key(ec.SECP256R1())
-    made = Certificate(folder / "kerio-mockserver.crt", folder / "kerio-mockserver.key")
+    pair = Certificate(folder / "kerio-mockserver.crt", folder / "kerio-mockserver.key")
     pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    _write_private(made.key, pem)
-    made.certificate.write_bytes(_signed(key).public_bytes(serialization.Encoding.PEM))
-    return made
+    _write_private(pair.key, pem)
+    pair.certificate.write_bytes(_signed(key).public_bytes(serialization.Encoding.PEM))
+    return pair
 
 
 def _signed(key: ec.EllipticCurvePrivateKey) -> x509.Certificate:

@@ -93,7 +93,7 @@ async def test_reset_of_the_mailbox() -> None:
     async with running(small().store) as server:
         status, told = await ask(server, "POST", "/reset", json={"mailbox": True})
         assert status == 400
-        assert "can't be made again" in told["error"]
+        assert "cannot be generated again" in told["error"]
 
 
 async def test_conditions_are_read_replaced_and_patched() -> None:

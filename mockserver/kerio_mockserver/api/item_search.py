@@ -30,15 +30,16 @@ async def select(store: MailboxStore, kind: str, folder_ids: Sequence[str], quer
 
     Raises NoSuchFolder, ApiError 1000 for a folder of another kind, 1004 for one that this user may not read.
     """
-    shelves = [shelf for shelf in (_shelf(store, kind, folder_id) for folder_id in dict.fromkeys(folder_ids)) if shelf]
+    candidates = (_searchable_folder(store, kind, folder_id) for folder_id in dict.fromkeys(folder_ids))
+    folders = [folder for folder in candidates if folder]
     native = _native(query)
-    if native is not None and len(shelves) <= 1:
+    if native is not None and len(folders) <= 1:
         column, descending = native
-        return shelves[0].ordered(column, descending) if shelves else ()
+        return folders[0].ordered(column, descending) if folders else ()
     key = (
         kind,
-        tuple(shelf.id for shelf in shelves),
-        sum(map(len, shelves)),
+        tuple(folder.id for folder in folders),
+        sum(map(len, folders)),
         query.conditions,
         query.any_of,
         query.order,
@@ -48,7 +49,7 @@ async def select(store: MailboxStore, kind: str, folder_ids: Sequence[str], quer
     kept = _recent.setdefault(store, OrderedDict())
     found = kept.get(stamp)
     if found is None:
-        found = tuple(arranged([pair async for pair in _matching(store, shelves, query)], query))
+        found = tuple(arranged([pair async for pair in _matching(store, folders, query)], query))
         if store.journal.watermark == watermark:
             kept[stamp] = found
         while len(kept) > _KEPT:
@@ -56,15 +57,15 @@ async def select(store: MailboxStore, kind: str, folder_ids: Sequence[str], quer
     return found
 
 
-def _shelf(store: MailboxStore, kind: str, folder_id: str) -> FolderItems | None:
-    shelf = store.folder(folder_id)
-    if shelf.kind is None:
+def _searchable_folder(store: MailboxStore, kind: str, folder_id: str) -> FolderItems | None:
+    folder = store.folder(folder_id)
+    if folder.kind is None:
         return None
-    if not shelf.readable:
+    if not folder.readable:
         raise ApiError(ACCESS_DENIED, "Access to folder %1 is denied.", folder_id)
-    if shelf.kind != kind:
+    if folder.kind != kind:
         raise ApiError(FAILED, "Folder %1 does not hold items of this kind.", folder_id)
-    return shelf
+    return folder
 
 
 def _native(query: Query) -> tuple[str, bool] | None:
@@ -79,14 +80,14 @@ def _native(query: Query) -> tuple[str, bool] | None:
 
 
 async def _matching(
-    store: MailboxStore, shelves: Sequence[FolderItems], query: Query
+    store: MailboxStore, folders: Sequence[FolderItems], query: Query
 ) -> AsyncIterator[tuple[str, Struct]]:
     """Yield each item that matches, with the members to sort by."""
     test, names, columns = matcher(query), query.needs, query.columns
     whole = not WHOLE_ITEM.isdisjoint(names)
     cost = 0
-    for shelf in shelves:
-        for item_id in shelf.ordered("id"):
+    for folder in folders:
+        for item_id in folder.ordered("id"):
             with suppress(NoSuchItem):
                 item = store.item(item_id) if whole else store.some(item_id, names)
                 texts: dict[str, str] = {}

@@ -77,8 +77,8 @@ def _head(text: str) -> Message:
 
 def _name(head: Message) -> str:
     """Return the file's name from the disposition, the description or the like header."""
-    told = head.get_filename() or head.get("content-description") or unquote(str(head.get("x-filename", "")))
-    return str(told).strip()
+    name = head.get_filename() or head.get("content-description") or unquote(str(head.get("x-filename", "")))
+    return str(name).strip()
 
 
 def _missing(what: str) -> ApiError:

@@ -103,15 +103,15 @@ def spoil(fault: Fault, reply: Reply, rng: Random) -> Reply | None:
 
 def scale_fault_offset(reply: Reply, plain: int) -> Reply:
     """Scale the fault's offset from the `plain` bytes to those after compression."""
-    mishap, size = reply.fault, len(reply.body)
-    if mishap is None or not plain or size == plain:
+    fault, size = reply.fault, len(reply.body)
+    if fault is None or not plain or size == plain:
         return reply
-    at = mishap.at * size // plain
-    if mishap.kind == "cut":
+    at = fault.at * size // plain
+    if fault.kind == "cut":
         at = min(at, size - 1)
-    if mishap.kind == "wrong-length" and mishap.at > plain:
-        at = size + mishap.at - plain
-    return replace(reply, fault=replace(mishap, at=at))
+    if fault.kind == "wrong-length" and fault.at > plain:
+        at = size + fault.at - plain
+    return replace(reply, fault=replace(fault, at=at))
 
 
 def _on_its_way(fault: Fault, reply: Reply, rng: Random) -> Reply | None:
@@ -200,8 +200,8 @@ def _wrong_total(fault: Fault, reply: Reply, rng: Random) -> Reply | None:
     result = said.get("result") if said else None
     if not isinstance(result, dict) or not isinstance(result.get("totalItems"), int):
         return None
-    told = result["totalItems"]
-    result["totalItems"] = rng.choice([total for total in (0, told // 2, told + 1, told * 2 + 7, -1) if total != told])
+    total = result["totalItems"]
+    result["totalItems"] = rng.choice([n for n in (0, total // 2, total + 1, total * 2 + 7, -1) if n != total])
     return replace(reply, body=orjson.dumps(said))
 
 

@@ -19,21 +19,23 @@ from kerio_mockserver.mailbox.blobs import Attached, hash_of
 from kerio_mockserver.mailbox.folder_items import FolderItems
 
 
-def lines(shelves: Iterable[FolderItems]) -> Iterator[str]:
+def lines(folders: Iterable[FolderItems]) -> Iterator[str]:
     """Yield the lines of all items in these folders, which must not change meanwhile."""
-    for shelf in sorted((one for one in shelves if one.kind), key=lambda one: one.home.item):
-        for number in sorted(shelf.numbers(), key=str):
-            yield _line(shelf, number)
+    for folder in sorted((one for one in folders if one.kind), key=lambda one: one.home.item):
+        for number in sorted(folder.numbers(), key=str):
+            yield _line(folder, number)
 
 
-def _line(shelf: FolderItems, number: int) -> str:
-    struct = shelf.item(number)
-    references = struct["attachments"] if shelf.kind == "mail" else [struct["photo"]] if shelf.kind == "contact" else []
-    contents = shelf.contents(number) if references else {}
+def _line(folder: FolderItems, number: int) -> str:
+    struct = folder.item(number)
+    references = (
+        struct["attachments"] if folder.kind == "mail" else [struct["photo"]] if folder.kind == "contact" else []
+    )
+    contents = folder.contents(number) if references else {}
     for reference in references:
         _resolve(reference, contents)
     body = orjson.dumps(struct, option=orjson.OPT_SORT_KEYS)
-    return f"{shelf.kind} {struct['id']} {struct['watermark']} {sha256(body).hexdigest()}\n"
+    return f"{folder.kind} {struct['id']} {struct['watermark']} {sha256(body).hexdigest()}\n"
 
 
 def _resolve(reference: dict[str, Any], contents: Mapping[str, Attached]) -> None:

@@ -55,7 +55,7 @@ class FolderTree:
 
     def __init__(self, domain: str, seed: int, journal: Journal) -> None:
         self._domain, self._seed, self._journal = domain, seed, journal
-        self.shelves: dict[str, FolderItems] = {}
+        self.by_id: dict[str, FolderItems] = {}
         self._by_prefix: dict[str, FolderItems] = {}
         self._by_guid: dict[str, FolderItems] = {}
         self._made = 0
@@ -63,7 +63,7 @@ class FolderTree:
     def folder(self, folder_id: str) -> FolderItems:
         """Return a folder; raise NoSuchFolder."""
         try:
-            return self.shelves[folder_id]
+            return self.by_id[folder_id]
         except KeyError:
             raise NoSuchFolder(folder_id) from None
 
@@ -74,18 +74,18 @@ class FolderTree:
     def locate(self, item_id: str) -> tuple[FolderItems, int] | None:
         """Return the folder and number that an item's id names, or None."""
         head, _, digits = item_id.rpartition("/")
-        shelf = self._by_prefix.get(head)
+        folder = self._by_prefix.get(head)
         number = whole(digits)
-        return (shelf, number) if shelf is not None and number is not None else None
+        return (folder, number) if folder is not None and number is not None else None
 
     def of(self, place: str) -> list[FolderItems]:
         """Return the folders of `own`, `public` or a shared mailbox's id."""
-        return [shelf for shelf in self.shelves.values() if shelf.place == place]
+        return [folder for folder in self.by_id.values() if folder.place == place]
 
-    def struct(self, shelf: FolderItems) -> Struct:
+    def struct(self, folder: FolderItems) -> Struct:
         """Return the Folder struct in its present state."""
-        live = {"messageCount": len(shelf), "messageUnread": shelf.unread, "messageSize": shelf.size}
-        return shelf.about | live | {"nestingLevel": self._depth(shelf)}
+        live = {"messageCount": len(folder), "messageUnread": folder.unread, "messageSize": folder.size}
+        return folder.about | live | {"nestingLevel": self._depth(folder)}
 
     def add(
         self,
@@ -102,10 +102,10 @@ class FolderTree:
             struct |= {"ownerName": owner.name, "emailAddress": owner.address}
         home = FolderAddress(self._domain, owner.user, guid, KIND_OF[struct["type"]])
         struct["id"] = home.folder_id
-        shelf = FolderItems(home, struct, place, fill(home, self._journal.watermark) if fill else None)
-        self.shelves[shelf.id] = self._by_guid[guid] = shelf
-        self._by_prefix[home.item[:-1]] = shelf
-        return shelf
+        folder = FolderItems(home, struct, place, fill(home, self._journal.watermark) if fill else None)
+        self.by_id[folder.id] = self._by_guid[guid] = folder
+        self._by_prefix[home.item[:-1]] = folder
+        return folder
 
     def create(self, struct: Struct) -> tuple[str, int]:
         """Create a folder for a client.
@@ -125,80 +125,80 @@ class FolderTree:
             given["type"] = parent.about["type"] if "type" not in struct and parent.kind else "FMail"
         about = {name: given[name] for name in ("name", "parentId", "type", "color")}
         owner = MailboxOwner(parent.home.user, parent.about["ownerName"], parent.about["emailAddress"])
-        shelf = self.add(about | {"access": parent.about["access"]}, parent.place, owner)
-        return shelf.id, self._journal.record(folder_change("chtCreated", shelf))
+        folder = self.add(about | {"access": parent.about["access"]}, parent.place, owner)
+        return folder.id, self._journal.record(folder_change("chtCreated", folder))
 
     def change(self, struct: Struct) -> tuple[str, int]:
         """Rename, move, colour or check a folder; return id and watermark."""
-        shelf = self.folder(str(struct.get("id", "")))
+        folder = self.folder(str(struct.get("id", "")))
         given = complete("Folder", struct)
         settable = [name for name in ("name", "parentId", "checked", "color") if name in struct]
-        new: Struct = {name: given[name] for name in settable if given[name] != shelf.about[name]}
+        new: Struct = {name: given[name] for name in settable if given[name] != folder.about[name]}
         if not new:
-            return shelf.id, self._journal.watermark
-        if not shelf.writable:
+            return folder.id, self._journal.watermark
+        if not folder.writable:
             raise NotPermitted("the folder is read-only")
         if "name" in new or "parentId" in new:
-            self._check_free(shelf)
-            parent = self.folder(str(new.get("parentId", shelf.about["parentId"])))
-            self._check_parent(shelf, parent)
-            self._check_name(str(new.get("name", shelf.about["name"])), parent.id, shelf)
-        old_parent = shelf.about["parentId"]
-        shelf.about |= new
+            self._check_free(folder)
+            parent = self.folder(str(new.get("parentId", folder.about["parentId"])))
+            self._check_parent(folder, parent)
+            self._check_name(str(new.get("name", folder.about["name"])), parent.id, folder)
+        old_parent = folder.about["parentId"]
+        folder.about |= new
         if "parentId" in new:
-            change = folder_change("chtMoved", shelf) | {"origId": shelf.id, "origParentId": old_parent}
-            return shelf.id, self._journal.record(change)
-        return shelf.id, self._journal.record(folder_change("chtModified", shelf))
+            change = folder_change("chtMoved", folder) | {"origId": folder.id, "origParentId": old_parent}
+            return folder.id, self._journal.record(change)
+        return folder.id, self._journal.record(folder_change("chtModified", folder))
 
     def remove(self, folder_id: str, recursive: bool) -> list[FolderItems]:
         """Remove a folder with its items, and with `recursive` those below; return them."""
         going = self._below(self.folder(folder_id))
-        for shelf in going:
-            self._check_free(shelf)
-            if not shelf.writable:
+        for folder in going:
+            self._check_free(folder)
+            if not folder.writable:
                 raise NotPermitted("the folder is read-only")
         if len(going) > 1 and not recursive:
             raise NotPermitted("the folder has folders in it")
-        for shelf in going:
-            del self.shelves[shelf.id], self._by_guid[shelf.home.guid], self._by_prefix[shelf.home.item[:-1]]
-            self._journal.record(folder_change("chtDeleted", shelf))
+        for folder in going:
+            del self.by_id[folder.id], self._by_guid[folder.home.guid], self._by_prefix[folder.home.item[:-1]]
+            self._journal.record(folder_change("chtDeleted", folder))
         return going
 
-    def _below(self, shelf: FolderItems) -> list[FolderItems]:
+    def _below(self, folder: FolderItems) -> list[FolderItems]:
         """Return the folder and all below it, deepest first."""
         children: dict[str, list[FolderItems]] = {}
-        for one in self.shelves.values():
+        for one in self.by_id.values():
             children.setdefault(one.about["parentId"], []).append(one)
-        found, at = [shelf], 0
+        found, at = [folder], 0
         while at < len(found):
             found.extend(children.get(found[at].id, ()))
             at += 1
         return found[::-1]
 
-    def _check_free(self, shelf: FolderItems) -> None:
-        if shelf.kind is None or shelf.about["subType"] != "FSubNone":
+    def _check_free(self, folder: FolderItems) -> None:
+        if folder.kind is None or folder.about["subType"] != "FSubNone":
             raise NotPermitted("a special folder stays what it is")
 
-    def _check_parent(self, shelf: FolderItems, parent: FolderItems) -> None:
-        if parent.place != shelf.place or not parent.writable:
+    def _check_parent(self, folder: FolderItems, parent: FolderItems) -> None:
+        if parent.place != folder.place or not parent.writable:
             raise NotPermitted("the folder can't move there")
         above: FolderItems | None = parent
         while above is not None:
-            if above is shelf:
+            if above is folder:
                 raise NotPermitted("a folder can't move into itself")
-            above = self.shelves.get(above.about["parentId"])
+            above = self.by_id.get(above.about["parentId"])
 
     def _check_name(self, name: str, parent_id: str, besides: FolderItems | None) -> None:
         if not name or "\0" in name:
             raise NotPermitted("a folder needs a name")
-        for shelf in self.shelves.values():
-            if shelf is not besides and shelf.about["parentId"] == parent_id and shelf.about["name"] == name:
+        for folder in self.by_id.values():
+            if folder is not besides and folder.about["parentId"] == parent_id and folder.about["name"] == name:
                 raise NameTaken(name)
 
-    def _depth(self, shelf: FolderItems) -> int:
-        depth, above = 0, self.shelves.get(shelf.about["parentId"])
+    def _depth(self, folder: FolderItems) -> int:
+        depth, above = 0, self.by_id.get(folder.about["parentId"])
         while above is not None:
-            depth, above = depth + 1, self.shelves.get(above.about["parentId"])
+            depth, above = depth + 1, self.by_id.get(above.about["parentId"])
         return depth
 
     def guids(self, count: int) -> list[str]:
@@ -213,29 +213,29 @@ class FolderTree:
         return str(UUID(bytes=blake2b(f"{self._seed}/folder/{n}".encode(), digest_size=16).digest(), version=4))
 
 
-def folder_change(kind: str, shelf: FolderItems) -> Struct:
+def folder_change(kind: str, folder: FolderItems) -> Struct:
     """Return a Change of a folder."""
     return {
         "isFolder": True,
         "type": kind,
-        "itemType": ITEM_TYPE[shelf.kind],
-        "itemId": shelf.id,
-        "parentId": shelf.about["parentId"],
+        "itemType": ITEM_TYPE[folder.kind],
+        "itemId": folder.id,
+        "parentId": folder.about["parentId"],
         "origId": "",
         "origParentId": "",
         "watermark": 0,
-        "messageUnread": shelf.unread if kind == "chtModifiedContent" else 0,
+        "messageUnread": folder.unread if kind == "chtModifiedContent" else 0,
     }
 
 
-def item_change(kind: str, shelf: FolderItems, item_id: str, *, unread: bool = False) -> Struct:
+def item_change(kind: str, folder: FolderItems, item_id: str, *, unread: bool = False) -> Struct:
     """Return a Change of an item that is or was in this folder."""
     return {
         "isFolder": False,
         "type": kind,
-        "itemType": ITEM_TYPE[shelf.kind],
+        "itemType": ITEM_TYPE[folder.kind],
         "itemId": item_id,
-        "parentId": shelf.id,
+        "parentId": folder.id,
         "origId": "",
         "origParentId": "",
         "watermark": 0,

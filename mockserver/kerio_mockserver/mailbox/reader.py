@@ -48,7 +48,7 @@ class MailboxReader:
 
     def folders(self, place: str = "own") -> list[Struct]:
         """Return folder structs with live counts and sizes; `place` is own or public."""
-        return [self.tree.struct(shelf) for shelf in self.tree.of(place)]
+        return [self.tree.struct(folder) for folder in self.tree.of(place)]
 
     def shared_mailboxes(self) -> list[Struct]:
         """Return SharedMailbox structs, folders included."""
@@ -66,35 +66,35 @@ class MailboxReader:
 
     def item(self, item_id: str) -> Struct:
         """Return a new complete struct; raise NoSuchItem."""
-        shelf, number = self._find(item_id)
-        return shelf.item(number)
+        folder, number = self._find(item_id)
+        return folder.item(number)
 
     def encoded(self, item_id: str) -> bytes:
         """Return the complete struct as JSON; raise NoSuchItem."""
         hit = self._encoded.get(item_id)
         if hit is not None:
             return hit
-        shelf, number = self._find(item_id)
-        raw = shelf.stored(number)
+        folder, number = self._find(item_id)
+        raw = folder.stored(number)
         if raw is None:
-            raw = shelf.computed(number)
+            raw = folder.computed(number)
             self._encoded.put(item_id, raw)
         return raw
 
     def light(self, item_id: str) -> Struct:
         """Return the struct of `light_members`; raise NoSuchItem."""
-        shelf, number = self._find(item_id)
-        return shelf.light(number)
+        folder, number = self._find(item_id)
+        return folder.light(number)
 
     def some(self, item_id: str, names: Set[str]) -> Struct:
         """Return only the members of these names; raise NoSuchItem."""
-        shelf, number = self._find(item_id)
-        return shelf.project(number, names)
+        folder, number = self._find(item_id)
+        return folder.project(number, names)
 
     def watermark_of(self, item_id: str) -> int:
         """Return the item's watermark; raise NoSuchItem."""
-        shelf, number = self._find(item_id)
-        return shelf.watermark_of(number)
+        folder, number = self._find(item_id)
+        return folder.watermark_of(number)
 
     def blob(self, attachment_id: str) -> Attached:
         """Return the content of an attachment, photo or upload; raise NoSuchItem.
@@ -104,19 +104,19 @@ class MailboxReader:
         if (upload := upload_id(attachment_id)) in self._uploads:
             return self._uploads[upload]
         parsed = parse(attachment_id)
-        shelf = self.tree.by_guid(parsed.guid) if parsed else None
-        if parsed is None or shelf is None or shelf.home.attachment_id(parsed.number, parsed.part) != attachment_id:
+        folder = self.tree.by_guid(parsed.guid) if parsed else None
+        if parsed is None or folder is None or folder.home.attachment_id(parsed.number, parsed.part) != attachment_id:
             raise NoSuchItem(attachment_id)
         return self.blob_at(parsed.guid, parsed.number, parsed.part)
 
     def blob_at(self, guid: str, number: int | str, part: str) -> Attached:
         """Return a content by the parts of its download address; raise NoSuchItem."""
-        shelf = self.tree.by_guid(guid)
+        folder = self.tree.by_guid(guid)
         at = whole(str(number))
-        if shelf is None or at is None or not shelf.has(at):
+        if folder is None or at is None or not folder.has(at):
             raise NoSuchItem(f"{guid}/{number}/{part}")
         try:
-            return shelf.contents(at)[part]
+            return folder.contents(at)[part]
         except KeyError:
             raise NoSuchItem(f"{guid}/{number}/{part}") from None
 
@@ -142,12 +142,12 @@ class MailboxReader:
 
         With `everything`, those of the shared mailboxes and the public folders too.
         """
-        return digest.lines(self.tree.shelves.values() if everything else self.tree.of("own"))
+        return digest.lines(self.tree.by_id.values() if everything else self.tree.of("own"))
 
     def _used(self) -> tuple[int, int]:
         """Return the number and the bytes of items in the own mailbox."""
         own = self.tree.of("own")
-        return sum(map(len, own)), sum(shelf.size for shelf in own)
+        return sum(map(len, own)), sum(folder.size for folder in own)
 
     def _find(self, item_id: str, kind: Kind | None = None) -> tuple[FolderItems, int]:
         found = self.tree.locate(item_id)
@@ -173,19 +173,19 @@ class MailboxReader:
     # --- checks before a change ---
 
     def _special(self, kind: Kind, sub_type: str) -> FolderItems:
-        for shelf in self.tree.of("own"):
-            if shelf.kind == kind and shelf.about["subType"] == sub_type:
-                return shelf
+        for folder in self.tree.of("own"):
+            if folder.kind == kind and folder.about["subType"] == sub_type:
+                return folder
         raise NoSuchFolder(sub_type)
 
-    def _shelf_for(self, kind: Kind, folder_id: str) -> FolderItems:
-        shelf = self.folder(folder_id)
-        if shelf.kind != kind:
+    def _folder_for(self, kind: Kind, folder_id: str) -> FolderItems:
+        folder = self.folder(folder_id)
+        if folder.kind != kind:
             raise NotPermitted(f"the folder holds no {kind}s")
-        return shelf
+        return folder
 
-    def _check_writable(self, shelf: FolderItems, item: Struct | None) -> None:
-        if not shelf.writable:
+    def _check_writable(self, folder: FolderItems, item: Struct | None) -> None:
+        if not folder.writable:
             raise NotPermitted("the folder is read-only")
         if item is not None and (item.get("isReadOnly") or item.get("access") == "EAccessReadOnly"):
             raise NotPermitted("the item is read-only")

@@ -73,20 +73,20 @@ class MailboxStore(MailboxReader):
     ) -> str:
         """Add a folder (a root if `parent_id` is empty); `fill` makes its `count` items."""
         about = {"parentId": parent_id, "name": name, "type": folder_type, "subType": sub_type, "access": access}
-        shelf = self.tree.add(about, place, self._owners[place], fill)
+        folder = self.tree.add(about, place, self._owners[place], fill)
         self.journal.advance(1 + count)
-        return shelf.id
+        return folder.id
 
     def add(self, kind: Kind, folder_id: str, struct: Struct, blobs: Sequence[NewBlob] = ()) -> str:
         """Add an item as it is, with read-only members and, if given, a mail's size.
 
         Raises BadStruct or NoSuchFolder.
         """
-        shelf = self._shelf_for(kind, folder_id)
+        folder = self._folder_for(kind, folder_id)
         whole = complete(ITEM_STRUCTS[kind], struct)
         whole |= defaults.undated(whole)
         contents = defaults.parts_of(kind, defaults.attached(blobs))
-        return self._store(kind, shelf, whole, contents, self.journal.advance(), whole.get("size", 0))
+        return self._store(kind, folder, whole, contents, self.journal.advance(), whole.get("size", 0))
 
     # --- mutations; each returns (id, watermark) ---
 
@@ -106,8 +106,8 @@ class MailboxStore(MailboxReader):
 
         Raises NotPermitted for a special folder, and for one with subfolders unless `recursive`.
         """
-        for shelf in self.tree.remove(folder_id, recursive):
-            self._encoded.drop_under(shelf.home.item)
+        for folder in self.tree.remove(folder_id, recursive):
+            self._encoded.drop_under(folder.home.item)
         return folder_id, self.journal.watermark
 
     def create(self, kind: Kind, struct: Struct) -> tuple[str, int]:
@@ -117,18 +117,18 @@ class MailboxStore(MailboxReader):
         Attachments and photos are given by the ids of uploads or of other items' attachments. Raises NoSuchFolder,
         NotPermitted, NoSuchItem (an attachment's), QuotaReached or BadStruct.
         """
-        shelf = self._destination(kind, struct)
+        folder = self._destination(kind, struct)
         whole = blank(ITEM_STRUCTS[kind]) | defaults.provided(kind, struct)
-        return self._make("chtCreated", kind, shelf, whole, self._named(kind, struct, {}))
+        return self._make("chtCreated", kind, folder, whole, self._named(kind, struct, {}))
 
     def deliver(self, struct: Struct, blobs: Sequence[NewBlob] = (), folder_id: str = "") -> tuple[str, int]:
         """Add an incoming mail (chtNewMail), by default to the Inbox.
 
         Raises QuotaReached, NoSuchFolder or BadStruct.
         """
-        shelf = self._shelf_for("mail", folder_id or self._special("mail", "FSubInbox").id)
+        folder = self._folder_for("mail", folder_id or self._special("mail", "FSubInbox").id)
         contents = defaults.parts_of("mail", defaults.attached(blobs))
-        return self._make("chtNewMail", "mail", shelf, complete("Mail", struct), contents)
+        return self._make("chtNewMail", "mail", folder, complete("Mail", struct), contents)
 
     def set(self, kind: Kind, struct: Struct) -> tuple[str, int]:
         """Set the given members; read-only ones are ignored.
@@ -137,55 +137,55 @@ class MailboxStore(MailboxReader):
         changes, the watermark stays. A mail or contact with another `folderId` moves there, and a mail with `send` is
         sent: both get a new id. Raises NoSuchItem, NoSuchFolder, NotPermitted, QuotaReached or BadStruct.
         """
-        shelf, number = self._find(str(struct.get("id", "")), kind)
-        target = shelf
+        folder, number = self._find(str(struct.get("id", "")), kind)
+        target = folder
         if kind == "mail" and struct.get("send") is True:
             target = self._special("mail", "FSubSentItems")
         elif struct.get("folderId") and kind in ("mail", "contact"):  # for other kinds it can be set on creation only
-            target = self._shelf_for(kind, str(struct["folderId"]))
-        self._check_move(shelf, number, target)
+            target = self._folder_for(kind, str(struct["folderId"]))
+        self._check_move(folder, number, target)
         item_id, watermark = self._change(kind, struct)
         if kind == "mail" and struct.get("send") is True:
             return self._send(item_id, target)
-        return (item_id, watermark) if target is shelf else self.move(item_id, target.id)
+        return (item_id, watermark) if target is folder else self.move(item_id, target.id)
 
     def _change(self, kind: Kind, struct: Struct) -> tuple[str, int]:
         item_id = str(struct.get("id", ""))
-        shelf, number = self._find(item_id, kind)
+        folder, number = self._find(item_id, kind)
         new = defaults.provided(kind, struct)
         whole = kind != "mail" or not HEAVY.isdisjoint(new) or defaults.names_contents(kind, struct)
-        old = shelf.item(number) if whole else shelf.light(number)
-        self._check_writable(shelf, old)
-        contents = shelf.contents(number) if whole else {}
+        old = folder.item(number) if whole else folder.light(number)
+        self._check_writable(folder, old)
+        contents = folder.contents(number) if whole else {}
         if defaults.names_contents(kind, struct):
-            mine = {shelf.home.attachment_id(number, part): (part, one) for part, one in contents.items()}
+            mine = {folder.home.attachment_id(number, part): (part, one) for part, one in contents.items()}
             contents = self._named(kind, struct, mine)
         if kind == "mail":
             new |= defaults.undated(old)
         elif kind == "task":
             new |= defaults.completed(old | new, self._now())
-        after = defaults.with_placement(kind, old | new, shelf.home, number, contents) if whole else old | new
+        after = defaults.with_placement(kind, old | new, folder.home, number, contents) if whole else old | new
         changed = {name: value for name, value in after.items() if old[name] != value}
         if not changed:
-            return item_id, shelf.watermark_of(number)
+            return item_id, folder.watermark_of(number)
         change = defaults.change_type(kind, changed)
         if change == "chtModified":
-            changed |= self._touched(kind, shelf, number, after, contents, changed)
+            changed |= self._touched(kind, folder, number, after, contents, changed)
         if kind == "event" and not changed.keys().isdisjoint(("start", "isAllDay", "rule")):
             self._exceptions.pop(item_id, None)
-        shelf.patch(number, changed | {"watermark": self.journal.watermark + 1}, contents if whole else None)
+        folder.patch(number, changed | {"watermark": self.journal.watermark + 1}, contents if whole else None)
         self._encoded.drop(item_id)
         unread = change == "chtReadFlagChanged" and not after["isSeen"]
-        return item_id, self.journal.record(item_change(change, shelf, item_id, unread=unread))
+        return item_id, self.journal.record(item_change(change, folder, item_id, unread=unread))
 
     def _send(self, item_id: str, target: FolderItems) -> tuple[str, int]:
         """Send a draft: remove it, and add a mail to `target`, the folder of sent mails."""
-        shelf, number = self._find(item_id)
-        struct, contents = shelf.item(number), shelf.contents(number)
+        folder, number = self._find(item_id)
+        struct, contents = folder.item(number), folder.contents(number)
         struct |= {"isDraft": False, "isSeen": True, "sendDate": self._now(), "receiveDate": self._now()}
-        shelf.drop(number)
+        folder.drop(number)
         self._encoded.drop(item_id)
-        self.journal.record(item_change("chtDeleted", shelf, item_id))
+        self.journal.record(item_change("chtDeleted", folder, item_id))
         new_id = self._store("mail", target, struct, contents, self.journal.watermark + 1)
         return new_id, self.journal.record(item_change("chtCreated", target, new_id))
 
@@ -194,14 +194,14 @@ class MailboxStore(MailboxReader):
 
         Returns the folder's id and the last watermark.
         """
-        shelf = self.folder(folder_id)
-        if not shelf.writable:
+        folder = self.folder(folder_id)
+        if not folder.writable:
             raise NotPermitted("the folder is read-only")
-        for number in shelf.unseen():
-            item_id = f"{shelf.home.item}{number}"
-            shelf.patch(number, {"isSeen": True, "watermark": self.journal.watermark + 1})
+        for number in folder.unseen():
+            item_id = f"{folder.home.item}{number}"
+            folder.patch(number, {"isSeen": True, "watermark": self.journal.watermark + 1})
             self._encoded.drop(item_id)
-            self.journal.record(item_change("chtReadFlagChanged", shelf, item_id))
+            self.journal.record(item_change("chtReadFlagChanged", folder, item_id))
         return folder_id, self.journal.watermark
 
     def move(self, item_id: str, folder_id: str) -> tuple[str, int]:
@@ -213,7 +213,7 @@ class MailboxStore(MailboxReader):
         """
         source, number = self._find(item_id)
         assert source.kind is not None
-        target = self._shelf_for(source.kind, folder_id)
+        target = self._folder_for(source.kind, folder_id)
         if target is source:
             return item_id, source.watermark_of(number)
         self._check_move(source, number, target)
@@ -231,7 +231,7 @@ class MailboxStore(MailboxReader):
         """Copy an item; raise NoSuchItem, NoSuchFolder, NotPermitted or QuotaReached."""
         source, number = self._find(item_id)
         assert source.kind is not None
-        target = self._shelf_for(source.kind, folder_id)
+        target = self._folder_for(source.kind, folder_id)
         self._check_writable(target, None)
         if target.place == "own":
             self._check_quota(1, source.size_of(number))
@@ -245,23 +245,23 @@ class MailboxStore(MailboxReader):
 
     def remove(self, item_id: str) -> tuple[str, int]:
         """Remove an item for good; raise NoSuchItem or NotPermitted."""
-        shelf, number = self._find(item_id)
-        self._check_writable(shelf, None)
-        shelf.drop(number)
+        folder, number = self._find(item_id)
+        self._check_writable(folder, None)
+        folder.drop(number)
         self._encoded.drop(item_id)
         self._exceptions.pop(item_id, None)
-        return item_id, self.journal.record(item_change("chtDeleted", shelf, item_id))
+        return item_id, self.journal.record(item_change("chtDeleted", folder, item_id))
 
     def set_exceptions(self, event_id: str, exceptions: Exceptions) -> tuple[str, int]:
         """Replace the exceptions of a series; raise NoSuchItem or NotPermitted."""
-        shelf, number = self._find(event_id, "event")
-        self._check_writable(shelf, shelf.item(number))
+        folder, number = self._find(event_id, "event")
+        self._check_writable(folder, folder.item(number))
         if exceptions == self.exceptions(event_id):
-            return event_id, shelf.watermark_of(number)
+            return event_id, folder.watermark_of(number)
         self._exceptions[event_id] = exceptions
-        shelf.patch(number, {"watermark": self.journal.watermark + 1})
+        folder.patch(number, {"watermark": self.journal.watermark + 1})
         self._encoded.drop(event_id)
-        return event_id, self.journal.record(item_change("chtModified", shelf, event_id))
+        return event_id, self.journal.record(item_change("chtModified", folder, event_id))
 
     def upload(self, name: str, content_type: str, data: bytes, now: float = 0.0) -> str:
         """Keep a file for a later item.
@@ -280,39 +280,39 @@ class MailboxStore(MailboxReader):
         return utc(NOW + self.journal.changes + 1)
 
     def _make(
-        self, change: str, kind: Kind, shelf: FolderItems, struct: Struct, contents: Mapping[str, Attached]
+        self, change: str, kind: Kind, folder: FolderItems, struct: Struct, contents: Mapping[str, Attached]
     ) -> tuple[str, int]:
         """Store a new item under the next watermark and record it in the journal."""
-        self._check_writable(shelf, None)
+        self._check_writable(folder, None)
         if kind == "mail":
-            struct["isDraft"] = shelf.about["subType"] == "FSubDrafts"
+            struct["isDraft"] = folder.about["subType"] == "FSubDrafts"
         author = {"name": self.name, "address": self.address, "contactId": ""}
-        defaults.with_defaults(kind, struct, shelf.home, shelf.next_number, self._now(), author)
-        if shelf.place == "own":
+        defaults.with_defaults(kind, struct, folder.home, folder.next_number, self._now(), author)
+        if folder.place == "own":
             self._check_quota(1, defaults.size_of(kind, struct, contents))
-        item_id = self._store(kind, shelf, struct, contents, self.journal.watermark + 1)
-        return item_id, self.journal.record(item_change(change, shelf, item_id))
+        item_id = self._store(kind, folder, struct, contents, self.journal.watermark + 1)
+        return item_id, self.journal.record(item_change(change, folder, item_id))
 
     def _store(
         self,
         kind: Kind,
-        shelf: FolderItems,
+        folder: FolderItems,
         struct: Struct,
         contents: Mapping[str, Attached],
         watermark: int,
         size: int = 0,
     ) -> str:
-        number = shelf.take_number()
-        defaults.with_placement(kind, struct, shelf.home, number, contents)["watermark"] = watermark
+        number = folder.take_number()
+        defaults.with_placement(kind, struct, folder.home, number, contents)["watermark"] = watermark
         if kind == "mail":
             struct["size"] = size or defaults.size_of(kind, struct, contents)
-        shelf.put(number, struct, contents)
+        folder.put(number, struct, contents)
         return str(struct["id"])
 
     def _touched(
         self,
         kind: Kind,
-        shelf: FolderItems,
+        folder: FolderItems,
         number: int,
         after: Struct,
         contents: Mapping[str, Attached],
@@ -327,13 +327,13 @@ class MailboxStore(MailboxReader):
         more: Struct = {}
         if kind in ("mail", "note"):
             more["modifiedDate" if kind == "mail" else "modifyDate"] = self._now()
-        size = shelf.size_of(number)
+        size = folder.size_of(number)
         if kind != "mail" or not changed.keys().isdisjoint(("displayableParts", "attachments")):
             size = defaults.size_of(kind, after, contents)
         if kind == "mail":
             more["size"] = size
-        if shelf.place == "own" and size > shelf.size_of(number):
-            self._check_quota(0, size - shelf.size_of(number))
+        if folder.place == "own" and size > folder.size_of(number):
+            self._check_quota(0, size - folder.size_of(number))
         return more
 
     def _named(self, kind: Kind, struct: Struct, mine: Mapping[str, tuple[str, Attached]]) -> dict[str, Attached]:
@@ -358,5 +358,5 @@ class MailboxStore(MailboxReader):
         if struct.get("send") is True:
             return self._special(kind, "FSubSentItems")
         if struct.get("folderId"):
-            return self._shelf_for(kind, str(struct["folderId"]))
+            return self._folder_for(kind, str(struct["folderId"]))
         return self._special(kind, "FSubDrafts" if kind == "mail" else "FSubDefault")

@@ -28,9 +28,8 @@ def test_digest_lines_have_the_documented_form() -> None:
         "mail", {"subject": '\x00\x1f\x7f"\\/ \u2028 é 👍', "attachments": [{"id": store.upload("n", "t", b"x")}]}
     )
     wanted = []
-    for folder in store.folders():
-        shelf = store.folder(folder["id"])
-        wanted += [line(store, str(shelf.kind), store.item(one)) for one in shelf.ordered("id")]
+    for folder in (store.folder(struct["id"]) for struct in store.folders()):
+        wanted += [line(store, str(folder.kind), store.item(one)) for one in folder.ordered("id")]
     found = list(store.digest())
     assert len(found) == 250 + 40 + 30 + 40 + 20 + 1
     assert found == sorted(wanted, key=str.encode)

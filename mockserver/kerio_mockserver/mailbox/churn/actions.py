@@ -39,8 +39,8 @@ def flagging(member: str, value: bool | None) -> Act:
         mail = _mail(store, rng, folder)
         if not mail:
             return ""
-        told = not store.light(mail)[member] if value is None else value
-        return store.set("mail", {"id": mail, member: told})[0]
+        flag = not store.light(mail)[member] if value is None else value
+        return store.set("mail", {"id": mail, member: flag})[0]
 
     return act
 
