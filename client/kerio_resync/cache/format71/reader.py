@@ -20,7 +20,7 @@ from typing import Any, Final, NamedTuple, Self, cast
 import orjson
 import pybase64
 
-from kerio_resync.cache.db_errors import map_db_error
+from kerio_resync.cache.db_errors import FOREIGN, map_db_error
 from kerio_resync.cache.files import sync_folder
 from kerio_resync.cache.format71.columns import (
     COLUMNS,
@@ -369,7 +369,7 @@ def _mapped_errors(path: Path) -> Iterator[None]:
     """Turn errors of SQLite, of the disk and of decoding into ours."""
     try:
         yield
-    except (sqlite3.Error, OSError) as error:
+    except FOREIGN as error:
         raise map_db_error(error, path) from error
     except _DECODING_ERRORS as error:
         raise CacheDamaged(f"{path}: {_reason(error)}") from error
@@ -379,8 +379,6 @@ def _reason(error: Exception) -> str:
     """Return a reason in our own words: libraries may quote mail in theirs."""
     if type(error) is ValueError:
         return str(error)
-    if isinstance(error, UnicodeError):
-        return "a text in it is not valid"
     if isinstance(error, KeyError):
         return "a row refers to one that is missing"
     return "a content cannot be decoded" if isinstance(error, ValueError) else "a row does not fit its table"

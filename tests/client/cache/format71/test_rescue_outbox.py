@@ -121,3 +121,12 @@ async def test_changes_on_both_sides_of_damaged_pages_are_rescued(spoilt: list[i
     assert (found.changes, found.unreadable, found.uncounted) == (60 - len(lost), len(lost), True)
     assert {each.uuid for each in await Outbox(new).list()} == {each.uuid for each, _ in MANY} - lost
     await new.close()
+
+
+async def test_view_in_place_of_a_table_is_never_read(tmp_path: Path) -> None:
+    old_cache(tmp_path / "old.db", "ALTER TABLE PENDING RENAME TO P; CREATE VIEW PENDING AS SELECT * FROM P")
+    new = await filled(tmp_path / "new.db")
+    report = await rescue_outbox(tmp_path / "old.db", new)
+    assert (report.changes, report.unreadable, report.uncounted) == (0, 0, True)
+    assert report.backup is not None
+    await new.close()
