@@ -117,14 +117,14 @@ def decode_headers(stored: Any) -> list[Struct]:
 
 
 @lru_cache(maxsize=256)
-def _decode_flags(flags: int) -> tuple[tuple[str, bool], ...]:
+def _decode_flags(flags: int) -> dict[str, bool]:
     if flags & ~(_ALL_FLAGS | _ALL_FLAGS << 16) or flags & ~(flags >> 16) & 0xFFFF:
         raise ValueError("the flags are invalid")
-    return tuple((member, bool(flags >> bit & 1)) for bit, member in enumerate(FLAGS) if flags >> bit + 16 & 1)
+    return {member: bool(flags >> bit & 1) for bit, member in enumerate(FLAGS) if flags >> bit + 16 & 1}
 
 
-def decode_flags(stored: Any) -> tuple[tuple[str, bool], ...]:
-    """Return (member, value) for each flag of a mail that the server sent."""
+def decode_flags(stored: Any) -> dict[str, bool]:
+    """Return the flags of a mail that the server sent. The dict is shared: do not change it."""
     return _decode_flags(decode_int(stored))
 
 
@@ -163,8 +163,8 @@ COLUMNS: Final[Mapping[Kind, tuple[Column, ...]]] = {
 def decode_columns(kind: Kind, values: Iterable[Any]) -> Struct:
     """Return the members that the columns of a kind, in the order of COLUMNS, hold."""
     return {
-        column.member: column.decode(stored)
-        for column, stored in zip(COLUMNS[kind], values, strict=True)
+        member: decode(stored)
+        for (member, _, decode), stored in zip(COLUMNS[kind], values, strict=True)
         if stored is not None
     }
 
