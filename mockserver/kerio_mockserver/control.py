@@ -70,6 +70,7 @@ class Control:
         self._core = served.core
 
     async def digest(self, request: web.Request) -> web.StreamResponse:
+        """Send the digest, and break off if the mailbox changes meanwhile."""
         response = web.StreamResponse(headers={"Content-Type": "text/plain; charset=UTF-8"})
         await response.prepare(request)
         lines: list[str] = []
@@ -87,6 +88,7 @@ class Control:
         return response
 
     async def stats(self, request: web.Request) -> web.Response:
+        """Answer with the statistics."""
         core = self._core
         figures = core.stats.as_json() | {
             "sessions": len(core.sessions),
@@ -100,25 +102,31 @@ class Control:
         return _json(figures)
 
     async def journal(self, request: web.Request) -> web.Response:
+        """Answer with all changes of the mailbox."""
         return _json(self._core.store.journal.history())
 
     async def reset(self, request: web.Request) -> web.Response:
+        """Reset the statistics, and with `mailbox` the mailbox."""
         body = await _object(request)
         self._served.reset(mailbox=body.get("mailbox") is True)
         return _json({})
 
     async def conditions(self, request: web.Request) -> web.Response:
+        """Answer with the conditions."""
         return _json(self._core.conditions.as_json())
 
     async def replace(self, request: web.Request) -> web.Response:
+        """Replace the conditions."""
         await self._served.change(Conditions.parse(await _object(request)))
         return await self.conditions(request)
 
     async def patch(self, request: web.Request) -> web.Response:
+        """Apply a merge patch to the conditions."""
         await self._served.change(self._core.conditions.patched(await _object(request)))
         return await self.conditions(request)
 
     async def churn(self, request: web.Request) -> web.Response:
+        """Change the mailbox now."""
         body = await _object(request)
         try:
             churn = Churn.model_validate({"script": body.get("steps", [])})
@@ -127,6 +135,7 @@ class Control:
         return _json([one._asdict() for one in self._core.churning.do(churn.script)])
 
     async def churned(self, request: web.Request) -> web.Response:
+        """Answer with the changes that churn has made."""
         return _json([one._asdict() for one in self._core.churning.history()])
 
 

@@ -103,6 +103,7 @@ class End(asyncio.Protocol):
     # ends
 
     def close(self) -> None:
+        """Close the connection in order."""
         if self.transport is not None:
             self.transport.close()
 

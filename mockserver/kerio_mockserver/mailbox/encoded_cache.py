@@ -19,12 +19,14 @@ class EncodedItemCache:
         return len(self._entries)
 
     def get(self, item_id: str) -> bytes | None:
+        """Return an item's JSON, or None."""
         found = self._entries.get(item_id)
         if found is not None:
             self._entries.move_to_end(item_id)
         return found
 
     def put(self, item_id: str, data: bytes) -> None:
+        """Keep an item's JSON, and drop others beyond the limit."""
         self.drop(item_id)
         if len(data) + _OVERHEAD > self.limit:
             return
@@ -35,6 +37,7 @@ class EncodedItemCache:
             self.size -= len(old) + _OVERHEAD
 
     def drop(self, item_id: str) -> None:
+        """Drop an item."""
         old = self._entries.pop(item_id, None)
         if old is not None:
             self.size -= len(old) + _OVERHEAD

@@ -92,16 +92,19 @@ class FolderItems:
 
     @property
     def readable(self) -> bool:
+        """Whether the user may read the items."""
         return bool(self.about["access"] != "FAccessListingOnly")
 
     @property
     def writable(self) -> bool:
+        """Whether the user may change the items."""
         return self.about["access"] in ("FAccessReadWrite", "FAccessAdmin")
 
     def __len__(self) -> int:
         return self._base - len(self._replaced) + len(self._kept)
 
     def has(self, number: int) -> bool:
+        """Tell whether there is an item of a number."""
         return number in self._kept or (0 < number <= self._base and number not in self._replaced)
 
     def numbers(self) -> list[int]:
@@ -116,6 +119,7 @@ class FolderItems:
         return self._computed().item(number - 1) | self._deltas.get(number, {})
 
     def light(self, number: int) -> Struct:
+        """Return the struct of `light_members` of an existing item."""
         kept = self._kept.get(number)
         if kept is not None:
             return dict(orjson.loads(kept.light or kept.raw))
@@ -141,10 +145,12 @@ class FolderItems:
         return orjson.dumps(self.item(number)) if number in self._deltas else self._computed().raw(number - 1)
 
     def contents(self, number: int) -> dict[str, Attached]:
+        """Return an item's contents by part."""
         kept = self._kept.get(number)
         return dict(kept.contents) if kept else self._computed().contents(number - 1)
 
     def seen(self, number: int) -> bool:
+        """Tell whether a mail is read."""
         kept = self._kept.get(number)
         if kept is not None:
             return kept.seen
@@ -152,10 +158,12 @@ class FolderItems:
         return bool(delta["isSeen"]) if "isSeen" in delta else self._computed().seen(number - 1)
 
     def size_of(self, number: int) -> int:
+        """Return the bytes that an item counts for."""
         kept = self._kept.get(number)
         return kept.size if kept else self._computed().size_of(number - 1)
 
     def watermark_of(self, number: int) -> int:
+        """Return an item's watermark."""
         kept = self._kept.get(number)
         if kept is not None:
             return kept.watermark
@@ -172,6 +180,7 @@ class FolderItems:
         return sorted(found)
 
     def take_number(self) -> int:
+        """Return the number for the next new item."""
         self.next_number += 1
         return self.next_number - 1
 
