@@ -13,7 +13,8 @@ import pytest
 
 from kerio_resync.cli import demo
 from kerio_resync.errors import BadSettings
-from kerio_resync.settings import load, with_password
+from kerio_resync.profile_file import load
+from kerio_resync.settings import with_password
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]

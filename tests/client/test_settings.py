@@ -12,18 +12,8 @@ from keyring.errors import KeyringLocked
 from pydantic import SecretStr, ValidationError
 
 from kerio_resync.errors import BadSettings, LocalError
-from kerio_resync.settings import (
-    Settings,
-    byte_rate,
-    default_profile,
-    is_bound,
-    load,
-    make_profile,
-    rebind,
-    remember,
-    vouches,
-    with_password,
-)
+from kerio_resync.profile_file import is_bound, load, make_profile, rebind, remember, vouches
+from kerio_resync.settings import Settings, byte_rate, default_profile, with_password
 from kerio_resync.variables import PASSWORD_VARIABLE
 
 GIVEN = {"server": "mail.example.com", "user": "jane"}
@@ -57,7 +47,7 @@ def test_rates_are_read(text: str, rate: float) -> None:
 
 @pytest.mark.parametrize("text", ["", "M", "-1M", "0", "0M", "10 M B", "1e3", "10Mbit", "ten", "1.2.3k", "١k", "nan"])
 def test_rates_that_make_no_sense_are_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="rate in bytes a second"):
+    with pytest.raises(ValueError, match="rate in bytes per second"):
         byte_rate(text)
 
 
@@ -177,7 +167,7 @@ def test_vouches_for_the_server_and_user_that_the_file_names(tmp_path: Path) -> 
 def test_a_bad_option_is_named_as_it_is_spelled(tmp_path: Path) -> None:
     with pytest.raises(BadSettings, match=r"^--max-in-flight: "):
         load(tmp_path, {"max_in_flight": 0})
-    with pytest.raises(BadSettings, match=r"^--server: must not hold a user name or password$"):
+    with pytest.raises(BadSettings, match=r"^--server: must not contain a user name or password$"):
         load(tmp_path, {"server": "https://a:b@c"})
 
 
@@ -275,14 +265,14 @@ def test_a_profile_that_can_not_be_a_folder_is_refused(tmp_path: Path, where: st
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write everywhere")
 def test_a_folder_without_write_permission_is_refused(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
-    with pytest.raises(BadSettings, match="can't be written"):
+    with pytest.raises(BadSettings, match="not writable"):
         make_profile(load(tmp_path, GIVEN))
     tmp_path.chmod(0o700)
 
 
 def test_a_folder_that_the_system_calls_unwritable_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "access", lambda *_: False)
-    with pytest.raises(BadSettings, match="can't be written"):
+    with pytest.raises(BadSettings, match="not writable"):
         make_profile(load(tmp_path, GIVEN))
 
 

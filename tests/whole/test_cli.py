@@ -105,7 +105,8 @@ from kerio_resync.cli.app import main
 from kerio_resync.sync import rebuild
 
 async def fetch(run, todo):
-    secrets = [run.settings.password.get_secret_value(), *run.mailbox._session.headers(run.settings.server).values()]
+    proof = run.mailbox._client.session.headers(run.settings.server)
+    secrets = [run.settings.password.get_secret_value(), *proof.values()]
     try:
         raise KeyError(*secrets)
     except KeyError as error:
@@ -196,7 +197,7 @@ async def test_a_folder_that_may_not_be_written_is_exit_2() -> None:
     In a folder of its own, since other users may not look into the one of the tests.
     """
     command = (
-        "import os, sys, tomlkit, kerio_resync.settings; from kerio_resync.cli.app import main; os.setuid(65534);"
+        "import os, sys, tomlkit, kerio_resync.profile_file; from kerio_resync.cli.app import main; os.setuid(65534);"
         " rebuild = ['rebuild', '--server', 'http://127.0.0.1:9', '--user', 'x'];"
         " sys.argv = ['kerio-resync', '--profile', sys.argv[1], *rebuild]; main()"
     )
@@ -210,7 +211,7 @@ async def test_a_folder_that_may_not_be_written_is_exit_2() -> None:
         )  # fmt: skip
         done = await finish(process)
     assert (done.code, done.out, done.err.count("\n")) == (2, "", 1), done
-    assert "can't be written" in done.err
+    assert "not writable" in done.err
 
 
 async def test_the_digest_may_be_read_by_halves(tmp_path: Path) -> None:

@@ -325,7 +325,7 @@ async def test_a_working_folder_that_is_gone_is_said_where_it_matters(tmp_path: 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become another user")
 async def test_a_user_without_a_home_is_told_to_name_the_profile() -> None:
     code = (
-        "import os, kerio_resync.settings, platformdirs, kerio_resync.sync.status;"
+        "import os, kerio_resync.profile_file, platformdirs, kerio_resync.sync.status;"
         " from kerio_resync.cli.app import main; del os.environ['HOME']; os.setgroups([]); os.setuid(54321); main()"
     )
     ended = await program("status", code=code, env={"XDG_DATA_HOME": ""})

@@ -58,7 +58,7 @@ def _saving_settings(
     settings: Settings, given: Mapping[str, Any] | None, work: Callable[[Settings, Listener], Coroutine[Any, Any, T]]
 ) -> Callable[[Listener], Coroutine[Any, Any, T]]:
     """Wraps `work`: writes `given` to profile.toml once the server has answered."""
-    from kerio_resync.settings import is_bound, remember
+    from kerio_resync.profile_file import is_bound, remember
 
     async def run_and_save(listen: Listener) -> T:
         bound, saved = is_bound(settings), given is None
@@ -125,7 +125,7 @@ def watch_verify(
 def status(profile: Path, shown: Listener) -> Exit:
     """Shows the state of the profile's files."""
     import kerio_resync
-    from kerio_resync.settings import load
+    from kerio_resync.profile_file import load
 
     settings = load(profile, {})
     streams.wait_for_reader()
@@ -137,7 +137,7 @@ def status(profile: Path, shown: Listener) -> Exit:
 
 def digest(profile: Path, shown: Listener) -> Exit:
     """Prints the digest; nothing else goes to standard output."""
-    from kerio_resync.settings import load
+    from kerio_resync.profile_file import load
 
     settings = load(profile, {})
     streams.wait_for_reader()
@@ -215,7 +215,7 @@ def _upgrade(profile: Path, shown: Listener, given: Mapping[str, Any]) -> Upgrad
     if decision is not None:
         shown(RunFinished(ok=True, exit_code=decision.exit, summary=_decision_as_json(decision)))
         return decision
-    from kerio_resync.settings import load
+    from kerio_resync.profile_file import load
     from kerio_resync.upgrade import procedure
 
     decisions: list[UpgradeDecision] = []
@@ -266,7 +266,7 @@ def sentences(summary: Mapping[str, Any]) -> Sequence[str]:
 
 def estimate(profile: Path, shown: Listener, given: Mapping[str, Any]) -> Exit:
     """Estimates the times of an upgrade and, with a password, of a rebuild."""
-    from kerio_resync.settings import load
+    from kerio_resync.profile_file import load
     from kerio_resync.upgrade import estimation
 
     settings = load(profile, given)
@@ -310,7 +310,8 @@ def run_with_display(
 
 def _load_online_settings(profile: Path, given: Mapping[str, Any]) -> Settings:
     """Loads the settings of a run against a server; may ask for the password."""
-    from kerio_resync.settings import load, make_profile, with_password
+    from kerio_resync.profile_file import load, make_profile
+    from kerio_resync.settings import with_password
 
     settings = _with_owner_of_cache(load(profile, given))
     for name, value, option in (("server", settings.server, "--server URL"), ("user", settings.user, "--user NAME")):

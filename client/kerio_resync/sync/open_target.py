@@ -24,8 +24,9 @@ from kerio_resync.errors import CacheDamaged, CacheInUse, NoCache
 from kerio_resync.events import Listener, Notice
 from kerio_resync.identity import describe, same_mailbox
 from kerio_resync.model import Identity
+from kerio_resync.profile_file import vouches
 from kerio_resync.server.mailbox import Mailbox
-from kerio_resync.settings import Settings, vouches
+from kerio_resync.settings import Settings
 from kerio_resync.sync.context import RebuildContext
 from kerio_resync.sync.listing.early import EarlyListing, list_early
 from kerio_resync.sync.ownership import claim, claim_live, may_use, refusal

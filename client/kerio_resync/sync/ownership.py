@@ -20,7 +20,8 @@ from kerio_resync.cache.store import Store
 from kerio_resync.errors import CacheDamaged, CacheInUse, OtherAccount
 from kerio_resync.identity import describe, same_mailbox
 from kerio_resync.model import Identity
-from kerio_resync.settings import Settings, rebind
+from kerio_resync.profile_file import rebind
+from kerio_resync.settings import Settings
 from kerio_resync.sync.converge.catch_up import SYNC_KEY
 
 NO_KEY = ""  # a sync key that every server refuses, so that everything is compared

@@ -176,7 +176,7 @@ def test_a_disk_that_fails_at_the_settings_ends_the_run_before_its_work(
         listen(events.RunStarted("p", "s", "u", resumed=False))
         return Result()
 
-    monkeypatch.setattr("kerio_resync.settings.write_private", refuse)
+    monkeypatch.setattr("kerio_resync.profile_file.write_private", refuse)
     monkeypatch.setitem(vars(kerio_resync), "rebuild", begin)
     found, _, err = call("rebuild", *SERVER)
     assert found == expected
@@ -279,7 +279,7 @@ def test_digest_prints_its_lines(call: Call, library: Library, monkeypatch: pyte
         (["rebuild", "--user", "jane"], "No server is set: use `rebuild --server URL`"),
         (["rebuild", "--server", "x"], "No user is set: use `rebuild --user NAME`"),
         (["verify"], "No server is set"),
-        (["rebuild", *SERVER, "--bwlimit", "fast"], "--bwlimit: must be a rate in bytes a second"),
+        (["rebuild", *SERVER, "--bwlimit", "fast"], "--bwlimit: must be a rate in bytes per second"),
         (["rebuild", *SERVER, "--max-in-flight", "0"], "--max-in-flight: Input should be greater than or equal to 1."),
         (["rebuild", *SERVER, "--server", "ftp://x"], "--server: must be an address such as https://"),
         (["rebuild", *SERVER, "--ca-file", "/nowhere/x"], "--ca-file: there is no file /nowhere/x."),

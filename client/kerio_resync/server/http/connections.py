@@ -13,7 +13,6 @@ import errno
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
-from inspect import signature
 from ipaddress import ip_address
 from pathlib import Path
 from types import SimpleNamespace
@@ -74,8 +73,6 @@ def open_session(route: Route, url: str, *, connections: int, **options: Any) ->
         connector = _socks_connector(route.proxy, settings)
     else:
         connector = aiohttp.TCPConnector(**settings)
-    if "max_headers" in signature(aiohttp.ClientSession).parameters:  # aiohttp 3.14 and later
-        options["max_headers"] = MAX_HEADERS
     return aiohttp.ClientSession(
         connector=connector,
         auto_decompress=False,
@@ -83,6 +80,7 @@ def open_session(route: Route, url: str, *, connections: int, **options: Any) ->
         skip_auto_headers=("User-Agent", "Accept-Encoding"),
         max_line_size=MAX_HEADER_BYTES,
         max_field_size=MAX_HEADER_BYTES,
+        max_headers=MAX_HEADERS,
         **options,
     )
 

@@ -1,0 +1,227 @@
+"""Reads and writes `profile.toml`.
+
+The command line wins over the file, the file over the defaults. The file is written once, on first use, readable by its
+owner only. An invalid setting is a BadSettings that names it.
+"""
+
+from __future__ import annotations
+
+import codecs
+import os
+import tomllib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from kerio_resync.errors import BadSettings
+from kerio_resync.filesystem import read_small, translate_os_error, write_private
+from kerio_resync.settings import Settings
+from kerio_resync.variables import PASSWORD_VARIABLE
+
+FILE_NAME = "profile.toml"
+_SINGLE_RUN_SETTINGS = frozenset(
+    {"profile", "password", "folders", "fresh", "drop_first", "same_mailbox", "replace_other"}
+)
+_RENAMED = {"patience": "retry_timeout"}  # settings by the names that earlier versions wrote
+
+
+def load(profile: Path, given: Mapping[str, Any]) -> Settings:
+    """Returns the settings of one run: `given` (None: not given) over the file over the defaults. BadSettings."""
+    kept = _read(profile / FILE_NAME)
+    chosen = {name: value for name, value in given.items() if value is not None}
+    merged = {**kept, **chosen, "profile": profile}
+    try:
+        settings = Settings.model_validate(merged)
+    except ValidationError as error:
+        raise BadSettings(_first_problem(error, profile, chosen)) from None  # pydantic's own text repeats the input
+    names = [name for name in ("ca_file", "client_cert") if getattr(settings, name)]
+    return settings.model_copy(update={name: _resolve_file(settings, name, chosen) for name in names})
+
+
+def _resolve_file(settings: Settings, name: str, chosen: Mapping[str, Any]) -> Path:
+    """Returns the file that a setting names, relative to the current folder or (from the file) to the profile."""
+    base = Path.cwd() if name in chosen else settings.profile.absolute()
+    path: Path = base / _expand_home(getattr(settings, name))
+    if not path.is_file():
+        place = f"--{name.replace('_', '-')}" if name in chosen else f"{settings.profile / FILE_NAME}: {name}"
+        raise BadSettings(f"{place}: there is no file {path}")
+    return path
+
+
+def _expand_home(path: Path) -> Path:
+    """Expands `~`, which a shell does neither in a file nor after `=`."""
+    with suppress(RuntimeError):  # an unknown user
+        return path.expanduser()
+    return path
+
+
+def make_profile(settings: Settings) -> None:
+    """Creates the profile's folder. BadSettings if that fails, or it is not writable."""
+    with _mapping_errors(settings.profile):
+        settings.profile.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not os.access(settings.profile, os.W_OK | os.X_OK):
+            raise BadSettings(f"the profile folder {settings.profile} is not writable")
+
+
+def is_bound(settings: Settings) -> bool:
+    """Whether the profile has a cache, or an unfinished one."""
+    return settings.cache.exists() or settings.next_cache.exists()
+
+
+def remember(settings: Settings, given: Mapping[str, Any], *, bound: bool) -> None:
+    """Writes the file with the settings `given`, if there is none. BadSettings.
+
+    Call it when the server has answered: settings of a run that never reached it are not kept. Unless the profile had
+    a cache when the run began (`bound`), given settings replace those in the file: nothing depends on them yet.
+    """
+    path = settings.profile / FILE_NAME
+    with _mapping_errors(settings.profile):
+        if not path.exists():
+            _write(path, _first_text(settings, given))
+        elif not bound:
+            wanted = {"server": settings.server, "user": settings.user}
+            _update(path, wanted | {name: _file_value(settings, given, name) for name in _given_names(given)})
+
+
+def rebind(settings: Settings) -> None:
+    """Writes the server and the user into the file, if it exists."""
+    path = settings.profile / FILE_NAME
+    with _mapping_errors(settings.profile):
+        if path.exists():
+            _update(path, {"server": settings.server, "user": settings.user})
+
+
+def vouches(settings: Settings) -> bool:
+    """Whether the file names this server and user."""
+    path = settings.profile / FILE_NAME
+    kept = _read(path)
+    try:
+        named = Settings(profile=settings.profile, server=kept.get("server", ""), user=kept.get("user", ""))
+    except ValidationError:
+        return False
+    return bool(named.server) and (named.server, named.user) == (settings.server, settings.user)
+
+
+@contextmanager
+def _mapping_errors(profile: Path) -> Iterator[None]:
+    try:
+        yield
+    except FileExistsError as error:
+        raise BadSettings(f"{profile} is not a folder; name another one with --profile") from error
+    except OSError as error:
+        raise translate_os_error(error, Path(os.fsdecode(error.filename or profile))) from error
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        kept = tomllib.loads(_read_text(path))
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        raise translate_os_error(error, path) from error
+    except UnicodeDecodeError as error:
+        raise BadSettings(f"{path} is not UTF-8; save it as UTF-8 in an editor") from error
+    except tomllib.TOMLDecodeError as error:
+        raise BadSettings(f"{path} is not valid TOML: {error}") from error
+    if "password" in kept:
+        raise BadSettings(
+            f"{path} contains a password, which must not be in a file:"
+            f" remove it and use {PASSWORD_VARIABLE} or the keyring"
+        )
+    kept = {_RENAMED.get(name, name): value for name, value in kept.items() if _RENAMED.get(name) not in kept}
+    for name in kept:
+        if name not in Settings.model_fields or name in _SINGLE_RUN_SETTINGS:
+            raise BadSettings(f"{path}: there is no setting {name!r} here")
+    return kept
+
+
+def _read_text(path: Path) -> str:
+    """Returns the text of a file, with or without a byte order mark."""
+    data = read_small(path)
+    utf_16 = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    return data.decode("utf-16" if utf_16 else "utf-8-sig").replace("\r\n", "\n")
+
+
+def _given_names(given: Mapping[str, Any]) -> list[str]:
+    """Returns the names of given settings for the file, except a proxy's URL with a password."""
+    names = [name for name, _, _ in _OPTIONS if given.get(name) is not None]
+    return [name for name in names if name != "proxy" or "@" not in given[name]]
+
+
+def _file_value(settings: Settings, given: Mapping[str, Any], name: str) -> Any:
+    """Returns a setting's value for the file: some as they were typed, a path as text."""
+    value = given[name] if name in ("bwlimit", "proxy", "fingerprint") else getattr(settings, name)
+    return str(value) if isinstance(value, Path) else value
+
+
+def _first_problem(error: ValidationError, profile: Path, chosen: Mapping[str, Any]) -> str:
+    first = error.errors(include_input=False, include_url=False)[0]
+    name = str(first["loc"][0]) if first["loc"] else "settings"
+    place = (
+        f"--{name.rstrip('s') if name == 'folders' else name}".replace("_", "-")
+        if name in chosen
+        else f"{profile / FILE_NAME}: {name}"
+    )
+    return f"{place}: {first['msg'].removeprefix('Value error, ')}"
+
+
+def _first_text(settings: Settings, given: Mapping[str, Any]) -> str:
+    import tomlkit
+
+    names = _given_names(given)
+    document = tomlkit.document()
+    document.add(tomlkit.comment("Settings of this kerio-resync profile. The command line wins for its run."))
+    document.add(
+        tomlkit.comment(f"The password is never here: it comes from {PASSWORD_VARIABLE}, the keyring, or a prompt.")
+    )
+    document.add("server", tomlkit.item(settings.server))
+    document.add("user", tomlkit.item(settings.user))
+    for name, about, example in _OPTIONS:
+        document.add(tomlkit.nl())
+        document.add(tomlkit.comment(about))
+        if name in names:
+            document.add(name, tomlkit.item(_file_value(settings, given, name)))
+        else:
+            document.add(tomlkit.comment(f"{name} = {tomlkit.item(example).as_string()}"))
+    return tomlkit.dumps(document)
+
+
+_OPTIONS: tuple[tuple[str, str, Any], ...] = (
+    ("ca_file", "a certificate authority of your own (PEM); if not set: the system's", "/path/to/ca.pem"),
+    ("client_cert", "a client certificate with its key (PEM), if the server requires one", "/path/to/client.pem"),
+    ("fingerprint", "trust the server's certificate with this SHA-256, whoever signed it", "0123456789abcdef" * 4),
+    (
+        "proxy",
+        'http://, socks5:// or socks5h://; "none": no proxy; if not set: as the environment says',
+        "http://proxy:3128",
+    ),
+    ("attachments", "which attachments to download: all, inbox or none", "all"),
+    ("shared", "also the mailboxes that other users share with you", False),
+    ("public", "also the public folders", False),
+    ("bwlimit", "at most this many bytes per second, such as 500k or 10M; if not set: no limit", "10M"),
+    ("max_in_flight", "at most this many requests in flight", 64),
+    ("retry_timeout", "seconds that one call is retried before it fails", 600.0),
+    ("on_failure", "if the local upgrade fails: offer a rebuild, or rebuild at once", "offer"),
+)
+
+
+def _update(path: Path, wanted: Mapping[str, Any]) -> None:
+    import tomlkit
+
+    document = tomlkit.parse(_read_text(path))
+    if any(document.get(name) != value for name, value in wanted.items()):
+        document.update(wanted)
+        _write(path, tomlkit.dumps(document))
+
+
+def _write(path: Path, text: str) -> None:
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        write_private(part, text.encode())
+        part.replace(path)
+    except OSError:
+        part.unlink(missing_ok=True)
+        raise
