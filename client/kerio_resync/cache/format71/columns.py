@@ -6,12 +6,16 @@ that is NULL holds nothing: the member is in PROPS, or the server did not send i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import lru_cache
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, cast
 
-from kerio_resync.model import Kind
+import orjson
+
+from kerio_resync.cache.format71.schema import KIND_BY_NUMBER
+from kerio_resync.model import Folder, Kind, Place, Role
 
 Struct = dict[str, Any]
 PRIORITIES: Final = ("Normal", "Low", "High")
@@ -174,3 +178,28 @@ def linked_attachments(files: Any) -> list[int]:
     if type(files) is not list:
         return []
     return [place for place, file in enumerate(files) if type(file) is dict and file.get("url")]
+
+
+def decode_folder(row: Sequence[Any]) -> Folder:
+    """Return a folder from its texts, its numbers and EXTRA."""
+    folder_id, parent_id, name, role, place, owner, props = map(decode_text, row[:7])
+    kind, rights, count, unread, size = map(decode_int, row[7:12])
+    orjson.loads(props)
+    extra = None if row[12] is None else decode_text(row[12]).encode()
+    return Folder(
+        folder_id, parent_id, name, KIND_BY_NUMBER[kind] if kind else None, cast(Role, role), cast(Place, place),
+        owner, bool(rights), count, unread, size, props.encode(), extra,
+    )  # fmt: skip
+
+
+def decode_json_object(text: Any) -> Struct:
+    """Return the members in PROPS or EXTRA."""
+    if text is None:
+        return {}
+    try:
+        value = orjson.loads(decode_text(text))
+    except orjson.JSONDecodeError:
+        value = json.loads(text)  # accepts lone surrogates, which servers have sent
+    if type(value) is not dict:
+        raise ValueError("members are not a JSON object")
+    return value

@@ -12,15 +12,13 @@ import os
 import sqlite3
 from collections import deque
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Final, NamedTuple, Self, cast
 
-import orjson
 import pybase64
 
-from kerio_resync.cache.db_errors import FOREIGN, map_db_error
 from kerio_resync.cache.files import sync_folder
 from kerio_resync.cache.format71.columns import (
     COLUMNS,
@@ -29,17 +27,20 @@ from kerio_resync.cache.format71.columns import (
     decode_choice,
     decode_columns,
     decode_flags,
+    decode_folder,
     decode_int,
+    decode_json_object,
     decode_text,
     decode_time,
     linked_attachments,
 )
+from kerio_resync.cache.format71.errors import mapped_errors
 from kerio_resync.cache.format71.schema import (
     ACTIONS,
     CONTENT_TABLES,
     COUNTED_TABLES,
     FORMAT,
-    KIND_NUMBERS,
+    KIND_BY_NUMBER,
     LINE_BYTES,
     OWNED_ROWS,
     TABLE_BY_KIND,
@@ -50,21 +51,19 @@ from kerio_resync.cache.format71.schema import (
 from kerio_resync.cache.mutations import Action, AddChange, LocalChange, LocalFile
 from kerio_resync.cache.schema_guard import require_tables, restrict
 from kerio_resync.errors import CacheDamaged
-from kerio_resync.model import KINDS, Folder, Identity, Kind, Place, Role
+from kerio_resync.model import KINDS, Folder, Identity, Kind
 
 CACHE_KIB: Final = 8 * 1024
 ROWS_PER_QUERY: Final = 8  # bounds the memory that items take
 LINES_PER_PIECE: Final = 4
 PIECES_AHEAD: Final = 4  # of a content that may be in use at the same time
 _LINES_SQL: Final = "SELECT CAST(DATA AS BLOB) FROM CONTENT_LINES WHERE ID BETWEEN ? AND ? ORDER BY ID"
-_KIND_BY_NUMBER: Final = {number: kind for kind, number in KIND_NUMBERS.items()}
 _ITEM_SQL: Final = {
     kind: f"SELECT ID, KID, FOLDER, WATERMARK, PROPS, EXTRA, {', '.join(column.name for column in COLUMNS[kind])}"
     f"{ {'mail': ', FLAGS, PARTS, FILES', 'contact': ', PHOTOS'}.get(kind, '')}"
     f" FROM {TABLE_BY_KIND[kind]} WHERE ID > ? ORDER BY ID LIMIT ?"
     for kind in KINDS
 }  # fmt: skip
-_DECODING_ERRORS: Final = (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
 
 
 class ContentExtent(NamedTuple):
@@ -98,20 +97,20 @@ class Format71Reader:
         self._buffers = deque(memoryview(bytearray(LINES_PER_PIECE * LINE_BYTES)) for _ in range(PIECES_AHEAD))
 
     @classmethod
-    def open(cls, path: Path, *, exclusive: bool = True) -> Self:
-        """Open a file; no other program can open it meanwhile if `exclusive`. CacheDamaged, CacheInUse."""
-        with _mapped_errors(path):
+    def open(cls, path: Path) -> Self:
+        """Open a file, which no other program can open meanwhile. CacheDamaged, CacheInUse."""
+        with mapped_errors(path):
             db = sqlite3.connect(
-                f"{path.absolute().as_uri()}?mode={'rw' if exclusive else 'ro'}", uri=True, isolation_level=None,
+                f"{path.absolute().as_uri()}?mode=rw", uri=True, isolation_level=None,
                 timeout=2.0, check_same_thread=False,
             )  # fmt: skip
             try:
                 restrict(db, path)
                 db.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
-                if exclusive:  # a log or journal that stayed would be played into the file that replaces this one
-                    db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-                    db.execute("PRAGMA journal_mode = DELETE").fetchone()
-                db.execute("BEGIN EXCLUSIVE" if exclusive else "BEGIN")
+                # a log or journal that stayed would be played into the file that replaces this one
+                db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+                db.execute("PRAGMA journal_mode = DELETE").fetchone()
+                db.execute("BEGIN EXCLUSIVE")
                 if db.execute("PRAGMA user_version").fetchone()[0] != USER_VERSION:
                     raise CacheDamaged(f"{path} is not of format {FORMAT}")
                 db.execute("PRAGMA query_only = 1")
@@ -133,14 +132,14 @@ class Format71Reader:
 
     def replace_by(self, new: Path) -> None:
         """Give the sealed file `new` this file's name, under the lock, durably. Only `close` may follow."""
-        with _mapped_errors(self._path):
+        with mapped_errors(self._path):
             os.replace(new, self._path)
             sync_folder(self._path.parent)
 
     @cached_property
     def info(self) -> dict[str, str]:
         """Return what the table INFO says, by name."""
-        with _mapped_errors(self._path):
+        with mapped_errors(self._path):
             return {decode_text(name): decode_text(value) for name, value in self._rows("SELECT NAME, VALUE FROM INFO")}
 
     @property
@@ -155,7 +154,7 @@ class Format71Reader:
 
     def count(self, table: str) -> int:
         """Return how many rows a table should have, as INFO says."""
-        with _mapped_errors(self._path):
+        with mapped_errors(self._path):
             return int(self._info(f"COUNT_{table}"))
 
     def require_counts(self) -> None:
@@ -183,15 +182,15 @@ class Format71Reader:
 
     def folders(self) -> tuple[Folder, ...]:
         """Return all folders."""
-        with _mapped_errors(self._path):
-            return tuple(map(_folder, self._rows(
+        with mapped_errors(self._path):
+            return tuple(map(decode_folder, self._rows(
                 "SELECT KID, PARENT, NAME, ROLE, PLACE, OWNER, PROPS, KIND, RIGHTS, ITEMS, UNREAD, BYTES, EXTRA"
                 " FROM FOLDERS"
             )))  # fmt: skip
 
     def items(self, kind: Kind, after: int = 0) -> Iterator[Format71Item]:
         """Yield the items of a kind with a row number above `after`, in the order of these numbers."""
-        with _mapped_errors(self._path):
+        with mapped_errors(self._path):
             while rows := self._rows(_ITEM_SQL[kind], (after, ROWS_PER_QUERY)):
                 for row in rows:
                     yield self._item(kind, row)
@@ -200,7 +199,7 @@ class Format71Reader:
     def content(self, extent: ContentExtent) -> Iterator[memoryview]:
         """Yield the bytes of a content, 262,144 at a time. A piece is valid until PIECES_AHEAD more were."""
         size, end = 0, extent.first + extent.lines
-        with _mapped_errors(self._path):
+        with mapped_errors(self._path):
             for first in range(extent.first, end, LINES_PER_PIECE):
                 last = min(first + LINES_PER_PIECE, end) - 1
                 length = self._read_lines(first, last, is_end=last == end - 1)
@@ -226,13 +225,13 @@ class Format71Reader:
 
     def pending(self) -> Iterator[AddChange]:
         """Yield the changes that were not sent yet, in their order."""
-        with _mapped_errors(self._path):
+        with mapped_errors(self._path):
             numbers = [row[0] for row in self._rows("SELECT ID FROM PENDING ORDER BY ID")]
         yield from map(self.change, numbers)
 
     def change(self, number: int) -> AddChange:
         """Return one pending change. CacheDamaged if it is incomplete."""
-        with _mapped_errors(self._path):
+        with mapped_errors(self._path):
             (row,) = self._rows(
                 "SELECT GUID, KID, FOLDER, TARGET, STRUCT, ACTION, KIND, WATERMARK, MADE, FILES, CHARS"
                 " FROM PENDING WHERE ID = ?",
@@ -246,7 +245,7 @@ class Format71Reader:
             made = decode_time(row[8])
             change = LocalChange(
                 uuid=uuid, action=cast(Action, decode_choice(ACTIONS, decode_int(row[5]) - 1)),
-                kind=_KIND_BY_NUMBER[row[6]], item_id=item_id, folder_id=folder_id, target_id=target_id,
+                kind=KIND_BY_NUMBER[row[6]], item_id=item_id, folder_id=folder_id, target_id=target_id,
                 watermark=decode_int(row[7]), struct=struct.encode(),
                 made=made and f"{made[:4]}-{made[4:6]}-{made[6:11]}:{made[11:13]}:{made[13:]}",
             )  # fmt: skip
@@ -261,7 +260,7 @@ class Format71Reader:
 
     def _item(self, kind: Kind, row: Sequence[Any]) -> Format71Item:
         number, item_id, folder, watermark = row[0], decode_text(row[1]), row[2], decode_int(row[3])
-        props, end = _json_object(row[4]), 6 + len(COLUMNS[kind])
+        props, end = decode_json_object(row[4]), 6 + len(COLUMNS[kind])
         struct: Struct = {"id": item_id, "folderId": self._folder_ids[folder], "watermark": watermark}
         struct |= decode_columns(kind, row[6:end])
         contents: tuple[ContentExtent, ...] = ()
@@ -272,7 +271,7 @@ class Format71Reader:
             struct["attachments"], contents = self._attachments(number, files, props)
         elif kind == "contact":
             contents = self._photos(number, row[end])
-        struct |= props | _json_object(row[5])
+        struct |= props | decode_json_object(row[5])
         for member in struct.pop("-", ()):
             del struct[member]
         return Format71Item(number, item_id, struct, contents)
@@ -334,51 +333,8 @@ class Format71Reader:
         return self.info[name]
 
     def _number(self, sql: str) -> int:
-        with _mapped_errors(self._path):
+        with mapped_errors(self._path):
             return decode_int(self._db.execute(sql).fetchone()[0] or 0)
 
     def _rows(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         return self._db.execute(sql, values).fetchall()
-
-
-def _folder(row: Sequence[Any]) -> Folder:
-    folder_id, parent_id, name, role, place, owner, props = map(decode_text, row[:7])
-    kind, rights, count, unread, size = map(decode_int, row[7:12])
-    orjson.loads(props)
-    extra = None if row[12] is None else decode_text(row[12]).encode()
-    return Folder(
-        folder_id, parent_id, name, _KIND_BY_NUMBER[kind] if kind else None, cast(Role, role), cast(Place, place),
-        owner, bool(rights), count, unread, size, props.encode(), extra,
-    )  # fmt: skip
-
-
-def _json_object(text: Any) -> Struct:
-    if text is None:
-        return {}
-    try:
-        value = orjson.loads(decode_text(text))
-    except orjson.JSONDecodeError:
-        value = json.loads(text)  # accepts lone surrogates, which servers have sent
-    if type(value) is not dict:
-        raise ValueError("members are not a JSON object")
-    return value
-
-
-@contextmanager
-def _mapped_errors(path: Path) -> Iterator[None]:
-    """Turn errors of SQLite, of the disk and of decoding into ours."""
-    try:
-        yield
-    except FOREIGN as error:
-        raise map_db_error(error, path) from error
-    except _DECODING_ERRORS as error:
-        raise CacheDamaged(f"{path}: {_reason(error)}") from error
-
-
-def _reason(error: Exception) -> str:
-    """Return a reason in our own words: libraries may quote mail in theirs."""
-    if type(error) is ValueError:
-        return str(error)
-    if isinstance(error, KeyError):
-        return "a row refers to one that is missing"
-    return "a content cannot be decoded" if isinstance(error, ValueError) else "a row does not fit its table"

@@ -96,6 +96,7 @@ CREATE TABLE PENDING_FILES (   -- ID: slot of the change
 """
 
 KIND_NUMBERS: Final[dict[Kind, int]] = {"mail": 1, "contact": 2, "event": 3, "task": 4, "note": 5}
+KIND_BY_NUMBER: Final = {number: kind for kind, number in KIND_NUMBERS.items()}
 ACTIONS: Final = ("create", "edit", "flags", "move", "delete")  # from 1
 TABLE_BY_KIND: Final[dict[Kind, str]] = {
     "mail": "MAIL_HEADERS", "contact": "CONTACTS", "event": "EVENTS", "task": "TASKS", "note": "NOTES",

@@ -152,7 +152,7 @@ def test_pending_changes_come_back(tmp_path: Path) -> None:
         assert list(reader.pending()) == changes
 
 
-def test_open_exclusive_refuses_a_second_reader(tmp_path: Path) -> None:
+def test_open_refuses_a_second_reader(tmp_path: Path) -> None:
     write(tmp_path / "old.db", 1, 100)
     with Format71Reader.open(tmp_path / "old.db"), pytest.raises(CacheInUse):
         Format71Reader.open(tmp_path / "old.db")
@@ -234,15 +234,6 @@ def test_identity_without_account_is_damage(tmp_path: Path) -> None:
         db.execute("DELETE FROM INFO WHERE NAME = 'ACCOUNT'")
     with Format71Reader.open(tmp_path / "old.db") as reader, pytest.raises(CacheDamaged, match="INFO has no ACCOUNT"):
         assert reader.identity
-
-
-def test_open_not_exclusive_allows_a_second_reader(tmp_path: Path) -> None:
-    write(tmp_path / "old.db", 1, 100)
-    with (
-        Format71Reader.open(tmp_path / "old.db", exclusive=False) as first,
-        Format71Reader.open(tmp_path / "old.db", exclusive=False) as second,
-    ):
-        assert first.identity == second.identity == IDENTITY
 
 
 def test_contact_has_its_photo(tmp_path: Path) -> None:
