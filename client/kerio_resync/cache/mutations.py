@@ -181,17 +181,17 @@ class DeleteItems(NamedTuple):
 class ApplyChanges(NamedTuple):
     """The server's changes up to a sync key, and the key.
 
-    They are applied in the order `forget`, `moved`, `want`. A moved item (old id, new id, new folder) keeps its row and
-    its attachments under the new id, and is queued.
+    They are applied in the order `deleted`, `moved`, `queued`. A moved item (old id, new id, new folder) keeps its row
+    and its attachments under the new id, and is queued.
     """
 
     key: str
-    forget: tuple[str, ...] = ()
-    want: tuple[tuple[str, Kind, ListedItem], ...] = ()
+    deleted: tuple[str, ...] = ()
+    queued: tuple[tuple[str, Kind, ListedItem], ...] = ()
     moved: tuple[tuple[str, str, str], ...] = ()
 
     def byte_size(self) -> int:
-        return (len(self.forget) + 2 * len(self.want) + 4 * len(self.moved) + 1) * _ROW_BYTES
+        return (len(self.deleted) + 2 * len(self.queued) + 4 * len(self.moved) + 1) * _ROW_BYTES
 
 
 class SkipEntry(NamedTuple):

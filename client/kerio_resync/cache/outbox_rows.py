@@ -48,8 +48,8 @@ def change(db: sqlite3.Connection, number: int) -> LocalChange | None:
 def state(db: sqlite3.Connection, uuid: str) -> ChangeState | None:
     """Return the state of a change; None if the outbox does not have it."""
     row = db.execute("SELECT state FROM outbox WHERE uuid = ?", (uuid,)).fetchone()
-    found: ChangeState | None = row[0] if row else None
-    return found
+    value: ChangeState | None = row[0] if row else None
+    return value
 
 
 def is_intact(db: sqlite3.Connection, change: LocalChange) -> bool:
@@ -67,11 +67,15 @@ def ancestors_of_pending(changes: Sequence[LocalChange]) -> frozenset[str]:
     Such a change created or moved the item of an open change, set its version, or created an item in the same folder
     as a creation whose outcome is unknown.
     """
-    left = [each for each in changes if each.state in OPEN_STATES]
-    names = {each.item_id for each in left} - {""}
-    unsure = {(each.kind, each.folder_id) for each in left if each.action == "create" and each.state == "sending"}
+    unsettled = [change for change in changes if change.state in OPEN_STATES]
+    names = {change.item_id for change in unsettled} - {""}
+    unsure = {
+        (change.kind, change.folder_id)
+        for change in unsettled
+        if change.action == "create" and change.state == "sending"
+    }
     ancestors: set[str] = set()
-    for sent in reversed([each for each in changes if each.state == "sent"]):
+    for sent in reversed([change for change in changes if change.state == "sent"]):
         aliases = {f"local:{sent.uuid}", sent.item_id, sent.new_id} - {""}
         if names & aliases or (sent.action == "create" and (sent.kind, sent.folder_id) in unsure):
             ancestors.add(sent.uuid)

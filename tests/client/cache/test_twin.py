@@ -182,11 +182,11 @@ class Twin:
             self.wanted.pop(each, None)
 
     def ApplyChanges(self, fact: ApplyChanges) -> None:
-        self.DeleteItems(DeleteItems(fact.forget))
+        self.DeleteItems(DeleteItems(fact.deleted))
         for old, new, folder in fact.moved:
             self.move(old, new, folder)
         newest: dict[str, tuple[str, ListedItem]] = {}
-        for folder, _, row in fact.want:
+        for folder, _, row in fact.queued:
             self.name(folder)
             if row.id not in newest or newest[row.id][1].watermark <= row.watermark:
                 newest[row.id] = (folder, row)

@@ -67,10 +67,10 @@ def delete(mutation: DeleteItems, session: WriteSession) -> None:
 
 def apply_changes(mutation: ApplyChanges, session: WriteSession) -> None:
     """Apply the changes since the last sync key, and store the new key."""
-    _delete(session, mutation.forget)
+    _delete(session, mutation.deleted)
     for old, new, folder_id in mutation.moved:
         _move(session, old, new, folder_id)
-    rows = [_row(session.folder_number(folder_id), kind, listed) for folder_id, kind, listed in mutation.want]
+    rows = [_row(session.folder_number(folder_id), kind, listed) for folder_id, kind, listed in mutation.queued]
     _enqueue(session, rows, _ALWAYS)
     set_meta(SetMeta("sync_key", mutation.key), session)
 

@@ -39,7 +39,10 @@ async def create(caller: RpcClient, kind: Kind, folder_id: str, structs: Sequenc
 
 
 async def update(caller: RpcClient, kind: Kind, structs: Sequence[bytes]) -> tuple[WriteResult, ...]:
-    """Set members of items. This is idempotent, so the call is repeated after a lost reply."""
+    """Set members of items.
+
+    This is idempotent, so the call is repeated after a lost reply.
+    """
     method = f"{wire.SERVICES[kind]}.set"
     values = [outgoing_structs.for_update(kind, struct) for struct in structs]
     for value in values:
@@ -49,14 +52,20 @@ async def update(caller: RpcClient, kind: Kind, structs: Sequence[bytes]) -> tup
 
 
 async def move(caller: RpcClient, kind: Kind, ids: Sequence[str], folder_id: str) -> tuple[WriteResult, ...]:
-    """Move items. The ids change, so that a repeated call would not find them: a lost reply is OutcomeUnknown."""
+    """Move items.
+
+    A lost reply is OutcomeUnknown: the ids change, so that a repeated call would not find the items.
+    """
     method = f"{wire.SERVICES[kind]}.move"
     answer = await caller.call(method, {"ids": list(ids), "folder": folder_id}, idempotent=False)
     return wire.parse_write_results(method, answer.result, len(ids), names_successes=True)
 
 
 async def remove(caller: RpcClient, kind: Kind, ids: Sequence[str]) -> tuple[WriteResult, ...]:
-    """Delete items. An item that is gone counts as deleted, because the call is repeated after a lost reply."""
+    """Delete items.
+
+    An item that is gone counts as deleted, because the call is repeated after a lost reply.
+    """
     method = f"{wire.SERVICES[kind]}.remove"
     answer = await caller.call(method, {"ids": list(ids)})
     results = wire.parse_write_results(method, answer.result, len(ids), names_successes=False)
@@ -120,10 +129,10 @@ def _uploaded(status: int, headers: Any, data: bytes, clean: Clean) -> str:
 
 
 async def find_candidates(caller: RpcClient, item: Item, *, renamed: bool = False) -> tuple[str, ...]:
-    """Return the ids of items in the item's folder that look created from it. ProtocolError if there are too many.
+    """Return the ids of items in the item's folder that look created from it.
 
-    A list with fewer items than its total is requested again: an overlooked item would be created twice. `renamed`: it
-    may have been edited, so only its Message-ID is compared.
+    ProtocolError if there are too many. A list with fewer items than its total is requested again: an overlooked item
+    would be created twice. `renamed`: it may have been edited, so only its Message-ID is compared.
     """
     matches: dict[str, bool] = {}
     for _ in range(MAX_SCANS):
@@ -135,7 +144,7 @@ async def find_candidates(caller: RpcClient, item: Item, *, renamed: bool = Fals
 
 
 async def _scan_folder(caller: RpcClient, item: Item, renamed: bool) -> tuple[dict[str, bool], int]:
-    """Return whether each item looks created from `item`, by id, and how many items the server counts."""
+    """Return by id which items look created from `item`, and the server's count."""
     method = f"{wire.SERVICES[item.kind]}.get"
     fields = outgoing_structs.search_fields(item.kind)
     like = () if renamed else outgoing_structs.search_conditions(item)
@@ -160,7 +169,10 @@ async def _scan_folder(caller: RpcClient, item: Item, renamed: bool) -> tuple[di
 
 
 def _quoted(name: str) -> str:
-    """Return a file name for a form's header. Like browsers, it percent-encodes what could end quotes or line."""
+    """Return a file name for a form's header.
+
+    Like in browsers, it percent-encodes what could end quotes or line.
+    """
     return "".join(quote(c) if c in '"\\\r\n\0%' else c for c in wire.require_text(name))
 
 

@@ -44,7 +44,10 @@ _ASSIGNED_BY_SERVER: Final = frozenset({"id", "url", "contactId", "isNotified", 
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """A file that was uploaded for the next create or update. `id`: the server's name for it."""
+    """A file that was uploaded for the next create or update.
+
+    `id`: the server's name for it.
+    """
 
     id: str
     name: str
@@ -67,9 +70,10 @@ def for_create(kind: Kind, folder_id: str, struct: bytes) -> dict[str, Any]:
 
 
 def for_update(kind: Kind, struct: bytes) -> dict[str, Any]:
-    """Return the struct of an update: its id and the members to set. ValueError if it has no id.
+    """Return the struct of an update: its id and the members to set.
 
-    Without its folder: the update would move the item there, though it may have been moved elsewhere meanwhile.
+    ValueError if it has no id. Without its folder: the update would move the item there, though it may have been moved
+    elsewhere meanwhile.
     """
     value = _parse(struct)
     if not isinstance(value.get("id"), str):
@@ -84,7 +88,10 @@ def with_id(struct: bytes, item_id: str) -> bytes:
 
 
 def with_message_id(kind: Kind, struct: bytes, message_id: str) -> bytes:
-    """Return the struct of a mail with this Message-ID, unless it has one. Other kinds stay as they are."""
+    """Return a mail's struct with this Message-ID, unless it has one.
+
+    Other kinds stay as they are.
+    """
     if kind != "mail":
         return struct
     value = _parse(struct)
@@ -95,9 +102,10 @@ def with_message_id(kind: Kind, struct: bytes, message_id: str) -> bytes:
 
 
 def with_files(kind: Kind, struct: bytes, uploads: Sequence[Upload], current: Item | None = None) -> bytes:
-    """Return the struct with uploaded files: as a contact's photo, or added to its attachments.
+    """Return the struct with uploaded files.
 
-    If the struct names no attachments, those of `current`, the server's item, are kept.
+    They become a contact's photo, or are added to the attachments. If the struct names no attachments, those of
+    `current`, the server's item, are kept.
     """
     if not uploads:
         return struct
@@ -121,7 +129,7 @@ def with_files(kind: Kind, struct: bytes, uploads: Sequence[Upload], current: It
 
 
 def item_from_struct(kind: Kind, item_id: str, folder_id: str, struct: bytes, watermark: int = 0) -> Item:
-    """Return the item that a struct describes; members that it does not have are empty."""
+    """Return the item that a struct describes. Missing members are empty."""
     value = {**_parse(struct), "id": item_id, "watermark": watermark, "folderId": folder_id}
     if kind in ("mail", "event", "task"):
         value.setdefault(_TITLE[kind], "")
@@ -130,16 +138,17 @@ def item_from_struct(kind: Kind, item_id: str, folder_id: str, struct: bytes, wa
 
 
 def with_changes(current: Item, struct: bytes) -> Item:
-    """Return the server's item with the members of the struct: what the change wanted it to be."""
+    """Return the server's item with the members of the struct."""
     value = {**_parse(current.payload), **_members_to_set(current.kind, struct)}
     item = item_from_struct(current.kind, current.id, current.folder_id, canonical_json(value), current.watermark)
     return item._replace(extra=current.extra)
 
 
 def fingerprint(item: Item) -> bytes:
-    """Return the part of an item's struct that `search_conditions` and `is_same_content` need.
+    """Return the members of an item that are needed to recognize it.
 
-    A mail with a Message-ID is recognized by that, without its text.
+    `search_conditions` and `is_same_content` need them. A mail with a Message-ID is recognized by that, without its
+    text.
     """
     value = _parse(item.payload)
     names = ("subject", "headers") if item.kind == "mail" and item.message_id else search_fields(item.kind)
@@ -182,7 +191,10 @@ def resembles(item: Item, current: Item) -> bool:
 
 
 def has_members(current: Item, struct: bytes) -> bool:
-    """Return whether the server's item has what the struct would set. Contents of files are not compared."""
+    """Return whether the item has what the struct would set.
+
+    Contents of files are not compared.
+    """
     theirs = _parse(current.payload)
     return all(
         _has_member(current, theirs, name, value) for name, value in _members_to_set(current.kind, struct).items()
@@ -190,7 +202,7 @@ def has_members(current: Item, struct: bytes) -> bool:
 
 
 def file_candidates(current: Item, name: str, size: int) -> tuple[Attachment, ...]:
-    """Return the attachments of the server's item that a file of this name and size (bytes) may have become."""
+    """Return the attachments that a file of this name and size may have become."""
     return tuple(
         attachment
         for attachment in current.attachments
@@ -244,7 +256,7 @@ def _written(value: Any, depth: int = 8) -> Any:
 
 
 def _plain(text: str) -> str:
-    """Return a text without differences that people do not see; all spellings of a time become one."""
+    """Return a text without invisible differences. All spellings of a time become one."""
     return iso(text) or text.strip().replace("\r\n", "\n")
 
 

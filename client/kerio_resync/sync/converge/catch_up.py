@@ -121,7 +121,7 @@ async def _apply(run: RebuildContext, changes: Sequence[RemoteChange], key: str)
         if row.id in arrived or not row.watermark or stored.get(row.id, -1) < row.watermark
     )
     run.progress.queued([row for _, _, row in enqueue])
-    await run.store.apply(ApplyChanges(key, forget=plan.delete, want=enqueue, moved=plan.moved))
+    await run.store.apply(ApplyChanges(key, deleted=plan.delete, queued=enqueue, moved=plan.moved))
 
 
 async def new_key(run: RebuildContext) -> str:

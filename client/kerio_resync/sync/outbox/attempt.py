@@ -1,4 +1,4 @@
-"""One attempt to send a local change: look, call, and return the result as a value.
+"""One attempt to send a local change.
 
 What is needed to find out later whether a call was executed is durable before the call. If the last call may have been
 executed, the attempt looks for its effect before it repeats the call. A newer version on the server is never
@@ -190,14 +190,17 @@ class Attempt:
                 raise RetryLater(str(failure)) from failure
 
     async def _current(self) -> Item | None:
-        """Return the server's item, None if it is gone. ProtocolError if the server does not tell."""
+        """Return the server's item, None if it is gone.
+
+        ProtocolError if the server does not tell.
+        """
         batch = await self.mailbox.items_by_id(self.change.kind, [self.item_id])
         if batch.malformed:
             raise ProtocolError(batch.malformed[0].reason, scope="item")
         return batch.items[0] if batch.items else None
 
     async def _sent(self, item_id: str, folder_id: str, watermark: int = 0, item: Item | None = None) -> Sent:
-        """Return the result of an executed call, with the id and the version that later changes build on.
+        """Return the result of an executed call, with the id and version now.
 
         If the reply had no id, the server is searched for `item`. Whatever it answers, the call stays executed, so no
         error is raised.
@@ -218,7 +221,7 @@ class Attempt:
         return tuple(dict.fromkeys(ids))
 
     def _new(self, ids: Iterable[str]) -> list[str]:
-        """Return the ids that are not of other changes and not of items that existed before."""
+        """Return the ids without those of other changes and of earlier items."""
         before = self.claimed.union(self.record.known if self.record else ())
         return [item_id for item_id in ids if item_id not in before]
 
@@ -237,7 +240,7 @@ class Attempt:
         return ids[-1] if ids else ""
 
     async def _find_moved(self, item: Item) -> Item | None:
-        """Return a created mail that was moved to another folder meanwhile, if the cache has it."""
+        """Return a created mail that is in another folder now, if the cache has it."""
         if not item.message_id:
             return None
         stored = await self.outbox.find_by_message_id(item.message_id)
@@ -246,7 +249,10 @@ class Attempt:
         return next((current for current in items if current.message_id == item.message_id), None)
 
     async def _sync_key(self) -> str:
-        """Return the sync key. Without one, a creation is recognized only by Message-ID and content."""
+        """Return the sync key.
+
+        Without one, a creation is recognized only by Message-ID and content.
+        """
         try:
             return await self.mailbox.sync_key()
         except (SessionExpired, BadCredentials):
@@ -255,9 +261,10 @@ class Attempt:
             return ""
 
     async def _find_in_changes(self, item: Item) -> Item | None:
-        """Return the item that was created since the first attempt, whatever its Message-ID and folder are now.
+        """Return the item that was created since the first attempt.
 
-        It may have been edited meanwhile. Then it has to be the only one that it could be.
+        It may have another Message-ID and folder now. It may have been edited meanwhile. Then it has to be the only one
+        that it could be.
         """
         if self.record is None or not self.record.key:
             return None
@@ -298,7 +305,10 @@ class Attempt:
         return structs.Upload(upload_id, file.name, file.content_type, file.content_id)
 
     def _conflict(self, current: Item | None, why: str) -> Conflict:
-        """Return the conflict; its reason names both items, their versions, and what was to be done."""
+        """Return the conflict.
+
+        Its reason names both items, their versions, and what was to be done.
+        """
         change = self.change
         struct = change.struct if change.action in ("edit", "flags") else b"{}"
         if current is not None:

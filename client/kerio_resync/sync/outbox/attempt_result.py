@@ -1,4 +1,4 @@
-"""Values of an attempt to send a local change: its result, and what it records before its call."""
+"""Values of an attempt: its result, and its record before the call."""
 
 from __future__ import annotations
 
@@ -42,7 +42,10 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class Conflict:
-    """The server's item stays. `item`: what the change wanted it to be, as far as that is known."""
+    """The server's item stays.
+
+    `item`: what the change wanted it to be, as far as that is known.
+    """
 
     item: Item
     reason: str

@@ -15,7 +15,7 @@ MAX_ROUNDS: Final = 20  # requests for changes; new ones may arrive meanwhile
 
 
 async def created_since(mailbox: Mailbox, key: str, kind: Kind, folder_id: str) -> dict[str, bool]:
-    """Return the created items: by the present id, whether it was edited since. KeyExpired."""
+    """Return by id whether each created item was edited since. KeyExpired."""
     edited: dict[str, bool] = {}
     for _ in range(MAX_ROUNDS):
         batch = await mailbox.changes(key)

@@ -66,7 +66,10 @@ class ItemAddress:
 
 
 class IdMap:
-    """The addresses of items by the ids that changes know them by, `local:UUID` for created ones."""
+    """The addresses of items by the ids in changes.
+
+    Created items have the id `local:UUID`.
+    """
 
     def __init__(self) -> None:
         self._addresses: dict[str, ItemAddress] = {}
@@ -78,7 +81,10 @@ class IdMap:
         return ItemAddress(address.id, max(change.watermark, address.watermark))
 
     def settle(self, change: LocalChange, new_id: str, watermark: int) -> None:
-        """Record that a change was sent. `new_id` '': the id is the same; `watermark` 0: the version is unknown."""
+        """Record that a change was sent.
+
+        `new_id` '': the id is the same; `watermark` 0: the version is unknown.
+        """
         name = known_as(change)
         address = self._addresses.get(name) or ItemAddress(change.item_id)
         address.id = new_id or address.id
@@ -95,7 +101,10 @@ def known_as(change: LocalChange) -> str:
 
 
 def retryable(changes: Sequence[LocalChange]) -> list[LocalChange]:
-    """Return the refused changes to send again, with those that build on a creation among them."""
+    """Return the refused changes to send again.
+
+    Changes of a creation among them are included.
+    """
     again: list[LocalChange] = []
     created: set[str] = set()
     for change in changes:
@@ -108,7 +117,10 @@ def retryable(changes: Sequence[LocalChange]) -> list[LocalChange]:
 
 
 async def replay(run: RebuildContext) -> Replayed:
-    """Send the unsent changes of `run.store`, the cache in use. Only errors of the cache are raised."""
+    """Send the unsent changes of `run.store`, the cache in use.
+
+    Only errors of the cache are raised.
+    """
     outbox = Outbox(run.store)
     for change in retryable(await outbox.list(("refused",))):
         await outbox.mark_pending(change.uuid)
@@ -125,7 +137,10 @@ async def replay(run: RebuildContext) -> Replayed:
 
 
 async def enqueue_results(run: RebuildContext, result: Replayed) -> bool:
-    """Delete what is gone, and queue what the server's changes did not name; return whether anything is queued."""
+    """Apply the result of a replay to the cache.
+
+    Returns whether items were queued that the server's changes did not name.
+    """
     if result.gone:
         await run.store.apply(DeleteItems(tuple(result.gone)))
     stored = await run.store.read(queries.watermarks, [item_id for _, _, item_id, _ in result.new])
