@@ -192,7 +192,7 @@ def _first_text(settings: Settings, given: Mapping[str, Any]) -> str:
 _OPTIONS: tuple[tuple[str, str, Any], ...] = (
     ("ca_file", "a certificate authority of your own (PEM); if not set: the system's", "/path/to/ca.pem"),
     ("client_cert", "a client certificate with its key (PEM), if the server requires one", "/path/to/client.pem"),
-    ("fingerprint", "trust the server's certificate with this SHA-256, whoever signed it", "0123456789abcdef" * 4),
+    ("fingerprint", "trust the server's certificate with this SHA-256, without an authority", "0123456789abcdef" * 4),
     (
         "proxy",
         'http://, socks5:// or socks5h://; "none": no proxy; if not set: as the environment says',
