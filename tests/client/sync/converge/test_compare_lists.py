@@ -11,12 +11,13 @@ import pytest
 from kerio_resync.cache import queries
 from kerio_resync.cache.mutations import ApplyChanges, SkipEntry
 from kerio_resync.errors import FolderDenied, ItemGone, KeyExpired, ProtocolError, Unreachable
-from kerio_resync.model import ChangeSet, Folder, RemoteChange
+from kerio_resync.model import ChangeSet, Folder, ListedItem, RemoteChange
 from kerio_resync.sync.converge.compare_lists import (
     Difference,
     VerifyReport,
     changed_since_sync,
     compare_folders,
+    enqueue_differing,
     new_comparison,
     reconcile_lists,
 )
@@ -152,3 +153,9 @@ async def test_a_server_that_can_not_tell_what_has_changed(tmp_path: Path) -> No
 
         mailbox.changes = endless  # type: ignore[method-assign]
         assert await changed_since_sync(run.mailbox, run.store) == ({"x"}, False)
+
+
+async def test_enqueue_differing_ignores_a_folder_that_cannot_hold_items(tmp_path: Path) -> None:
+    async with running(tmp_path, Mailbox()) as run:
+        await enqueue_differing(run, replace(INBOX, kind=None), [ListedItem("a", 1)])
+        assert await run.store.read(queries.queued_items, 10) == ()
