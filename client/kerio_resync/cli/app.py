@@ -16,7 +16,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from kerio_resync.cli import arguments, commands, display, formatting
+from kerio_resync.cli import arguments, commands, display, formatting, upgrade_commands
 from kerio_resync.cli.display import Summarise, View
 from kerio_resync.cli.options import (
     AttachmentPolicy,
@@ -227,7 +227,7 @@ def upgrade(
     """
     given = {"same_mailbox": same_mailbox or None}
     view = View(json, quiet, log_file)
-    _run_and_exit(partial(commands.upgrade, given=given), profile, view, commands.sentences)
+    _run_and_exit(partial(upgrade_commands.upgrade, given=given), profile, view, upgrade_commands.sentences)
 
 
 @app.command()
@@ -243,8 +243,8 @@ def start(
 
     The program runs only with a ready database. Exits with its exit code.
     """
-    run = partial(commands.start, command=command, given={"same_mailbox": same_mailbox or None})
-    _run_and_exit(run, profile, View(json, quiet, log_file), exit_code_of=commands.start_exit_code)
+    run = partial(upgrade_commands.start, command=command, given={"same_mailbox": same_mailbox or None})
+    _run_and_exit(run, profile, View(json, quiet, log_file), exit_code_of=upgrade_commands.start_exit_code)
 
 
 @app.command()
@@ -344,4 +344,4 @@ def _refuse(error: Any, given: Sequence[str]) -> int:
     log_file = arguments.log_file(options)
     view = View(as_json=arguments.wants_json(options), log_file=Path(log_file) if log_file else None)
     with display.open_display(view, lambda _: ()) as shown:
-        return run_command(refuse, Path, shown, commands.start_exit_code if is_start else own_exit_code)
+        return run_command(refuse, Path, shown, upgrade_commands.start_exit_code if is_start else own_exit_code)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import errno
 import sys
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -23,7 +23,6 @@ from kerio_resync.os_errors import FAILING_DISK
 
 if TYPE_CHECKING:
     from kerio_resync.settings import Settings
-    from kerio_resync.upgrade.decide import UpgradeDecision
 
 T = TypeVar("T")
 JsonObject = dict[str, Any]
@@ -31,7 +30,7 @@ JsonObject = dict[str, Any]
 
 def rebuild(profile: Path, shown: Listener, given: Mapping[str, Any]) -> Exit:
     """Rebuilds the cache; asks before it replaces that of another account."""
-    settings = _load_online_settings(profile, given)
+    settings = load_online_settings(profile, given)
     try:
         return watch_rebuild(settings, shown, given)
     except OtherAccount as error:
@@ -51,7 +50,7 @@ def _confirm_other_account(error: OtherAccount, settings: Settings) -> bool:
 
 def verify(profile: Path, shown: Listener, given: Mapping[str, Any], *, deep: bool, repair: bool) -> Exit:
     """Compares the cache with the server."""
-    return watch_verify(_load_online_settings(profile, given), shown, given, deep=deep, repair=repair)
+    return watch_verify(load_online_settings(profile, given), shown, given, deep=deep, repair=repair)
 
 
 def _saving_settings(
@@ -175,95 +174,6 @@ async def digest_lines(settings: Settings) -> list[str]:
     return [line.rstrip("\n") async for line in kerio_resync.digest(settings)]
 
 
-def upgrade(profile: Path, shown: Listener, given: Mapping[str, Any]) -> Exit:
-    """Upgrades the database."""
-    return _upgrade(profile, shown, given).exit
-
-
-def start(profile: Path, shown: Listener, command: Sequence[str], given: Mapping[str, Any]) -> int:
-    """Upgrades the database and runs the program.
-
-    Where the system allows it, the program replaces this process. Otherwise its exit code is returned.
-    """
-    from kerio_resync.upgrade import launcher
-
-    decisions: list[UpgradeDecision] = []
-
-    def upgrade_once() -> UpgradeDecision:
-        decisions.append(_upgrade(profile, shown, given))
-        return decisions[0]
-
-    code = launcher.launch_when_ready(profile, command, upgrade_once)
-    return code if decisions[0].ready else launcher.FAILED
-
-
-def start_exit_code(error: BaseException, code: Exit) -> int:
-    """Returns the exit code of a failed `start`, in the manner of `env`."""
-    from kerio_resync.upgrade import launcher
-
-    match error:
-        case launcher.NoProgram():
-            return launcher.NOT_FOUND
-        case launcher.NotExecutable():
-            return launcher.NOT_EXECUTABLE
-    return code if code is Exit.INTERRUPTED else launcher.FAILED
-
-
-def _upgrade(profile: Path, shown: Listener, given: Mapping[str, Any]) -> UpgradeDecision:
-    """Returns the decision; prints on standard error why the database is not ready."""
-    decision = _decision_if_current(profile)
-    if decision is not None:
-        shown(RunFinished(ok=True, exit_code=decision.exit, summary=_decision_as_json(decision)))
-        return decision
-    from kerio_resync.profile_file import load
-    from kerio_resync.upgrade import procedure
-
-    decisions: list[UpgradeDecision] = []
-
-    async def rebuild(settings: Settings, listen: Listener) -> Any:
-        import kerio_resync
-
-        online = _load_online_settings(profile, given)
-        try:
-            return await kerio_resync.rebuild(online, listen)
-        except Exception as error:
-            online.redactor.error(error)
-            raise
-
-    def to_exit(decision: UpgradeDecision) -> tuple[Exit, JsonObject]:
-        decisions.append(decision)
-        return decision.exit, _decision_as_json(decision)
-
-    settings = load(profile, {})
-    run_with_display(shown, settings, lambda listen: procedure.upgrade(settings, listen, rebuild=rebuild), to_exit)
-    if not decisions[0].ready:
-        for sentence in decisions[0].sentences(formatting.format_size):
-            print_error(sentence)
-    return decisions[0]
-
-
-def _decision_if_current(profile: Path) -> UpgradeDecision | None:
-    """The fast path of every start: reads nothing but the first bytes of the file."""
-    from kerio_resync.upgrade.decide import UpgradeState, decide
-    from kerio_resync.upgrade.formats import detect_format, format_version
-
-    found = detect_format(profile / "cache.db")
-    notes = (profile / name for name in ("upgrade.json", "kerio-resync.holder"))
-    if found.state != "current" or any(note.exists() for note in notes):
-        return None
-    return decide(UpgradeState("current", format_version(found.version), format_version(found.version)))
-
-
-def _decision_as_json(decision: UpgradeDecision) -> JsonObject:
-    sentences = decision.sentences(formatting.format_size)
-    return decision.as_json() | ({"sentences": sentences} if decision.ready else {"error": " ".join(sentences)})
-
-
-def sentences(summary: Mapping[str, Any]) -> Sequence[str]:
-    """Returns the sentences of an upgrade's summary."""
-    return [str(sentence) for sentence in summary["sentences"]]
-
-
 def estimate(profile: Path, shown: Listener, given: Mapping[str, Any]) -> Exit:
     """Estimates the times of an upgrade and, with a password, of a rebuild."""
     from kerio_resync.profile_file import load
@@ -272,7 +182,7 @@ def estimate(profile: Path, shown: Listener, given: Mapping[str, Any]) -> Exit:
     settings = load(profile, given)
     if settings.server and settings.user:
         with suppress(BadSettings):  # without a password, only the upgrade is estimated
-            settings = _load_online_settings(profile, given)
+            settings = load_online_settings(profile, given)
     return run_with_display(
         shown,
         settings,
@@ -308,7 +218,7 @@ def run_with_display(
     return code
 
 
-def _load_online_settings(profile: Path, given: Mapping[str, Any]) -> Settings:
+def load_online_settings(profile: Path, given: Mapping[str, Any]) -> Settings:
     """Loads the settings of a run against a server; may ask for the password."""
     from kerio_resync.profile_file import load, make_profile
     from kerio_resync.settings import with_password

@@ -11,7 +11,7 @@ import pytest
 
 from kerio_resync.cache.files import require_places
 from kerio_resync.cache.header import read_header
-from kerio_resync.cli import commands
+from kerio_resync.cli import commands, upgrade_commands
 from kerio_resync.errors import BadSettings, DiskTrouble, LocalError
 from kerio_resync.events import ignore_events
 from kerio_resync.filesystem import read_small, real_place, write_private
@@ -44,8 +44,8 @@ COMMANDS: dict[str, Callable[[Path], object]] = {
     "verify": lambda profile: commands.verify(profile, ignore_events, GIVEN, deep=False, repair=False),
     "rebuild": lambda profile: commands.rebuild(profile, ignore_events, GIVEN),
     "estimate": lambda profile: commands.estimate(profile, ignore_events, GIVEN),
-    "upgrade": lambda profile: commands.upgrade(profile, ignore_events, {}),
-    "start": lambda profile: commands.start(profile, ignore_events, ["true"], {}),
+    "upgrade": lambda profile: upgrade_commands.upgrade(profile, ignore_events, {}),
+    "start": lambda profile: upgrade_commands.start(profile, ignore_events, ["true"], {}),
 }
 
 
