@@ -54,7 +54,7 @@ test-lowest: .venv-lowest/.ready  ## the suite with the lowest versions that pyp
 
 # Of the whole programs' tests, those that run the client in this process.
 IN_PROCESS := changing_mailbox damage faults foreign_replies header_flips hostile outbox outbox_servers rebuild repairs
-COVERED := client/cache client/sync client/server client/upgrade $(IN_PROCESS:%=whole/test_%.py)
+COVERED := client/cache client/sync client/server client/upgrade client/test_identity.py $(IN_PROCESS:%=whole/test_%.py)
 
 coverage: $(READY)  ## every branch of the cache, of the rebuild and of the talk with the server is run by a test
 	$(BIN)/coverage erase
