@@ -153,7 +153,7 @@ def draw(module: ModuleType, results: dict[str, Any], path: Path) -> None:
 
 
 def legacy_parser() -> argparse.ArgumentParser:
-    """Returns the parser for `python -m benchmarks legacy`."""
+    """Return the parser for `python -m benchmarks legacy`."""
     made = argparse.ArgumentParser(prog="python -m benchmarks legacy", description="Writes a database of format 7.1.")
     made.add_argument("--out", type=Path, required=True, metavar="FILE")
     invented = made.add_argument_group("of a mailbox that is made up")

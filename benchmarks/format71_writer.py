@@ -1,4 +1,6 @@
-"""Writes database files of format 7.1 from items as the server sent them, for tests and measurements.
+"""Writes database files of format 7.1, for tests and measurements.
+
+The items are structs as the server sent them.
 
     with Format71Writer(path, identity) as writer:
         writer.folder(Folder(...))

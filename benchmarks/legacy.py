@@ -52,7 +52,10 @@ _NOBODY = {"name": "", "address": ""}
 
 
 def write(out: Path, messages: int, size: int, *, pending: int = 3, holes: float = 0.15, seed: int = 1) -> None:
-    """A database of `messages` mails of `size` bytes on the average, and a fiftieth as many of each other kind."""
+    """Write a database of `messages` mails of `size` bytes on the average.
+
+    It has a fiftieth as many items of each other kind.
+    """
     random = Random(seed)
     noise = random.randbytes(min(4 * 1024 * 1024, messages * size + 1024))
     with Format71Writer(out, IDENTITY, holes=holes) as old:
@@ -78,7 +81,10 @@ def write(out: Path, messages: int, size: int, *, pending: int = 3, holes: float
 
 
 async def copy(mailbox: Mailbox, out: Path, *, pending: tuple[AddChange, ...] = (), holes: float = 0.15) -> int:
-    """A database as the old version would have it for this mailbox now, contents included; how many items it has."""
+    """Write the database that the old version would have for this mailbox.
+
+    The contents are included. Returns the number of items.
+    """
     identity = await mailbox.open()
     key = await mailbox.sync_key()
     count = 0

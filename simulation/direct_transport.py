@@ -19,7 +19,7 @@ from simulation.wire import reply_parts, server_request
 
 
 async def do_nothing(request: Request) -> None:
-    """The hook before a request that changes nothing."""
+    """Do nothing before a request: the hook by default."""
 
 
 @dataclass(slots=True)

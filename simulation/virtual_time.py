@@ -111,7 +111,10 @@ class _Selector(selectors.DefaultSelector):
 
 @contextlib.contextmanager
 def database_inside(disk: Callable[[], float]) -> Iterator[None]:
-    """Make the calls of new `aiosqlite` connections in the loop, after `disk()` seconds."""
+    """Run the calls of new `aiosqlite` connections in the loop.
+
+    Each takes `disk()` seconds of virtual time.
+    """
     with mock.patch.object(aiosqlite, "Connection", partial(_Connection, disk)):
         yield
 

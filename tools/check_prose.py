@@ -37,7 +37,7 @@ _STRINGS = {tokenize.COMMENT, tokenize.STRING, getattr(tokenize, "FSTRING_MIDDLE
 
 
 def python_prose(source: str) -> Iterator[tuple[int, str]]:
-    """Yields each comment and string of Python source with its line number.
+    """Yield each comment and string of Python source with its line number.
 
     Adjacent comment lines are joined: a phrase may be wrapped.
     """
@@ -62,12 +62,12 @@ def python_prose(source: str) -> Iterator[tuple[int, str]]:
 
 
 def markdown_prose(source: str) -> Iterator[tuple[int, str]]:
-    """Yields the source without its code blocks, line numbers kept."""
+    """Yield the source without its code blocks, line numbers kept."""
     yield 1, _CODE_BLOCK.sub(lambda block: "\n" * block[0].count("\n"), source)
 
 
 def findings(path: Path) -> Iterator[tuple[int, str, str]]:
-    """Yields (line, phrase, alternative) for each phrase of the list in a file."""
+    """Yield (line, phrase, alternative) for each phrase of the list in a file."""
     source = path.read_text(encoding="utf-8")
     for line, text in (markdown_prose if path.suffix == ".md" else python_prose)(source):
         for found in _FOUND.finditer(text):
@@ -77,13 +77,13 @@ def findings(path: Path) -> Iterator[tuple[int, str, str]]:
 
 
 def files(paths: list[Path]) -> list[Path]:
-    """Returns the Python and Markdown files among or below the paths."""
+    """Return the Python and Markdown files among or below the paths."""
     found = (file for path in paths for file in ([path] if path.is_file() else sorted(path.rglob("*"))))
     return [file for file in found if file.suffix in (".py", ".md") and file.is_file()]
 
 
 def main(arguments: list[str]) -> int:
-    """Prints the findings; returns the exit code."""
+    """Print the findings; return the exit code."""
     paths = [Path(name) for name in arguments] or [*sorted(ROOT.glob("*.md")), *(ROOT / name for name in FOLDERS)]
     count = 0
     for path in files(paths):

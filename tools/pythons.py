@@ -50,7 +50,7 @@ class Python:
 
 
 def candidates() -> Iterator[Path]:
-    """Files that are called like a Python, in the order of preference."""
+    """File that are called like a Python, in the order of preference."""
     folders = [*os.environ.get("PATH", "").split(os.pathsep), *SYSTEM_FOLDERS]
     for root in _pyenv_roots():
         folders += [str(version / "bin") for version in sorted((root / "versions").glob("*"))]
@@ -78,7 +78,7 @@ def _pyenv_roots() -> Iterator[Path]:
 
 
 def find() -> tuple[list[Python], list[str]]:
-    """The usable ones, oldest first, and a line for each that is not."""
+    """Return the usable interpreters, oldest first, and a line for each other one."""
     found: dict[tuple[int, int, int], Python] = {}
     refused: dict[str, str] = {}
     seen: set[str] = set()
@@ -118,7 +118,7 @@ def _probe(path: Path) -> dict | None:  # type: ignore[type-arg]  # what JSON ho
 
 
 def run(pythons: list[Python], command: list[str]) -> int:
-    """Runs `command` with each, says in the end how each went; 1 if any failed."""
+    """Run `command` with each and print the outcomes; return 1 if any failed."""
     results: list[tuple[Python, int, float]] = []
     for python in pythons:
         full = [*command, f"PYTHON={python.path}", f"VENV=.venv-{python}"]
@@ -134,7 +134,7 @@ def run(pythons: list[Python], command: list[str]) -> int:
 
 
 def main(arguments: list[str]) -> int:
-    """Runs the program; returns the exit code."""
+    """Run the program; return the exit code."""
     pythons, refused = find()
     for line in refused:
         print(f"Not used: CPython {line}", file=sys.stderr)

@@ -64,7 +64,10 @@ def compare(name: str, mails: int, size: int, seed: int = 1) -> dict[str, Any]:
 
 
 async def _with(name: str, mails: int, size: int, seed: int, profile: Path, work: Any) -> tuple[Any, float]:
-    """Return the result of `work` for a new mailbox under a preset, and its seconds or requests."""
+    """Run `work` for a new mailbox under a preset; return its result and its cost.
+
+    The cost is in seconds or requests.
+    """
     conditions = PRESETS[name]
     store = generate_mailbox(SeedOptions(seed, mails, total_bytes=size, shared=False))
     core = MockServer(store, password=PASSWORD, seed=seed,

@@ -168,7 +168,7 @@ def best(runs: list[dict[str, Any]], name: str) -> float:
 
 
 def holds(runs: list[dict[str, Any]], name: str) -> bool:
-    """Tell whether the client's own limit keeps both bounds and every pause."""
+    """Return whether the client's own limit keeps both bounds and every pause."""
     ours = next(one for one in _of(runs, name) if one["limit"] == OURS)
     return bool(
         ours["p95"] <= MOST_WAIT * ours["p95_alone"]

@@ -69,7 +69,7 @@ service imap-login {{
 def serving(programs: Programs, maildir: Path, folder: Path) -> Iterator[int]:
     """Yield the port of a dovecot that serves `maildir`.
 
-    Raises OSError if it does not start.
+    Raise OSError if it does not start.
     """
     user = NOBODY if os.geteuid() == 0 else getpass.getuser()
     account = pwd.getpwnam(user)

@@ -111,7 +111,7 @@ def versions(programs: Programs) -> dict[str, str]:
 
 
 def main(arguments: list[str]) -> int:
-    """Unpacks the rivals into a folder; returns the exit code."""
+    """Unpack the rivals into a folder; return the exit code."""
     folder = Path(arguments[0]) if arguments else FOLDER
     try:
         names = unpack(folder)

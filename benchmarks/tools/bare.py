@@ -139,7 +139,7 @@ def _insert(db: sqlite3.Connection, table: str, rows: list[tuple[Any, ...]]) -> 
 
 
 def main(arguments: Iterable[str]) -> None:
-    """Runs one of the bare loops in this process."""
+    """Run one of the bare loops in this process."""
     what, *rest = arguments
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         match what:

@@ -80,7 +80,7 @@ async def compare(cell: Cell) -> dict[str, Any]:
 
 
 def judged(cell: Cell, rounds: Sequence[tuple[Run, Fetch]]) -> dict[str, Any]:
-    """Compares the rounds of a cell with curl."""
+    """Compare the rounds of a cell with curl."""
     ours, theirs = [run for run, _ in rounds], [fetch for _, fetch in rounds]
     spread = middle([fetch.seconds / run.seconds for run, fetch in rounds])
     return {

@@ -108,7 +108,7 @@ def about(folder: Path) -> dict[str, Any]:
 
 
 def same(one: dict[str, Any], other: dict[str, Any]) -> bool:
-    """Tell whether two results are from machines of one make."""
+    """Return whether two results are from machines of one make."""
     return all(one.get(name) == other.get(name) for name in ("processor", "cores", "memory_gb"))
 
 
@@ -157,7 +157,7 @@ def launch(command: Sequence[str], more: Mapping[str, str] | None = None) -> Lau
 
 
 def wait(launched: Launched, *, codes: Sequence[int] = (0,)) -> Spent:
-    """Waits for a child process; returns what it used."""
+    """Wait for a child process; return what it used."""
     process, _, out, figures = launched
     process.wait()
     with out, figures:
@@ -195,7 +195,7 @@ def child(name: str, module: str, *arguments: str, before: Sequence[str] = ()) -
 
     Yield its id and first line.
 
-    Raises OSError if it prints none.
+    Raise OSError if it prints none.
     """
     process = subprocess.Popen(
         [*before, sys.executable, "-m", module, *arguments],

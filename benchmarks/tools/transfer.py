@@ -82,7 +82,7 @@ async def serve(host: str, link: Link | None) -> None:
 def fetch(host: str, port: int, connections: int, size: int) -> dict[str, float]:
     """Fetch `size` bytes over several new connections, a part over each.
 
-    Returns the seconds to the first and to the last byte, and the bytes that came with the first.
+    Return the seconds to the first and to the last byte, and the bytes that came with the first.
     """
     selector = selectors.DefaultSelector()
     share = size // connections
@@ -128,7 +128,7 @@ def ping(host: str, port: int, times: int) -> list[float]:
 
 
 def main() -> None:
-    """Runs a sender or a receiver in this process."""
+    """Run a sender or a receiver in this process."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.tools.transfer")
     commands = parser.add_subparsers(dest="command", required=True)
     server = commands.add_parser("serve")

@@ -8,7 +8,7 @@ from typing import Any
 
 
 def lazy_getattr(package: str, homes: Mapping[str, str]) -> Callable[[str], Any]:
-    """Returns a `__getattr__` for `package`; `homes`: the module of each name."""
+    """Return a `__getattr__` for `package`; `homes`: the module of each name."""
 
     def find(name: str) -> Any:
         if name not in homes:

@@ -80,7 +80,10 @@ class TransientServerError(ResyncError):
 
 
 class Unreachable(TransientServerError):
-    """The request was not processed: no connection, or refused before it was read. Any call may be repeated."""
+    """The request was not processed: no connection, or refused before it was read.
+
+    Any call may be repeated.
+    """
 
     summary = "the server cannot be reached"
 
@@ -100,13 +103,18 @@ class Misconfigured(Unreachable):
 
 
 class OutcomeUnknown(TransientServerError):
-    """The request may have been processed; the reply was lost. Only idempotent calls may be repeated."""
+    """The request may have been processed; the reply was lost.
+
+    Only idempotent calls may be repeated.
+    """
 
     summary = "the connection broke"
 
 
 class ForeignReply(OutcomeUnknown):
-    """Another program answered in the server's place: a captive portal, a proxy, an error page.
+    """Another program answered in the server's place.
+
+    Examples are a captive portal, a proxy and an error page.
 
     It says nothing about the request. `status`: of HTTP. `retry_after`: seconds, None if none were given.
     """
@@ -189,7 +197,9 @@ class TooLarge(ServerRefused):
 
 
 class DownloadRefused(ServerRefused):
-    """A download was answered with an HTTP error (`code`) that may concern this attachment alone.
+    """A download was answered with the HTTP error `code`.
+
+    It may concern this attachment alone.
 
     The error page of a proxy looks the same.
     """
@@ -212,7 +222,10 @@ class ForeignAddress(ProtocolError):
 
 
 class UnknownServer(ProtocolError):
-    """The first reply of a run did not come from a Kerio Connect server. Waiting does not help."""
+    """The first reply of a run did not come from a Kerio Connect server.
+
+    Waiting does not help.
+    """
 
 
 class VerificationFailed(ResyncError):
@@ -261,7 +274,10 @@ class NotEnoughSpace(LocalError):
 
 
 class DiskTrouble(LocalError):
-    """The disk, the file system or a limit of the process refused. The detail says what to do."""
+    """The disk, the file system or a limit of the process refused.
+
+    The detail says what to do.
+    """
 
 
 class CacheInUse(LocalError):
@@ -283,7 +299,10 @@ class NoCache(LocalError):
 
 
 class CacheDamaged(LocalError):
-    """The database file is damaged; the server still has everything except unsent changes."""
+    """The database file is damaged.
+
+    The server still has everything except unsent changes.
+    """
 
     exit = Exit.REBUILD_NEEDED
 
@@ -344,12 +363,12 @@ _SENTENCES: tuple[tuple[type[ResyncError], str], ...] = (
 
 
 def words_of(error: BaseException) -> str:
-    """Returns an error as part of a sentence: its detail, else its summary."""
+    """Return an error as part of a sentence: its detail, else its summary."""
     return str(error) or (error.summary if isinstance(error, ResyncError) else ResyncError.summary)
 
 
 def explain(error: BaseException) -> tuple[str, Exit]:
-    """Returns a message for the user, with what to do, and the exit code."""
+    """Return a message for the user, with what to do, and the exit code."""
     match error:
         case NotEnoughSpace():
             return _explain_space(error), error.exit
@@ -393,6 +412,9 @@ def _explain_space(error: NotEnoughSpace) -> str:
 
 
 def _most_severe(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """Returns the error to report: an unexpected one first, then one of ours, then an interruption."""
+    """Return the error of a group to report.
+
+    An unexpected error comes first, then one of ours, then an interruption.
+    """
     leaves = [_most_severe(error) if isinstance(error, BaseExceptionGroup) else error for error in group.exceptions]
     return min(leaves, key=lambda error: (not isinstance(error, Exception), isinstance(error, ResyncError)))

@@ -20,13 +20,16 @@ class Event:
     name: ClassVar[str] = "event"
 
     def as_json(self) -> dict[str, Any]:
-        """Returns a flat object for one line of JSON."""
+        """Return a flat object for one line of JSON."""
         return {"event": self.name, **asdict(self)}
 
 
 @dataclass(frozen=True, slots=True)
 class RunStarted(Event):
-    """A run begins, after the login. `profile`: its path. `resumed`: it continues an interrupted one."""
+    """A run begins, after the login.
+
+    `profile`: its path. `resumed`: it continues an interrupted one.
+    """
 
     name: ClassVar[str] = "run-started"
     profile: str
@@ -79,7 +82,10 @@ class Progress(Event):
 
 @dataclass(frozen=True, slots=True)
 class Retrying(Event):
-    """A call failed for the `attempt`-th time, and is retried after `wait` seconds. `reason`: one line."""
+    """A call failed for the `attempt`-th time, and is retried after `wait` seconds.
+
+    `reason`: one line.
+    """
 
     name: ClassVar[str] = "retrying"
     method: str
@@ -99,7 +105,10 @@ class Paused(Event):
 
 @dataclass(frozen=True, slots=True)
 class Skipped(Event):
-    """Something was left out; the report names it too. `scope`: item, attachment or folder; `id`: the server's."""
+    """Something was left out; the report names it too.
+
+    `scope`: item, attachment or folder; `id`: the server's.
+    """
 
     name: ClassVar[str] = "skipped"
     scope: str
@@ -117,7 +126,10 @@ class Notice(Event):
 
 @dataclass(frozen=True, slots=True)
 class RunFinished(Event):
-    """The last event. `exit_code`: see `errors.Exit`; `summary`: the report as plain values."""
+    """The last event.
+
+    `exit_code`: see `errors.Exit`; `summary`: the report as plain values.
+    """
 
     name: ClassVar[str] = "run-finished"
     ok: bool
@@ -129,4 +141,4 @@ Listener = Callable[[Event], None]
 
 
 def ignore_events(event: Event) -> None:
-    """A listener that ignores all events."""
+    """Ignore the event: the listener by default."""

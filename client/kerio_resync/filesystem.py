@@ -33,7 +33,7 @@ _KINDS: Final = (
 
 
 def available_bytes(path: Path) -> int:
-    """Returns the bytes free at `path`, which need not exist; 0 if unknown."""
+    """Return the bytes free at `path`, which need not exist; 0 if unknown."""
     try:
         return shutil.disk_usage(path if path.is_dir() else path.parent).free
     except OSError:
@@ -41,12 +41,12 @@ def available_bytes(path: Path) -> int:
 
 
 def real_place(path: Path) -> Path:
-    """Returns the target of a symbolic link, even a missing one, or `path`."""
+    """Return the target of a symbolic link, even a missing one, or `path`."""
     return Path(os.path.realpath(path)) if path.is_symlink() else path
 
 
 def translate_os_error(error: OSError, path: Path, needed: int = 0) -> LocalError:
-    """Translates an OSError at `path`; `needed`: the bytes that were to be written."""
+    """Translate an OSError at `path`; `needed`: the bytes that were to be written."""
     if error.errno == errno.ENOSPC:
         return not_enough_space(path, needed)
     said = describe(error, path)
@@ -62,19 +62,19 @@ def translate_os_error(error: OSError, path: Path, needed: int = 0) -> LocalErro
 
 
 def translate_lock_error(error: OSError, path: Path) -> LocalError:
-    """Translates an OSError of a lock, where "not supported" concerns the file system."""
+    """Translate an OSError of a lock, where "not supported" concerns the file system."""
     if error.errno in _UNSUPPORTED:
         return DiskTrouble(NO_LOCKS.format(path=path, reason=reason_of(error)))
     return translate_os_error(error, path)
 
 
 def locks_unsupported(path: Path, reason: str) -> DiskTrouble:
-    """Returns the error for a file system without locks."""
+    """Return the error for a file system without locks."""
     return DiskTrouble(NO_LOCKS.format(path=path, reason=reason))
 
 
 def not_enough_space(path: Path, needed: int = 0) -> NotEnoughSpace:
-    """Returns the error for a full disk, quota or inode table; `needed` in bytes."""
+    """Return the error for a full disk, quota or inode table; `needed` in bytes."""
     folder, free = path.parent, available_bytes(path)
     said = ""
     if free > needed and _no_inodes(folder):
@@ -91,7 +91,7 @@ def not_enough_space(path: Path, needed: int = 0) -> NotEnoughSpace:
 
 
 def require_regular(paths: Iterable[Path], *, links: bool = False) -> None:
-    """Raises BadSettings for an existing path that is not a regular file.
+    """Raise BadSettings for an existing path that is not a regular file.
 
     `links`: follows symbolic links. DiskTrouble if a path cannot be examined, for example in an unreadable folder.
     """
@@ -111,7 +111,7 @@ def require_regular(paths: Iterable[Path], *, links: bool = False) -> None:
 
 
 def open_regular(path: Path, *, links: bool = True) -> int:
-    """Opens a regular file for reading, never waiting; BadSettings for other kinds."""
+    """Open a regular file for reading, never waiting; BadSettings for other kinds."""
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
     descriptor = os.open(path, flags if links else flags | getattr(os, "O_NOFOLLOW", 0))
     mode = os.fstat(descriptor).st_mode
@@ -122,7 +122,7 @@ def open_regular(path: Path, *, links: bool = True) -> int:
 
 
 def read_small(path: Path, *, links: bool = True) -> bytes:
-    """Reads a regular file of at most SMALL_BYTES; BadSettings for others."""
+    """Read a regular file of at most SMALL_BYTES; BadSettings for others."""
     with os.fdopen(open_regular(path, links=links), "rb") as file:
         content = file.read(SMALL_BYTES + 1)
     if len(content) > SMALL_BYTES:
@@ -131,7 +131,7 @@ def read_small(path: Path, *, links: bool = True) -> bytes:
 
 
 def write_private(path: Path, content: bytes, *, sync: bool = True) -> None:
-    """Writes a file that only its owner can read, in place of a file or link."""
+    """Write a file that only its owner can read, in place of a file or link."""
     path.unlink(missing_ok=True)
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
     with os.fdopen(os.open(path, flags, 0o600), "wb") as file:

@@ -37,7 +37,10 @@ class Quota(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Folder:
-    """A folder. `kind` None: it cannot hold items. `count`, `unread`, `size`: as the server stated them."""
+    """A folder. `kind` None: it cannot hold items.
+
+    `count`, `unread`, `size`: as the server stated them.
+    """
 
     id: str
     parent_id: str
@@ -65,7 +68,10 @@ class ListedItem(NamedTuple):
 
 
 class Attachment(NamedTuple):
-    """An attachment of a mail, or the photo of a contact. `size`: as the struct states it, None if it does not."""
+    """An attachment of a mail, or the photo of a contact.
+
+    `size`: as the struct states it, None if it does not.
+    """
 
     id: str
     url: str
@@ -77,7 +83,10 @@ class Attachment(NamedTuple):
 
 
 class Item(NamedTuple):
-    """One item, without the contents of its attachments. The members before `payload` are database columns."""
+    """One item, without the contents of its attachments.
+
+    The members before `payload` are database columns.
+    """
 
     id: str
     folder_id: str
@@ -114,7 +123,9 @@ class Page(NamedTuple):
 
 
 class MalformedItem(NamedTuple):
-    """An item that the server sent in an invalid form; it is skipped. `id` may be empty.
+    """An item that the server sent in an invalid form; it is skipped.
+
+    `id` may be empty.
 
     `unanswered`: the server leaves it out of every reply.
     """
@@ -125,7 +136,10 @@ class MalformedItem(NamedTuple):
 
 
 class ItemBatch(NamedTuple):
-    """The answer to a batch: items, ids that are gone, malformed items, and the cost of the request."""
+    """The answer to a batch, and the cost of the request.
+
+    It has items, ids that are gone, and malformed items.
+    """
 
     items: tuple[Item, ...]
     gone: tuple[str, ...] = ()
@@ -141,7 +155,10 @@ ChangeType = Literal["created", "modified", "flags", "moved", "deleted"]
 
 
 class RemoteChange(NamedTuple):
-    """One line of the change feed. A move has `old_id` and, if the server states it, `old_parent_id`."""
+    """One line of the change feed.
+
+    A move has `old_id` and, if the server states it, `old_parent_id`.
+    """
 
     type: ChangeType
     id: str
@@ -161,7 +178,10 @@ class ChangeSet(NamedTuple):
 
 
 class ContentChunk(NamedTuple):
-    """Consecutive bytes of an attachment. A later `offset` 0 means that it starts again: drop earlier bytes."""
+    """Consecutive bytes of an attachment.
+
+    A later `offset` 0 means that it starts again: drop earlier bytes.
+    """
 
     offset: int
     data: bytes

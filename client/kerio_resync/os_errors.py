@@ -59,11 +59,11 @@ CERTAIN: Final = frozenset(WORDS) - _DOUBTFUL  # always caused by the environmen
 
 
 def describe(error: OSError, path: object) -> str:
-    """Returns what happened to `path`, and what to do."""
+    """Return what happened to `path`, and what to do."""
     words = WORDS.get(error.errno or 0, "{path}: {reason}. Check the disk and the folder, then run again")
     return words.format(path=path, reason=reason_of(error))
 
 
 def reason_of(error: OSError) -> str:
-    """Returns the system's own text in lower case."""
+    """Return the system's own text in lower case."""
     return (error.strerror or type(error).__name__).lower()

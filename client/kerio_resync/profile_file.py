@@ -29,7 +29,10 @@ _RENAMED = {"patience": "retry_timeout"}  # settings by the names that earlier v
 
 
 def load(profile: Path, given: Mapping[str, Any]) -> Settings:
-    """Returns the settings of one run: `given` (None: not given) over the file over the defaults. BadSettings."""
+    """Return the settings of one run. BadSettings.
+
+    A value of `given` (None: not given) precedes one of the file, and that precedes the default.
+    """
     kept = _read(profile / FILE_NAME)
     chosen = {name: value for name, value in given.items() if value is not None}
     merged = {**kept, **chosen, "profile": profile}
@@ -42,7 +45,10 @@ def load(profile: Path, given: Mapping[str, Any]) -> Settings:
 
 
 def _resolve_file(settings: Settings, name: str, chosen: Mapping[str, Any]) -> Path:
-    """Returns the file that a setting names, relative to the current folder or (from the file) to the profile."""
+    """Return the file that a setting names.
+
+    A relative path starts at the current folder or, if it comes from profile.toml, at the profile.
+    """
     base = Path.cwd() if name in chosen else settings.profile.absolute()
     path: Path = base / _expand_home(getattr(settings, name))
     if not path.is_file():
@@ -52,14 +58,14 @@ def _resolve_file(settings: Settings, name: str, chosen: Mapping[str, Any]) -> P
 
 
 def _expand_home(path: Path) -> Path:
-    """Expands `~`, which a shell does neither in a file nor after `=`."""
+    """Expand `~`, which a shell does neither in a file nor after `=`."""
     with suppress(RuntimeError):  # an unknown user
         return path.expanduser()
     return path
 
 
 def make_profile(settings: Settings) -> None:
-    """Creates the profile's folder. BadSettings if that fails, or it is not writable."""
+    """Create the profile's folder. BadSettings if that fails, or it is not writable."""
     with _mapping_errors(settings.profile):
         settings.profile.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not os.access(settings.profile, os.W_OK | os.X_OK):
@@ -67,12 +73,12 @@ def make_profile(settings: Settings) -> None:
 
 
 def is_bound(settings: Settings) -> bool:
-    """Whether the profile has a cache, or an unfinished one."""
+    """Return whether the profile has a cache, or an unfinished one."""
     return settings.cache.exists() or settings.next_cache.exists()
 
 
 def remember(settings: Settings, given: Mapping[str, Any], *, bound: bool) -> None:
-    """Writes the file with the settings `given`, if there is none. BadSettings.
+    """Write the file with the settings `given`, if there is none. BadSettings.
 
     Call it when the server has answered: settings of a run that never reached it are not kept. Unless the profile had
     a cache when the run began (`bound`), given settings replace those in the file: nothing depends on them yet.
@@ -87,7 +93,7 @@ def remember(settings: Settings, given: Mapping[str, Any], *, bound: bool) -> No
 
 
 def rebind(settings: Settings) -> None:
-    """Writes the server and the user into the file, if it exists."""
+    """Write the server and the user into the file, if it exists."""
     path = settings.profile / FILE_NAME
     with _mapping_errors(settings.profile):
         if path.exists():
@@ -95,7 +101,7 @@ def rebind(settings: Settings) -> None:
 
 
 def vouches(settings: Settings) -> bool:
-    """Whether the file names this server and user."""
+    """Return whether the file names this server and user."""
     path = settings.profile / FILE_NAME
     kept = _read(path)
     try:
@@ -139,20 +145,23 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _read_text(path: Path) -> str:
-    """Returns the text of a file, with or without a byte order mark."""
+    """Return the text of a file, with or without a byte order mark."""
     data = read_small(path)
     utf_16 = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     return data.decode("utf-16" if utf_16 else "utf-8-sig").replace("\r\n", "\n")
 
 
 def _given_names(given: Mapping[str, Any]) -> list[str]:
-    """Returns the names of given settings for the file, except a proxy's URL with a password."""
+    """Return the names of the given settings that are saved in the file.
+
+    A proxy's URL with a password is not.
+    """
     names = [name for name, _, _ in _OPTIONS if given.get(name) is not None]
     return [name for name in names if name != "proxy" or "@" not in given[name]]
 
 
 def _file_value(settings: Settings, given: Mapping[str, Any], name: str) -> Any:
-    """Returns a setting's value for the file: some as they were typed, a path as text."""
+    """Return a setting's value for the file: some as they were typed, a path as text."""
     value = given[name] if name in ("bwlimit", "proxy", "fingerprint") else getattr(settings, name)
     return str(value) if isinstance(value, Path) else value
 

@@ -58,7 +58,7 @@ class Redactor:
     __hash__ = object.__hash__
 
     def keep(self, *secrets: str) -> None:
-        """Adds secrets; of too many, the first (passwords) and the newest are kept."""
+        """Add secrets; of too many, the first (passwords) and the newest are kept."""
         new = [secret for secret in secrets if len(_comparable(secret)) >= MIN_FOREIGN and secret not in self._secrets]
         if not new:
             return
@@ -68,11 +68,11 @@ class Redactor:
         self._pieces.clear()
 
     def foreign(self, text: str) -> str:
-        """Masks runs of MIN_FOREIGN characters of a secret, for a text of other software."""
+        """Mask runs of MIN_FOREIGN characters of a secret, for a text of other software."""
         return self._masked(text, MIN_FOREIGN)
 
     def own(self, text: str) -> str:
-        """Masks runs of MIN_OWN characters of a secret, for our own sentence."""
+        """Mask runs of MIN_OWN characters of a secret, for our own sentence."""
         return self._masked(text, MIN_OWN)
 
     def value(
@@ -82,7 +82,7 @@ class Redactor:
         clean: Callable[[str], str] | None = None,
         depth: int = MAX_DEPTH,
     ) -> Any:
-        """Cleans the strings of a JSON value; drops what is deeper than `depth`.
+        """Clean the strings of a JSON value; drop what is deeper than `depth`.
 
         `names`: member names of the protocol, which stay even if a secret has the same letters.
         """
@@ -101,7 +101,7 @@ class Redactor:
         return [self.value(each, names, clean, depth - 1) for each in value]
 
     def event(self, event: Event) -> Event:
-        """Returns the event with its quoted texts masked."""
+        """Return the event with its quoted texts masked."""
         if not isinstance(event, _QUOTING) or not self._secrets:
             return event
         values = {field.name: getattr(event, field.name) for field in fields(event)}
@@ -109,11 +109,11 @@ class Redactor:
         return event if clean == values else replace(event, **clean)
 
     def listening(self, listen: Listener) -> Listener:
-        """Returns a listener that masks events and passes them to `listen`."""
+        """Return a listener that masks events and passes them to `listen`."""
         return lambda event: listen(self.event(event))
 
     def error(self, error: E) -> E:
-        """Masks the texts of an error and of its causes in place; returns the error."""
+        """Mask the texts of an error and of its causes in place; return the error."""
         for link in chain(error):
             if isinstance(link, ResyncError):
                 link.detail = self.own(link.detail)
@@ -141,7 +141,7 @@ class Redactor:
 
 
 def chain(error: BaseException) -> list[BaseException]:
-    """Returns the error, its causes, contexts and members of groups, each once."""
+    """Return the error, its causes, contexts and members of groups, each once."""
     found: dict[int, BaseException] = {}
     pending: list[BaseException | None] = [error]
     while pending:
@@ -154,7 +154,7 @@ def chain(error: BaseException) -> list[BaseException]:
 
 
 def emptied(error: BaseException) -> None:
-    """Clears the local variables in the tracebacks of an error and of its causes.
+    """Clear the local variables in the tracebacks of an error and of its causes.
 
     They hold requests, replies and mails. Functions that still run keep their variables.
     """
@@ -163,7 +163,7 @@ def emptied(error: BaseException) -> None:
 
 
 def _pieces_of(secrets: dict[str, None], least: int) -> dict[int, set[str]]:
-    """Returns the runs to mask by length; a form shorter than `least` is one run."""
+    """Return the runs to mask by length; a form shorter than `least` is one run."""
     pieces: dict[int, set[str]] = {}
     for secret in secrets:
         for form in _forms(secret):
@@ -173,7 +173,7 @@ def _pieces_of(secrets: dict[str, None], least: int) -> dict[int, set[str]]:
 
 
 def _forms(secret: str) -> set[str]:
-    """Returns the forms of a secret that `_unescaped` does not undo."""
+    """Return the forms of a secret that `_unescaped` does not undo."""
     forms = {secret, secret.replace(" ", "+")}
     for encoding in ("utf-8", "latin-1"):
         try:
@@ -190,7 +190,7 @@ def _forms(secret: str) -> set[str]:
 
 
 def _found(text: str, pieces: dict[int, set[str]]) -> Iterator[tuple[int, int]]:
-    """Yields the spans of the text that hold a run of a secret."""
+    """Yield the spans of the text that hold a run of a secret."""
     stream: _Stream = [(letter, at, at + 1) for at, letter in enumerate(text)]
     for _ in range(MAX_ROUNDS + 1):
         letters = [(folded, start, stop) for letter, start, stop in stream for folded in _folded(letter)]
@@ -211,14 +211,14 @@ def _comparable(text: str) -> str:
 
 @lru_cache(maxsize=4096)
 def _folded(letter: str) -> str:
-    """Returns a character in lower case and decomposed; nothing if invisible."""
+    """Return a character in lower case and decomposed; nothing if invisible."""
     if letter.isspace() or not letter.isprintable():
         return ""
     return unicodedata.normalize("NFKD", letter).lower() if not letter.isascii() else letter.lower()
 
 
 def _unescaped(stream: _Stream) -> _Stream | None:
-    """Decodes one level of escapes; None if there are none."""
+    """Decode one level of escapes; None if there are none."""
     text = "".join(letter if len(letter) == 1 else "\ufffd" for letter, _, _ in stream)
     read: _Stream = []
     end = 0

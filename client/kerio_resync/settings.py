@@ -61,13 +61,13 @@ class Settings(BaseModel):
 
     @property
     def redactor(self) -> Redactor:
-        """Removes this run's secrets from texts; shared by copies of these settings."""
+        """Remove this run's secrets from texts; shared by copies of these settings."""
         return self._redactor
 
     @field_validator("server")
     @classmethod
     def _origin(cls, value: str) -> str:
-        """Returns the origin (scheme, host, port); a bare host means https."""
+        """Return the origin (scheme, host, port); a bare host means https."""
         value = value.strip()
         if not value:
             return value
@@ -106,13 +106,13 @@ class Settings(BaseModel):
 
     @property
     def next_cache(self) -> Path:
-        """The path of an unfinished cache, in the same folder as the cache that it replaces."""
+        """The path of an unfinished cache, beside the cache that it replaces."""
         cache = self.cache
         return cache.with_name(f"{cache.name}.next")
 
     @property
     def sends_in_clear(self) -> bool:
-        """Whether the password would travel unencrypted over a network."""
+        """Return whether the password would travel unencrypted over a network."""
         parts = urlsplit(self.server)
         return parts.scheme == "http" and parts.hostname not in ("localhost", "127.0.0.1", "::1")
 
@@ -123,7 +123,10 @@ def _has_good_port(netloc: str) -> bool:
 
 
 def sha256_digits(text: str) -> str:
-    """Returns a SHA-256 as 64 lower-case hexadecimal digits; colons may separate them. ValueError."""
+    """Return a SHA-256 as 64 lower-case hexadecimal digits; colons may separate them.
+
+    ValueError.
+    """
     digits = re.sub(r"[\s:]", "", re.sub(r"^sha-?256([ :=]fingerprint)?[:= ]", "", text.strip().lower()))
     if not re.fullmatch(r"[0-9a-f]{64}", digits):
         raise ValueError(
@@ -133,7 +136,9 @@ def sha256_digits(text: str) -> str:
 
 
 def byte_rate(text: str) -> float:
-    """Returns bytes per second. `k`, `M`, `G` mean powers of 1024 as in rclone; `kB`, `MB`, `GB` powers of 1000.
+    """Return bytes per second.
+
+    `k`, `M`, `G` mean powers of 1024 as in rclone; `kB`, `MB`, `GB` powers of 1000.
 
     ValueError if the text is no positive number with such a unit.
     """
@@ -144,7 +149,10 @@ def byte_rate(text: str) -> float:
 
 
 def default_profile() -> Path:
-    """Returns the default profile, in the user's data folder. BadSettings if there is no home folder."""
+    """Return the default profile, in the user's data folder.
+
+    BadSettings if there is no home folder.
+    """
     from platformdirs import user_data_path
 
     try:
@@ -156,7 +164,10 @@ def default_profile() -> Path:
 
 
 def with_password(settings: Settings, ask: Callable[[str], str] | None) -> Settings:
-    """Returns the settings with the password; `ask` prompts for it, None: no prompt is possible. BadSettings."""
+    """Return the settings with the password.
+
+    `ask` prompts for it, None: no prompt is possible. BadSettings.
+    """
     password = os.environ.get(PASSWORD_VARIABLE) or _from_keyring(settings)
     if not password and ask is not None:
         password = ask(f"Password of {settings.user} at {settings.server}: ")
@@ -175,7 +186,7 @@ def with_password(settings: Settings, ask: Callable[[str], str] | None) -> Setti
 
 
 def keyring_name(settings: Settings) -> str:
-    """Returns the keyring's service name of the password, one per server."""
+    """Return the keyring's service name of the password, one per server."""
     return f"kerio-resync:{settings.server}"
 
 

@@ -19,7 +19,7 @@ _former: dict[int, Any] = {}
 
 
 def catch(handler: Handler) -> None:
-    """Installs `handler` for each of the signals; ValueError outside the main thread."""
+    """Install `handler` for each of the signals; ValueError outside the main thread."""
     for number in ENDING:
         current = signal.getsignal(number)
         _former.setdefault(number, current)
@@ -29,7 +29,7 @@ def catch(handler: Handler) -> None:
 
 @contextmanager
 def caught(handler: Handler) -> Iterator[None]:
-    """Installs `handler` for a while; does nothing outside the main thread."""
+    """Install `handler` for a while; do nothing outside the main thread."""
     try:
         before = {number: signal.getsignal(number) for number in ENDING}
         catch(handler)
@@ -44,7 +44,7 @@ def caught(handler: Handler) -> Iterator[None]:
 
 
 def restore() -> None:
-    """Restores the handlers of the process's start, before an `exec`."""
+    """Restore the handlers of the process's start, before an `exec`."""
     for number, old in _former.items():
         signal.signal(number, old)
     for number in _IGNORED_BY_PYTHON:

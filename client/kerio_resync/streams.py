@@ -40,19 +40,19 @@ class OutputStream(io.RawIOBase):
         self._pump: _Pump | None = None
 
     def fileno(self) -> int:
-        """Returns the descriptor."""
+        """Return the descriptor."""
         return self._descriptor
 
     def isatty(self) -> bool:
-        """Tells whether the descriptor is a terminal."""
+        """Tell whether the descriptor is a terminal."""
         return self._is_terminal
 
     def writable(self) -> bool:
-        """Tells that the stream can be written."""
+        """Tell that the stream can be written."""
         return True
 
     def write(self, data: Any, /) -> int:
-        """Writes, queues or, after a failure, discards `data`; returns its length."""
+        """Write, queue or, after a failure, discard `data`; return its length."""
         piece = bytes(data)
         if self.failure is None:
             if self.waits or self._is_file:
@@ -69,7 +69,7 @@ class OutputStream(io.RawIOBase):
         return self._pump.backlog if self._pump and self.failure is None else 0
 
     def _write_some(self, piece: bytes) -> None:
-        """Writes at once while that does not block, and queues the rest."""
+        """Write at once while that does not block, and queue the rest."""
         while piece and self.failure is None:
             if not _has_room(self._descriptor, 0):
                 self._postpone(piece)
@@ -114,7 +114,7 @@ class _Pump:
         return self._queued - self._written
 
     def put(self, write: Callable[[bytes], None], piece: bytes) -> None:
-        """Queues `piece` for `write`."""
+        """Queue `piece` for `write`."""
         self._queued += len(piece)
         self._queue.put((write, piece))
 
@@ -149,7 +149,7 @@ def _has_room(descriptor: int, seconds: float | None) -> bool:
 
 
 def prepare() -> None:
-    """Replaces the standard streams; must run before other files are opened."""
+    """Replace the standard streams; must run before other files are opened."""
     reopen_closed()
     for name, descriptor in (("stdout", 1), ("stderr", 2)):
         stream: TextIO | None = getattr(sys, name)
@@ -162,7 +162,7 @@ def prepare() -> None:
 
 
 def reopen_closed() -> None:
-    """Opens the null device at each of the descriptors 0 to 2 that is closed.
+    """Open the null device at each of the descriptors 0 to 2 that is closed.
 
     The next file would get that number and receive standard output, and libuv would abort.
     """
@@ -174,7 +174,7 @@ def reopen_closed() -> None:
 
 
 def text(descriptor: int, name: str, like: IO[str] | None = None) -> TextIO:
-    """Returns a safe text stream for a descriptor, with the encoding of `like`."""
+    """Return a safe text stream for a descriptor, with the encoding of `like`."""
     if like is not None:
         with suppress(OSError, ValueError):
             like.flush()
@@ -186,7 +186,7 @@ def text(descriptor: int, name: str, like: IO[str] | None = None) -> TextIO:
 
 
 def _readable(error: UnicodeError) -> tuple[str, int]:
-    """Encodes our own symbols as ASCII and other characters as escapes."""
+    """Encode our own symbols as ASCII and other characters as escapes."""
     if not isinstance(error, UnicodeEncodeError):
         raise error
     letters = error.object[error.start : error.end]
@@ -200,45 +200,45 @@ codecs.register_error("readable", _readable)
 
 
 def raw(stream: IO[str] | None) -> OutputStream | None:
-    """Returns the OutputStream of a text stream; None for other streams."""
+    """Return the OutputStream of a text stream; None for other streams."""
     found = getattr(getattr(stream, "buffer", None), "raw", None)
     return found if isinstance(found, OutputStream) else None
 
 
 def is_congested(stream: IO[str]) -> bool:
-    """Tells whether the reader is so far behind that progress should be left out."""
+    """Tell whether the reader is so far behind that progress should be left out."""
     below = raw(stream)
     return below is not None and below.backlog > CONGESTED_BYTES
 
 
 def has_backlog(stream: IO[str]) -> bool:
-    """Tells whether data is queued for the reader."""
+    """Tell whether data is queued for the reader."""
     below = raw(stream)
     return below is not None and below.backlog > 0
 
 
 def failure(stream: IO[str]) -> OSError | None:
-    """Returns the error after which the stream discards its data, or None."""
+    """Return the error after which the stream discards its data, or None."""
     below = raw(stream)
     return below.failure if below is not None else None
 
 
 def wait_for_reader() -> None:
-    """Makes standard output block until its reader takes the data."""
+    """Make standard output block until its reader takes the data."""
     below = raw(sys.stdout)
     if below is not None:
         below.waits = True
 
 
 def skip_waiting() -> None:
-    """Ends the current and later calls of `drain` at once."""
+    """End the current and later calls of `drain` at once."""
     _skip_drain.append(True)
 
 
 def drain(seconds: float | None = None) -> None:
-    """Flushes both streams, and waits until their queues are empty.
+    """Flush both streams, and wait until their queues are empty.
 
-    Gives up after `seconds` (STALLED_READER_SECONDS) without progress.
+    Give up after `seconds` (STALLED_READER_SECONDS) without progress.
     """
     seconds = STALLED_READER_SECONDS if seconds is None else seconds
     for stream in (sys.stdout, sys.stderr):
@@ -254,7 +254,7 @@ def drain(seconds: float | None = None) -> None:
 
 
 def finish() -> None:
-    """Drains both streams and discards the rest, so that Python's flush cannot block."""
+    """Drain both streams and discard the rest, so that Python's flush cannot block."""
     drain()
     for stream in (sys.stdout, sys.stderr):
         below = raw(stream)
@@ -263,7 +263,7 @@ def finish() -> None:
 
 
 def write_at_once(descriptor: int, line: str) -> None:
-    """Writes a line past all buffers, unless that blocks, before a hard exit."""
+    """Write a line past all buffers, unless that blocks, before a hard exit."""
     with suppress(OSError, ValueError):
         if _has_room(descriptor, 0):
             os.write(descriptor, line.encode("ascii", "backslashreplace"))

@@ -147,7 +147,7 @@ async def serve(
 ) -> Running:
     """Listen on both ports (0: any free one).
 
-    Raises OSError if one of them is not available.
+    Raise OSError if one of them is not available.
     """
     core.secure = ssl is not None
     listener = bind_socket(host, port)

@@ -137,7 +137,7 @@ def _add_conditions(command: argparse.ArgumentParser) -> None:
 def conditions_of(options: argparse.Namespace) -> Conditions:
     """Return the conditions that the options ask for.
 
-    Raises ConditionsError or OSError.
+    Raise ConditionsError or OSError.
     """
     conditions = PRESETS[options.preset] if options.preset else Conditions()
     if options.conditions is not None:
@@ -159,7 +159,7 @@ def store_of(options: argparse.Namespace) -> MailboxStore:
 def mailbox_of(options: argparse.Namespace) -> tuple[MailboxStore, dict[str, Any]]:
     """Return the mailbox and what was imported into it.
 
-    Raises CannotImport or ValueError.
+    Raise CannotImport or ValueError.
     """
     user, _, domain = (options.user or "anna@example.com").partition("@")
     account = {"user": user, "domain": domain or "example.com"}
@@ -183,7 +183,7 @@ async def run(
 ) -> None:
     """Serve until a signal or the end of the parent.
 
-    Raises OSError if a port or a file is not available.
+    Raise OSError if a port or a file is not available.
     """
     core = MockServer(
         store,
@@ -221,7 +221,7 @@ async def run(
 async def _print_line(line: str, end: asyncio.Event) -> None:
     """Print the line once standard output accepts it, unless the server ends first.
 
-    Raises OSError if it is closed.
+    Raise OSError if it is closed.
     """
     if sys.stdout is None:
         raise OSError("it is closed")

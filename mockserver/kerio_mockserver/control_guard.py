@@ -48,7 +48,7 @@ def check(target: str, headers: CIMultiDictProxy[str], listening: Any, *, has_bo
 
 
 def _is_own(authority: str, host: str, port: int) -> bool:
-    """Tell whether `host:port` of a request names this port of this machine."""
+    """Return whether `host:port` of a request names this port of this machine."""
     name, colon, digits = authority.rpartition(":")
     if not colon or digits.endswith("]"):
         name, digits = authority, str(_DEFAULT_PORT)

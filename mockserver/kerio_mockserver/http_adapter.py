@@ -98,7 +98,7 @@ async def parse_request(
 
     Of a body beyond the limit only enough to exceed it.
 
-    Raises TimeoutError if no byte of the body arrives for a minute.
+    Raise TimeoutError if no byte of the body arrives for a minute.
     """
     path, _, query = request.raw_path.partition("?")
     if path.startswith(("http://", "https://")):

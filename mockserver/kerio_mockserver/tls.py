@@ -38,7 +38,7 @@ class Certificate:
 def certificate(folder: Path) -> Certificate:
     """Make a certificate in `folder`, which is created if needed.
 
-    Raises OSError if it cannot be written.
+    Raise OSError if it cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     key = ec.generate_private_key(ec.SECP256R1())

@@ -1,1 +1,4 @@
-"""The local cache file: its format, its one writer, and what is done with old ones. Knows nothing of servers."""
+"""The local cache file: its format, its one writer, and the reuse of old ones.
+
+This package knows nothing of servers.
+"""

@@ -35,7 +35,7 @@ def select_in(
 ) -> list[Any]:
     """Run `sql`, in which `(...)` stands for the values, as often as needed.
 
-    Returns all the rows. `before`, `after`: the values that are bound before and after those of `(...)`.
+    Return all the rows. `before`, `after`: the values that are bound before and after those of `(...)`.
     """
     pending, rows = list(values), []
     for start in range(0, len(pending), _IN_LIST_MAX):

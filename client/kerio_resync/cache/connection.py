@@ -66,7 +66,7 @@ class Connection:
     async def run(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Run `work` in the connection's thread, after earlier calls.
 
-        Returns or raises what `work` does.
+        Return or raise what `work` does.
         """
         results: list[T] = []
 

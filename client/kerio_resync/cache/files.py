@@ -117,7 +117,7 @@ def processes_holding(path: Path, *, own: int = 0) -> tuple[str, ...]:
 def back_up(path: Path) -> Path:
     """Give a damaged file a second name, `….damaged-TIME`, before it is replaced.
 
-    Copies the file where hard links are not supported. Returns the same name if called again. OSError.
+    Where hard links are not supported, the file is copied. A second call returns the same name. OSError.
     """
     status = path.stat()
     for backup in path.parent.glob(f"{path.name}.damaged-*"):

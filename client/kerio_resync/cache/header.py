@@ -40,7 +40,7 @@ class Header:
 
     @property
     def cut_short(self) -> bool:
-        """Whether the file has fewer bytes than its header says."""
+        """Return whether the file has fewer bytes than its header says."""
         return self.bytes < self.expected
 
 

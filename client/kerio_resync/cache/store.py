@@ -98,14 +98,14 @@ class Store:
     async def close(self) -> None:
         """Commit and close the file.
 
-        Raises no error that a call has raised before; a second call does nothing.
+        Raise no error that a call has raised before; a second call does nothing.
         """
         await self._writer.close()
 
     async def apply(self, mutation: Mutation) -> None:
         """Queue a mutation.
 
-        It is stored entirely or not at all. Waits while 4 MiB are queued.
+        It is stored entirely or not at all. Wait while 4 MiB are queued.
         """
         await self._writer.enqueue(mutation)
 
@@ -161,7 +161,7 @@ class Store:
     ) -> tuple[ListedItem, ...]:
         """Mark rows of a listing as met in `round`.
 
-        Returns the rows whose items are neither stored in that version nor queued.
+        Return the rows whose items are neither stored in that version nor queued.
         """
         return await self._write(fetch_queue.mark_listed, folder_id, rows, round)
 

@@ -98,7 +98,7 @@ class Writer:
     async def close(self) -> None:
         """Commit what was enqueued and close the file.
 
-        Raises the failure that no call has raised yet.
+        Raise the failure that no call has raised yet.
         """
         self._closing = True
         self._wakeup.set()
@@ -193,7 +193,7 @@ class Writer:
     def _take_mutations(self) -> tuple[list[Mutation], int]:
         """Take mutations of at most `APPLY_BYTES`, but at least one, off the queue.
 
-        Returns them and their bytes. Runs in the connection's thread; the event loop only appends to the queue.
+        Return them and their bytes. It runs in the connection's thread; the event loop only appends to the queue.
         """
         queue, taken = self._queue, 0
         mutations: list[Mutation] = []
@@ -230,7 +230,7 @@ class Writer:
     def _begins(self, size: int = 0) -> bool:
         """Return whether a transaction has to begin.
 
-        Raises NotEnoughSpace if `size` bytes do not fit.
+        Raise NotEnoughSpace if `size` bytes do not fit.
         """
         if self._began_at is not None:
             return False

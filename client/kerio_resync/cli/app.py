@@ -82,7 +82,7 @@ def global_options(
         ),
     ] = None,
 ) -> None:
-    """Keeps the profile named before the command."""
+    """Keep the profile named before the command."""
     _before_command["profile"] = profile
 
 
@@ -241,7 +241,7 @@ def start(
 ) -> None:
     """Upgrade the database, then run a program.
 
-    The program runs only with a ready database. Exits with its exit code.
+    The program runs only with a ready database. Exit with its exit code.
     """
     run = partial(upgrade_commands.start, command=command, given={"same_mailbox": same_mailbox or None})
     _run_and_exit(run, profile, View(json, quiet, log_file), exit_code_of=upgrade_commands.start_exit_code)
@@ -263,7 +263,7 @@ def demo(
 ) -> None:
     """Rebuild from a mock server with real mail, and verify.
 
-    Shows a few queries on the result at the end.
+    Show a few queries on the result at the end.
     """
     folders: list[Path] = []
 
@@ -305,7 +305,7 @@ def _run_and_exit(
     summarise: Summarise = lambda _: (),
     exit_code_of: ExitCodeOf = own_exit_code,
 ) -> NoReturn:
-    """Runs a command of `commands` on the profile, shows it, and exits with its code."""
+    """Run a command of `commands` on the profile, show it, and exit with its code."""
     named = profile or _before_command["profile"]
 
     def folder() -> Path:
@@ -319,7 +319,7 @@ def _run_and_exit(
 
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
-    """Runs the command line, and exits with an `Exit` or a code of `start`."""
+    """Run the command line, and exit with an `Exit` or a code of `start`."""
     given = list(sys.argv[1:] if argv is None else argv)
     try:
         code = app(given, prog_name="kerio-resync", standalone_mode=False)
@@ -332,7 +332,7 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
 
 
 def _refuse(error: Any, given: Sequence[str]) -> int:
-    """Reports a usage error as the arguments ask for, as far as they can be parsed."""
+    """Report a usage error as the arguments ask for, as far as they can be parsed."""
     options, _ = arguments.split_at_dashes(given)
     path = error.ctx.command_path if error.ctx else "kerio-resync"
     reason = " ".join(error.format_message().rstrip(".").split())

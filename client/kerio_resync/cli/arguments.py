@@ -6,18 +6,18 @@ from collections.abc import Sequence
 
 
 def split_at_dashes(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Returns our own arguments, and those after `--`."""
+    """Return our own arguments, and those after `--`."""
     place = arguments.index("--") if "--" in arguments else len(arguments)
     return list(arguments[:place]), list(arguments[place + 1 :])
 
 
 def wants_json(ours: Sequence[str]) -> bool:
-    """Tells whether `--json` is among the arguments."""
+    """Tell whether `--json` is among the arguments."""
     return "--json" in ours
 
 
 def log_file(ours: Sequence[str]) -> str:
-    """Returns the value of `--log-file`, or an empty string."""
+    """Return the value of `--log-file`, or an empty string."""
     for place, word in enumerate(ours):
         name, _, value = word.partition("=")
         if name == "--log-file":

@@ -29,7 +29,7 @@ JsonObject = dict[str, Any]
 
 
 def rebuild(profile: Path, shown: Listener, given: Mapping[str, Any]) -> Exit:
-    """Rebuilds the cache; asks before it replaces that of another account."""
+    """Rebuild the cache; ask before it replaces that of another account."""
     settings = load_online_settings(profile, given)
     try:
         return watch_rebuild(settings, shown, given)
@@ -40,7 +40,7 @@ def rebuild(profile: Path, shown: Listener, given: Mapping[str, Any]) -> Exit:
 
 
 def _confirm_other_account(error: OtherAccount, settings: Settings) -> bool:
-    """Asks whether the profile is to hold another mailbox; False if not at a terminal."""
+    """Ask whether the profile is to hold another mailbox; False if not at a terminal."""
     if any(stream is None or not stream.isatty() for stream in (sys.stdin, sys.stderr)):
         return False
     print_error(explain(error)[0])
@@ -49,14 +49,14 @@ def _confirm_other_account(error: OtherAccount, settings: Settings) -> bool:
 
 
 def verify(profile: Path, shown: Listener, given: Mapping[str, Any], *, deep: bool, repair: bool) -> Exit:
-    """Compares the cache with the server."""
+    """Compare the cache with the server."""
     return watch_verify(load_online_settings(profile, given), shown, given, deep=deep, repair=repair)
 
 
 def _saving_settings(
     settings: Settings, given: Mapping[str, Any] | None, work: Callable[[Settings, Listener], Coroutine[Any, Any, T]]
 ) -> Callable[[Listener], Coroutine[Any, Any, T]]:
-    """Wraps `work`: writes `given` to profile.toml once the server has answered."""
+    """Wrap `work`: writes `given` to profile.toml once the server has answered."""
     from kerio_resync.profile_file import is_bound, remember
 
     async def run_and_save(listen: Listener) -> T:
@@ -91,7 +91,7 @@ def _saving_settings(
 
 
 def watch_rebuild(settings: Settings, shown: Listener, given: Mapping[str, Any] | None = None) -> Exit:
-    """Rebuilds and shows the run; saves the `given` settings."""
+    """Rebuild and show the run; save the `given` settings."""
     import kerio_resync
 
     return run_with_display(
@@ -110,7 +110,7 @@ def watch_verify(
     deep: bool = False,
     repair: bool = False,
 ) -> Exit:
-    """Verifies and shows the run; saves the `given` settings."""
+    """Verify and show the run; save the `given` settings."""
     import kerio_resync
 
     return run_with_display(
@@ -122,7 +122,7 @@ def watch_verify(
 
 
 def status(profile: Path, shown: Listener) -> Exit:
-    """Shows the state of the profile's files."""
+    """Show the state of the profile's files."""
     import kerio_resync
     from kerio_resync.profile_file import load
 
@@ -135,7 +135,7 @@ def status(profile: Path, shown: Listener) -> Exit:
 
 
 def digest(profile: Path, shown: Listener) -> Exit:
-    """Prints the digest; nothing else goes to standard output."""
+    """Print the digest; nothing else goes to standard output."""
     from kerio_resync.profile_file import load
 
     settings = load(profile, {})
@@ -155,7 +155,7 @@ async def _print_digest(settings: Settings) -> None:
 
 
 def _require_written() -> None:
-    """Raises OutputFull or BadSettings if standard output could not be written.
+    """Raise OutputFull or BadSettings if standard output could not be written.
 
     For commands whose result is their output. A reader that closed the pipe needs no more of it.
     """
@@ -168,14 +168,14 @@ def _require_written() -> None:
 
 
 async def digest_lines(settings: Settings) -> list[str]:
-    """Returns the digest as a list, without line ends."""
+    """Return the digest as a list, without line ends."""
     import kerio_resync
 
     return [line.rstrip("\n") async for line in kerio_resync.digest(settings)]
 
 
 def estimate(profile: Path, shown: Listener, given: Mapping[str, Any]) -> Exit:
-    """Estimates the times of an upgrade and, with a password, of a rebuild."""
+    """Estimate the times of an upgrade and, with a password, of a rebuild."""
     from kerio_resync.profile_file import load
     from kerio_resync.upgrade import estimation
 
@@ -200,7 +200,7 @@ def run_with_display(
     work: Callable[[Listener], Coroutine[Any, Any, T]],
     to_exit: Callable[[T], tuple[Exit, JsonObject]],
 ) -> Exit:
-    """Runs `work` and shows it; `to_exit` gives exit code and summary of the result."""
+    """Run `work` and show it; `to_exit` gives exit code and summary of the result."""
     show = settings.redactor.listening(shown)
 
     def listen(event: Event) -> None:
@@ -219,7 +219,7 @@ def run_with_display(
 
 
 def load_online_settings(profile: Path, given: Mapping[str, Any]) -> Settings:
-    """Loads the settings of a run against a server; may ask for the password."""
+    """Load the settings of a run against a server; may ask for the password."""
     from kerio_resync.profile_file import load, make_profile
     from kerio_resync.settings import with_password
 
@@ -233,7 +233,7 @@ def load_online_settings(profile: Path, given: Mapping[str, Any]) -> Settings:
 
 
 def _with_owner_of_cache(settings: Settings) -> Settings:
-    """Fills in server and user from the cache if the settings lack them."""
+    """Fill in server and user from the cache if the settings lack them."""
     if settings.server and settings.user:
         return settings
     from kerio_resync.cache.file_identity import stored_owner

@@ -39,7 +39,7 @@ QUERIES = {
 
 
 def run_demo(folder: Path, paths: Sequence[Path]) -> Exit:
-    """Runs the demonstration with the mail at `paths` or the sample mailbox."""
+    """Run the demonstration with the mail at `paths` or the sample mailbox."""
     from pydantic import SecretStr
 
     from kerio_resync.settings import Settings
@@ -76,7 +76,7 @@ def _print(text: str = "") -> None:
 
 
 def sample_mail() -> list[Path]:
-    """Returns the files of the sample mailbox; BadSettings without them."""
+    """Return the files of the sample mailbox; BadSettings without them."""
     found = find_spec("kerio_mockserver")
     if found is None or found.origin is None:
         raise BadSettings("the mock server is not installed: run `pip install 'kerio-resync[mock]'`")
@@ -90,9 +90,9 @@ def sample_mail() -> list[Path]:
 
 @contextmanager
 def start_mock_server(paths: Sequence[Path]) -> Iterator[dict[str, Any]]:
-    """Starts a mock server with the mail at `paths`, and stops it at the end.
+    """Start a mock server with the mail at `paths`, and stop it at the end.
 
-    Yields its description: `url`, `control_url`, `user`, `password`, and the counts of what was `imported`.
+    Yield its description: `url`, `control_url`, `user`, `password`, and the counts of what was `imported`.
     """
     for path in paths:
         if not path.exists():
@@ -131,7 +131,7 @@ def _read_description(server: subprocess.Popen[str], errors: IO[str]) -> dict[st
 
 
 def _report_import(imported: dict[str, Any], paths: Sequence[Path]) -> None:
-    """Prints what was skipped or simplified; BadSettings if all was skipped."""
+    """Print what was skipped or simplified; BadSettings if all was skipped."""
     skipped = sum(imported["skipped"].values())
     named = "; ".join(imported["names"][:MAX_NAMED])
     if not any(imported[kind] for kind in ("mails", "contacts", "events", "tasks", "notes")):
@@ -149,7 +149,7 @@ def _report_import(imported: dict[str, Any], paths: Sequence[Path]) -> None:
 
 
 def compare_digests(settings: Settings, control_url: str) -> int:
-    """Returns the number of items; VerificationFailed if the digests differ."""
+    """Return the number of items; VerificationFailed if the digests differ."""
     ours = run(lambda: digest_lines(settings))
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # without a proxy: it is on this machine
     with opener.open(f"{control_url.rstrip('/')}/digest", timeout=600) as answer:

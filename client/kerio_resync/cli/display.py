@@ -74,11 +74,11 @@ class Display(Protocol):
     """A listener that shows events until it is closed."""
 
     def __call__(self, event: Event) -> None:
-        """Shows one event."""
+        """Show one event."""
         ...
 
     def close(self) -> None:
-        """Ends the display and restores the terminal; a second call does nothing."""
+        """End the display and restore the terminal; a second call does nothing."""
         ...
 
 
@@ -96,7 +96,7 @@ class RunState:
     skipped: int = 0
 
     def update(self, event: Event, now: float) -> None:
-        """Takes an event in; `now` in seconds."""
+        """Take an event in; `now` in seconds."""
         match event:
             case RunStarted():
                 self.started = event
@@ -114,13 +114,13 @@ class RunState:
 
 
 def headline(started: RunStarted) -> str:
-    """Returns whose mailbox is rebuilt from which server."""
+    """Return whose mailbox is rebuilt from which server."""
     resumed = ", resuming an interrupted run" if started.resumed else ""
     return printable(f"{started.user} at {started.server}{resumed}")
 
 
 def counts(progress: Progress) -> str:
-    """Returns the folders, items and attachments done, of those that are known."""
+    """Return the folders, items and attachments done, of those that are known."""
     pairs = (
         ("folders", progress.folders_done, progress.folders_total),
         ("items", progress.items_done, progress.items_total),
@@ -130,7 +130,7 @@ def counts(progress: Progress) -> str:
 
 
 def rate_line(progress: Progress) -> str:
-    """Returns the bytes done, the rate, the requests in flight and the time left."""
+    """Return the bytes done, the rate, the requests in flight and the time left."""
     parts = []
     if progress.bytes_total:
         total = max(progress.bytes_total, progress.bytes_done)  # the total is an estimate and can be too low
@@ -145,7 +145,7 @@ def rate_line(progress: Progress) -> str:
 
 
 def warnings(state: RunState, now: float) -> list[str]:
-    """Returns the pause, the retries and the number of skipped entries as lines."""
+    """Return the pause, the retries and the number of skipped entries as lines."""
     lines = []
     if now < state.paused_until:
         lines.append(f"waiting {format_duration(state.paused_until - now)}: {state.pause_reason}")
@@ -157,7 +157,7 @@ def warnings(state: RunState, now: float) -> list[str]:
 
 
 def retry_line(retries: int, last: Retrying) -> str:
-    """Returns the number of retries and the reason for the last one."""
+    """Return the number of retries and the reason for the last one."""
     again = f"{last.method} again in {format_duration(last.wait)} (attempt {last.attempt + 1}): {last.reason}"
     return f"{pluralize(retries, 'retry', 'retries')}, the last: {again}"
 
@@ -197,7 +197,7 @@ class PlainLines:
             print(printable(line), file=self._out, flush=True)
 
     def close(self) -> None:
-        """Does nothing."""
+        """Do nothing."""
 
 
 class LiveView:
@@ -240,7 +240,7 @@ class LiveView:
         return live
 
     def render(self) -> Group:
-        """Returns the lines to draw now."""
+        """Return the lines to draw now."""
         from rich.console import Group
         from rich.text import Text
 
@@ -262,7 +262,7 @@ class LiveView:
         return Group(*lines)
 
     def close(self) -> None:
-        """Ends the live view and restores the terminal."""
+        """End the live view and restore the terminal."""
         self._ended = True
         if self._live is not None:
             self._live.stop()
@@ -276,7 +276,7 @@ class FrameStream:
         self._out = out
 
     def write(self, text: str) -> int:
-        """Writes `text` unless the terminal is congested."""
+        """Write `text` unless the terminal is congested."""
         return len(text) if streams.is_congested(self._out) else self._out.write(text)
 
     def __getattr__(self, name: str) -> Any:
@@ -284,7 +284,7 @@ class FrameStream:
 
 
 def show_summary(event: RunFinished, summarise: Summarise) -> None:
-    """Prints the summary of a run on standard output; a failed run has none.
+    """Print the summary of a run on standard output; a failed run has none.
 
     On a terminal, a line that is too long is wrapped between words and indented.
     """
@@ -297,7 +297,7 @@ def show_summary(event: RunFinished, summarise: Summarise) -> None:
 
 
 def wrap(line: str, width: int) -> str:
-    """Wraps a line at `width` characters; a longer word, such as a path, stays whole."""
+    """Wrap a line at `width` characters; a longer word, such as a path, stays whole."""
     return textwrap.fill(
         line, width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False, replace_whitespace=False
     )
@@ -305,7 +305,7 @@ def wrap(line: str, width: int) -> str:
 
 @contextmanager
 def open_display(view: View, summarise: Summarise) -> Iterator[Display]:
-    """Opens the display that fits the view and the terminal, and the log file."""
+    """Open the display that fits the view and the terminal, and the log file."""
     views = _displays(view, summarise)
     if view.log_file is not None:
         shown = views[0] if views else None
@@ -334,7 +334,7 @@ class CombinedDisplay:
             view(event)
 
     def close(self) -> None:
-        """Closes all displays."""
+        """Close all displays."""
         for view in self.views:
             view.close()
 

@@ -21,7 +21,7 @@ INTERRUPTION = "Interrupted; run again to resume."
 
 
 def main() -> None:
-    """Runs the program and exits, with an `errors.Exit` or a started program's code."""
+    """Run the program and exit, with an `errors.Exit` or a started program's code."""
     signals.catch(_leave)
     from kerio_resync import streams
 
@@ -50,7 +50,7 @@ def _has_working_folder() -> bool:
 
 
 def answer(given: Sequence[str]) -> None:
-    """Runs the program in a process whose streams and signals are prepared."""
+    """Run the program in a process whose streams and signals are prepared."""
     words, command = arguments.split_at_dashes(given)
     if (folder := _profile_if_current(words, "start" if command else "upgrade")) is not None:
         if command:
@@ -65,7 +65,7 @@ def answer(given: Sequence[str]) -> None:
 
 
 def _leave(number: int, frame: object) -> None:
-    """Reports the interruption and exits, without modules that may be partly imported."""
+    """Report the interruption and exit, without modules that may be partly imported."""
     import time
 
     from kerio_resync.streams import write_at_once
@@ -89,7 +89,7 @@ def _leave(number: int, frame: object) -> None:
 
 
 def _profile_if_current(words: Sequence[str], verb: str) -> str | None:
-    """Returns the profile of `[--profile DIR] VERB [--quiet]` if it is up to date."""
+    """Return the profile of `[--profile DIR] VERB [--quiet]` if it is up to date."""
     rest, profile = [word for word in words if word not in _QUIET_OPTIONS], os.environ.get("KERIO_RESYNC_PROFILE", "")
     for place, word in enumerate(rest[:-1]):
         if word == "--profile":
@@ -112,7 +112,7 @@ def _profile_if_current(words: Sequence[str], verb: str) -> str | None:
 
 
 def _start(folder: str, command: Sequence[str]) -> None:
-    """Starts the program; the command line takes over, and reports, on any obstacle."""
+    """Start the program; the command line takes over, and reports, on any obstacle."""
     from pathlib import Path
 
     from kerio_resync.errors import ResyncError

@@ -14,12 +14,12 @@ _LEFT = "The remaining differences cannot be repaired in place. Run `kerio-resyn
 
 
 def printable(text: str) -> str:
-    """Returns the text as one line without control characters."""
+    """Return the text as one line without control characters."""
     return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
 
 
 def format_size(count: float) -> str:
-    """Formats bytes: `0 B`, `1.5 KiB`, `12.3 MiB`, `123 GiB`."""
+    """Format bytes: `0 B`, `1.5 KiB`, `12.3 MiB`, `123 GiB`."""
     for unit in ("B", "KiB", "MiB", "GiB"):
         if count < 999.5 or unit == "GiB":
             break
@@ -28,12 +28,12 @@ def format_size(count: float) -> str:
 
 
 def format_rate(per_second: float) -> str:
-    """Formats bytes per second: `1.5 MiB/s`."""
+    """Format bytes per second: `1.5 MiB/s`."""
     return f"{format_size(per_second)}/s"
 
 
 def format_duration(seconds: float) -> str:
-    """Formats seconds: `0.4 s`, `12 s`, `3 min 05 s`, `2 h 07 min`."""
+    """Format seconds: `0.4 s`, `12 s`, `3 min 05 s`, `2 h 07 min`."""
     if seconds < 9.95:
         return f"{max(seconds, 0):.1f} s"
     whole = round(seconds)
@@ -45,17 +45,17 @@ def format_duration(seconds: float) -> str:
 
 
 def format_estimate(seconds: float) -> str:
-    """Formats an estimate in seconds: `about 7 s`."""
+    """Format an estimate in seconds: `about 7 s`."""
     return f"about {format_duration(seconds) if seconds >= 9.95 else f'{max(1, round(seconds))} s'}"
 
 
 def pluralize(count: int, noun: str, plural: str = "") -> str:
-    """Formats a count with its noun: `1 mail`, `6,046 mails`."""
+    """Format a count with its noun: `1 mail`, `6,046 mails`."""
     return f"{count:,} {noun if count == 1 else plural or noun + 's'}"
 
 
 def summary_of_rebuild(report: Mapping[str, Any]) -> list[str]:
-    """Returns the lines for the report of a rebuild, as JSON has it."""
+    """Return the lines for the report of a rebuild, as JSON has it."""
     items = ", ".join(pluralize(count, kind) for kind, count in report["items"].items() if count) or "no items"
     folders, attachments = pluralize(report["folders"], "folder"), pluralize(report["attachments"], "attachment")
     lines = [f"Rebuilt in {format_duration(report['seconds'])}: {items} in {folders}, {attachments}.", _fetched(report)]
@@ -87,7 +87,7 @@ def _fetched(report: Mapping[str, Any]) -> str:
 
 
 def summary_of_verify(verdict: Mapping[str, Any], *, repair: bool = False) -> list[str]:
-    """Returns the lines for a verification; `repair`: differences were to be repaired."""
+    """Return the lines for a verification; `repair`: differences were to be repaired."""
     count, repaired = verdict["count"], verdict["repaired"]
     found = pluralize(count, "difference") if count else "no difference"
     mended = f", {repaired:,} repaired" if repaired else ""
@@ -100,7 +100,7 @@ def summary_of_verify(verdict: Mapping[str, Any], *, repair: bool = False) -> li
 
 
 def lines_of_status(state: Mapping[str, Any]) -> list[str]:
-    """Returns the lines for a status: each file with its state."""
+    """Return the lines for a status: each file with its state."""
     lines = [f"Profile: {state['profile']}"]
     lines += _file("Cache", state["cache"]) + _file("Unfinished cache", state["building"])
     changes = [" ".join(str(value) for value in row.values() if value not in ("", None)) for row in state["outbox"]]
@@ -143,7 +143,7 @@ def _file(title: str, file: Mapping[str, Any]) -> list[str]:
 
 
 def _named(title: str, rows: Sequence[str], count: int = 0) -> list[str]:
-    """Lists the first rows under a title; `count`: of all, if `rows` has fewer."""
+    """List the first rows under a title; `count`: of all, if `rows` has fewer."""
     count = max(count, len(rows))
     if not count:
         return []

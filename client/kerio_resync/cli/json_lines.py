@@ -35,7 +35,7 @@ class JsonLines:
         self._out.flush()
 
     def close(self) -> None:
-        """Does nothing: `out` belongs to the caller."""
+        """Do nothing: `out` belongs to the caller."""
 
 
 class LogFile:
@@ -72,7 +72,7 @@ class LogFile:
         self._report(f"The log file {self._path} cannot be written ({reason}). The run continues without a log.")
 
     def close(self) -> None:
-        """Closes the file, unless lines for the reader of a FIFO are queued."""
+        """Close the file, unless lines for the reader of a FIFO are queued."""
         if self._lines is not None and not streams.has_backlog(self._file):
             os.close(self._descriptor)
         self._lines = None

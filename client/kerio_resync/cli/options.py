@@ -20,7 +20,7 @@ class AttachmentPolicy(StrEnum):
 
 
 def parse_path(value: str) -> Path:
-    """Parses the value of an option that is a path; refuses an empty one."""
+    """Parse the value of an option that is a path; refuse an empty one."""
     if not value:
         raise typer.BadParameter("the path is empty (is a variable not set?)")
     return Path(value)
@@ -66,7 +66,7 @@ InFlight = Annotated[
 
 
 def located(path: Path, option: str) -> Path:
-    """Makes a path from the command line absolute; BadSettings if that is impossible."""
+    """Make a path from the command line absolute; BadSettings if that is impossible."""
     try:
         return path.expanduser().absolute()
     except RuntimeError:  # of expanduser

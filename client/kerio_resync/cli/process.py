@@ -43,7 +43,7 @@ ExitCodeOf = Callable[[BaseException, Exit], int]  # of an error and its `Exit`:
 
 
 def own_exit_code(error: BaseException, code: Exit) -> int:
-    """Returns the error's own exit code."""
+    """Return the error's own exit code."""
     return code
 
 
@@ -53,7 +53,7 @@ def run_command(
     listen: Listener = ignore_events,
     exit_code_of: ExitCodeOf = own_exit_code,
 ) -> int:
-    """Runs the command, reports an error as one line, and returns the exit code.
+    """Run the command, report an error as one line, and return the exit code.
 
     `listen` receives `run-finished` with the error's own code, and `exit_code_of` gives the code of the process.
     `profile` is called only to write `crash.log`.
@@ -83,13 +83,13 @@ def run_command(
 
 
 def print_error(sentence: str) -> None:
-    """Prints a sentence on standard error, with the name of the program."""
+    """Print a sentence on standard error, with the name of the program."""
     with contextlib.suppress(OSError):
         print(f"kerio-resync: {printable(sentence)}", file=sys.stderr, flush=True)
 
 
 def run(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
-    """Runs `work` in an event loop until it ends or a signal cancels it."""
+    """Run `work` in an event loop until it ends or a signal cancels it."""
     import asyncio
 
     current: list[tuple[asyncio.AbstractEventLoop, asyncio.Task[Any]]] = []
@@ -141,7 +141,7 @@ def _reporting_hard_exit(listen: Listener) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _without_lost_interrupts() -> Iterator[None]:
-    """Hides the traceback of an interrupt that Python ignores, in a destructor.
+    """Hide the traceback of an interrupt that Python ignores, in a destructor.
 
     The process still ends, after the grace period.
     """
@@ -159,13 +159,13 @@ def _without_lost_interrupts() -> Iterator[None]:
 
 
 def _exit_on_next_signal() -> None:
-    """Starts the grace period; the next signal ends it."""
+    """Start the grace period; the next signal ends it."""
     _thread.start_new_thread(_exit_after, (INTERRUPT_GRACE_SECONDS,))
     signals.catch(lambda number, frame: _thread.start_new_thread(_exit_after, (0.0,)))
 
 
 def _exit_after(seconds: float) -> None:
-    """Exits from a thread: the main thread may hang, or hold a stream's lock."""
+    """Exit from a thread: the main thread may hang, or hold a stream's lock."""
     time.sleep(seconds)
     _thread.start_new_thread(_print_last_error, ())
     time.sleep(EXIT_GRACE_SECONDS)
@@ -183,7 +183,7 @@ def _print_last_error() -> None:
 
 
 def write_crash_log(error: BaseException, profile: Callable[[], Path]) -> Path | None:
-    """Writes the traceback to a private `crash.log`; None if that fails."""
+    """Write the traceback to a private `crash.log`; None if that fails."""
     from datetime import UTC, datetime
 
     about = f"kerio-resync {VERSION}, Python {sys.version.split()[0]}, {sys.platform}"

@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
 
 def upgrade(profile: Path, shown: Listener, given: Mapping[str, Any]) -> Exit:
-    """Upgrades the database."""
+    """Upgrade the database."""
     return _upgrade(profile, shown, given).exit
 
 
 def start(profile: Path, shown: Listener, command: Sequence[str], given: Mapping[str, Any]) -> int:
-    """Upgrades the database and runs the program.
+    """Upgrade the database and run the program.
 
     Where the system allows it, the program replaces this process. Otherwise its exit code is returned.
     """
@@ -39,7 +39,7 @@ def start(profile: Path, shown: Listener, command: Sequence[str], given: Mapping
 
 
 def start_exit_code(error: BaseException, code: Exit) -> int:
-    """Returns the exit code of a failed `start`, in the manner of `env`."""
+    """Return the exit code of a failed `start`, in the manner of `env`."""
     from kerio_resync.upgrade import launcher
 
     match error:
@@ -51,7 +51,7 @@ def start_exit_code(error: BaseException, code: Exit) -> int:
 
 
 def _upgrade(profile: Path, shown: Listener, given: Mapping[str, Any]) -> UpgradeDecision:
-    """Returns the decision; prints on standard error why the database is not ready."""
+    """Return the decision; print on standard error why the database is not ready."""
     decision = _decision_if_current(profile)
     if decision is not None:
         shown(RunFinished(ok=True, exit_code=decision.exit, summary=_decision_as_json(decision)))
@@ -86,7 +86,10 @@ def _upgrade(profile: Path, shown: Listener, given: Mapping[str, Any]) -> Upgrad
 
 
 def _decision_if_current(profile: Path) -> UpgradeDecision | None:
-    """The fast path of every start: reads nothing but the first bytes of the file."""
+    """Return the decision for a current database: the fast path of every start.
+
+    Only the first bytes of the file are read.
+    """
     from kerio_resync.upgrade.decide import UpgradeState, decide
     from kerio_resync.upgrade.formats import detect_format, format_version
 
@@ -103,5 +106,5 @@ def _decision_as_json(decision: UpgradeDecision) -> commands.JsonObject:
 
 
 def sentences(summary: Mapping[str, Any]) -> Sequence[str]:
-    """Returns the sentences of an upgrade's summary."""
+    """Return the sentences of an upgrade's summary."""
     return [str(sentence) for sentence in summary["sentences"]]

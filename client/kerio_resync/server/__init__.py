@@ -1,1 +1,4 @@
-"""Talks to a server: `mailbox.Mailbox` is the seam, `kerio.KerioMailbox` the implementation for Kerio Connect."""
+"""Talks to a server.
+
+`mailbox.Mailbox` is the interface, `kerio.KerioMailbox` the implementation for Kerio Connect.
+"""

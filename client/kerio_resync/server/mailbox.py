@@ -30,7 +30,7 @@ class Mailbox(Protocol):
 
     @property
     def in_flight(self) -> int:
-        """Requests in flight."""
+        """Request in flight."""
         ...
 
     @property
@@ -40,83 +40,103 @@ class Mailbox(Protocol):
 
     @property
     def arriving(self) -> int:
-        """The part of `wire_bytes` in replies to calls (not downloads) that are not complete yet."""
+        """The part of `wire_bytes` in replies that are not complete yet.
+
+        Replies to calls count, downloads do not.
+        """
         ...
 
     @property
     def retries(self) -> int:
-        """Retries so far."""
+        """Retry so far."""
         ...
 
     async def open(self) -> Identity:
-        """Logs in. BadCredentials, Unreachable, ProtocolError."""
+        """Log in. BadCredentials, Unreachable, ProtocolError."""
         ...
 
     async def close(self) -> None:
-        """Logs out if possible, and closes the connections."""
+        """Log out if possible, and close the connections."""
         ...
 
     async def quota(self) -> Quota:
-        """Returns the size of the mailbox."""
+        """Return the size of the mailbox."""
         ...
 
     async def folders(self, *, shared: bool = False, public: bool = False) -> tuple[Folder, ...]:
-        """Returns the folders of the own mailbox; with `shared` and `public` also those of others."""
+        """Return the folders of the own mailbox.
+
+        With `shared` and `public` also those of others.
+        """
         ...
 
     async def page(
         self, folder: Folder, start: int, limit: int, *, whole: bool = False, held: HeldReservations | None = None
     ) -> Page:
-        """Returns one page: mails newest first, other kinds in a fixed order. `whole`: with the items.
+        """Return one page: mails newest first, other kinds in a fixed order.
+
+        `whole`: with the items.
 
         `held` takes over the memory reservation of the reply.
         """
         ...
 
     async def items_by_id(self, kind: Kind, ids: Sequence[str], *, held: HeldReservations | None = None) -> ItemBatch:
-        """Returns items. Those that are gone are named, not raised. TooLarge: request fewer.
+        """Return items. Those that are gone are named, not raised.
+
+        TooLarge: request fewer.
 
         `held` takes over the memory reservation of the reply.
         """
         ...
 
     async def sync_key(self) -> str:
-        """Returns the current sync key, opaque."""
+        """Return the current sync key, opaque."""
         ...
 
     async def changes(self, key: str) -> ChangeSet:
-        """Returns the changes since `key`. KeyExpired: compare everything."""
+        """Return the changes since `key`. KeyExpired: compare everything."""
         ...
 
     def download(self, attachment: Attachment, *, offset: int = 0, etag: str = "") -> AsyncIterator[ContentChunk]:
-        """Yields an attachment's bytes, from `offset` if the server allows it; resumes after an interruption.
+        """Yield an attachment's bytes, from `offset` if the server allows it.
+
+        Resume after an interruption.
 
         ItemGone, DownloadRefused, ForeignAddress.
         """
         ...
 
     async def create(self, kind: Kind, folder_id: str, structs: Sequence[bytes]) -> tuple[WriteResult, ...]:
-        """Creates items from documented structs (JSON). Not idempotent: OutcomeUnknown is raised."""
+        """Create items from documented structs (JSON).
+
+        Not idempotent: OutcomeUnknown is raised.
+        """
         ...
 
     async def update(self, kind: Kind, structs: Sequence[bytes]) -> tuple[WriteResult, ...]:
-        """Sets the given members of items; each struct has its `id`."""
+        """Set the given members of items; each struct has its `id`."""
         ...
 
     async def move(self, kind: Kind, ids: Sequence[str], folder_id: str) -> tuple[WriteResult, ...]:
-        """Moves items into a folder. Not idempotent: OutcomeUnknown is raised."""
+        """Move items into a folder. Not idempotent: OutcomeUnknown is raised."""
         ...
 
     async def remove(self, kind: Kind, ids: Sequence[str]) -> tuple[WriteResult, ...]:
-        """Deletes items; those that are gone already count as deleted."""
+        """Delete items; those that are gone already count as deleted."""
         ...
 
     async def upload(self, name: str, content_type: str, chunks: AsyncIterator[bytes], size: int) -> str:
-        """Uploads a file for the next `create`; returns its id for the struct's `attachments`."""
+        """Upload a file for the next `create`.
+
+        Return its id for the struct's `attachments`.
+        """
         ...
 
     async def find(self, item: Item, *, renamed: bool = False) -> tuple[str, ...]:
-        """Returns the ids of items in `item.folder_id` that look created from it, by Message-ID or content.
+        """Return the ids of items in `item.folder_id` that look created from it.
+
+        Items are compared by Message-ID or content.
 
         `renamed`: under any subject, which takes a search of the whole folder.
         """

@@ -1,4 +1,6 @@
-"""Bounds the memory of all replies together: each is bounded alone, but forty at once would be forty times as much.
+"""Bounds the memory of all replies together.
+
+Each reply is bounded alone, but forty at once would take forty times as much.
 
 A reply's reservation grows with its decoded bytes. When the budget is used up, the reply waits, and the server with it.
 The oldest reservation may always grow, so that replies which wait for each other cannot deadlock.
@@ -18,7 +20,10 @@ DEFAULT_LIMIT_BYTES = 64 << 20
 
 
 class HeldReservations:
-    """Reservations of replies that are over while their items are still in memory. A context manager."""
+    """Reservations of replies that are over while their items are still in memory.
+
+    A context manager.
+    """
 
     __slots__ = ("_closed", "_reservations")
 
@@ -36,20 +41,23 @@ class HeldReservations:
         self.release()
 
     def hold(self, reservation: Reservation) -> bool:
-        """Takes over a reservation; False if the block has ended."""
+        """Take over a reservation; False if the block has ended."""
         if not self._closed:
             self._reservations.append(reservation)
         return not self._closed
 
     def release(self) -> None:
-        """Ends what is held; called before the next request."""
+        """End what is held; called before the next request."""
         for reservation in self._reservations:
             reservation.release()
         self._reservations.clear()
 
 
 class MemoryBudget:
-    """`limit` bytes for all replies, beyond which only the oldest one grows. For one event loop."""
+    """`limit` bytes for all replies, beyond which only the oldest one grows.
+
+    For one event loop.
+    """
 
     def __init__(self, limit: int = DEFAULT_LIMIT_BYTES) -> None:
         self.limit = limit
@@ -58,21 +66,27 @@ class MemoryBudget:
         self._freed = asyncio.Event()
 
     def reserve(self, held: HeldReservations | None = None) -> Reservation:
-        """Returns an empty reservation for a reply that begins; `held` takes it over when the reply ends."""
+        """Return an empty reservation for a reply that begins.
+
+        `held` takes it over when the reply ends.
+        """
         return Reservation(self, held)
 
     def admits(self, reservation: Reservation, size: int) -> bool:
-        """Whether it may grow by `size` bytes. Its age counts from the first time it asks."""
+        """Return whether it may grow by `size` bytes.
+
+        Its age counts from the first time it asks.
+        """
         self._reservations.setdefault(reservation)
         return self.reserved + size <= self.limit or next(iter(self._reservations)) is reservation
 
     async def wait(self) -> None:
-        """Waits until some reservation has ended."""
+        """Wait until some reservation has ended."""
         self._freed.clear()
         await self._freed.wait()
 
     def release(self, reservation: Reservation) -> None:
-        """Gives a reservation's bytes back."""
+        """Give a reservation's bytes back."""
         self._reservations.pop(reservation, None)
         self.reserved -= reservation.size
         self._freed.set()
@@ -89,7 +103,10 @@ class Reservation:
         self.size = 0
 
     async def grow(self, size: int) -> bool:
-        """Reserves `size` more bytes, once the budget admits them; returns whether it had to wait."""
+        """Reserve `size` more bytes, once the budget admits them.
+
+        Return whether it had to wait.
+        """
         budget, waited = self._budget, False
         while not budget.admits(self, size):
             waited = True
@@ -99,10 +116,10 @@ class Reservation:
         return waited
 
     def end(self) -> None:
-        """The reply is over: releases the bytes, unless the caller holds them."""
+        """Release the bytes at the end of the reply, unless the caller holds them."""
         if self._held is None or not self._held.hold(self):
             self.release()
 
     def release(self) -> None:
-        """Gives the bytes back to the budget."""
+        """Give the bytes back to the budget."""
         self._budget.release(self)

@@ -1,1 +1,4 @@
-"""The engine: brings a cache to the state of a mailbox, by the verbs of `server` and `cache`."""
+"""The engine: brings a cache to the state of a mailbox.
+
+It uses the operations of `server` and `cache`.
+"""

@@ -42,7 +42,7 @@ class BatchSize:
         server_seconds: float = 0.0,
         min_latency: float = LONG_LINK_SECONDS,
     ) -> BatchSize:
-        """Returns the size after a reply; it at most doubles or halves.
+        """Return the size after a reply; it at most doubles or halves.
 
         The reply had `plain_bytes` and took `seconds`, of them `server_seconds` in the server. `min_latency`: the
         seconds that any reply takes at least.
@@ -59,7 +59,7 @@ class BatchSize:
         return BatchSize(min(MAX_BYTES, max(MIN_BYTES, size)))
 
     def packing(self, work: WorkEstimate) -> Callable[[list[QueuedItem], QueuedItem], bool]:
-        """Returns a function for one batch: whether a row fits with the rows taken so far.
+        """Return a function for one batch: whether a row fits with the rows taken so far.
 
         Call it for each row in turn.
         """
@@ -79,7 +79,10 @@ class BatchSize:
 
 
 def expected_bytes(row: QueuedItem, work: WorkEstimate) -> float:
-    """Returns the bytes of JSON to expect for a listed item, by what listed bytes held so far."""
+    """Return the bytes of JSON to expect for a listed item.
+
+    The estimate follows from the items that were fetched so far.
+    """
     if not row.size:
         return UNKNOWN_ITEM_BYTES
     if row.has_attachment:

@@ -57,7 +57,10 @@ class RebuildContext:
         owner: Identity | None = None,
         early: EarlyListing | None = None,
     ) -> Self:
-        """Returns the context of a run that begins now. `early`: lists that were requested before."""
+        """Return the context of a run that begins now.
+
+        `early`: lists that were requested before.
+        """
         return cls(
             settings,
             listen,
@@ -72,7 +75,10 @@ class RebuildContext:
         )
 
     def with_store(self, store: Store) -> Self:
-        """Returns the context of the same run on another database, with new queues and phases."""
+        """Return the context of the same run on another database.
+
+        Its queues and phases are new.
+        """
         items, attachments = _queues(store)
         return replace(
             self,
@@ -86,31 +92,37 @@ class RebuildContext:
         )
 
     def set_folders(self, folders: Iterable[Folder]) -> None:
-        """Replaces `folders`."""
+        """Replace `folders`."""
         self.folders.clear()
         self.folders.update((folder.id, folder) for folder in folders)
 
     def omits_attachments(self, folder_id: str) -> bool:
-        """Whether the settings leave out the attachments of this folder's mails; photos of contacts are always kept."""
+        """Return whether the settings leave out the attachments of this folder's mails.
+
+        Photos of contacts are always kept.
+        """
         folder = self.folders.get(folder_id)
         if folder is None or folder.kind != "mail" or self.settings.attachments == "all":
             return False
         return self.settings.attachments == "none" or folder.role != "inbox"
 
     async def skip(self, scope: str, id_: str, reason: str) -> None:
-        """Leaves something out: records it in the database and announces it."""
+        """Record in the database that something is left out, and announce it."""
         reason = self.settings.redactor.own(reason)
         await self.store.apply(SkipEntry(scope, id_, reason))
         self.announce_skipped(scope, id_, reason)
 
     def announce_skipped(self, scope: str, id_: str, reason: str) -> None:
-        """Emits `Skipped`, once for each (scope, id): what is skipped is tried again before the run ends."""
+        """Emit `Skipped`, once for each (scope, id).
+
+        What is skipped is tried again before the run ends.
+        """
         if (scope, id_) not in self.announced.skipped:
             self.announced.skipped.add((scope, id_))
             self.listen(Skipped(scope, id_, reason))
 
     def notice(self, text: str) -> None:
-        """Emits a sentence for the user, and keeps it for the report."""
+        """Emit a sentence for the user, and keep it for the report."""
         text = self.settings.redactor.own(text)
         self.announced.notices.append(text)
         self.listen(Notice(text))

@@ -27,19 +27,22 @@ Attachments = Literal["all", "inbox", "none"]
 
 
 async def check_space(run: RebuildContext) -> None:
-    """Raises NotEnoughSpace if the mailbox does not fit; what is stored already is subtracted."""
+    """Raise NotEnoughSpace if the mailbox does not fit.
+
+    What is stored already is subtracted.
+    """
     await _check(run, list(run.folders.values()), freed=0)
 
 
 async def check_space_before_drop(run: RebuildContext) -> None:
-    """Checks before the old cache is dropped, and counts its space as free."""
+    """Check before the old cache is dropped, and count its space as free."""
     settings = run.settings
     folders, _ = unique_folders(await run.mailbox.folders(shared=settings.shared, public=settings.public))
     await _check(run, folders, freed=freed_by_drop(settings.cache))
 
 
 def freed_by_drop(cache: Path) -> int:
-    """Returns the bytes that deleting the file frees: none if it has another name too."""
+    """Return the bytes that deleting the file frees: none if it has another name too."""
     freed = 0
     for path in (cache, *sidecars(cache)):
         try:
@@ -53,7 +56,7 @@ def freed_by_drop(cache: Path) -> int:
 
 
 def expected_bytes(folders: Iterable[Folder], attachments: Attachments) -> int:
-    """Returns the bytes to fetch for these folders; 0 if the server states no sizes."""
+    """Return the bytes to fetch for these folders; 0 if the server states no sizes."""
     return sum(_expected(folder, attachments) for folder in syncable(folders))
 
 

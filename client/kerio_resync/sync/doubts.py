@@ -1,4 +1,6 @@
-"""Failures that may be the server's word on one item, or the work of something in between.
+"""Failures whose cause is unknown.
+
+The cause is the item itself, or a proxy between client and server.
 
 An error page instead of a download, a content of another length than its struct states, a reply that one item seems to
 break: such work is set aside and stays queued. It is tried again at the end of the run, until it succeeds, or until the
@@ -26,7 +28,10 @@ Content = tuple[bytes, int]  # sha256, size
 
 
 class Control(NamedTuple):
-    """A content that was downloaded completely once; it shows whether the server serves contents at all."""
+    """A content that was downloaded completely once.
+
+    It shows whether the server serves contents at all.
+    """
 
     attachment: Attachment
     sha256: bytes
@@ -51,7 +56,10 @@ class Doubt:
 
 @dataclass(slots=True)
 class Doubts:
-    """The failures of a run that are not believed yet, by item id or attachment key. `clock` returns seconds."""
+    """The failures of a run that are not believed yet, by item id or attachment key.
+
+    `clock` returns seconds.
+    """
 
     clock: Callable[[], float]
     retry_timeout: float
@@ -69,7 +77,7 @@ class Doubts:
         return min(MIN_PERIOD_SECONDS, self.retry_timeout)
 
     def believes(self, key: Hashable, reason: str, content: Content | None = None) -> bool:
-        """Records a failure; True if it is believed now."""
+        """Record a failure; True if it is believed now."""
         doubt = self.open.get(key)
         if content is not None:
             self.odd.add(content)
@@ -93,24 +101,24 @@ class Doubts:
         return len(self.odd) > 1 or len(self.open) == 1
 
     def served(self, attachment: Attachment, sha256: bytes, size: int) -> None:
-        """Records a content that matches its struct."""
+        """Record a content that matches its struct."""
         self.refused_in_a_row = 0
         if size and (self.control is None or size <= CONTROL_BYTES < self.control.size):
             self.control = Control(attachment, sha256, size)
 
     def begin_round(self, *, serving: bool) -> None:
-        """Begins to try everything again; `serving`: the control was served just now."""
+        """Begin to try everything again; `serving`: the control was served just now."""
         self.serving, self.begun = serving, self.clock()
         for doubt in self.open.values():
             doubt.fresh = False
 
     def end_round(self) -> None:
-        """Drops what did not fail again."""
+        """Drop what did not fail again."""
         self.serving = False
         self.open = {key: doubt for key, doubt in self.open.items() if doubt.fresh}
 
     def wait(self, rounds: int) -> float:
-        """Returns the seconds until the next round.
+        """Return the seconds until the next round.
 
         ForeignReply if a failure was as old as the retry timeout when the latest round began: what a long round tries
         early may not be old enough to be believed.

@@ -35,7 +35,7 @@ def may_use(settings: Settings, owner: Identity, identity: Identity) -> bool:
 async def claim(settings: Settings, identity: Identity, notice: Callable[[str], None]) -> Identity | None:
     """Check the cache and an unfinished one before a rebuild of all folders.
 
-    OtherAccount, CacheInUse. With `replace_other` a file of another mailbox is set aside. Returns the owner that the
+    OtherAccount, CacheInUse. With `replace_other` a file of another mailbox is set aside. Return the owner that the
     cache states, None if there is no cache or it does not say.
     """
     owners = {path: await owner_of(path) for path in (settings.cache, settings.next_cache)}

@@ -32,7 +32,7 @@ PARTIAL_REBUILD_KEY = "part"  # meta: number of the comparison, and ids of the f
 
 
 def select_folders(names: Sequence[str], folders: Iterable[Folder], paths: Mapping[str, str]) -> list[Folder]:
-    """Returns the folders that `names` mean, with the folders inside them.
+    """Return the folders that `names` mean, with the folders inside them.
 
     A name is a path (`Inbox/Projects`), or the bare name of a single folder. BadSettings for an unknown or ambiguous
     name.
@@ -56,7 +56,10 @@ def select_folders(names: Sequence[str], folders: Iterable[Folder], paths: Mappi
 
 
 def _find_by_name(name: str, known: Sequence[Folder], paths: Mapping[str, str]) -> list[Folder]:
-    """Returns the folders with that path, else that name: exactly, else normalised, else ignoring case."""
+    """Return the folders with that path, else those with that name.
+
+    The comparison is exact, else normalised, else ignores case.
+    """
     for normalise in (str, _composed, _folded):
         wanted = normalise(name)
         matches = [folder for folder in known if normalise(paths.get(folder.id, "")) == wanted]
@@ -74,12 +77,12 @@ def _folded(name: str) -> str:
 
 
 def _unambiguous(path: str) -> str:
-    """Returns a path for a message; in ASCII if another path may look the same."""
+    """Return a path for a message; in ASCII if another path may look the same."""
     return path if path == _composed(path) else ascii(path)
 
 
 def _suggest_folders(name: str, existing: Iterable[str]) -> str:
-    """Returns similar paths, or else existing ones, as part of a message."""
+    """Return similar paths, or else existing ones, as part of a message."""
     names = {path: (path.casefold(), path.rpartition("/")[2].casefold()) for path in sorted(existing)}
     near = get_close_matches(name.casefold(), list({text: None for both in names.values() for text in both}))
     if meant := dict.fromkeys(path for text in near for path, both in names.items() if text in both):
@@ -89,7 +92,10 @@ def _suggest_folders(name: str, existing: Iterable[str]) -> str:
 
 
 async def rebuild_partially(run: RebuildContext) -> None:
-    """Fetches the selected folders of `run.store`, the cache in use, again, and catches up."""
+    """Fetch the selected folders again, and catch up.
+
+    `run.store` is the cache in use.
+    """
     await refresh_folders(run)
     paths = {row.folder.id: row.path for row in await run.store.read(queries.folders)}
     folders = select_folders(run.settings.folders, syncable(run.folders.values()), paths)
@@ -113,7 +119,10 @@ async def rebuild_partially(run: RebuildContext) -> None:
 
 
 async def _begin(run: RebuildContext, folders: Sequence[Folder]) -> int:
-    """Records which folders are rebuilt, unless an earlier run did; returns the number of the comparison."""
+    """Record which folders are rebuilt, unless an earlier run did.
+
+    Return the number of the comparison.
+    """
     ids = json.dumps(sorted(folder.id for folder in folders))
     number, _, interrupted = (await run.store.read(queries.meta, PARTIAL_REBUILD_KEY) or "").partition(" ")
     if interrupted == ids:
@@ -128,7 +137,10 @@ async def _begin(run: RebuildContext, folders: Sequence[Folder]) -> int:
 
 
 async def _enqueue_all(run: RebuildContext, folder: Folder, position: Position, round_: int) -> None:
-    """Queues every item of a folder: those that the server lists, and those in the cache that it does not."""
+    """Queue every item of a folder.
+
+    These are the items that the server lists, and those that only the cache has.
+    """
     if folder.kind is None:
         return
     count = position.seen

@@ -1,4 +1,4 @@
-"""Tracks how far a run has got, and emits `Progress` events with an estimate of the time left.
+"""Tracks a run, and emits `Progress` events with an estimate of the time left.
 
 The time left is the wire bytes still to come over their recent rate. It is None until the rate is steady.
 """
@@ -58,13 +58,16 @@ class ProgressTracker:
         self._unlisted: dict[str, tuple[int, int]] = {}  # items and bytes not listed yet, by folder id
 
     def expect(self, folder_id: str, count: int, size: int) -> None:
-        """Announces that a folder of `count` items with `size` bytes in all is going to be listed."""
+        """Announce the listing of a folder of `count` items with `size` bytes in all."""
         self._unlisted[folder_id] = (count, size)
         self.work.items_total += count
         self.work.unlisted_bytes += size
 
     def listed(self, folder_id: str, rows: Sequence[ListedItem], *, done: bool) -> None:
-        """Rows of a folder's listing were queued; what was expected of the folder shrinks by them."""
+        """Rows of a folder's listing were queued.
+
+        What was expected of the folder shrinks by them.
+        """
         count, size = self._unlisted.pop(folder_id, (0, 0))
         known = sum(row.size for row in rows)
         left = (0, 0) if done else (max(0, count - len(rows)), max(0, size - known))
@@ -83,7 +86,10 @@ class ProgressTracker:
 
     @contextmanager
     def listing_only(self) -> Iterator[None]:
-        """Marks a time in which only lists arrive: their rate says nothing about that of contents."""
+        """Mark a time in which only lists arrive.
+
+        Their rate says nothing about the rate of contents.
+        """
         self._listing_only = True
         try:
             yield
@@ -92,14 +98,14 @@ class ProgressTracker:
             self._reset_rates()
 
     def reset(self) -> None:
-        """Starts counting other work from zero."""
+        """Start counting other work from zero."""
         self.work = WorkEstimate()
         self._unlisted.clear()
         self._eta_is_reliable = False
         self._reset_rates()
 
     def folders_found(self, count: int) -> None:
-        """Adds `count` folders to those that are to be listed."""
+        """Add `count` folders to those that are to be listed."""
         self.work.folders_total += count
 
     def finish_pending(self) -> None:
@@ -108,7 +114,7 @@ class ProgressTracker:
         self._unlisted.clear()
 
     def resume(self, totals: Totals) -> None:
-        """Takes over what an earlier run stored and queued."""
+        """Take over what an earlier run stored and queued."""
         work, items = self.work, sum(totals.items.values())
         work.items_done, work.items_total = items, items + totals.queued_items
         work.attachments_done = totals.attachments - totals.queued_attachments
@@ -118,7 +124,10 @@ class ProgressTracker:
         work.attachment_bytes_left = totals.queued_attachment_bytes
 
     def stored(self, item: Item, size: int, has_attachment: bool, *, fetch_attachments: bool) -> None:
-        """A queued item of listed `size` was fetched; with `fetch_attachments` its attachments are queued."""
+        """Count a queued item of listed `size` as fetched.
+
+        With `fetch_attachments` its attachments are queued.
+        """
         work = self.work
         work.queue(size, has_attachment, -1)
         text = len(item.payload) + len(item.extra or b"")
@@ -136,17 +145,17 @@ class ProgressTracker:
         self.emit()
 
     def dropped(self, size: int, has_attachment: bool) -> None:
-        """A queued item was deleted or skipped."""
+        """Count a queued item that was deleted or skipped."""
         self.work.queue(size, has_attachment, -1)
         self.work.items_total -= 1
 
     def reply(self, plain: int, wire: int) -> None:
-        """A reply with items arrived: `plain` bytes of JSON that took `wire` bytes."""
+        """Count a reply with items: `plain` bytes of JSON that took `wire` bytes."""
         self.work.text_bytes += plain
         self.work.text_wire_bytes += wire
 
     def chunk(self, size: int) -> None:
-        """`size` bytes of an attachment arrived."""
+        """Count `size` bytes of an attachment that arrived."""
         self.work.bytes_done += size
         self.work.attachment_bytes_left = max(0.0, self.work.attachment_bytes_left - size)
         self.emit()
@@ -157,7 +166,10 @@ class ProgressTracker:
         self.emit()
 
     def emit(self, *, now: bool = False) -> None:
-        """Emits a `Progress` event if the last one is EVENT_INTERVAL_SECONDS old, or if `now`."""
+        """Emit a `Progress` event if one is due, or if `now`.
+
+        One is due EVENT_INTERVAL_SECONDS after the last one.
+        """
         moment = self._clock()
         if not now and moment - self._emitted < EVENT_INTERVAL_SECONDS:
             return
@@ -171,7 +183,7 @@ class ProgressTracker:
         self._listen(self.snapshot(moment))
 
     def snapshot(self, moment: float) -> Progress:
-        """Returns the event for `moment` (seconds of the clock)."""
+        """Return the event for `moment` (seconds of the clock)."""
         work = self.work
         text, attached = work.bytes_left()
         wire_left = max(0.0, work.wire_bytes_left() - self._traffic.arriving)
@@ -192,7 +204,9 @@ class ProgressTracker:
         )
 
     def _has_settled(self, moment: float) -> bool:
-        """Whether the rate tells how the run continues: it and the requests in flight no longer rise.
+        """Return whether the rate is steady enough to predict the rest of the run.
+
+        Neither the rate nor the number of requests in flight rises any more.
 
         From EARLY_SHARE of the bytes on it has to, settled or not.
         """

@@ -1,4 +1,6 @@
-"""Estimates the rate of a growing counter from its latest samples. Pure: the caller passes the time.
+"""Estimates the rate of a growing counter from its latest samples.
+
+Pure: the caller passes the time.
 
 The rate is the increase over the second half of the time so far, at most MAX_WINDOW_SECONDS: how a transfer starts
 says little about how it continues. When the latest fifth is clearly faster, earlier samples are dropped.
@@ -17,14 +19,17 @@ RISING_RATIO: Final = 1.2  # recent rate over the window's rate from which the r
 
 
 class RateEstimator:
-    """The rate of one counter. `started`: the time, in seconds, at which the counter began to grow."""
+    """The rate of one counter.
+
+    `started`: the time, in seconds, at which the counter began to grow.
+    """
 
     def __init__(self, started: float) -> None:
         self._started = started
         self._samples: deque[tuple[float, float]] = deque()
 
     def add(self, now: float, value: float) -> None:
-        """Records the counter's `value` at `now` (seconds)."""
+        """Record the counter's `value` at `now` (seconds)."""
         self._samples.append((now, value))
         elapsed = now - self._started
         self._drop_before(now - min(MAX_WINDOW_SECONDS, max(MIN_WINDOW_SECONDS, elapsed * WINDOW_SHARE)))
@@ -33,7 +38,7 @@ class RateEstimator:
             self._drop_before(recent)
 
     def reset(self) -> None:
-        """Drops all samples: the counter will grow at another rate from now on."""
+        """Drop all samples: the counter will grow at another rate from now on."""
         self._samples.clear()
 
     @property
@@ -47,7 +52,10 @@ class RateEstimator:
 
     @property
     def is_steady(self) -> bool:
-        """Whether the counter grows, and no faster in the second half of the last second than in all of it."""
+        """Return whether the counter grows at a steady rate.
+
+        In the second half of the last second it grows no faster than in all of it.
+        """
         if not self._samples:
             return False
         now = self._samples[-1][0]
@@ -57,7 +65,10 @@ class RateEstimator:
         return 0 < latest <= RISING_RATIO * self._rate_since(now - MIN_WINDOW_SECONDS)
 
     def _rate_since(self, since: float) -> float:
-        """The rate from the last sample at or before `since` (or the first one) to the latest sample."""
+        """Return the rate from the time `since` to the latest sample.
+
+        It begins with the last sample at or before `since`, or the first one.
+        """
         if not self._samples:
             return 0.0
         first, last = self._samples[0], self._samples[-1]
@@ -68,6 +79,6 @@ class RateEstimator:
         return (last[1] - first[1]) / (last[0] - first[0]) if last[0] > first[0] else 0.0
 
     def _drop_before(self, start: float) -> None:
-        """Keeps the samples from `start` on, and the one before them."""
+        """Keep the samples from `start` on, and the one before them."""
         while len(self._samples) > 2 and self._samples[1][0] <= start:
             self._samples.popleft()

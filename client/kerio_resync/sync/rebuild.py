@@ -1,4 +1,6 @@
-"""The rebuild: from a mailbox on a server to a cache that equals it. It may be killed at any instant.
+"""The rebuild: from a mailbox on a server to a cache that equals it.
+
+It may be killed at any instant.
 
     lock → log in → open or start cache.db.next → rescue unsent changes → sync key → folders → space on disk
     → list, fetch → catch up → compare the lists, fetch what differs → catch up → check → swap → send unsent changes
@@ -67,10 +69,10 @@ async def rebuild(
     mailbox: Mailbox | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> Report:
-    """Rebuilds `settings.cache` from the server.
+    """Rebuild `settings.cache` from the server.
 
     `mailbox` replaces the Kerio server's; `clock` returns seconds. Cancellation stops all requests, keeps what is
-    complete, and raises CancelledError; the next run resumes. Raises the errors of `kerio_resync.errors`:
+    complete, and raises CancelledError; the next run resumes. Raise the errors of `kerio_resync.errors`:
     BadCredentials, Unreachable, ProtocolError, NotEnoughSpace, …
     """
     started = clock()
@@ -114,7 +116,7 @@ async def _build_once(
     clock: Callable[[], float],
     started: float,
 ) -> Report | _BuildAgain:
-    """Builds the cache once.
+    """Build the cache once.
 
     If a resumed file is damaged, the build starts again from the old cache; if a copy of the old cache is, it starts
     from nothing. Damage without either source is the disk's, and is raised.
@@ -144,7 +146,7 @@ async def _build_once(
 async def _open_target(
     settings: Settings, identity: Identity, listen: Listener, mailbox: Mailbox
 ) -> AsyncIterator[BuildTarget]:
-    """Opens the file to write to; closes it at the end, and discards it if it is damaged."""
+    """Open the file to write to; close it at the end, and discard it if it is damaged."""
     if settings.folders:
         target = await open_current_cache(settings, identity)
     else:
@@ -185,7 +187,7 @@ async def _build(run: RebuildContext) -> None:
 
 
 async def _resume(run: RebuildContext) -> None:
-    """Counts what an earlier run fetched, and tries again what it skipped."""
+    """Count what an earlier run fetched, and try again what it skipped."""
     for row in await run.store.read(queries.skipped):
         run.comparison.retried.add(row.id)
         await run.store.apply(UnskipEntry(row.scope, row.id))
@@ -195,7 +197,7 @@ async def _resume(run: RebuildContext) -> None:
 
 
 async def _fetch(run: RebuildContext, folder_ids: list[str]) -> None:
-    """Lists these folders in order of rank, and fetches at the same time what becomes queued."""
+    """List these folders in order of rank, and fetch what becomes queued meanwhile."""
     positions = {row.folder.id: Position.from_bytes(row.position) for row in await run.store.read(queries.folders)}
     run.progress.work.folders_total = len(syncable(run.folders.values()))
     run.progress.work.folders_done = run.progress.work.folders_total - len(folder_ids)
@@ -221,7 +223,7 @@ async def _fetch(run: RebuildContext, folder_ids: list[str]) -> None:
 
 
 async def _finish(run: RebuildContext, identity: Identity, started: float, resumed: bool) -> Report:
-    """Checks the database, swaps it in, sends unsent changes, and returns the report."""
+    """Check the database, swap it in, send unsent changes, and return the report."""
     run.progress.emit(now=True)
     # What this run wrote was checksummed on its way in; an earlier run's data may have seen a kill or a power cut.
     await require_sound(run, contents=resumed)
@@ -261,7 +263,7 @@ async def _finish(run: RebuildContext, identity: Identity, started: float, resum
 
 @asynccontextmanager
 async def _reopen_after_swap(run: RebuildContext) -> AsyncIterator[RebuildContext]:
-    """Yields the context on the cache in use, which the new file has replaced."""
+    """Yield the context on the cache in use, which the new file has replaced."""
     if run.settings.folders:
         yield run
         return
@@ -275,7 +277,10 @@ async def _reopen_after_swap(run: RebuildContext) -> AsyncIterator[RebuildContex
 
 
 async def _send_changes(run: RebuildContext) -> Replayed:
-    """Replays the outbox, and fetches the results. An error of the server ends this step, but not the run."""
+    """Replay the outbox, and fetch the results.
+
+    An error of the server ends this step, but not the run.
+    """
     run.listen(PhaseChanged("replay"))
     replayed = await replay(run)
     if replayed.trouble or not replayed.asked:

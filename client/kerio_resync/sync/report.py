@@ -40,7 +40,7 @@ class Report:
     problems: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
-        """Returns plain values only, for one line of JSON."""
+        """Return plain values only, for one line of JSON."""
         return {
             **{name: getattr(self, name) for name in self.__slots__},
             "cache": str(self.cache),

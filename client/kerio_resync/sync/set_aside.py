@@ -33,8 +33,8 @@ class SetAside:
 async def files_set_aside(cache: Path, known: Collection[str]) -> tuple[SetAside, ...]:
     """Return the files beside `cache` with unsent changes that are not in `known`.
 
-    `known` has uuids. Files that cannot be read are returned, too. `cache` itself is among them if it is of another
-    format.
+    `known` has uuids. Unreadable files are returned too, and so is `cache` itself if its unsent changes
+    cannot be read or are not in `known`.
     """
     files = []
     candidates = [path for path in cache.parent.iterdir() if _NAME.fullmatch(path.name)]

@@ -13,7 +13,10 @@ from kerio_resync.settings import Settings
 
 
 def check_profile(settings: Settings) -> None:
-    """Creates the profile's folder if it is missing. BadSettings, DiskTrouble if a run cannot use it."""
+    """Create the profile's folder if it is missing.
+
+    BadSettings, DiskTrouble if a run cannot use it.
+    """
     if not settings.server or not settings.user:
         raise BadSettings("no server and user are set: give --server URL and --user NAME")
     try:
@@ -34,7 +37,10 @@ def check_profile(settings: Settings) -> None:
 
 @contextmanager
 def single_errors() -> Iterator[None]:
-    """Raises the most severe error of a group alone, and clears the local variables that tracebacks hold."""
+    """Raise the most severe error of a group alone.
+
+    The local variables that its tracebacks hold are cleared.
+    """
     try:
         yield
     except BaseExceptionGroup as group:
@@ -46,7 +52,9 @@ def single_errors() -> Iterator[None]:
 
 
 def most_severe(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """Returns the first error of a group that is not retryable; the group itself if it holds other errors than ours.
+    """Return the first error of a group that is not retryable.
+
+    The group itself if it holds other errors than ours.
 
     Raise the result from a plain `except`: Python 3.11.2 wraps what is raised within `except*` in a new group.
     """

@@ -1,4 +1,7 @@
-"""The state of each phase of a run: one mutable value per phase, held by the immutable `RebuildContext`."""
+"""The state of each phase of a run: one mutable value per phase.
+
+The immutable `RebuildContext` holds them.
+"""
 
 from __future__ import annotations
 
@@ -55,7 +58,10 @@ class ComparisonState:
 
 @dataclass(slots=True)
 class Announcements:
-    """What the listener has received. `notices`: sentences for the report; `skipped`: (scope, id) already announced."""
+    """What the listener has received.
+
+    `notices`: sentences for the report; `skipped`: (scope, id) already announced.
+    """
 
     notices: list[str] = field(default_factory=list)
     skipped: set[tuple[str, str]] = field(default_factory=set)

@@ -1,4 +1,6 @@
-"""Status, digest and verification of a profile's cache. Only a repair changes anything.
+"""Status, digest and verification of a profile's cache.
+
+Only a repair changes anything.
 
 `status` and `digest` need no server; `verify` compares the cache with it.
 """
@@ -79,12 +81,15 @@ class Status:
     asked_at: str = ""
 
     def as_json(self) -> dict[str, Any]:
-        """Returns plain values only, for one line of JSON."""
+        """Return plain values only, for one line of JSON."""
         return {**asdict(self), "outbox": list(self.outbox), "set_aside": [asdict(file) for file in self.set_aside]}
 
 
 async def status(settings: Settings) -> Status:
-    """Returns the state of the profile's files, without network. BadSettings if the folder does not exist."""
+    """Return the state of the profile's files, without network.
+
+    BadSettings if the folder does not exist.
+    """
     if not settings.profile.is_dir():
         raise BadSettings(f"there is no profile folder {settings.profile}; run `kerio-resync rebuild` to make one")
     require_places(settings.profile)
@@ -134,7 +139,10 @@ async def _file_status(path: Path, state: str) -> tuple[FileStatus, tuple[dict[s
 
 
 async def digest(settings: Settings) -> AsyncIterator[str]:
-    """Yields lines `kind id watermark sha256`, sorted, without network. NoCache if there is no cache."""
+    """Yield lines `kind id watermark sha256`, sorted, without network.
+
+    NoCache if there is no cache.
+    """
     store = await _open_cache(settings)
     try:
         async for kind, item_id, watermark, sha256 in item_digests(store):
@@ -161,7 +169,7 @@ def _next_step(settings: Settings) -> str:
 
 
 def _state_of(path: Path, error: CacheDamaged) -> tuple[str, str]:
-    """Returns the state of a file that cannot be opened, and the problem."""
+    """Return the state of a file that cannot be opened, and the problem."""
     if _is_old(path):
         return "old", _OLD_FORMAT_PROBLEM
     return "unknown" if isinstance(error, OtherFormat) else "damaged", str(error)
@@ -183,10 +191,10 @@ async def verify(
     repair: bool = False,
     mailbox: Mailbox | None = None,
 ) -> VerifyReport:
-    """Compares the cache with the server: ids, versions, and the database's own checksums.
+    """Compare the cache with the server, and check the database's own checksums.
 
     `deep` also fetches and compares contents. Changes on the server since the last synchronisation are no difference.
-    `repair` fetches what differs. Raises as `rebuild` does.
+    `repair` fetches what differs. Raise as `rebuild` does.
     """
     listen = settings.redactor.listening(listen)
     check_profile(settings)

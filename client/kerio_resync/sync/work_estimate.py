@@ -19,14 +19,17 @@ ATTACHMENT_RATIO_UNLISTED = 0.4
 
 @dataclass(slots=True)
 class SizeRatio:
-    """What listed bytes turned out to hold, for mails either with or without attachments. All sizes in bytes."""
+    """The contents of listed bytes, for mails either with or without attachments.
+
+    All sizes are in bytes.
+    """
 
     listed: float = 0.0
     text: float = 0.0
     attached: float = 0.0
 
     def expect(self, listed: float, *, text: float, attached: float) -> tuple[float, float]:
-        """Returns the expected (text, attachment) bytes of `listed` bytes.
+        """Return the expected (text, attachment) bytes of `listed` bytes.
 
         `text` and `attached` are the ratios to use until an item has been seen.
         """
@@ -37,7 +40,10 @@ class SizeRatio:
 
 @dataclass(slots=True)
 class WorkEstimate:
-    """Counts of a run, and bytes. `queued_*`: listed sizes of items that are queued and not here yet."""
+    """Counts of a run, and bytes.
+
+    `queued_*`: listed sizes of items that are queued and not here yet.
+    """
 
     folders_total: int = 0
     folders_done: int = 0
@@ -57,7 +63,7 @@ class WorkEstimate:
     text_wire_bytes: float = 0.0
 
     def bytes_left(self) -> tuple[float, float]:
-        """Returns the (text, attachment) bytes still to fetch."""
+        """Return the (text, attachment) bytes still to fetch."""
         plain_text, _ = self.plain.expect(self.queued_plain, text=TEXT_RATIO, attached=0.0)
         rich_text, rich_attached = self.rich.expect(
             self.queued_rich, text=TEXT_RATIO_WITH_ATTACHMENTS, attached=ATTACHMENT_RATIO
@@ -72,13 +78,13 @@ class WorkEstimate:
         )
 
     def wire_bytes_left(self) -> float:
-        """Returns the bytes still to come as they travel."""
+        """Return the bytes still to come as they travel."""
         text, attached = self.bytes_left()
         ratio = self.text_wire_bytes / self.text_bytes if self.text_bytes else 1.0
         return text * ratio + attached
 
     def queue(self, size: int, has_attachment: bool, sign: int = 1) -> None:
-        """Adds an item's listed size to what is queued; with `sign` -1 subtracts it.
+        """Add an item's listed size to what is queued; with `sign` -1 subtracts it.
 
         An earlier run that could not tell may have counted the item with the other kind, or not at all.
         """

@@ -1,4 +1,4 @@
-"""Hands out queued rows of the database, each to one worker at a time, in the database's order.
+"""Hands out queued rows, each to one worker at a time, in the database's order.
 
 The database is the queue: a row says what is to be fetched, and the mutation that stores the result deletes it. A
 `WorkQueue` reads slices behind a cursor, remembers only rows in progress, and starts again from the top when a producer
@@ -48,7 +48,7 @@ class WorkQueue(Generic[Row, Cursor]):
 
     @contextmanager
     def producer(self) -> Iterator[None]:
-        """Keeps the queue open: more rows may be announced."""
+        """Keep the queue open: more rows may be announced."""
         self._producers += 1
         try:
             yield
@@ -57,21 +57,24 @@ class WorkQueue(Generic[Row, Cursor]):
             self.notify()
 
     def notify(self) -> None:
-        """Announces that there may be new rows."""
+        """Announce that there may be new rows."""
         self._announced = True
         self._changed.set()
 
     def set_aside(self, row: Row) -> None:
-        """Keeps a row in progress queued, and does not hand it out again until `retry_aside`."""
+        """Keep a row in progress queued, and do not hand it out again until `retry_aside`."""
         self._aside.add(self._key(row))
 
     def retry_aside(self) -> None:
-        """Hands out the rows that were set aside."""
+        """Hand out the rows that were set aside."""
         self._aside.clear()
         self.notify()
 
     async def take(self, fits: Callable[[list[Row], Row], bool]) -> list[Row]:
-        """Returns the next rows, as many as fit (at least one); [] at the end. Pass them to `done` afterwards."""
+        """Return the next rows, as many as fit (at least one); [] at the end.
+
+        Pass them to `done` afterwards.
+        """
         while True:
             if self._buffer:
                 return self._pop(fits)
@@ -88,7 +91,7 @@ class WorkQueue(Generic[Row, Cursor]):
             await self._changed.wait()
 
     def done(self, rows: list[Row]) -> None:
-        """Marks rows as completed or dropped in the database."""
+        """Mark rows as completed or dropped in the database."""
         keys = [self._key(row) for row in rows]
         self._in_progress.difference_update(keys)
         if self._reading.locked():

@@ -1,4 +1,4 @@
-"""The upgrade procedure: what a start of the mail program has to do about the database, and doing it.
+"""The upgrade procedure: what a start of the mail program does to the database.
 
     from kerio_resync.upgrade import upgrade
 

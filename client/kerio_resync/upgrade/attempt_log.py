@@ -1,4 +1,6 @@
-"""What a profile remembers about its upgrade from one start to the next: postponements, and the last failure.
+"""What a profile remembers about its upgrade from one start to the next.
+
+That is the number of postponements, and the last failure.
 
 It is in `upgrade.json` beside the database. The file is replaced as a whole; if the disk has no room for that, it is
 overwritten in place, because its length never changes; if that fails too, the start continues without it.
@@ -22,7 +24,10 @@ _MAX_FAILURE_CHARS: Final = 300
 
 @dataclass(frozen=True, slots=True)
 class AttemptLog:
-    """`attempts`: starts in a row without enough disk space. `failure`: why the file `failed` cannot be upgraded."""
+    """`attempts`: starts in a row without enough disk space.
+
+    `failure`: why the file `failed` cannot be upgraded.
+    """
 
     attempts: int = 0
     failure: str = ""
@@ -33,7 +38,10 @@ NONE: Final = AttemptLog()
 
 
 def identity_of(path: Path) -> str:
-    """Return what identifies a file and its state (size, time, inode), or "" if there is none."""
+    """Return what identifies a file and its state; "" if there is no file.
+
+    That is its size, its time of modification and its inode.
+    """
     try:
         stat = path.stat()
     except OSError:

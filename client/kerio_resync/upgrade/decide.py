@@ -1,4 +1,4 @@
-"""What a start has to do about the database: a pure function from its state to a decision.
+"""Decides what a start does to the database: a pure function of its state.
 
     up to date                            → nothing
     old format, enough disk space         → migrate
@@ -60,7 +60,7 @@ class UpgradeDecision:
 
     @property
     def ready(self) -> bool:
-        """Tell whether the mail program may open the database now."""
+        """Return whether the mail program may open the database now."""
         return self.action == "nothing" or (self.action in ("migrate", "rebuild") and self.done)
 
     @property

@@ -1,4 +1,6 @@
-"""Estimates how long a local upgrade and a rebuild from the server would take here, and writes a notice for the users.
+"""Estimates how long a local upgrade and a rebuild from the server would take.
+
+It also writes a notice for the users.
 
 Both are done for a moment. The upgrade migrates a sample of the old database on the disk on which it will be done. The
 rebuild is begun in a scratch profile, ended after PROBE_SECONDS, and asked for its own estimate of the time left.
@@ -76,7 +78,10 @@ class Estimate:
         return {**asdict(self), "notice": self.notice()}
 
     def lines(self, size: Callable[[float], str], span: Callable[[float], str]) -> list[str]:
-        """Return lines for the terminal; `size` formats a number of bytes, `span` one of seconds."""
+        """Return lines for the terminal.
+
+        `size` formats a number of bytes, `span` one of seconds.
+        """
         measured = [*self._upgrade_lines(size, span), *self._rebuild_lines(size, span)]
         notice = self.notice().splitlines()
         return [*measured, *(["", "A notice to send:", "", *notice] if notice else [])]
@@ -101,7 +106,10 @@ class Estimate:
         ]
 
     def notice(self) -> str:
-        """Return a notice for the users, in which the sender replaces WHEN; "" if nothing was measured."""
+        """Return a notice for the users, in which the sender replaces WHEN.
+
+        "" if nothing was measured.
+        """
         usual = self.upgrade or self.rebuild
         if usual is None:
             return ""
@@ -127,7 +135,9 @@ async def estimate(
     transport: Transport | None = None,
     chance: Callable[[], float] = random.random,
 ) -> Estimate:
-    """Measure both ways. BadSettings if the profile cannot be used; the Estimate says what could not be measured.
+    """Measure both ways.
+
+    BadSettings if the profile cannot be used; the Estimate says what could not be measured.
 
     Tests replace `transport` and `chance` (random numbers from 0 to 1).
     """
@@ -172,7 +182,7 @@ def _estimate_upgrade(settings: Settings, found: Estimate) -> Estimate:
 
 
 async def _estimate_rebuild(settings: Settings, mailbox: KerioMailbox, found: Estimate) -> Estimate:
-    """Begin a rebuild in a scratch profile, and take the estimate that it gives itself."""
+    """Begin a rebuild in a scratch profile, and return its own estimate."""
     loop = asyncio.get_running_loop()
     started = loop.time()
     last: Progress | None = None

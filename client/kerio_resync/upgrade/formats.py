@@ -1,4 +1,4 @@
-"""The database formats: how the format of a file is found, and which migrations lead to today's.
+"""The database formats: their detection, and the migrations to the current one.
 
 A later version adds its migration to `UPGRADES`. A database that is two formats behind is migrated twice, each time
 completely. Every start of the mail program imports this module, so it reads no more than a file's first hundred bytes,
@@ -33,7 +33,10 @@ class FileFormat:
 
 @dataclass(frozen=True, slots=True)
 class SizeEstimate:
-    """The work of a migration: bytes `needed` on the disk, bytes `live` in the old file, and its items."""
+    """The work of a migration.
+
+    `needed`: bytes on the disk; `live`: bytes in use in the old file; `items`: its items.
+    """
 
     needed: int
     live: int
@@ -62,14 +65,19 @@ class ProgressCallback(Protocol):
 
 
 class Migration(Protocol):
-    """A module or object that turns a database of one format into one of the next format."""
+    """A module or object that migrates a database from one format to the next one."""
 
     def survey(self, old: Path, new: Path) -> SizeEstimate:
-        """Return the work of the migration, quickly. `new` may be there in part. CacheDamaged, CacheInUse."""
+        """Return the work of the migration, quickly.
+
+        `new` may be there in part. CacheDamaged, CacheInUse.
+        """
         ...
 
     def migrate(self, old: Path, new: Path, report: ProgressCallback, stop: threading.Event) -> MigrationResult:
-        """Build `new` from `old`, resuming an unfinished one, verify it, and put it in the place of `old`.
+        """Build `new` from `old`, verify it, and put it in the place of `old`.
+
+        An unfinished `new` is resumed.
 
         `old` is unchanged until the last step. CacheDamaged, CacheInUse, NotEnoughSpace; InterruptedError once `stop`
         is set.
@@ -99,7 +107,10 @@ def target(upgrades: Sequence[Upgrade]) -> int:
 
 
 def path_from(version: int, upgrades: Sequence[Upgrade]) -> tuple[Upgrade, ...]:
-    """Return the upgrades that lead from `version` to today's format; () if there are none."""
+    """Return the upgrades that lead from `version` to today's format.
+
+    () if there are none.
+    """
     return next((tuple(upgrades[place:]) for place, each in enumerate(upgrades) if each.before == version), ())
 
 
@@ -109,7 +120,9 @@ def format_version(version: int) -> str:
 
 
 def detect_format(path: Path, upgrades: Sequence[Upgrade] = UPGRADES, *, settled: bool = False) -> FileFormat:
-    """Return what is at `path`, from the first hundred bytes. Nothing that is there raises an error.
+    """Return what is at `path`, from the first hundred bytes.
+
+    Nothing that is there raises an error.
 
     The state is "mid-change" if a journal beside the file may change it when SQLite opens it; with `settled`, because
     SQLite has just opened it or the database is in use, the journal is ignored.

@@ -39,7 +39,10 @@ class NotExecutable(BadSettings):
 
 
 def find_program(command: Sequence[str]) -> str:
-    """Return the path of the mail program. BadSettings if there is none, or if it cannot be run."""
+    """Return the path of the mail program.
+
+    BadSettings if there is none, or if it cannot be run.
+    """
     if not command:
         raise BadSettings("no command is given: use `kerio-resync start -- COMMAND`")
     name = command[0]
@@ -59,7 +62,9 @@ def launch_when_ready(
     run_program: RunProgram | None = None,
     upgrades: Sequence[Upgrade] = UPGRADES,
 ) -> int:
-    """Upgrade, then run `command` if the database is ready; the exit code of the one that ended it.
+    """Upgrade, then run `command` if the database is ready.
+
+    The exit code of the one that ended it.
 
     BadSettings, before anything is done, if there is no such program; CacheInUse if another run has the profile; and
     what `upgrade` raises.

@@ -1,4 +1,4 @@
-"""The upgrade procedure: finds the format of the database, decides, and does what was decided.
+"""The upgrade procedure: detects the database's format, decides, and acts.
 
 The profile is locked while a database is migrated, and the old database stays complete until the new one is verified
 and takes its place. A failure leads back to the decision: without enough disk space the upgrade is postponed, and any
@@ -75,7 +75,9 @@ async def upgrade(
 
 
 def start(settings: Settings, command: Sequence[str], listen: Listener = ignore_events) -> int:
-    """Upgrade, then replace this process by `command` if the database is ready; else return the exit code.
+    """Upgrade, then replace this process by `command` if the database is ready.
+
+    Else return the exit code.
 
     BadSettings, before anything is done, if there is no such program; other errors as of `upgrade`.
     """
@@ -83,7 +85,9 @@ def start(settings: Settings, command: Sequence[str], listen: Listener = ignore_
 
 
 async def _recover_journal(settings: Settings, found: FileFormat, upgrades: Sequence[Upgrade]) -> FileFormat:
-    """Let SQLite recover what a killed writer left beside the database, unless another program has it open.
+    """Let SQLite recover what a killed writer left beside the database.
+
+    Nothing is done while another program has the database open.
 
     DiskTrouble says why a database cannot be read.
     """
@@ -134,7 +138,10 @@ class _Procedure:
         self._settings, self._listen, self._upgrades, self._free = settings, listen, upgrades, free
 
     async def run(self, found: FileFormat) -> UpgradeDecision:
-        """Migrate as often as needed. A rebuild is only decided, because it locks the profile itself."""
+        """Migrate as often as needed.
+
+        A rebuild is only decided, because it locks the profile itself.
+        """
         if found.state != "old":
             _require_no_other_run(self._settings)
             return decide(self._state(found))
@@ -201,7 +208,10 @@ class _Procedure:
         )  # fmt: skip
 
     def _is_rebuild_unfinished(self) -> bool:
-        """Tell whether the unfinished database is a rebuild's: a migration's says what it is made from."""
+        """Return whether the unfinished database is a rebuild's.
+
+        A migration's states its source.
+        """
         path = self._settings.next_cache
         if not path.exists() or detect_format(path, self._upgrades).state not in ("current", "old"):
             return False
@@ -216,7 +226,10 @@ class _Procedure:
         drop(self._settings.next_cache)
 
     async def _run_in_thread(self, migration: Migration) -> MigrationResult:
-        """Run a migration in a thread, emit its progress, and stop it when this task is cancelled."""
+        """Run a migration in a thread, and emit its progress.
+
+        It is stopped when this task is cancelled.
+        """
         from kerio_resync.sync.rate_estimator import RateEstimator
 
         loop, stop = asyncio.get_running_loop(), threading.Event()

@@ -48,7 +48,7 @@ PARAMS: Mapping[str, Mapping[str, str]] = {
 
 
 def is_refused(name: str) -> bool:
-    """Tell whether real servers have this method and the mock refuses it."""
+    """Return whether real servers have this method and the mock refuses it."""
     return name in REFUSED or name.startswith("im.")
 
 

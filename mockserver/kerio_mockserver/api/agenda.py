@@ -79,7 +79,7 @@ def _instant(call: Call, name: str) -> datetime:
 
 
 def _overlaps(one: Struct, start: datetime, end: datetime) -> bool:
-    """Tell whether an event takes place in the window, at its present time."""
+    """Return whether an event takes place in the window, at its present time."""
     begins, ends = moment(one["start"]), moment(one["end"])
     if begins is None or ends is None:
         return False

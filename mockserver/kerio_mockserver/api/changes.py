@@ -47,7 +47,7 @@ def _account_key(mailbox_id: str, watermark: int) -> dict[str, Any]:
 def since(server: Server, watermark: int, folder_id: str | None = None) -> list[dict[str, Any]]:
     """Return the changes after `watermark`.
 
-    Raises ApiError if the journal no longer holds them.
+    Raise ApiError if the journal no longer holds them.
     """
     try:
         changes = server.store.journal.since(watermark, folder_id)

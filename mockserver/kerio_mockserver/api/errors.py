@@ -69,17 +69,17 @@ def http_status(code: int, style: str) -> int:
 
 
 def expired() -> ApiError:
-    """Returns the error for an expired session."""
+    """Return the error for an expired session."""
     return ApiError(EXPIRED, "Session expired.")
 
 
 def no_such_item(item_id: str) -> ApiError:
-    """Returns the error for an unknown item."""
+    """Return the error for an unknown item."""
     return ApiError(NO_SUCH_ITEM, "Item %1 does not exist.", item_id)
 
 
 def no_such_folder(folder_id: str) -> ApiError:
-    """Returns the error for an unknown folder."""
+    """Return the error for an unknown folder."""
     return ApiError(NO_SUCH_FOLDER, "Folder %1 does not exist.", folder_id)
 
 
@@ -90,5 +90,5 @@ def busy(code: int) -> ApiError:
 
 
 def unsupported(method: str) -> ApiError:
-    """Returns the error for a method that this server lacks."""
+    """Return the error for a method that this server lacks."""
     return ApiError(NOT_PERMITTED, "The operation %1 is not permitted on this server.", method)

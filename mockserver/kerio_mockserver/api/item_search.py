@@ -28,7 +28,7 @@ _recent: WeakKeyDictionary[MailboxStore, OrderedDict[Any, Sequence[str]]] = Weak
 async def select(store: MailboxStore, kind: str, folder_ids: Sequence[str], query: Query) -> Sequence[str]:
     """Return the ids of all items that match, in order; their number is `totalItems`.
 
-    Raises NoSuchFolder, ApiError 1000 for a folder of another kind, 1004 for one that this user may not read.
+    Raise NoSuchFolder, ApiError 1000 for a folder of another kind, 1004 for one that this user may not read.
     """
     candidates = (_searchable_folder(store, kind, folder_id) for folder_id in dict.fromkeys(folder_ids))
     folders = [folder for folder in candidates if folder]

@@ -41,7 +41,7 @@ _SERIES_ONLY = frozenset({"rule", "isException", "isRecurrent", "seqNumber"})
 def event_of(occurrence_id: str) -> tuple[str, str]:
     """Return the event's id and the original start ("" if none).
 
-    Raises NoSuchItem for an invalid id.
+    Raise NoSuchItem for an invalid id.
     """
     if is_id(occurrence_id, "event"):
         return occurrence_id, ""

@@ -93,7 +93,7 @@ def read(query: Mapping[str, Any], struct: str, safety_limit: int) -> Query:
 def _conditions(given: Sequence[Mapping[str, str]], struct: str) -> tuple[tuple[str, str, str], ...]:
     """Return each condition once.
 
-    Raises ApiError -32602 for unknown members or too many.
+    Raise ApiError -32602 for unknown members or too many.
     """
     found = dict.fromkeys(
         (one.get("fieldName", ""), one.get("comparator") or "Eq", one.get("value", "")) for one in given
@@ -116,7 +116,7 @@ def _known(field: str, members: Mapping[str, str]) -> None:
 def matcher(query: Query) -> Test:
     """Return the test that tells whether an item matches.
 
-    Raises ApiError -32602 for invalid values.
+    Raise ApiError -32602 for invalid values.
 
     The test keeps the texts that it searches in its second argument, so that each is built once per item.
     """
@@ -177,7 +177,7 @@ def _condition(struct: str, field: str, comparator: str, value: str) -> Test:
 
 
 def _in_order(pieces: Sequence[str], text: str) -> bool:
-    """Tell whether the text contains all pieces in order, with any text between."""
+    """Return whether the text contains all pieces in order, with any text between."""
     at = 0
     for piece in pieces:
         found = text.find(piece, at)
@@ -196,7 +196,7 @@ def _text(item: Struct, field: str, texts: Texts) -> str:
 
 
 def _during(comparator: str, wanted: str) -> Test:
-    """Tell whether an occurrence takes place at an instant of the condition."""
+    """Return whether an occurrence takes place at an instant of the condition."""
 
     def test(item: Struct, texts: Texts) -> bool:
         start, end = instant(item["start"]), ends(item)

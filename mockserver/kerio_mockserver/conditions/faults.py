@@ -84,7 +84,7 @@ class Faults:
 
 
 def applies_to(fault: Fault, method: str, number: int, rng: Random) -> bool:
-    """Tell whether a fault hits the `number`-th reply to `method`, from 1."""
+    """Return whether a fault hits the `number`-th reply to `method`, from 1."""
     if not fnmatchcase(method, fault.method):
         return False
     if fault.nth is not None and number != fault.nth:

@@ -214,7 +214,7 @@ class Conditions(Value):
 
         Null sets a member to its default.
 
-        Lists are replaced as a whole. Raises ConditionsError.
+        Lists are replaced as a whole. Raise ConditionsError.
         """
         return self.parse(merge(self.as_json(), patch))
 

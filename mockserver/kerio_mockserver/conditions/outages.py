@@ -33,7 +33,7 @@ def folders_named(params: Any, depth: int = 3) -> Iterator[str]:
 
 
 def starts(first: int, every: int | None, number: int) -> bool:
-    """Tell whether this call is number `first`, or a multiple of `every` later."""
+    """Return whether this call is number `first`, or a multiple of `every` later."""
     return number == first or (every is not None and number > first and (number - first) % every == 0)
 
 

@@ -151,7 +151,7 @@ class Relay:
     ) -> Self:  # fmt: skip
         """Listen on `host` and `port` (0: any), or on a listening socket.
 
-        Raises OSError if that is not possible.
+        Raise OSError if that is not possible.
         """
         relay = cls(link, server, seed=seed)
         made = listener or socket.create_server(

@@ -151,7 +151,7 @@ def blank(kind: str) -> Any:
 def complete(kind: str, value: Any, where: str = "") -> Any:
     """Return `value` as a documented type, with defaults for missing members.
 
-    Unknown members are dropped. Raises BadStruct for invalid ones.
+    Unknown members are dropped. Raise BadStruct for invalid ones.
     """
     where = where or kind
     if kind.endswith("[]"):

@@ -103,7 +103,7 @@ def parts_of(kind: Kind, blobs: list[Attached], kept: Mapping[str, Attached] | N
 
 
 def names_contents(kind: Kind, struct: Struct) -> bool:
-    """Tell whether a client's struct names attachments or a photo."""
+    """Return whether a client's struct names attachments or a photo."""
     return (kind == "mail" and "attachments" in struct) or (kind == "contact" and "photo" in struct)
 
 
@@ -137,7 +137,7 @@ def renamed(one: Attached, reference: Struct) -> Attached:
 
 
 def attached(blobs: Sequence[NewBlob]) -> list[Attached]:
-    """Returns the attachments of new blobs."""
+    """Return the attachments of new blobs."""
     return [blob.attached() for blob in blobs]
 
 

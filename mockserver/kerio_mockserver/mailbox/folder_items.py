@@ -92,19 +92,19 @@ class FolderItems:
 
     @property
     def readable(self) -> bool:
-        """Whether the user may read the items."""
+        """Return whether the user may read the items."""
         return bool(self.about["access"] != "FAccessListingOnly")
 
     @property
     def writable(self) -> bool:
-        """Whether the user may change the items."""
+        """Return whether the user may change the items."""
         return self.about["access"] in ("FAccessReadWrite", "FAccessAdmin")
 
     def __len__(self) -> int:
         return self._base - len(self._replaced) + len(self._kept)
 
     def has(self, number: int) -> bool:
-        """Tell whether there is an item of a number."""
+        """Return whether there is an item of a number."""
         return number in self._kept or (0 < number <= self._base and number not in self._replaced)
 
     def numbers(self) -> list[int]:
@@ -150,7 +150,7 @@ class FolderItems:
         return dict(kept.contents) if kept else self._computed().contents(number - 1)
 
     def seen(self, number: int) -> bool:
-        """Tell whether a mail is read."""
+        """Return whether a mail is read."""
         kept = self._kept.get(number)
         if kept is not None:
             return kept.seen

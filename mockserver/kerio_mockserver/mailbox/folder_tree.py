@@ -112,7 +112,7 @@ class FolderTree:
 
         Name, type, and parentId, which only mail folders need.
 
-        Returns its id and the watermark.
+        Return its id and the watermark.
         """
         given = complete("Folder", struct)
         if not given["parentId"] and given["type"] not in ("FRoot", "FMail"):

@@ -88,7 +88,7 @@ def owner(text: str) -> str:
 
 
 def is_upload(text: str) -> bool:
-    """Tell whether this is the address of an uploaded file."""
+    """Return whether this is the address of an uploaded file."""
     return text.startswith(UPLOADED)
 
 

@@ -53,7 +53,7 @@ class MailboxStore(MailboxReader):
     def add_shared(self, user: str, name: str) -> str:
         """Add a mailbox that another user shares.
 
-        Returns its id, the `place` of its folders.
+        Return its id, the `place` of its folders.
         """
         mailbox_id = f"{SCHEME}mailbox/{self.domain}/{user}"
         self._owners[mailbox_id] = MailboxOwner(user, name, f"{user}@{self.domain}")
@@ -80,7 +80,7 @@ class MailboxStore(MailboxReader):
     def add(self, kind: Kind, folder_id: str, struct: Struct, blobs: Sequence[NewBlob] = ()) -> str:
         """Add an item as it is, with read-only members and, if given, a mail's size.
 
-        Raises BadStruct or NoSuchFolder.
+        Raise BadStruct or NoSuchFolder.
         """
         folder = self._folder_for(kind, folder_id)
         whole = complete(ITEM_STRUCTS[kind], struct)
@@ -97,14 +97,14 @@ class MailboxStore(MailboxReader):
     def set_folder(self, struct: Struct) -> tuple[str, int]:
         """Set the given members: name, parentId, color, checked.
 
-        Raises NoSuchFolder, NameTaken, NotPermitted or BadStruct.
+        Raise NoSuchFolder, NameTaken, NotPermitted or BadStruct.
         """
         return self.tree.change(struct)
 
     def remove_folder(self, folder_id: str, recursive: bool = False) -> tuple[str, int]:
         """Remove a folder with its items.
 
-        Raises NotPermitted for a special folder, and for one with subfolders unless `recursive`.
+        Raise NotPermitted for a special folder, and for one with subfolders unless `recursive`.
         """
         for folder in self.tree.remove(folder_id, recursive):
             self._encoded.drop_under(folder.home.item)
@@ -114,7 +114,7 @@ class MailboxStore(MailboxReader):
         """Create an item for a client.
 
         It goes to `folderId`, by default to the default folder of its kind (a mail to Drafts, or Sent Items if `send`).
-        Attachments and photos are given by the ids of uploads or of other items' attachments. Raises NoSuchFolder,
+        Attachments and photos are given by the ids of uploads or of other items' attachments. Raise NoSuchFolder,
         NotPermitted, NoSuchItem (an attachment's), QuotaReached or BadStruct.
         """
         folder = self._destination(kind, struct)
@@ -124,7 +124,7 @@ class MailboxStore(MailboxReader):
     def deliver(self, struct: Struct, blobs: Sequence[NewBlob] = (), folder_id: str = "") -> tuple[str, int]:
         """Add an incoming mail (chtNewMail), by default to the Inbox.
 
-        Raises QuotaReached, NoSuchFolder or BadStruct.
+        Raise QuotaReached, NoSuchFolder or BadStruct.
         """
         folder = self._folder_for("mail", folder_id or self._special("mail", "FSubInbox").id)
         contents = defaults.parts_of("mail", defaults.attached(blobs))
@@ -135,7 +135,7 @@ class MailboxStore(MailboxReader):
 
         Of the given attachments, existing ones stay and uploads are added; those not given are removed. If nothing
         changes, the watermark stays. A mail or contact with another `folderId` moves there, and a mail with `send` is
-        sent: both get a new id. Raises NoSuchItem, NoSuchFolder, NotPermitted, QuotaReached or BadStruct.
+        sent: both get a new id. Raise NoSuchItem, NoSuchFolder, NotPermitted, QuotaReached or BadStruct.
         """
         folder, number = self._find(str(struct.get("id", "")), kind)
         target = folder
@@ -192,7 +192,7 @@ class MailboxStore(MailboxReader):
     def set_all_seen(self, folder_id: str) -> tuple[str, int]:
         """Mark all mails of a folder read, each with its own change.
 
-        Returns the folder's id and the last watermark.
+        Return the folder's id and the last watermark.
         """
         folder = self.folder(folder_id)
         if not folder.writable:
@@ -209,7 +209,7 @@ class MailboxStore(MailboxReader):
 
         Within its folder nothing happens.
 
-        Raises NoSuchItem, NoSuchFolder, NotPermitted, or QuotaReached (from another mailbox).
+        Raise NoSuchItem, NoSuchFolder, NotPermitted, or QuotaReached (from another mailbox).
         """
         source, number = self._find(item_id)
         assert source.kind is not None
@@ -266,7 +266,7 @@ class MailboxStore(MailboxReader):
     def upload(self, name: str, content_type: str, data: bytes, now: float = 0.0) -> str:
         """Keep a file for a later item.
 
-        Returns the id for its `attachments[].id` or `photo.id`.
+        Return the id for its `attachments[].id` or `photo.id`.
         """
         number = self._uploads.count + 1
         seed = f"{self.domain}/{self.user}/{self.tree.guids(1)[0]}/{number}/{name}"
@@ -322,7 +322,7 @@ class MailboxStore(MailboxReader):
 
         Its time of modification, a mail's size.
 
-        Raises QuotaReached if the mailbox would exceed its quota.
+        Raise QuotaReached if the mailbox would exceed its quota.
         """
         more: Struct = {}
         if kind in ("mail", "note"):

@@ -63,7 +63,7 @@ def _pragma_check(db: sqlite3.Connection, integrity: str, references: str) -> li
 def check_items(db: sqlite3.Connection, after: int) -> tuple[list[Defect], int | None]:
     """Check the items that follow number `after`, with their attachments.
 
-    Returns the defects, and the number after which to continue or None at the end.
+    Return the defects, and the number after which to continue or None at the end.
     """
     try:
         sql = "SELECT number FROM item WHERE number > ? ORDER BY number LIMIT ?"

@@ -37,7 +37,7 @@ class CorruptRows:
 async def check_file(path: Path) -> CorruptRows | None:
     """Return the corrupt rows of a file; None if its structure is damaged.
 
-    No other program may write to the file. Raises sqlite3.Error, or an ExceptionGroup with it, if the file cannot be
+    No other program may write to the file. Raise sqlite3.Error, or an ExceptionGroup with it, if the file cannot be
     read.
     """
     rows = asyncio.create_task(_check_rows(path))

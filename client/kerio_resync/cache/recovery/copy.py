@@ -57,7 +57,7 @@ class CopyResult:
 async def copy_verified(old: Path, path: Path, identity: Identity, owner: Identity | None = None) -> CopyResult | None:
     """Make `path`, which must not exist, from the cache at `old`.
 
-    Returns None, and leaves no file, if nothing can be copied. `owner`: the identity that `old` must have, by default
+    Return None, and leave no file, if nothing can be copied. `owner`: the identity that `old` must have, by default
     any that is the mailbox of `identity`. The result is durable. Errors of the disk give None, too: the caller
     continues without a copy, and reports them if they persist.
     """
@@ -122,7 +122,7 @@ def _begin_reading(db: sqlite3.Connection, identity: Identity, owner: Identity |
 def _copy_file(db: sqlite3.Connection, old: Path, new: Path) -> bool:
     """Copy the whole file, which `db` reads.
 
-    Returns False if it has other tables or cannot be read to its end.
+    Return False if it has other tables or cannot be read to its end.
     """
     if shape_of(db, views=True) not in shapes(views=True):
         return False

@@ -98,7 +98,7 @@ def mark_listed(
 ) -> tuple[ListedItem, ...]:
     """Mark the stored items among `rows` as met in `round_`.
 
-    Returns the rows whose items are neither stored in that version nor queued.
+    Return the rows whose items are neither stored in that version nor queued.
     """
     db = session.db
     ids = [listed.id for listed in rows]

@@ -60,7 +60,7 @@ def put_items(mutation: PutItems, session: WriteSession) -> None:
 def insert_local_item(session: WriteSession, item: Item, folder: int) -> int:
     """Insert an item that exists only here.
 
-    Returns its number, or 0 if it is stored already.
+    Return its number, or 0 if it is stored already.
     """
     if session.db.execute("SELECT 1 FROM item WHERE id = ?", (item.id,)).fetchone():
         return 0
@@ -74,7 +74,7 @@ def insert_local_item(session: WriteSession, item: Item, folder: int) -> int:
 def move_item(session: WriteSession, old: str, new: str, folder: int) -> tuple[Kind, ListedItem] | None:
     """Give the stored item `old` the id `new` and another folder.
 
-    Returns what to queue, or None if `old` is not stored. If `new` is stored already it is newer, and `old` is deleted.
+    Return what to queue, or None if `old` is not stored. If `new` is stored already it is newer, and `old` is deleted.
     """
     if session.db.execute("SELECT 1 FROM item WHERE id = ?", (new,)).fetchone():
         session.db.execute("DELETE FROM item WHERE id = ?", (old,))
@@ -145,7 +145,7 @@ def _attachment_rows(
 def _keep_attachments(session: WriteSession, number: int, item: Item, *, by_id: bool, by_place: bool) -> set[int]:
     """Delete stored attachments, except complete ones that `item` still has.
 
-    Returns the ordinals of those in `item`.
+    Return the ordinals of those in `item`.
     """
     db = session.db
     kept: dict[int, int] = {}

@@ -15,7 +15,10 @@ MIN_SLEEP_SECONDS = 0.002  # a shorter sleep costs more than it holds back
 
 
 def next_free(free_at: float, now: float, n: int, rate: float) -> float:
-    """Returns when `n` more bytes are paid for at `rate` bytes/s; earlier bytes are paid for at `free_at`."""
+    """Return when `n` more bytes are paid for at `rate` bytes/s.
+
+    Earlier bytes are paid for at `free_at`.
+    """
     return max(free_at, now - BURST_SECONDS) + n / rate
 
 
@@ -40,7 +43,7 @@ class BandwidthLimit:
         return int(min(65536, max(1024, self.rate / 10)))
 
     async def acquire(self, n: int) -> None:
-        """Pays for `n` bytes that were read; returns when reading may continue."""
+        """Pay for `n` bytes that were read; return when reading may continue."""
         now = self._clock() if self._clock else asyncio.get_running_loop().time()
         self._free_at = next_free(now if self._free_at is None else self._free_at, now, n, self.rate)
         if self._free_at - now > MIN_SLEEP_SECONDS:

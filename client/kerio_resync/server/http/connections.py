@@ -55,7 +55,10 @@ class ReadTimeout(OutcomeUnknown):
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """How to reach the server: the proxy, the trusted certificates, and the client's own certificate."""
+    """How to reach the server.
+
+    That is the proxy, the trusted certificates, and the client's own certificate.
+    """
 
     proxy: Proxy | None = None
     ca_file: Path | None = None
@@ -64,7 +67,10 @@ class Route:
 
 
 def open_session(route: Route, url: str, *, connections: int, **options: Any) -> aiohttp.ClientSession:
-    """Returns a session for one server. BadSettings if a file is unusable or a package is missing."""
+    """Return a session for one server.
+
+    BadSettings if a file is unusable or a package is missing.
+    """
     trust: ssl.SSLContext | bool = True
     if url.startswith("https:"):
         trust = tls_context(route.ca_file, route.client_cert, route.fingerprint)
@@ -107,7 +113,10 @@ def _socks_connector(proxy: Proxy, settings: Mapping[str, Any]) -> aiohttp.TCPCo
 
 
 def request_options(proxy: Proxy | None) -> dict[str, Any]:
-    """Returns the request options for an HTTP proxy; a SOCKS proxy is configured in the connector."""
+    """Return the request options for an HTTP proxy.
+
+    A SOCKS proxy is configured in the connector.
+    """
     if proxy is None or proxy.is_socks:
         return {}
     options: dict[str, Any] = {"proxy": URL.build(scheme="http", host=proxy.host, port=proxy.port)}
@@ -120,7 +129,7 @@ def request_options(proxy: Proxy | None) -> dict[str, Any]:
 
 
 def foreign_errors(proxy: Proxy | None) -> tuple[type[Exception], ...]:
-    """Returns the exceptions that a request may raise."""
+    """Return the exceptions that a request may raise."""
     if proxy is None or not proxy.is_socks:
         return FOREIGN
     try:
@@ -131,7 +140,7 @@ def foreign_errors(proxy: Proxy | None) -> tuple[type[Exception], ...]:
 
 
 def without_frames(error: BaseException) -> BaseException:
-    """Removes requests and replies from an error and its causes, and returns it.
+    """Remove requests and replies from an error and its causes, and return it.
 
     Their headers hold the session, and their text may quote bytes of the reply.
     """
@@ -155,7 +164,7 @@ def _map_local_limit(error: BaseException, host: str) -> ResyncError | None:
 def map_transport_error(
     error: BaseException, url: str, timeout: float, route: Route, *, reached: bool = False
 ) -> ResyncError:
-    """Returns our error for a foreign exception.
+    """Return our error for a foreign exception.
 
     `reached`: the server has answered before, so the settings are right, and the trouble passes. The order of the cases
     matters: aiohttp's classes have several bases.
@@ -191,7 +200,7 @@ def map_transport_error(
 
 
 def _map_proxy_error(error: BaseException, proxy: Proxy, host: str, reached: bool) -> ResyncError | None:
-    """Returns the error if the proxy caused it, else None."""
+    """Return the error if the proxy caused it, else None."""
     kind = type(error).__name__
     match error:
         case aiohttp.ClientHttpProxyError() if error.status in (
@@ -219,7 +228,7 @@ def _map_proxy_error(error: BaseException, proxy: Proxy, host: str, reached: boo
 
 
 def proxy_refusal(proxy: Proxy, headers: Mapping[str, str], reached: bool) -> ResyncError:
-    """Returns the error for a proxy that asks for credentials (407)."""
+    """Return the error for a proxy that asks for credentials (407)."""
     offered = headers.get("Proxy-Authenticate", "").lower()
     code = "" if proxy.is_socks else " (407)"
     if proxy.user:
@@ -240,7 +249,10 @@ def proxy_refusal(proxy: Proxy, headers: Mapping[str, str], reached: bool) -> Re
 async def diagnose(
     error: BaseException, ours: ResyncError, session: aiohttp.ClientSession, url: str, route: Route
 ) -> ResyncError:
-    """Returns the error of a first contact: `ours`, or the mistake in the address that probing the port reveals."""
+    """Return the error of a first contact: `ours`, or a mistake in the address.
+
+    Probing the port reveals such a mistake.
+    """
     if isinstance(ours, CertificateError | Misconfigured | BadSettings):
         return ours
     parts, tls = urlsplit(url), tls_reason(error)
@@ -269,7 +281,7 @@ async def diagnose(
 
 
 async def _find_server(session: aiohttp.ClientSession, name: str, url: str, route: Route) -> list[str]:
-    """Returns the usual origins on the same host at which a web server answers."""
+    """Return the usual origins on the same host at which a web server answers."""
     try:
         is_local = name == "localhost" or ip_address(name).is_loopback
     except ValueError:
@@ -281,7 +293,10 @@ async def _find_server(session: aiohttp.ClientSession, name: str, url: str, rout
 
 
 async def speaks_http(session: aiohttp.ClientSession, origin: str, route: Route) -> bool:
-    """Whether a web server answers at this origin. The probe sends no secret, and accepts any certificate."""
+    """Return whether a web server answers at this origin.
+
+    The probe sends no secret, and accepts any certificate.
+    """
     try:
         async with session.get(
             URL(f"{origin}/"),

@@ -30,7 +30,10 @@ class Decoder(Protocol):
     """A decoder of one body."""
 
     def feed(self, data: bytes) -> Iterator[bytes]:
-        """Yields the decoded pieces that `data` completes, none of them empty. ProtocolError, TooLong."""
+        """Yield the decoded pieces that `data` completes, none of them empty.
+
+        ProtocolError, TooLong.
+        """
         ...
 
     def end(self) -> None:
@@ -39,7 +42,10 @@ class Decoder(Protocol):
 
 
 def decoder(encoding: str, limit: int | None = None) -> Decoder:
-    """Returns the decoder for a `Content-Encoding`; `limit` in decoded bytes, None for a stream."""
+    """Return the decoder for a `Content-Encoding`.
+
+    `limit` in decoded bytes, None for a stream.
+    """
     match encoding.strip().lower():
         case "" | "identity":
             return Plain(limit)
@@ -76,7 +82,10 @@ class Plain:
 
 
 class _Members:
-    """Counts empty members or frames in a row: a few are allowed, an endless row is an attack."""
+    """Counts empty members or frames in a row.
+
+    A few are allowed; an endless row is an attack.
+    """
 
     __slots__ = ("_empty",)
 
@@ -93,12 +102,15 @@ class _Members:
 
     @property
     def latest_has_content(self) -> bool:
-        """Whether the latest member has held any content so far."""
+        """Return whether the latest member has held any content so far."""
         return not self._empty
 
 
 class Inflate(Plain):
-    """gzip (RFC 1952, also several members) and deflate (RFC 1950, or raw RFC 1951 as browsers accept it)."""
+    """Decodes gzip and deflate.
+
+    gzip is RFC 1952, also with several members. deflate is RFC 1950, or raw RFC 1951 as browsers accept it.
+    """
 
     def __init__(self, limit: int | None, *, gzip: bool) -> None:
         super().__init__(limit)
@@ -167,7 +179,7 @@ class Zstd(Plain):
                     yield self._count(piece)
 
     def _step(self, data: memoryview) -> tuple[bytes, memoryview]:
-        """Returns the decoded bytes, and the input after the end of a frame."""
+        """Return the decoded bytes, and the input after the end of a frame."""
         if self._is_over:
             return b"", memoryview(b"")
         if self._stream.eof:

@@ -39,13 +39,13 @@ class LinkStats:
     _busy_since: float = 0.0
 
     def began(self, now: float) -> None:
-        """The head of a reply has arrived; its body follows."""
+        """Record that the head of a reply has arrived; its body follows."""
         if self._arriving == 0:
             self._busy_since = now
         self._arriving += 1
 
     def ended(self, now: float, n: int, seconds: float) -> None:
-        """A body has ended, or was given up: `n` bytes, `seconds` after its head."""
+        """Record the end of a body of `n` bytes, `seconds` after its head."""
         self._arriving -= 1
         if self._arriving == 0:
             self._busy += now - self._busy_since
@@ -53,17 +53,17 @@ class LinkStats:
             self._rates.append(n / max(seconds, 1e-4))
 
     def busy(self, now: float) -> float:
-        """Seconds, in all, in which some body was arriving."""
+        """Return the seconds, in all, in which some body was arriving."""
         return self._busy + (now - self._busy_since if self._arriving else 0.0)
 
     def decoded(self, packed: int, unpacked: int, seconds: float) -> None:
-        """A reply of `packed` bytes was decompressed to `unpacked` in `seconds` of processor time."""
+        """Record that `packed` bytes became `unpacked` in `seconds` of processor time."""
         self._packed += packed
         self._unpacked += unpacked
         self._decoding += seconds
 
     def accept_encoding(self) -> str:
-        """The `Accept-Encoding` of the next request."""
+        """Return the `Accept-Encoding` of the next request."""
         rate = median(self._rates) if len(self._rates) >= MIN_BODIES else 0.0
         ratio = self._packed / self._unpacked if self._unpacked else COMPRESSION_RATIO
         decoding = self._unpacked / self._decoding if self._decoding > 0 else DECODING_RATE
@@ -71,7 +71,9 @@ class LinkStats:
 
 
 def worth_compressing(rate: float, ratio: float, decoding: float) -> bool:
-    """Whether a plain byte arrives sooner compressed: the time saved on the link exceeds that of both processors.
+    """Return whether a plain byte arrives sooner if it is compressed.
+
+    It does if the time saved on the link exceeds that of both processors.
 
     `rate` of the link in bytes/s (0: unknown, then True), `ratio` packed to plain, `decoding` in plain bytes/s.
     """

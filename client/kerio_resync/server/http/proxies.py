@@ -1,4 +1,4 @@
-"""Chooses the proxy to a server from the settings and the environment, with curl's rules.
+"""Chooses the proxy from the settings and the environment, by curl's rules.
 
 `https_proxy` or `http_proxy` by the server's scheme, then `all_proxy`; lower-case names win. `no_proxy` lists hosts to
 reach directly: `*`, names with all names below them, addresses, networks (`10.0.0.0/8`), each with an optional port.
@@ -20,7 +20,10 @@ DIRECT = ("", "none", "direct")  # values of `proxy` for a direct connection
 
 
 class Proxy(NamedTuple):
-    """A proxy; `scheme` is one of SCHEMES. With socks5h the proxy resolves the server's name, with socks5 we do."""
+    """A proxy; `scheme` is one of SCHEMES.
+
+    With socks5h the proxy resolves the server's name, with socks5 we do.
+    """
 
     scheme: str
     host: str
@@ -35,7 +38,7 @@ class Proxy(NamedTuple):
 
     @property
     def is_socks(self) -> bool:
-        """Whether it is a SOCKS proxy."""
+        """Return whether it is a SOCKS proxy."""
         return self.scheme != "http"
 
     def __repr__(self) -> str:
@@ -43,7 +46,7 @@ class Proxy(NamedTuple):
 
 
 def choose_proxy(server: str, setting: str | None, environment: Mapping[str, str]) -> Proxy | None:
-    """Returns the proxy for a server's origin; None to connect directly.
+    """Return the proxy for a server's origin; None to connect directly.
 
     `setting` (None: not set) wins over the environment. BadSettings for an unusable proxy.
     """
@@ -62,7 +65,10 @@ def choose_proxy(server: str, setting: str | None, environment: Mapping[str, str
 
 
 def parse_proxy(text: str) -> Proxy:
-    """Returns the proxy for a URL; http:// is the default scheme. ValueError (without the URL) if it is invalid."""
+    """Return the proxy for a URL; http:// is the default scheme.
+
+    ValueError (without the URL) if it is invalid.
+    """
     text = text.strip()
     parts = urlsplit(text if "://" in text else f"http://{text}")
     scheme = parts.scheme.lower()
@@ -81,7 +87,10 @@ def parse_proxy(text: str) -> Proxy:
 
 
 def is_exempt(host: str, port: int, no_proxy: str) -> bool:
-    """Whether `no_proxy` lists this host (a name, or an address without brackets)."""
+    """Return whether `no_proxy` lists this host.
+
+    `host` is a name, or an address without brackets.
+    """
     if no_proxy.strip() == "*":
         return True
     return any(_covers(entry, host.rstrip(".").lower(), port) for entry in no_proxy.replace(",", " ").split())
@@ -103,7 +112,10 @@ def _covers(entry: str, host: str, port: int) -> bool:
 
 
 def _without_port(entry: str) -> tuple[str, int | None]:
-    """Splits `name:443`, `10.0.0.1:443` and `[::1]:443`; an IPv6 address without brackets has no port."""
+    """Split `name:443`, `10.0.0.1:443` and `[::1]:443`.
+
+    An IPv6 address without brackets has no port.
+    """
     if entry.startswith("["):
         inner, _, port = entry[1:].partition("]")
         return inner, int(port[1:]) if port[1:].isdecimal() else None
@@ -125,7 +137,7 @@ def _origin(server: str) -> tuple[str, str, int]:
 
 
 def _from_environment(scheme: str, environment: Mapping[str, str]) -> tuple[str, str]:
-    """Returns a variable's value and name."""
+    """Return a variable's value and name."""
     for name in (f"{scheme}_proxy", "all_proxy"):
         spellings = [name, name.upper()]
         if name == "http_proxy" and "REQUEST_METHOD" in environment:

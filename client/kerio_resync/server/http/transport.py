@@ -52,7 +52,10 @@ COALESCE_PER_ROUND_TRIP = 4  # waits that fit into one round trip
 
 
 class Request(NamedTuple):
-    """`url` is absolute. `timeout`: seconds without a byte. `held`: takes over the reply's memory reservation."""
+    """`url` is absolute. `timeout`: seconds without a byte.
+
+    `held`: takes over the reply's memory reservation.
+    """
 
     method: str
     url: str
@@ -76,14 +79,14 @@ class Response(Protocol):
     connect_seconds: float
 
     async def read(self, limit: int) -> bytes:
-        """Returns the whole body, decoded.
+        """Return the whole body, decoded.
 
         TooLong if it is longer than `limit` bytes, OutcomeUnknown if it was cut short.
         """
         ...
 
     def chunks(self) -> AsyncIterator[bytes]:
-        """Yields the body as it arrives, decoded. OutcomeUnknown if it was cut short."""
+        """Yield the body as it arrives, decoded. OutcomeUnknown if it was cut short."""
         ...
 
 
@@ -91,19 +94,19 @@ class Transport(Protocol):
     """Sends requests."""
 
     def send(self, request: Request) -> AbstractAsyncContextManager[Response]:
-        """Sends a request once.
+        """Send a request once.
 
         Unreachable: it was not processed. OutcomeUnknown: it may have been. ForeignReply for a redirect.
         """
         ...
 
     async def aclose(self) -> None:
-        """Closes all connections."""
+        """Close all connections."""
         ...
 
 
 def refuse_redirect(url: str, status: int, location: str, clean: Callable[[str], str] = str) -> None:
-    """Raises ForeignReply for a redirect; `clean` redacts secrets from the address."""
+    """Raise ForeignReply for a redirect; `clean` redacts secrets from the address."""
     if status not in (301, 302, 303, 307, 308):
         return
     try:
@@ -158,12 +161,15 @@ class AiohttpTransport:
 
     @property
     def coalesce_delay(self) -> float:
-        """Seconds to wait for more of a long body; 0 if the link is short, or its latency not known yet."""
+        """Seconds to wait for more of a long body.
+
+        0 if the link is short, or its latency not known yet.
+        """
         delay = self.stats.min_latency / COALESCE_PER_ROUND_TRIP
         return min(MAX_COALESCE_SECONDS, delay) if MIN_COALESCE_SECONDS <= delay < float("inf") else 0.0
 
     async def _dispatch(self, request: Request, exchange: _Exchange) -> aiohttp.ClientResponse:
-        """Returns a reply when its head is there; the caller releases it."""
+        """Return a reply when its head is there; the caller releases it."""
         session = self._session or self._open(request.url)
         timeouts = self._timeouts.get(request.timeout)
         if timeouts is None:
@@ -192,7 +198,10 @@ class AiohttpTransport:
         return raw
 
     async def _check_head(self, raw: aiohttp.ClientResponse, request: Request, session: aiohttp.ClientSession) -> None:
-        """Raises the error of a reply that is not the server's: a redirect, a proxy's refusal, a TLS port's error."""
+        """Raise the error of a reply that is not the server's.
+
+        Such are a redirect, a proxy's refusal, and a TLS port's error.
+        """
         plain = request.url.startswith("http:")
         try:
             if raw.status == 407 and plain and self.route.proxy is not None:
@@ -225,7 +234,7 @@ class AiohttpTransport:
 
 
 def _trace_connections() -> aiohttp.TraceConfig:
-    """Records in each exchange how long its connection took."""
+    """Record in each exchange how long its connection took."""
 
     async def begins(_: aiohttp.ClientSession, context: SimpleNamespace, __: object) -> None:
         context.trace_request_ctx.began = asyncio.get_running_loop().time()
@@ -244,7 +253,10 @@ def _trace_connections() -> aiohttp.TraceConfig:
 
 
 class _Exchange:
-    """One request in flight. A class: an `asynccontextmanager` would cost a tenth of a small request."""
+    """One request in flight.
+
+    A class: an `asynccontextmanager` would cost a tenth of a small request.
+    """
 
     __slots__ = ("_by", "_raw", "_request", "_reservation", "began", "connect_seconds", "deadline", "timeout")
 
@@ -366,14 +378,17 @@ class _AiohttpResponse:
         decode.end()
 
     def _check_rate(self, arrived: float) -> None:
-        """Raises ReadTimeout if hardly anything was decoded within the timeout before `arrived`."""
+        """Raise ReadTimeout if hardly anything was decoded before `arrived`.
+
+        What counts are the bytes decoded within the timeout before that time.
+        """
         if arrived - self._checked > self._request.timeout:
             if self._decoded < self._due:
                 raise ReadTimeout(f"hardly a byte in {self._request.timeout:.0f} s")
             self._checked, self._due = arrived, self._decoded + self._required
 
     async def _piece(self) -> bytes:
-        """Returns the bytes of the body that have arrived, still encoded; empty at the end."""
+        """Return the bytes of the body that have arrived, still encoded; empty at the end."""
         content, throttle = self._raw.content, self._by.throttle
         if self._sparse and self._is_long and not content.is_eof() and (delay := self._by.coalesce_delay):
             await self._by.sleep(delay)
@@ -399,6 +414,6 @@ class _AiohttpResponse:
 
     @property
     def _is_long(self) -> bool:
-        """Whether more than COALESCE_BYTES of the body may be missing."""
+        """Return whether more than COALESCE_BYTES of the body may be missing."""
         length = self._raw.content_length
         return length is None or length - self.wire_bytes > COALESCE_BYTES

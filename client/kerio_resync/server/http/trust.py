@@ -1,4 +1,4 @@
-"""TLS: which certificates are trusted, the client's own certificate, and advice for each failure.
+"""TLS: the trusted certificates, the client's own, and advice for each failure.
 
 If a `ca_file` is given, it is the only trust. A `fingerprint` is compared in every handshake, before a byte is sent.
 There is no connection without one of these checks.
@@ -19,7 +19,10 @@ _KEY = re.compile(rb"-----BEGIN ([A-Z]+ )*PRIVATE KEY-----")
 
 
 class FingerprintMismatch(ssl.SSLCertVerificationError):
-    """The server's certificate has another fingerprint. `found`: its SHA-256 in hexadecimal."""
+    """The server's certificate has another fingerprint.
+
+    `found`: its SHA-256 in hexadecimal.
+    """
 
     def __init__(self, found: str) -> None:
         super().__init__(1, "fingerprint mismatch")
@@ -31,12 +34,12 @@ class EncryptedKeyError(Exception):
 
 
 def with_colons(digits: str) -> str:
-    """Formats a fingerprint as certificate viewers do."""
+    """Format a fingerprint as certificate viewers do."""
     return ":".join(digits[at : at + 2] for at in range(0, len(digits), 2)).upper()
 
 
 def tls_context(ca_file: Path | None, client_cert: Path | None = None, fingerprint: str = "") -> ssl.SSLContext:
-    """Returns the TLS context for the server. BadSettings if a file cannot be used."""
+    """Return the TLS context for the server. BadSettings if a file cannot be used."""
     if ca_file is None and fingerprint:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
@@ -79,7 +82,7 @@ def _pinned(fingerprint: str) -> type[ssl.SSLObject]:
 
 
 def _load_client_cert(context: ssl.SSLContext, file: Path) -> None:
-    """Loads the client's certificate and its key, from the same file or from one beside it."""
+    """Load the client's certificate, and its key from the same or another file."""
 
     def refuse_password() -> str:
         raise EncryptedKeyError
@@ -115,7 +118,7 @@ def _beside(file: Path) -> Iterator[Path]:
 
 
 def tls_error(error: BaseException | None) -> ssl.SSLError | None:
-    """Returns the TLS failure behind an exception, or None."""
+    """Return the TLS failure behind an exception, or None."""
     for _ in range(8):
         # aiohttp's own classes may inherit from SSLError; the original error is inside.
         inner = getattr(error, "certificate_error", None) or getattr(error, "os_error", None)
@@ -126,7 +129,10 @@ def tls_error(error: BaseException | None) -> ssl.SSLError | None:
 
 
 def untrusted(error: ssl.SSLCertVerificationError, host: str, *, own_trust: bool) -> str:
-    """Says why a certificate is not trusted, and what to do. `own_trust`: a ca_file was given."""
+    """Say why a certificate is not trusted, and what to do.
+
+    `own_trust`: a ca_file was given.
+    """
     if isinstance(error, FingerprintMismatch):
         return (
             f"the certificate of {host} has another fingerprint, {with_colons(error.found)}; if its administrator"
@@ -168,7 +174,10 @@ def untrusted(error: ssl.SSLCertVerificationError, host: str, *, own_trust: bool
 
 
 def tls_reason(error: BaseException) -> str:
-    """Returns OpenSSL's name for a TLS failure, such as UNSUPPORTED_PROTOCOL; "" for other errors."""
+    """Return OpenSSL's name for a TLS failure, such as UNSUPPORTED_PROTOCOL.
+
+    "" for other errors.
+    """
     failure = tls_error(error)
     if failure is not None and failure.reason:
         return failure.reason
@@ -177,7 +186,10 @@ def tls_reason(error: BaseException) -> str:
 
 
 def handshake_advice(reason: str, host: str) -> str:
-    """Says why a TLS handshake failed, and what to do. `reason`: OpenSSL's name for the failure."""
+    """Say why a TLS handshake failed, and what to do.
+
+    `reason`: OpenSSL's name for the failure.
+    """
     if "PROTOCOL_VERSION" in reason or "UNSUPPORTED_PROTOCOL" in reason or "VERSION_TOO_LOW" in reason:
         return f"{host} speaks only an old version of TLS; its administrator has to enable TLS 1.2 or 1.3"
     if "CERTIFICATE_REQUIRED" in reason:
@@ -198,6 +210,6 @@ def handshake_advice(reason: str, host: str) -> str:
 
 
 def reason_of(error: BaseException) -> str:
-    """Returns the operating system's or OpenSSL's reason in a few words."""
+    """Return the operating system's or OpenSSL's reason in a few words."""
     reason = getattr(error, "reason", None) or getattr(error, "strerror", None) or type(error).__name__
     return str(reason).lower().replace("_", " ")[:120]

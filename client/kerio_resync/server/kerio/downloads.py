@@ -51,7 +51,10 @@ _UNSATISFIED = re.compile(r"bytes \*/(\d{1,18})", re.ASCII)
 
 
 class DownloadState(NamedTuple):
-    """Progress of a download: `received` bytes of the version `etag`, which has `total` bytes."""
+    """The progress of a download.
+
+    `received` bytes of the version `etag` are here; it has `total` bytes.
+    """
 
     received: int = 0
     etag: str = ""
@@ -59,7 +62,10 @@ class DownloadState(NamedTuple):
 
 
 def range_headers(state: DownloadState) -> dict[str, str]:
-    """Returns the headers that request the rest. A weak ETag proves nothing about bytes (RFC 9110, 13.1.5)."""
+    """Return the headers that request the rest.
+
+    A weak ETag proves nothing about bytes (RFC 9110, 13.1.5).
+    """
     headers = {"Accept-Encoding": "identity"}
     if state.received:
         headers["Range"] = f"bytes={state.received}-"
@@ -69,7 +75,9 @@ def range_headers(state: DownloadState) -> dict[str, str]:
 
 
 def state_after_head(state: DownloadState, status: int, headers: Mapping[str, str]) -> DownloadState | None:
-    """Returns the state after a reply's head: resumed, or started again at 0. None: request everything again.
+    """Return the state after a reply's head: resumed, or started again at 0.
+
+    None: request everything again.
 
     ForeignReply if the head fits no request of ours.
     """
@@ -97,7 +105,10 @@ def state_after_head(state: DownloadState, status: int, headers: Mapping[str, st
 
 
 def has_foreign_type(attachment: Attachment, status: int, headers: Mapping[str, str]) -> bool:
-    """Whether a reply has the type of pages or of the API, which neither the attachment's type nor size explains."""
+    """Return whether a reply unexpectedly has the type of pages or of the API.
+
+    Neither the attachment's type nor its size explains it.
+    """
     content_type = headers.get("content-type", "").lower()
     kind = "html" if "html" in content_type else "json" if "json" in content_type else ""
     if status != 200 or not kind or kind in attachment.content_type.lower():
@@ -106,28 +117,37 @@ def has_foreign_type(attachment: Attachment, status: int, headers: Mapping[str, 
 
 
 def begins_as_page(attachment: Attachment, data: bytes, total: int | None) -> bool:
-    """Whether a content begins like an HTML page, which neither the attachment's type nor size explains."""
+    """Return whether a content unexpectedly begins like an HTML page.
+
+    Neither the attachment's type nor its size explains it.
+    """
     if not looks_like_page(data) or is_page(attachment):
         return False
     return total is None or not (attachment.size == total or is_encoded_size(attachment.size, total))
 
 
 def is_page(attachment: Attachment) -> bool:
-    """Whether an attachment is a page by its type or name; programs send pages as `application/octet-stream` too."""
+    """Return whether an attachment is a page by its type or name.
+
+    Programs send pages as `application/octet-stream` too.
+    """
     content_type = attachment.content_type.lower()
     is_page_name = attachment.name.lower().rstrip().endswith(PAGE_SUFFIXES)
     return "html" in content_type or "xml" in content_type or is_page_name
 
 
 def is_encoded_size(stated: int | None, size: int) -> bool:
-    """Whether `stated` is the size of `size` bytes in base64 with lines of 76 characters, as in mails."""
+    """Return whether `stated` is the size of `size` bytes in base64.
+
+    The lines have 76 characters, as in mails.
+    """
     letters = 4 * -(-size // 3)
     lines = -(-letters // 76)
     return lines > 1 and stated in [letters + end * (lines - less) for end in (1, 2) for less in (0, 1)]
 
 
 def max_bytes(attachment: Attachment, total: int | None) -> int:
-    """Returns how many bytes may arrive before the stream counts as endless.
+    """Return how many bytes may arrive before the stream counts as endless.
 
     The size in a struct may be that of the encoded form.
     """
@@ -138,7 +158,10 @@ def max_bytes(attachment: Attachment, total: int | None) -> int:
 
 @dataclass(slots=True)
 class _Reply:
-    """One accepted reply. `chunks` None: there is no body to read. `counted`: wire bytes counted so far."""
+    """One accepted reply. `chunks` None: there is no body to read.
+
+    `counted`: wire bytes counted so far.
+    """
 
     stack: AsyncExitStack
     slot: Slot
@@ -148,7 +171,10 @@ class _Reply:
 
 
 class Download:
-    """One download. `next_chunk` returns the chunks in turn, None at the end; `close` frees the connection."""
+    """One download.
+
+    `next_chunk` returns the chunks in turn, None at the end; `close` frees the connection.
+    """
 
     def __init__(self, client: RpcClient, attachment: Attachment, offset: int, etag: str) -> None:
         self._client = client
@@ -163,7 +189,7 @@ class Download:
         self._done = False
 
     async def next_chunk(self) -> ContentChunk | None:
-        """Returns the next chunk; raises as `Mailbox.download` does."""
+        """Return the next chunk; raise as `Mailbox.download` does."""
         if self._done:
             return None
         try:
@@ -181,7 +207,7 @@ class Download:
         return chunk
 
     async def close(self, error: BaseException | None = None) -> None:
-        """Ends the current request; `error` tells the limiter what happened."""
+        """End the current request; `error` tells the limiter what happened."""
         reply, self._reply = self._reply, None
         if reply is None:
             return
@@ -205,7 +231,7 @@ class Download:
             raise
 
     async def _open(self) -> _Reply:
-        """Sends the request and checks the reply's head; the slot is kept until `close`."""
+        """Send the request and check the reply's head; the slot is kept until `close`."""
         client = self._client
         async with AsyncExitStack() as stack:
             slot = await stack.enter_async_context(client.limiter.slot(DOWNLOAD_METHOD, download=True))
@@ -228,7 +254,7 @@ class Download:
             return _Reply(stack.pop_all(), slot, response, None if status == 416 else response.chunks())
 
     async def _read(self, reply: _Reply) -> ContentChunk | None:
-        """Returns the next CHUNK_BYTES, or the rest."""
+        """Return the next CHUNK_BYTES, or the rest."""
         parts: list[bytes] = []
         start, size, total = self._state.received, 0, self._state.total
         limit = max_bytes(self._attachment, total)
@@ -258,7 +284,7 @@ class Download:
         return self._chunk(start, parts) if parts or not self._has_chunks else None
 
     async def _hand_out_before(self, error: OutcomeUnknown, start: int, parts: list[bytes]) -> ContentChunk:
-        """Returns the bytes that arrived before `error`, which the next attempt raises."""
+        """Return the bytes that arrived before `error`, which the next attempt raises."""
         if not parts:
             raise error
         await self.close(error)
@@ -272,13 +298,13 @@ class Download:
         return ContentChunk(start, data, self._state.total, self._state.etag)
 
     def _count(self, reply: _Reply) -> int:
-        """Adds new wire bytes to the client's total; returns those of this reply."""
+        """Add new wire bytes to the client's total; return those of this reply."""
         before, reply.counted = reply.counted, reply.response.wire_bytes
         self._client.wire_bytes += reply.counted - before
         return reply.counted
 
     async def _refusal(self, response: Response) -> ResyncError:
-        """Returns the error for a reply without the attachment."""
+        """Return the error for a reply without the attachment."""
         status = response.status
         if "json" in response.headers.get("content-type", "").lower():
             try:
@@ -301,7 +327,7 @@ class Download:
 async def download(
     client: RpcClient, attachment: Attachment, offset: int = 0, etag: str = ""
 ) -> AsyncIterator[ContentChunk]:
-    """Yields the bytes of an attachment, as `Mailbox.download` describes."""
+    """Yield the bytes of an attachment, as `Mailbox.download` describes."""
     transfer = Download(client, attachment, offset, etag)
     try:
         while (chunk := await transfer.next_chunk()) is not None:

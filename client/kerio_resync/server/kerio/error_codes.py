@@ -40,7 +40,10 @@ _PLACEHOLDER = re.compile(r"%([1-9][0-9]?)")
 
 
 def sentence(message: object, parameters: Sequence[object] = (), limit: int = 200) -> str:
-    """Returns a server's message on one line, with `%1` replaced by the first parameter and so on."""
+    """Return a server's message on one line, with its parameters.
+
+    The first parameter replaces `%1`, and so on.
+    """
 
     def fill(found: re.Match[str]) -> str:
         index = int(found[1]) - 1
@@ -53,7 +56,7 @@ def sentence(message: object, parameters: Sequence[object] = (), limit: int = 20
 
 
 def _words(parameter: object) -> str:
-    """Returns a parameter as text; "…" for a struct or a number that is too large."""
+    """Return a parameter as text; "…" for a struct or a number that is too large."""
     if isinstance(parameter, int) and abs(parameter) >= 2**63:
         return "…"
     return str(parameter) if isinstance(parameter, str | int | float) else "…"
@@ -62,7 +65,10 @@ def _words(parameter: object) -> str:
 def error_from_code(
     method: str, code: int, message: str, *, idempotent: bool = True, after: float | None = None
 ) -> ResyncError:
-    """Returns the error for a JSON-RPC or application error of a call; `after`: `Retry-After` in seconds."""
+    """Return the error for a JSON-RPC or application error of a call.
+
+    `after`: `Retry-After` in seconds.
+    """
     detail = message or "no reason given"
     if method == LOGIN_METHOD and _refuses_login(code):
         return BadCredentials(detail, code=code, method=method)
@@ -97,7 +103,7 @@ def _refuses_login(code: int) -> bool:
 
 
 def error_from_item(method: str, code: int, message: str) -> ResyncError:
-    """Returns the error for one line of `errors` in a reply about many items."""
+    """Return the error for one line of `errors` in a reply about many items."""
     error = error_from_code(method, code, message)
     if isinstance(error, ServerRefused) and not isinstance(error, SessionExpired):
         error.scope = "item"
@@ -107,7 +113,10 @@ def error_from_item(method: str, code: int, message: str) -> ResyncError:
 def error_from_status(
     method: str, status: int, *, idempotent: bool = True, after: float | None = None, what: str = ""
 ) -> ResyncError:
-    """Returns the error for a reply without a JSON-RPC answer of the server; `what` describes its body."""
+    """Return the error for a reply without a JSON-RPC answer of the server.
+
+    `what` describes its body.
+    """
     match status:
         case 429 | 503:
             return Overloaded(f"{method}: status {status}", retry_after=after, pauses_all=True)
@@ -132,7 +141,9 @@ _STATUSES: Mapping[int, str] = {
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Returns `Retry-After` in seconds, from either form (RFC 9110, 10.2.3); None if absent or invalid.
+    """Return `Retry-After` in seconds, from either form (RFC 9110, 10.2.3).
+
+    None if absent or invalid.
 
     A date is compared with the reply's own `Date`, since the clocks of both ends may differ by hours.
     """

@@ -21,7 +21,7 @@ MAX_STRAYS = 16  # items in a reply beyond twice those requested; later ones are
 
 
 async def fetch_batch(client: RpcClient, kind: Kind, ids: Sequence[str], held: HeldReservations | None) -> ItemBatch:
-    """Returns the items, as `Mailbox.items_by_id` describes."""
+    """Return the items, as `Mailbox.items_by_id` describes."""
     if kind == "event":
         return join_batches(await gather_or_raise_first([_fetch_event(client, event_id, held) for event_id in ids]))
     if not ids:
@@ -40,7 +40,7 @@ async def fetch_batch(client: RpcClient, kind: Kind, ids: Sequence[str], held: H
 async def _fetch_isolating(
     client: RpcClient, kind: Kind, ids: Sequence[str], calls_left: list[int], held: HeldReservations | None
 ) -> ItemBatch:
-    """Returns the batch, or its joined halves if an item breaks the reply."""
+    """Return the batch, or its joined halves if an item breaks the reply."""
     calls_left[0] -= 1
     try:
         return await _fetch(client, kind, ids, held)
@@ -66,7 +66,7 @@ async def _fetch(client: RpcClient, kind: Kind, ids: Sequence[str], held: HeldRe
 
 
 async def _fetch_event(client: RpcClient, event_id: str, held: HeldReservations | None) -> ItemBatch:
-    """Returns one event: the API has no call for several."""
+    """Return one event: the API has no call for several."""
     method = "Events.getById"
     try:
         answer = await client.call(method, {"id": event_id}, limit=LARGE_REPLY_BYTES, held=held)
@@ -81,7 +81,7 @@ async def _fetch_event(client: RpcClient, event_id: str, held: HeldReservations 
 
 
 def _raise_transient(method: str, answer: RpcResponse) -> None:
-    """Raises an item's error if it may pass: then the whole batch is requested again."""
+    """Raise an item's error if it may pass: then the whole batch is requested again."""
     wire.require_list(method, answer.result, "result")
     for _, error in wire.item_errors(method, answer.result):
         if isinstance(error, TransientServerError | SessionExpired):
@@ -91,7 +91,7 @@ def _raise_transient(method: str, answer: RpcResponse) -> None:
 def _split_errors(
     ids: Sequence[str], errors: Sequence[tuple[int, ResyncError]]
 ) -> tuple[tuple[str, ...], tuple[MalformedItem, ...]]:
-    """Returns the ids that are gone, and those refused for another reason."""
+    """Return the ids that are gone, and those refused for another reason."""
     gone: list[str] = []
     refused: list[MalformedItem] = []
     for index, error in errors:
@@ -120,13 +120,13 @@ def _batch_of(
 
 
 def unanswered_ids(ids: Sequence[str], batch: ItemBatch) -> list[str]:
-    """Returns the ids that a batch says nothing about."""
+    """Return the ids that a batch says nothing about."""
     answered = {item.id for item in batch.items}.union(batch.gone, (item.id for item in batch.malformed))
     return [item_id for item_id in ids if item_id not in answered]
 
 
 def join_batches(batches: Sequence[ItemBatch]) -> ItemBatch:
-    """Returns several batches as one; bytes and seconds add up."""
+    """Return several batches as one; bytes and seconds add up."""
     return ItemBatch(
         tuple(item for batch in batches for item in batch.items),
         tuple(item_id for batch in batches for item_id in batch.gone),

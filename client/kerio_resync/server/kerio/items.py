@@ -146,7 +146,7 @@ class _Sloppy(_Base, total=False):
 
 
 def _clean(text: str) -> str:
-    """Removes NULs, at which other programs end a text."""
+    """Remove NULs, at which other programs end a text."""
     return text.replace("\0", "") if "\0" in text else text
 
 
@@ -249,7 +249,7 @@ def _note(c: Mapping[str, Any], payload: bytes, extra: bytes | None) -> Item:
 
 
 def _attachment(value: Mapping[str, Any], owner: str = "") -> Attachment:
-    """Returns an attachment; a photo if `owner`, its contact's id, is given."""
+    """Return an attachment; a photo if `owner`, its contact's id, is given."""
     get = value.get
     return Attachment(
         attachment_id(value, owner),
@@ -263,7 +263,10 @@ def _attachment(value: Mapping[str, Any], owner: str = "") -> Attachment:
 
 
 def attachment_id(value: Mapping[str, Any], owner: str) -> str:
-    """Returns its id; without one, a photo is known by its contact's id, an attachment by its URL."""
+    """Return the id of an attachment or photo.
+
+    Without one, a photo is known by its contact's id, an attachment by its URL.
+    """
     return require_text(value.get("id")) or (f"{owner}#photo" if owner else require_text(value.get("url")))
 
 
@@ -280,7 +283,10 @@ _KINDS: Mapping[Kind, tuple[Any, Any, _Columns]] = {
 def parse_items(
     kind: Kind, values: Sequence[Any], write: Canonical
 ) -> tuple[tuple[Item, ...], tuple[MalformedItem, ...]]:
-    """Returns the items of a list, and the malformed ones. Only if the list as a whole is invalid, each is checked."""
+    """Return the items of a list, and the malformed ones.
+
+    Only if the list as a whole is invalid, each is checked.
+    """
     several, one, columns = _KINDS[kind]
     items: list[Item] = []
     malformed: list[MalformedItem] = []
@@ -306,7 +312,10 @@ def parse_items(
 
 
 def _without_surrogates(value: Any, depth: int = 8) -> Any:
-    """Removes lone surrogates, which no database stores; the payload keeps them. No column is nested deeper."""
+    """Remove lone surrogates, which no database stores; the payload keeps them.
+
+    No column is nested deeper.
+    """
     if isinstance(value, dict | list) and not depth:
         return None
     if isinstance(value, dict):
@@ -317,7 +326,7 @@ def _without_surrogates(value: Any, depth: int = 8) -> Any:
 
 
 def parse_rows(values: Sequence[Any]) -> tuple[tuple[ListedItem, ...], tuple[MalformedItem, ...]]:
-    """Returns the rows of a listing, and the malformed ones."""
+    """Return the rows of a listing, and the malformed ones."""
     try:
         checked: Sequence[Any] = adapter(list[_Listed]).validate_python(values)
     except ValidationError:
@@ -337,12 +346,15 @@ def parse_rows(values: Sequence[Any]) -> tuple[tuple[ListedItem, ...], tuple[Mal
 
 
 def parse_row(item: Item) -> ListedItem:
-    """Returns the row that a listing would have for the item."""
+    """Return the row that a listing would have for the item."""
     return ListedItem(item.id, item.watermark, item.size, item.date, bool(item.attachments))
 
 
 def _checked(shape: Any, value: Any) -> Any:
-    """Returns the columns of one item without invalid members; MalformedItem if its id or version is invalid."""
+    """Return the columns of one item without invalid members.
+
+    MalformedItem if its id or version is invalid.
+    """
     single = adapter(shape)
     try:
         return single.validate_python(value)

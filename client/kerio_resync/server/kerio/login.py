@@ -26,7 +26,7 @@ SECOND_CONTACT_SECONDS = 60.0  # if something accepted the first request and the
 
 
 async def first_login(client: RpcClient, settings: Settings) -> None:
-    """Logs in for the first time in a run; gives up early if nothing answers."""
+    """Log in for the first time in a run; give up early if nothing answers."""
     began, retry_timeout = client.limiter.now(), settings.retry_timeout
     try:
         await log_in(client, settings, min(retry_timeout, FIRST_CONTACT_SECONDS))
@@ -40,7 +40,7 @@ async def first_login(client: RpcClient, settings: Settings) -> None:
 
 
 async def log_in(client: RpcClient, settings: Settings, retry_timeout: float | None = None) -> None:
-    """Starts a new session. BadCredentials, Unreachable, UnknownServer, ForeignReply."""
+    """Start a new session. BadCredentials, Unreachable, UnknownServer, ForeignReply."""
     try:
         token, cookies = _session_of(await _call_login(client, settings, retry_timeout))
     except ResyncError as error:
@@ -69,7 +69,7 @@ async def _call_login(client: RpcClient, settings: Settings, retry_timeout: floa
 
 
 def _session_of(answer: RpcResponse) -> tuple[str, str]:
-    """Returns the token and the cookies of a login."""
+    """Return the token and the cookies of a login."""
     token = answer.result.get("token")
     if not isinstance(token, str) or not token or not token.isprintable() or not token.isascii():
         raise ProtocolError(f"{error_codes.LOGIN_METHOD} was answered without a token")
@@ -77,7 +77,10 @@ def _session_of(answer: RpcResponse) -> tuple[str, str]:
 
 
 def _refusal(error: ForeignReply) -> ResyncError:
-    """Returns the error for a login answered without JSON-RPC, although nothing in between is known to interfere."""
+    """Return the error for a login that was answered without JSON-RPC.
+
+    No program between client and server is known to interfere.
+    """
     if error.status == 401:
         return BadCredentials("status 401", code=401, method=error_codes.LOGIN_METHOD)
     return UnknownServer(error.detail)

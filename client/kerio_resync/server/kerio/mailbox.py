@@ -1,4 +1,4 @@
-"""`KerioMailbox`: the mailbox of a Kerio Connect user, over the server's JSON-RPC API.
+"""`KerioMailbox`: the mailbox of a Kerio Connect user, over JSON-RPC.
 
 It implements `server.mailbox.Mailbox`; this module only says which call answers which question. Rows without an id and
 folders that are listed twice are left out, and announced.
@@ -49,7 +49,10 @@ LOGOUT_SECONDS = 5.0
 
 
 def route_of(settings: Settings) -> Route:
-    """Returns how to reach the server of these settings. BadSettings if the proxy cannot be used."""
+    """Return how to reach the server of these settings.
+
+    BadSettings if the proxy cannot be used.
+    """
     setting = settings.proxy.get_secret_value() if settings.proxy else None
     proxy = proxies.choose_proxy(settings.server, setting, os.environ)
     if proxy is not None:
@@ -186,7 +189,10 @@ class KerioMailbox:
         return folders
 
     async def _folders_of_others(self, method: str, place: Place, mailbox_id: str = "") -> list[Folder]:
-        """Returns folders of other users; a permission that was withdrawn must not end the run."""
+        """Return folders of other users.
+
+        A permission that was withdrawn must not end the run.
+        """
         try:
             return await self._folders(method, place, mailbox_id)
         except (FolderDenied, ItemGone) as error:

@@ -38,7 +38,10 @@ class Envelope:
     numbered: bool = False
 
     def fits(self, value: Any, number: int | None) -> bool:
-        """Whether a parsed reply to request `number` (None: without id) can be the server's own."""
+        """Return whether a parsed reply can be the server's own.
+
+        `number` is the request's id, None if it has none.
+        """
         if not isinstance(value, dict):
             return False
         error, version, its_id = value.get("error"), value.get("jsonrpc"), value.get("id")
@@ -54,14 +57,17 @@ class Envelope:
         return fitting and (marked or error is None or _is_own_code(error.get("code"), known=self.known))
 
     def learn(self, value: Mapping[str, Any], number: int | None) -> None:
-        """Learns the form from the first reply."""
+        """Learn the form from the first reply."""
         if not self.known and number is not None:
             self.known, self.versioned = True, value.get("jsonrpc") == "2.0"
             self.numbered = str(value.get("id")) == str(number)
 
 
 def _is_own_code(code: Any, *, known: bool) -> bool:
-    """Whether an error without a mark of JSON-RPC can be the server's: other services put HTTP statuses there."""
+    """Return whether an error without a mark of JSON-RPC can be the server's.
+
+    Other services put HTTP statuses there.
+    """
     return isinstance(code, int) and (known or not 400 <= code < 600)
 
 
@@ -76,7 +82,9 @@ def parse_response(
     number: int | None = None,
     clean: Clean = lambda value, _: value,
 ) -> tuple[Any, Canonical]:
-    """Returns the `result` of a reply, and a function that writes parts of it; raises the reply's error.
+    """Return the `result` of a reply, and a function that writes parts of it.
+
+    Raise the reply's error.
 
     `envelope`, `number`: the expected form, and the request's id. `clean` redacts the reply's errors.
     """
@@ -115,11 +123,11 @@ def _describe(data: bytes) -> str:
 
 
 def looks_like_page(data: bytes) -> bool:
-    """Whether a body begins like an HTML page."""
+    """Return whether a body begins like an HTML page."""
     start = data[:512].removeprefix(BOM).lstrip()[:16].lower()
     return start.startswith((b"<!doctype html", b"<html", b"<head", b"<body", b"<title", b"<script", b"<meta", b"<!--"))
 
 
 def foreign_download(what: str, status: int) -> ForeignReply:
-    """Returns the error for a download that was answered with something else."""
+    """Return the error for a download that was answered with something else."""
     return ForeignReply(f"a download is answered with {what} (status {status})", status=status)

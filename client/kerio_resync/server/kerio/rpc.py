@@ -63,7 +63,10 @@ class RpcResponse(NamedTuple):
 
 
 class RpcClient:
-    """Makes the calls of one mailbox. `timeout`: seconds without a byte; `login` renews the session."""
+    """Makes the calls of one mailbox.
+
+    `timeout`: seconds without a byte; `login` renews the session.
+    """
 
     def __init__(
         self,
@@ -100,7 +103,7 @@ class RpcClient:
         check: Callable[[str, RpcResponse], None] | None = None,
         held: HeldReservations | None = None,
     ) -> RpcResponse:
-        """Returns the answer to `method`.
+        """Return the answer to `method`.
 
         A reply of more than `limit` bytes raises TooLarge if the limit is LARGE_REPLY_BYTES, else ProtocolError.
         `check` may raise an error that the answer contains; the call is retried by that error. With `renews` False an
@@ -143,7 +146,7 @@ class RpcClient:
         renews: bool = True,
         outwaits: bool = True,
     ) -> T:
-        """Repeats `attempt` as `Retrier.call` does, and renews the session in between."""
+        """Repeat `attempt` as `Retrier.call` does, and renew the session in between."""
         generation = self.session.generation
 
         async def redacted() -> T:
@@ -170,7 +173,10 @@ class RpcClient:
         )
 
     async def answers_itself(self, retry_timeout: float | None = None) -> bool:
-        """Whether the server itself answers within `retry_timeout` seconds, even if the session has expired."""
+        """Return whether the server itself answers within `retry_timeout` seconds.
+
+        An answer that the session has expired counts, too.
+        """
         try:
             await self.call(WHO, retry_timeout=retry_timeout, renews=False)
         except ServerRefused:
@@ -180,14 +186,17 @@ class RpcClient:
         return True
 
     async def confirm_session(self) -> None:
-        """Waits until the server itself answers, and renews an expired session; one call for all who wait."""
+        """Wait until the server itself answers, and renew an expired session.
+
+        One call for all who wait.
+        """
         if self._confirming is None or self._confirming.done():
             self._confirming = asyncio.ensure_future(self.call(WHO))
             self._confirming.add_done_callback(retrieve_exception)
         await asyncio.shield(self._confirming)
 
     async def close(self) -> None:
-        """Cancels a pending `confirm_session`."""
+        """Cancel a pending `confirm_session`."""
         if self._confirming and not self._confirming.done():
             self._confirming.cancel()
             await asyncio.wait([self._confirming])
@@ -207,7 +216,10 @@ class RpcClient:
         slot: Slot,
         held: HeldReservations | None,
     ) -> RpcResponse:
-        """Sends one request and parses its reply. A login carries no session: any earlier one is dead."""
+        """Send one request and parse its reply.
+
+        A login carries no session: any earlier one is dead.
+        """
         url = self.session.origin + PATH
         proof = {} if method == error_codes.LOGIN_METHOD else self.session.headers(url)
         headers = {**_HEADERS, "Accept-Encoding": self.limiter.stats.accept_encoding(), **proof}
@@ -246,7 +258,10 @@ class RpcClient:
 
 
 async def gather_or_raise_first(calls: list[Awaitable[T]]) -> list[T]:
-    """Runs calls at once; the first error cancels the others, and is raised as itself, not in a group."""
+    """Run calls at once; the first error cancels the others.
+
+    It is raised as itself, not in a group.
+    """
 
     async def run(call: Awaitable[T]) -> T:
         return await call

@@ -1,4 +1,6 @@
-"""The session: its token and cookies, sent to the server that issued them and to no other.
+"""The session: its token and its cookies.
+
+They are sent to the server that issued them, and to no other.
 
 There is one login at a time, however many calls find the session expired. A refused login is refused for all of them:
 accounts are locked after a few wrong passwords. Addresses from the server are resolved against its origin, or refused.
@@ -44,7 +46,7 @@ class Session:
         return f"Session({self.origin!r}, generation={self.generation}, {'open' if self._token else 'closed'})"
 
     def begin(self, token: str, set_cookie: str) -> None:
-        """A login has succeeded. `set_cookie`: the header's values, one per line."""
+        """Begin with a login's token. `set_cookie`: the header's values, one per line."""
         self._token = token
         self._cookies = {}
         for line in set_cookie.split("\n"):
@@ -55,11 +57,14 @@ class Session:
         self.redactor.keep(token, *(value.strip('"') for value in self._cookies.values()))
 
     def end(self) -> None:
-        """Forgets the token and the cookies."""
+        """Forget the token and the cookies."""
         self._token, self._cookies = "", {}
 
     def headers(self, url: str) -> dict[str, str]:
-        """Returns the headers that carry the session. ForeignAddress if `url` is on another server."""
+        """Return the headers that carry the session.
+
+        ForeignAddress if `url` is on another server.
+        """
         if not (url.startswith(self.origin) and url[len(self.origin) : len(self.origin) + 1] in ("", "/", "?")):
             raise ForeignAddress("a URL on another server")
         headers: dict[str, str] = {}
@@ -70,7 +75,10 @@ class Session:
         return headers
 
     async def renew(self, seen: int, login: Callable[[], Awaitable[None]]) -> None:
-        """Logs in, unless that has happened since generation `seen`. Concurrent callers share one login."""
+        """Log in, unless that has happened since generation `seen`.
+
+        Concurrent callers share one login.
+        """
         if self.generation != seen:
             return
         if self._refused is not None:
@@ -89,7 +97,7 @@ class Session:
             raise
 
     async def close(self) -> None:
-        """Cancels a login in progress, and forgets the session."""
+        """Cancel a login in progress, and forget the session."""
         if self._renewal and not self._renewal.done():
             self._renewal.cancel()
             await asyncio.wait([self._renewal])
@@ -97,13 +105,18 @@ class Session:
 
 
 def retrieve_exception(task: asyncio.Task[Any]) -> None:
-    """Retrieves a task's exception, which asyncio would log if all waiters were cancelled."""
+    """Retrieve a task's exception.
+
+    asyncio would log it if all waiters were cancelled.
+    """
     if not task.cancelled():
         task.exception()
 
 
 def resolve_url(origin: str, url: str) -> str:
-    """Resolves an address from the server at `origin`. ForeignAddress if it is on another server.
+    """Resolve an address from the server at `origin`.
+
+    ForeignAddress if it is on another server.
 
     The result consists of `origin` and the address's path and query, so no two parsers can disagree on the host.
     """

@@ -11,7 +11,7 @@ from kerio_resync.server.kerio.json_codec import parse_json
 
 
 def struct_digest(kind: Kind, payload: bytes, contents: Mapping[str, str]) -> str:
-    """Returns the SHA-256 (hex) of an item's documented struct.
+    """Return the SHA-256 (hex) of an item's documented struct.
 
     In each attachment and photo with a `url`, the SHA-256 of its content (hex, from `contents` by `Attachment.id`)
     takes the place of the `url`. ValueError if `payload` is no JSON object.

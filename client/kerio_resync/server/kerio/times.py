@@ -10,7 +10,9 @@ _TIME = re.compile(r"(\d{4})(\d\d)(\d\d)(?:T(\d\d)(\d\d)(\d\d)(Z|[+-]\d{4})?)?",
 
 
 def iso(text: str) -> str | None:
-    """Returns a time in ISO 8601: UTC for an instant, the date for a whole day, None if it is invalid.
+    """Return a time in ISO 8601; None if it is invalid.
+
+    An instant is in UTC; a whole day is a date.
 
     A time without a zone is taken for UTC.
     """

@@ -45,7 +45,10 @@ FOLDERS_PARAMETER: Mapping[Kind, str] = {
 
 @cache
 def adapter(type_: Any) -> TypeAdapter[Any]:
-    """Returns the validator of a type; made on first use, since each takes 2 ms and most runs need few."""
+    """Return the validator of a type.
+
+    Made on first use, since each takes 2 ms and most runs need few.
+    """
     return TypeAdapter(type_)
 
 
@@ -53,7 +56,7 @@ def adapter(type_: Any) -> TypeAdapter[Any]:
 
 
 def request(number: int, method: str, params: Mapping[str, Any]) -> bytes:
-    """Returns the body of a JSON-RPC request."""
+    """Return the body of a JSON-RPC request."""
     return canonical_json({"jsonrpc": "2.0", "id": number, "method": method, "params": params})
 
 
@@ -77,7 +80,10 @@ ERROR_MEMBERS: Final = frozenset(name for type_ in (_Error, _ErrorData, _Paramet
 
 
 def parse_error(value: Any) -> tuple[int, str]:
-    """Returns (code, message) of an `error` member or a line of `errors`; code 0 if it is invalid."""
+    """Return (code, message) of an `error` member or a line of `errors`.
+
+    Code 0 if it is invalid.
+    """
     try:
         error = adapter(_Error).validate_python(value)
     except ValidationError:
@@ -91,7 +97,10 @@ def parse_error(value: Any) -> tuple[int, str]:
 def query(
     fields: Sequence[str], start: int, limit: int, order: str = "", *, descending: bool = False, like: Any = None
 ) -> dict[str, Any]:
-    """Returns a SearchQuery. `fields` (): all; `like`: pairs of member and value that must be equal."""
+    """Return a SearchQuery.
+
+    `fields` (): all; `like`: pairs of member and value that must be equal.
+    """
     return {
         "fields": list(fields),
         "conditions": [{"fieldName": name, "comparator": "Eq", "value": value} for name, value in like or ()],
@@ -105,7 +114,10 @@ def query(
 
 
 def require_list(method: str, result: Mapping[str, Any], name: str = "list") -> list[Any]:
-    """Returns a member that must be a list; only `errors` may be missing or null. ProtocolError."""
+    """Return a member that must be a list; only `errors` may be missing or null.
+
+    ProtocolError.
+    """
     value = result.get(name)
     if isinstance(value, list):
         return value
@@ -115,7 +127,7 @@ def require_list(method: str, result: Mapping[str, Any], name: str = "list") -> 
 
 
 def require_member(method: str, result: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """Returns a member that must be an object. ProtocolError."""
+    """Return a member that must be an object. ProtocolError."""
     value = result.get(name)
     if isinstance(value, dict):
         return value
@@ -123,18 +135,21 @@ def require_member(method: str, result: Mapping[str, Any], name: str) -> dict[st
 
 
 def require_int(value: Any) -> int:
-    """Returns a count or size; 0 if it is invalid."""
+    """Return a count or size; 0 if it is invalid."""
     return value if type(value) is int and 0 <= value < 2**63 else 0
 
 
 def require_size(value: Any) -> int:
-    """Returns a count or size; 0 if it is invalid or above MAX_SIZE."""
+    """Return a count or size; 0 if it is invalid or above MAX_SIZE."""
     size = require_int(value)
     return size if size <= MAX_SIZE else 0
 
 
 def require_text(value: Any) -> str:
-    """Returns a string that a database can store, without NULs and lone surrogates; "" if it is no string."""
+    """Return a string that a database can store, without NULs and lone surrogates.
+
+    "" if it is no string.
+    """
     if not isinstance(value, str):
         return ""
     text: str = value if value.isascii() else value.encode("utf-8", "replace").decode("utf-8")
@@ -142,7 +157,7 @@ def require_text(value: Any) -> str:
 
 
 def item_errors(method: str, result: Mapping[str, Any]) -> list[tuple[int, ResyncError]]:
-    """Returns (index of the input, error) of each item that a call about many refused."""
+    """Return (index of the input, error) of each item that a call about many refused."""
     errors: list[tuple[int, ResyncError]] = []
     for line in require_list(method, result, "errors"):
         code, message = parse_error(line)
@@ -154,7 +169,10 @@ def item_errors(method: str, result: Mapping[str, Any]) -> list[tuple[int, Resyn
 def parse_write_results(
     method: str, result: Mapping[str, Any], count: int, *, names_successes: bool
 ) -> tuple[WriteResult, ...]:
-    """Returns the result of each of `count` items; `names_successes`: the reply must name those that succeeded."""
+    """Return the result of each of `count` items.
+
+    `names_successes`: the reply must name those that succeeded.
+    """
     results: dict[int, WriteResult] = {}
     for line in require_list(method, result, "result") if names_successes else ():
         if isinstance(line, dict) and 0 <= (index := require_int(line.get("inputIndex"))) < count:
@@ -170,7 +188,7 @@ def parse_write_results(
 
 
 def parse_account(details: Mapping[str, Any]) -> tuple[str, str, str]:
-    """Returns (account id, address, login name) of a UserInfo."""
+    """Return (account id, address, login name) of a UserInfo."""
     emails = details.get("emails")
     first = require_text(emails[0]) if isinstance(emails, list) and emails else ""
     address = require_text(details.get("preferredAddress")) or first
@@ -178,7 +196,7 @@ def parse_account(details: Mapping[str, Any]) -> tuple[str, str, str]:
 
 
 def parse_quota(info: Mapping[str, Any]) -> Quota:
-    """Returns the items and bytes of a quota; 0 if they are missing."""
+    """Return the items and bytes of a quota; 0 if they are missing."""
     return Quota(items=require_size(info.get("messagesUsed")), bytes=require_size(info.get("spaceUsed")))
 
 
@@ -209,7 +227,10 @@ _FOLDER = frozenset(_FOLDER_MEMBERS.split())
 
 
 def parse_folder(value: Any, place: Place, canonical: Canonical) -> Folder | None:
-    """Returns a folder; None without a valid id. ValueError if it cannot be written as JSON."""
+    """Return a folder; None without a valid id.
+
+    ValueError if it cannot be written as JSON.
+    """
     if not isinstance(value, dict) or not (folder_id := _id_of(value.get("id"))):
         return None
     get = value.get
@@ -234,7 +255,10 @@ def parse_folder(value: Any, place: Place, canonical: Canonical) -> Folder | Non
 def split_unknown_members(
     value: dict[str, Any], known: frozenset[str], canonical: Canonical
 ) -> tuple[bytes, bytes | None]:
-    """Returns a struct's known members and the others (None: there are none) as canonical JSON. ValueError."""
+    """Return a struct's known members and its others as canonical JSON. ValueError.
+
+    The latter are None if there are no others.
+    """
     if value.keys() <= known:
         return canonical(value), None
     extra = {name: value[name] for name in value if name not in known}
@@ -242,7 +266,7 @@ def split_unknown_members(
 
 
 def shared_mailboxes(method: str, result: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
-    """Yields (mailbox id, owner's name) of each shared mailbox."""
+    """Yield (mailbox id, owner's name) of each shared mailbox."""
     for mailbox in require_list(method, result, "mailboxes"):
         if isinstance(mailbox, dict) and (mailbox_id := _id_of(mailbox.get("mailboxId"))):
             principal = mailbox.get("principal")
@@ -302,7 +326,7 @@ class _Change(TypedDict, total=False):
 
 
 def parse_sync_key(method: str, result: Mapping[str, Any], canonical: Canonical) -> str:
-    """Returns a sync key as opaque text. ProtocolError."""
+    """Return a sync key as opaque text. ProtocolError."""
     try:
         key = canonical(require_member(method, result, "syncKey")).decode("utf-8")
     except ValueError as error:
@@ -313,7 +337,7 @@ def parse_sync_key(method: str, result: Mapping[str, Any], canonical: Canonical)
 
 
 def key_struct(key: str) -> Any:
-    """Returns a sync key as the server's struct. ValueError if it is invalid."""
+    """Return a sync key as the server's struct. ValueError if it is invalid."""
     value = orjson.loads(key)
     if not isinstance(value, dict):
         raise ValueError("not a sync key")
@@ -321,7 +345,7 @@ def key_struct(key: str) -> Any:
 
 
 def parse_changes(method: str, result: Mapping[str, Any], canonical: Canonical) -> ChangeSet:
-    """Returns the change feed, in its order. ProtocolError if a line is invalid."""
+    """Return the change feed, in its order. ProtocolError if a line is invalid."""
     try:
         lines = adapter(list[_Change]).validate_python(require_list(method, result))
     except ValidationError as error:
@@ -332,7 +356,7 @@ def parse_changes(method: str, result: Mapping[str, Any], canonical: Canonical) 
 
 
 def _is_count(line: Mapping[str, Any]) -> bool:
-    """Whether a line only updates a folder's number of unread mails.
+    """Return whether a line only updates a folder's number of unread mails.
 
     Taken for a change of the folder, it would explain any difference in it.
     """

@@ -1,4 +1,6 @@
-"""Decides how many requests may be in flight, from the delay and the outcome of each reply. Pure.
+"""Decides how many requests may be in flight.
+
+The decision follows from the delay and the outcome of each reply. It needs no clock and no event loop.
 
 The limit follows windowed delay, as TCP Vegas does. A reply waits for three things: the link and the service itself, a
 queue in the server, and our own bytes ahead of it on the link. Only the queue in the server harms its other users.
@@ -50,7 +52,10 @@ class Sample(NamedTuple):
 
 
 class Window(NamedTuple):
-    """Sums over the replies since the limit was last evaluated; `wait`, `units` and `link` in seconds."""
+    """Sums over the replies since the limit was last evaluated.
+
+    `wait`, `units` and `link` in seconds.
+    """
 
     replies: int = 0
     wait: float = 0.0  # without `link`
@@ -60,7 +65,9 @@ class Window(NamedTuple):
 
 
 class AdaptiveLimit(NamedTuple):
-    """A limit of `slots` requests in flight, between `least` and `most`. `after` returns the next one.
+    """A limit of `slots` requests in flight, between `least` and `most`.
+
+    `after` returns the next one.
 
     `starting`: doubles until the first sign of a queue. `base_at`: when `base` was measured. `resume`: the value to
     return to after a measurement of the base; 0 if there is none. `changed`: when the value last changed. `units`:
@@ -82,11 +89,11 @@ class AdaptiveLimit(NamedTuple):
 
     @property
     def slots(self) -> int:
-        """Requests that may be in flight."""
+        """Request that may be in flight."""
         return max(self.least, min(self.most, round(self.value)))
 
     def after(self, sample: Sample) -> AdaptiveLimit:
-        """Returns the limit after one attempt."""
+        """Return the limit after one attempt."""
         if sample.outcome == "ignored" or sample.started < self.changed:
             return self
         if sample.outcome == "dropped":
@@ -146,14 +153,17 @@ class AdaptiveLimit(NamedTuple):
         return limit._change(max(self.value + 0.25, self.value * 1.1), now)
 
     def _finish_probe(self, index: float, now: float) -> AdaptiveLimit:
-        """Returns to the earlier value, or to what the new base makes of it."""
+        """Return to the earlier value, or to what the new base makes of it."""
         limit = self._with_base(index, now)
         before = self.ratio * self.base / limit.base
         value = max(self.value, self.resume * min(1.0, TARGET_RATIO / before))
         return limit._change(value, now, starting=self.starting and before <= TARGET_RATIO, ratio=1.0)
 
     def _with_base(self, index: float, now: float) -> AdaptiveLimit:
-        """Measures the base; averaged with the earlier one, since one window scatters by a tenth."""
+        """Measure the base, and average it with the earlier one.
+
+        A single window scatters by a tenth.
+        """
         base = (self.base + index) / 2 if self.base_at > float("-inf") else index
         return self._replace(base=base, base_at=now)
 
@@ -171,8 +181,9 @@ class AdaptiveLimit(NamedTuple):
 
 
 def link_share(busy: float) -> float:
-    """The part of a reply's extra wait that the link explains, if bodies were arriving for `busy` of it.
+    """Return the part of a reply's extra wait that the link explains.
 
-    A link that is busy half of the time has hardly a queue; one that is never idle has nothing else.
+    Bodies were arriving for the part `busy` of that wait. A link that is busy half of the time has hardly a queue; one
+    that is never idle has nothing else.
     """
     return max(0.0, 2.0 * busy - 1.0)

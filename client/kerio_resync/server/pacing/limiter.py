@@ -1,4 +1,4 @@
-"""Gives each attempt a slot in order of request, and feeds the result back to the adaptive limit.
+"""Gives attempts slots in order of request, and reports to the adaptive limit.
 
 Calls and downloads are served alternately: a call reveals what else is to be fetched, and must not wait behind a
 thousand small attachments. A task that is cancelled while it waits, or just after it was served, loses no slot.
@@ -24,7 +24,10 @@ FIRST_PAUSE_SECONDS, PAUSE_GROWTH, MAX_PAUSE_SECONDS = 0.5, 1.5, 30.0  # of paus
 
 
 def outcome_of(error: BaseException | None) -> Outcome:
-    """What an attempt says about load: a refusal or a timeout says "too much", a lost connection says nothing."""
+    """Return what an attempt says about load.
+
+    A refusal or a timeout says "too much", a lost connection says nothing.
+    """
     match error:
         case None:
             return "ok"
@@ -37,7 +40,10 @@ def outcome_of(error: BaseException | None) -> Outcome:
 
 
 class FairQueue:
-    """Waiters for a slot in two queues, calls and downloads, that are served alternately."""
+    """The waiters for a slot, in two queues that are served alternately.
+
+    One queue has the calls, the other one the downloads.
+    """
 
     def __init__(self) -> None:
         self._queues: tuple[deque[asyncio.Future[bool]], deque[asyncio.Future[bool]]] = deque(), deque()
@@ -47,18 +53,18 @@ class FairQueue:
         return len(self._queues[0]) + len(self._queues[1])
 
     def join(self, waiter: asyncio.Future[bool], *, download: bool, first: bool = False) -> None:
-        """Adds a waiter, at the front with `first`."""
+        """Add a waiter, at the front with `first`."""
         queue = self._queues[download]
         (queue.appendleft if first else queue.append)(waiter)
 
     def leave(self, waiter: asyncio.Future[bool]) -> None:
-        """Removes a waiter, if it is there."""
+        """Remove a waiter, if it is there."""
         for queue in self._queues:
             if waiter in queue:
                 queue.remove(waiter)
 
     def next(self) -> asyncio.Future[bool]:
-        """Removes and returns the next waiter; IndexError if there is none."""
+        """Remove and return the next waiter; IndexError if there is none."""
         queue = self._queues[self._next] or self._queues[1 - self._next]
         self._next = 1 - self._next
         return queue.popleft()
@@ -93,31 +99,40 @@ class Limiter:
         self._timer: asyncio.TimerHandle | None = None
 
     def now(self) -> float:
-        """The clock's seconds."""
+        """Return the clock's seconds."""
         return self._clock() if self._clock else asyncio.get_running_loop().time()
 
     @property
     def min_latency(self) -> float:
-        """Seconds that the head of any reply has taken at least."""
+        """Return the seconds that the head of any reply has taken at least."""
         return self.stats.min_latency
 
     @property
     def paused(self) -> float:
-        """Seconds until requests may start again; 0 if there is no pause."""
+        """Return the seconds until requests may start; 0 if there is no pause."""
         return max(0.0, self._paused_until - self.now())
 
     def slot(self, kind: str = "", *, download: bool = False) -> Slot:
-        """Returns an async context manager in which one attempt may be made; `kind` names the call."""
+        """Return an async context manager in which one attempt may be made.
+
+        `kind` names the call.
+        """
         return Slot(self, kind, download=download)
 
     def pause_until(self, when: float) -> None:
-        """Lets no request start before `when` (the clock's seconds). A pause is never shortened."""
+        """Let no request start before `when` (the clock's seconds).
+
+        A pause is never shortened.
+        """
         if when > self._paused_until:
             self._paused_until = when
             self._set_timer()
 
     def refused(self, started: float, retry_after: float | None, reason: str) -> None:
-        """A request begun at `started` was refused for now. Refusals during one pause count once."""
+        """Start a pause, as a request begun at `started` was refused.
+
+        Refusals during one pause count once.
+        """
         now, floor = self.now(), 0.0
         if started > self._pause_began:
             floor = min(MAX_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * PAUSE_GROWTH ** min(self._refusals, 30))
@@ -132,23 +147,26 @@ class Limiter:
         self.pause_until(now + seconds)
 
     def accepted(self) -> None:
-        """The server has accepted the probe: the others may start."""
+        """Let the other requests start: the server has accepted the probe."""
         self._refusals = 0
         self._serve()
 
     def end_probe(self) -> None:
-        """The probe is over, whatever its outcome."""
+        """End the probe, whatever its outcome."""
         self._probing = False
         self._serve()
 
     def close(self) -> None:
-        """Stops the timer of a pause."""
+        """Stop the timer of a pause."""
         if self._timer:
             self._timer.cancel()
             self._timer = None
 
     async def acquire(self, *, download: bool = False) -> bool:
-        """Waits for a slot. True: the request is the probe, and the caller must call `end_probe`."""
+        """Wait for a slot.
+
+        True: the request is the probe, and the caller must call `end_probe`.
+        """
         first = False
         if not self._waiting and self._has_free_slot():
             return self._admit()
@@ -167,7 +185,7 @@ class Limiter:
             first = True
 
     def release(self, sample: Sample) -> None:
-        """Gives a slot back, and adapts the limit."""
+        """Give a slot back, and adapt the limit."""
         self.in_flight -= 1
         self.limit = self.limit.after(sample)
         self._serve()
@@ -247,7 +265,7 @@ class Slot:
         return self
 
     def answered(self, connect_seconds: float = 0.0) -> None:
-        """The head of the reply is there; `connect_seconds` of the wait went into the connection."""
+        """Record the head of the reply; `connect_seconds` went into the connection."""
         limiter = self._limiter
         self._answered = now = limiter.now()
         passed = now - self._started
@@ -259,7 +277,7 @@ class Slot:
         self._arriving = True
 
     def accepted(self) -> None:
-        """The server itself answers: requests that wait for the probe may start."""
+        """Let requests that wait for the probe start: the server itself answers."""
         if self._probe:
             self._probe = False
             self._limiter.end_probe()
@@ -267,13 +285,16 @@ class Slot:
 
     @property
     def server_seconds(self) -> float:
-        """Seconds until the head that neither the link nor our own bytes explain: the server's queue and work."""
+        """Return the seconds of the server's queue and work.
+
+        That is the wait for the head that neither the link nor our own bytes explain.
+        """
         if self._answered is None:
             return 0.0
         return max(0.0, self.waited - self._limiter.min_latency) * (1.0 - link_share(self._busy))
 
     def complete(self, size: int) -> None:
-        """The body is complete, with `size` bytes as they travelled."""
+        """Record a complete body, with `size` bytes as they travelled."""
         self._size = size
         self._end_body(size)
 
@@ -305,7 +326,7 @@ class Slot:
         )
 
     def _evaluate(self, error: BaseException | None) -> None:
-        """Starts a pause, or ends the probe, by what the attempt says about the server."""
+        """Start a pause, or end the probe, by what the attempt says about the server."""
         match error:
             case ForeignReply() | Overloaded(pauses_all=True):
                 self._limiter.refused(self._started, error.retry_after, error.detail)

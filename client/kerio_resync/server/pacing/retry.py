@@ -43,7 +43,10 @@ MIN_DELAY_SECONDS = 0.01  # below timer resolution; treated as no time left
 
 @dataclass(frozen=True, slots=True)
 class Backoff:
-    """Exponential backoff with full jitter: up to `base` doubled `n` times, at most `cap` (seconds)."""
+    """Exponential backoff with full jitter, in seconds.
+
+    The wait is at most `base` doubled `n` times, and at most `cap`.
+    """
 
     base: float
     cap: float
@@ -53,7 +56,10 @@ class Backoff:
         return chance * min(self.cap, self.base * 2.0 ** min(n, 30))
 
     def at_least_half(self, n: int, chance: float) -> float:
-        """Seconds to wait, half of them fixed: a server that refuses at once must not be asked again at once."""
+        """Return the seconds to wait, of which half are fixed.
+
+        A server that refuses at once must not be asked again at once.
+        """
         return self.after(n, 0.5 + chance / 2)
 
 
@@ -82,7 +88,7 @@ class RetryContext(NamedTuple):
 
 
 def kind_of(error: BaseException) -> type[BaseException]:
-    """The class of errors that an error is counted under."""
+    """Return the class of errors that an error is counted under."""
     for kind in (Unreachable, ForeignReply, OutcomeUnknown, Overloaded, ProtocolError, SessionExpired):
         if isinstance(error, kind):
             return kind
@@ -90,7 +96,7 @@ def kind_of(error: BaseException) -> type[BaseException]:
 
 
 def retry_delay(error: BaseException, at: RetryContext) -> float | None:
-    """Seconds to wait before the call is repeated; None: raise `error`."""
+    """Return the seconds to wait before a retry; None: raise `error`."""
     wait: float
     match error:
         case CertificateError() | Misconfigured():
@@ -119,14 +125,17 @@ def retry_delay(error: BaseException, at: RetryContext) -> float | None:
 
 @dataclass(slots=True)
 class RetryState:
-    """The failures of one call so far. A download clears it whenever it gets further than ever before."""
+    """The failures of one call so far.
+
+    A download clears it whenever it gets further than ever before.
+    """
 
     since: float | None = None
     attempts: int = 0
     seen: dict[type[BaseException], int] = field(default_factory=dict)
 
     def clear(self) -> None:
-        """Starts the retry timeout and all counts again."""
+        """Start the retry timeout and all counts again."""
         self.since, self.attempts = None, 0
         self.seen.clear()
 
@@ -147,7 +156,7 @@ class Retrier:
 
     @property
     def retries(self) -> int:
-        """Retries so far, of all calls."""
+        """Retry so far, of all calls."""
         return sum(self.counts.values())
 
     async def call(
@@ -161,7 +170,7 @@ class Retrier:
         state: RetryState | None = None,
         retry_timeout: float | None = None,
     ) -> T:
-        """Returns the result of `attempt`, or raises its last error.
+        """Return the result of `attempt`, or raises its last error.
 
         `renew` logs in again after SessionExpired; its errors are raised at once. With `outwaits` False a
         ForeignReply is raised at once. `state` carries failures over from an earlier call.

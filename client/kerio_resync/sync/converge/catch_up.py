@@ -38,18 +38,21 @@ class ChangePlan:
 
 
 def names_unknown_folder(changes: Sequence[RemoteChange], folders: Mapping[str, Folder]) -> bool:
-    """Whether the folders must be fetched again before the changes can be applied."""
+    """Return whether the folders must be fetched before the changes are applied."""
     return any(change.is_folder or (change.type != "deleted" and change.parent_id not in folders) for change in changes)
 
 
 def flag_only_ids(changes: Sequence[RemoteChange]) -> frozenset[str]:
-    """Returns the ids of items of which only flags changed."""
+    """Return the ids of items of which only flags changed."""
     others = {change.id for change in changes if change.type != "flags"}
     return frozenset(change.id for change in changes if change.type == "flags" and change.id not in others)
 
 
 def plan_changes(changes: Sequence[RemoteChange], folders: Mapping[str, Folder]) -> ChangePlan:
-    """Reduces changes, in order, to their effect. Items of folders that are not synchronised are deleted."""
+    """Reduce changes, in order, to their effect.
+
+    Items of folders that are not synchronised are deleted.
+    """
     delete: dict[str, None] = {}
     origin: dict[str, str] = {}  # new id → id in the database
     enqueue: dict[str, tuple[str, Kind, ListedItem]] = {}
@@ -72,7 +75,7 @@ def plan_changes(changes: Sequence[RemoteChange], folders: Mapping[str, Folder])
 
 
 async def fetch_all_queued(run: RebuildContext) -> None:
-    """Fetches all queued items and attachments."""
+    """Fetch all queued items and attachments."""
     run.item_queue.notify()
     run.attachment_queue.notify()
     async with asyncio.TaskGroup() as group:
@@ -83,7 +86,10 @@ async def fetch_all_queued(run: RebuildContext) -> None:
 
 
 async def catch_up(run: RebuildContext) -> int:
-    """Applies changes until there are none; returns their number. KeyExpired: the key has to be renewed."""
+    """Apply changes until there are none; return their number.
+
+    KeyExpired: the key has to be renewed.
+    """
     total = 0
     for _ in range(MAX_ROUNDS):
         key = await run.store.read(queries.meta, SYNC_KEY)
@@ -125,7 +131,10 @@ async def _apply(run: RebuildContext, changes: Sequence[RemoteChange], key: str)
 
 
 async def new_key(run: RebuildContext) -> str:
-    """Returns a current sync key, for the caller to store. ProtocolError if it is empty."""
+    """Return a current sync key, for the caller to store.
+
+    ProtocolError if it is empty.
+    """
     key = await run.mailbox.sync_key()
     if not key:
         raise ProtocolError("the server sent an empty sync key")

@@ -1,4 +1,6 @@
-"""Compares the cache with the server's lists: ids and versions, by listing every folder again.
+"""Compares ids and versions in the cache with the server's lists.
+
+Every folder is listed again.
 
 `reconcile_lists` repairs, for a rebuild: what differs is queued, and fetching it by id settles it. `compare_folders`
 only reports, for `verify`. What changed on the server since the last synchronisation is no difference.
@@ -46,11 +48,11 @@ class VerifyReport:
 
     @property
     def ok(self) -> bool:
-        """Whether no difference is left."""
+        """Return whether no difference is left."""
         return self.count == self.repaired
 
     def as_json(self) -> dict[str, Any]:
-        """Returns plain values only, for one line of JSON."""
+        """Return plain values only, for one line of JSON."""
         return {**asdict(self), "ok": self.ok}
 
 
@@ -68,7 +70,10 @@ class Difference:
 
 
 async def new_comparison(store: Store) -> int:
-    """Returns a number that no comparison has had before: what an earlier one listed may be gone."""
+    """Return a number that no comparison has had before.
+
+    What an earlier comparison listed may be gone.
+    """
     number = int(await store.read(queries.meta, COMPARISON_KEY) or 0) + 1
     await store.apply(SetMeta(COMPARISON_KEY, str(number)))
     return number
@@ -77,9 +82,9 @@ async def new_comparison(store: Store) -> int:
 async def compare_folders(
     run: RebuildContext, folders: Iterable[Folder], take: Callable[[Folder, int, list[Difference]], Awaitable[None]]
 ) -> dict[str, ResyncError]:
-    """Lists folders concurrently, and passes the differences of each page to `take`.
+    """List folders concurrently, and pass the differences of each page to `take`.
 
-    `take` receives the folder, the number of rows compared, and the differing ones. Returns, by id, the folders that
+    `take` receives the folder, the number of rows compared, and the differing ones. Return, by id, the folders that
     could not be listed: removed, closed to this user, or endless.
     """
     round_ = await new_comparison(run.store)
@@ -111,7 +116,7 @@ async def _compare_folder(
 
 
 async def _pages(run: RebuildContext, folder: Folder) -> AsyncIterator[tuple[ListedItem, ...]]:
-    """Yields the pages of an early listing, then the rest from the server."""
+    """Yield the pages of an early listing, then the rest from the server."""
     limit, overlap = run.settings.page_size, run.settings.overlap
     early = run.comparison.early.take_pages(folder.id)
     for rows in early.pages:
@@ -121,7 +126,9 @@ async def _pages(run: RebuildContext, folder: Folder) -> AsyncIterator[tuple[Lis
 
 
 async def reconcile_lists(run: RebuildContext, *, last: bool = False) -> int:
-    """Lists every folder again and queues what differs; returns the number of differences.
+    """List every folder again and queue what differs.
+
+    Return the number of differences.
 
     Contradictions of the server are reported and not counted; `last`: also where only versions differ. A folder that
     the server names but does not list, requested twice, is skipped.
@@ -164,7 +171,10 @@ def _raise_protocol_errors(errors: Iterable[ResyncError]) -> None:
 
 
 async def enqueue_differing(run: RebuildContext, folder: Folder, rows: Sequence[ListedItem]) -> None:
-    """Queues rows that differ. Items stored in a newer version than the server's are deleted first: it was restored."""
+    """Queue rows that differ.
+
+    Items stored in a newer version than the server's are deleted first: it was restored.
+    """
     if folder.kind is None:
         return
     stored = await run.store.read(queries.watermarks, [row.id for row in rows])
@@ -176,7 +186,10 @@ async def enqueue_differing(run: RebuildContext, folder: Folder, rows: Sequence[
 
 
 async def changed_since_sync(mailbox: Mailbox, store: Store) -> tuple[set[str], bool]:
-    """Returns (ids that changed on the server since the cache's sync key, whether the server could tell)."""
+    """Return the ids that changed on the server since the cache's sync key.
+
+    The second value is false if the server could not tell.
+    """
     key = await store.read(queries.meta, SYNC_KEY)
     ids: set[str] = set()
     if key is None:
@@ -199,7 +212,10 @@ def _ids(changes: Sequence[RemoteChange]) -> set[str]:
 
 
 async def item_digests(store: Store) -> AsyncIterator[tuple[Kind, str, int, str]]:
-    """Yields (kind, id, watermark, sha256) of every item of the own mailbox, in the order of the digest."""
+    """Yield (kind, id, watermark, sha256) of every item of the own mailbox.
+
+    The order is that of the digest.
+    """
     after = ("", "")
     while rows := await store.read(queries.items, after):
         for row in rows:

@@ -1,4 +1,6 @@
-"""Finds list rows that contradict the items they list: an item in two folders' lists, or listed in another version.
+"""Finds list rows that contradict the items they list.
+
+Such an item is in two folders' lists, or is listed in another version.
 
 No cache can agree with a server that contradicts itself. So the item is requested by its id, and what it says of itself
 counts. Each contradiction is reported; none of them ends a run.
@@ -21,7 +23,7 @@ BATCH_ITEMS: Final = 100
 async def find_contradictions(
     run: RebuildContext, folder_id: str, kind: Kind, rows: Sequence[ListedItem], *, only_elsewhere: bool
 ) -> set[str]:
-    """Returns the ids of differing rows whose items are in the cache exactly as the server has them.
+    """Return the ids of differing rows whose items equal those of the server.
 
     `only_elsewhere`: checks only items that the cache has in another folder.
     """

@@ -1,4 +1,4 @@
-"""Catches up with the server, and lists everything again until the lists and the cache agree.
+"""Catches up with the server, and compares lists until they agree with the cache.
 
 If the server refuses the sync key, a new one is taken and everything is compared. The cache keeps the refused key until
 that is done: nothing else would know what changed in between. After a kill the next run, and `verify`, meet the refused
@@ -23,7 +23,7 @@ MAX_KEY_RENEWALS = 5  # per run
 
 
 async def bring_up_to_date(run: RebuildContext) -> None:
-    """Catches up; compares everything if the key has expired."""
+    """Catch up; compare everything if the key has expired."""
     try:
         await catch_up(run)
     except KeyExpired:
@@ -31,7 +31,7 @@ async def bring_up_to_date(run: RebuildContext) -> None:
 
 
 async def converge(run: RebuildContext) -> None:
-    """Catches up, and lists again until the lists agree.
+    """Catch up, and list again until the lists agree.
 
     VerificationFailed if they differ although nothing changes; CacheDamaged if the file is the cause.
     """
@@ -67,7 +67,7 @@ async def converge(run: RebuildContext) -> None:
 
 
 async def retry_skipped(run: RebuildContext) -> None:
-    """Queues skipped attachments again, and lets the comparison find skipped items."""
+    """Queue skipped attachments again, and let the comparison find skipped items."""
     await run.store.retry_failed()
     for row in await run.store.read(queries.skipped):
         if row.id not in run.fetch.unlistable:
@@ -76,19 +76,22 @@ async def retry_skipped(run: RebuildContext) -> None:
 
 
 async def require_sound(run: RebuildContext, *, contents: bool) -> None:
-    """Raises CacheDamaged unless the database is sound; with `contents`, every checksum too."""
+    """Raise CacheDamaged unless the database is sound.
+
+    With `contents`, every checksum too.
+    """
     if damage := await run.store.check(contents=contents):
         raise CacheDamaged(f"the new database failed its own check ({damage[0].line})")
 
 
 async def _accept_copy(run: RebuildContext) -> None:
-    """The copy has been compared with the lists: from now on it is like any other cache."""
+    """Record that the copy was compared with the lists: it is a cache like any other."""
     run.reuse.is_copy, run.reuse.reused_items = False, max(0, run.reuse.reused_items)
     await run.store.apply(SetMeta(COPIED_ITEMS_KEY, ""))
 
 
 async def _compare(run: RebuildContext, *, last: bool = False) -> int:
-    """Lists everything again and queues what differs; returns the number of differences."""
+    """List everything again and queue what differs; return the number of differences."""
     run.listen(PhaseChanged("verify"))
     await list_new_folders(run)
     found = await reconcile_lists(run, last=last)
@@ -97,7 +100,10 @@ async def _compare(run: RebuildContext, *, last: bool = False) -> int:
 
 
 async def _renew_sync_key(run: RebuildContext, renewals: int) -> None:
-    """Takes a new key before the comparison, and stores it afterwards. `renewals`: this one included."""
+    """Take a new key before the comparison, and store it afterwards.
+
+    `renewals`: this one included.
+    """
     if renewals > MAX_KEY_RENEWALS:
         raise ProtocolError("the server refuses every sync key that it issues") from None
     run.notice("The server refused the sync key. A new one was taken, and everything is compared again.")

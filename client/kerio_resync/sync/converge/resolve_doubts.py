@@ -1,4 +1,7 @@
-"""Tries again what was set aside, until it succeeds or its failure is believed (`doubts`)."""
+"""Retries what was set aside, until it succeeds or its failure is believed.
+
+`doubts` says when a failure is believed.
+"""
 
 from __future__ import annotations
 
@@ -17,13 +20,13 @@ MAX_SEARCHED_SLICES: Final = 20  # slices of stored items, to find a control
 
 
 async def fetch_until_settled(run: RebuildContext) -> None:
-    """Fetches everything that is queued, including what was set aside."""
+    """Fetch everything that is queued, including what was set aside."""
     await fetch_all_queued(run)
     await resolve_doubts(run)
 
 
 async def resolve_doubts(run: RebuildContext) -> None:
-    """Tries again what was set aside, until it succeeds or its failure is believed.
+    """Try again what was set aside, until it succeeds or its failure is believed.
 
     ForeignReply if neither happens within the retry timeout.
     """
@@ -40,7 +43,7 @@ async def resolve_doubts(run: RebuildContext) -> None:
 
 
 async def _find_control(run: RebuildContext) -> Control | None:
-    """Returns a content that an earlier run stored and its item still lists."""
+    """Return a content that an earlier run stored and its item still lists."""
     after = ("", "")
     for _ in range(MAX_SEARCHED_SLICES):
         rows = await run.store.read(queries.items, after)
@@ -59,7 +62,7 @@ async def _find_control(run: RebuildContext) -> Control | None:
 
 
 async def can_download(mailbox: Mailbox, control: Control) -> bool:
-    """Whether the control can be downloaded now, unchanged."""
+    """Return whether the control can be downloaded now, unchanged."""
     digest, position = hashlib.sha256(), 0
     try:
         async for chunk in mailbox.download(control.attachment):

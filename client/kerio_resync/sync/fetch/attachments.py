@@ -1,4 +1,4 @@
-"""Downloads attachments, streamed in chunks into the database, whatever their size.
+"""Downloads attachments of any size, streamed in chunks into the database.
 
 A download that was cut short, in this run or an earlier one, resumes after its committed bytes if the server allows
 that, and starts again if not. A content that contradicts its struct (by its length, or because it is an HTML page or a
@@ -46,14 +46,14 @@ TAIL_BYTES: Final = 32  # must contain the end mark of a picture
 
 
 async def attachment_worker(run: RebuildContext) -> None:
-    """Fetches attachments until none is queued and no more items arrive."""
+    """Fetch attachments until none is queued and no more items arrive."""
     while taken := await run.attachment_queue.take(lambda taken, row: False):
         await fetch_attachment(run, taken[0])
         run.attachment_queue.done(taken)
 
 
 async def fetch_attachment(run: RebuildContext, wanted: QueuedAttachment) -> None:
-    """Stores one attachment, skips it, or sets it aside for another try."""
+    """Store one attachment, skip it, or set it aside for another try."""
     try:
         await _fetch(run, wanted)
     except (ForeignAddress, TooLong) as error:
@@ -75,7 +75,7 @@ async def fetch_attachment(run: RebuildContext, wanted: QueuedAttachment) -> Non
 
 
 async def _believe(run: RebuildContext, wanted: QueuedAttachment, error: ResyncError) -> bool:
-    """Whether a failure is believed; then its consequence is stored."""
+    """Return whether a failure is believed; then its consequence is stored."""
     fetched = error.fetched if isinstance(error, _Contradiction) else None
     if not run.doubts.believes(wanted.key, str(error), fetched and (fetched.sha256, fetched.size)):
         return False
@@ -92,7 +92,7 @@ async def _skip(run: RebuildContext, wanted: QueuedAttachment, reason: str) -> N
 
 
 async def _is_listed(run: RebuildContext, wanted: QueuedAttachment) -> bool:
-    """Whether the server still has the item, and the item the attachment, by the API."""
+    """Ask the API whether the item, and the attachment in it, still exist."""
     kind: Kind = "contact" if wanted.attachment.role == "photo" else "mail"
     reply = await run.mailbox.items_by_id(kind, [wanted.item_id])
     listed = {(attachment.id, attachment.url) for item in reply.items for attachment in item.attachments}
@@ -100,7 +100,7 @@ async def _is_listed(run: RebuildContext, wanted: QueuedAttachment) -> bool:
 
 
 async def _slow_down(run: RebuildContext) -> None:
-    """Waits if one download after the other is refused: then something else is wrong."""
+    """Wait if one download after the other is refused: then something else is wrong."""
     run.doubts.refused_in_a_row += 1
     excess = run.doubts.refused_in_a_row - MAX_FAST_REFUSALS
     if excess > 0:
@@ -108,7 +108,10 @@ async def _slow_down(run: RebuildContext) -> None:
 
 
 async def _fetch(run: RebuildContext, wanted: QueuedAttachment) -> None:
-    """Downloads and stores one attachment. ProtocolError for a content that contradicts its struct."""
+    """Download and store one attachment.
+
+    ProtocolError for a content that contradicts its struct.
+    """
     fetched = await _download(run, wanted, wanted.received, wanted.etag)
     problem = _problem(wanted.attachment, fetched)
     if problem:
@@ -136,7 +139,9 @@ class _Contradiction(ProtocolError):
 
 
 class _Fetched(NamedTuple):
-    """A content of `size` bytes. `rest`: the bytes from `start` on, which the database does not have yet.
+    """A content of `size` bytes.
+
+    `rest`: the bytes from `start` on, which the database does not have yet.
 
     `head` and `tail`: its first and last bytes.
     """
@@ -150,12 +155,12 @@ class _Fetched(NamedTuple):
     tail: bytes = b""
 
     def same(self, other: _Fetched) -> bool:
-        """Whether both have the same bytes."""
+        """Return whether both have the same bytes."""
         return (self.sha256, self.size) == (other.sha256, other.size)
 
 
 def _problem(attachment: Attachment, fetched: _Fetched) -> str:
-    """Returns how a content contradicts its struct; "" if it does not."""
+    """Return how a content contradicts its struct; "" if it does not."""
     size = None if attachment.role == "photo" else attachment.size
     if size is not None and fetched.size != size:
         return f"its length is {fetched.size} bytes instead of {size}"
@@ -176,7 +181,7 @@ def _has_end(head: bytes, tail: bytes) -> bool:
 
 
 async def _store(run: RebuildContext, wanted: QueuedAttachment, fetched: _Fetched) -> None:
-    """Stores the rest of a complete content; a small content takes one mutation."""
+    """Store the rest of a complete content; a small content takes one mutation."""
     if not fetched.start and fetched.rest:
         await run.store.apply(PutWholeAttachment(wanted.key, fetched.rest, fetched.sha256, fetched.etag))
         return
@@ -186,7 +191,7 @@ async def _store(run: RebuildContext, wanted: QueuedAttachment, fetched: _Fetche
 
 
 async def _download(run: RebuildContext, wanted: QueuedAttachment, received: int, etag: str) -> _Fetched:
-    """Downloads from offset `received` on into the database, except the last bytes."""
+    """Download from offset `received` on into the database, except the last bytes."""
     digest = hashlib.sha256()
     position, head, tail = 0, b"", b""
     if received:
@@ -215,7 +220,7 @@ async def _download(run: RebuildContext, wanted: QueuedAttachment, received: int
 
 
 def _add_to_ends(head: bytes, tail: bytes, data: bytes) -> tuple[bytes, bytes]:
-    """Returns the first and last bytes of a content after `data` is appended."""
+    """Return the first and last bytes of a content after `data` is appended."""
     if len(head) < HEAD_BYTES:
         head += data[: HEAD_BYTES - len(head)]
     return head, data[-TAIL_BYTES:] if len(data) >= TAIL_BYTES else (tail + data)[-TAIL_BYTES:]

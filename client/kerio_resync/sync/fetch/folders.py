@@ -1,4 +1,4 @@
-"""Decides which folders are synchronised, in what order, and lists them into the database.
+"""Selects and orders the folders, and lists them into the database.
 
 Inbox and calendars come first, then drafts, contacts, tasks and notes, then other mail, deleted and junk mail last:
 what a user opens first is there first.
@@ -24,7 +24,7 @@ WHOLE_ITEM_PAGE_DIVISOR = 5  # a page of whole items has so many times fewer row
 
 
 def rank(folder: Folder) -> int:
-    """Returns a folder's rank; 0 is fetched first."""
+    """Return a folder's rank; 0 is fetched first."""
     if folder.role == "inbox":
         return 0
     if folder.place != "own":
@@ -38,7 +38,9 @@ def rank(folder: Folder) -> int:
 
 
 def syncable(folders: Iterable[Folder]) -> list[Folder]:
-    """Returns the folders that can hold items and may be read, by rank, and the largest first within a rank.
+    """Return the folders that can hold items and may be read.
+
+    They are ordered by rank, and within a rank the largest comes first.
 
     So there is enough to fetch early, and no long list is left for the end.
     """
@@ -47,14 +49,17 @@ def syncable(folders: Iterable[Folder]) -> list[Folder]:
 
 
 def unique_folders(folders: Iterable[Folder]) -> tuple[list[Folder], list[Folder]]:
-    """Returns (folders with unique ids, folders that repeat the id of an earlier one)."""
+    """Return (folders with unique ids, folders that repeat the id of an earlier one)."""
     by_id: dict[str, Folder] = {}
     duplicates = [folder for folder in folders if by_id.setdefault(folder.id, folder) is not folder]
     return list(by_id.values()), duplicates
 
 
 def looping(folders: Iterable[Folder]) -> list[Folder]:
-    """Returns the folders that are among their own ancestors. Only their paths are affected."""
+    """Return the folders that are among their own ancestors.
+
+    Only their paths are affected.
+    """
     by_id = {folder.id: folder for folder in folders}
     has_root: dict[str, bool] = {}
     for folder in by_id.values():
@@ -68,7 +73,7 @@ def looping(folders: Iterable[Folder]) -> list[Folder]:
 
 
 def report_invalid_folders(run: RebuildContext, folders: Sequence[Folder], duplicates: Sequence[Folder]) -> None:
-    """Reports folders with an impossible place or id, once per run."""
+    """Report folders with an impossible place or id, once per run."""
     lines = [
         f"The server lists folder {folder.name!r} as its own ancestor; it is shown at the top."
         for folder in looping(folders)
@@ -83,7 +88,10 @@ def report_invalid_folders(run: RebuildContext, folders: Sequence[Folder], dupli
 
 
 async def refresh_folders(run: RebuildContext) -> list[Folder]:
-    """Fetches the folders, stores them and drops those that are gone; returns those to be listed."""
+    """Fetch the folders, store them and drop those that are gone.
+
+    Return those to be listed.
+    """
     settings = run.settings
     listing = await run.mailbox.folders(shared=settings.shared, public=settings.public)
     if not listing:
@@ -107,14 +115,14 @@ async def refresh_folders(run: RebuildContext) -> list[Folder]:
 
 
 async def list_new_folders(run: RebuildContext) -> None:
-    """Fetches the folders again, and lists those that are new."""
+    """Fetch the folders again, and list those that are new."""
     new = await refresh_folders(run)
     run.progress.folders_found(len(new))
     await for_each_concurrently(new, lambda folder: list_folder_into_cache(run, folder, Position()))
 
 
 async def list_folder_into_cache(run: RebuildContext, folder: Folder, position: Position) -> None:
-    """Lists a folder to its end; each page is stored with the position after it.
+    """List a folder to its end; each page is stored with the position after it.
 
     Mails are queued, other items come with the page. A folder that cannot be listed is skipped.
     """
@@ -134,7 +142,7 @@ async def list_folder_into_cache(run: RebuildContext, folder: Folder, position: 
 
 @asynccontextmanager
 async def skipping_failed_folder(run: RebuildContext, folder: Folder) -> AsyncIterator[None]:
-    """Skips a folder that is deleted or denied while it is listed, or whose list is invalid.
+    """Skip a folder that is gone or denied, or whose list is invalid.
 
     If it was deleted, catching up removes it.
     """

@@ -17,7 +17,7 @@ MAX_CONSECUTIVE_FAILURES = 25  # items in a row that fail alone, before the serv
 
 
 async def item_worker(run: RebuildContext) -> None:
-    """Fetches batches until nothing is queued and no listing is left."""
+    """Fetch batches until nothing is queued and no listing is left."""
     with run.attachment_queue.producer():
         while batch := await run.item_queue.take(run.fetch.batch_size.packing(run.progress.work)):
             await fetch_batch(run, batch)
@@ -26,7 +26,7 @@ async def item_worker(run: RebuildContext) -> None:
 
 
 async def fetch_batch(run: RebuildContext, batch: list[QueuedItem]) -> None:
-    """Fetches the rows of `batch` (all of one kind): each is stored, deleted or skipped."""
+    """Fetch the rows of `batch` (all of one kind): each is stored, deleted or skipped."""
     try:
         unanswered = await _fetch(run, batch)
     except (TooLarge, ProtocolError, FolderDenied, ItemGone) as error:
@@ -40,7 +40,7 @@ async def fetch_batch(run: RebuildContext, batch: list[QueuedItem]) -> None:
 
 
 async def _fetch(run: RebuildContext, batch: list[QueuedItem]) -> list[QueuedItem]:
-    """Requests the rows and stores the items; returns the rows that the answer left out."""
+    """Request the rows and store the items; return the rows that the answer left out."""
     await run.store.wait_for_capacity()
     with HeldReservations() as held:  # until the writer has the items
         reply = await run.mailbox.items_by_id(batch[0].kind, [row.id for row in batch], held=held)
@@ -74,7 +74,7 @@ async def _split_batch(run: RebuildContext, batch: list[QueuedItem], error: Exce
 
 
 async def _store(run: RebuildContext, rows: dict[str, QueuedItem], reply: ItemBatch) -> list[QueuedItem]:
-    """Stores the items that were requested; returns the rows that the answer left out."""
+    """Store the items that were requested; return the rows that the answer left out."""
     missing, items = dict(rows), []
     for item in reply.items:
         row = missing.pop(item.id, None)
@@ -99,7 +99,7 @@ async def _store(run: RebuildContext, rows: dict[str, QueuedItem], reply: ItemBa
 
 
 async def put_items(run: RebuildContext, items: list[Item]) -> None:
-    """Stores items; those of folders without attachments in a mutation of their own."""
+    """Store items; those of folders without attachments in a mutation of their own."""
     for omit in (False, True):
         some = tuple(item for item in items if run.omits_attachments(item.folder_id) == omit)
         if some:

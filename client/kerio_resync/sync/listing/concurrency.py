@@ -1,4 +1,4 @@
-"""Works on several folders at once: a distant server lists them in the time of one."""
+"""Works on several folders at once, so that round trips overlap."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ CONCURRENT_LISTINGS: Final = 8  # folders at once; the pages of each are request
 
 
 async def for_each_concurrently(todo: Iterable[T], work: Callable[[T], Awaitable[None]]) -> None:
-    """Runs `work` for each entry, started in order. The first error cancels the others; it is in an ExceptionGroup."""
+    """Run `work` for each entry, started in order.
+
+    The first error cancels the others; it is in an ExceptionGroup.
+    """
     entries = iter(todo)
 
     async def work_through() -> None:

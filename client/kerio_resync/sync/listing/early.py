@@ -1,4 +1,6 @@
-"""Lists the folders while the old cache is still being copied, to compare the copy with the lists.
+"""Lists the folders while the old cache is still being copied.
+
+The copy is compared with the lists afterwards.
 
 The sync key is older than every list, so the change feed since that key has all later changes. At most MAX_ROWS rows
 are kept; the rest is listed later.
@@ -36,12 +38,15 @@ class EarlyListing:
     lists: dict[str, PartialListing] = field(default_factory=dict)
 
     def take_pages(self, folder_id: str) -> PartialListing:
-        """Removes and returns a folder's list; an empty one if there is none."""
+        """Remove and return a folder's list; an empty one if there is none."""
         return self.lists.pop(folder_id, None) or PartialListing()
 
 
 async def list_early(mailbox: Mailbox, settings: Settings) -> EarlyListing:
-    """Fetches a sync key and lists. A folder that cannot be listed is left out; other errors are raised."""
+    """Fetch a sync key and list.
+
+    A folder that cannot be listed is left out; other errors are raised.
+    """
     early, rows_left = EarlyListing(), MAX_ROWS
 
     async def list_one(folder: Folder) -> None:
@@ -72,5 +77,5 @@ async def list_early(mailbox: Mailbox, settings: Settings) -> EarlyListing:
 
 
 def longest_first(folders: Iterable[Folder]) -> list[Folder]:
-    """Returns the folders by size, so that no long list is left for the end."""
+    """Return the folders by size, so that no long list is left for the end."""
     return sorted(folders, key=lambda folder: -folder.count)

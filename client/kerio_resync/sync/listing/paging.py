@@ -46,12 +46,15 @@ class Position:
     cycles: int = 0
 
     def to_bytes(self) -> bytes:
-        """Returns the position for storage."""
+        """Return the position for storage."""
         return json.dumps(asdict(self), separators=(",", ":")).encode()
 
     @classmethod
     def from_bytes(cls, data: bytes | None) -> Position:
-        """Returns a stored position; the start of the list if there is none, or it is invalid."""
+        """Return a stored position.
+
+        The start of the list if there is none, or it is invalid.
+        """
         try:
             members = json.loads(data or b"{}")
             return cls(**{**members, "tail": tuple(members.get("tail", ()))})
@@ -60,17 +63,22 @@ class Position:
 
 
 def effective_overlap(position: Position, overlap: int) -> int:
-    """Returns the rows by which the next page overlaps: at most half a page, so that every page advances."""
+    """Return the number of rows by which the next page overlaps.
+
+    It is at most half a page, so that every page advances.
+    """
     return min(overlap, position.width // 2)
 
 
 def next_offset(position: Position, overlap: int) -> int:
-    """Returns the offset of the next page."""
+    """Return the offset of the next page."""
     return max(0, position.seen - effective_overlap(position, overlap) - position.step_back)
 
 
 def advance(position: Position, page: Page, *, start: int, limit: int, overlap: int, count: int = 0) -> Position:
-    """Returns the position after `page`, requested at offset `start` with at most `limit` rows.
+    """Return the position after `page`.
+
+    The page was requested at offset `start`, with at most `limit` rows.
 
     `count`: the folder's size, as the server states it. With `overlap` 0 no anchor is required: plain offset pages,
     which lose items of a changing folder; for comparison.
@@ -100,7 +108,7 @@ def advance(position: Position, page: Page, *, start: int, limit: int, overlap: 
 
 
 def _update_mark(position: Position, fresh: list[str], *, over: bool) -> tuple[str, int]:
-    """Returns (mark, cycles) after a page with the new rows `fresh`.
+    """Return (mark, cycles) after a page with the new rows `fresh`.
 
     The mark moves ever more rarely (Brent's cycle detection), and is dropped while stepping back.
     """
@@ -115,14 +123,17 @@ def _update_mark(position: Position, fresh: list[str], *, over: bool) -> tuple[s
 
 
 def concerns_this_list_only(error: ResyncError) -> bool:
-    """Whether an error concerns one folder: it is gone or denied, or its list is invalid."""
+    """Return whether an error concerns one folder.
+
+    That folder is gone or denied, or its list is invalid.
+    """
     if isinstance(error, ProtocolError):
         return error.scope == "folder"
     return isinstance(error, ItemGone | FolderDenied)
 
 
 def max_pages(folder: Folder, page: Page, position: Position, overlap: int) -> int:
-    """Returns how many pages a listing may take, by the sizes that the server states."""
+    """Return how many pages a listing may take, by the sizes that the server states."""
     rows = max(folder.count, page.total if page.total < 2 * folder.count + 100_000 else folder.count)
     return SPARE_PAGES + 4 * (rows // max(1, position.width - effective_overlap(position, overlap)) + 1)
 
@@ -137,9 +148,11 @@ async def list_folder(
     whole: bool = False,
     held: HeldReservations | None = None,
 ) -> AsyncGenerator[tuple[Page, tuple[ListedItem, ...], Position], None]:
-    """Yields (page, its new rows, position to store with them) from `position` on; the last position is `done`.
+    """Yield (page, its new rows, position to store with them) from `position` on.
 
-    Raises what `Mailbox.page` raises, and ProtocolError (scope folder) for an endless list.
+    The last position is `done`.
+
+    Raise what `Mailbox.page` raises, and ProtocolError (scope folder) for an endless list.
     """
     position = replace(position, width=min(position.width, limit))
     allowed = 0

@@ -139,7 +139,7 @@ async def replay(run: RebuildContext) -> Replayed:
 async def enqueue_results(run: RebuildContext, result: Replayed) -> bool:
     """Apply the result of a replay to the cache.
 
-    Returns whether items were queued that the server's changes did not name.
+    Return whether items were queued that the server's changes did not name.
     """
     if result.gone:
         await run.store.apply(DeleteItems(tuple(result.gone)))

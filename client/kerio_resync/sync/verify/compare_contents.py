@@ -1,4 +1,6 @@
-"""Compares contents: fetches stored items again, several batches at once, and compares digests.
+"""Compares contents: fetches stored items again, and compares digests.
+
+Several batches are in flight at once.
 
 Nothing is kept beyond its batch. An item or attachment that cannot be fetched is a difference, and does not end the
 comparison. An item in another version than the stored one is none: it changed since the lists were compared.
@@ -35,14 +37,20 @@ BATCH_ITEMS: Final = 100
 
 @dataclass(slots=True)
 class ContentComparison:
-    """Compares all items in folders that the server lists, or those whose ids are in `only`."""
+    """Compares the items in the server's folders, or only those with given ids.
+
+    `only` has these ids.
+    """
 
     run: RebuildContext
     only: Collection[str] | None = None
     differences: list[Difference] = field(default_factory=list)
 
     async def compare(self) -> list[Difference]:
-        """Returns the differences. TransientServerError, BadCredentials, SessionExpired, in an ExceptionGroup."""
+        """Return the differences.
+
+        TransientServerError, BadCredentials, SessionExpired, in an ExceptionGroup.
+        """
         batches, reading = self._batches(), asyncio.Lock()
 
         async def work() -> None:
@@ -60,7 +68,7 @@ class ContentComparison:
         return self.differences
 
     async def expect(self) -> None:
-        """Announces the amount of work to the progress tracker."""
+        """Announce the amount of work to the progress tracker."""
         if self.only is not None:
             self.run.progress.work.items_total = len(self.only)
             return
@@ -70,7 +78,7 @@ class ContentComparison:
         work.queued_plain, work.attachment_bytes_left = totals.item_bytes, totals.attachment_bytes
 
     async def _batches(self) -> AsyncGenerator[list[StoredItem], None]:
-        """Yields batches of stored items of one kind."""
+        """Yield batches of stored items of one kind."""
         store, after = self.run.store, ("", "")
         while rows := await store.read(queries.items, after, limit=BATCH_ITEMS):
             after = (rows[-1].kind, rows[-1].id)
@@ -112,7 +120,7 @@ class ContentComparison:
             self._differs("altered", row)
 
     def _skip(self, row: StoredItem) -> None:
-        """Takes an item out of the announced work."""
+        """Take an item out of the announced work."""
         work = self.run.progress.work
         self.run.progress.dropped(row.size, has_attachment=False)
         work.attachments_total = max(

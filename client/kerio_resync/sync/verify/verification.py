@@ -48,7 +48,7 @@ class Verification:
     count: int = 0
 
     async def compare(self) -> None:
-        """Compares everything."""
+        """Compare everything."""
         run = self.run
         run.listen(PhaseChanged("verify"))
         run.progress.reset()
@@ -92,7 +92,7 @@ class Verification:
         run.set_folders(folders)
 
     async def _skipped_folders(self, unlisted: Collection[str]) -> set[str]:
-        """Returns those of these folders that the cache was built without, and reports them."""
+        """Return those of these folders that the cache was built without, and report them."""
         run = self.run
         skipped = {row.id for row in await run.store.read(queries.skipped) if row.scope == "folder"}.intersection(
             unlisted
@@ -103,7 +103,7 @@ class Verification:
         return skipped
 
     async def repair(self) -> None:
-        """Fetches what differs. Other damage of the file stays."""
+        """Fetch what differs. Other damage of the file stays."""
         run = self.run
         await list_new_folders(run)
         by_folder: dict[str, list[ListedItem]] = {}
@@ -116,7 +116,7 @@ class Verification:
         await fetch_until_settled(run)
 
     async def _drop_contradictions(self) -> None:
-        """Drops differences in which the server's lists contradict the items themselves."""
+        """Drop differences in which the server's lists contradict the items themselves."""
         settled = set[str]()
         listed = [item for item in self.differences if item.what in ("missing", "stale")]
         for folder in {item.folder.id: item.folder for item in listed}.values():
@@ -131,7 +131,7 @@ class Verification:
             self.lines.append(self.run.settings.redactor.own(line))
 
     def _name_folders(self, known: Mapping[str, Folder], unlisted: Collection[str], changed: Collection[str]) -> None:
-        """Names the folders that only one side has, and those that could not be listed."""
+        """Name the folders that only one side has, and those that could not be listed."""
         settings, folders = self.run.settings, self.run.folders
         places = {"own", *["shared"] * settings.shared, *["public"] * settings.public}
         differing = [("missing", folder) for folder in syncable(folders.values()) if folder.id not in known]
@@ -151,7 +151,7 @@ class Verification:
             self.run.progress.emit()
 
     async def _find_unfetched(self) -> None:
-        """Adds what an interrupted run has queued and not fetched yet."""
+        """Add what an interrupted run has queued and not fetched yet."""
         store, after, key = self.run.store, None, 0
         while rows := await store.read(queries.queued_items, 1000, after):
             after = rows[-1].cursor
@@ -168,7 +168,7 @@ class Verification:
 
 
 async def verify_and_repair(run: RebuildContext, *, deep: bool, repair: bool) -> VerifyReport:
-    """Compares, and with `repair` repairs and compares again, as long as that leaves fewer differences."""
+    """Compare; with `repair`, repair and compare while the differences decrease."""
     first = left = Verification(run, deep)
     await first.compare()
     for _ in range(MAX_REPAIR_ROUNDS if repair else 0):

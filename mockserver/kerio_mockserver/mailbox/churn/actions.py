@@ -54,7 +54,7 @@ def move(store: MailboxStore, rng: Random, folder: str | None) -> str:
 
 
 def delete(store: MailboxStore, rng: Random, folder: str | None) -> str:
-    """Deletes a mail; returns its id, or an empty string."""
+    """Delete a mail; return its id, or an empty string."""
     mail = _mail(store, rng, folder)
     return store.remove(mail)[0] if mail else ""
 
@@ -84,7 +84,7 @@ def new_folder(store: MailboxStore, rng: Random, folder: str | None) -> str:
 
 
 def rename_folder(store: MailboxStore, rng: Random, folder: str | None) -> str:
-    """Renames a folder; returns its id, or an empty string."""
+    """Rename a folder; return its id, or an empty string."""
     chosen = _movable(store, rng, folder)
     name = f"{_word(rng).title()} {rng.randrange(1_000_000)}"
     return store.set_folder({"id": chosen["id"], "name": name})[0] if chosen else ""

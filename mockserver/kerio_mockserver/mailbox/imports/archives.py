@@ -129,7 +129,7 @@ class _Metered(io.RawIOBase):
 
 
 def is_archive(path: Path) -> bool:
-    """Tell whether the name is that of an archive."""
+    """Return whether the name is that of an archive."""
     return path.name.lower().endswith(SUFFIXES)
 
 

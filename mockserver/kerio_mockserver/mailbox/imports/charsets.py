@@ -119,7 +119,7 @@ def decode(data: bytes, claim: str | None, hints: Sequence[str] = (), troubles: 
 
 
 def _is_iso_2022_jp(data: bytes) -> bool:
-    """Tell whether a text without a claim switches to Japanese characters and back."""
+    """Return whether a text without a claim switches to Japanese characters and back."""
     return b"\x1b$" in data and b"\x1b(" in data and strict(data, ISO_2022_JP) is not None
 
 

@@ -187,7 +187,7 @@ def _photo(line: Line, troubles: Warnings) -> NewBlob | None:
 
 
 def _declared(line: Line, inline: Sequence[str | None] | re.Match[str] | None) -> bool:
-    """Tell whether the line declares its value as binary."""
+    """Return whether the line declares its value as binary."""
     return inline is not None or line.parameter("ENCODING").upper() in ("B", "BASE64")
 
 

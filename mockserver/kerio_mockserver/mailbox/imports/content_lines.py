@@ -111,7 +111,7 @@ def read_components(data: bytes, troubles: Warnings) -> list[Component]:
 
 
 def _awaits_agent(card: Component) -> bool:
-    """Tell whether a vCard 2.1 announced a card inside it, by `AGENT:` right before."""
+    """Return whether a vCard 2.1 announced a card inside it, by `AGENT:` right before."""
     return bool(card.lines) and card.lines[-1].name == "AGENT" and not card.lines[-1].value.strip()
 
 
@@ -173,7 +173,7 @@ def _soft_broken(value: bytes, following: Iterator[bytes]) -> Iterator[bytes]:
 
 
 def _is_name(name: str) -> bool:
-    """Tell whether this can be a property's name; text such as "Agenda: ..." cannot."""
+    """Return whether this can be a property's name; text such as "Agenda: ..." cannot."""
     upper = name.upper()
     return upper in _NAMES or upper.startswith("X-") or (name == upper and not name.isdigit())
 

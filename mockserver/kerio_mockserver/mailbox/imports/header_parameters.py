@@ -1,4 +1,7 @@
-"""Header values with parameters, such as `Content-Type`, read from any input in bounded time."""
+"""Parses header values with parameters, such as `Content-Type`.
+
+The time is bounded for any input.
+"""
 
 from __future__ import annotations
 
@@ -43,7 +46,7 @@ def parameters(head: EmailMessage, header: str) -> dict[str, str]:
 
 
 def extended(head: EmailMessage, header: str, name: str) -> bool:
-    """Tell whether a parameter is there in its extended form (RFC 2231)."""
+    """Return whether a parameter is there in its extended form (RFC 2231)."""
     return re.search(rf"[;\s]{name}\*(?:0\*?)?\s*=", head.get(header, "")[:LARGEST_VALUE], re.IGNORECASE) is not None
 
 

@@ -97,7 +97,7 @@ class _Tally:
 def load(store: MailboxStore, paths: Sequence[Path], limits: Limits = _DEFAULT) -> Imported:
     """Import `paths` into the own mailbox, with its standard folders.
 
-    Raises CannotImport.
+    Raise CannotImport.
     """
     for path in paths:
         if not path.exists():

@@ -34,7 +34,7 @@ _LONGEST_LINE = 1 << 16
 
 
 def starts_mbox(start: bytes) -> bool:
-    """Tell whether a file that starts like this is an mbox."""
+    """Return whether a file that starts like this is an mbox."""
     line, _, rest = start.partition(b"\n")
     return _separates(line + b"\n", rest[:200], after_blank=True)
 

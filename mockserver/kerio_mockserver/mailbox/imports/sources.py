@@ -90,7 +90,7 @@ def pieces(path: Path, limits: Limits) -> Iterator[Found]:
 
 
 def _is_account(path: Path) -> bool:
-    """Tell whether the folder is an account, so that its name is no mail folder's."""
+    """Return whether the folder is an account, so that its name is no mail folder's."""
     return (path / "cur").is_dir() or any(next(path.glob(pattern), None) for pattern in ("*.sbd", "*.msf"))
 
 

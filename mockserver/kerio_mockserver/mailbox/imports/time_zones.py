@@ -103,7 +103,7 @@ def _source(component: Component) -> str:
 
 
 def _bounded(rule: str) -> bool:
-    """Tell whether a rule gives one date in nearly every year."""
+    """Return whether a rule gives one date in nearly every year."""
     said = dict(part.partition("=")[::2] for part in rule.split(";"))
     days = said.get("BYMONTHDAY", "1").split(",")
     return (
