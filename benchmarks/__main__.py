@@ -177,7 +177,7 @@ def write_legacy(arguments: list[str]) -> int:
     made = legacy_parser()
     options = made.parse_args(arguments)
     if min(options.messages, options.pending) < 0 or options.size < 1:
-        made.error("numbers can't be negative")
+        made.error("numbers cannot be negative")
     if options.out.exists():
         made.error(f"{options.out} exists already")
     from kerio_resync.errors import ResyncError

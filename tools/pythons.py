@@ -5,7 +5,7 @@
     python tools/pythons.py make test            runs `make test PYTHON=… VENV=.venv-…` with each, one after another
 
 Searched are PATH, the usual system folders and pyenv. Of several with the same version the first found is taken. What
-can't be used is named on standard error, with the reason.
+cannot be used is named on standard error, with the reason.
 """
 
 from __future__ import annotations

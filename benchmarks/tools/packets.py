@@ -39,7 +39,7 @@ async def missing() -> str:
         return "it needs iproute2"
     emulator = os.environ.get("LINK_EMULATOR")
     if emulator:
-        return "" if os.access(emulator, os.X_OK) else f"$LINK_EMULATOR ({emulator}) can't be run"
+        return "" if os.access(emulator, os.X_OK) else f"$LINK_EMULATOR ({emulator}) cannot be run"
     return "" if await _has_netem() else "this kernel has no netem and $LINK_EMULATOR names no emulator"
 
 

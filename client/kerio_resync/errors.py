@@ -7,7 +7,7 @@
     │  │  └─ Misconfigured          wrong address, proxy or TLS     → stop
     │  ├─ OutcomeUnknown            perhaps processed               → only idempotent calls may be repeated
     │  │  └─ ForeignReply           another program answered        → wait until the server answers
-    │  └─ Overloaded                not processed                   → all requests wait
+    │  └─ Overloaded                not processed                   → wait; with `pauses_all`, all requests wait
     ├─ ServerRefused                an error of the API
     │  ├─ BadCredentials · SessionExpired · KeyExpired · ItemGone · FolderDenied · TooLarge · DownloadRefused
     ├─ ProtocolError                the reply does not fit the API

@@ -44,7 +44,7 @@ class OutputStream(io.RawIOBase):
         return self._descriptor
 
     def isatty(self) -> bool:
-        """Tell whether the descriptor is a terminal."""
+        """Return whether the descriptor is a terminal."""
         return self._is_terminal
 
     def writable(self) -> bool:
@@ -206,13 +206,13 @@ def raw(stream: IO[str] | None) -> OutputStream | None:
 
 
 def is_congested(stream: IO[str]) -> bool:
-    """Tell whether the reader is so far behind that progress should be left out."""
+    """Return whether the reader is so far behind that progress should be left out."""
     below = raw(stream)
     return below is not None and below.backlog > CONGESTED_BYTES
 
 
 def has_backlog(stream: IO[str]) -> bool:
-    """Tell whether data is queued for the reader."""
+    """Return whether data is queued for the reader."""
     below = raw(stream)
     return below is not None and below.backlog > 0
 

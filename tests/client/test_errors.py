@@ -62,7 +62,7 @@ TABLE: list[tuple[BaseException, Exit, str]] = [
     (errors.ResyncError("something"), Exit.UNFINISHED, "Something."),
     (KeyboardInterrupt(), Exit.INTERRUPTED, "Interrupted; run again to resume."),
     (asyncio.CancelledError(), Exit.INTERRUPTED, "Interrupted; run again to resume."),
-    (errors.OutputFull("standard output can't be written"), Exit.NOT_ENOUGH_SPACE, "Standard output"),
+    (errors.OutputFull("standard output cannot be written"), Exit.NOT_ENOUGH_SPACE, "Standard output"),
     (ValueError("a mail's text"), Exit.INTERNAL_ERROR, "(ValueError)"),
 ]
 

@@ -93,7 +93,7 @@ def _opening_error(error: sqlite3.Error, code: int, path: Path, needed: int) -> 
         return translate_os_error(cause, path, needed)
     if code & 0xFF == sqlite3.SQLITE_READONLY:
         return CacheDamaged(f"{path}: its header does not allow writing")
-    return DiskTrouble(f"{path} can't be opened ({error}). Check the file and its folder, then run again")
+    return DiskTrouble(f"{path} cannot be opened ({error}). Check the file and its folder, then run again")
 
 
 def _os_error(code: int) -> OSError:

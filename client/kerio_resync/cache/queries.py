@@ -1,7 +1,7 @@
 """Queries of a cache, and their rows as values.
 
 Each query takes the connection of the file and is run by its writer: `await store.read(queries.meta, "sync_key")`. No
-query returns more than a page of rows or some 8 MiB.
+query returns more than a page of rows or about 8 MiB.
 """
 
 from __future__ import annotations
@@ -286,7 +286,7 @@ def items_not_listed(
 def items(db: sqlite3.Connection, after: tuple[str, str] = ("", ""), limit: int = 500) -> tuple[StoredItem, ...]:
     """Return the server's items after (kind, id), in that order.
 
-    A page has at most some 8 MiB; () is the end.
+    A page has at most about 8 MiB; () is the end.
     """
     rows = db.execute(
         "SELECT item.number, item.id, item.kind, folder.id, watermark, item.size,"

@@ -2,10 +2,10 @@
 
 One SQLite file holds the mailbox, the fetch queue and the changes made offline. Its header has `APPLICATION_ID` and
 `USER_VERSION`, and `meta` names the format. Tables are STRICT, so that a wrong type is an error when it is written.
-Everything has a checksum: that of an item covers its columns and the list of its attachments, a chunk has a CRC-32, a
-complete attachment a SHA-256.
+Items, attachments, chunks and local changes have checksums; folders and `meta` have none. That of an item covers its
+columns and the list of its attachments, a chunk has a CRC-32, a complete attachment a SHA-256.
 
-The views for people are in `views.py`. Times are ISO 8601 text in UTC, sizes are bytes, truth is 0 or 1. Ids are the
+The views for users are in `views.py`. Times are ISO 8601 text in UTC, sizes are bytes, booleans are 0 or 1. Ids are the
 server's; ids of what exists only here begin with `local:`. STRICT tables need SQLite 3.37.
 """
 

@@ -1,6 +1,6 @@
 """The only task that uses an open cache file.
 
-It executes mutations and queries in the order in which they came. Many mutations share a transaction of at most some 8
+It executes mutations and queries in the order in which they came. Many mutations share a transaction of at most about 8
 MiB or a quarter of a second. A query runs within the open transaction, so that it sees every mutation enqueued before.
 A cancelled caller leaves no transaction half done. If an operation fails, the open transaction is rolled back and every
 waiting and later call raises the error; what was committed before stays intact. Before each transaction the free space

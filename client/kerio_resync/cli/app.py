@@ -241,7 +241,7 @@ def start(
 ) -> None:
     """Upgrade the database, then run a program.
 
-    The program runs only with a ready database. Exit with its exit code.
+    The program runs only with a ready database. The exit code is the program's.
     """
     run = partial(upgrade_commands.start, command=command, given={"same_mailbox": same_mailbox or None})
     _run_and_exit(run, profile, View(json, quiet, log_file), exit_code_of=upgrade_commands.start_exit_code)
@@ -263,7 +263,7 @@ def demo(
 ) -> None:
     """Rebuild from a mock server with real mail, and verify.
 
-    Show a few queries on the result at the end.
+    A few queries on the result follow at the end.
     """
     folders: list[Path] = []
 

@@ -1,4 +1,7 @@
-"""Reads how the end is to be reported, before options are parsed or can be."""
+"""Finds `--json` and `--log-file` in the raw arguments.
+
+With them an early exit can be reported, before options are parsed.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ def split_at_dashes(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
 
 
 def wants_json(ours: Sequence[str]) -> bool:
-    """Tell whether `--json` is among the arguments."""
+    """Return whether `--json` is among the arguments."""
     return "--json" in ours
 
 

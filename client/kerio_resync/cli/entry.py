@@ -1,8 +1,8 @@
-"""The entry point, with a fast path for an `upgrade` with nothing to do.
+"""The entry point, with a fast path for `upgrade` and `start` with nothing to do.
 
-Users wait for `upgrade` at every start of their mail program, and nearly always the database is up to date. To find
-that in the file takes a millisecond; to import the command line takes a third of a second. So the common spellings of
-`upgrade` and `start` are parsed here, and everything else is passed to `cli.app`. Nothing is in progress yet, so a
+Users wait for `upgrade` at every start of their mail program, and nearly always the database is up to date. Reading
+that from the header takes a millisecond; importing the command line takes a third of a second. So the common spellings
+of `upgrade` and `start` are parsed here, and everything else is passed to `cli.app`. Nothing is in progress yet, so a
 signal ends the process at once, with the same message as later.
 """
 

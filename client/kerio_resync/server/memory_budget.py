@@ -2,8 +2,8 @@
 
 Each reply is bounded alone, but forty at once would take forty times as much.
 
-A reply's reservation grows with its decoded bytes. When the budget is used up, the reply waits, and the server with it.
-The oldest reservation may always grow, so that replies which wait for each other cannot deadlock.
+A reply's reservation grows with its decoded bytes. When the budget is used up, reading pauses, and TCP slows the server
+down. The oldest reservation may always grow, so that replies which wait for each other cannot deadlock.
 
 A reservation ends with its reply, unless the caller passes `HeldReservations`: then it lasts until the caller is done
 with the items, or makes its next request. A task releases what it holds before it waits for a slot; otherwise the two

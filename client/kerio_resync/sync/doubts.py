@@ -2,11 +2,11 @@
 
 The cause is the item itself, or a proxy between client and server.
 
-An error page instead of a download, a content of another length than its struct states, a reply that one item seems to
-break: such work is set aside and stays queued. It is tried again at the end of the run, until it succeeds, or until the
-same failure occurred several times over MIN_PERIOD_SECONDS while the server demonstrably served similar work. Only then
-the failure is *believed*, and the item skipped. If that cannot be shown within the retry timeout, the run ends with a
-ForeignReply, and the work stays queued.
+Examples are an error page instead of a download, a content of another length than its struct states, and a reply that
+one item seems to break. Such work is set aside and stays queued. It is tried again at the end of the run, until it
+succeeds, or until the same failure occurred several times over MIN_PERIOD_SECONDS while the server demonstrably served
+similar work. Only then is the failure believed, and the item is skipped. If that cannot be shown within the retry
+timeout, the run ends with a ForeignReply, and the work stays queued.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
 The database is the queue: a row says what is to be fetched, and the mutation that stores the result deletes it. A
 `WorkQueue` reads slices behind a cursor, remembers only rows in progress, and starts again from the top when a producer
-announces more. It ends when a whole scan finds nothing, no producer is left, and nothing is in progress. A slice may be
-older than rows that were completed while it was read; those are not handed out again, but read afresh.
+announces more. It ends when a whole scan finds nothing, no producer is left, and nothing is in progress. A row
+completed while its slice was being read is not handed out again; the queue is scanned once more.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 It also writes a notice for the users.
 
-Both are done for a moment. The upgrade migrates a sample of the old database on the disk on which it will be done. The
+Both are run briefly. The upgrade migrates a sample of the old database on the disk on which it will be done. The
 rebuild is begun in a scratch profile, ended after PROBE_SECONDS, and asked for its own estimate of the time left.
 Nothing of either stays.
 """

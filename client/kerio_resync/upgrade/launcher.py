@@ -24,7 +24,7 @@ from kerio_resync.variables import SECRET_VARIABLES
 
 RunProgram = Callable[[str, Sequence[str], Callable[[], None]], int]  # path, command, unlock
 
-# Exit codes of failures before the program runs, as of `env`, `nice` and `timeout`.
+# Exit codes of failures before the program runs, as with `env`, `nice` and `timeout`.
 FAILED: Final = 125
 NOT_EXECUTABLE: Final = 126
 NOT_FOUND: Final = 127

@@ -145,7 +145,7 @@ class Step(Value):
 class Churn(Value):
     """Changes of the mailbox while the client works.
 
-    A `script` triggered by its calls, and `per_second` at random.
+    `script` makes changes after certain calls; `per_second` makes random ones.
 
     `weights` sets how often each action is drawn; the random changes end after `limit`.
     """

@@ -5,8 +5,8 @@ Takes the bytes of many connections and delivers each when it is due.
 Connections with data take turns of some packets each, so that they share the rate evenly and a small reply does not
 wait for a large one. Bytes leave the link in order, at the time that `Link.due` and the jitter give. They are committed
 to the link shortly before their turn, so that changed conditions apply at once to all that still waits. Wake-ups are at
-least `GRAIN` apart: at 100 Mbit/s each delivers some 12 kB. Timers fire late (usually 0.2 ms, 2 % of a round trip of 10
-ms); the shaper learns by how much and sets them earlier.
+least `GRAIN` apart: at 100 Mbit/s each delivers about 12 kB. Timers fire late (usually 0.2 ms, 2 % of a round trip of
+10 ms); the shaper learns by how much and sets them earlier.
 
 There are no sockets here: a connection is a `Flow`, the clock and the timer are parameters.
 """

@@ -3,8 +3,8 @@
 A call is admitted or refused, waits for a worker, does its work, occupies the worker for its service time, and releases
 it, also when it is cancelled. Time is the event loop's, so that everything runs in virtual time.
 
-A refused user comes again after the time that the refusal names, and its wait counts from the first attempt: a client
-that fills the queue makes users wait, it does not get rid of them.
+A refused user retries after the time that the refusal names, and its wait counts from the first attempt. So a client
+that fills the queue delays users but does not remove them.
 
 Not modelled: processor sharing (a worker does one thing at a time), and users who give up.
 """

@@ -181,11 +181,11 @@ class FolderTree:
 
     def _check_parent(self, folder: FolderItems, parent: FolderItems) -> None:
         if parent.place != folder.place or not parent.writable:
-            raise NotPermitted("the folder can't move there")
+            raise NotPermitted("the folder cannot move there")
         above: FolderItems | None = parent
         while above is not None:
             if above is folder:
-                raise NotPermitted("a folder can't move into itself")
+                raise NotPermitted("a folder cannot move into itself")
             above = self.by_id.get(above.about["parentId"])
 
     def _check_name(self, name: str, parent_id: str, besides: FolderItems | None) -> None:

@@ -187,7 +187,7 @@ def test_opening_error_is_explained_by_limit_of_open_files(
     (tmp_path / "cache.db").touch()
     error = map_db_error(sqlite_error(sqlite3.SQLITE_CANTOPEN), tmp_path / "cache.db")
     assert type(error) is DiskTrouble
-    assert (WORDS[errno.EMFILE] if spare == 0 else "cache.db can't be opened (it says so)") in explain(error)[0]
+    assert (WORDS[errno.EMFILE] if spare == 0 else "cache.db cannot be opened (it says so)") in explain(error)[0]
 
 
 def test_failed_write_is_input_output_error_without_fallocate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

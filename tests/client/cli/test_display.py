@@ -146,10 +146,10 @@ def test_a_terminal_of_one_column_gets_plain_lines(monkeypatch: pytest.MonkeyPat
 def test_a_notice_before_the_run_is_seen_on_a_live_terminal() -> None:
     main, secondary = pty.openpty()
     view = LiveView(streams.text(os.dup(secondary), "<terminal>"), summarise)
-    view(events.Notice("The log file can't be written."))
+    view(events.Notice("The log file cannot be written."))
     view.close()
     seen = b""
-    while b"can't be written" not in seen or b"\x1b[?25h" not in seen:
+    while b"cannot be written" not in seen or b"\x1b[?25h" not in seen:
         seen += os.read(main, 4096)
     os.close(secondary)
     os.close(main)

@@ -1,6 +1,6 @@
 """The database format 7.1, which is migrated to today's format: tables, columns, reader, rescue of unsent changes.
 
-The vendor does not document its own format; this one has its age and its habits. The reader gives back every
+The vendor's format is undocumented. This is a stand-in, modelled on databases of that age. The reader gives back every
 documented member of every item, the undocumented members, the contents of attachments, the sync key and the pending
 changes exactly as they were stored. There are no checksums in the file, so a reader notices what does not fit (an
 invalid page, a missing row, a wrong length, an invalid text), but not a letter that became another letter.

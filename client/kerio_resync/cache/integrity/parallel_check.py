@@ -4,7 +4,8 @@ The file is only read, and is synced to the disk. Whatever is not reported was r
 bounded by a slice of items, one chunk of an attachment, and eight bytes for each corrupt row.
 
 Each check has a thread of its own. SQLite and the hashing of chunks release the interpreter's lock, so on two cores the
-checks run side by side. A subprocess for the items, which do not, took more processor time than it saved.
+checks run side by side. The check of items holds the lock; moving it to a subprocess cost more processor time than it
+saved.
 """
 
 from __future__ import annotations

@@ -4,8 +4,9 @@ There are two ways. A sound file is copied as a whole, which takes seconds for a
 that SQLite can read are copied one by one (`copy_rows`). Either copy is then checked, and each item and attachment that
 does not match its checksum is removed. The old file is only read.
 
-The copy says nothing about the server: before it replaces the old cache it must be compared with the server's lists,
-which `COPIED_ITEMS_KEY` records. Local changes and local items are not in it; `rescue_outbox` brings them.
+The copy says nothing about the server: before it replaces the old cache it must be compared with the server's lists.
+`COPIED_ITEMS_KEY` records that this is still to be done. Local changes and local items are not in it; `rescue_outbox`
+brings them.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Opens connections to the server, and maps their failures to our errors.
 
 Every foreign exception becomes one of ours here. It names the server or the proxy, whichever failed, never a proxy's
-password. Until the server has answered once, a wrong address, proxy or certificate is distinguished from trouble that
-passes: waiting does not help then, and the error says what to change.
+password. Until the server has answered once, a wrong address, proxy or certificate is reported as an error to correct,
+not retried; the error says what to change.
 """
 
 from __future__ import annotations
@@ -166,8 +166,8 @@ def map_transport_error(
 ) -> ResyncError:
     """Return our error for a foreign exception.
 
-    `reached`: the server has answered before, so the settings are right, and the trouble passes. The order of the cases
-    matters: aiohttp's classes have several bases.
+    `reached`: the server has answered before, so the settings are right, and a retry may succeed. The order of the
+    cases matters: aiohttp's classes have several bases.
     """
     host, proxy = urlsplit(url).netloc, route.proxy
     if ours := _map_local_limit(error, host) or (_map_proxy_error(error, proxy, host, reached) if proxy else None):

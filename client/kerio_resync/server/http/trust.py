@@ -169,7 +169,7 @@ def untrusted(error: ssl.SSLCertVerificationError, host: str, *, own_trust: bool
                 " server does not send its intermediate certificates (then its administrator has to add them)"
             )
         case _:
-            why = getattr(error, "verify_message", "") or "it can't be verified"
+            why = getattr(error, "verify_message", "") or "it cannot be verified"
             return f"the certificate of {host} is not trusted ({why})"
 
 

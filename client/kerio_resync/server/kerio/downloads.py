@@ -6,8 +6,8 @@ the total must stay the same), and an early end is not taken for the end. The re
 download gets further than ever. URLs on other servers are refused before anything is sent, and endless streams end.
 
 It is harder than for calls to see who answered, since an attachment can be anything. A JSON-RPC error is the server's
-own. An HTTP error in REFUSALS may concern this URL alone: it is raised as `DownloadRefused`, for the caller to find
-out. Everything else that is not the attachment (a page, a redirect, nothing, a head that fits no request) is
+own. An HTTP error in REFUSALS may concern this URL alone: it is raised as `DownloadRefused`, and the caller decides
+what it means. Everything else that is not the attachment (a page, a redirect, nothing, a head that fits no request) is
 `ForeignReply`; before the next attempt a call confirms the server and the session.
 """
 

@@ -1,8 +1,8 @@
 """Items: from the server's structs to ours.
 
 An item's `payload` is its documented struct exactly as it came; unknown members go to `extra`. A struct that cannot be
-an item becomes `MalformedItem`, and harms no other. A sloppy member (null for a text, a number in quotes) costs only
-the column that it would have filled. A column is never guessed: an invalid date is None.
+an item becomes `MalformedItem`, and does not affect the others. A sloppy member (null for a text, a number in quotes)
+costs only the column that it would have filled. A column is never guessed: an invalid date is None.
 """
 
 from __future__ import annotations
@@ -285,7 +285,7 @@ def parse_items(
 ) -> tuple[tuple[Item, ...], tuple[MalformedItem, ...]]:
     """Return the items of a list, and the malformed ones.
 
-    Only if the list as a whole is invalid, each is checked.
+    Items are checked one by one only if the list as a whole is invalid.
     """
     several, one, columns = _KINDS[kind]
     items: list[Item] = []

@@ -1,4 +1,4 @@
-"""Logs in to the server, and finds out whether it is one.
+"""Logs in, and recognises an address that is no Kerio Connect server.
 
 The password is sent again only if the server itself did not receive it.
 """

@@ -3,9 +3,9 @@
 Calls and downloads are served alternately: a call reveals what else is to be fetched, and must not wait behind a
 thousand small attachments. A task that is cancelled while it waits, or just after it was served, loses no slot.
 
-A refusal for load, or a reply of another program, pauses all requests: for as long as the server asks, at least for a
-time that grows with each refusal in a row, at most for the retry timeout. After a pause one request is the probe; the
-others wait until the server has accepted it.
+A refusal for load, or a reply of another program, pauses all requests. The pause lasts as long as the server asks. It
+lasts at least a time that grows with each refusal in a row. It lasts at most the retry timeout. After a pause one
+request is the probe; the others wait until the server has accepted it.
 """
 
 from __future__ import annotations

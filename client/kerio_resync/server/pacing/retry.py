@@ -250,7 +250,7 @@ class _Run:
 
 
 def reason(error: BaseException) -> str:
-    """One line for people about an error, without mail text."""
+    """Return one line about an error, without mail text."""
     if isinstance(error, ResyncError) and error.detail and error.detail != error.summary:
         return f"{error.summary}: {error.detail}"
     return words_of(error)

@@ -5,9 +5,12 @@ executed, the attempt looks for its effect before it repeats the call. A newer v
 overwritten: an edit, a flag or a deletion that was made of an older version is a conflict, unless the server's item has
 just these members already. A move takes along whatever version is there.
 
-How a change is recognized: a creation by its Message-ID (made of the change's uuid if it has none) or by its content,
-except for similar items that existed before, or in the server's changes since the attempt; a move by the item's content
-in the other folder, likewise; an edit by the members that it set.
+The effect of a change is recognised:
+
+- for a creation, by the Message-ID (made of the change's uuid if the item has none) or the content, among the items
+  that did not exist before the attempt, or in the server's changes since then;
+- for a move, in the same way, by the item's content in the other folder;
+- for an edit, by the members that it set.
 """
 
 from __future__ import annotations
@@ -90,7 +93,7 @@ class Attempt:
             detail = words_of(error)
             return Refused(f"{detail} (code {error.code})" if error.code else detail, error.code)
         except ValueError as error:
-            return Refused(f"it can't be read ({error})")
+            return Refused(f"it cannot be read ({error})")
 
     async def _create(self) -> AttemptResult:
         change = self.change

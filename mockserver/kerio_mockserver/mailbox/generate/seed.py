@@ -83,7 +83,7 @@ class SeedOptions:
     def __post_init__(self) -> None:
         counts = (self.mails, self.contacts, self.events, self.tasks, self.notes)
         if min(counts) < 0 or not 0 <= self.attachments <= 1:
-            raise ValueError("counts can't be negative, and attachments is a share between 0 and 1")
+            raise ValueError("counts cannot be negative, and attachments is a share between 0 and 1")
 
     @property
     def content_bytes(self) -> int | None:
@@ -144,7 +144,7 @@ def counted(plans: Sequence[Plan], mails: int, biggest: int | None) -> list[Plan
     if biggest is None:
         biggest = min(BIGGEST, mails // 4)
     if not 0 <= biggest <= mails:
-        raise ValueError("the biggest folder can't hold more mails than there are")
+        raise ValueError("the biggest folder cannot hold more mails than there are")
     rest, weight = mails - biggest, sum(plan.weight for at, plan in enumerate(plans) if at != last)
     counts = [biggest if at == last else rest * plan.weight // weight for at, plan in enumerate(plans)]
     counts[0] += mails - sum(counts)

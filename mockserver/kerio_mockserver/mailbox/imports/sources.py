@@ -22,7 +22,7 @@ from kerio_mockserver.mailbox.imports.charsets import from_utf16
 from kerio_mockserver.mailbox.imports.mbox import split_mbox, starts_mbox
 
 UNKNOWN = "no mail, calendar or card"
-UNREADABLE = "can't be read"
+UNREADABLE = "cannot be read"
 UNFINISHED = "delivery unfinished"
 INDEX = "a mail program's index"
 ALREADY = "a link to a folder that is read already"

@@ -158,7 +158,7 @@ def test_an_error_that_is_kept_holds_no_reply() -> None:
     def read() -> None:
         reply = Large()
         held.append(weakref.ref(reply))
-        raise ValueError("it can't be read")
+        raise ValueError("it cannot be read")
 
     def judge() -> None:
         reply = Large()

@@ -213,7 +213,7 @@ def test_replay_refuses_invalid_struct(tmp_path: Path, action: str) -> None:
     server = Server({"by_ids": [THERE]})
     found, states, problems, _ = replayed(tmp_path, server, odd)
     assert (found.refused, states) == (1, ["refused"])
-    assert "can't be read" in problems[0]
+    assert "cannot be read" in problems[0]
     assert "change" not in server.asked
 
 

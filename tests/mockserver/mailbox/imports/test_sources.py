@@ -147,8 +147,8 @@ def test_broken_links_and_special_files_are_skipped(tmp_path: Path) -> None:
     (post / "a.eml").write_bytes(MAIL)
     assert [one if isinstance(one, Skipped) else one.name for one in found(post)] == [
         "a.eml",
-        Skipped(str(post / "gone.eml"), "can't be read"),
-        Skipped(str(post / "pipe.eml"), "can't be read"),
+        Skipped(str(post / "gone.eml"), "cannot be read"),
+        Skipped(str(post / "pipe.eml"), "cannot be read"),
         Skipped(str(post / "round"), "a link to a folder that is read already"),
     ]
 
