@@ -30,7 +30,7 @@ class Mailbox(Protocol):
 
     @property
     def in_flight(self) -> int:
-        """Request in flight."""
+        """Requests in flight."""
         ...
 
     @property
@@ -47,8 +47,13 @@ class Mailbox(Protocol):
         ...
 
     @property
+    def min_latency(self) -> float:
+        """Seconds of the fastest reply so far; infinite before the first."""
+        ...
+
+    @property
     def retries(self) -> int:
-        """Retry so far."""
+        """Retries so far."""
         ...
 
     async def open(self) -> Identity:

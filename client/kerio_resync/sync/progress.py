@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from math import isfinite
 from typing import Protocol
 
 from kerio_resync.cache.queries import Totals
@@ -17,6 +18,7 @@ from kerio_resync.sync.rate_estimator import MIN_WINDOW_SECONDS, RISING_RATIO, R
 from kerio_resync.sync.work_estimate import WorkEstimate
 
 EVENT_INTERVAL_SECONDS = 0.25  # between two events
+SETTLING_ROUND_TRIPS = 3  # the number of requests in flight grows at most every second round trip
 EARLY_SHARE = 0.1  # of the bytes; until then there is no time left while the rate still rises
 
 
@@ -24,8 +26,11 @@ class Traffic(Protocol):
     """Counters of the wire, as `Mailbox` has them.
 
     `in_flight`: requests; `wire_bytes`: body bytes so far; `arriving`: the part of them in replies that are not
-    complete yet.
+    complete yet. `min_latency`: the shortest time to a reply, in seconds; infinite before the first one.
     """
+
+    @property
+    def min_latency(self) -> float: ...
 
     @property
     def in_flight(self) -> int: ...
@@ -52,7 +57,7 @@ class ProgressTracker:
         self._emitted = float("-inf")
         self._wire = RateEstimator(self._started)
         self._plain = RateEstimator(self._started)
-        self._in_flight: deque[tuple[float, int]] = deque()  # samples of the last MIN_WINDOW_SECONDS
+        self._in_flight: deque[tuple[float, int]] = deque()  # samples of the last `_settling_seconds`
         self._eta_is_reliable = False
         self._listing_only = False
         self._unlisted: dict[str, tuple[int, int]] = {}  # items and bytes not listed yet, by folder id
@@ -177,7 +182,7 @@ class ProgressTracker:
         self._wire.add(moment, self._traffic.wire_bytes)
         self._plain.add(moment, self.work.bytes_done)
         self._in_flight.append((moment, self._traffic.in_flight))
-        while len(self._in_flight) > 1 and self._in_flight[1][0] <= moment - MIN_WINDOW_SECONDS:
+        while len(self._in_flight) > 1 and self._in_flight[1][0] <= moment - self._settling_seconds:
             self._in_flight.popleft()
         self._eta_is_reliable = self._eta_is_reliable or self._has_settled(moment)
         self._listen(self.snapshot(moment))
@@ -211,12 +216,19 @@ class ProgressTracker:
         From EARLY_SHARE of the bytes on it has to, settled or not.
         """
         before, in_flight = self._in_flight[0]
-        if self._listing_only or moment - before < MIN_WINDOW_SECONDS:
+        if self._listing_only or moment - before < self._settling_seconds:
             return False
         fetched = self.work.bytes_done - self.work.bytes_reused
         if fetched >= EARLY_SHARE * (fetched + sum(self.work.bytes_left())):
             return True
-        return self._wire.is_steady and self._traffic.in_flight <= RISING_RATIO * in_flight
+        steady = self._wire.is_steady(self._settling_seconds)
+        return steady and self._traffic.in_flight <= RISING_RATIO * in_flight
+
+    @property
+    def _settling_seconds(self) -> float:
+        """Seconds for which a rate that no longer rises counts as steady."""
+        latency = self._traffic.min_latency
+        return max(MIN_WINDOW_SECONDS, SETTLING_ROUND_TRIPS * latency if isfinite(latency) else 0.0)
 
     def _reset_rates(self) -> None:
         self._wire.reset()

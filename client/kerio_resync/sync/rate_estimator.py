@@ -50,19 +50,17 @@ class RateEstimator:
         """Seconds until the counter has grown by `remaining`; None while the rate is 0."""
         return remaining / self.rate if self.rate > 0 else None
 
-    @property
-    def is_steady(self) -> bool:
+    def is_steady(self, seconds: float = MIN_WINDOW_SECONDS) -> bool:
         """Return whether the counter grows at a steady rate.
 
-        In the second half of the last second it grows no faster than in all of it.
+        In the second half of the last `seconds` it grows no faster than in all of them.
         """
         if not self._samples:
             return False
         now = self._samples[-1][0]
-        if now - self._samples[0][0] < MIN_WINDOW_SECONDS:
+        if now - self._samples[0][0] < seconds:
             return False
-        latest = self._rate_since(now - MIN_WINDOW_SECONDS / 2)
-        return 0 < latest <= RISING_RATIO * self._rate_since(now - MIN_WINDOW_SECONDS)
+        return 0 < self._rate_since(now - seconds / 2) <= RISING_RATIO * self._rate_since(now - seconds)
 
     def _rate_since(self, since: float) -> float:
         """Return the rate from the time `since` to the latest sample.

@@ -16,6 +16,7 @@ class Watch:
     def __init__(self) -> None:
         self.now = 0.0
         self.in_flight = self.wire_bytes = self.arriving = 0
+        self.min_latency = 0.01
         self.last: Progress | None = None
         self.tracker = ProgressTracker(self.hear, lambda: self.now, self)
 
@@ -55,6 +56,17 @@ def test_time_left_forgets_a_slow_start_after_a_tenth(fill: float) -> None:
     assert watch.last is not None
     left = watch.tracker.work.attachment_bytes_left / 1_000_000
     assert watch.last.seconds_left == pytest.approx(left, rel=0.1)
+
+
+def test_time_left_is_unknown_until_the_rate_is_steady_over_three_round_trips() -> None:
+    watch = begun(500_000_000)
+    watch.min_latency = 1.0
+    watch.receive(3.0, 100_000)
+    watch.receive(2.8, 200_000)  # steady for the last second
+    assert watch.last is not None
+    assert watch.last.seconds_left is None
+    watch.receive(1.0, 200_000)
+    assert watch.last.seconds_left is not None
 
 
 def test_time_left_follows_a_falling_rate() -> None:

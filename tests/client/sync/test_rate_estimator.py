@@ -60,10 +60,10 @@ def test_a_short_pause_does_not_make_the_rate_zero() -> None:
     ],
 )
 def test_is_steady_needs_a_second_without_a_rise(rates: list[float], steady: bool) -> None:
-    assert fed(rates).is_steady is steady
+    assert fed(rates).is_steady() is steady
 
 
 def test_reset_drops_all_samples() -> None:
     estimator = fed([100.0] * 8)
     estimator.reset()
-    assert (estimator.rate, estimator.is_steady) == (0.0, False)
+    assert (estimator.rate, estimator.is_steady()) == (0.0, False)

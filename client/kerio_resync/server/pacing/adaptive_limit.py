@@ -89,7 +89,7 @@ class AdaptiveLimit(NamedTuple):
 
     @property
     def slots(self) -> int:
-        """Request that may be in flight."""
+        """Requests that may be in flight."""
         return max(self.least, min(self.most, round(self.value)))
 
     def after(self, sample: Sample) -> AdaptiveLimit:
