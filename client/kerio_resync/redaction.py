@@ -95,10 +95,10 @@ class Redactor:
             return None
         if isinstance(value, dict):
             return {
-                name if name in names else clean(str(name)): self.value(each, names, clean, depth - 1)
-                for name, each in value.items()
+                name if name in names else clean(str(name)): self.value(member, names, clean, depth - 1)
+                for name, member in value.items()
             }
-        return [self.value(each, names, clean, depth - 1) for each in value]
+        return [self.value(member, names, clean, depth - 1) for member in value]
 
     def event(self, event: Event) -> Event:
         """Return the event with its quoted texts masked."""
@@ -222,11 +222,11 @@ def _unescaped(stream: _Stream) -> _Stream | None:
     text = "".join(letter if len(letter) == 1 else "\ufffd" for letter, _, _ in stream)
     read: _Stream = []
     end = 0
-    for found in _ESCAPE.finditer(text):
-        read += stream[end : found.start()]
-        end = found.end()
-        span = stream[found.start()][1], stream[end - 1][2]
-        read += [(letter, *span) for letter in _meaning(found)]
+    for escape in _ESCAPE.finditer(text):
+        read += stream[end : escape.start()]
+        end = escape.end()
+        span = stream[escape.start()][1], stream[end - 1][2]
+        read += [(letter, *span) for letter in _meaning(escape)]
     return read + stream[end:] if end else None
 
 

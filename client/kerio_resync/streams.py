@@ -191,7 +191,8 @@ def _readable(error: UnicodeError) -> tuple[str, int]:
         raise error
     letters = error.object[error.start : error.end]
     plain = (
-        f"\\x{ord(each) - 0xDC00:02x}" if "\udc80" <= each <= "\udcff" else each.translate(_PLAIN) for each in letters
+        f"\\x{ord(letter) - 0xDC00:02x}" if "\udc80" <= letter <= "\udcff" else letter.translate(_PLAIN)
+        for letter in letters
     )
     return "".join(plain).encode("ascii", "backslashreplace").decode("ascii"), error.end
 

@@ -132,11 +132,11 @@ class Control:
             churn = Churn.model_validate({"script": body.get("steps", [])})
         except ValidationError as error:
             raise ConditionsError(explain(error)) from None
-        return _json([one._asdict() for one in self._core.churning.do(churn.script)])
+        return _json([change._asdict() for change in self._core.churning.do(churn.script)])
 
     async def churned(self, request: web.Request) -> web.Response:
         """Answer with the changes that churn has made."""
-        return _json([one._asdict() for one in self._core.churning.history()])
+        return _json([change._asdict() for change in self._core.churning.history()])
 
 
 @web.middleware

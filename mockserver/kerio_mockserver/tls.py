@@ -52,7 +52,7 @@ def certificate(folder: Path) -> Certificate:
 def _signed(key: ec.EllipticCurvePrivateKey) -> x509.Certificate:
     now = datetime.now(UTC)
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "kerio-mockserver")])
-    addresses = [x509.DNSName("localhost")] + [x509.IPAddress(ip_address(one)) for one in ("127.0.0.1", "::1")]
+    addresses = [x509.DNSName("localhost")] + [x509.IPAddress(ip_address(address)) for address in ("127.0.0.1", "::1")]
     usage = x509.KeyUsage(True, False, False, False, False, True, False, False, False)
     public = key.public_key()
     builder = (

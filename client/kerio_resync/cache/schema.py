@@ -193,7 +193,7 @@ CREATE TABLE outbox_chunk (
 def require_sqlite(version: tuple[int, ...] = sqlite3.sqlite_version_info) -> None:
     """Raise BadSettings if SQLite does not have STRICT tables."""
     if version < OLDEST_SQLITE:
-        have, need = (".".join(map(str, each)) for each in (version, OLDEST_SQLITE))
+        have, need = (".".join(map(str, numbers)) for numbers in (version, OLDEST_SQLITE))
         raise BadSettings(f"this Python has SQLite {have}; {need} or newer is needed")
 
 

@@ -104,7 +104,7 @@ def lines_of_status(state: Mapping[str, Any]) -> list[str]:
     lines = [f"Profile: {state['profile']}"]
     lines += _file("Cache", state["cache"]) + _file("Unfinished cache", state["building"])
     changes = [" ".join(str(value) for value in row.values() if value not in ("", None)) for row in state["outbox"]]
-    aside = [_aside(each) for each in state.get("set_aside", ())]
+    aside = [_aside(file) for file in state.get("set_aside", ())]
     lines += _named("Local changes", changes) or ["Local changes: none"] * (not aside)
     lines += _named("Files with local changes that the cache lacks", aside)
     lines.append(f"In use by: {state['holder'] or 'no process'}")

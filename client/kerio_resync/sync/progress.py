@@ -136,7 +136,7 @@ class ProgressTracker:
         work = self.work
         work.queue(size, has_attachment, -1)
         text = len(item.payload) + len(item.extra or b"")
-        attached = sum(each.size or 0 for each in item.attachments) if fetch_attachments else 0
+        attached = sum(attachment.size or 0 for attachment in item.attachments) if fetch_attachments else 0
         if size:  # an item of unknown size teaches nothing about listed bytes
             ratio = work.rich if has_attachment else work.plain
             ratio.listed += size

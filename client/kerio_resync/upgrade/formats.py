@@ -111,7 +111,7 @@ def path_from(version: int, upgrades: Sequence[Upgrade]) -> tuple[Upgrade, ...]:
 
     () if there are none.
     """
-    return next((tuple(upgrades[place:]) for place, each in enumerate(upgrades) if each.before == version), ())
+    return next((tuple(upgrades[place:]) for place, upgrade in enumerate(upgrades) if upgrade.before == version), ())
 
 
 def format_version(version: int) -> str:

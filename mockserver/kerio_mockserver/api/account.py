@@ -143,9 +143,9 @@ def principals(call: Call) -> dict[str, Any]:
 @method("Principals.getByEmail")
 def principal_by_email(call: Call) -> dict[str, Any]:
     address = call.params["email"].casefold()
-    for one in _users(call):
-        if address in (one["mailAddress"].casefold(), one["mailAddress"].partition("@")[0].casefold()):
-            return {"principal": one}
+    for user in _users(call):
+        if address in (user["mailAddress"].casefold(), user["mailAddress"].partition("@")[0].casefold()):
+            return {"principal": user}
     raise ApiError(1002, "User %1 does not exist.", call.params["email"])
 
 

@@ -26,17 +26,17 @@ async def alarms(call: Call) -> dict[str, Any]:
     store = call.server.store
     since, until = _instant(call, "since"), _instant(call, "until")
     found: list[dict[str, Any]] = []
-    async for one in expanded(call.server, _folders(store, "FCalendar"), Window(since, until + _LONGEST_LEAD)):
-        due = _reminds(one["reminder"], one["start"])
+    async for occurrence in expanded(call.server, _folders(store, "FCalendar"), Window(since, until + _LONGEST_LEAD)):
+        due = _reminds(occurrence["reminder"], occurrence["start"])
         if due is not None and since <= due.at <= until:
-            found.append(_alarm("itCalendar", one, one["eventId"], due))
+            found.append(_alarm("itCalendar", occurrence, occurrence["eventId"], due))
     for folder in _folders(store, "FTask"):
         for task_id in store.folder(folder).ordered("id"):
             task = store.item(task_id)
             due = _reminds(task["reminder"], task["due"] or task["start"])
             if due is not None and since <= due.at <= until:
                 found.append(_alarm("itTask", task, task_id, due))
-    return {"list": sorted(found, key=lambda one: str(one["reminderTime"]))}
+    return {"list": sorted(found, key=lambda alarm: str(alarm["reminderTime"]))}
 
 
 @method("FreeBusy.get")
@@ -49,11 +49,11 @@ async def free_busy(call: Call) -> dict[str, Any]:
     for address in call.params["userAddresses"]:
         folders = list(_calendars_of(call.server.store, address.casefold()))
         taken = [
-            {"status": one["freeBusy"], "start": one["start"], "end": one["end"]}
-            async for one in expanded(call.server, folders, Window(start, end))
-            if one["freeBusy"] != "Free" and not one["isCancelled"] and _overlaps(one, start, end)
+            {"status": occurrence["freeBusy"], "start": occurrence["start"], "end": occurrence["end"]}
+            async for occurrence in expanded(call.server, folders, Window(start, end))
+            if occurrence["freeBusy"] != "Free" and not occurrence["isCancelled"] and _overlaps(occurrence, start, end)
         ]
-        found.append(sorted(taken, key=lambda one: one["start"]))
+        found.append(sorted(taken, key=lambda occurrence: occurrence["start"]))
     return {"list": found}
 
 

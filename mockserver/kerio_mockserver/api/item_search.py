@@ -75,7 +75,7 @@ def _native(query: Query) -> tuple[str, bool] | None:
     if not query.order:
         return "id", False
     first, *others = query.order
-    steady = all(one.column == "id" and one.descending == first.descending for one in others)
+    steady = all(order.column == "id" and order.descending == first.descending for order in others)
     return (first.column, first.descending) if first.column in NATIVE and steady else None
 
 

@@ -115,9 +115,9 @@ def for_each_id(inputs: Sequence[Any], act: Callable[[Any], tuple[str, int]]) ->
     """Apply an action to each input; the reply names each result and error by index."""
     errors: list[dict[str, Any]] = []
     result: list[dict[str, Any]] = []
-    for index, one in enumerate(inputs):
+    for index, given in enumerate(inputs):
         try:
-            item_id, watermark = act(one)
+            item_id, watermark = act(given)
         except (ApiError, *STORE_ERRORS) as error:
             errors.append(api_error_of(error).as_item_error(index))
         else:
@@ -174,8 +174,8 @@ def _renamed(given: Struct, own: list[Struct]) -> Struct:
     """Return a mail with the server's own Message-ID instead of the client's."""
     if "headers" not in given:
         return given
-    kept = [one for one in own if one["type"] == "mhMessageID"]
-    return {**given, "headers": kept + [one for one in given["headers"] if one.get("type") != "mhMessageID"]}
+    kept = [header for header in own if header["type"] == "mhMessageID"]
+    return {**given, "headers": kept + [header for header in given["headers"] if header.get("type") != "mhMessageID"]}
 
 
 def _to_folder(kind: str, verb: Literal["move", "copy"]) -> Method:
@@ -258,9 +258,9 @@ async def contacts_from_cache(call: Call) -> dict[str, Any]:
     query = read(call.params["query"], "Contact", server.quirks.page_limit)
     chosen = await select(server.store, "contact", folder_ids(call), query)
     found: list[dict[str, Any]] = []
-    for number, one in enumerate(chosen[query.start : query.start + query.limit], 1):
+    for number, item_id in enumerate(chosen[query.start : query.start + query.limit], 1):
         with contextlib.suppress(NoSuchItem):
-            found.append(_cached(server.store.item(one), query.fields))
+            found.append(_cached(server.store.item(item_id), query.fields))
         if number % _BREATH == 0:
             await asyncio.sleep(0)
     return {"list": found, "totalItems": len(chosen)}

@@ -131,8 +131,8 @@ def window_of(query: Query) -> Window:
     if query.any_of and None in uppers:
         uppers = []
     least, most = (min, max) if query.any_of else (max, min)
-    known_lowers = [one for one in lowers if one is not None]
-    known_uppers = [one for one in uppers if one is not None]
+    known_lowers = [bound for bound in lowers if bound is not None]
+    known_uppers = [bound for bound in uppers if bound is not None]
     return Window(
         least(known_lowers) if known_lowers else None,
         most(known_uppers) if known_uppers else None,
@@ -150,8 +150,8 @@ async def expanded(server: Server, folder_ids: Sequence[str], window: Window) ->
         count += len(found)
         if count > MAX_OCCURRENCES:
             raise ApiError(FAILED, "The queried time holds more than %1 occurrences.", str(MAX_OCCURRENCES))
-        for one in found:
-            yield one
+        for occurrence in found:
+            yield occurrence
         pause += len(found) + 1
         if pause >= _PAUSE:
             pause = 0
@@ -163,13 +163,13 @@ async def get(call: Call) -> dict[str, Any]:
     query = read(call.params["query"], "Occurrence", call.server.quirks.page_limit)
     test = matcher(query)
     found: dict[str, Struct] = {}
-    async for one in expanded(call.server, call.params["folderIds"], window_of(query)):
-        if test(one, {}):
-            found[one["id"]] = one | {"rule": blank("RecurrenceRule"), "reminder": blank("Reminder")}
+    async for occurrence in expanded(call.server, call.params["folderIds"], window_of(query)):
+        if test(occurrence, {}):
+            found[occurrence["id"]] = occurrence | {"rule": blank("RecurrenceRule"), "reminder": blank("Reminder")}
     ids = arranged(found.items(), query)
-    page = [found[one] for one in ids[query.start : query.start + query.limit]]
+    page = [found[occurrence_id] for occurrence_id in ids[query.start : query.start + query.limit]]
     if query.fields is not None:
-        page = [{field: one[field] for field in query.fields} for one in page]
+        page = [{field: occurrence[field] for field in query.fields} for occurrence in page]
     return {"list": page, "totalItems": len(ids)}
 
 
@@ -204,12 +204,13 @@ def set_part_status(call: Call) -> dict[str, Any]:
     occurrence_id = call.params["id"]
     _, _, there = one_of(store, occurrence_id)
     me = store.address.casefold()
-    mine = [one["emailAddress"].casefold() == me for one in there["attendees"]]
+    mine = [attendee["emailAddress"].casefold() == me for attendee in there["attendees"]]
     if not any(mine):
         raise ApiError(FAILED, "You are not among the attendees.")
     status = call.params["response"].get("status") or "PartNotResponded"
     attendees = [
-        one | {"partStatus": status} if own else one for one, own in zip(there["attendees"], mine, strict=True)
+        attendee | {"partStatus": status} if own else attendee
+        for attendee, own in zip(there["attendees"], mine, strict=True)
     ]
     modification = "modifyAll" if is_id(occurrence_id, "event") else "modifyThis"
     change(store, {"id": there["id"], "modification": modification, "attendees": attendees})
@@ -278,7 +279,7 @@ def _cut(store: MailboxStore, event: Struct, key: str) -> tuple[str, int]:
     assert at is not None
     last = at + (-timedelta(days=1) if at.whole_day else -timedelta(seconds=1))
     rule = event["rule"] | {"endBy": {"type": "ByRecurrenceDate", "date": str(last)}}
-    earlier = {name: one for name, one in store.exceptions(event["id"]).items() if name < key}
+    earlier = {name: exception for name, exception in store.exceptions(event["id"]).items() if name < key}
     found = store.set("event", {"id": event["id"], "rule": rule})
     return store.set_exceptions(event["id"], earlier) if earlier else found
 
@@ -304,4 +305,4 @@ def remove_event_updates(call: Call) -> dict[str, Any]:
 
 
 def _all_gone(ids: list[str]) -> list[dict[str, Any]]:
-    return [no_such_item(one).as_item_error(index) for index, one in enumerate(ids)]
+    return [no_such_item(update_id).as_item_error(index) for index, update_id in enumerate(ids)]

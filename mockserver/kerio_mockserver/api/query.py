@@ -66,7 +66,7 @@ class Query:
     @property
     def columns(self) -> frozenset[str]:
         """The members needed to sort."""
-        return frozenset(one.column for one in self.order)
+        return frozenset(order.column for order in self.order)
 
 
 def read(query: Mapping[str, Any], struct: str, safety_limit: int) -> Query:
@@ -75,10 +75,10 @@ def read(query: Mapping[str, Any], struct: str, safety_limit: int) -> Query:
     members = readable(struct)
     conditions = _conditions(given["conditions"], struct)
     columns: dict[str, Order] = {}
-    for one in given["orderBy"]:
-        column = one.get("columnName", "")
+    for order in given["orderBy"]:
+        column = order.get("columnName", "")
         _known(column, members)
-        columns.setdefault(column, Order(column, one.get("direction") == "Desc", one.get("caseSensitive", False)))
+        columns.setdefault(column, Order(column, order.get("direction") == "Desc", order.get("caseSensitive", False)))
     start, limit = given["start"], given["limit"]
     if start < 0 or limit < -1:
         raise ApiError(
@@ -96,7 +96,8 @@ def _conditions(given: Sequence[Mapping[str, str]], struct: str) -> tuple[tuple[
     Raise ApiError -32602 for unknown members or too many.
     """
     found = dict.fromkeys(
-        (one.get("fieldName", ""), one.get("comparator") or "Eq", one.get("value", "")) for one in given
+        (condition.get("fieldName", ""), condition.get("comparator") or "Eq", condition.get("value", ""))
+        for condition in given
     )
     if len(found) > MAX_CONDITIONS:
         raise ApiError(INVALID_PARAMS, "Invalid params: %1 holds too many conditions.", "query.conditions")
@@ -131,9 +132,9 @@ def matcher(query: Query) -> Test:
 def arranged(items: Iterable[tuple[str, Struct]], query: Query) -> list[str]:
     """Return the ids of (id, item) pairs in the query's order; the sort is stable."""
     pairs = list(items)
-    for one in reversed(query.order):
-        key = _sort_key(readable(query.struct)[one.column], one.case_sensitive)
-        pairs.sort(key=lambda pair, key=key, column=one.column: key(pair[1].get(column)), reverse=one.descending)  # type: ignore[misc]
+    for order in reversed(query.order):
+        key = _sort_key(readable(query.struct)[order.column], order.case_sensitive)
+        pairs.sort(key=lambda pair, key=key, column=order.column: key(pair[1].get(column)), reverse=order.descending)  # type: ignore[misc]
     return [item_id for item_id, _ in pairs]
 
 
@@ -154,9 +155,9 @@ def flat(value: Any) -> str:
     if isinstance(value, str):
         return value.casefold()
     if isinstance(value, Mapping):
-        return "\n".join(flat(one) for one in value.values())
+        return "\n".join(flat(member) for member in value.values())
     if isinstance(value, Sequence):
-        return "\n".join(flat(one) for one in value)
+        return "\n".join(flat(element) for element in value)
     return str(value).casefold()
 
 

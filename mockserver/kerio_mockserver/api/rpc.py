@@ -73,8 +73,8 @@ def parse_envelope(body: bytes) -> Envelope:
 def without_nulls(value: Any) -> Any:
     """Return a value without null members, which some clients send for empty lists."""
     if isinstance(value, dict):
-        return {name: without_nulls(one) for name, one in value.items() if one is not None}
-    return [without_nulls(one) for one in value] if isinstance(value, list) else value
+        return {name: without_nulls(member) for name, member in value.items() if member is not None}
+    return [without_nulls(element) for element in value] if isinstance(value, list) else value
 
 
 class Known(Exception):

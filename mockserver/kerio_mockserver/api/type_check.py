@@ -110,8 +110,8 @@ def _list_of(inner: Check) -> Check:
     def checked(value: Any, where: str) -> None:
         if not isinstance(value, list):
             _refuse(where, "a list")
-        for index, one in enumerate(value):
-            inner(one, f"{where}[{index}]")
+        for index, element in enumerate(value):
+            inner(element, f"{where}[{index}]")
 
     return checked
 
@@ -125,9 +125,9 @@ def _struct(name: str) -> Check:
             _refuse(where, f"a structure {name}")
         if members is None:  # compiled on first use, since a struct may contain its own type
             members = {key: check(kind.rsplit(" ", 1)[0]) for key, kind in STRUCTS.get(name, {}).items()}
-        for key, one in value.items():
+        for key, given in value.items():
             member = members.get(key)
             if member is not None:
-                member(one, f"{where}.{key}")
+                member(given, f"{where}.{key}")
 
     return checked

@@ -72,8 +72,8 @@ class Outages:
             return HELD
         folders = list(dict.fromkeys(folders_named(params)))
         busy = [
-            self._reindexing(index, one, folder, now)
-            for index, one in enumerate(self._load.reindexing)
+            self._reindexing(index, reindexing, folder, now)
+            for index, reindexing in enumerate(self._load.reindexing)
             for folder in folders
         ]
         return REINDEXING if any(busy) else None

@@ -266,13 +266,13 @@ class Relay:
         Offsets in its stream, in order.
         """
         found = []
-        for index, one in enumerate(self._link.breaks):
-            if one.way != way or (one.limit is not None and self._spent[index] >= one.limit):
+        for index, fault in enumerate(self._link.breaks):
+            if fault.way != way or (fault.limit is not None and self._spent[index] >= fault.limit):
                 continue
-            offset = one.offset(Random(f"{self._seed}/break-{index}/{number}"))
+            offset = fault.offset(Random(f"{self._seed}/break-{index}/{number}"))
             if offset is not None:
                 self._spent[index] += 1
-                found.append((offset, one))
+                found.append((offset, fault))
         return sorted(found, key=lambda pair: pair[0])
 
 

@@ -156,7 +156,7 @@ class WorkerPool:
         if load is None:
             return 0.0
         usual = Cost(method="*", call_s=load.call_s, kb_s=load.kb_s)
-        cost = next((one for one in load.costs if fnmatchcase(method, one.method)), usual)
+        cost = next((entry for entry in load.costs if fnmatchcase(method, entry.method)), usual)
         mean = cost.call_s + cost.kb_s * size / 1000
         number, self._calls = self._calls, self._calls + 1
         return mean * draw_service_times(load.spread, Random(f"{self.seed}/service/{number}")) if mean else 0.0

@@ -157,7 +157,7 @@ def complete(kind: str, value: Any, where: str = "") -> Any:
     if kind.endswith("[]"):
         if not isinstance(value, list):
             raise BadStruct(f"{where} must be a list")
-        return [complete(kind[:-2], one, f"{where}[{index}]") for index, one in enumerate(value)]
+        return [complete(kind[:-2], element, f"{where}[{index}]") for index, element in enumerate(value)]
     if kind in STRUCTS:
         if not isinstance(value, dict):
             raise BadStruct(f"{where} must be an object")

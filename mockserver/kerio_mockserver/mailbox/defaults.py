@@ -42,7 +42,7 @@ def with_placement(
     struct["id"] = f"{home.item}{number}"
     struct["folderId"] = home.folder_id
     if kind == "mail":
-        struct["attachments"] = [_attachment(home, number, part, one) for part, one in contents.items()]
+        struct["attachments"] = [_attachment(home, number, part, content) for part, content in contents.items()]
         struct["hasAttachment"] = bool(contents)
         for at, part in enumerate(struct["displayableParts"], 1):
             part["id"] = f"{home.part}{number}/1.{at}"
@@ -90,7 +90,7 @@ def size_of(kind: Kind, struct: Struct, contents: Mapping[str, Attached]) -> int
     if kind != "mail":
         return len(orjson.dumps(struct))
     body = sum(len(part["content"].encode()) for part in struct["displayableParts"])
-    return mime_size(body, (len(one.blob) for one in contents.values()))
+    return mime_size(body, (len(content.blob) for content in contents.values()))
 
 
 def parts_of(kind: Kind, blobs: list[Attached], kept: Mapping[str, Attached] | None = None) -> dict[str, Attached]:
@@ -99,7 +99,7 @@ def parts_of(kind: Kind, blobs: list[Attached], kept: Mapping[str, Attached] | N
         return {PHOTO: blobs[-1]} if blobs else dict(kept or {})
     found = dict(kept or {})
     free = max([_FIRST_PART - 1, *(int(part) for part in found)]) + 1
-    return found | {str(free + at): one for at, one in enumerate(blobs)}
+    return found | {str(free + at): blob for at, blob in enumerate(blobs)}
 
 
 def names_contents(kind: Kind, struct: Struct) -> bool:

@@ -21,7 +21,7 @@ from kerio_mockserver.mailbox.folder_items import FolderItems
 
 def lines(folders: Iterable[FolderItems]) -> Iterator[str]:
     """Yield the lines of all items in these folders, which must not change meanwhile."""
-    for folder in sorted((one for one in folders if one.kind), key=lambda one: one.home.item):
+    for folder in sorted((folder for folder in folders if folder.kind), key=lambda folder: folder.home.item):
         for number in sorted(folder.numbers(), key=str):
             yield _line(folder, number)
 

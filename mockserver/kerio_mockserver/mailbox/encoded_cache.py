@@ -44,5 +44,5 @@ class EncodedItemCache:
 
     def drop_under(self, prefix: str) -> None:
         """Drop all ids with a prefix, those of a removed folder."""
-        for item_id in [one for one in self._entries if one.startswith(prefix)]:
+        for item_id in [known_id for known_id in self._entries if known_id.startswith(prefix)]:
             self.drop(item_id)

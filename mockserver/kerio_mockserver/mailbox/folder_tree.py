@@ -116,7 +116,7 @@ class FolderTree:
         """
         given = complete("Folder", struct)
         if not given["parentId"] and given["type"] not in ("FRoot", "FMail"):
-            given["parentId"] = next((one.id for one in self.of("own") if one.kind is None), "")
+            given["parentId"] = next((folder.id for folder in self.of("own") if folder.kind is None), "")
         parent = self.folder(given["parentId"])
         if not parent.writable:
             raise NotPermitted("the parent folder is read-only")
@@ -167,8 +167,8 @@ class FolderTree:
     def _below(self, folder: FolderItems) -> list[FolderItems]:
         """Return the folder and all below it, deepest first."""
         children: dict[str, list[FolderItems]] = {}
-        for one in self.by_id.values():
-            children.setdefault(one.about["parentId"], []).append(one)
+        for child in self.by_id.values():
+            children.setdefault(child.about["parentId"], []).append(child)
         found, at = [folder], 0
         while at < len(found):
             found.extend(children.get(found[at].id, ()))

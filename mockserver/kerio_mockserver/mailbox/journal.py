@@ -72,7 +72,7 @@ class Journal:
         if not self.oldest <= watermark <= self.watermark:
             raise KeyTooOld(watermark, self.oldest, self.watermark)
         changes = self._changes[watermark - self._first :]
-        return [dict(one) for one in changes if _in_folder(one, folder_id) and _of_owner(one, owner)]
+        return [dict(change) for change in changes if _in_folder(change, folder_id) and _of_owner(change, owner)]
 
     def expire(self, before: int) -> None:
         """Make keys below `before` too old."""
@@ -80,7 +80,7 @@ class Journal:
 
     def history(self) -> list[Struct]:
         """Return all changes there ever were, to compare two runs."""
-        return [dict(one) for one in self._changes if one]
+        return [dict(change) for change in self._changes if change]
 
     async def wait(self, watermark: int, timeout: float) -> bool:
         """Wait for a change after `watermark`, at most `timeout` seconds.

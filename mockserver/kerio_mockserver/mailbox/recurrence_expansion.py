@@ -101,7 +101,7 @@ def starts(event: Struct, window: Window) -> Iterator[Moment]:
     lower, upper = window.bounds(first.at)
     local = first.at.replace(tzinfo=None)
     offset = first.at.utcoffset() or timedelta()
-    since, until = (_local(one, offset) for one in (lower, upper))
+    since, until = (_local(bound, offset) for bound in (lower, upper))
     since = _earlier(since, takes)
     end = _end(event["rule"], offset)
     zone = timezone(offset) if offset else UTC

@@ -158,7 +158,7 @@ class MailboxStore(MailboxReader):
         self._check_writable(folder, old)
         contents = folder.contents(number) if whole else {}
         if defaults.names_contents(kind, struct):
-            mine = {folder.home.attachment_id(number, part): (part, one) for part, one in contents.items()}
+            mine = {folder.home.attachment_id(number, part): (part, content) for part, content in contents.items()}
             contents = self._named(kind, struct, mine)
         if kind == "mail":
             new |= defaults.undated(old)

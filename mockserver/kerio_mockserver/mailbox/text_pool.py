@@ -28,12 +28,12 @@ class Pool:
         self.count = len(paragraphs)
         self.text = "".join(paragraphs)
         self._twice = self.text * 2
-        self._starts = [0, *accumulate(len(one) for one in paragraphs * 2)]
-        self._bytes = [0, *accumulate(len(one.encode()) for one in paragraphs * 2)]
+        self._starts = [0, *accumulate(len(paragraph) for paragraph in paragraphs * 2)]
+        self._bytes = [0, *accumulate(len(paragraph.encode()) for paragraph in paragraphs * 2)]
         self.size = self._bytes[self.count]
-        coded = [as_json(one) for one in paragraphs * 2]
+        coded = [as_json(paragraph) for paragraph in paragraphs * 2]
         self._json = b"".join(coded)
-        self._json_starts = [0, *accumulate(len(one) for one in coded)]
+        self._json_starts = [0, *accumulate(len(paragraph) for paragraph in coded)]
 
     def slice_paragraphs(self, first: int, size: int) -> str:
         """Return whole paragraphs from number `first` on, of about `size` bytes."""
@@ -66,13 +66,13 @@ def as_json(text: str) -> bytes:
 @lru_cache(maxsize=len(LANGUAGES))
 def pool(language: str) -> Pool:
     """Return a language's pool of plain text; an empty line ends each paragraph."""
-    return Pool([f"{one}\n\n" for one in _paragraphs(language)])
+    return Pool([f"{paragraph}\n\n" for paragraph in _paragraphs(language)])
 
 
 @lru_cache(maxsize=len(LANGUAGES))
 def html_pool(language: str) -> Pool:
     """Return the same as HTML paragraphs, with some markup that mail programs add."""
-    return Pool([_marked_up(at, one) for at, one in enumerate(_paragraphs(language))])
+    return Pool([_marked_up(at, paragraph) for at, paragraph in enumerate(_paragraphs(language))])
 
 
 def _paragraphs(language: str) -> list[str]:

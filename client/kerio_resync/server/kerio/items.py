@@ -156,7 +156,7 @@ def _format_person(value: Mapping[str, Any], name: str = "name", address: str = 
 
 
 def _format_people(values: Sequence[Mapping[str, Any]] | None, name: str = "name", address: str = "address") -> str:
-    return ", ".join([_format_person(one, name, address) for one in values]) if values else ""
+    return ", ".join([_format_person(person, name, address) for person in values]) if values else ""
 
 
 def _mail(c: Mapping[str, Any], payload: bytes, extra: bytes | None) -> Item:
@@ -186,7 +186,7 @@ def _mail(c: Mapping[str, Any], payload: bytes, extra: bytes | None) -> Item:
         message_id,
         payload,
         extra,
-        tuple([_attachment(one) for one in attachments if one.get("url")]) if attachments else (),
+        tuple([_attachment(attachment) for attachment in attachments if attachment.get("url")]) if attachments else (),
     )
 
 
@@ -200,7 +200,7 @@ def _contact(c: Mapping[str, Any], payload: bytes, extra: bytes | None) -> Item:
         watermark=c["watermark"],
         title=_clean(c.get("commonName", "")),
         who=_clean(addresses[0].get("address", "")) if addresses else "",
-        recipients=", ".join([_clean(one.get("address", "")) for one in addresses[1:]]),
+        recipients=", ".join([_clean(entry.get("address", "")) for entry in addresses[1:]]),
         payload=payload,
         extra=extra,
         attachments=(_attachment(photo, c["id"]),) if photo.get("url") else (),
@@ -217,8 +217,8 @@ def _task(c: Mapping[str, Any], payload: bytes, extra: bytes | None) -> Item:
 
 def _scheduled(kind: Kind, c: Mapping[str, Any], when: str | None, payload: bytes, extra: bytes | None) -> Item:
     attendees = c.get("attendees", ())
-    organisers = [one for one in attendees if one.get("role") == "RoleOrganizer"]
-    others = [one for one in attendees if one.get("role") != "RoleOrganizer"]
+    organisers = [attendee for attendee in attendees if attendee.get("role") == "RoleOrganizer"]
+    others = [attendee for attendee in attendees if attendee.get("role") != "RoleOrganizer"]
     return Item(
         id=c["id"],
         folder_id=c.get("folderId", ""),
@@ -319,9 +319,9 @@ def _without_surrogates(value: Any, depth: int = 8) -> Any:
     if isinstance(value, dict | list) and not depth:
         return None
     if isinstance(value, dict):
-        return {name: _without_surrogates(each, depth - 1) for name, each in value.items()}
+        return {name: _without_surrogates(member, depth - 1) for name, member in value.items()}
     if isinstance(value, list):
-        return [_without_surrogates(each, depth - 1) for each in value]
+        return [_without_surrogates(member, depth - 1) for member in value]
     return require_text(value) if isinstance(value, str) else value
 
 

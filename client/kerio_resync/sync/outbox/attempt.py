@@ -213,7 +213,7 @@ class Attempt:
                 item_id = await self._find(item, by_content=self.change.action == "create")
             if item_id and not watermark:
                 batch = await self.mailbox.items_by_id(self.change.kind, [item_id])
-                watermark = max((found.watermark for found in batch.items), default=0)
+                watermark = max((current.watermark for current in batch.items), default=0)
         return Sent(item_id, folder_id, watermark)
 
     async def _similar_ids(self, item: Item) -> tuple[str, ...]:

@@ -139,9 +139,9 @@ class Verification:
         differing += [
             ("extra", folder) for folder in known.values() if folder.id not in folders and folder.place in places
         ]
-        for what, folder in differing:
+        for defect, folder in differing:
             if folder.id not in changed:
-                self._name(f"{what} folder {folder.id} {folder.name!r}")
+                self._name(f"{defect} folder {folder.id} {folder.name!r}")
 
     async def _take(self, folder: Folder, rows: int, differences: list[Difference]) -> None:
         self.checked += rows

@@ -49,7 +49,7 @@ def move(store: MailboxStore, rng: Random, folder: str | None) -> str:
     """Move a mail to another folder."""
     mail = _mail(store, rng, folder)
     home = store.light(mail)["folderId"] if mail else ""
-    others = [one["id"] for one in _folders(store, "mail") if one["id"] != home]
+    others = [other["id"] for other in _folders(store, "mail") if other["id"] != home]
     return store.move(mail, rng.choice(others))[0] if mail and others else ""
 
 
@@ -62,7 +62,7 @@ def delete(store: MailboxStore, rng: Random, folder: str | None) -> str:
 def edit_draft(store: MailboxStore, rng: Random, folder: str | None) -> str:
     """Edit a draft, or create one if there is none."""
     words = {"subject": _line(rng), "displayableParts": [{"contentType": "ctTextPlain", "content": _text(rng)}]}
-    drafts = [one for one in _folders(store, "mail") if one["subType"] == "FSubDrafts"]
+    drafts = [mail_folder for mail_folder in _folders(store, "mail") if mail_folder["subType"] == "FSubDrafts"]
     ids = store.folder(drafts[0]["id"]).ordered("id") if drafts else ()
     if not ids or rng.random() < 0.2:
         return store.create("mail", words)[0]
@@ -93,13 +93,13 @@ def rename_folder(store: MailboxStore, rng: Random, folder: str | None) -> str:
 def move_folder(store: MailboxStore, rng: Random, folder: str | None) -> str:
     """Move a folder into another one; the mailbox refuses itself."""
     chosen = _movable(store, rng, folder)
-    parents = [one["id"] for one in _folders(store, "mail") if chosen and one["id"] != chosen["id"]]
+    parents = [parent["id"] for parent in _folders(store, "mail") if chosen and parent["id"] != chosen["id"]]
     return store.set_folder({"id": chosen["id"], "parentId": rng.choice(parents)})[0] if chosen and parents else ""
 
 
 def remove_folder(store: MailboxStore, rng: Random, folder: str | None) -> str:
     """Remove the named folder, or one of the smaller half, with everything in it."""
-    movable = sorted(_all_movable(store, folder), key=lambda one: (one["messageCount"], one["id"]))
+    movable = sorted(_all_movable(store, folder), key=lambda folder: (folder["messageCount"], folder["id"]))
     if not movable:
         return ""
     chosen = rng.choice(movable[: max(1, len(movable) // 2)])
@@ -110,9 +110,9 @@ def turning(kind: Kind, make: Callable[[Random], Struct]) -> Act:
     """Return the action that creates, changes or removes an item, with equal chances."""
 
     def act(store: MailboxStore, rng: Random, folder: str | None) -> str:
-        folders = [one for one in _folders(store, kind) if folder in (None, one["name"])]
+        folders = [candidate for candidate in _folders(store, kind) if folder in (None, candidate["name"])]
         struct = make(rng)
-        ids = [store.folder(one["id"]).ordered("id") for one in folders]
+        ids = [store.folder(mail_folder["id"]).ordered("id") for mail_folder in folders]
         chosen = _pick(ids, rng)
         choice = rng.randrange(3)
         if not folders:
@@ -166,12 +166,13 @@ ACTIONS: dict[Action, Act] = {
 
 def _folders(store: MailboxStore, kind: Kind) -> list[Struct]:
     """Return the own folders of a kind by id."""
-    return sorted((one for one in store.folders() if KIND_OF[one["type"]] == kind), key=lambda one: str(one["id"]))
+    folders = (folder for folder in store.folders() if KIND_OF[folder["type"]] == kind)
+    return sorted(folders, key=lambda folder: str(folder["id"]))
 
 
 def _named(store: MailboxStore, name: str) -> Struct:
     """Return the first mail folder of a name; "", which the mailbox refuses, if none."""
-    return next((one for one in _folders(store, "mail") if one["name"] == name), {"id": name})
+    return next((folder for folder in _folders(store, "mail") if folder["name"] == name), {"id": name})
 
 
 def _one(folders: Sequence[Struct], rng: Random) -> Struct:
@@ -182,8 +183,8 @@ def _one(folders: Sequence[Struct], rng: Random) -> Struct:
 
 
 def _all_movable(store: MailboxStore, folder: str | None) -> list[Struct]:
-    free = (one for one in _folders(store, "mail") if one["subType"] == "FSubNone")
-    return [one for one in free if folder in (None, one["name"])]
+    free = (candidate for candidate in _folders(store, "mail") if candidate["subType"] == "FSubNone")
+    return [candidate for candidate in free if folder in (None, candidate["name"])]
 
 
 def _movable(store: MailboxStore, rng: Random, folder: str | None) -> Struct:
@@ -193,8 +194,8 @@ def _movable(store: MailboxStore, rng: Random, folder: str | None) -> Struct:
 
 def _mail(store: MailboxStore, rng: Random, folder: str | None) -> str:
     """Return any mail, each with the same probability; "" if there is none."""
-    folders = [one for one in _folders(store, "mail") if folder in (None, one["name"])]
-    return _pick([store.folder(one["id"]).ordered("id") for one in folders], rng)
+    folders = [candidate for candidate in _folders(store, "mail") if folder in (None, candidate["name"])]
+    return _pick([store.folder(candidate["id"]).ordered("id") for candidate in folders], rng)
 
 
 def _pick(lists: Sequence[Sequence[str]], rng: Random) -> str:

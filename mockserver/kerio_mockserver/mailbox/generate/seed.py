@@ -217,11 +217,11 @@ def _pim(seed: int, count: int, make: type[GeneratedItems]) -> Callable[[FolderA
 def _add_pim(store: MailboxStore, root: str, options: SeedOptions) -> None:
     """Add the default folder of each kind; a second one gets a tenth of its items."""
     seen: set[str] = set()
-    for name, folder_type, which, make in _PIM:
-        second = which in seen
-        seen.add(which)
-        twice = sum(one[2] == which for one in _PIM) > 1
-        total: int = getattr(options, which)
+    for name, folder_type, option, make in _PIM:
+        second = option in seen
+        seen.add(option)
+        twice = sum(row[2] == option for row in _PIM) > 1
+        total: int = getattr(options, option)
         tenth = total // 10 if twice else 0
         count = tenth if second else total - tenth
         sub_type = "FSubNone" if second else "FSubDefault"

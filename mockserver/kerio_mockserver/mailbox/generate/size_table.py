@@ -82,13 +82,13 @@ class Sizes:
 
 
 def _scale(sizes: Sizes, bodies: float, parts: float) -> Sizes:
-    def part(one: Part) -> Part:
-        return one._replace(size=min(max(int(one.size * parts), _SMALLEST_PART), _BIGGEST_PART))
+    def part(old: Part) -> Part:
+        return old._replace(size=min(max(int(old.size * parts), _SMALLEST_PART), _BIGGEST_PART))
 
-    def line(one: Line) -> Line:
-        return _line(min(max(int(one.body * bodies), _SMALLEST_BODY), _BIGGEST_BODY), tuple(map(part, one.parts)))
+    def line(old: Line) -> Line:
+        return _line(min(max(int(old.body * bodies), _SMALLEST_BODY), _BIGGEST_BODY), tuple(map(part, old.parts)))
 
-    return Sizes([line(one) for one in sizes.lines])
+    return Sizes([line(old) for old in sizes.lines])
 
 
 @lru_cache(maxsize=8)

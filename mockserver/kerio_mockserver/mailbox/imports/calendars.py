@@ -165,7 +165,7 @@ def _event(source: _Source) -> Struct:
         end = max(start, _day(end) - timedelta(days=1))
     struct |= {"isAllDay": whole_days, "start": moment(start), "end": moment(end)}
     struct["categories"] = _categories(source)
-    struct["label"] = next((one for one in struct["categories"] if one in ENUMS["EventLabel"]), "None")
+    struct["label"] = next((category for category in struct["categories"] if category in ENUMS["EventLabel"]), "None")
     struct["freeBusy"] = _busy(source)
     travel = source.time("X-APPLE-TRAVEL-DURATION")
     struct["travelMinutes"] = int(travel.total_seconds() // 60) if isinstance(travel, timedelta) else 0
@@ -276,5 +276,5 @@ def _busy(source: _Source) -> str:
 
 
 def _categories(source: _Source) -> list[str]:
-    found = (one.strip() for line in source.component.all("CATEGORIES") for one in divided(line.value, ","))
-    return [cleaned(one, source.troubles) for one in dict.fromkeys(found) if one]
+    found = (category.strip() for line in source.component.all("CATEGORIES") for category in divided(line.value, ","))
+    return [cleaned(category, source.troubles) for category in dict.fromkeys(found) if category]

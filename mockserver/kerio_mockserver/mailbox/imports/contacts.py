@@ -72,7 +72,7 @@ class _Source:
         if not line.group:
             return {"groupId": "", "label": ""}
         group = line.group.lower()
-        named = (self.text(one) for one in self.card.all("X-ABLABEL") if one.group.lower() == group)
+        named = (self.text(name_line) for name_line in self.card.all("X-ABLABEL") if name_line.group.lower() == group)
         label = next(named, "").removeprefix("_$!<").removesuffix(">!$_")
         return {"groupId": cleaned(line.group, self.troubles), "label": label}
 
@@ -94,10 +94,10 @@ def _contact(source: _Source) -> Card:
         struct[member] = next(iter(source.texts(*names)), "")
     struct["commonName"] = next(iter(source.texts("FN", "ORG", "EMAIL")), "")
     struct["categories"] = [
-        cleaned(one.strip(), source.troubles)
+        cleaned(category.strip(), source.troubles)
         for line in source.lines("CATEGORIES")
-        for one in divided(line.value, ",")
-        if one.strip()
+        for category in divided(line.value, ",")
+        if category.strip()
     ]
     for member, names in _DAYS.items():
         day = next((day for text in source.texts(*names) if (day := _DAY.match(text))), None)

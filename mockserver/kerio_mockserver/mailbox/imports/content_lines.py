@@ -129,15 +129,15 @@ def read_lines(data: bytes, troubles: Warnings) -> Iterator[Line]:
     held: Line | None = None
     pieces: list[str] = []
     raw = iter(data.split(b"\n"))
-    for one in raw:
-        line = _line(one, raw, hints, troubles)
+    for raw_line in raw:
+        line = _line(raw_line, raw, hints, troubles)
         if line is not None:
             if held is not None:
                 yield _whole(held, pieces)
             held, pieces = line, []
-        elif one.strip() or held is not None:
-            pieces.append(decode(one, "utf-8", hints, troubles))
-            troubles[STRAY_LINE] += bool(one.strip())
+        elif raw_line.strip() or held is not None:
+            pieces.append(decode(raw_line, "utf-8", hints, troubles))
+            troubles[STRAY_LINE] += bool(raw_line.strip())
     if held is not None:
         yield _whole(held, pieces)
 
@@ -160,7 +160,7 @@ def _line(raw: bytes, following: Iterator[bytes], hints: Sequence[str], troubles
     parameters = _parameters(text[text.index(";") :].rstrip()[:-1] if head[3] else "")
     value = raw[start:]
     charset = next(iter(parameters.get("CHARSET", ())), "utf-8")
-    if "QUOTED-PRINTABLE" in {one.upper() for one in parameters.get("ENCODING", ())}:
+    if "QUOTED-PRINTABLE" in {encoding.upper() for encoding in parameters.get("ENCODING", ())}:
         value = binascii.a2b_qp(b"\n".join(_soft_broken(value, following)))
     return Line(head[2].upper(), decode(value, charset, hints, troubles), parameters, head[1] or "")
 

@@ -106,8 +106,8 @@ def load(store: MailboxStore, paths: Sequence[Path], limits: Limits = _DEFAULT) 
     folders = Folders(store)
     before = len(store.folders())
     for path in paths:
-        for found in pieces(path, limits):
-            _take(store, folders, found, tally)
+        for piece in pieces(path, limits):
+            _take(store, folders, piece, tally)
     for _, _, folder_id, mail in sorted(tally.held, key=lambda held: held[:2]):
         store.add("mail", folder_id, mail.struct, mail.blobs)
     report = tally.report

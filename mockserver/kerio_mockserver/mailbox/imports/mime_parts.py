@@ -182,8 +182,8 @@ def _walk(part: Part, within: tuple[str, ...], found: list[Leaf], troubles: Warn
     if kind.startswith("multipart/"):
         inner = _parts(part, troubles)
         if inner:
-            for one in inner:
-                _walk(one, (*within, kind), found, troubles)
+            for inner_part in inner:
+                _walk(inner_part, (*within, kind), found, troubles)
             return
         troubles[BAD_MIME] += 1
         kind = "text/plain"

@@ -114,7 +114,7 @@ def _numbers(name: str, values: Sequence[Any]) -> list[int]:
     texts = [str(value) for value in values]
     numbers = [int(text) for text in texts if re.fullmatch(r"[+-]?\d{1,10}", text, re.ASCII)]
     counted = name in ("INTERVAL", "COUNT")
-    return [one for one in numbers if abs(one) <= _LARGEST[name] and (one >= 0 if counted else one != 0)]
+    return [number for number in numbers if abs(number) <= _LARGEST[name] and (number >= 0 if counted else number != 0)]
 
 
 def _last_of_weeks(first: datetime, days: Sequence[int], week_start: int, interval: int, count: int) -> datetime:
@@ -150,8 +150,8 @@ def _last(said: Mapping[str, list[Any]], known: Mapping[str, list[int]], start: 
             parts += [f"BYDAY={','.join(days)}"] if days else []
             parts += [f"WKST={day}" for day in map(str, said.get("WKST", [])) if day in _DAYS]
             last = first
-            for one in islice(rrulestr(";".join(parts), dtstart=first), count):
-                last = one
+            for time in islice(rrulestr(";".join(parts), dtstart=first), count):
+                last = time
     except (ValueError, OverflowError):  # dateutil refuses combinations, and dates beyond the year 9999
         return None
     if not isinstance(start, datetime):
