@@ -50,7 +50,7 @@ class Python:
 
 
 def candidates() -> Iterator[Path]:
-    """File that are called like a Python, in the order of preference."""
+    """Files that are called like a Python, in the order of preference."""
     folders = [*os.environ.get("PATH", "").split(os.pathsep), *SYSTEM_FOLDERS]
     for root in _pyenv_roots():
         folders += [str(version / "bin") for version in sorted((root / "versions").glob("*"))]

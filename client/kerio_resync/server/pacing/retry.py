@@ -156,7 +156,7 @@ class Retrier:
 
     @property
     def retries(self) -> int:
-        """Retry so far, of all calls."""
+        """Retries so far, of all calls."""
         return sum(self.counts.values())
 
     async def call(
