@@ -332,7 +332,7 @@ def skipped(db: sqlite3.Connection) -> tuple[SkippedRow, ...]:
 
 def chunk(db: sqlite3.Connection, table: str, attachment: int, offset: int) -> bytes:
     """Return the chunk at `offset`, b"" if there is none. `table`: (outbox_)chunk."""
-    sql = f'SELECT data FROM {table} WHERE attachment = ? AND "offset" = ?'
+    sql = f'SELECT data FROM {table} WHERE attachment = ? AND {table}."offset" = ?'
     row = db.execute(sql, (attachment, offset)).fetchone()
     return row[0] if row else b""
 

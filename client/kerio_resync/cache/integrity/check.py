@@ -107,7 +107,7 @@ def content_matches_checksum(
     They have no gap, match their CRCs, and add up to `size` and `sha256`.
     """
     digest, offset = hashlib.sha256(), 0
-    sql = f'SELECT "offset", crc32, data FROM {table} WHERE attachment = ? ORDER BY "offset"'
+    sql = f'SELECT {table}."offset", crc32, data FROM {table} WHERE attachment = ? ORDER BY {table}."offset"'
     for start, crc, data in db.execute(sql, (attachment,)):
         if start != offset or plain_crc32(data) != crc:
             return False

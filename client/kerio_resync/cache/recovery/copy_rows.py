@@ -14,6 +14,7 @@ from kerio_resync.cache.recovery.readable_rows import UNREADABLE_ERRORS, readabl
 from kerio_resync.cache.schema import PAGE_SIZE, create_schema
 from kerio_resync.cache.schema_guard import require_tables
 from kerio_resync.cache.write.session import insert_placeholder_folder
+from kerio_resync.errors import CacheDamaged
 from kerio_resync.model import Identity
 
 TABLES: Final = ("folder", "item", "attachment", "chunk")
@@ -26,7 +27,8 @@ def copy_rows(old: sqlite3.Connection, new: Path, identity: Identity) -> None:
     """Fill the empty file `new` with the readable rows of `old`.
 
     A row whose folder, item or attachment was not copied is left out, but the id of a folder is enough. CacheDamaged
-    if something in `old` only looks like one of the tables; sqlite3.Error if `new` cannot be written.
+    if something in `old` only looks like one of the tables, or a table lacks a column: a value for it would be made up.
+    sqlite3.Error if `new` cannot be written.
     """
     require_tables(old, TABLES)
     with closing(sqlite3.connect(new, isolation_level=None)) as target:
@@ -34,6 +36,8 @@ def copy_rows(old: sqlite3.Connection, new: Path, identity: Identity) -> None:
         target.execute("PRAGMA synchronous = OFF")
         target.execute(f"PRAGMA page_size = {PAGE_SIZE}")
         create_schema(target, identity)
+        for table in TABLES:
+            _require_columns(old, target, table)
         target.execute("BEGIN")
         for table in TABLES:
             _copy_table(old, target, table)
@@ -43,10 +47,25 @@ def copy_rows(old: sqlite3.Connection, new: Path, identity: Identity) -> None:
         target.execute("COMMIT")
 
 
+def _column_names(db: sqlite3.Connection, table: str) -> list[str]:
+    return [row[1] for row in db.execute(f"PRAGMA table_info({table})")]
+
+
+def _require_columns(old: sqlite3.Connection, target: sqlite3.Connection, table: str) -> None:
+    """Raise CacheDamaged if the table in `old` lacks a column. A missing table is like an empty one."""
+    present = _column_names(old, table)
+    missing = [name for name in _column_names(target, table) if name not in present]
+    if present and missing:
+        raise CacheDamaged(f"{table} has no column {missing[0]} in it")
+
+
 def _copy_table(old: sqlite3.Connection, target: sqlite3.Connection, table: str) -> None:
-    columns = [f'"{row[1]}"' for row in target.execute(f"PRAGMA table_info({table})")]
-    select = f"SELECT {', '.join(columns)} FROM {table} WHERE rowid"
-    insert = f"INSERT OR IGNORE INTO {table} ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})"
+    names = _column_names(target, table)
+    # Qualified, because SQLite takes an unknown name in double quotes for a text.
+    qualified = ", ".join(f'{table}."{name}"' for name in names)
+    select = f"SELECT {qualified} FROM {table} WHERE {table}.rowid"
+    columns = ", ".join(f'"{name}"' for name in names)
+    insert = f"INSERT OR IGNORE INTO {table} ({columns}) VALUES ({', '.join('?' * len(names))})"
     last = _last_rowid(old, table)
     for start in range(1, last + 1, ROWS_PER_READ):
         for row in readable_rows(old, select, start, min(last, start + ROWS_PER_READ - 1)):

@@ -23,7 +23,7 @@ _UPSERT: Final = "ON CONFLICT (id) DO UPDATE SET " + ", ".join(
 _ATTACHMENT_COLUMNS: Final = "number, item, ordinal, role, id, url, name, content_type, content_id, size, state, reason"
 _ATTACHMENT_ROW: Final = f"({', '.join(['?'] * 12)})"
 _SELECT_ITEM: Final = (
-    'SELECT item.number, item.id, folder.id, item.kind, watermark, title, who, recipients, date, "end", item.size,'
+    'SELECT item.number, item.id, folder.id, item.kind, watermark, title, who, recipients, date, item."end", item.size,'
     " seen, flagged, answered, draft, message_id, CAST(item.payload AS BLOB), CAST(item.extra AS BLOB), checksum"
     " FROM item JOIN folder ON folder.number = item.folder WHERE "
 )

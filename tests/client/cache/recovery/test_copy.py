@@ -25,10 +25,14 @@ from kerio_resync.cache.mutations import (
 )
 from kerio_resync.cache.recovery import copy
 from kerio_resync.cache.recovery.copy import COPIED_ITEMS_KEY, CopyResult, copy_verified
+from kerio_resync.cache.recovery.copy_rows import copy_rows
+from kerio_resync.cache.recovery.rescue_outbox import rescue_outbox
 from kerio_resync.cache.schema import PAGE_SIZE
 from kerio_resync.cache.store import Store
+from kerio_resync.errors import CacheDamaged
 from tests.support.cache import IDENTITY, attachment, change, filled, listed, mail, names, rows, whole
 
+VIEW_NAMES = "SELECT name FROM sqlite_master WHERE type = 'view'"
 DATA = bytes(range(256)) * 3000
 MAIL = mail("1", 5, attached=(attachment("a", len(DATA)), attachment("b", 3), attachment("c", 9)), extra=b'{"x":1}')
 OTHER = mail("2", 7)
@@ -135,6 +139,28 @@ async def test_copy_returns_none_for_unusable_file(tmp_path: Path, spoil: object
     spoil(tmp_path / "old.db")  # type: ignore[operator]  # a function of a path
     assert await copy_verified(tmp_path / "old.db", tmp_path / "new.db", IDENTITY) is None
     assert set(names(tmp_path)) <= {"old.db"}
+
+
+@pytest.mark.parametrize(("table", "column"), [("folder", "owner"), ("item", "end"), ("attachment", "etag")])
+async def test_table_that_lacks_a_column_is_not_copied_and_its_changes_are_rescued(
+    tmp_path: Path, table: str, column: str
+) -> None:
+    """SQLite reads an unknown name in double quotes as a text: each row would get the column's name as its value."""
+    await old_cache(tmp_path / "old.db")
+    views = "".join(f"DROP VIEW {name};" for (name,) in rows(tmp_path / "old.db", VIEW_NAMES))
+    change(tmp_path / "old.db", f'{views} ALTER TABLE {table} DROP COLUMN "{column}"')
+    assert await copy_verified(tmp_path / "old.db", tmp_path / "new.db", IDENTITY) is None
+    assert names(tmp_path) == ["old.db"]
+    new = await filled(tmp_path / "new.db")
+    report = await rescue_outbox(tmp_path / "old.db", new)
+    assert (report.changes, [each.uuid for each in await new.read(outbox_rows.changes)]) == (1, ["u"])
+    await new.close()
+
+
+def test_copy_rows_names_the_missing_column(tmp_path: Path, db: sqlite3.Connection) -> None:
+    db.execute("CREATE TABLE folder (number INTEGER PRIMARY KEY, id TEXT)")
+    with pytest.raises(CacheDamaged, match="folder has no column parent_id in it"):
+        copy_rows(db, tmp_path / "new.db", IDENTITY)
 
 
 def spoil(path: Path, name: str) -> None:
