@@ -1,6 +1,7 @@
 """A running server: the mock on one port, its control server on another.
 
-`serve` listens, on 127.0.0.1 by default, and returns a `Running` that knows the addresses and closes both ports.
+`serve` listens, on 127.0.0.1 by default, and returns a `Running` that knows the addresses and closes both ports. The
+control server has an address of its own, so that opening the mock to other machines does not open it.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from kerio_mockserver.conditions.link import Link
 from kerio_mockserver.conditions.model import Conditions
 from kerio_mockserver.conditions.relay import Relay
 from kerio_mockserver.control import application
+from kerio_mockserver.control_guard import is_loopback
 from kerio_mockserver.http_adapter import HttpAdapter
 from kerio_mockserver.server import MockServer
 
@@ -42,7 +44,8 @@ class Running:
     async def begin(self, control_listener: socket.socket) -> None:
         """Start to answer."""
         await self._front.start(self.core.conditions.link)
-        self._control = web.AppRunner(application(self), access_log=None, shutdown_timeout=_PATIENCE)
+        remote = not is_loopback(control_listener.getsockname()[0])
+        self._control = web.AppRunner(application(self, remote=remote), access_log=None, shutdown_timeout=_PATIENCE)
         await self._control.setup()
         await web.SockSite(self._control, control_listener).start()
         self.core.start()
@@ -142,17 +145,19 @@ async def serve(
     host: str = "127.0.0.1",
     port: int = 0,
     *,
+    control_host: str = "127.0.0.1",
     control_port: int = 0,
     ssl: tls.SSLContext | None = None,
 ) -> Running:
     """Listen on both ports (0: any free one).
 
-    Raise OSError if one of them is not available.
+    Other machines may use the control server only if `control_host` is not a loopback address. Raises OSError if a port
+    is not available.
     """
     core.secure = ssl is not None
     listener = bind_socket(host, port)
     try:
-        control_listener = bind_socket(host, control_port)
+        control_listener = bind_socket(control_host, control_port)
     except OSError:
         listener.close()
         raise

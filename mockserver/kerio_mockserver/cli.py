@@ -85,8 +85,14 @@ def parser() -> argparse.ArgumentParser:
 
 def _add_listening(command: argparse.ArgumentParser) -> None:
     group = command.add_argument_group("addresses")
-    group.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
+    group.add_argument("--host", default="127.0.0.1", help="address of the mock server (default: %(default)s)")
     group.add_argument("--port", type=_port, default=0, help="default: any free port")
+    group.add_argument(
+        "--control-host",
+        default="127.0.0.1",
+        metavar="HOST",
+        help="address of the control port (default: %(default)s); any other opens it to other machines",
+    )
     group.add_argument("--control-port", type=_port, default=0, help="default: any free port")
     group.add_argument("--tls", action="store_true", help="serve https, with a certificate made for this run")
     group.add_argument(
@@ -97,9 +103,13 @@ def _add_listening(command: argparse.ArgumentParser) -> None:
 
 def _add_mailbox(command: argparse.ArgumentParser) -> None:
     group = command.add_argument_group("mailbox", "from files, from a seed, or both")
-    group.add_argument("--import", dest="paths", type=Path, action="append", default=[], metavar="PATH",
-                       help=".eml, mbox, Maildir, .ics, .vcf, a folder or archive of them; repeatable")  # fmt: skip
-    group.add_argument("--seed", type=int, default=None, help="equal seeds give equal mailboxes, faults and load")
+    group.add_argument(
+        "--import", dest="paths", type=Path, action="append", default=[], metavar="PATH",
+        help="mbox, Maildir, Thunderbird profiles, .eml, .ics, .vcf; folders and archives of them; repeatable",
+    )  # fmt: skip
+    group.add_argument(
+        "--seed", type=int, default=7, help="equal seeds give equal mailboxes, faults and load (default: %(default)s)"
+    )
     group.add_argument("--mails", type=_count, default=None, metavar="N", help="number of generated mails")
     for name in ("folders", "contacts", "events", "tasks", "notes"):
         group.add_argument(f"--{name}", type=_count, default=None, metavar="N", help=f"generated {name}")
@@ -166,7 +176,7 @@ def mailbox_of(options: argparse.Namespace) -> tuple[MailboxStore, dict[str, Any
     names = ("mails", "folders", "contacts", "events", "tasks", "notes", "attachments", "total_bytes", "seed")
     given: dict[str, Any] = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
     if options.paths and not given.keys() - {"seed"}:
-        store = MailboxStore(account["domain"], account["user"], seed=options.seed or 0)
+        store = MailboxStore(account["domain"], account["user"], seed=options.seed)
     else:
         store = generate_mailbox(SeedOptions(**(given | account)))
     if not options.paths:
@@ -190,7 +200,7 @@ async def run(
         user=options.user or "",
         password=options.password,
         conditions=conditions,
-        seed=options.seed or 0,
+        seed=options.seed,
         compression=options.compression,
         fresh=lambda: store_of(options),
     )
@@ -207,7 +217,14 @@ async def run(
             pair = certificate(folder)
             context = pair.context()
             extra["ca_file"] = str(pair.certificate.absolute())
-        server = await serve(core, options.host, options.port, control_port=options.control_port, ssl=context)
+        server = await serve(
+            core,
+            options.host,
+            options.port,
+            control_host=options.control_host,
+            control_port=options.control_port,
+            ssl=context,
+        )
         stack.push_async_callback(server.aclose)
         line = {"url": server.url, "control_url": server.control_url, "user": core.user, "password": core.password}
         try:
@@ -273,8 +290,9 @@ def explain(error: OSError, options: argparse.Namespace) -> str:
     reason = error.strerror or str(error)
     if error.filename:
         return f"{error.filename}: {reason}"
-    ports = " and ".join(str(port) for port in (options.port, options.control_port) if port)
-    return f"cannot listen on {options.host}{f' port {ports}' if ports else ''}: {reason}"
+    ends = ((options.host, options.port), (options.control_host, options.control_port))
+    addresses = dict.fromkeys(f"{host} port {port}" if port else host for host, port in ends)
+    return f"cannot listen on {' and '.join(addresses)}: {reason}"
 
 
 def _user(text: str) -> str:

@@ -10,8 +10,8 @@ Observes and changes the mock, on a port of its own that no link or load slows d
     GET  /churn        the changes that churn has made so far
     GET  /journal      all changes, to compare two runs
 
-Invalid requests answer 400 with `{"error": text}`. Requests that a web page of another site could cause are refused:
-see `control_guard`.
+Invalid requests answer 400 with `{"error": text}`. Requests from other machines, unless the port was opened to them,
+and requests that a web page of another site could cause are refused: see `control_guard`.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from kerio_mockserver.server import MockServer
 
 _LINES = 50  # of a digest between two pauses that let the server answer others
 _MAX_BODY = 16 << 20
+_REMOTE = web.AppKey("remote", bool)
 
 
 class Served(Protocol):
@@ -46,10 +47,14 @@ class Served(Protocol):
     def reset(self, *, mailbox: bool = False) -> None: ...
 
 
-def application(served: Served) -> web.Application:
-    """Return the aiohttp application of the control server."""
+def application(served: Served, *, remote: bool = False) -> web.Application:
+    """Return the aiohttp application of the control server.
+
+    `remote`: other machines may use it.
+    """
     control = Control(served)
     app = web.Application(middlewares=[_explained], client_max_size=_MAX_BODY)
+    app[_REMOTE] = remote
     app.router.add_get("/digest", control.digest)
     app.router.add_get("/stats", control.stats)
     app.router.add_get("/journal", control.journal)
@@ -145,6 +150,8 @@ async def _explained(
 ) -> web.StreamResponse:
     try:
         listening = request.transport.get_extra_info("sockname") if request.transport else ("", 0)
+        if not request.app[_REMOTE]:
+            control_guard.require_local(request.transport.get_extra_info("peername") if request.transport else None)
         control_guard.check(request.raw_path, request.headers, listening, has_body=request.body_exists)
         return await handler(request)
     except control_guard.Foreign as refusal:

@@ -1,4 +1,6 @@
-"""The check that keeps web pages of other sites from the control port.
+"""The checks that keep other machines and web pages of other sites from the control port.
+
+Unless the control port was opened to other machines, the other end of a connection must have a loopback address.
 
 A page may send requests to any port of this machine, and by DNS rebinding it may even read the replies. So `Host` must
 be a loopback name, or the address that the connection was made to, with the port. `Origin` and `Sec-Fetch-Site`, where
@@ -26,6 +28,21 @@ class Foreign(Exception):
     def __init__(self, status: int, reason: str) -> None:
         super().__init__(reason)
         self.status = status
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether an address is one that only this machine can reach."""
+    try:
+        address = ip_address(host.partition("%")[0])
+    except ValueError:
+        return False
+    return (getattr(address, "ipv4_mapped", None) or address).is_loopback
+
+
+def require_local(peer: Any) -> None:
+    """Raise Foreign unless the other end of the connection, a socket's address, is this machine."""
+    if not peer or not is_loopback(str(peer[0])):
+        raise Foreign(403, "The control port answers this machine only; see --control-host.")
 
 
 def check(target: str, headers: CIMultiDictProxy[str], listening: Any, *, has_body: bool) -> None:

@@ -104,6 +104,7 @@ async def test_import_option_fills_the_mailbox(tmp_path: Path) -> None:
         ["--import", "/does/not/exist"],
         ["--conditions", "/does/not/exist"],
         ["--host", "256.256.256.256"],
+        ["--control-host", "256.256.256.256"],
         ["--mails", "10", "--folders", "1"],
     ],
 )

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from contextlib import nullcontext
 from typing import Any
 from urllib.parse import urlsplit
 
+import aiohttp
 import orjson
 import pytest
 
+from kerio_mockserver import control_guard
+from kerio_mockserver.app import serve
+from kerio_mockserver.control_guard import Foreign, check, require_local
+from kerio_mockserver.server import MockServer
 from kerio_mockserver.testing import Server, running
 from tests.support.mock_caller import small
 
@@ -135,10 +141,43 @@ async def test_another_address_in_the_request_line_is_refused() -> None:
         assert await send(server, "GET", f"http://evil.example:{port}/stats", headers) in {400, 403}
 
 
+@pytest.mark.parametrize(
+    ("peer", "local"),
+    [
+        (("127.0.0.1", 5), True), (("127.8.9.10", 5), True), (("::1", 5, 0, 0), True),
+        (("::ffff:127.0.0.1", 5, 0, 0), True), (("192.0.2.7", 5), False), (("::ffff:192.0.2.7", 5, 0, 0), False),
+        (("fe80::1%eth0", 5, 0, 2), False), (("", 5), False), (None, False),
+    ],
+)  # fmt: skip
+def test_require_local_refuses_other_machines(peer: object, local: bool) -> None:
+    with nullcontext() if local else pytest.raises(Foreign, match="--control-host"):
+        require_local(peer)
+
+
+async def test_opening_the_mock_does_not_open_the_control_port() -> None:
+    served = await serve(MockServer(small(5).store), "0.0.0.0")
+    try:
+        assert served.control_url.startswith("http://127.0.0.1:")
+    finally:
+        await served.aclose()
+
+
+@pytest.mark.parametrize(("control_host", "status"), [("127.0.0.1", 403), ("0.0.0.0", 200)])
+async def test_other_machine_is_answered_only_if_control_host_allows_it(
+    monkeypatch: pytest.MonkeyPatch, control_host: str, status: int
+) -> None:
+    served = await serve(MockServer(small(5).store), control_host=control_host)
+    monkeypatch.setattr(control_guard, "is_loopback", lambda host: False)  # the client is on another machine
+    try:
+        port = urlsplit(served.control_url).port
+        async with aiohttp.ClientSession() as client, client.get(f"http://127.0.0.1:{port}/stats") as reply:
+            assert reply.status == status
+    finally:
+        await served.aclose()
+
+
 def test_address_of_the_connection_is_accepted() -> None:
     from multidict import CIMultiDict, CIMultiDictProxy
-
-    from kerio_mockserver.control_guard import Foreign, check
 
     def refused(host: str, listening: tuple[str, int]) -> bool:
         try:
