@@ -18,7 +18,7 @@ import pytest
 from pydantic import BaseModel
 
 from kerio_mockserver.conditions.link import Link
-from kerio_mockserver.conditions.model import Action, Churn, Fault, FaultKind, Load, Quirks
+from kerio_mockserver.conditions.model import Action, Churn, Conditions, Fault, FaultKind, Load, Quirks
 from kerio_mockserver.conditions.presets import PRESETS
 from kerio_resync.errors import Exit
 from kerio_resync.upgrade import launcher
@@ -121,6 +121,11 @@ def test_readme_is_short() -> None:
 def test_every_condition_of_the_mock_is_documented(heading: str, value: type[BaseModel]) -> None:
     section = TEXT[TEXT.index(heading) :].split("\n###", 1)[0]
     assert {name for name in value.model_fields if f"`{name}`" not in section} == set()
+
+
+def test_the_examples_of_conditions_are_valid() -> None:
+    examples = [Conditions.parse(block).as_json() for block in blocks("json")]
+    assert [name for name in ("faults", "load") if any(example[name] for example in examples)] == ["faults", "load"]
 
 
 def test_every_kind_of_fault_and_action_is_documented() -> None:

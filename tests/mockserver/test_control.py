@@ -146,9 +146,11 @@ async def test_changed_conditions_take_effect() -> None:
         await ask(server, "PUT", "/conditions", json={"faults": [{"kind": "code", "code": 4100, "nth": 1}]})
         assert b"4100" in (await call())[1]
         assert b"4100" not in (await call())[1]
-        await ask(server, "PUT", "/conditions", json={"load": {"spells": [{"seconds": 60, "retry_after_s": 3}]}})
+        await ask(
+            server, "PUT", "/conditions", json={"load": {"refusal_windows": [{"seconds": 60, "retry_after_s": 3}]}}
+        )
         assert (await call())[0] == 503
-        await ask(server, "PUT", "/conditions", json={"load": {"holds": [{"seconds": 60}]}})
+        await ask(server, "PUT", "/conditions", json={"load": {"locks": [{"seconds": 60}]}})
         assert b"4101" in (await call())[1]
         step = {"action": "arrive", "method": "Session.whoAmI"}
         await ask(server, "PUT", "/conditions", json={"churn": {"script": [step]}})

@@ -113,7 +113,7 @@ async def test_fault_keeps_its_place_under_compression() -> None:
 
 async def test_load_refuses_and_recovers() -> None:
     caller, _ = await logged_in()
-    caller.core.change(Conditions.parse({"load": {"spells": [{"seconds": 60, "retry_after_s": 7}]}}))
+    caller.core.change(Conditions.parse({"load": {"refusal_windows": [{"seconds": 60, "retry_after_s": 7}]}}))
     reply = await caller.send(envelope("Folders.get"))
     assert (reply.status, reply.headers["Retry-After"]) == (503, "7")
     assert caller.core.stats.errors["HTTP 503"] == 1

@@ -14,7 +14,7 @@ from simulation.world import World
 
 BUSY = Load(
     workers=2, call_s=0.05, places=1, status=429, retry_after_s=2,
-    spells=(RefusalWindow(first=20, every=40, seconds=3, status=503, retry_after_s=4),),
+    refusal_windows=(RefusalWindow(first=20, every=40, seconds=3, status=503, retry_after_s=4),),
 )  # fmt: skip
 FAULTS = (Fault(kind="cut", chance=0.05), Fault(kind="status", status=502, method="Mails.*", chance=0.05))
 

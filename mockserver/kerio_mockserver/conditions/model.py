@@ -80,9 +80,9 @@ class Load(Value):
     status: Literal[429, 503] = 503
     retry_after_s: Annotated[int, Field(ge=0, le=3600)] | None = 2
     users: Users | None = None
-    spells: tuple[RefusalWindow, ...] = ()
+    refusal_windows: tuple[RefusalWindow, ...] = ()
     reindexing: tuple[Reindexing, ...] = ()
-    holds: tuple[MailboxLock, ...] = ()
+    locks: tuple[MailboxLock, ...] = ()
 
 
 FaultKind = Literal[

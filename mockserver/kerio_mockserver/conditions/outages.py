@@ -14,7 +14,7 @@ from typing import Any
 from kerio_mockserver.conditions.model import Load, MailboxLock, RefusalWindow, Reindexing
 
 REINDEXING = 4100
-HELD = 4101
+LOCKED = 4101
 _FREE = ("Session.", "GET ", "POST ")  # needs no folder and no item, so reindexing and locks do not stop it
 
 
@@ -46,30 +46,30 @@ class Outages:
         self._clock = clock
         self._calls = 0
         self._mailbox_calls = 0
-        self._spell: tuple[float, RefusalWindow] | None = None
-        self._held_until = 0.0
+        self._window: tuple[float, RefusalWindow] | None = None
+        self._locked_until = 0.0
         self._reindexed: dict[tuple[int, str], float] = {}
 
-    def spell(self) -> RefusalWindow | None:
+    def refusing_window(self) -> RefusalWindow | None:
         """Count a call; return the window that refuses it, if one is open."""
         self._calls += 1
-        for spell in self._load.spells:
-            if starts(spell.first, spell.every, self._calls):
-                self._spell = (self._clock() + spell.seconds, spell)
-        if self._spell is None or self._clock() >= self._spell[0]:
+        for window in self._load.refusal_windows:
+            if starts(window.first, window.every, self._calls):
+                self._window = (self._clock() + window.seconds, window)
+        if self._window is None or self._clock() >= self._window[0]:
             return None
-        return self._spell[1]
+        return self._window[1]
 
     def code(self, method: str, params: Any) -> int | None:
         """Count a call; return 4100 or 4101 if it cannot be served now."""
-        if method.startswith(_FREE) or not (self._load.holds or self._load.reindexing):
+        if method.startswith(_FREE) or not (self._load.locks or self._load.reindexing):
             return None
         now = self._clock()
         self._mailbox_calls += 1
-        for hold in self._load.holds:
-            self._hold(hold, now)
-        if now < self._held_until:
-            return HELD
+        for lock in self._load.locks:
+            self._lock(lock, now)
+        if now < self._locked_until:
+            return LOCKED
         folders = list(dict.fromkeys(folders_named(params)))
         busy = [
             self._reindexing(index, reindexing, folder, now)
@@ -78,9 +78,9 @@ class Outages:
         ]
         return REINDEXING if any(busy) else None
 
-    def _hold(self, hold: MailboxLock, now: float) -> None:
-        if starts(hold.first, hold.every, self._mailbox_calls):
-            self._held_until = now + hold.seconds
+    def _lock(self, lock: MailboxLock, now: float) -> None:
+        if starts(lock.first, lock.every, self._mailbox_calls):
+            self._locked_until = now + lock.seconds
 
     def _reindexing(self, index: int, one: Reindexing, folder: str, now: float) -> bool:
         if one.folder not in ("*", folder) and not one.folder.endswith("/" + folder):

@@ -116,7 +116,7 @@ _CHOICES: dict[str, tuple[str, Conditions]] = {
                 places=4,
                 status=429,
                 retry_after_s=1,
-                spells=(
+                refusal_windows=(
                     RefusalWindow(first=40, every=300, seconds=4, status=503, retry_after_s=3),
                     RefusalWindow(first=150, every=400, seconds=2, status=503),
                 ),
@@ -140,7 +140,7 @@ _CHOICES: dict[str, tuple[str, Conditions]] = {
                 call_s=_CALL_S,
                 kb_s=_KB_S,
                 reindexing=(Reindexing(seconds=4, share=0.34),),
-                holds=(MailboxLock(first=60, every=500, seconds=2),),
+                locks=(MailboxLock(first=60, every=500, seconds=2),),
             )
         ),
     ),

@@ -58,7 +58,7 @@ class WorkerPool:
         self._calls = 0
         self._crowd: Iterator[Arrival] | None = None
         self._next_user: asyncio.TimerHandle | None = None
-        self._hindrances = Outages(load or Load(), self.seed, _now)
+        self._outages = Outages(load or Load(), self.seed, _now)
         self.tally = LoadStats(load.workers if load else 1)
 
     # start and end
@@ -109,9 +109,9 @@ class WorkerPool:
             return None
         if self._pause[0] <= _now() < self._pause[1]:
             self.tally.in_pause += 1
-        spell = self._hindrances.spell()
-        if spell is not None:
-            return self._refuse(method, spell.status, spell.retry_after_s)
+        window = self._outages.refusing_window()
+        if window is not None:
+            return self._refuse(method, window.status, window.retry_after_s)
         if load.places is not None and self._busy >= load.workers and len(self._queue) >= load.places:
             return self._refuse(method, load.status, load.retry_after_s)
         return None
@@ -130,7 +130,7 @@ class WorkerPool:
 
     def code(self, method: str, params: Any) -> int | None:
         """Count a call; return 4100 or 4101 if folder or mailbox is not available now."""
-        return self._hindrances.code(method, params) if self.load else None
+        return self._outages.code(method, params) if self.load else None
 
     async def take(self) -> None:
         """Wait for a worker and take it."""

@@ -84,7 +84,7 @@ def test_full_queue_refuses_with_retry_after() -> None:
 
 def test_calls_during_the_requested_pause_are_counted() -> None:
     async def main() -> None:
-        workers = WorkerPool(Load(spells=(RefusalWindow(seconds=0.1, first=1, retry_after_s=5),)), grace_s=0.5)
+        workers = WorkerPool(Load(refusal_windows=(RefusalWindow(seconds=0.1, first=1, retry_after_s=5),)), grace_s=0.5)
         assert (await call(workers))[0].status == 503
         for at, counted in [(0.4, 0), (0.9, 1), (4.9, 2), (5.0, 2), (9.0, 2)]:
             await asyncio.sleep(at - now())
@@ -205,7 +205,7 @@ def test_baseline_waits_equal_a_simulated_queue() -> None:
 
 def test_refusal_window_refuses_all_calls() -> None:
     async def main() -> list[int]:
-        workers = WorkerPool(Load(spells=(RefusalWindow(seconds=2.5, first=3, every=10, status=429),)))
+        workers = WorkerPool(Load(refusal_windows=(RefusalWindow(seconds=2.5, first=3, every=10, status=429),)))
         refused = []
         for number in range(1, 25):
             answer, _ = await call(workers)
@@ -250,7 +250,7 @@ def test_reindexing_hits_its_share_or_the_named_folder() -> None:
 
 def test_lock_answers_4101() -> None:
     async def main() -> list[int]:
-        workers = WorkerPool(Load(holds=(MailboxLock(seconds=2.5, first=2, every=5),)))
+        workers = WorkerPool(Load(locks=(MailboxLock(seconds=2.5, first=2, every=5),)))
         held = []
         for number in range(1, 11):
             assert (await call(workers, "Session.login"))[0] is None
