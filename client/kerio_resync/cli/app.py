@@ -175,7 +175,7 @@ def status(json: Json = False, profile: Profile = None) -> None:
 
 @app.command()
 def digest(profile: Profile = None) -> None:
-    """Print one line per item: kind, id, watermark, SHA-256.
+    """Print one line per item: kind, id, version, SHA-256.
 
     The lines are sorted. Works offline.
     """
@@ -223,7 +223,8 @@ def upgrade(
 ) -> None:
     """Upgrade an old database, or say what to do instead.
 
-    An upgrade that cannot be done now is postponed. A missing or damaged database needs a rebuild.
+    An upgrade that cannot be done now is postponed. A missing or damaged database needs a rebuild, which begins at once
+    if profile.toml has `on_failure = "rebuild"`.
     """
     given = {"same_mailbox": same_mailbox or None}
     view = View(json, quiet, log_file)
@@ -241,7 +242,8 @@ def start(
 ) -> None:
     """Upgrade the database, then run a program.
 
-    The program runs only with a ready database. The exit code is the program's.
+    The program runs only with a ready database. If the upgrade fails, the database is rebuilt from the server if
+    profile.toml has `on_failure = "rebuild"`. The exit code is the program's.
     """
     run = partial(upgrade_commands.start, command=command, given={"same_mailbox": same_mailbox or None})
     _run_and_exit(run, profile, View(json, quiet, log_file), exit_code_of=upgrade_commands.start_exit_code)
@@ -254,7 +256,8 @@ def demo(
         typer.Option(
             "--import",
             metavar="PATH",
-            help="Serve this mail: mbox, Maildir, .eml, .ics, .vcf, a folder or an archive; repeatable.",
+            help="Serve this mail: mbox, Maildir, Thunderbird profiles, .eml, .ics, .vcf; folders and archives of them;"
+            " repeatable.",
         ),
     ] = None,
     keep: Annotated[
