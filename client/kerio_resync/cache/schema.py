@@ -2,8 +2,10 @@
 
 One SQLite file holds the mailbox, the fetch queue and the changes made offline. Its header has `APPLICATION_ID` and
 `USER_VERSION`, and `meta` names the format. Tables are STRICT, so that a wrong type is an error when it is written.
-Items, attachments, chunks and local changes have checksums; folders and `meta` have none. That of an item covers its
-columns and the list of its attachments, a chunk has a CRC-32, a complete attachment a SHA-256.
+The checksum of an item covers its columns and the list of its attachments, that of a local change what was made
+offline. A chunk has a CRC-32, a complete attachment a SHA-256. Folders and `meta` have no checksums.
+
+A change of the tables needs a new version: see "Change the database format" in docs/database.md.
 
 The views for users are in `views.py`. Times are ISO 8601 text in UTC, sizes are bytes, booleans are 0 or 1. Ids are the
 server's; ids of what exists only here begin with `local:`. STRICT tables need SQLite 3.37.
@@ -17,7 +19,7 @@ from contextlib import closing, suppress
 from functools import cache
 from typing import Final
 
-from kerio_resync.cache.schema_guard import Shape, require_tables, shape_of
+from kerio_resync.cache.schema_guard import Shape, quoted, require_tables, shape_of
 from kerio_resync.cache.views import VIEWS
 from kerio_resync.errors import BadSettings, CacheDamaged, OtherFormat
 from kerio_resync.model import Identity
@@ -215,6 +217,14 @@ def create_schema(db: sqlite3.Connection, identity: Identity) -> None:
         with suppress(sqlite3.Error):  # some errors of SQLite have already rolled back
             db.execute("ROLLBACK")
         raise
+
+
+def replace_views(db: sqlite3.Connection) -> None:
+    """Give a file that may have other views those of this version."""
+    for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'view'").fetchall():
+        db.execute(f"DROP VIEW {quoted(name)}")
+    for statement in _statements(VIEWS):
+        db.execute(statement)
 
 
 def check_header(db: sqlite3.Connection) -> Identity:

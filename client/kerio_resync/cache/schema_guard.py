@@ -89,7 +89,7 @@ def require_tables(db: sqlite3.Connection, names: Iterable[str]) -> None:
             continue
         if (kind, name, bool(root)) != ("table", table, True) or not _is_plain(str(sql)):
             raise CacheDamaged(f"{required[str(name).casefold()]} is not a plain table in it")
-        if any(hidden for *_, hidden in db.execute(f"PRAGMA table_xinfo({_quoted(name)})")):
+        if any(hidden for *_, hidden in db.execute(f"PRAGMA table_xinfo({quoted(name)})")):
             raise CacheDamaged(f"{name} has computed columns in it")
 
 
@@ -135,5 +135,6 @@ def _is_plain(sql: str) -> bool:
     return strip_comments(sql[:200]).casefold().startswith("create table")
 
 
-def _quoted(name: object) -> str:
+def quoted(name: object) -> str:
+    """Return an identifier for SQL."""
     return '"' + str(name).replace('"', '""') + '"'

@@ -28,7 +28,7 @@ from kerio_resync.cache.header import read_header
 from kerio_resync.cache.integrity.parallel_check import CorruptRows, check_file
 from kerio_resync.cache.recovery.copy_rows import copy_rows
 from kerio_resync.cache.recovery.readable_rows import UNREADABLE_ERRORS
-from kerio_resync.cache.schema import FORMAT, check_header, identity_rows, shapes
+from kerio_resync.cache.schema import FORMAT, check_header, identity_rows, replace_views, shapes
 from kerio_resync.cache.schema_guard import shape_of
 from kerio_resync.cache.store import EMPTY_CACHE_BYTES
 from kerio_resync.cache.write.attachments import QUEUED_AGAIN_SQL
@@ -123,9 +123,9 @@ def _begin_reading(db: sqlite3.Connection, identity: Identity, owner: Identity |
 def _copy_file(db: sqlite3.Connection, old: Path, new: Path) -> bool:
     """Copy the whole file, which `db` reads.
 
-    Return False if it has other tables or cannot be read to its end.
+    Return False if it has other tables or cannot be read to its end. Views are replaced later.
     """
-    if shape_of(db, views=True) not in shapes(views=True):
+    if shape_of(db) not in shapes():
         return False
     try:
         if db.execute("PRAGMA journal_mode").fetchone() == ("wal",):  # some pages are in the log
@@ -177,6 +177,8 @@ def _drop_unneeded_rows(db: sqlite3.Connection) -> None:
         db.execute(f"DELETE FROM {table}")
     db.execute("DELETE FROM sqlite_sequence WHERE name = 'outbox'")
     db.execute("DELETE FROM folder WHERE standing = 'local'")
+    if shape_of(db, views=True) not in shapes(views=True):
+        replace_views(db)
     _queue_attachments_again(db, "state <> 'done' OR sha256 IS NULL")
 
 

@@ -157,6 +157,14 @@ async def test_table_that_lacks_a_column_is_not_copied_and_its_changes_are_rescu
     await new.close()
 
 
+async def test_copy_replaces_other_views(tmp_path: Path) -> None:
+    await old_cache(tmp_path / "old.db")
+    change(tmp_path / "old.db", 'DROP VIEW mail; CREATE VIEW mail AS SELECT 1; CREATE VIEW "a""b" AS SELECT 2')
+    assert await copy_verified(tmp_path / "old.db", tmp_path / "new.db", IDENTITY) == CopyResult(2)
+    assert rows(tmp_path / "new.db", "SELECT count(DISTINCT subject) > 0 FROM mail") == [(1,)]
+    assert len(rows(tmp_path / "new.db", VIEW_NAMES)) == 7
+
+
 def test_copy_rows_names_the_missing_column(tmp_path: Path, db: sqlite3.Connection) -> None:
     db.execute("CREATE TABLE folder (number INTEGER PRIMARY KEY, id TEXT)")
     with pytest.raises(CacheDamaged, match="folder has no column parent_id in it"):
