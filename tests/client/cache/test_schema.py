@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import sqlite3
 from pathlib import Path
 
@@ -54,6 +55,18 @@ def test_tables_are_strict_and_have_comments(laid_out: sqlite3.Connection) -> No
     assert "-- the item's version on the server" in told
     with pytest.raises(sqlite3.IntegrityError):
         db.execute("INSERT INTO skipped VALUES ('a', 'b', x'00')")
+
+
+# Add a line for each new version. Never change a line: files of that version exist.
+TABLES_BY_VERSION = {70200: "fd56c352703c4c7d3dc24c7a935beed8ec88a62d4eeb954f968d2e382a253382"}
+
+
+def test_tables_change_only_with_the_format_version() -> None:
+    tables = "\n".join(sorted(f"{kind} {name}: {sql}" for kind, name, _, sql in schema.shapes()[0]))
+    assert TABLES_BY_VERSION.get(schema.USER_VERSION) == hashlib.sha256(tables.encode()).hexdigest(), (
+        f"The tables are no longer those of format {schema.FORMAT}, so existing caches would be called damaged. Give"
+        " them a new version, and a migration in UPGRADES: see 'Change the database format' in docs/database.md."
+    )
 
 
 def test_failed_create_schema_leaves_nothing(db: sqlite3.Connection) -> None:
