@@ -6,8 +6,8 @@
     │  │  ├─ CertificateError       its certificate is not trusted  → stop
     │  │  └─ Misconfigured          wrong address, proxy or TLS     → stop
     │  ├─ OutcomeUnknown            perhaps processed               → only idempotent calls may be repeated
-    │  │  └─ ForeignReply           another program answered        → wait until the server answers
-    │  └─ Overloaded                not processed                   → wait; with `pauses_all`, all requests wait
+    │  │  └─ ForeignReply           another program answered        → as OutcomeUnknown; all requests wait
+    │  └─ Overloaded                not processed                   → any call may be repeated; fewer requests
     ├─ ServerRefused                an error of the API
     │  ├─ BadCredentials · SessionExpired · KeyExpired · ItemGone · FolderDenied · TooLarge · DownloadRefused
     ├─ ProtocolError                the reply does not fit the API
@@ -19,6 +19,11 @@
        ├─ CacheInUse · OtherAccount · NoCache · BadSettings
        └─ CacheDamaged
           └─ OtherFormat            perhaps sound, but in another format
+
+What an error does to other requests (`server/pacing/limiter.py`): Overloaded lowers the number of requests in flight.
+With `pauses_all` no request starts before a pause is over, and then one alone tries; otherwise only its own call waits.
+ForeignReply starts the same pause and leaves the number as it is. A read timeout, which is an OutcomeUnknown, lowers
+the number. Unreachable and any other OutcomeUnknown change neither. All other errors count as answers.
 
 Each package maps foreign exceptions in one place (`server/http/`, `filesystem.py`, `cache/`), with `from`. `explain`
 is the only function that turns an exception into a sentence and an exit code. No exception contains a password, a
@@ -82,7 +87,7 @@ class TransientServerError(ResyncError):
 class Unreachable(TransientServerError):
     """The request was not processed: no connection, or refused before it was read.
 
-    Any call may be repeated.
+    Any call may be repeated. Other requests continue at the same pace.
     """
 
     summary = "the server cannot be reached"
@@ -105,7 +110,7 @@ class Misconfigured(Unreachable):
 class OutcomeUnknown(TransientServerError):
     """The request may have been processed; the reply was lost.
 
-    Only idempotent calls may be repeated.
+    Only idempotent calls may be repeated. Other requests continue; a read timeout lowers their number.
     """
 
     summary = "the connection broke"
@@ -116,7 +121,8 @@ class ForeignReply(OutcomeUnknown):
 
     Examples are a captive portal, a proxy and an error page.
 
-    It says nothing about the request. `status`: of HTTP. `retry_after`: seconds, None if none were given.
+    It says nothing about the request. All requests wait until one of them is answered by the server. `status`: of HTTP.
+    `retry_after`: seconds, None if none were given.
     """
 
     summary = "another program answered"
@@ -130,7 +136,8 @@ class ForeignReply(OutcomeUnknown):
 class Overloaded(TransientServerError):
     """The request was not processed; the server asks the client to wait.
 
-    `retry_after`: seconds, None if none were given. `pauses_all`: the whole server is busy, not only this request.
+    It lowers the number of requests in flight. `retry_after`: seconds, None if none were given. `pauses_all`: the whole
+    server is busy, and all requests wait; otherwise it is one folder or mailbox, and only this call waits.
     """
 
     summary = "the server is busy"
@@ -142,7 +149,7 @@ class Overloaded(TransientServerError):
 
 
 class ServerRefused(ResyncError):
-    """A documented error reply.
+    """A documented error reply. It is not retried, and counts as an answer for the pace.
 
     `code`: of JSON-RPC or of the application, or the HTTP status. `method`: the call.
     """
@@ -209,7 +216,10 @@ class DownloadRefused(ServerRefused):
 
 
 class ProtocolError(ResyncError):
-    """The reply does not fit the API: no JSON, another shape, an endless list."""
+    """The reply does not fit the API: no JSON, another shape, an endless list.
+
+    Idempotent calls are repeated a few times. Other requests continue at the same pace.
+    """
 
     summary = "the reply does not fit the API"
     exit = Exit.UNEXPECTED_RESPONSE

@@ -4,7 +4,8 @@ A change stays in the outbox until the server has it or the user decides, whatev
 follow earlier ones: the new id of an item that was created or moved, and the version that our own change left. A change
 with an unknown outcome is looked for on the server before it is sent again. Refused changes and conflicts stay, with
 the reason; the loser of a conflict is in the local folder "Conflicts", too. Each replay sends changes again that were
-refused for quota or permission. If the server is unreachable or overloaded, the rest stays pending.
+refused for size, permission or quota (`TEMPORARY_REFUSALS`). If the server is unreachable or overloaded, the rest stays
+pending.
 """
 
 from __future__ import annotations
