@@ -21,6 +21,7 @@ from kerio_mockserver.conditions.link import Link
 from kerio_mockserver.conditions.model import Action, Churn, Conditions, Fault, FaultKind, Load, Quirks
 from kerio_mockserver.conditions.presets import PRESETS
 from kerio_resync.errors import Exit
+from kerio_resync.sync.outbox.replay import TEMPORARY_REFUSALS
 from kerio_resync.upgrade import launcher
 
 ROOT = Path(__file__).parents[1]
@@ -99,6 +100,25 @@ def test_the_exit_codes_are_all_there() -> None:
 def test_the_codes_of_start_are_those_it_ends_with() -> None:
     listed = [int(row[0]) for row in table_after("| code of `start` |")]
     assert listed == [launcher.FAILED, launcher.NOT_EXECUTABLE, launcher.NOT_FOUND, Exit.INTERRUPTED]
+
+
+def test_the_refusals_that_are_tried_again_are_named() -> None:
+    page = (ROOT / "docs" / "offline-changes.md").read_text(encoding="utf-8")
+    sentence = page[page.index("The next rebuild tries again") :].partition("\n- ")[0]
+    assert {int(code) for code in re.findall(r"\d+", sentence)} == TEMPORARY_REFUSALS
+
+
+def test_every_list_of_import_formats_is_the_same() -> None:
+    formats = ["mbox", "Maildir", "Thunderbird profiles", ".eml", ".ics", ".vcf"]
+    texts = [
+        " ".join(subprocess.check_output([sys.executable, "-m", *words, "--help"], text=True).split())
+        for words in (("kerio_resync", "demo"), ("kerio_mockserver", "serve"))
+    ]
+    lists = re.findall(r"`--import[^`]*`[^.]*? reads (.*?archives of them)", TEXT, re.DOTALL)
+    assert len(lists) == 2
+    for text in (*lists, *(re.findall(r"--import (?:<?PATH>? )?(.*?archives of them)", text)[-1] for text in texts)):
+        places = [text.index(name) for name in formats]
+        assert places == sorted(places), text
 
 
 def test_every_linked_page_exists() -> None:
@@ -181,6 +201,7 @@ def test_the_queries_run_and_the_views_have_the_columns_named(example: tuple[Pat
         for query in filter(str.strip, queries.split(";")):
             db.execute(query).fetchall()
         for view, about in table_after("| view | a row is |"):
-            columns = {row[1] for row in db.execute(f"PRAGMA table_info({view.strip('`')})")}
-            named = set(re.findall(r"[a-z_0-9]+", about.partition(":")[2].partition(", and ")[0]))
-            assert named <= columns, view
+            columns = [row[1] for row in db.execute(f"PRAGMA table_info({view.strip('`')})")]
+            assert about.partition(": ")[2].split(", ") == columns, view
+        views = [row[0] for row in db.execute("SELECT name FROM sqlite_master WHERE type = 'view'")]
+        assert sorted(view.strip("`") for view, _ in table_after("| view | a row is |")) == sorted(views)
