@@ -149,8 +149,9 @@ class Overloaded(TransientServerError):
 
 
 class ServerRefused(ResyncError):
-    """A documented error reply. It is not retried, and counts as an answer for the pace.
+    """A documented error reply.
 
+    It is not retried, except SessionExpired after a new login. It slows no other request down.
     `code`: of JSON-RPC or of the application, or the HTTP status. `method`: the call.
     """
 
