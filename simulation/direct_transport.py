@@ -92,7 +92,7 @@ async def apply_fault(reply: Reply, timeout: float) -> DirectResponse:
         case "stall":
             await asyncio.sleep(min(fault.seconds or timeout, timeout))
             if not 0 < fault.seconds < timeout:
-                raise ReadTimeout(f"nothing was said for {timeout:.0f} s")
+                raise ReadTimeout(f"no byte arrived for {timeout:.0f} s")
         case "drip":
             await asyncio.sleep(min(len(body) / max(fault.rate, 1.0), 3600))
         case "wrong-length":

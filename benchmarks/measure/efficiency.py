@@ -179,8 +179,8 @@ def _ask(url: str, patch: dict[str, Any] | None = None) -> dict[str, Any]:
     body = json.dumps(patch).encode() if patch else None
     request = Request(url, body, {"Content-Type": "application/json"}, method="PATCH" if patch else "GET")
     with urlopen(request, timeout=30) as reply:
-        said: dict[str, Any] = json.load(reply)
-        return said
+        output: dict[str, Any] = json.load(reply)
+        return output
 
 
 def _figure(stats: Any, name: str) -> int:

@@ -52,10 +52,10 @@ def _turn(server: Server, folder: Path, profile: Path, requests: Path, secret: d
     machine.empty(profile)
     spent, told = machine.rebuilt(server, profile)
     between = server.cpu()
-    reader = json.loads(machine.spend([*_BARE, "read", server.url, server.user, str(requests)], secret).said)
+    reader = json.loads(machine.spend([*_BARE, "read", server.url, server.user, str(requests)], secret).output)
     after = server.cpu()
     new = folder / "bare.db"
-    writer = json.loads(machine.spend([*_BARE, "write", str(profile / "cache.db"), str(new)]).said)
+    writer = json.loads(machine.spend([*_BARE, "write", str(profile / "cache.db"), str(new)]).output)
     new.unlink()
     return {
         "rebuild": told["seconds"],

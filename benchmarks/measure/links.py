@@ -119,10 +119,10 @@ async def _client(command: str, *arguments: object, before: Sequence[str] = ()) 
     process = await asyncio.create_subprocess_exec(
         *before, *_PROGRAM, command, *map(str, arguments), stdout=asyncio.subprocess.PIPE, cwd=_ROOT
     )
-    said, _ = await process.communicate()
+    output, _ = await process.communicate()
     if process.returncode:
         raise OSError(f"the measuring client failed ({process.returncode})")
-    return json.loads(said)
+    return json.loads(output)
 
 
 def report(results: dict[str, Any]) -> str:

@@ -74,7 +74,7 @@ def _cell(name: str, mails: int, more: dict[str, Any]) -> dict[str, Any]:
             "peak": spent.peak,
             "server_cpu": server.cpu(),
             "database": database,
-            "steady": steadiness(machine.progress(spent.said)),
+            "steady": steadiness(machine.progress(spent.output)),
         }
 
 

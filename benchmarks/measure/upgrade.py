@@ -135,5 +135,5 @@ def _measure(folder: Path, megabytes: int, rounds: int) -> dict[str, Any]:
 
 def _run(program: str, database: Path) -> dict[str, float]:
     """Run a program that prints JSON about a database; return it."""
-    found: dict[str, float] = json.loads(machine.spend([sys.executable, "-c", program, str(database)]).said)
+    found: dict[str, float] = json.loads(machine.spend([sys.executable, "-c", program, str(database)]).output)
     return found

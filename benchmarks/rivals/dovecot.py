@@ -120,5 +120,5 @@ def _await(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
             one.logout()
             return
         time.sleep(0.1)
-    said = log.read_text(errors="replace").strip().splitlines()[-1:] if log.exists() else []
-    raise OSError(f"dovecot did not start: {' '.join(said) or 'it says nothing'}")
+    output = log.read_text(errors="replace").strip().splitlines()[-1:] if log.exists() else []
+    raise OSError(f"dovecot did not start: {' '.join(output) or 'it says nothing'}")

@@ -107,14 +107,14 @@ class Crew:
         assert process.stderr is not None
         assert process.stdin is not None
         with out, process.stderr, process.stdin:
-            said = process.stderr.read().decode(errors="replace")
+            output = process.stderr.read().decode(errors="replace")
             _, status, used = os.wait4(process.pid, 0)
             seconds = time.perf_counter() - began
             process.returncode = os.waitstatus_to_exitcode(status)
             out.seek(0)
             lines = out.read().splitlines()
         if process.returncode:
-            raise OSError(f"a client ended with {process.returncode}: {said[-300:]}")
+            raise OSError(f"a client ended with {process.returncode}: {output[-300:]}")
         cpu = used.ru_utime + used.ru_stime - loading
         return Outcome(seconds, cpu, json.loads(lines[-1])["summary"], os.uname().nodename, os.cpu_count() or 1)
 

@@ -132,7 +132,7 @@ def _rebuilt(server: machine.Server, profile: Path, cell: Cell, before: Sequence
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode or told[-1][1]["summary"]["skipped"]:
         raise OSError(f"a rebuild ended with {process.returncode}: {str(told[-1:])[-300:]}")
-    stats = json.loads(machine.spend([*before, *_ASK, f"{server.control_url}/stats"]).said)
+    stats = json.loads(machine.spend([*before, *_ASK, f"{server.control_url}/stats"]).output)
     return Run(
         seconds, used.ru_utime + used.ru_stime, server.cpu() - worked, told[-1][1]["summary"]["wire_bytes"],
         _came(before) - was, stats["most_in_flight"], parts(told, seconds),
@@ -159,7 +159,7 @@ def _fetched(url: str, before: Sequence[str]) -> Fetch:
 
 def _came(before: Sequence[str]) -> int:
     """Return the IP bytes received on this side of the link."""
-    lines = machine.spend([*before, "cat", "/proc/net/dev"]).said.splitlines()
+    lines = machine.spend([*before, "cat", "/proc/net/dev"]).output.splitlines()
     return next(int(line.split(":")[1].split()[0]) for line in lines if line.strip().startswith("em0:"))
 
 

@@ -57,7 +57,7 @@ class Spent(NamedTuple):
     wall: float
     cpu: float
     peak: float
-    said: str
+    output: str
 
 
 class Server(NamedTuple):
@@ -163,13 +163,13 @@ def wait(launched: Launched, *, codes: Sequence[int] = (0,)) -> Spent:
     with out, figures:
         out.seek(0)
         figures.seek(0)
-        said, told = out.read().decode(errors="replace"), figures.read().split()
-    if not told:
+        output, numbers = out.read().decode(errors="replace"), figures.read().split()
+    if not numbers:
         raise OSError("a program that was to be measured could not be started")
-    wall, cpu, peak, code = float(told[0]), float(told[1]), int(told[2]), int(told[3])
+    wall, cpu, peak, code = float(numbers[0]), float(numbers[1]), int(numbers[2]), int(numbers[3])
     if code not in codes:
-        raise OSError(f"a measured program ended with {code}: {said[-300:]}")
-    return Spent(wall, cpu, peak / 1024, said)
+        raise OSError(f"a measured program ended with {code}: {output[-300:]}")
+    return Spent(wall, cpu, peak / 1024, output)
 
 
 @contextlib.contextmanager
@@ -184,8 +184,8 @@ def server(
 
     `attached=N` adds a mail with an attachment of so many bytes, `host` is its address, `before` precedes its command.
     """
-    told = json.dumps({"mailbox": mailbox, "conditions": dict(conditions or {}), "host": host})
-    with child("mock server", "benchmarks.tools.machine", "serve", told, before=before) as (pid, line):
+    config = json.dumps({"mailbox": mailbox, "conditions": dict(conditions or {}), "host": host})
+    with child("mock server", "benchmarks.tools.machine", "serve", config, before=before) as (pid, line):
         yield Server(**json.loads(line), process=psutil.Process(pid))
 
 
@@ -224,19 +224,19 @@ def command(to: Server, profile: Path, *options: str) -> tuple[list[str], dict[s
 def rebuilt(to: Server, profile: Path, *options: str) -> tuple[Spent, dict[str, Any]]:
     """Rebuild once as users do; return its cost and summary."""
     spent = spend(*command(to, profile, *options))
-    return spent, summary(spent.said)
+    return spent, summary(spent.output)
 
 
-def summary(said: str) -> dict[str, Any]:
+def summary(output: str) -> dict[str, Any]:
     """Return the summary at the end of `--json`'s lines."""
-    last = json.loads(said.splitlines()[-1])
+    last = json.loads(output.splitlines()[-1])
     found: dict[str, Any] = last["summary"]
     return found
 
 
-def progress(said: str) -> list[dict[str, Any]]:
+def progress(output: str) -> list[dict[str, Any]]:
     """Return the progress events among `--json`'s lines."""
-    return [line for line in map(json.loads, said.splitlines()) if line["event"] == "progress"]
+    return [line for line in map(json.loads, output.splitlines()) if line["event"] == "progress"]
 
 
 @contextlib.contextmanager
@@ -263,7 +263,7 @@ def shown(value: Mapping[str, float], digits: int = 2) -> str:
     return f"{value['median']:.{digits}f} ({value['least']:.{digits}f}–{value['most']:.{digits}f})"
 
 
-async def _serve(told: Mapping[str, Any]) -> None:
+async def _serve(config: Mapping[str, Any]) -> None:
     from kerio_mockserver.app import serve
     from kerio_mockserver.conditions.model import Conditions
     from kerio_mockserver.mailbox.blobs import NewBlob, Slice
@@ -272,7 +272,7 @@ async def _serve(told: Mapping[str, Any]) -> None:
     from kerio_mockserver.mailbox.store import MailboxStore
     from kerio_mockserver.server import MockServer
 
-    mailbox = dict(told["mailbox"])
+    mailbox = dict(config["mailbox"])
     attached = mailbox.pop("attached", 0)
     if path := mailbox.pop("import_", None):
         store = MailboxStore("example.com", "anna")
@@ -282,8 +282,8 @@ async def _serve(told: Mapping[str, Any]) -> None:
     if attached:
         blob = NewBlob(Slice(b"", 0, attached), "large.bin")
         store.deliver({"subject": "large", "displayableParts": []}, [blob])
-    core = MockServer(store, password=_PASSWORD, conditions=Conditions().patched(told["conditions"]))
-    running = await serve(core, told["host"], 0, control_port=0, ssl=None)
+    core = MockServer(store, password=_PASSWORD, conditions=Conditions().patched(config["conditions"]))
+    running = await serve(core, config["host"], 0, control_port=0, ssl=None)
     line = {"url": running.url, "control_url": running.control_url, "user": core.user, "password": _PASSWORD}
     print(json.dumps(line), flush=True)
     await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)

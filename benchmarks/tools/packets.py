@@ -107,6 +107,6 @@ async def _run(*command: str) -> None:
     process = await asyncio.create_subprocess_exec(
         *command, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE
     )
-    _, said = await process.communicate()
+    _, output = await process.communicate()
     if process.returncode:
-        raise OSError(f"{' '.join(command)}: {said.decode(errors='replace').strip()}")
+        raise OSError(f"{' '.join(command)}: {output.decode(errors='replace').strip()}")

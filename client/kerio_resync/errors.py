@@ -259,7 +259,7 @@ class LocalError(ResyncError):
 class NotEnoughSpace(LocalError):
     """The disk is full, or too small.
 
-    `needed`, `available`: bytes at `where`; `needed` is 0 if a write failed before the need was known. `said`: the
+    `needed`, `available`: bytes at `where`; `needed` is 0 if a write failed before the need was known. `sentence`: the
     whole sentence, where figures would mislead (a quota, a limit on file sizes). `advice`: a command that needs less
     space, or "".
     """
@@ -273,14 +273,14 @@ class NotEnoughSpace(LocalError):
         needed: int = 0,
         available: int = 0,
         where: str = "",
-        said: str = "",
+        sentence: str = "",
         advice: str = "",
     ) -> None:
         super().__init__(detail)
         self.needed = needed
         self.available = available
         self.where = where
-        self.said = said
+        self.sentence = sentence
         self.advice = advice
 
 
@@ -388,8 +388,8 @@ def explain(error: BaseException) -> tuple[str, Exit]:
         case BaseExceptionGroup():
             return explain(_most_severe(error))
         case OSError() if error.errno in CERTAIN:  # raised where no module maps it
-            said = describe(error, error.filename or "the profile")
-            return f"{said[:1].upper()}{said[1:]}.", Exit.NOT_ENOUGH_SPACE if error.errno in NO_ROOM else Exit.USAGE
+            text = describe(error, error.filename or "the profile")
+            return f"{text[:1].upper()}{text[1:]}.", Exit.NOT_ENOUGH_SPACE if error.errno in NO_ROOM else Exit.USAGE
         case Exception():
             kind = type(error).__name__
             return (
@@ -406,14 +406,14 @@ def _explain_by_table(error: ResyncError) -> str:
         if isinstance(error, kind):
             method = getattr(error, "method", "")
             what = f"{method}: " if method else ""
-            said = sentence.format(detail=detail, code=getattr(error, "code", 0), what=what)
-            return said.replace("?.", "?")
+            text = sentence.format(detail=detail, code=getattr(error, "code", 0), what=what)
+            return text.replace("?.", "?")
     return f"{detail[:1].upper()}{detail[1:]}."
 
 
 def _explain_space(error: NotEnoughSpace) -> str:
-    if error.said:
-        return error.said
+    if error.sentence:
+        return error.sentence
     needed = f"{error.needed:,} bytes are needed and " if error.needed else ""
     advice = f", or use {error.advice}" if error.advice else ""
     return (

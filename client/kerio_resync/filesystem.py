@@ -49,16 +49,16 @@ def translate_os_error(error: OSError, path: Path, needed: int = 0) -> LocalErro
     """Translate an OSError at `path`; `needed`: the bytes that were to be written."""
     if error.errno == errno.ENOSPC:
         return not_enough_space(path, needed)
-    said = describe(error, path)
+    text = describe(error, path)
     if error.errno in NO_ROOM:
         return NotEnoughSpace(
-            said,
+            text,
             needed=needed,
             available=available_bytes(path),
             where=str(path.parent),
-            said=f"{said[0].upper()}{said[1:]}.",
+            sentence=f"{text[0].upper()}{text[1:]}.",
         )
-    return DiskTrouble(said)
+    return DiskTrouble(text)
 
 
 def translate_lock_error(error: OSError, path: Path) -> LocalError:
@@ -76,18 +76,18 @@ def locks_unsupported(path: Path, reason: str) -> DiskTrouble:
 def not_enough_space(path: Path, needed: int = 0) -> NotEnoughSpace:
     """Return the error for a full disk, quota or inode table; `needed` in bytes."""
     folder, free = path.parent, available_bytes(path)
-    said = ""
+    sentence = ""
     if free > needed and _no_inodes(folder):
-        said = (
+        sentence = (
             f"No more files can be created at {folder}: the file system has no free inodes. Delete files there, then"
             " run again."
         )
     elif free > max(needed, _PLENTY_BYTES):
-        said = (
+        sentence = (
             f"The system reports that there is not enough room at {folder}, though {free:,} bytes are free: a quota or"
             " reserved blocks can be the cause. Free some space, then run again."
         )
-    return NotEnoughSpace(f"no space at {path}", needed=needed, available=free, where=str(folder), said=said)
+    return NotEnoughSpace(f"no space at {path}", needed=needed, available=free, where=str(folder), sentence=sentence)
 
 
 def require_regular(paths: Iterable[Path], *, links: bool = False) -> None:

@@ -17,7 +17,7 @@ def test_a_peak_is_not_ours() -> None:
 def test_a_program_says_what_it_took_and_how_it_ended() -> None:
     program = "import sys; kept = bytearray(b'x') * (100 << 20); print('said'); sys.exit(3)"
     spent = machine.spend([sys.executable, "-c", program], codes=(3,))
-    assert spent.said == "said\n"
+    assert spent.output == "said\n"
     assert 100 < spent.peak < 150
     assert spent.cpu > 0
     assert spent.wall > 0

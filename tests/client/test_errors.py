@@ -40,7 +40,7 @@ TABLE: list[tuple[BaseException, Exit, str]] = [
         "2,048 bytes are needed and 1,024 are free at /p",
     ),
     (
-        errors.NotEnoughSpace(said="The quota is used up. Raise it."),
+        errors.NotEnoughSpace(sentence="The quota is used up. Raise it."),
         Exit.NOT_ENOUGH_SPACE,
         "The quota is used up. Raise it.",
     ),

@@ -59,7 +59,7 @@ def presentable(data: bytes, mail: ReadMail) -> bool:
 def traits(data: bytes, mail: ReadMail) -> set[str]:
     """What is odd about a mail, in words."""
     found = {match[1].decode("latin-1").lower() for pattern in _TRAITS for match in pattern.finditer(data)}
-    found |= set(mail.troubles)
+    found |= set(mail.warnings)
     head = data.partition(b"\n\n")[0]
     said = {
         "8-bit header": not head.isascii(),

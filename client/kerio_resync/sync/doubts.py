@@ -123,7 +123,7 @@ class Doubts:
         ForeignReply if a failure was as old as the retry timeout when the latest round began: what a long round tries
         early may not be old enough to be believed.
         """
-        now, oldest = self.clock(), min(self.open.values(), key=lambda each: each.first)
+        now, oldest = self.clock(), min(self.open.values(), key=lambda failure: failure.first)
         if rounds >= MIN_REFUSALS and self.begun - oldest.first >= self.retry_timeout:
             raise ForeignReply(f"{oldest.reason}; {len(self.open)} failures of this kind, and no success")
         due = RETRY_WAIT_SECONDS[min(rounds, len(RETRY_WAIT_SECONDS) - 1)]

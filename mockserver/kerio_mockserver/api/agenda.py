@@ -78,9 +78,9 @@ def _instant(call: Call, name: str) -> datetime:
     return found.at.astimezone(UTC)
 
 
-def _overlaps(one: Struct, start: datetime, end: datetime) -> bool:
+def _overlaps(event: Struct, start: datetime, end: datetime) -> bool:
     """Return whether an event takes place in the window, at its present time."""
-    begins, ends = moment(one["start"]), moment(one["end"])
+    begins, ends = moment(event["start"]), moment(event["end"])
     if begins is None or ends is None:
         return False
     return begins.at < end and ends.at + timedelta(days=ends.whole_day) > start

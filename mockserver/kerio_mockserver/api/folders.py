@@ -79,19 +79,23 @@ def set_(call: Call) -> dict[str, Any]:
 def move_by_type(call: Call) -> dict[str, Any]:
     target = call.params["targetId"]
     return {
-        "errors": _errors(call.params["ids"], lambda one: call.server.store.set_folder({"id": one, "parentId": target}))
+        "errors": _errors(
+            call.params["ids"], lambda folder_id: call.server.store.set_folder({"id": folder_id, "parentId": target})
+        )
     }
 
 
 @method("Folders.remove")
 def remove(call: Call) -> dict[str, Any]:
     recursive = call.params["recursive"]
-    return {"errors": _errors(call.params["ids"], lambda one: call.server.store.remove_folder(one, recursive))}
+    return {
+        "errors": _errors(call.params["ids"], lambda folder_id: call.server.store.remove_folder(folder_id, recursive))
+    }
 
 
 @method("Folders.removeByType")
 def remove_by_type(call: Call) -> dict[str, Any]:
-    return {"errors": _errors(call.params["ids"], lambda one: call.server.store.remove_folder(one, True))}
+    return {"errors": _errors(call.params["ids"], lambda folder_id: call.server.store.remove_folder(folder_id, True))}
 
 
 @method("Folders.copyAllMessages")

@@ -151,12 +151,12 @@ def _empty(fault: Fault, reply: Reply, rng: Random) -> Reply | None:
 
 
 def _code(fault: Fault, reply: Reply, rng: Random) -> Reply | None:
-    said = _json(reply)
-    if said is None:
+    answer = _json(reply)
+    if answer is None:
         return None
     data = {"messageParameters": {"positionalParameters": [], "plurality": 1}}
     error = {"code": fault.code, "message": f"Fault {fault.code}", "data": data}
-    body = orjson.dumps({"jsonrpc": "2.0", "id": said.get("id"), "error": error})
+    body = orjson.dumps({"jsonrpc": "2.0", "id": answer.get("id"), "error": error})
     return replace(reply, body=body)
 
 
@@ -196,13 +196,13 @@ def _shuffled(fault: Fault, reply: Reply, rng: Random) -> Reply | None:
 
 
 def _wrong_total(fault: Fault, reply: Reply, rng: Random) -> Reply | None:
-    said = _json(reply)
-    result = said.get("result") if said else None
+    answer = _json(reply)
+    result = answer.get("result") if answer else None
     if not isinstance(result, dict) or not isinstance(result.get("totalItems"), int):
         return None
     total = result["totalItems"]
     result["totalItems"] = rng.choice([n for n in (0, total // 2, total + 1, total * 2 + 7, -1) if n != total])
-    return replace(reply, body=orjson.dumps(said))
+    return replace(reply, body=orjson.dumps(answer))
 
 
 _CHANGES: dict[str, Change] = {
@@ -222,18 +222,18 @@ _CHANGES: dict[str, Change] = {
 
 def _with_rows(reply: Reply, change: Callable[[list[Any]], list[Any]], *, least: int) -> Reply | None:
     """Change the items of a listing or of a fetch by ids."""
-    said = _json(reply)
-    result = said.get("result") if said else None
-    if said is not None and isinstance(result, list) and len(result) >= least:
-        said["result"] = change(result)
-        return replace(reply, body=orjson.dumps(said))
+    answer = _json(reply)
+    result = answer.get("result") if answer else None
+    if answer is not None and isinstance(result, list) and len(result) >= least:
+        answer["result"] = change(result)
+        return replace(reply, body=orjson.dumps(answer))
     if not isinstance(result, dict):
         return None
     for name in ("list", "result"):
         rows = result.get(name)
         if isinstance(rows, list) and len(rows) >= least:
             result[name] = change(rows)
-            return replace(reply, body=orjson.dumps(said))
+            return replace(reply, body=orjson.dumps(answer))
     return None
 
 
@@ -246,10 +246,10 @@ def _json(reply: Reply) -> dict[str, Any] | None:
     if not _is_json(reply) or not isinstance(reply.body, bytes):
         return None
     try:
-        said = orjson.loads(reply.body)
+        answer = orjson.loads(reply.body)
     except orjson.JSONDecodeError:
         return None
-    return said if isinstance(said, dict) else None
+    return answer if isinstance(answer, dict) else None
 
 
 def _typed(reply: Reply, content_type: str) -> dict[str, str]:

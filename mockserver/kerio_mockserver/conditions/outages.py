@@ -82,9 +82,12 @@ class Outages:
         if starts(lock.first, lock.every, self._mailbox_calls):
             self._locked_until = now + lock.seconds
 
-    def _reindexing(self, index: int, one: Reindexing, folder: str, now: float) -> bool:
-        if one.folder not in ("*", folder) and not one.folder.endswith("/" + folder):
+    def _reindexing(self, index: int, reindexing: Reindexing, folder: str, now: float) -> bool:
+        if reindexing.folder not in ("*", folder) and not reindexing.folder.endswith("/" + folder):
             return False
-        if one.folder == "*" and Random(f"{self._seed}/reindexing-{index}/{folder}").random() >= one.share:
+        if (
+            reindexing.folder == "*"
+            and Random(f"{self._seed}/reindexing-{index}/{folder}").random() >= reindexing.share
+        ):
             return False
-        return now < self._reindexed.setdefault((index, folder), now + one.seconds)
+        return now < self._reindexed.setdefault((index, folder), now + reindexing.seconds)

@@ -119,20 +119,20 @@ def references(kind: Kind, struct: Struct) -> list[Struct]:
     return [photo] if photo["id"] else []
 
 
-def check_photo(one: Attached) -> None:
+def check_photo(photo: Attached) -> None:
     """Raise BadStruct for a photo that is no JPEG, or larger than 256 KB."""
-    jpeg = one.content_type.startswith("image/jpeg") or one.blob.read(0, len(_JPEG)) == _JPEG
-    if not jpeg or len(one.blob) > _MAX_PHOTO_BYTES:
+    jpeg = photo.content_type.startswith("image/jpeg") or photo.blob.read(0, len(_JPEG)) == _JPEG
+    if not jpeg or len(photo.blob) > _MAX_PHOTO_BYTES:
         raise BadStruct("Contact.photo must be a JPEG of at most 256 KB")
 
 
-def renamed(one: Attached, reference: Struct) -> Attached:
+def renamed(content: Attached, reference: Struct) -> Attached:
     """Return the content with the name, type and content id of a reference, if given."""
     return replace(
-        one,
-        name=reference.get("name") or one.name,
-        content_type=reference.get("contentType") or one.content_type,
-        content_id=reference.get("contentId") or one.content_id,
+        content,
+        name=reference.get("name") or content.name,
+        content_type=reference.get("contentType") or content.content_type,
+        content_id=reference.get("contentId") or content.content_id,
     )
 
 
@@ -148,12 +148,12 @@ def change_type(kind: Kind, changed: Mapping[str, Any]) -> str:
     return "chtReadFlagChanged" if changed.keys() == {"isSeen"} else "chtModifiedMetadata"
 
 
-def _attachment(home: FolderAddress, number: int, part: str, one: Attached) -> Struct:
+def _attachment(home: FolderAddress, number: int, part: str, content: Attached) -> Struct:
     return {
         "id": home.attachment_id(number, part),
-        "url": home.url(number, part, one.name),
-        "name": one.name,
-        "contentType": one.content_type,
-        "contentId": one.content_id,
-        "size": len(one.blob),
+        "url": home.url(number, part, content.name),
+        "name": content.name,
+        "contentType": content.content_type,
+        "contentId": content.content_id,
+        "size": len(content.blob),
     }

@@ -345,8 +345,8 @@ class MailboxStore(MailboxReader):
         new: list[Attached] = []
         for reference in defaults.references(kind, struct):
             if reference["id"] in mine:
-                part, one = mine[reference["id"]]
-                kept[part] = one
+                part, content = mine[reference["id"]]
+                kept[part] = content
             else:
                 found = self.blob(reference["id"])
                 if kind == "contact" and upload_id(reference["id"]) in self._uploads:

@@ -258,7 +258,7 @@ def test_real_mail_reads_as_it_was_meant(
 
 
 def test_sample_shows_every_kind_of_trouble() -> None:
-    seen = {trouble for data in sample().values() for trouble in read_mail(data).troubles}
+    seen = {trouble for data in sample().values() for trouble in read_mail(data).warnings}
     assert seen >= {"charset missing", "charset wrong", "charset unknown", "base64 broken", "MIME structure broken"}
     assert len(sample()) == 300
     assert {name.partition("/")[0] for name in sample()} == {
@@ -291,7 +291,7 @@ def test_charset_is_read(charset: str, sentence: str) -> None:
     body = sentence.encode({"hz-gb-2312": "hz"}.get(charset, charset))
     mail = read_mail(b"Subject: x\nContent-Type: text/plain; charset=" + charset.encode() + b"\n\n" + body)
     assert mail.struct["displayableParts"][0]["content"] == sentence
-    assert not {name for name in mail.troubles if name.startswith("charset")}
+    assert not {name for name in mail.warnings if name.startswith("charset")}
 
 
 @pytest.mark.parametrize(
@@ -318,7 +318,7 @@ def test_charset_is_read(charset: str, sentence: str) -> None:
 def test_claim_that_does_not_hold(head: bytes, body: bytes, text: str, trouble: str) -> None:
     mail = read_mail(b"Date: Thu, 1 Jan 2004 00:00:00 +0000\nContent-Type: text/plain; " + head + b"\n\n" + body)
     assert mail.struct["displayableParts"][0]["content"].startswith(text)
-    assert set(mail.troubles) == ({trouble} if trouble else set())
+    assert set(mail.warnings) == ({trouble} if trouble else set())
 
 
 def test_cut_character_does_not_spoil_the_text() -> None:

@@ -287,13 +287,13 @@ def parse_items(
 
     Items are checked one by one only if the list as a whole is invalid.
     """
-    several, one, columns = _KINDS[kind]
+    list_type, item_type, columns = _KINDS[kind]
     items: list[Item] = []
     malformed: list[MalformedItem] = []
     try:
-        checked: Sequence[Any] = adapter(several).validate_python(values)
+        checked: Sequence[Any] = adapter(list_type).validate_python(values)
     except ValidationError:
-        checked = [_checked(one, value) for value in values]
+        checked = [_checked(item_type, value) for value in values]
     known = _KNOWN[kind]
     for value, columned in zip(values, checked, strict=True):
         struct = columned

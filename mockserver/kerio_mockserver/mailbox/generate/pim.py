@@ -30,14 +30,14 @@ class GeneratedItems(ABC):
     """The generated items of one folder; `first` is the watermark before item 0's."""
 
     struct = ""
-    each = 0  # bytes that an item adds to the folder's size
+    item_bytes = 0  # bytes that an item adds to the folder's size
     unread = 0
 
     def __init__(self, home: FolderAddress, seed: int, count: int, first: int) -> None:
         self.home, self.count, self.first = home, count, first
         self._seed = seed
         self._people = people(seed)
-        self.size = count * self.each
+        self.size = count * self.item_bytes
 
     @abstractmethod
     def fill(self, struct: Struct, k: int, dice: Random) -> None:
@@ -71,7 +71,7 @@ class GeneratedItems(ABC):
         return True
 
     def size_of(self, k: int) -> int:
-        return self.each
+        return self.item_bytes
 
     def when(self, k: int) -> str:
         return ""
@@ -93,7 +93,7 @@ class Contacts(GeneratedItems):
     """Contacts: one in eleven has a photo, one in fourteen is a distribution list."""
 
     struct = "Contact"
-    each = 1500
+    item_bytes = 1500
 
     def fill(self, struct: Struct, k: int, dice: Random) -> None:
         person = self._someone(dice)
@@ -148,19 +148,19 @@ class Contacts(GeneratedItems):
     def _fill_list(self, struct: Struct, k: int, dice: Random) -> None:
         struct |= {"type": "ctDistributionList", "commonName": f"List {k // 14} – {self._someone(dice).language}"}
         for n in sorted(dice.sample(range(k), dice.randint(1, 6))):
-            one = self._address(f"Member {n}", f"member{n}@example.org", False)
-            struct["emailAddresses"].append(one | {"type": "RefContact", "refId": f"{self.home.item}{n + 1}"})
+            entry = self._address(f"Member {n}", f"member{n}@example.org", False)
+            struct["emailAddresses"].append(entry | {"type": "RefContact", "refId": f"{self.home.item}{n + 1}"})
 
     def _address(self, name: str, address: str, preferred: bool) -> Struct:
-        one: Struct = blank("EmailAddress")
-        return one | {"name": name, "address": address, "preferred": preferred}
+        entry: Struct = blank("EmailAddress")
+        return entry | {"name": name, "address": address, "preferred": preferred}
 
 
 class Events(GeneratedItems):
     """Events: meetings, whole days, finite and infinite series, attendees, reminders."""
 
     struct = "Event"
-    each = 1200
+    item_bytes = 1200
 
     def fill(self, struct: Struct, k: int, dice: Random) -> None:
         start = NOW - (self.count - k) * 9 * 3600 + 60 * 86_400
@@ -204,7 +204,7 @@ class Tasks(GeneratedItems):
     """Generated tasks."""
 
     struct = "Task"
-    each = 800
+    item_bytes = 800
 
     def fill(self, struct: Struct, k: int, dice: Random) -> None:
         due = NOW + (k - self.count // 2) * 86_400
@@ -228,7 +228,7 @@ class Notes(GeneratedItems):
     """Generated notes."""
 
     struct = "Note"
-    each = 600
+    item_bytes = 600
 
     def fill(self, struct: Struct, k: int, dice: Random) -> None:
         struct["text"] = self._text(dice, dice.choice((30, 200, 1500)))

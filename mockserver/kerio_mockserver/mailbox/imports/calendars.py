@@ -45,11 +45,11 @@ _STATUSES = {"COMPLETED": "tsCompleted", "IN-PROCESS": "tsInProgress", "CANCELLE
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """An entry without ids and watermark; `struct` None: unreadable, see `troubles`."""
+    """An entry without ids and watermark; `struct` None: unreadable, see `warnings`."""
 
     kind: Literal["event", "task", "note"]
     struct: Struct | None
-    troubles: Warnings = field(default_factory=Warnings)
+    warnings: Warnings = field(default_factory=Warnings)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,11 +58,11 @@ class _Source:
 
     component: Component
     zones: Zones
-    troubles: Warnings
+    warnings: Warnings
 
     def text(self, name: str) -> str:
         line = self.component.one(name)
-        return "" if line is None else cleaned(unescaped(line.value), self.troubles).replace("\r\n", "\n")
+        return "" if line is None else cleaned(unescaped(line.value), self.warnings).replace("\r\n", "\n")
 
     def word(self, name: str) -> str:
         line = self.component.one(name)
@@ -77,20 +77,20 @@ class _Source:
         line = self.component.one(name)
         if line is None or not line.value.strip():
             return None
-        found = parsed_time(line, self.zones, self.troubles)
-        self.troubles[BAD_TIME] += found is None
+        found = parsed_time(line, self.zones, self.warnings)
+        self.warnings[BAD_TIME] += found is None
         return found
 
 
-def read_calendar(data: bytes, troubles: Warnings) -> Iterator[Entry]:
+def read_calendar(data: bytes, warnings: Warnings) -> Iterator[Entry]:
     """Return the entries of an .ics or .vcs file in order.
 
-    `troubles` counts problems of the file as a whole.
+    `warnings` counts problems of the file as a whole.
     """
     zones = Zones()
-    for outer in read_components(data, troubles):
+    for outer in read_components(data, warnings):
         inner = outer.parts if outer.name == "VCALENDAR" else [outer]
-        troubles[NO_END] += outer.name == "VCALENDAR" and not outer.complete
+        warnings[NO_END] += outer.name == "VCALENDAR" and not outer.complete
         zones.define(component for component in inner if component.name == "VTIMEZONE")
         for component in inner:
             if component.name in _KINDS:
@@ -100,16 +100,16 @@ def read_calendar(data: bytes, troubles: Warnings) -> Iterator[Entry]:
 
 
 def _entry(component: Component, zones: Zones) -> Entry:
-    kind, troubles = _KINDS[component.name], Warnings()
-    troubles[NO_END] += not component.complete
+    kind, warnings = _KINDS[component.name], Warnings()
+    warnings[NO_END] += not component.complete
     try:
-        struct = _READERS[kind](_Source(component, zones, troubles))
+        struct = _READERS[kind](_Source(component, zones, warnings))
     except (ValueError, OverflowError, ArithmeticError, LookupError, TypeError):
         return Entry(kind, None, Warnings({BAD_ENTRY: 1}))
-    return Entry(kind, struct, +troubles)
+    return Entry(kind, struct, +warnings)
 
 
-def parsed_time(line: Line, zones: Zones, troubles: Warnings) -> date | timedelta | None:
+def parsed_time(line: Line, zones: Zones, warnings: Warnings) -> date | timedelta | None:
     """Parse a date, a time or a duration; return None for anything else."""
     zone, value = ",".join(line.parameters.get("TZID", ())), line.value.strip()
     found = _DATE.fullmatch(value.upper())
@@ -131,7 +131,7 @@ def parsed_time(line: Line, zones: Zones, troubles: Warnings) -> date | timedelt
     if not zone:
         return local
     known = zones.find(zone)
-    troubles[NO_ZONE] += known is None
+    warnings[NO_ZONE] += known is None
     return local.replace(tzinfo=known)
 
 
@@ -220,7 +220,7 @@ def _shared(struct: Struct, source: _Source, start: date | None) -> Struct:
         struct["rule"], exact = rule_of(parts, start, moment)
         whole = whole and clean and exact and len(rules) == 1
     if not whole:
-        source.troubles[SIMPLIFIED] += 1
+        source.warnings[SIMPLIFIED] += 1
     return struct
 
 
@@ -232,9 +232,9 @@ def _attendees(source: _Source) -> list[Struct]:
     found: dict[str, Struct] = {}
     for name in ("ORGANIZER", "ATTENDEE"):
         for line in source.component.all(name):
-            address = cleaned(re.sub(r"(?i)^mailto:", "", line.value.strip()).strip(), source.troubles)
+            address = cleaned(re.sub(r"(?i)^mailto:", "", line.value.strip()).strip(), source.warnings)
             struct: Struct = {
-                "displayName": cleaned(line.parameter("CN"), source.troubles),
+                "displayName": cleaned(line.parameter("CN"), source.warnings),
                 "emailAddress": address,
                 "role": _role(line),
                 "isNotified": line.parameter("RSVP").upper() == "TRUE",
@@ -260,7 +260,7 @@ def _reminder(source: _Source) -> Struct:
     struct: Struct = blank("Reminder")
     for alarm in source.component.parts:
         line = alarm.one("TRIGGER") if alarm.name == "VALARM" else None
-        trigger = parsed_time(line, source.zones, source.troubles) if line else None
+        trigger = parsed_time(line, source.zones, source.warnings) if line else None
         if isinstance(trigger, timedelta):
             return struct | {"isSet": True, "minutesBeforeStart": max(0, int(-trigger.total_seconds() // 60))}
         if isinstance(trigger, datetime):
@@ -269,12 +269,12 @@ def _reminder(source: _Source) -> Struct:
 
 
 def _busy(source: _Source) -> str:
-    said = _BUSY.get(source.word("X-MICROSOFT-CDO-BUSYSTATUS"))
-    if said is None and source.word("TRANSP") in ("TRANSPARENT", "1"):
+    status = _BUSY.get(source.word("X-MICROSOFT-CDO-BUSYSTATUS"))
+    if status is None and source.word("TRANSP") in ("TRANSPARENT", "1"):
         return "Free"
-    return said or ("Tentative" if source.word("STATUS") == "TENTATIVE" else "Busy")
+    return status or ("Tentative" if source.word("STATUS") == "TENTATIVE" else "Busy")
 
 
 def _categories(source: _Source) -> list[str]:
     found = (category.strip() for line in source.component.all("CATEGORIES") for category in divided(line.value, ","))
-    return [cleaned(category, source.troubles) for category in dict.fromkeys(found) if category]
+    return [cleaned(category, source.warnings) for category in dict.fromkeys(found) if category]

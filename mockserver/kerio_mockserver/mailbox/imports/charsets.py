@@ -102,12 +102,12 @@ def known_charset(claim: str) -> str | None:
     return _WIDER.get(codec.name, codec.name)
 
 
-def decode(data: bytes, claim: str | None, hints: Sequence[str] = (), troubles: Warnings | None = None) -> str:
+def decode(data: bytes, claim: str | None, hints: Sequence[str] = (), warnings: Warnings | None = None) -> str:
     """Return the text of `data`, whose claimed charset is `claim` (None: no claim).
 
     `hints` are codecs (from `known_charset`) named elsewhere in the mail, for a missing or unknown claim.
     """
-    seen = Warnings() if troubles is None else troubles
+    seen = Warnings() if warnings is None else warnings
     charset = known_charset(claim) if claim else None
     if charset in (None, "ascii") and _is_iso_2022_jp(data):
         text = iso2022.decode(data)
@@ -123,17 +123,17 @@ def _is_iso_2022_jp(data: bytes) -> bool:
     return b"\x1b$" in data and b"\x1b(" in data and strict(data, ISO_2022_JP) is not None
 
 
-def cleaned(text: str, troubles: Warnings) -> str:
+def cleaned(text: str, warnings: Warnings) -> str:
     """Return `text` without NULs and lone surrogates, valid in JSON and databases."""
     if text.isascii() and "\0" not in text:
         return text
     if "\0" in text:
-        troubles[NULS] += 1
+        warnings[NULS] += 1
         text = text.replace("\0", "")
     try:
         text.encode()
     except UnicodeEncodeError:
-        troubles[WRONG] += 1
+        warnings[WRONG] += 1
         text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     return text
 
@@ -170,23 +170,23 @@ def detected(data: bytes) -> str | None:
     return known_charset(best.encoding)
 
 
-def _guess(data: bytes, claim: str | None, charset: str | None, hints: Sequence[str], troubles: Warnings) -> str:
+def _guess(data: bytes, claim: str | None, charset: str | None, hints: Sequence[str], warnings: Warnings) -> str:
     if charset == "ascii":  # what some mailers claim by default; it says no more than no claim
-        troubles[WRONG] += 1
+        warnings[WRONG] += 1
     elif charset is not None:
         for candidate in _order(data, charset):
             text = strict(data, candidate)
             if text is not None:
                 if candidate != charset and not data.isascii():
-                    troubles[WRONG] += 1
+                    warnings[WRONG] += 1
                 return text
-        troubles[WRONG] += 1
+        warnings[WRONG] += 1
         if (text := _damaged(data, charset)) is not None:
             return text
     elif claim:
-        troubles[UNKNOWN] += 1
+        warnings[UNKNOWN] += 1
     elif strict(data, "utf-8") is None:  # UTF-8 is no doubt
-        troubles[MISSING] += 1
+        warnings[MISSING] += 1
     for candidate in ("utf-8", *hints):
         text = strict(data, candidate)
         if text is not None:

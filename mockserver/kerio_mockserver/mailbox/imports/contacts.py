@@ -44,7 +44,7 @@ class Card:
 
     struct: Struct
     blobs: tuple[NewBlob, ...] = ()
-    troubles: Warnings = field(default_factory=Warnings)
+    warnings: Warnings = field(default_factory=Warnings)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,20 +52,20 @@ class _Source:
     """A card while it is read."""
 
     card: Component
-    troubles: Warnings
+    warnings: Warnings
 
     def lines(self, *names: str) -> list[Line]:
         return [line for name in names for line in self.card.all(name)]
 
     def text(self, line: Line) -> str:
-        return cleaned(unescaped(line.value).strip(), self.troubles).replace("\r\n", "\n")
+        return cleaned(unescaped(line.value).strip(), self.warnings).replace("\r\n", "\n")
 
     def texts(self, *names: str) -> list[str]:
         return [text for line in self.lines(*names) if (text := self.text(line))]
 
     def fields(self, line: Line) -> list[str]:
         """Return the parts of a structured value."""
-        return [cleaned(part.strip(), self.troubles) for part in divided(line.value, ";")]
+        return [cleaned(part.strip(), self.warnings) for part in divided(line.value, ";")]
 
     def label(self, line: Line) -> Struct:
         """Return the name of a line, which Apple's address book puts in its group."""
@@ -74,15 +74,15 @@ class _Source:
         group = line.group.lower()
         named = (self.text(name_line) for name_line in self.card.all("X-ABLABEL") if name_line.group.lower() == group)
         label = next(named, "").removeprefix("_$!<").removesuffix(">!$_")
-        return {"groupId": cleaned(line.group, self.troubles), "label": label}
+        return {"groupId": cleaned(line.group, self.warnings), "label": label}
 
 
-def read_cards(data: bytes, troubles: Warnings) -> Iterator[Card]:
+def read_cards(data: bytes, warnings: Warnings) -> Iterator[Card]:
     """Return the contacts of a .vcf file in order.
 
-    `troubles` counts problems of the file as a whole.
+    `warnings` counts problems of the file as a whole.
     """
-    for component in read_components(data, troubles):
+    for component in read_components(data, warnings):
         if component.name == "VCARD":
             own = Warnings({NO_END: not component.complete})
             yield _contact(_Source(component, own))
@@ -94,7 +94,7 @@ def _contact(source: _Source) -> Card:
         struct[member] = next(iter(source.texts(*names)), "")
     struct["commonName"] = next(iter(source.texts("FN", "ORG", "EMAIL")), "")
     struct["categories"] = [
-        cleaned(category.strip(), source.troubles)
+        cleaned(category.strip(), source.warnings)
         for line in source.lines("CATEGORIES")
         for category in divided(line.value, ",")
         if category.strip()
@@ -111,8 +111,8 @@ def _contact(source: _Source) -> Card:
     if any(text.lower() == "group" for text in source.texts("KIND", "X-ADDRESSBOOKSERVER-KIND")):
         struct["type"] = "ctDistributionList"
     _put_ways(struct, source)
-    photos = [photo for line in source.lines("PHOTO") if (photo := _photo(line, source.troubles)) is not None]
-    return Card(struct, tuple(photos[:1]), +source.troubles)
+    photos = [photo for line in source.lines("PHOTO") if (photo := _photo(line, source.warnings)) is not None]
+    return Card(struct, tuple(photos[:1]), +source.warnings)
 
 
 def _put_ways(struct: Struct, source: _Source) -> None:
@@ -131,7 +131,7 @@ def _put_ways(struct: Struct, source: _Source) -> None:
         postal: Struct = blank("PostalAddress")
         types = _types(line)
         postal |= dict(zip(_POSTAL, source.fields(line), strict=False))
-        postal |= {"label": cleaned(unescaped(line.parameter("LABEL")), source.troubles)}
+        postal |= {"label": cleaned(unescaped(line.parameter("LABEL")), source.warnings)}
         postal |= {"type": _place(types, "Address"), "preferred": "PREF" in types, "extension": source.label(line)}
         struct["postalAddresses"].append(postal)
     struct["urls"] = [
@@ -169,18 +169,18 @@ def _without(text: str, scheme: str) -> str:
     return text[len(scheme) :].strip() if text[: len(scheme)].lower() == scheme else text
 
 
-def _photo(line: Line, troubles: Warnings) -> NewBlob | None:
+def _photo(line: Line, warnings: Warnings) -> NewBlob | None:
     """Return a photo that the card contains, as base64 or in a data: address."""
     value = unescaped(line.value).strip()
     if _ELSEWHERE.match(value):
-        troubles[NO_PHOTO] += 1
+        warnings[NO_PHOTO] += 1
         return None
     inline = _DATA.fullmatch(value)
     coded = inline is None or "base64" in inline[2].lower()
     data = _unbase64(inline[3] if inline else value) if coded else unquote_to_bytes(inline[3] if inline else "")
     kind = next((name for start, name in _IMAGES.items() if data.startswith(start)), "")
     if not kind and (not data or not _declared(line, inline)):
-        troubles[BAD_PHOTO] += bool(value)
+        warnings[BAD_PHOTO] += bool(value)
         return None
     extension = {"jpeg": "jpg", "": "bin"}.get(kind, kind)
     return NewBlob(data, f"photo.{extension}", f"image/{kind}" if kind else "application/octet-stream", role="photo")

@@ -76,7 +76,7 @@ class Component:
         return next((line for line in self.lines if line.name == name), None)
 
 
-def read_components(data: bytes, troubles: Warnings) -> list[Component]:
+def read_components(data: bytes, warnings: Warnings) -> list[Component]:
     """Return the outermost components: calendars, cards, and single entries."""
     found: list[Component] = []
     open_ones: list[Component] = []
@@ -95,7 +95,7 @@ def read_components(data: bytes, troubles: Warnings) -> list[Component]:
         open_ones.append(component)
         names[name] += 1
 
-    for line in read_lines(data, troubles):
+    for line in read_lines(data, warnings):
         if line.name == "BEGIN":
             begin(line.value.strip().upper())
         elif line.name == "END":
@@ -115,7 +115,7 @@ def _awaits_agent(card: Component) -> bool:
     return bool(card.lines) and card.lines[-1].name == "AGENT" and not card.lines[-1].value.strip()
 
 
-def read_lines(data: bytes, troubles: Warnings) -> Iterator[Line]:
+def read_lines(data: bytes, warnings: Warnings) -> Iterator[Line]:
     """Yield the properties in order; a raw line end within a text is kept in it."""
     data = from_utf16(data).removeprefix(b"\xef\xbb\xbf")
     data = data.replace(b"\r\r\n", b"\n").replace(b"\r\n", b"\n").replace(b"\r", b"\n")
@@ -130,14 +130,14 @@ def read_lines(data: bytes, troubles: Warnings) -> Iterator[Line]:
     pieces: list[str] = []
     raw = iter(data.split(b"\n"))
     for raw_line in raw:
-        line = _line(raw_line, raw, hints, troubles)
+        line = _line(raw_line, raw, hints, warnings)
         if line is not None:
             if held is not None:
                 yield _whole(held, pieces)
             held, pieces = line, []
         elif raw_line.strip() or held is not None:
-            pieces.append(decode(raw_line, "utf-8", hints, troubles))
-            troubles[STRAY_LINE] += bool(raw_line.strip())
+            pieces.append(decode(raw_line, "utf-8", hints, warnings))
+            warnings[STRAY_LINE] += bool(raw_line.strip())
     if held is not None:
         yield _whole(held, pieces)
 
@@ -150,19 +150,19 @@ def _whole(line: Line, stray: list[str]) -> Line:
     return line
 
 
-def _line(raw: bytes, following: Iterator[bytes], hints: Sequence[str], troubles: Warnings) -> Line | None:
+def _line(raw: bytes, following: Iterator[bytes], hints: Sequence[str], warnings: Warnings) -> Line | None:
     """Return the property in a line, or None; continuing lines come from `following`."""
     head = _HEAD.match(raw[:_LONGEST_HEAD].decode("latin-1"))
     if head is None or not _is_name(head[2]):
         return None
     start = head.end()
-    text = decode(raw[:start], "utf-8", hints, troubles)
+    text = decode(raw[:start], "utf-8", hints, warnings)
     parameters = _parameters(text[text.index(";") :].rstrip()[:-1] if head[3] else "")
     value = raw[start:]
     charset = next(iter(parameters.get("CHARSET", ())), "utf-8")
     if "QUOTED-PRINTABLE" in {encoding.upper() for encoding in parameters.get("ENCODING", ())}:
         value = binascii.a2b_qp(b"\n".join(_soft_broken(value, following)))
-    return Line(head[2].upper(), decode(value, charset, hints, troubles), parameters, head[1] or "")
+    return Line(head[2].upper(), decode(value, charset, hints, warnings), parameters, head[1] or "")
 
 
 def _soft_broken(value: bytes, following: Iterator[bytes]) -> Iterator[bytes]:

@@ -35,14 +35,14 @@ except TypeError:
     pass
 
 
-def header_text(value: str, hints: Sequence[str], troubles: Warnings) -> str:
+def header_text(value: str, hints: Sequence[str], warnings: Warnings) -> str:
     """Return a header value on one line, with its encoded words decoded.
 
     Adjacent words in one charset are joined first: senders split them within a character.
     """
     value = _FOLD.sub(" ", value).strip()
     if "=?" not in value:
-        return _plain(value, hints, troubles)
+        return _plain(value, hints, warnings)
     out: list[str] = []
     pending: list[_Word] = []
     end = 0
@@ -50,20 +50,20 @@ def header_text(value: str, hints: Sequence[str], troubles: Warnings) -> str:
         gap = value[end : match.start()]
         charset = match[1].partition("*")[0].lower()
         if not (pending and _BETWEEN.match(gap) and pending[-1].charset == charset):
-            _flush(out, pending, hints, troubles)
+            _flush(out, pending, hints, warnings)
             if not (out and end and _BETWEEN.match(gap)):
-                out.append(_plain(gap, hints, troubles))
-        pending.append(_word(charset, match[2], match[3], troubles))
+                out.append(_plain(gap, hints, warnings))
+        pending.append(_word(charset, match[2], match[3], warnings))
         end = match.end()
-    _flush(out, pending, hints, troubles)
+    _flush(out, pending, hints, warnings)
     rest = value[end:]
     if "=?" in rest:
-        troubles[BAD_WORD] += 1
-    out.append(_plain(rest, hints, troubles))
+        warnings[BAD_WORD] += 1
+    out.append(_plain(rest, hints, warnings))
     return _FOLD.sub(" ", "".join(out)).strip()
 
 
-def _plain(value: str, hints: Sequence[str], troubles: Warnings) -> str:
+def _plain(value: str, hints: Sequence[str], warnings: Warnings) -> str:
     """Return text between encoded words.
 
     As it is (RFC 2231), or decoded from its bytes.
@@ -71,8 +71,8 @@ def _plain(value: str, hints: Sequence[str], troubles: Warnings) -> str:
     try:
         value.encode()
     except UnicodeEncodeError:
-        return decode(_raw_bytes(value), None, hints, troubles)
-    return decode(value.encode(), None, hints, troubles) if "\x1b$" in value else cleaned(value, troubles)
+        return decode(_raw_bytes(value), None, hints, warnings)
+    return decode(value.encode(), None, hints, warnings) if "\x1b$" in value else cleaned(value, warnings)
 
 
 def _raw_bytes(value: str) -> bytes:
@@ -85,7 +85,7 @@ def word_charsets(value: str) -> list[str]:
     return [name for match in _WORD.finditer(value) if (name := known_charset(match[1])) is not None]
 
 
-def addresses(values: Sequence[str], hints: Sequence[str], troubles: Warnings) -> list[Struct]:
+def addresses(values: Sequence[str], hints: Sequence[str], warnings: Warnings) -> list[Struct]:
     """Return the addresses of headers; text without an address becomes a name."""
     found: list[Struct] = []
     for value in values:
@@ -93,13 +93,13 @@ def addresses(values: Sequence[str], hints: Sequence[str], troubles: Warnings) -
         try:
             pairs = getaddresses([flat], **_LENIENT)
         except (RecursionError, ValueError, IndexError, TypeError):  # hostile nesting, or errors of some releases
-            troubles[BAD_ADDRESS] += 1
+            warnings[BAD_ADDRESS] += 1
             pairs = [(flat, "")]
         if not any(name or "@" in address for name, address in pairs) and flat.strip() not in ("", "<>"):
             pairs = [("", flat) if _LOCAL.fullmatch(flat.strip()) else (flat, "")]
         for name, address in pairs:
             if name or address:
-                found.append(email(header_text(name, hints, troubles), header_text(address, hints, troubles)))
+                found.append(email(header_text(name, hints, warnings), header_text(address, hints, warnings)))
     return found
 
 
@@ -137,24 +137,24 @@ class _Word(NamedTuple):
     literal: bytes
 
 
-def _flush(out: list[str], pending: list[_Word], hints: Sequence[str], troubles: Warnings) -> None:
+def _flush(out: list[str], pending: list[_Word], hints: Sequence[str], warnings: Warnings) -> None:
     if not pending:
         return
     data, literal = b"".join(word.data for word in pending), b"".join(word.literal for word in pending)
     charset = known_charset(pending[0].charset)
     if data != literal and charset and strict(data, charset) is None and strict(literal, charset) is not None:
-        troubles[BAD_WORD] += 1
+        warnings[BAD_WORD] += 1
         data = literal
-    out.append(decode(data, pending[0].charset, hints, troubles))
+    out.append(decode(data, pending[0].charset, hints, warnings))
     pending.clear()
 
 
-def _word(charset: str, encoding: str, content: str, troubles: Warnings) -> _Word:
+def _word(charset: str, encoding: str, content: str, warnings: Warnings) -> _Word:
     if encoding in "qQ":
         return _Word(charset, *(binascii.a2b_qp(_raw_bytes(text)) for text in (content.replace("_", " "), content)))
     letters = _BASE64.sub("", content)
     if len(letters) % 4 == 1:  # a letter too many or too few: the complete bytes before it are good
-        troubles[BAD_WORD] += 1
+        warnings[BAD_WORD] += 1
         letters = letters[:-1]
     data = binascii.a2b_base64(letters + "=" * (-len(letters) % 4))
     return _Word(charset, data, data)

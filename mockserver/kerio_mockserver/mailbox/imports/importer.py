@@ -68,9 +68,9 @@ class Imported:
         self.skipped[reason] = self.skipped.get(reason, 0) + 1
         _name(self.names, name, reason, self.skipped[reason])
 
-    def doubt(self, name: str, troubles: Warnings) -> None:
+    def doubt(self, name: str, warnings: Warnings) -> None:
         """Count and name a problem of an imported item."""
-        for reason, count in troubles.items():
+        for reason, count in warnings.items():
             if count > 0:
                 self.undecodable[reason] = self.undecodable.get(reason, 0) + count
                 _name(self.simplified, name, reason, sum(line.endswith(f": {reason}") for line in self.simplified) + 1)
@@ -129,7 +129,7 @@ def _take(store: MailboxStore, folders: Folders, found: Piece | Skipped | File, 
             if mail.deleted:
                 report.skip(found.name, DELETED)
                 return
-            report.doubt(found.name, mail.troubles)
+            report.doubt(found.name, mail.warnings)
             report.attachments += len(mail.blobs)
             tally.held.append((mail.struct["receiveDate"], len(tally.held), folders.mail(found.folder), mail))
         case Piece(kind="calendar"):
@@ -144,11 +144,11 @@ def _take_calendar(store: MailboxStore, folders: Folders, found: Piece, report: 
     for count, entry in enumerate(read_calendar(found.data, of_file), 1):
         name = f"{found.name}, entry {count}"
         if entry.struct is None:
-            report.skip(name, next(iter(entry.troubles)))
+            report.skip(name, next(iter(entry.warnings)))
             continue
         store.add(entry.kind, folders.default(entry.kind), entry.struct)
         _count(report, entry.kind)
-        report.doubt(name, entry.troubles)
+        report.doubt(name, entry.warnings)
     report.doubt(found.name, of_file)
     if not count:
         report.skip(found.name, EMPTY)
@@ -161,7 +161,7 @@ def _take_cards(store: MailboxStore, folders: Folders, found: Piece, report: Imp
         store.add("contact", folders.default("contact"), card.struct, card.blobs)
         report.attachments += len(card.blobs)
         _count(report, "contact")
-        report.doubt(f"{found.name}, card {count}", card.troubles)
+        report.doubt(f"{found.name}, card {count}", card.warnings)
     report.doubt(found.name, of_file)
     if not count:
         report.skip(found.name, EMPTY)

@@ -59,41 +59,41 @@ class ReadMail:
 
     struct: Struct
     blobs: list[NewBlob]
-    troubles: Warnings = field(default_factory=Warnings)
+    warnings: Warnings = field(default_factory=Warnings)
     deleted: bool = False
 
 
 def read_mail(data: bytes, origin: Origin = Origin()) -> ReadMail:
     """Parse a mail; what no parser understands is kept as raw text."""
-    troubles = Warnings()
+    warnings = Warnings()
     try:
-        return _read(data, origin, troubles)
+        return _read(data, origin, warnings)
     except Exception:  # an error in a parser must not lose a mail
         return _raw(data, origin)
 
 
-def _read(data: bytes, origin: Origin, troubles: Warnings) -> ReadMail:
-    head, from_line = mime_parts.parse(data, troubles)
-    found = mime_parts.leaves(head, troubles)
+def _read(data: bytes, origin: Origin, warnings: Warnings) -> ReadMail:
+    head, from_line = mime_parts.parse(data, warnings)
+    found = mime_parts.leaves(head, warnings)
     hints = _hints(head, found)
     struct: Struct = blank("Mail")
     struct["size"] = len(data)
-    struct["subject"] = header_text(head.get("subject", ""), hints, troubles)
-    _put_people(struct, head, hints, troubles)
-    _put_dates(struct, head, from_line, origin, troubles)
-    _put_marks(struct, head, data, origin, hints, troubles)
-    blobs = _put_contents(struct, found, hints, troubles)
-    return ReadMail(struct, blobs, troubles, bool(_mozilla(head) & _EXPUNGED))
+    struct["subject"] = header_text(head.get("subject", ""), hints, warnings)
+    _put_people(struct, head, hints, warnings)
+    _put_dates(struct, head, from_line, origin, warnings)
+    _put_marks(struct, head, data, origin, hints, warnings)
+    blobs = _put_contents(struct, found, hints, warnings)
+    return ReadMail(struct, blobs, warnings, bool(_mozilla(head) & _EXPUNGED))
 
 
 def _raw(data: bytes, origin: Origin) -> ReadMail:
-    troubles = Warnings({UNREADABLE: 1})
+    warnings = Warnings({UNREADABLE: 1})
     struct: Struct = blank("Mail")
     struct["size"] = len(data)
     struct["receiveDate"] = struct["modifiedDate"] = stamped(origin.modified)
     struct["isSeen"] = "S" in (origin.flags or "")
-    struct["displayableParts"] = [_displayable("text/plain", decode(data, None, (), troubles))]
-    return ReadMail(struct, [], troubles)
+    struct["displayableParts"] = [_displayable("text/plain", decode(data, None, (), warnings))]
+    return ReadMail(struct, [], warnings)
 
 
 def _hints(head: Part, found: Sequence[Leaf]) -> list[str]:
@@ -109,9 +109,9 @@ def _hints(head: Part, found: Sequence[Leaf]) -> list[str]:
     return [charset for charset in dict.fromkeys(kin) if charset not in ("cp1252", "utf-8", "ascii")]
 
 
-def _put_people(struct: Struct, head: Part, hints: Sequence[str], troubles: Warnings) -> None:
+def _put_people(struct: Struct, head: Part, hints: Sequence[str], warnings: Warnings) -> None:
     def named(*names: str) -> list[Struct]:
-        return addresses([value for name in names for value in head.get_all(name, [])], hints, troubles)
+        return addresses([value for name in names for value in head.get_all(name, [])], hints, warnings)
 
     struct["to"] = named("to")
     struct["cc"] = named("cc")
@@ -121,11 +121,11 @@ def _put_people(struct: Struct, head: Part, hints: Sequence[str], troubles: Warn
         struct[member] = next(iter(named(header)), struct[member])
 
 
-def _put_dates(struct: Struct, head: Part, from_line: str, origin: Origin, troubles: Warnings) -> None:
+def _put_dates(struct: Struct, head: Part, from_line: str, origin: Origin, warnings: Warnings) -> None:
     claimed = head.get("date", "")
     struct["sendDate"] = utc(claimed)
     if not struct["sendDate"]:
-        troubles[BAD_DATE] += 1
+        warnings[BAD_DATE] += 1
     received = head.get("received", "").rpartition(";")[2]
     delivered = from_line.rstrip().partition(" ")[2].lstrip().partition(" ")[2]
     candidates = (utc(received), utc(delivered), struct["sendDate"], stamped(origin.modified))
@@ -133,7 +133,7 @@ def _put_dates(struct: Struct, head: Part, from_line: str, origin: Origin, troub
 
 
 def _put_marks(
-    struct: Struct, head: Part, data: bytes, origin: Origin, hints: Sequence[str], troubles: Warnings
+    struct: Struct, head: Part, data: bytes, origin: Origin, hints: Sequence[str], warnings: Warnings
 ) -> None:
     flags = _flags(head, data, origin)
     struct["isSeen"] = "S" in flags
@@ -156,7 +156,7 @@ def _put_marks(
         ("mhInReplayTo", "in-reply-to"),
         ("mhResentMessageID", "resent-message-id"),
     ):
-        if value := header_text(head.get(header, ""), hints, troubles):
+        if value := header_text(head.get(header, ""), hints, warnings):
             struct["headers"].append({"type": kind, "value": value})
 
 
@@ -182,16 +182,16 @@ def _mozilla(head: Part) -> int:
     return int(found[0], 16) | (more & _DELETED_ON_SERVER and _EXPUNGED)
 
 
-def _put_contents(struct: Struct, found: Sequence[Leaf], hints: Sequence[str], troubles: Warnings) -> list[NewBlob]:
+def _put_contents(struct: Struct, found: Sequence[Leaf], hints: Sequence[str], warnings: Warnings) -> list[NewBlob]:
     blobs: list[NewBlob] = []
     for number, leaf in enumerate(found, 1):
-        name = _name(leaf, hints, troubles)
+        name = _name(leaf, hints, warnings)
         if _is_text(leaf, name, bool(struct["displayableParts"])):
-            text = _text(leaf, hints, troubles)
+            text = _text(leaf, hints, warnings)
             struct["displayableParts"].append(_displayable(leaf.content_type, text))
             continue
-        content_id = header_text(leaf.head.get("content-id", ""), hints, troubles).strip("<> ")
-        blobs.append(NewBlob(leaf.data, name or _invented(leaf, number, troubles), leaf.content_type, content_id))
+        content_id = header_text(leaf.head.get("content-id", ""), hints, warnings).strip("<> ")
+        blobs.append(NewBlob(leaf.data, name or _invented(leaf, number, warnings), leaf.content_type, content_id))
         _put_security(struct, leaf)
     return blobs
 
@@ -205,9 +205,9 @@ def _is_text(leaf: Leaf, name: str, has_text: bool) -> bool:
     return not (name and has_text)
 
 
-def _text(leaf: Leaf, hints: Sequence[str], troubles: Warnings) -> str:
+def _text(leaf: Leaf, hints: Sequence[str], warnings: Warnings) -> str:
     claim = leaf.parameters.get("charset") or (_meta(leaf.data) if leaf.content_type == "text/html" else None)
-    return decode(leaf.data, claim, hints, troubles).replace("\r\n", "\n").replace("\r", "\n")
+    return decode(leaf.data, claim, hints, warnings).replace("\r\n", "\n").replace("\r", "\n")
 
 
 def _meta(html: bytes) -> str | None:
@@ -220,22 +220,22 @@ def _displayable(content_type: str, content: str) -> Struct:
     return {"id": "", "contentType": _TEXTS[content_type], "content": content}
 
 
-def _name(leaf: Leaf, hints: Sequence[str], troubles: Warnings) -> str:
+def _name(leaf: Leaf, hints: Sequence[str], warnings: Warnings) -> str:
     """Return the file name of a part, without invalid characters; "" if none."""
     given = header_parameters.parameters(leaf.head, "content-disposition").get("filename", "")
     typed = leaf.parameters.get("name", "")
     if typed and header_parameters.extended(leaf.head, "content-type", "name"):
         given = given if header_parameters.extended(leaf.head, "content-disposition", "filename") else typed
     given = given or typed
-    name = header_text(given, hints, troubles).replace("\\", "/").rpartition("/")[2]
+    name = header_text(given, hints, warnings).replace("\\", "/").rpartition("/")[2]
     return "".join(letter for letter in name if letter.isprintable())[:_LONGEST_NAME]
 
 
-def _invented(leaf: Leaf, number: int, troubles: Warnings) -> str:
+def _invented(leaf: Leaf, number: int, warnings: Warnings) -> str:
     if leaf.content_type == "message/rfc822":
         head, _ = mime_parts.parse(leaf.data[: mime_parts.LARGEST_HEAD], Warnings())
         subject = header_text(head.get("subject", ""), (), Warnings()).replace("/", "_")
-        subject = "".join(letter for letter in cleaned(subject, troubles) if letter.isprintable())
+        subject = "".join(letter for letter in cleaned(subject, warnings) if letter.isprintable())
         return f"{subject[:_LONGEST_NAME] or 'message'}.eml"
     extension = _EXTENSIONS.get(leaf.content_type) or _TYPES.guess_extension(leaf.content_type)
     textual = leaf.content_type.startswith(("text/", "message/"))

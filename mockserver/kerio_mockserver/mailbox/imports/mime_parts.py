@@ -108,7 +108,7 @@ class Leaf:
     within: tuple[str, ...] = ()
 
 
-def parse(data: bytes, troubles: Warnings) -> tuple[Part, str]:
+def parse(data: bytes, warnings: Warnings) -> tuple[Part, str]:
     """Return a mail as `email` parses it, and the mbox "From " line before it, or ""."""
     data = from_utf16(data).removeprefix(b"\xef\xbb\xbf")
     if b"\n" not in data:
@@ -118,14 +118,14 @@ def parse(data: bytes, troubles: Warnings) -> tuple[Part, str]:
     skipped = re.compile(rb"[\r\n]+").match(data, start)
     if skipped and _WELL_KNOWN.match(data, skipped.end()):
         start = skipped.end()
-    head, body = _halves(data[start:], troubles)
+    head, body = _halves(data[start:], warnings)
     return _message(head, body), line[0].decode("latin-1") if line else ""
 
 
-def leaves(mail: Part, troubles: Warnings) -> list[Leaf]:
+def leaves(mail: Part, warnings: Warnings) -> list[Leaf]:
     """Return the leaves of a mail in order, at least one."""
     found: list[Leaf] = []
-    _walk(mail, (), found, troubles)
+    _walk(mail, (), found, warnings)
     return found
 
 
@@ -151,7 +151,7 @@ def _parsed(source: bytes, depth: int, deepest: int) -> Part:
     return found  # type: ignore[no-any-return]
 
 
-def _halves(data: bytes, troubles: Warnings) -> tuple[bytes, bytes]:
+def _halves(data: bytes, warnings: Warnings) -> tuple[bytes, bytes]:
     """Return header lines that `email` accepts, and the body.
 
     Where no header continues, the body starts.
@@ -163,10 +163,10 @@ def _halves(data: bytes, troubles: Warnings) -> tuple[bytes, bytes]:
     raw = data[:end]
     head = _SPACED_NAME.sub(rb"\1:", raw.replace(b"\r\n", b"\n").replace(b"\r", b" "))
     if end == start < len(data):
-        troubles[BAD_HEAD] += 1
+        warnings[BAD_HEAD] += 1
     if not _BROKEN.search(head):
         return head, data[start:]
-    troubles[BAD_HEAD] += 1
+    warnings[BAD_HEAD] += 1
     last = max((match.start() for match in _WELL_KNOWN.finditer(head)), default=-1)
     for broken in _BROKEN.finditer(head):
         if broken.start() > last:
@@ -174,30 +174,30 @@ def _halves(data: bytes, troubles: Warnings) -> tuple[bytes, bytes]:
     return _BROKEN.sub(b"X-Broken-Line: ", head), data[start:]
 
 
-def _walk(part: Part, within: tuple[str, ...], found: list[Leaf], troubles: Warnings) -> None:
+def _walk(part: Part, within: tuple[str, ...], found: list[Leaf], warnings: Warnings) -> None:
     if any(isinstance(defect, errors.MissingHeaderBodySeparatorDefect) for defect in part.defects):
-        part = _mended(part, troubles)
+        part = _mended(part, warnings)
     default = part.get_default_type()
     kind = value_type(part, "content-type", default)
     if kind.startswith("multipart/"):
-        inner = _parts(part, troubles)
+        inner = _parts(part, warnings)
         if inner:
             for inner_part in inner:
-                _walk(inner_part, (*within, kind), found, troubles)
+                _walk(inner_part, (*within, kind), found, warnings)
             return
-        troubles[BAD_MIME] += 1
+        warnings[BAD_MIME] += 1
         kind = "text/plain"
     if "/" not in kind:
         kind = {"text": "text/plain", "html": "text/html"}.get(kind, default)
     found_parameters = parameters(part, "content-type")
-    data = _transfer_decoded(part, kind, found_parameters, troubles)
+    data = _transfer_decoded(part, kind, found_parameters, warnings)
     leaf = Leaf(part, kind, found_parameters, data, within)
     found.extend(_without_files(leaf) if kind == "text/plain" else [leaf])
 
 
-def _mended(part: Part, troubles: Warnings) -> Part:
+def _mended(part: Part, warnings: Warnings) -> Part:
     """Add the headers after a broken line to a part."""
-    head, body = _halves(part.content(), troubles)
+    head, body = _halves(part.content(), warnings)
     if not head or part.is_multipart():
         return part
     mended = _message(b"".join(_raw(part)) + head, body, part)
@@ -210,7 +210,7 @@ def _raw(part: Part) -> Iterator[bytes]:
         yield f"{name}: {value}\n".encode("ascii", "surrogateescape").replace(b"\r\n", b"\n")
 
 
-def _parts(part: Part, troubles: Warnings) -> Sequence[Part]:
+def _parts(part: Part, warnings: Warnings) -> Sequence[Part]:
     """Return the parts by the header's boundary, else by the one in the body."""
     if part.is_multipart():
         return part.get_payload()  # type: ignore[return-value]
@@ -223,7 +223,7 @@ def _parts(part: Part, troubles: Warnings) -> Sequence[Part]:
             b'Content-Type: %s; boundary="%s"' % (kind, re.sub(rb'(["\\])', rb"\\\1", boundary)), body, part
         )
         if again.is_multipart():
-            troubles[BAD_MIME] += 1
+            warnings[BAD_MIME] += 1
             return again.get_payload()  # type: ignore[return-value]
     return []
 
@@ -239,7 +239,7 @@ def _other_boundaries(part: Part, body: bytes) -> Iterator[bytes]:
         yield seen[1]
 
 
-def _transfer_decoded(part: Part, kind: str, names: dict[str, str], troubles: Warnings) -> bytes:
+def _transfer_decoded(part: Part, kind: str, names: dict[str, str], warnings: Warnings) -> bytes:
     """Return the bytes of a part.
 
     `names` gets the name of a uuencoded file without one.
@@ -251,14 +251,14 @@ def _transfer_decoded(part: Part, kind: str, names: dict[str, str], troubles: Wa
     if encoding == "quoted-printable":
         return decode_quoted_printable(body)
     if encoding == "base64":
-        return decode_base64(body, kind, troubles)
+        return decode_base64(body, kind, warnings)
     if encoding in _UU_ENCODINGS:
         begin = _UU_BEGIN.search(body)
         if begin is not None:
             names.setdefault("name", begin[1].decode("ascii", "surrogateescape").strip())
         data = decode_uu(body, begin.end() if begin else 0)
         if data is None:
-            troubles[BAD_UU] += 1
+            warnings[BAD_UU] += 1
             return body
         return data[0]
     return body

@@ -79,13 +79,13 @@ def _parse_old_rule(text: str, parse_time: Callable[[str], Any]) -> tuple[Parts,
 def rule_of(parts: Mapping[str, Any], start: date, moment: Callable[[Any], str]) -> tuple[Struct, bool]:
     """Return the struct for an RRULE's parts, and whether it expresses all of them."""
     rule: Struct = blank("RecurrenceRule")
-    said = {name.upper(): list(value) if isinstance(value, list | tuple) else [value] for name, value in parts.items()}
-    frequency = _FREQUENCIES.get(str(next(iter(said.get("FREQ", [])), "")).upper())
+    given = {name.upper(): list(value) if isinstance(value, list | tuple) else [value] for name, value in parts.items()}
+    frequency = _FREQUENCIES.get(str(next(iter(given.get("FREQ", [])), "")).upper())
     if frequency is None:
         return rule, False
-    known = {name: _numbers(name, said[name]) for name in _LARGEST if name in said}
-    days, positions, exact = _days([str(day).upper() for day in said.get("BYDAY", [])])
-    exact = exact and all(len(numbers) == len(said[name]) for name, numbers in known.items())
+    known = {name: _numbers(name, given[name]) for name in _LARGEST if name in given}
+    days, positions, exact = _days([str(day).upper() for day in given.get("BYDAY", [])])
+    exact = exact and all(len(numbers) == len(given[name]) for name, numbers in known.items())
     rule |= {"isSet": True, "frequency": frequency}
     rule["preciseBy"] = {
         "byDay": days,
@@ -94,11 +94,11 @@ def rule_of(parts: Mapping[str, Any], start: date, moment: Callable[[Any], str])
         "byPosition": positions or known.get("BYSETPOS", []),
         "byInterval": max(1, next(iter(known.get("INTERVAL", [])), 1)),
     }
-    until, count = next(iter(said.get("UNTIL", [])), None), next(iter(known.get("COUNT", [])), 0)
-    end = until if isinstance(until, date) else _last(said, known, start, count) if count > 0 else None
+    until, count = next(iter(given.get("UNTIL", [])), None), next(iter(known.get("COUNT", [])), 0)
+    end = until if isinstance(until, date) else _last(given, known, start, count) if count > 0 else None
     if end is not None:
         rule["endBy"] = {"type": "ByRecurrenceDate", "date": moment(end)}
-    return rule, exact and _KNOWN.issuperset(said)
+    return rule, exact and _KNOWN.issuperset(given)
 
 
 def _days(names: Sequence[str]) -> tuple[list[int], list[int], bool]:
@@ -128,27 +128,27 @@ def _last_of_weeks(first: datetime, days: Sequence[int], week_start: int, interv
     return first + timedelta(days=min((weeks + 1) * interval * 7, _HORIZON.days) + offsets[place] - own)
 
 
-def _last(said: Mapping[str, list[Any]], known: Mapping[str, list[int]], start: date, count: int) -> date | None:
+def _last(given: Mapping[str, list[Any]], known: Mapping[str, list[int]], start: date, count: int) -> date | None:
     """Return the start of the last of `count` times; None if unknown."""
     zone = start.tzinfo if isinstance(start, datetime) else None
     first = start.replace(tzinfo=None) if isinstance(start, datetime) else datetime(start.year, start.month, start.day)  # noqa: DTZ001 - a day
-    frequency, interval = str(said["FREQ"][0]).upper(), max(1, next(iter(known.get("INTERVAL", [])), 1))
+    frequency, interval = str(given["FREQ"][0]).upper(), max(1, next(iter(known.get("INTERVAL", [])), 1))
     try:
         horizon = first + _HORIZON
-        by = {name for name in said if name.startswith("BY")}
-        plain_days = sorted({_DAYS[str(day).upper()] for day in said.get("BYDAY", []) if str(day).upper() in _DAYS})
+        by = {name for name in given if name.startswith("BY")}
+        plain_days = sorted({_DAYS[str(day).upper()] for day in given.get("BYDAY", []) if str(day).upper() in _DAYS})
         if frequency in ("DAILY", "WEEKLY") and not by:
             step = timedelta(days=interval * (7 if frequency == "WEEKLY" else 1))
             last = first + step * min(count - 1, _HORIZON // step)
-        elif frequency == "WEEKLY" and by == {"BYDAY"} and plain_days and len(plain_days) == len(said["BYDAY"]):
-            wkst = str(next(iter(said.get("WKST", [])), "MO")).upper()
+        elif frequency == "WEEKLY" and by == {"BYDAY"} and plain_days and len(plain_days) == len(given["BYDAY"]):
+            wkst = str(next(iter(given.get("WKST", [])), "MO")).upper()
             last = min(_last_of_weeks(first, plain_days, _DAYS.get(wkst, 2), interval, count), horizon)
         else:
             parts = [f"FREQ={frequency}", f"INTERVAL={interval}", f"UNTIL={horizon:%Y%m%dT%H%M%S}"]
             parts += [f"{name}={','.join(map(str, known[name]))}" for name in known if name.startswith("BY")]
-            days = [str(day).upper() for day in said.get("BYDAY", []) if _DAY.fullmatch(str(day).upper())]
+            days = [str(day).upper() for day in given.get("BYDAY", []) if _DAY.fullmatch(str(day).upper())]
             parts += [f"BYDAY={','.join(days)}"] if days else []
-            parts += [f"WKST={day}" for day in map(str, said.get("WKST", [])) if day in _DAYS]
+            parts += [f"WKST={day}" for day in map(str, given.get("WKST", [])) if day in _DAYS]
             last = first
             for time in islice(rrulestr(";".join(parts), dtstart=first), count):
                 last = time

@@ -104,14 +104,14 @@ def _source(component: Component) -> str:
 
 def _bounded(rule: str) -> bool:
     """Return whether a rule gives one date in nearly every year."""
-    said = dict(part.partition("=")[::2] for part in rule.split(";"))
-    days = said.get("BYMONTHDAY", "1").split(",")
+    members = dict(part.partition("=")[::2] for part in rule.split(";"))
+    days = members.get("BYMONTHDAY", "1").split(",")
     return (
-        said.pop("FREQ", "") == "YEARLY"
-        and said.keys() <= {"INTERVAL", "UNTIL", "COUNT", "BYMONTH", "BYDAY", "BYMONTHDAY", "WKST"}
-        and said.get("INTERVAL", "1") == "1"
-        and said.get("BYMONTH", "1").isdigit()
-        and all(_DAYS.fullmatch(day) for day in said.get("BYDAY", "MO").split(","))
+        members.pop("FREQ", "") == "YEARLY"
+        and members.keys() <= {"INTERVAL", "UNTIL", "COUNT", "BYMONTH", "BYDAY", "BYMONTHDAY", "WKST"}
+        and members.get("INTERVAL", "1") == "1"
+        and members.get("BYMONTH", "1").isdigit()
+        and all(_DAYS.fullmatch(day) for day in members.get("BYDAY", "MO").split(","))
         and any(day.lstrip("+-").isdigit() and 1 <= int(day.lstrip("+-")) <= 28 for day in days)
     )
 

@@ -26,7 +26,7 @@ def _trimmed(line: bytes) -> bytes:
     return line[:-1].rstrip(b" \t") + b"\r" if line.endswith(b"\r") else line.rstrip(b" \t")
 
 
-def decode_base64(body: bytes, kind: str, troubles: Warnings) -> bytes:
+def decode_base64(body: bytes, kind: str, warnings: Warnings) -> bytes:
     """Decode base64; text that a mailing list appended is kept if the part is text."""
     lines = _CODED_LINES.match(body)
     end = lines.end() if lines else 0
@@ -37,12 +37,12 @@ def decode_base64(body: bytes, kind: str, troubles: Warnings) -> bytes:
     out = []
     for block in coded.split(b"="):
         if len(block) % 4 == 1:  # a letter too many or too few: the complete bytes before it are good
-            troubles[BAD_BASE64] += 1
+            warnings[BAD_BASE64] += 1
             out.append(binascii.a2b_base64(block[:-1]))
         else:
             out.append(binascii.a2b_base64(block + b"=" * (-len(block) % 4)))
     if rest:
-        troubles[BAD_BASE64] += 1
+        warnings[BAD_BASE64] += 1
     return b"".join(out) + (body[end:] if footer and text else b"")
 
 

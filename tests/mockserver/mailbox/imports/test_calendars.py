@@ -18,12 +18,12 @@ NAMES = {"event": "Event", "task": "Task", "note": "Note"}
 
 
 def read(*lines: str, kind: str = "VEVENT") -> tuple[dict[str, Any], Warnings]:
-    troubles = Warnings()
+    warnings = Warnings()
     text = "\n".join(["BEGIN:VCALENDAR", f"BEGIN:{kind}", *lines, f"END:{kind}", "END:VCALENDAR", ""])
-    (entry,) = read_calendar(text.encode(), troubles)
+    (entry,) = read_calendar(text.encode(), warnings)
     assert entry.struct is not None
     assert complete(NAMES[entry.kind], entry.struct) == entry.struct
-    return entry.struct, entry.troubles + troubles
+    return entry.struct, entry.warnings + warnings
 
 
 def sample() -> list[Entry]:
@@ -130,16 +130,16 @@ def test_one_broken_entry_costs_only_itself() -> None:
         data = SAMPLE.replace(b"BEGIN:VTODO", bad + b"BEGIN:VTODO", 1)
         found = list(read_calendar(data, Warnings()))
         assert len(found) == 18
-        assert [entry.troubles for entry in found if entry.struct is None] == [{BAD_ENTRY: 1}] * lost
+        assert [entry.warnings for entry in found if entry.struct is None] == [{BAD_ENTRY: 1}] * lost
 
 
 def test_calendar_in_another_charset() -> None:
     data = "BEGIN:VCALENDAR\nBEGIN:VEVENT\nDTSTART:20260101T000000Z\nSUMMARY:Grüße\nEND:VEVENT\nEND:VCALENDAR\n"
-    troubles = Warnings()
-    (entry,) = read_calendar(data.encode("latin-1"), troubles)
+    warnings = Warnings()
+    (entry,) = read_calendar(data.encode("latin-1"), warnings)
     assert entry.struct is not None
     assert entry.struct["summary"] == "Grüße"
-    assert troubles["charset wrong"] == 1
+    assert warnings["charset wrong"] == 1
 
 
 @settings(max_examples=60, deadline=None)

@@ -39,15 +39,15 @@ def test_any_bytes_become_text_for_json(data: bytes, claim: str, hints: list[str
 
 @given(st.text())
 def test_correct_claim_is_decoded_exactly(text: str) -> None:
-    troubles = Warnings()
-    assert decode(text.encode(), "utf-8", (), troubles) == text.replace("\0", "")
-    assert set(troubles) <= {"NUL left out"}
+    warnings = Warnings()
+    assert decode(text.encode(), "utf-8", (), warnings) == text.replace("\0", "")
+    assert set(warnings) <= {"NUL left out"}
 
 
 def test_cleaned() -> None:
-    troubles = Warnings()
-    assert cleaned("a\0b\ud800c\U0001f386", troubles) == "ab\ufffdc\U0001f386"
-    assert troubles == {"NUL left out": 1, "charset wrong": 1}
+    warnings = Warnings()
+    assert cleaned("a\0b\ud800c\U0001f386", warnings) == "ab\ufffdc\U0001f386"
+    assert warnings == {"NUL left out": 1, "charset wrong": 1}
 
 
 @pytest.mark.parametrize(
@@ -97,9 +97,9 @@ def test_short_text_is_not_guessed() -> None:
     ],
 )
 def test_iso_2022_jp_with_the_characters_of_vendors(claim: str, data: bytes, text: str) -> None:
-    troubles = Warnings()
-    assert decode(data, claim, (), troubles) == text
-    assert not troubles
+    warnings = Warnings()
+    assert decode(data, claim, (), warnings) == text
+    assert not warnings
 
 
 def test_iso_2022_jp_that_is_cut_keeps_what_is_whole() -> None:

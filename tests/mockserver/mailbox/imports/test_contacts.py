@@ -18,11 +18,11 @@ SAMPLE = (Path(__file__).parents[3] / "data" / "sample" / "contacts.vcf").read_b
 
 
 def read(*lines: str) -> tuple[Card, Warnings]:
-    troubles = Warnings()
+    warnings = Warnings()
     text = "\r\n".join(["BEGIN:VCARD", "VERSION:3.0", *lines, "END:VCARD", ""])
-    (card,) = read_cards(text.encode(), troubles)
+    (card,) = read_cards(text.encode(), warnings)
     assert complete("Contact", card.struct) == card.struct
-    return card, card.troubles + troubles
+    return card, card.warnings + warnings
 
 
 def sample(name: str) -> Card:
@@ -31,10 +31,10 @@ def sample(name: str) -> Card:
 
 
 def test_sample_is_read_without_trouble() -> None:
-    troubles = Warnings()
-    cards = list(read_cards(SAMPLE, troubles))
-    assert (len(cards), +troubles) == (12, {})
-    assert not any(card.troubles for card in cards)
+    warnings = Warnings()
+    cards = list(read_cards(SAMPLE, warnings))
+    assert (len(cards), +warnings) == (12, {})
+    assert not any(card.warnings for card in cards)
     assert sum(len(card.blobs) for card in cards) == 3
 
 
@@ -119,21 +119,21 @@ def test_members(lines: list[str], member: str, value: str) -> None:
 
 
 def test_broken_property_costs_only_itself() -> None:
-    card, troubles = read(
+    card, warnings = read(
         "FN:Grete Meier", "TEL;;;=:1:2", "PHOTO;ENCODING=b:%%%", "N", "ADR:;;Weg 1;Ulm", "NOTE:first", "second", "TEL:3"
     )
     struct = card.struct
     assert (struct["commonName"], struct["comment"]) == ("Grete Meier", "first\nsecond")
     assert [one["number"] for one in struct["phoneNumbers"]] == ["1:2", "3"]
     assert struct["postalAddresses"][0]["locality"] == "Ulm"
-    assert +troubles == {BAD_PHOTO: 1, STRAY_LINE: 2}
+    assert +warnings == {BAD_PHOTO: 1, STRAY_LINE: 2}
     assert card.blobs == ()
 
 
 def test_photo_written_as_an_address_with_its_data_is_a_photo() -> None:
-    card, troubles = read("FN:x", "PHOTO;ENCODING=b;TYPE=png:data:image/png;base64,iVBORw0KGgo=", "TEL:1")
+    card, warnings = read("FN:x", "PHOTO;ENCODING=b;TYPE=png:data:image/png;base64,iVBORw0KGgo=", "TEL:1")
     assert [(photo.name, photo.data) for photo in card.blobs] == [("photo.png", b"\x89PNG\r\n\x1a\n")]
-    assert (card.struct["phoneNumbers"][0]["number"], +troubles) == ("1", {})
+    assert (card.struct["phoneNumbers"][0]["number"], +warnings) == ("1", {})
 
 
 @pytest.mark.parametrize(
@@ -142,7 +142,7 @@ def test_photo_written_as_an_address_with_its_data_is_a_photo() -> None:
 def test_card_without_its_end_is_in_and_counted(end: str) -> None:
     cards = list(read_cards(f"BEGIN:VCARD\nFN:never ends\n{end}".encode(), Warnings()))
     assert cards[0].struct["commonName"] == "never ends"
-    assert cards[0].troubles == ({} if end.startswith("END") else {NO_END: 1})
+    assert cards[0].warnings == ({} if end.startswith("END") else {NO_END: 1})
     assert len(cards) == 1 + ("another" in end)
 
 
@@ -174,7 +174,7 @@ def test_version_2_1_with_its_charsets_and_encodings() -> None:
     assert (struct["emailAddresses"][0]["preferred"], struct["postalAddresses"][0]["street"]) == (True, "Šumavá 1")
     assert struct["comment"].split() == ["one", "two"]
     assert card.blobs[0].content_type == "image/jpeg"
-    assert not card.troubles
+    assert not card.warnings
 
 
 def test_grouped_properties_in_lower_case() -> None:

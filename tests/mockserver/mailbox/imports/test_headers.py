@@ -38,10 +38,10 @@ def test_header_text(value: str, text: str) -> None:
 
 
 def test_raw_bytes_are_read_in_the_charset_of_the_mail() -> None:
-    troubles = Warnings()
+    warnings = Warnings()
     raw = "특가".encode("euc-kr").decode("ascii", "surrogateescape")
-    assert header_text(raw, ["cp949"], troubles) == "특가"
-    assert troubles == {"charset missing": 1}
+    assert header_text(raw, ["cp949"], warnings) == "특가"
+    assert warnings == {"charset missing": 1}
 
 
 @pytest.mark.parametrize(
@@ -68,10 +68,10 @@ def test_addresses(value: str, pairs: list[tuple[str, str]]) -> None:
 
 
 def test_hostile_nesting_stays_readable() -> None:
-    troubles = Warnings()
-    (one,) = addresses(["(" * 5000], (), troubles)
+    warnings = Warnings()
+    (one,) = addresses(["(" * 5000], (), warnings)
     assert one["name"].startswith("((((")
-    assert troubles == {"address unreadable": 1}
+    assert warnings == {"address unreadable": 1}
 
 
 def test_word_charsets() -> None:

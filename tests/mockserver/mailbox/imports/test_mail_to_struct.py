@@ -33,7 +33,7 @@ def test_any_bytes_become_a_mail(data: bytes) -> None:
     text = orjson.dumps(mail.struct).decode()  # refuses lone surrogates
     assert "\\u0000" not in text
     assert complete("Mail", mail.struct) == mail.struct
-    assert mail_to_struct.UNREADABLE not in mail.troubles  # the last resort is not needed
+    assert mail_to_struct.UNREADABLE not in mail.warnings  # the last resort is not needed
     assert mail.struct["displayableParts"] or mail.blobs
     for blob in mail.blobs:
         blob.name.encode()
@@ -49,7 +49,7 @@ def test_unparsable_mail_is_kept_as_text(monkeypatch: pytest.MonkeyPatch) -> Non
     mail = read_mail("Subject: Grüße\n\nText".encode(), Origin("S", 1e9))
     assert mail.struct["displayableParts"][0]["content"] == "Subject: Grüße\n\nText"
     assert (mail.struct["receiveDate"], mail.struct["isSeen"]) == ("20010909T014640Z", True)
-    assert mail.troubles[mail_to_struct.UNREADABLE] == 1
+    assert mail.warnings[mail_to_struct.UNREADABLE] == 1
 
 
 def nested(depth: int) -> bytes:
@@ -65,7 +65,7 @@ def test_nesting_is_bounded_and_nothing_in_it_is_lost(depth: int) -> None:
     (part,) = mail.struct["displayableParts"]
     assert "the innermost text" in part["content"]
     assert (part["content"] == "the innermost text") == (depth <= 32)
-    assert mail.troubles["MIME structure broken"] == (0 if depth <= 32 else 1)
+    assert mail.warnings["MIME structure broken"] == (0 if depth <= 32 else 1)
 
 
 @pytest.mark.parametrize(
@@ -97,7 +97,7 @@ def test_thousand_parts_and_no_more_are_taken_apart() -> None:
     mail = read_mail(data)
     assert len(mail.blobs) == 0
     assert mail.struct["displayableParts"][0]["content"].count("image/png") == 50_000
-    assert mail.troubles["MIME structure broken"] == 1
+    assert mail.warnings["MIME structure broken"] == 1
 
 
 def test_alternatives_related_images_and_forwarded_mails() -> None:

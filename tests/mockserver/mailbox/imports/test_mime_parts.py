@@ -14,9 +14,9 @@ from kerio_mockserver.mailbox.imports.transfer_encodings import BAD_BASE64
 
 
 def taken_apart(data: bytes) -> tuple[list[bytes], Warnings]:
-    troubles = Warnings()
-    mail, _ = parse(data, troubles)
-    return [leaf.data for leaf in leaves(mail, troubles)], troubles
+    warnings = Warnings()
+    mail, _ = parse(data, warnings)
+    return [leaf.data for leaf in leaves(mail, warnings)], warnings
 
 
 @pytest.mark.parametrize(
@@ -34,9 +34,9 @@ def taken_apart(data: bytes) -> tuple[list[bytes], Warnings]:
     ],
 )
 def test_boundaries(body: bytes, parts: list[bytes]) -> None:
-    found, troubles = taken_apart(b"Content-Type: multipart/mixed; boundary=b\n\n" + body)
+    found, warnings = taken_apart(b"Content-Type: multipart/mixed; boundary=b\n\n" + body)
     assert found == parts
-    assert troubles[BAD_MIME] == (body == b"no boundary at all")
+    assert warnings[BAD_MIME] == (body == b"no boundary at all")
 
 
 def test_boundary_that_starts_like_the_one_around_it() -> None:
@@ -46,9 +46,9 @@ def test_boundary_that_starts_like_the_one_around_it() -> None:
 
 
 def test_digest_holds_mails() -> None:
-    troubles = Warnings()
-    mail, _ = parse(b"Content-Type: multipart/digest; boundary=b\n\n--b\n\nSubject: x\n\ny\n--b--\n", troubles)
-    (leaf,) = leaves(mail, troubles)
+    warnings = Warnings()
+    mail, _ = parse(b"Content-Type: multipart/digest; boundary=b\n\n--b\n\nSubject: x\n\ny\n--b--\n", warnings)
+    (leaf,) = leaves(mail, warnings)
     assert (leaf.content_type, leaf.data) == ("message/rfc822", b"Subject: x\n\ny")
 
 
@@ -68,16 +68,16 @@ def test_digest_holds_mails() -> None:
     ],
 )
 def test_base64(coded: bytes, kind: bytes, data: bytes, clean: bool) -> None:
-    found, troubles = taken_apart(b"Content-Transfer-Encoding: base64\nContent-Type: " + kind + b"\n\n" + coded)
+    found, warnings = taken_apart(b"Content-Transfer-Encoding: base64\nContent-Type: " + kind + b"\n\n" + coded)
     assert found == [data]
-    assert (BAD_BASE64 not in troubles) == clean
+    assert (BAD_BASE64 not in warnings) == clean
 
 
 @given(st.binary(max_size=500))
 def test_attachment_comes_out_byte_for_byte(data: bytes) -> None:
     coded = base64.encodebytes(data)
-    found, troubles = taken_apart(
+    found, warnings = taken_apart(
         b"Content-Type: multipart/mixed; boundary=b\n\n--b\nContent-Type: application/x\n"
         b"Content-Transfer-Encoding: base64\n\n" + coded + b"\n--b--\n"
     )
-    assert (found, +troubles) == ([data], {})
+    assert (found, +warnings) == ([data], {})
