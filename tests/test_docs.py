@@ -21,6 +21,7 @@ from kerio_mockserver.conditions.link import Link
 from kerio_mockserver.conditions.model import Action, Churn, Conditions, Fault, FaultKind, Load, Quirks
 from kerio_mockserver.conditions.presets import PRESETS
 from kerio_resync.errors import Exit
+from kerio_resync.settings import Settings
 from kerio_resync.sync.outbox.replay import TEMPORARY_REFUSALS
 from kerio_resync.upgrade import launcher
 
@@ -100,6 +101,17 @@ def test_the_exit_codes_are_all_there() -> None:
 def test_the_codes_of_start_are_those_it_ends_with() -> None:
     listed = [int(row[0]) for row in table_after("| code of `start` |")]
     assert listed == [launcher.FAILED, launcher.NOT_EXECUTABLE, launcher.NOT_FOUND, Exit.INTERRUPTED]
+
+
+def test_the_settings_without_an_option_are_all_there(options: dict[str, set[str]]) -> None:
+    described = {
+        row[0].strip("`"): json.loads(row[1].strip("`")) for row in table_after("| setting | default | means |")
+    }
+    optional = {name.removeprefix("--").replace("-", "_") for names in options.values() for name in names}
+    fields = {name: field.default for name, field in Settings.model_fields.items()}
+    without_option = {name: default for name, default in fields.items() if name not in optional}
+    assert {name: without_option.pop(name) for name in described} == described
+    assert set(without_option) == {"password", "folders", "replace_other"}  # never in the file
 
 
 def test_the_refusals_that_are_tried_again_are_named() -> None:
