@@ -204,8 +204,13 @@ async def _copied(out: Path, server: str, user: str) -> int:
     from kerio_resync.settings import Settings
     from kerio_resync.variables import PASSWORD_VARIABLE
 
-    told = {"profile": out.parent, "server": server, "user": user, "password": os.environ.get(PASSWORD_VARIABLE, "")}
-    mailbox = KerioMailbox(Settings.model_validate(told), ignore_events)
+    values = {
+        "profile": out.parent,
+        "server": server,
+        "user": user,
+        "password": os.environ.get(PASSWORD_VARIABLE, ""),
+    }
+    mailbox = KerioMailbox(Settings.model_validate(settings), ignore_events)
     try:
         return await legacy.copy(mailbox, out)
     finally:

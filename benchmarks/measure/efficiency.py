@@ -119,13 +119,13 @@ def _judged(mbit: float, rtt: float, mails: int, most: int, found: dict[str, Any
 async def _rebuilt(settings: Settings, transport: Transport | None = None) -> dict[str, Any]:
     clock = asyncio.get_running_loop().time
     marks: dict[str, tuple[float, int]] = {}
-    told: list[tuple[float, Progress]] = []
+    samples: list[tuple[float, Progress]] = []
 
     def listen(event: Event) -> None:
         if isinstance(event, PhaseChanged):
             marks.setdefault(event.phase, (clock(), mailbox.wire_bytes))
         if isinstance(event, Progress) and "fetch" in marks:
-            told.append((clock(), event))
+            samples.append((clock(), event))
 
     mailbox = KerioMailbox(settings, listen, transport=transport)
     report = await rebuild(settings, listen, mailbox=mailbox, clock=clock)
@@ -136,17 +136,17 @@ async def _rebuilt(settings: Settings, transport: Transport | None = None) -> di
         "plain_bytes": report.plain_bytes,
         "fetch_s": end[0] - begin[0],
         "fetch_bytes": end[1] - begin[1],
-        **_forecast(told, end[0], report.plain_bytes),
+        **_forecast(samples, end[0], report.plain_bytes),
     }
 
 
-def _forecast(told: list[tuple[float, Progress]], end: float, total: int) -> dict[str, Any]:
+def _forecast(samples: list[tuple[float, Progress]], end: float, total: int) -> dict[str, Any]:
     """Return the first estimate after a tenth of the bytes, and the time it took.
 
     `early` is the largest factor by which an earlier estimate was wrong; 1 if there was none.
     """
     early = 1.0
-    for moment, progress in told:
+    for moment, progress in samples:
         left, truth = progress.seconds_left, end - moment
         if left is None:
             continue

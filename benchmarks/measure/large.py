@@ -22,9 +22,9 @@ def measure(quick: bool = False, *, rounds: int = 0) -> dict[str, Any]:
         runs = []
         for _ in range(rounds):
             for server, attached in ((plain, 0), (big, SIZE)):
-                spent, told = machine.rebuilt(server, machine.empty(folder / "profile"))
-                found = {"attached": attached, "peak": spent.peak, "seconds": told["seconds"], "cpu": spent.cpu}
-                runs.append(found | {"bytes": told["plain_bytes"]})
+                spent, summary = machine.rebuilt(server, machine.empty(folder / "profile"))
+                found = {"attached": attached, "peak": spent.peak, "seconds": summary["seconds"], "cpu": spent.cpu}
+                runs.append(found | {"bytes": summary["plain_bytes"]})
     more = machine.middle([big["peak"] - plain["peak"] for plain, big in zip(runs[::2], runs[1::2], strict=True)])
     return {"runs": runs, "more": more, "ok": more["median"] <= MORE}
 

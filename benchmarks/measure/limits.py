@@ -50,7 +50,7 @@ def _turn(server: Server, folder: Path, profile: Path, requests: Path, secret: d
     """Run each of the four once."""
     before = server.cpu()
     machine.empty(profile)
-    spent, told = machine.rebuilt(server, profile)
+    spent, summary = machine.rebuilt(server, profile)
     between = server.cpu()
     reader = json.loads(machine.spend([*_BARE, "read", server.url, server.user, str(requests)], secret).output)
     after = server.cpu()
@@ -58,14 +58,14 @@ def _turn(server: Server, folder: Path, profile: Path, requests: Path, secret: d
     writer = json.loads(machine.spend([*_BARE, "write", str(profile / "cache.db"), str(new)]).output)
     new.unlink()
     return {
-        "rebuild": told["seconds"],
+        "rebuild": summary["seconds"],
         "process": spent.wall,
         "cpu": spent.cpu,
         "peak": spent.peak,
         "server_cpu": between - before,
         "server_cpu_bare": after - between,
         "server_peak": server.peak(),
-        "plain_bytes": told["plain_bytes"],
+        "plain_bytes": summary["plain_bytes"],
         "read": reader,
         "write": writer,
         "copy": _copy(profile / "cache.db", folder / "copy.db"),

@@ -101,9 +101,9 @@ def _users(control: str) -> dict[str, float] | None:
     """Return the webmail users' waits, and those without the clients."""
     if not control:
         return None
-    told = _ask(control + "/stats", None)["load"]["users"]
-    alone = told["without_client"]["wait"]
-    return {"p95": told["wait"]["p95"], "alone": alone["p95"], "count": told["wait"]["count"]}
+    waits = _ask(control + "/stats", None)["load"]["users"]
+    alone = waits["without_client"]["wait"]
+    return {"p95": waits["wait"]["p95"], "alone": alone["p95"], "count": waits["wait"]["count"]}
 
 
 def _ask(url: str, body: bytes | None) -> Any:

@@ -92,8 +92,8 @@ def _ready(
     ):
 
         def ours() -> Run:
-            spent, told = machine.rebuilt(server, machine.empty(folder / "profile"))
-            return Run(spent.wall, spent.cpu, told["items"]["mail"])
+            spent, summary = machine.rebuilt(server, machine.empty(folder / "profile"))
+            return Run(spent.wall, spent.cpu, summary["items"]["mail"])
 
         def theirs(how: dict[str, Any]) -> Program:
             return lambda: mbsync(installed, port, folder / "near", written.folders, **how)

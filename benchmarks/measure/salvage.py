@@ -53,8 +53,8 @@ def measure(quick: bool = False, *, full: bool = False) -> dict[str, Any]:
 
 
 def _rebuilt(server: machine.Server, profile: Path, *options: str) -> dict[str, Any]:
-    spent, told = machine.rebuilt(server, profile, *options)
-    found = {name: told[name] for name in ("seconds", "wire_bytes", "salvaged")}
+    spent, summary = machine.rebuilt(server, profile, *options)
+    found = {name: summary[name] for name in ("seconds", "wire_bytes", "salvaged")}
     return found | {"cpu": spent.cpu, "peak": spent.peak}
 
 

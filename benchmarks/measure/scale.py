@@ -63,13 +63,13 @@ def _cell(name: str, mails: int, more: dict[str, Any]) -> dict[str, Any]:
         "notes": 0,
     }
     with machine.workspace() as folder, machine.server(**made, shared=False, **more) as server:
-        spent, told = machine.rebuilt(server, folder / "profile")
+        spent, summary = machine.rebuilt(server, folder / "profile")
         database = (folder / "profile" / "cache.db").stat().st_size
         return {
             "name": name,
-            "mails": told["items"]["mail"],
-            "folders": told["folders"],
-            "seconds": told["seconds"],
+            "mails": summary["items"]["mail"],
+            "folders": summary["folders"],
+            "seconds": summary["seconds"],
             "cpu": spent.cpu,
             "peak": spent.peak,
             "server_cpu": server.cpu(),

@@ -33,9 +33,9 @@ from kerio_resync.settings import Settings
 from kerio_resync.upgrade.estimation import estimate
 started = time.perf_counter()
 found = asyncio.run(estimate(Settings(profile=Path(sys.argv[1]).parent)))
-told = found.upgrade
+forecast = found.upgrade
 print(json.dumps({
-    "seconds": told.seconds, "low": told.low, "high": told.high, "took": time.perf_counter() - started,
+    "seconds": forecast.seconds, "low": forecast.low, "high": forecast.high, "took": time.perf_counter() - started,
 }))
 """
 _UPGRADE = """
@@ -43,7 +43,7 @@ import json, resource, sys, threading, time
 from pathlib import Path
 from kerio_resync.upgrade.migration.format71 import migrate
 started = time.perf_counter()
-moved = migrate(Path(sys.argv[1]), Path(sys.argv[1] + ".next"), lambda *told: None, threading.Event())
+moved = migrate(Path(sys.argv[1]), Path(sys.argv[1] + ".next"), lambda *progress: None, threading.Event())
 seconds = time.perf_counter() - started
 used = resource.getrusage(resource.RUSAGE_SELF)
 print(json.dumps({
@@ -107,7 +107,7 @@ def _measure(folder: Path, megabytes: int, rounds: int) -> dict[str, Any]:
     master, profile = folder / "master.db", folder / "profile"
     write(master, max(1, int(megabytes * 1e6 / 90_000)), MEAN)
     size = master.stat().st_size
-    copies, upgrades, told = [], [], []
+    copies, upgrades, forecasts = [], [], []
     for _ in range(rounds):
         profile.mkdir()
         os.sync()
@@ -115,7 +115,7 @@ def _measure(folder: Path, megabytes: int, rounds: int) -> dict[str, Any]:
         subprocess.run(["cp", master, profile / "cache.db"], check=True)
         subprocess.run(["sync", profile / "cache.db"], check=True)
         copies.append(time.perf_counter() - started)
-        told.append(_run(_ESTIMATE, profile / "cache.db"))
+        forecasts.append(_run(_ESTIMATE, profile / "cache.db"))
         upgrades.append(_run(_UPGRADE, profile / "cache.db"))
         for each in profile.iterdir():
             each.unlink()
@@ -123,13 +123,13 @@ def _measure(folder: Path, megabytes: int, rounds: int) -> dict[str, Any]:
     master.unlink()
     seconds, copy = statistics.median(each["seconds"] for each in upgrades), statistics.median(copies)
     pairs = [one / each["seconds"] for one, each in zip(copies, upgrades, strict=True)]
-    errors = [one["seconds"] / each["seconds"] - 1 for one, each in zip(told, upgrades, strict=True)]
+    errors = [one["seconds"] / each["seconds"] - 1 for one, each in zip(forecasts, upgrades, strict=True)]
     return {
         "old_bytes": size, "new_bytes": upgrades[0]["new_bytes"], "items": upgrades[0]["items"], "seconds": seconds,
         "cpu": statistics.median(each["cpu"] for each in upgrades), "rate": size / seconds, "copy_rate": size / copy,
         "ratio": statistics.median(pairs), "least": min(pairs), "most": max(pairs),
         "memory": max(each["memory"] for each in upgrades), "foretold_error": statistics.median(errors),
-        "foretold": told, "pairs": pairs, "seconds_each": [each["seconds"] for each in upgrades],
+        "foretold": forecasts, "pairs": pairs, "seconds_each": [each["seconds"] for each in upgrades],
     }  # fmt: skip
 
 

@@ -62,19 +62,19 @@ def _real(source: Path) -> Iterator[tuple[str, bytes]]:
 
 
 def _write(folder: Path, mails: Iterator[tuple[str, bytes]]) -> Written:
-    told: dict[str, tuple[int, int]] = {}
+    totals: dict[str, tuple[int, int]] = {}
     for number, (name, data) in enumerate(mails):
         box = folder / name if name else folder
-        if name not in told:
+        if name not in totals:
             for part in ("cur", "new", "tmp"):
                 (box / part).mkdir(parents=True, exist_ok=True)
-            told[name] = (0, 0)
+            totals[name] = (0, 0)
         (box / "cur" / f"{1_600_000_000 + number}.M{number}P1.bench:2,S").write_bytes(data)
-        size, count = told[name]
-        told[name] = (size + len(data), count + 1)
+        size, count = totals[name]
+        totals[name] = (size + len(data), count + 1)
     for part in ("cur", "new", "tmp"):
         (folder / part).mkdir(parents=True, exist_ok=True)
-    return Written(sum(count for _, count in told.values()), sum(size for size, _ in told.values()), told)
+    return Written(sum(count for _, count in totals.values()), sum(size for size, _ in totals.values()), totals)
 
 
 def _mime(mail: dict[str, Any], contents: dict[str, Any]) -> bytes:

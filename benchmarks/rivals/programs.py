@@ -103,11 +103,11 @@ def versions(programs: Programs) -> dict[str, str]:
     asked: dict[str, tuple[str, ...]] = {"isync": ("mbsync", "--version"), "dovecot": ("dovecot", "--version")}
     if programs.offlineimap:
         asked["offlineimap3"] = ("/usr/bin/python3", "/usr/bin/offlineimap", "--version")
-    told = {}
+    numbers = {}
     for name, command in asked.items():
         done = subprocess.run(programs.inside(*command), capture_output=True, text=True, check=False)
-        told[name] = found[0] if (found := re.findall(r"\d+(?:\.\d+)+", done.stdout)) else "unknown"
-    return told
+        numbers[name] = found[0] if (found := re.findall(r"\d+(?:\.\d+)+", done.stdout)) else "unknown"
+    return numbers
 
 
 def main(arguments: list[str]) -> int:

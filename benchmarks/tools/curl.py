@@ -126,24 +126,24 @@ def _rebuilt(server: machine.Server, profile: Path, cell: Cell, before: Sequence
     )  # fmt: skip
     assert process.stdout is not None
     with process.stdout:
-        told = [(time.perf_counter() - began, json.loads(line)) for line in process.stdout]
+        events = [(time.perf_counter() - began, json.loads(line)) for line in process.stdout]
     _, status, used = os.wait4(process.pid, 0)
     seconds = time.perf_counter() - began
     process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode or told[-1][1]["summary"]["skipped"]:
-        raise OSError(f"a rebuild ended with {process.returncode}: {str(told[-1:])[-300:]}")
+    if process.returncode or events[-1][1]["summary"]["skipped"]:
+        raise OSError(f"a rebuild ended with {process.returncode}: {str(events[-1:])[-300:]}")
     stats = json.loads(machine.spend([*before, *_ASK, f"{server.control_url}/stats"]).output)
     return Run(
-        seconds, used.ru_utime + used.ru_stime, server.cpu() - worked, told[-1][1]["summary"]["wire_bytes"],
-        _came(before) - was, stats["most_in_flight"], parts(told, seconds),
+        seconds, used.ru_utime + used.ru_stime, server.cpu() - worked, events[-1][1]["summary"]["wire_bytes"],
+        _came(before) - was, stats["most_in_flight"], parts(events, seconds),
     )  # fmt: skip
 
 
-def parts(told: Sequence[tuple[float, dict[str, Any]]], seconds: float) -> dict[str, float]:
+def parts(events: Sequence[tuple[float, dict[str, Any]]], seconds: float) -> dict[str, float]:
     """Return the seconds of each part of a run, by the times of its events."""
     marks = [(0.0, "start")]
-    marks += [(at, event["phase"]) for at, event in told if event["event"] == "phase"]
-    marks += [(at, "end") for at, event in told if event["event"] == "run-finished"]
+    marks += [(at, event["phase"]) for at, event in events if event["event"] == "phase"]
+    marks += [(at, "end") for at, event in events if event["event"] == "run-finished"]
     found: dict[str, float] = {}
     for (at, name), (until, _) in itertools.pairwise([*marks, (seconds, "")]):
         found[name] = found.get(name, 0.0) + until - at
