@@ -210,7 +210,7 @@ async def _copied(out: Path, server: str, user: str) -> int:
         "user": user,
         "password": os.environ.get(PASSWORD_VARIABLE, ""),
     }
-    mailbox = KerioMailbox(Settings.model_validate(settings), ignore_events)
+    mailbox = KerioMailbox(Settings.model_validate(values), ignore_events)
     try:
         return await legacy.copy(mailbox, out)
     finally:

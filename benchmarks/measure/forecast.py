@@ -55,11 +55,11 @@ def compare(name: str, mails: int, size: int, seed: int = 1) -> dict[str, Any]:
         took, requests = virtual_time.run(_with(name, mails, size, seed, Path(folder) / "real", _rebuild))
     if foretold.rebuild is None:
         raise ValueError(f"{name}: {foretold.rebuild_problem}")
-    range_ = foretold.rebuild
+    guess = foretold.rebuild
     return {
-        "preset": name, "mails": mails, "bytes": size, "foretold": range_.seconds, "low": range_.low, "high": range_.high,
-        "probed": probed, "took": took, "requests": requests, "error": range_.seconds / took - 1,
-        "within": range_.low <= took <= range_.high,
+        "preset": name, "mails": mails, "bytes": size, "foretold": guess.seconds, "low": guess.low, "high": guess.high,
+        "probed": probed, "took": took, "requests": requests, "error": guess.seconds / took - 1,
+        "within": guess.low <= took <= guess.high,
     }  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""The checks that keep other machines and web pages of other sites from the control port.
+"""Keeps other machines, and web pages of other sites, from the control port.
 
 Unless the control port was opened to other machines, the other end of a connection must have a loopback address.
 
@@ -40,7 +40,10 @@ def is_loopback(host: str) -> bool:
 
 
 def require_local(peer: Any) -> None:
-    """Raise Foreign unless the other end of the connection, a socket's address, is this machine."""
+    """Raise Foreign unless the other end of the connection is this machine.
+
+    The other end is a socket's address.
+    """
     if not peer or not is_loopback(str(peer[0])):
         raise Foreign(403, "The control port answers this machine only; see --control-host.")
 

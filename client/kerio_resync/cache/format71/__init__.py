@@ -1,4 +1,6 @@
-"""The database format 7.1, which is migrated to today's format: tables, columns, reader, rescue of unsent changes.
+"""The database format 7.1: tables, columns, reader, and rescue of unsent changes.
+
+A migration turns it into the current format.
 
 The vendor's format is undocumented. This is a stand-in, modelled on databases of that age. The reader gives back every
 documented member of every item, the undocumented members, the contents of attachments, the sync key and the pending

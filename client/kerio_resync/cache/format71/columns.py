@@ -64,7 +64,9 @@ def decode_priority(stored: Any) -> str:
 
 @lru_cache(maxsize=4096)  # the times of a mail are often the same
 def decode_time(stored: Any) -> str:
-    """Return a time as the server sent it: `2026-03-01 10:30:00 +0100` is `20260301T093000Z`.
+    """Return a time as the server sent it.
+
+    `2026-03-01 10:30:00 +0100` is `20260301T093000Z`.
 
     A `!` at the end keeps the offset instead of converting to UTC. A date alone is a whole day.
     """
@@ -95,7 +97,9 @@ def _decode_line(line: str) -> Struct:
 
 
 def decode_person(stored: Any) -> Struct:
-    """Return a person from name, address and, if the server sent it, contact id, separated by tabs.
+    """Return a person from parts that are separated by tabs.
+
+    These are the name, the address and, if the server sent it, the contact id.
 
     The dict may be shared: do not change it.
     """
@@ -128,7 +132,10 @@ def _decode_flags(flags: int) -> dict[str, bool]:
 
 
 def decode_flags(stored: Any) -> dict[str, bool]:
-    """Return the flags of a mail that the server sent. The dict is shared: do not change it."""
+    """Return the flags of a mail that the server sent.
+
+    The dict is shared: do not change it.
+    """
     return _decode_flags(decode_int(stored))
 
 
@@ -174,7 +181,10 @@ def decode_columns(kind: Kind, values: Iterable[Any]) -> Struct:
 
 
 def linked_attachments(files: Any) -> list[int]:
-    """Return the places of those attachments of a mail that have a URL, and so may have a content."""
+    """Return the places of those attachments of a mail that have a URL.
+
+    Only these may have a content.
+    """
     if type(files) is not list:
         return []
     return [place for place, file in enumerate(files) if type(file) is dict and file.get("url")]

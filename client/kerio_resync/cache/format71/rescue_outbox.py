@@ -1,4 +1,6 @@
-"""Rescues the pending changes of a database of format 7.1, damaged or not, each on its own.
+"""Rescues the pending changes of a database of format 7.1, damaged or not.
+
+Each change is rescued on its own.
 
 A change that cannot be read, or is incomplete, is counted and never sent.
 """
@@ -72,7 +74,7 @@ def _change(db: sqlite3.Connection, path: Path, number: int) -> AddChange | None
 
 
 def _row_numbers(db: sqlite3.Connection) -> tuple[list[int], int]:
-    """Return (the numbers of the changes that can be read, how many more there should be)."""
+    """Return the numbers of the readable changes, and the count of missing ones."""
     try:
         row = db.execute("SELECT VALUE FROM INFO WHERE NAME = 'COUNT_PENDING'").fetchone()
         expected = int(row[0])
@@ -83,7 +85,7 @@ def _row_numbers(db: sqlite3.Connection) -> tuple[list[int], int]:
 
 
 def _readable_numbers(db: sqlite3.Connection) -> set[int]:
-    """Read each gap from both ends up to where it breaks, then halve what is left of it."""
+    """Read each gap from both ends up to its first error, then halve the rest."""
     found = set[int]()
     gaps, probes = deque([(0, _MAX_ROWID)]), 0
     while gaps and probes < _MAX_PROBES:
@@ -104,7 +106,9 @@ def _readable_numbers(db: sqlite3.Connection) -> set[int]:
 
 
 def _walk(db: sqlite3.Connection, low: int, high: int, *, descending: bool) -> tuple[list[int], bool]:
-    """Return (the row numbers between `low` and `high` up to the first error, whether there was one).
+    """Return the row numbers between `low` and `high` up to the first error.
+
+    The second value tells whether there was an error.
 
     Each is read by a query of its own: an error in a longer query would lose the rows before it, too.
     """

@@ -52,7 +52,10 @@ def _column_names(db: sqlite3.Connection, table: str) -> list[str]:
 
 
 def _require_columns(old: sqlite3.Connection, target: sqlite3.Connection, table: str) -> None:
-    """Raise CacheDamaged if the table in `old` lacks a column. A missing table is like an empty one."""
+    """Raise CacheDamaged if the table in `old` lacks a column.
+
+    A missing table is like an empty one.
+    """
     present = _column_names(old, table)
     missing = [name for name in _column_names(target, table) if name not in present]
     if present and missing:
