@@ -96,7 +96,7 @@ async def parse_request(
 ) -> Request:
     """Return the request as a value.
 
-    Of a body beyond the limit only enough to exceed it.
+    Of a body beyond the limit, only enough is read to exceed it.
 
     Raise TimeoutError if no byte of the body arrives for a minute.
     """

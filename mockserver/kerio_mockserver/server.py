@@ -103,7 +103,7 @@ class MockServer:
     def reset(self, *, mailbox: bool = False) -> None:
         """Reset the statistics.
 
-        With `mailbox` also the mailbox, and make old keys and sessions invalid.
+        With `mailbox`, reset the mailbox too, and make old keys and sessions invalid.
         """
         self.stats.reset()
         self.load.reset()

@@ -105,7 +105,7 @@ class Store:
     async def apply(self, mutation: Mutation) -> None:
         """Queue a mutation.
 
-        It is stored entirely or not at all. Wait while 4 MiB are queued.
+        It is stored entirely or not at all. The call waits while 4 MiB are queued.
         """
         await self._writer.enqueue(mutation)
 

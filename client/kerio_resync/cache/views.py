@@ -1,4 +1,4 @@
-"""The views of a cache file, for people with `sqlite3`.
+"""The views of a cache file, for users of `sqlite3`.
 
 For example:
 

@@ -56,7 +56,7 @@ class HeldReservations:
 class MemoryBudget:
     """`limit` bytes for all replies, beyond which only the oldest one grows.
 
-    For one event loop.
+    It belongs to one event loop.
     """
 
     def __init__(self, limit: int = DEFAULT_LIMIT_BYTES) -> None:

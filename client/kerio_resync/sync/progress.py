@@ -43,7 +43,7 @@ class Traffic(Protocol):
 
 
 class ProgressTracker:
-    """Counts work and tells the listener a few times a second.
+    """Counts work, and emits events a few times a second.
 
     `clock` returns seconds. `work` may be read and changed directly.
     """

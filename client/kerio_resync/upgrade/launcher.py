@@ -64,7 +64,7 @@ def launch_when_ready(
 ) -> int:
     """Upgrade, then run `command` if the database is ready.
 
-    The exit code of the one that ended it.
+    Return the exit code of the step that ended it.
 
     BadSettings, before anything is done, if there is no such program; CacheInUse if another run has the profile; and
     what `upgrade` raises.

@@ -77,7 +77,7 @@ async def upgrade(
 def start(settings: Settings, command: Sequence[str], listen: Listener = ignore_events) -> int:
     """Upgrade, then replace this process by `command` if the database is ready.
 
-    Else return the exit code.
+    If it is not ready, return the exit code.
 
     BadSettings, before anything is done, if there is no such program; other errors as of `upgrade`.
     """

@@ -114,7 +114,7 @@ class Link(Value):
     def portion(self, way: Way, grain: float) -> int:
         """Return how many bytes a connection sends per turn.
 
-        Whole packets, about `grain` seconds.
+        These are whole packets, for about `grain` seconds.
         """
         packet = PACKET - max(self.header_bytes, 40)
         rate = self.rate(way)

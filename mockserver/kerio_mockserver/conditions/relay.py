@@ -263,7 +263,7 @@ class Relay:
     def _breaks(self, way: Way, number: int) -> list[tuple[int, LinkFault]]:
         """Return the faults of connection `number` in one direction.
 
-        Offsets in its stream, in order.
+        Each is paired with its offset in the stream; they are in order.
         """
         found = []
         for index, fault in enumerate(self._link.breaks):

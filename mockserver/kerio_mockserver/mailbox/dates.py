@@ -36,7 +36,7 @@ def _day(days: int) -> str:
 def instant(text: str) -> str:
     """Return a documented time as text that sorts.
 
-    In UTC, a whole day as its midnight.
+    It is in UTC; a whole day is its midnight.
 
     Other text is returned unchanged.
     """

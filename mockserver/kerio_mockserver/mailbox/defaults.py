@@ -1,6 +1,6 @@
-"""From a client's struct to an item of a folder.
+"""Turns a client's struct into an item of a folder.
 
-Ids, addresses and default values.
+It sets ids, addresses and default values.
 
 All functions are pure; nothing here reads a mailbox.
 """

@@ -110,7 +110,7 @@ class FolderTree:
     def create(self, struct: Struct) -> tuple[str, int]:
         """Create a folder for a client.
 
-        Name, type, and parentId, which only mail folders need.
+        `struct` has name, type, and parentId, which only mail folders need.
 
         Return its id and the watermark.
         """

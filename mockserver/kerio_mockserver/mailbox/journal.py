@@ -85,7 +85,7 @@ class Journal:
     async def wait(self, watermark: int, timeout: float) -> bool:
         """Wait for a change after `watermark`, at most `timeout` seconds.
 
-        Tell whether one came.
+        Return whether one came.
         """
         if self.watermark <= watermark and timeout > 0:
             loop = asyncio.get_running_loop()

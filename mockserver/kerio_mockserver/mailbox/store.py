@@ -320,7 +320,7 @@ class MailboxStore(MailboxReader):
     ) -> Struct:
         """Return what changes with an item's contents.
 
-        Its time of modification, a mail's size.
+        These are its time of modification and, for a mail, its size.
 
         Raise QuotaReached if the mailbox would exceed its quota.
         """

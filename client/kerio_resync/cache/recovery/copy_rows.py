@@ -98,7 +98,7 @@ def _value(old: sqlite3.Connection, query: str) -> int | None:
 def _insert_missing_folders(old: sqlite3.Connection, target: sqlite3.Connection) -> None:
     """Insert placeholders for folders whose ids can be read from their index only.
 
-    The server tells the rest anew.
+    The server sends the rest again.
     """
     with suppress(*UNREADABLE_ERRORS):
         present = {row[0] for row in target.execute("SELECT number FROM folder")}

@@ -178,7 +178,7 @@ def search_fields(kind: Kind) -> tuple[str, ...]:
 def is_same_content(item: Item, current: Item) -> bool:
     """Return whether `current`, the server's, looks created from `item`.
 
-    By Message-ID if both have one, else by what a person wrote.
+    They are compared by Message-ID if both have one, else by what a person wrote.
     """
     if item.message_id and current.message_id:
         return item.message_id == current.message_id

@@ -188,7 +188,7 @@ class RpcClient:
     async def confirm_session(self) -> None:
         """Wait until the server itself answers, and renew an expired session.
 
-        One call for all who wait.
+        All waiting tasks share one call.
         """
         if self._confirming is None or self._confirming.done():
             self._confirming = asyncio.ensure_future(self.call(WHO))
