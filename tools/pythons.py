@@ -2,6 +2,7 @@
 
     python tools/pythons.py                      one line per version: its number and its path
     python tools/pythons.py --oldest             the path of the oldest
+    python tools/pythons.py --newest             the path of the newest
     python tools/pythons.py make test            runs `make test PYTHON=… VENV=.venv-…` with each, one after another
 
 Searched are PATH, the usual system folders and pyenv. Of several with the same version the first found is taken. What
@@ -141,8 +142,8 @@ def main(arguments: list[str]) -> int:
     if not pythons:
         print(f"No CPython {'.'.join(map(str, LOWEST))} or newer was found.", file=sys.stderr)
         return 1
-    if arguments == ["--oldest"]:
-        print(pythons[0].path)
+    if arguments in (["--oldest"], ["--newest"]):
+        print(pythons[0 if arguments == ["--oldest"] else -1].path)
         return 0
     if not arguments:
         for python in pythons:

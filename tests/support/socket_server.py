@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 JSON = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
+TLS_HANDSHAKE = b"\x16"  # the first byte; a plain server closes the connection, and the client's probe ends at once
 
 
 @contextlib.asynccontextmanager
@@ -19,10 +20,11 @@ async def serving(handler: Handler, tls: ssl.SSLContext | None = None) -> AsyncI
     async def act(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         tasks.add(asyncio.current_task())
         try:
-            while await reader.readuntil(b"\r\n\r\n"):
+            while await reader.readexactly(1) != TLS_HANDSHAKE:
+                await reader.readuntil(b"\r\n\r\n")
                 await handler(reader, writer)
                 await writer.drain()
-        except (asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
+        except (asyncio.IncompleteReadError, OSError, asyncio.CancelledError):
             pass  # the client went, or the test is over
         finally:
             writer.close()

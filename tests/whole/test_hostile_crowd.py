@@ -9,16 +9,13 @@ memory can be measured. `KERIO_HOSTILE`: the number of seeds (default 1).
 from __future__ import annotations
 
 import asyncio
-import gzip
-import itertools
 import json
 import os
 import random
 import sys
 import time
-import zlib
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -36,6 +33,7 @@ from kerio_resync.errors import Exit
 from simulation.wire import reply_parts
 from simulation.world import differences
 from tests.support.cache import nothing_outside
+from tests.support.hostile_replies import REPLIES, send
 
 SEEDS = int(os.environ.get("KERIO_HOSTILE", "1"))
 TOGETHER = 32  # requests that wait when it begins, of 16 batches, 16 attachments and 8 lists
@@ -47,96 +45,8 @@ FIRST = 6  # batches answered well, from which attachments become wanted
 MEMORY = 900 * 2**20
 DEADLINE = 240.0  # seconds for the run; endless replies end at 64 MB each, of which a slow machine has enough
 PASSWORD = "a secret of the crowd"
-BLOCK = 1 << 20
-CHUNK = 64 * 1024
+DECK = sorted(REPLIES.keys() - {"a wait of ten years"})  # which ends a run at once
 
-
-def head(*lines: bytes) -> bytes:
-    return b"\r\n".join([b"HTTP/1.1 200 OK", b"Content-Type: application/json", b"Connection: close", *lines, b"", b""])
-
-
-def endless(piece: bytes, *lines: bytes, first: bytes = b"") -> Iterator[bytes]:
-    yield head(*lines) + first
-    yield from itertools.repeat(piece)
-
-
-def gzip_bomb() -> Iterator[bytes]:
-    """A thousand bytes for each million, without an end."""
-    packer = zlib.compressobj(9, zlib.DEFLATED, 31)
-    first = packer.compress(bytes(BLOCK)) + packer.flush(zlib.Z_FULL_FLUSH)
-    block = packer.compress(bytes(BLOCK)) + packer.flush(zlib.Z_FULL_FLUSH)
-    return endless(block * 16, b"Content-Encoding: gzip", first=first)
-
-
-def zstd_bomb() -> Iterator[bytes]:
-    """Four bytes for each 128 KiB, without an end: a frame with a window of 1 MiB, and blocks of one byte repeated."""
-    frame = b"\x28\xb5\x2f\xfd\x00\x50"
-    block = (128 * 1024 << 3 | 1 << 1).to_bytes(3, "little") + b"\0"
-    return endless(block * 64, b"Content-Encoding: zstd", first=frame)
-
-
-def cut_gzip() -> Iterator[bytes]:
-    whole = gzip.compress(b'{"jsonrpc":"2.0","id":1,"result":{"list":[]}}' * 100_000, 1)
-    yield head(b"Content-Encoding: gzip") + whole[:-9]
-
-
-def wide() -> Iterator[bytes]:
-    """Almost as much as is taken, of which each byte needs four in memory once it is read."""
-    size = 60 << 20
-    yield head() + '{"jsonrpc":"2.0","id":1,"result":{"result":[],"list":[],"more":"\U0001f40c'.encode()
-    yield from itertools.repeat(b"x" * CHUNK, size // CHUNK)
-    yield b'"}}'
-
-
-def struct_of_mail() -> Iterator[bytes]:
-    """A mail that is one large text."""
-    yield head() + b'{"jsonrpc":"2.0","id":1,"result":{"result":[{"id":"x","folderId":"y","subject":"'
-    yield from itertools.repeat(b"x" * CHUNK, (40 << 20) // CHUNK)
-    yield b'"}],"list":[],"totalItems":1}}'
-
-
-def crumbs() -> Iterator[bytes]:
-    """A body in chunks of one byte. It ends, since each takes the client's processor as long as a kilobyte does."""
-    yield head(b"Transfer-Encoding: chunked")
-    yield from itertools.repeat(b"1\r\n \r\n" * 10_000, 30)
-    yield b"0\r\n\r\n"
-
-
-def long_size() -> Iterator[bytes]:
-    """A chunk whose size does not end."""
-    return endless(b"0" * CHUNK, b"Transfer-Encoding: chunked", first=b"1;")
-
-
-def cookies() -> Iterator[bytes]:
-    yield b"HTTP/1.1 200 OK\r\n"
-    for n in itertools.count():
-        yield b"".join(b"Set-Cookie: c%d=%s\r\n" % (n * 60 + m, b"v" * 900) for m in range(60))
-
-
-def values() -> Iterator[bytes]:
-    """As many values as a reply may hold."""
-    yield head() + b'{"jsonrpc":"2.0","id":1,"result":{"result":[' + b"{}," * 450_000 + b'{}],"list":[]}}'
-
-
-ATTACKS: dict[str, Callable[[], Iterator[bytes]]] = {
-    "a gzip bomb": gzip_bomb,
-    "a zstd bomb": zstd_bomb,
-    "a gzip that is cut": cut_gzip,
-    "a body without end": lambda: endless(b" " * CHUNK),
-    "a body without end of more than was announced": lambda: endless(b" " * CHUNK, b"Content-Length: 10000000000"),
-    "JSON without end": lambda: endless(b'{"a":' * 10_000),
-    "a text without end": lambda: endless(b"x" * CHUNK, first=b'{"jsonrpc":"2.0","id":1,"result":{"list":["'),
-    "lists in lists": lambda: iter([head() + b'{"jsonrpc":"2.0","id":1,"result":' + b"[" * 900_000]),
-    "a text that grows as it is read": wide,
-    "a mail of 40 MB": struct_of_mail,
-    "values and more values": values,
-    "chunks of a byte": crumbs,
-    "a chunk's size without end": long_size,
-    "a head without end": cookies,
-    "a line without end": lambda: endless(b"x" * CHUNK, first=b"X: "),
-    "silence": lambda: iter([head(b"Content-Length: 1000")]),
-    "nothing": lambda: iter([]),
-}  # fmt: skip
 
 # Whole replies: sent twice for one attachment they are its content, as far as anybody can tell.
 WHOLE = {
@@ -174,7 +84,7 @@ class Crowd:
             while request := await received(reader):
                 attack = await self.chosen(request)
                 if attack is not None:
-                    await self.attack(attack, reader, writer)
+                    await send(attack, reader, writer)
                     break
                 reply = await self.core.handle(request)
                 headers, body = reply_parts(reply)
@@ -182,14 +92,6 @@ class Crowd:
                 writer.write("\r\n".join([f"HTTP/1.1 {reply.status} Said", *lines, "", ""]).encode() + body)
                 await writer.drain()
         writer.close()
-
-    async def attack(self, attack: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Sends until the client has enough of it."""
-        for piece in ATTACKS[attack]():
-            writer.write(piece)
-            await writer.drain()
-        if attack == "silence":
-            await reader.read(1)  # until it hangs up
 
     async def chosen(self, request: Request) -> str | None:
         """The attack that answers, once it is time; None: the mock does."""
@@ -228,7 +130,7 @@ class Crowd:
             return None
         barred = WHOLE if method == "GET attachment" else set()
         if not set(self.deck) - barred:
-            self.deck += self.rng.sample(sorted(ATTACKS), len(ATTACKS))
+            self.deck += self.rng.sample(DECK, len(DECK))
         attack = next(each for each in self.deck if each not in barred)
         self.deck.remove(attack)
         self.sent[attack] += 1

@@ -107,8 +107,7 @@ async def run_to_end(work: Awaitable[T]) -> T:
         while not task.done():
             with suppress(asyncio.CancelledError):  # cancelled again: the file is still open
                 await asyncio.wait([task])
-        if not task.cancelled():
-            task.exception()  # marks it as retrieved, so that asyncio does not log it
+        await asyncio.gather(task, return_exceptions=True)  # retrieves its exception, which asyncio would log
         raise
 
 

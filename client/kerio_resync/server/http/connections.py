@@ -261,8 +261,10 @@ async def diagnose(
     answered = not isinstance(error, aiohttp.ClientConnectorError | TimeoutError)
     if parts.scheme == "http" and answered and await speaks_http(session, f"https://{host}", route):
         return Misconfigured(f"{host} speaks TLS; did you mean https://{host}?")
-    broken = isinstance(error, OSError) and isinstance(getattr(error, "os_error", error), ConnectionResetError)
-    if parts.scheme == "https" and (tls or broken or isinstance(error, aiohttp.ServerDisconnectedError | TimeoutError)):
+    reset = isinstance(getattr(error, "os_error", None), ConnectionResetError)
+    if parts.scheme == "https" and (
+        tls or reset or isinstance(ours, OutcomeUnknown) or isinstance(error, TimeoutError)
+    ):
         if await speaks_http(session, f"http://{host}", route):
             return Misconfigured(
                 f"{host} does not speak TLS; did you mean http://{host}? The password and all mail would then travel"

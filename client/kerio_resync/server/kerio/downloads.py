@@ -311,10 +311,8 @@ class Download:
                 clean, envelope = self._client.session.redactor.value, self._client.envelope
                 body = await response.read(MAX_ERROR_BODY_BYTES)
                 parse_response(DOWNLOAD_METHOD, status, response.headers, body, clean=clean, envelope=envelope)
-            except ProtocolError:
-                pass
             except ResyncError as error:
-                if not isinstance(error, ForeignReply | TooLarge):
+                if not isinstance(error, ForeignReply | ProtocolError | TooLarge):
                     return error
         if status in REFUSALS:
             return DownloadRefused(f"the server answers with status {status}", code=status, method=DOWNLOAD_METHOD)

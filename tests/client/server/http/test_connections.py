@@ -3,28 +3,43 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import hashlib
 import re
 import ssl
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import aiohttp
 import pytest
+from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp_socks import ProxyError, ProxyTimeoutError
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from kerio_resync.errors import BadSettings, CertificateError, Misconfigured, OutcomeUnknown, ResyncError, Unreachable
+from kerio_resync.errors import (
+    BadSettings,
+    CertificateError,
+    DiskTrouble,
+    Misconfigured,
+    OutcomeUnknown,
+    ResyncError,
+    Unreachable,
+)
+from kerio_resync.server.http import connections
+from kerio_resync.server.http.connections import map_transport_error, without_frames
 from kerio_resync.server.http.proxies import Proxy
 from kerio_resync.server.http.transport import AiohttpTransport, Request, Route
 from kerio_resync.server.http.trust import handshake_advice, tls_context
 from tests.support.proxy_servers import http_proxy, socks_proxy
+from tests.support.socket_server import saying, serving
 
 Key = ec.EllipticCurvePrivateKey
 PLAIN = serialization.NoEncryption()
@@ -90,29 +105,11 @@ def authority(tmp_path: Path) -> Authority:
     return Authority(tmp_path)
 
 
-@asynccontextmanager
-async def web(tls: ssl.SSLContext | None = None, reply: bytes = b"") -> AsyncIterator[str]:
-    tasks: set[Any] = set()
+def web(tls: ssl.SSLContext | None = None, reply: bytes = b"") -> AbstractAsyncContextManager[str]:
+    async def answer(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(reply or b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello")
 
-    async def act(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        tasks.add(asyncio.current_task())
-        try:
-            while True:
-                await reader.readuntil(b"\r\n\r\n")
-                writer.write(reply or b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello")
-        except (OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
-            pass
-        finally:
-            writer.close()
-
-    server = await asyncio.start_server(act, "127.0.0.1", 0, ssl=tls)
-    try:
-        yield f"{'https' if tls else 'http'}://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    finally:
-        server.close()
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+    return serving(answer, tls)
 
 
 async def fetched(url: str, route: Route) -> bytes:
@@ -305,6 +302,88 @@ async def test_a_port_of_another_protocol_is_seen_at_once() -> None:
     assert isinstance(error, Misconfigured)
     assert "not a web server" in error.detail
     assert "https://127.0.0.1" in error.detail
+
+
+async def test_http_to_a_tls_port_that_answers_400_is_seen_at_once() -> None:
+    """Many web servers answer plain HTTP on their TLS port; the alert shows that it speaks TLS."""
+    alert = b"\x15\x03\x01\x00\x02\x02\x46"
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        tls = (await reader.read(1000))[:1] == b"\x16"
+        writer.write(alert if tls else b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    async with server:
+        place = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        error = await failure(f"http://{place}", Route())
+    assert isinstance(error, Misconfigured)
+    assert f"did you mean https://{place}?" in error.detail
+
+
+async def test_https_to_a_port_of_old_tls_is_seen_at_once() -> None:
+    async def answer(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"\x15\x03\x01\x00\x02\x02\x46")  # the alert "protocol version"
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    async with server:
+        error = await failure(f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}", Route())
+    assert isinstance(error, Misconfigured)
+    assert "speaks only an old version of TLS" in error.detail
+
+
+async def test_tls_connection_closed_before_reply_suggests_client_cert(authority: Authority) -> None:
+    async with serving(saying(), authority.server()[0]) as url:
+        error = await failure(url, Route(ca_file=authority.file))
+    assert isinstance(error, OutcomeUnknown)
+    assert "use --client-cert" in error.detail
+
+
+async def test_refused_port_suggests_the_one_that_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    async def speaks_http(_: aiohttp.ClientSession, origin: str, __: Route) -> bool:
+        asked.append(origin)
+        return ":8843" in origin
+
+    monkeypatch.setattr(connections, "speaks_http", speaks_http)
+    key: Any = SimpleNamespace(host="mail.test", port=1, ssl=True)
+    refused = aiohttp.ClientConnectorError(key, ConnectionRefusedError(errno.ECONNREFUSED, "refused"))
+    async with aiohttp.ClientSession() as session:
+        args = session, "https://mail.test:1/x", Route()
+        error = await connections.diagnose(refused, Unreachable("no connection"), *args)
+    assert "did you mean https://mail.test:8843?" in str(error)
+    assert asked == ["https://mail.test", "https://mail.test:8843"]
+
+
+def test_map_transport_error_names_limit_of_open_files() -> None:
+    error = map_transport_error(OSError(errno.EMFILE, "x"), "https://mail.test/x", 5.0, Route())
+    assert isinstance(error, DiskTrouble)
+    assert "ulimit -n" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("foreign", "says"),
+    [(ProxyTimeoutError("x"), "in time"), (ProxyError("host unreachable"), "does not connect to mail.test")],
+)
+def test_map_transport_error_names_socks_proxy(foreign: Exception, says: str) -> None:
+    error = map_transport_error(foreign, "https://mail.test/x", 5.0, Route(Proxy("socks5h", "127.0.0.1", 9)))
+    assert isinstance(error, Unreachable)
+    assert "the proxy 127.0.0.1:9" in error.detail
+    assert says in error.detail
+
+
+def test_without_frames_removes_quoted_bytes_of_reply() -> None:
+    outer = OutcomeUnknown("the connection broke")
+    outer.__cause__ = HttpProcessingError(code=400, message="bytes of a mail", headers=None)
+    assert "mail" not in repr(without_frames(outer).__cause__) + str(vars(outer.__cause__))
+
+
+async def test_socks_proxy_refuses_login_that_is_not_ascii() -> None:
+    error = await failure("http://mail.test", Route(Proxy("socks5h", "127.0.0.1", 9, "jürgen", "x")))
+    assert isinstance(error, BadSettings)
+    assert "must be ASCII" in error.detail
 
 
 @pytest.mark.parametrize(
