@@ -274,7 +274,7 @@ def identity_from(found: Mapping[str, str]) -> Identity:
 def shapes(*, views: bool = False) -> tuple[Shape, Shape]:
     """Return the definitions that a file of this format may have.
 
-    The first are those of today, the second those of early versions. Early files have an outbox without
+    The first are those of today, the second those of pre-releases. Files of these have an outbox without
     `OUTBOX_ADDED_COLUMNS`; see `outbox_rows`.
     """
     with closing(sqlite3.connect(":memory:", isolation_level=None)) as db:
