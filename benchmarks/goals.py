@@ -68,18 +68,18 @@ def report(verdicts: Iterable[Verdict]) -> str:
     """Return the table in Markdown, and the causes below it."""
     verdicts = list(verdicts)
     lines = ["## Goals", "", "| goal | bound | figure | reached | from |", "|:---|---:|---:|:---|:---|"]
-    for one in verdicts:
-        figure = "-" if one.figure is None else f"{one.figure:.3g}"
-        reached = {None: "not measured", True: "yes", False: "**NO**"}[one.reached]
-        if one.quick and one.figure is not None:
+    for verdict in verdicts:
+        figure = "-" if verdict.figure is None else f"{verdict.figure:.3g}"
+        reached = {None: "not measured", True: "yes", False: "**NO**"}[verdict.reached]
+        if verdict.quick and verdict.figure is not None:
             reached += ", quick"
-        goal = one.goal
+        goal = verdict.goal
         lines.append(f"| {goal.words} | {goal.sense} {goal.bound:g} | {figure} | {reached} | {goal.of} |")
     lines += ["", "The mailboxes of a quick run are smaller than those of the goals.", ""]
-    missed = [one for one in verdicts if one.reached is not True]
+    missed = [verdict for verdict in verdicts if verdict.reached is not True]
     if missed:
         lines += ["Goals not reached or not measured, and why:", ""]
-        lines += [f"- {one.goal.words}: {one.cause or _UNKNOWN[one.figure is None]}" for one in missed]
+        lines += [f"- {verdict.goal.words}: {verdict.cause or _UNKNOWN[verdict.figure is None]}" for verdict in missed]
     return "\n".join([*lines, ""])
 
 
@@ -87,18 +87,18 @@ _UNKNOWN = {True: "the results have no figure for it", False: "the cause is not 
 
 
 def _mailbox(results: Mapping[str, Any]) -> Mapping[str, Any]:
-    made: Mapping[str, Any] = next(each for each in results["mailboxes"] if each["name"] == "made")
+    made: Mapping[str, Any] = next(mailbox for mailbox in results["mailboxes"] if mailbox["name"] == "made")
     return made
 
 
 def _link(results: Mapping[str, Any], mbit: float, rtt: float, figure: str) -> float:
-    cell = next(each for each in results["cells"] if each["mbit"] == mbit and each["rtt"] == rtt)
+    cell = next(cell for cell in results["cells"] if cell["mbit"] == mbit and cell["rtt"] == rtt)
     return float(cell[figure])
 
 
 def _packets(results: Mapping[str, Any], mbit: float, rtt: float) -> float:
     """Return curl's time for one file, relative to a rebuild of as many bytes."""
-    cell = next(each for each in results["packets"] if each["mbit"] == mbit and each["rtt"] == rtt)
+    cell = next(cell for cell in results["packets"] if cell["mbit"] == mbit and cell["rtt"] == rtt)
     return float(cell["of_curl"])
 
 
@@ -111,12 +111,12 @@ def _of_64(results: Mapping[str, Any], figure: str) -> float:
 
 def _times(results: Mapping[str, Any], cell: str, program: str) -> float:
     """Return how many times as long as the rebuild another program took."""
-    found = next(each for each in results["cells"] if each["name"] == cell)
+    found = next(entry for entry in results["cells"] if entry["name"] == cell)
     return float(found["programs"][program]["times"]["median"])
 
 
 def _two_gigabytes(results: Mapping[str, Any]) -> Mapping[str, Any]:
-    found: Mapping[str, Any] = next(each for each in results["sizes"] if each["old_bytes"] >= LARGE)
+    found: Mapping[str, Any] = next(size for size in results["sizes"] if size["old_bytes"] >= LARGE)
     return found
 
 

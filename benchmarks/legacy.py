@@ -59,14 +59,14 @@ def write(out: Path, messages: int, size: int, *, pending: int = 3, holes: float
     random = Random(seed)
     noise = random.randbytes(min(4 * 1024 * 1024, messages * size + 1024))
     with Format71Writer(out, IDENTITY, holes=holes) as old:
-        folders = [_folder(*each) for each in _TREE]
+        folders = [_folder(*row) for row in _TREE]
         for folder in folders:
             old.folder(folder)
-        mails = [each for each in folders if each.kind == "mail"]
+        mails = [folder for folder in folders if folder.kind == "mail"]
         for number in range(messages):
             struct, files = _mail(random, mails[number % len(mails)].id, number, size)
             (item,), _ = parse_items("mail", [struct], canonical_json)
-            old.item(item, {place: [_noise(noise, random, each)] for place, each in enumerate(files)})
+            old.item(item, {place: [_noise(noise, random, file)] for place, file in enumerate(files)})
         for folder in folders:
             kind = folder.kind
             for number in range(messages // 50 if kind and kind != "mail" else 0):
@@ -92,7 +92,7 @@ async def copy(mailbox: Mailbox, out: Path, *, pending: tuple[AddChange, ...] = 
         for folder in await mailbox.folders():
             old.folder(folder)
             for item in await _items(mailbox, folder) if folder.kind and folder.readable else ():
-                contents = {place: [await _download(mailbox, each)] for place, each in enumerate(item.attachments)}
+                contents = {place: [await _download(mailbox, file)] for place, file in enumerate(item.attachments)}
                 old.item(item, contents)
                 count += 1
         for change in pending:

@@ -55,9 +55,9 @@ def candidates() -> Iterator[Path]:
     folders = [*os.environ.get("PATH", "").split(os.pathsep), *SYSTEM_FOLDERS]
     for root in _pyenv_roots():
         folders += [str(version / "bin") for version in sorted((root / "versions").glob("*"))]
-    for folder in dict.fromkeys(each for each in folders if each and not each.rstrip("/").endswith("/shims")):
+    for folder in dict.fromkeys(folder for folder in folders if folder and not folder.rstrip("/").endswith("/shims")):
         try:
-            names = sorted(each for each in os.listdir(folder) if _NAME.fullmatch(each))
+            names = sorted(name for name in os.listdir(folder) if _NAME.fullmatch(name))
         except OSError:
             continue  # a folder of PATH that does not exist or may not be read
         for name in names:

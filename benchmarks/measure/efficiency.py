@@ -55,7 +55,7 @@ async def measure(quick: bool, *, full: bool = False) -> dict[str, Any]:
     cells = [await cell(*link, most=most) for link in (_QUICK if quick else _FULL) for most in (FEW, MOST)]
     models = [await asyncio.to_thread(modelled, *link) for link in (_FULL[:1] if quick else _FULL)]
     texts = [await cell(10, 0.05, 3.0 if quick else 10.0, attachments=0.0)]
-    ok = all(_holds(one) for one in (*cells, *models) if one["most"] == MOST) and all(map(_is_packed, texts))
+    ok = all(_holds(cell) for cell in (*cells, *models) if cell["most"] == MOST) and all(map(_is_packed, texts))
     beside = await _beside(quick, full)
     return {"cells": cells, "models": models, "texts": texts, "ok": ok, **beside}
 
@@ -188,7 +188,7 @@ def _figure(stats: Any, name: str) -> int:
     if isinstance(stats, dict):
         if isinstance(stats.get(name), int):
             return int(stats[name])
-        return max((_figure(each, name) for each in stats.values()), default=0)
+        return max((_figure(entry, name) for entry in stats.values()), default=0)
     return 0
 
 
@@ -218,14 +218,14 @@ def report(results: dict[str, Any]) -> str:
         "| time | Mbit/s | round trip, ms | mails | wire, MB | fetch, s | efficiency | whole | allowed | in flight"
         " | left, s | truth |",
         "|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
-        *(_row("real", one) for one in results["cells"]),
-        *(_row("virtual", one) for one in results["models"]),
+        *(_row("real", cell) for cell in results["cells"]),
+        *(_row("virtual", cell) for cell in results["models"]),
     ]
     lines += ["", "| text over | plain, MB | on the wire, MB | share |", "|---|---:|---:|---:|"]
     lines += [
-        f"| {one['mbit']} Mbit/s | {one['plain_bytes'] / 1e6:.1f} | {one['wire_bytes'] / 1e6:.1f}"
-        f" | {one['wire_bytes'] / one['plain_bytes']:.2f} |"
-        for one in results["texts"]
+        f"| {text['mbit']} Mbit/s | {text['plain_bytes'] / 1e6:.1f} | {text['wire_bytes'] / 1e6:.1f}"
+        f" | {text['wire_bytes'] / text['plain_bytes']:.2f} |"
+        for text in results["texts"]
     ]
     return "\n".join([*lines, "", curl.report(results)])
 
@@ -244,10 +244,10 @@ def picture(results: dict[str, Any], path: Path) -> None:
     from matplotlib import pyplot
 
     figure, axes = pyplot.subplots(figsize=(8, 4))
-    names = [f"{one['mbit']} Mbit/s\n{one['rtt'] * 1000:.0f} ms\nlimit {one['most']}" for one in results["cells"]]
+    names = [f"{cell['mbit']} Mbit/s\n{cell['rtt'] * 1000:.0f} ms\nlimit {cell['most']}" for cell in results["cells"]]
     places = range(len(names))
-    axes.bar([at - 0.2 for at in places], [one["efficiency"] for one in results["cells"]], 0.4, label="fetch")
-    axes.bar([at + 0.2 for at in places], [one["whole"] for one in results["cells"]], 0.4, label="whole run")
+    axes.bar([at - 0.2 for at in places], [cell["efficiency"] for cell in results["cells"]], 0.4, label="fetch")
+    axes.bar([at + 0.2 for at in places], [cell["whole"] for cell in results["cells"]], 0.4, label="whole run")
     axes.axhline(LEAST, color="gray", linestyle=":")
     axes.set(
         xticks=list(places),

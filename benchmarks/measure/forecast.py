@@ -44,7 +44,7 @@ QUICK: Final = ("mobile-3g", "monday-morning")
 def measure(quick: bool = False) -> dict[str, Any]:
     """Return {"presets": one entry per preset, "ok"}."""
     found = [compare(name, *MAILBOXES[name]) for name in (QUICK if quick else MAILBOXES)]
-    kept = [each["within"] if each["preset"] == BEYOND else abs(each["error"]) <= ALLOWED for each in found]
+    kept = [preset["within"] if preset["preset"] == BEYOND else abs(preset["error"]) <= ALLOWED for preset in found]
     return {"presets": found, "ok": all(kept)}
 
 
@@ -113,10 +113,10 @@ def report(found: dict[str, Any]) -> str:
         "|:---|---:|---:|---:|---:|---:|---:|---:|",
     ]
     lines += [
-        f"| {each['preset']} | {each['mails']:,} | {each['bytes'] / 1e6:.0f} | {each['foretold']:.0f}"
-        f" | {each['low']:.0f}–{each['high']:.0f} | {each['took']:.0f} | {each['error']:+.0%}"
-        f" | {each['probed']:.1f} |"
-        for each in found["presets"]
+        f"| {preset['preset']} | {preset['mails']:,} | {preset['bytes'] / 1e6:.0f} | {preset['foretold']:.0f}"
+        f" | {preset['low']:.0f}–{preset['high']:.0f} | {preset['took']:.0f} | {preset['error']:+.0%}"
+        f" | {preset['probed']:.1f} |"
+        for preset in found["presets"]
     ]
     verdict = f"Within {ALLOWED:.0%} ({BEYOND}: within the range): {'yes' if found['ok'] else 'NO'}."
     return "\n".join([*lines, "", verdict, ""])

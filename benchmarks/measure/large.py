@@ -42,7 +42,7 @@ def report(results: dict[str, Any]) -> str:
         "|---:|---:|---:|---:|",
     ]
     lines += [
-        f"| {one['attached'] / 1e6:.0f} | {one['peak']:.0f} | {one['seconds']:.1f} | {one['cpu']:.1f} |"
-        for one in results["runs"]
+        f"| {run['attached'] / 1e6:.0f} | {run['peak']:.0f} | {run['seconds']:.1f} | {run['cpu']:.1f} |"
+        for run in results["runs"]
     ]
     return "\n".join([*lines, ""])

@@ -32,7 +32,7 @@ def measure(quick: bool = False, *, rounds: int = 0, corpus: str = "") -> dict[s
     found = [_mailbox("made", _QUICK if quick else _MADE, rounds)]
     if corpus:
         found.append(_mailbox("corpus", {"import_": str(Path(corpus).absolute())}, rounds))
-    return {"mailboxes": found, "ok": all(each["ok"] for each in found)}
+    return {"mailboxes": found, "ok": all(mailbox["ok"] for mailbox in found)}
 
 
 def _mailbox(name: str, made: dict[str, Any], rounds: int) -> dict[str, Any]:
@@ -104,26 +104,27 @@ def _judged(turns: list[dict[str, Any]]) -> dict[str, Any]:
 def report(results: dict[str, Any]) -> str:
     """Return tables in Markdown."""
     lines = ["## Limits", ""]
-    for each in results["mailboxes"]:
-        turns = each["turns"]
+    for mailbox in results["mailboxes"]:
+        turns = mailbox["turns"]
         lines += [
-            f"Mailbox {each['name']}: {turns[0]['plain_bytes'] / 1e6:.0f} MB plain,"
-            f" database {each['database'] / 1e6:.0f} MB;"
+            f"Mailbox {mailbox['name']}: {turns[0]['plain_bytes'] / 1e6:.0f} MB plain,"
+            f" database {mailbox['database'] / 1e6:.0f} MB;"
             f" medians of {len(turns)} (least–most). Bounds: {LIMIT} times the slower bare loop, and {PEAK} MB:"
-            f" {'yes' if each['ok'] else 'NO'}.",
+            f" {'yes' if mailbox['ok'] else 'NO'}.",
             "",
             "| | seconds | processor, s |",
             "|:---|---:|---:|",
-            f"| rebuild, durable | {shown(each['rebuild'])} | {shown(each['cpu'])} |",
-            f"| the same, including the start of the program | {shown(each['process'])} | |",
-            f"| bare aiohttp loop, replies discarded | {shown(each['read'])} | {shown(each['read_cpu'])} |",
-            f"| bare sqlite3 loop, one fsync | {shown(each['write'])} | {shown(each['write_cpu'])} |",
-            f"| `cp` and `sync` of the database | {shown(each['copy'])} | |",
-            f"| mock server, during a rebuild | | {shown(each['server_cpu'])} |",
+            f"| rebuild, durable | {shown(mailbox['rebuild'])} | {shown(mailbox['cpu'])} |",
+            f"| the same, including the start of the program | {shown(mailbox['process'])} | |",
+            f"| bare aiohttp loop, replies discarded | {shown(mailbox['read'])} | {shown(mailbox['read_cpu'])} |",
+            f"| bare sqlite3 loop, one fsync | {shown(mailbox['write'])} | {shown(mailbox['write_cpu'])} |",
+            f"| `cp` and `sync` of the database | {shown(mailbox['copy'])} | |",
+            f"| mock server, during a rebuild | | {shown(mailbox['server_cpu'])} |",
             "",
-            f"Time relative to the slower loop: {shown(each['slower'])}; to the sum of both: {shown(each['sum'])};"
-            f" processor time relative to both: {shown(each['work'])}. The server answers the bare reader"
-            f" {shown(each['headroom'])} times as fast as the rebuild. Peak memory: {shown(each['peak'], 0)} MB,"
+            f"Time relative to the slower loop: {shown(mailbox['slower'])};"
+            f" to the sum of both: {shown(mailbox['sum'])};"
+            f" processor time relative to both: {shown(mailbox['work'])}. The server answers the bare reader"
+            f" {shown(mailbox['headroom'])} times as fast as the rebuild. Peak memory: {shown(mailbox['peak'], 0)} MB,"
             f" the server {max(turn['server_peak'] for turn in turns):.0f} MB.",
             "",
         ]
@@ -137,12 +138,12 @@ def picture(results: dict[str, Any], path: Path) -> None:
     names = {"rebuild": "rebuild", "read": "bare aiohttp", "write": "bare sqlite3", "copy": "cp + sync"}
     figure, axes = pyplot.subplots(figsize=(6, 3.5))
     width = 0.8 / len(results["mailboxes"])
-    for place, each in enumerate(results["mailboxes"]):
-        values = [each[name] for name in names]
+    for place, mailbox in enumerate(results["mailboxes"]):
+        values = [mailbox[name] for name in names]
         heights = [value["median"] for value in values]
         reach = [[v["median"] - v["least"] for v in values], [v["most"] - v["median"] for v in values]]
         where = [index + (place - (len(results["mailboxes"]) - 1) / 2) * width for index in range(len(names))]
-        axes.bar(where, heights, width, yerr=reach, capsize=3, label=each["name"])
+        axes.bar(where, heights, width, yerr=reach, capsize=3, label=mailbox["name"])
     axes.set_xticks(range(len(names)), list(names.values()))
     axes.set(ylabel="seconds", title="A rebuild and its lower bounds")
     axes.legend()

@@ -60,9 +60,9 @@ async def measure(quick: bool) -> dict[str, Any]:
 async def _cell(mbit: float, rtt: float, seconds: float) -> dict[str, Any]:
     """Return the best of up to three measurements; other load only makes one worse."""
     tries: list[dict[str, Any]] = []
-    while len(tries) < _TRIES and not any(one["ok"] for one in tries):
+    while len(tries) < _TRIES and not any(attempt["ok"] for attempt in tries):
         tries.append(await _try(mbit, rtt, seconds))
-    return min(tries, key=lambda one: float(one["off"])) | {"tries": len(tries)}
+    return min(tries, key=lambda attempt: float(attempt["off"])) | {"tries": len(tries)}
 
 
 async def _try(mbit: float, rtt: float, seconds: float) -> dict[str, Any]:
@@ -76,7 +76,7 @@ async def _try(mbit: float, rtt: float, seconds: float) -> dict[str, Any]:
             size = int(rate * seconds)
             found = await _client("fetch", "127.0.0.1", port, connections, size)
             rates.append((size // connections * connections - found["head"]) / (found["last"] - found["first"]) / rate)
-    off = max(abs(one - 1) for one in (delay / (rtt + direct), *rates))
+    off = max(abs(ratio - 1) for ratio in (delay / (rtt + direct), *rates))
     return {
         "mbit": mbit, "rtt": rtt, "direct": direct, "delay": delay, "rates": rates, "off": off, "ok": off <= TOLERANCE,
     }  # fmt: skip
@@ -93,7 +93,7 @@ async def _compare(mbit: float, rtt: float, seconds: float) -> dict[str, Any]:
         theirs = [
             (await _client("fetch", packets.SERVER, port, k, size, before=sides.client))["last"] for k in CONNECTIONS
         ]
-    ratios = [one / other for one, other in zip(ours, theirs, strict=True)]
+    ratios = [own / other for own, other in zip(ours, theirs, strict=True)]
     ok = all(abs(ratio - 1) <= PACKET_TOLERANCE for ratio in ratios)
     return {"mbit": mbit, "rtt": rtt, "size": size, "relay": ours, "packets": theirs, "ratios": ratios, "ok": ok}
 

@@ -159,17 +159,17 @@ def _waits(load: WorkerPool) -> dict[str, Any]:
 
 
 def _of(runs: list[dict[str, Any]], name: str) -> list[dict[str, Any]]:
-    return [one for one in runs if one["preset"] == name]
+    return [run for run in runs if run["preset"] == name]
 
 
 def best(runs: list[dict[str, Any]], name: str) -> float:
     """Return the throughput of the best fixed limit, in bytes per second."""
-    return max(float(one["bytes_s"]) for one in _of(runs, name) if one["limit"] != OURS)
+    return max(float(run["bytes_s"]) for run in _of(runs, name) if run["limit"] != OURS)
 
 
 def holds(runs: list[dict[str, Any]], name: str) -> bool:
     """Return whether the client's own limit keeps both bounds and every pause."""
-    ours = next(one for one in _of(runs, name) if one["limit"] == OURS)
+    ours = next(run for run in _of(runs, name) if run["limit"] == OURS)
     return bool(
         ours["p95"] <= MOST_WAIT * ours["p95_alone"]
         and ours["bytes_s"] >= LEAST_SHARE * best(runs, name)
@@ -197,22 +197,22 @@ def report(results: dict[str, Any]) -> str:
             " | calls refused | in pause |",
             "|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
         ]
-        lines += [_row(one, top) for one in _of(runs, name)]
+        lines += [_row(run, top) for run in _of(runs, name)]
     return "\n".join(lines) + "\n"
 
 
-def _row(one: dict[str, Any], top: float) -> str:
-    levels = one["levels"]
-    shown = f"{one['limit']} ({sum(levels) / len(levels):.1f})" if one["limit"] == OURS else str(one["limit"])
+def _row(run: dict[str, Any], top: float) -> str:
+    levels = run["levels"]
+    shown = f"{run['limit']} ({sum(levels) / len(levels):.1f})" if run["limit"] == OURS else str(run["limit"])
     return (
-        f"| {shown} | {one['bytes_s'] / 1e6:.2f} | {one['bytes_s'] / top:.2f} | {one['p95'] * 1000:.0f}"
-        f" | {one['p95_alone'] * 1000:.0f} | {_times(one):.2f} | {one['turned_away']} | {one['refused']}"
-        f" | {one['arrived_in_pause']} |"
+        f"| {shown} | {run['bytes_s'] / 1e6:.2f} | {run['bytes_s'] / top:.2f} | {run['p95'] * 1000:.0f}"
+        f" | {run['p95_alone'] * 1000:.0f} | {_times(run):.2f} | {run['turned_away']} | {run['refused']}"
+        f" | {run['arrived_in_pause']} |"
     )
 
 
-def _times(one: dict[str, Any]) -> float:
-    return float(one["p95"] / one["p95_alone"]) if one["p95_alone"] else float("inf")
+def _times(run: dict[str, Any]) -> float:
+    return float(run["p95"] / run["p95_alone"]) if run["p95_alone"] else float("inf")
 
 
 _TICKS = (1, 1.5, 2, 3, 4, 6, 8, 10)  # of the relative waits
@@ -226,22 +226,22 @@ def picture(results: dict[str, Any], path: Path) -> None:
     from matplotlib import pyplot
 
     figure, axes = pyplot.subplots(1, len(NAMES), figsize=(11, 4), sharey=True)
-    for each, name in zip(axes, NAMES, strict=True):
+    for axis, name in zip(axes, NAMES, strict=True):
         runs = _of(results["runs"], name)
-        fixed = [(_times(one), one["bytes_s"] / 1e6, one["limit"]) for one in runs if one["limit"] != OURS]
-        ours = next(one for one in runs if one["limit"] == OURS)
-        each.plot([one[0] for one in fixed], [one[1] for one in fixed], "o-", label="fixed limits")
+        fixed = [(_times(run), run["bytes_s"] / 1e6, run["limit"]) for run in runs if run["limit"] != OURS]
+        ours = next(run for run in runs if run["limit"] == OURS)
+        axis.plot([point[0] for point in fixed], [point[1] for point in fixed], "o-", label="fixed limits")
         for times, rate, limit in fixed:
             offset = (-9, -4) if limit < 4 else (0, 7)  # beside the rising part of the line, above the flat one
-            each.annotate(str(limit), (times, rate), xytext=offset, textcoords="offset points", ha="center")
-        each.plot(_times(ours), ours["bytes_s"] / 1e6, "rx", markersize=12, markeredgewidth=3, label="ours")
-        each.axvline(MOST_WAIT, color="gray", linestyle=":")
-        each.axhline(LEAST_SHARE * best(results["runs"], name) / 1e6, color="gray", linestyle=":")
-        each.margins(x=0.08, y=0.1)
-        each.set(xscale="log", xlabel="users' p95 wait, relative to that without the client", title=name)
-        each.set_xticks(_TICKS, map(str, _TICKS))
-        each.minorticks_off()
-        each.legend(loc="lower right")
+            axis.annotate(str(limit), (times, rate), xytext=offset, textcoords="offset points", ha="center")
+        axis.plot(_times(ours), ours["bytes_s"] / 1e6, "rx", markersize=12, markeredgewidth=3, label="ours")
+        axis.axvline(MOST_WAIT, color="gray", linestyle=":")
+        axis.axhline(LEAST_SHARE * best(results["runs"], name) / 1e6, color="gray", linestyle=":")
+        axis.margins(x=0.08, y=0.1)
+        axis.set(xscale="log", xlabel="users' p95 wait, relative to that without the client", title=name)
+        axis.set_xticks(_TICKS, map(str, _TICKS))
+        axis.minorticks_off()
+        axis.legend(loc="lower right")
     axes[0].set(ylabel="MB/s")
     figure.savefig(path, dpi=120, bbox_inches="tight")
     pyplot.close(figure)

@@ -51,8 +51,8 @@ def measure(
         servers = [_measure(joined, _server(manner, listen, target, user), manner, counts) for manner in quirks]
     return {
         "servers": servers, "target": target, "scheduler": bool(scheduler),
-        "kept": min(each["kept"] for each in servers), "unfair": max(each["unfair"] for each in servers),
-        "ok": all(each["kept"] >= KEPT and each["unfair"] <= FAIR for each in servers),
+        "kept": min(server["kept"] for server in servers), "unfair": max(server["unfair"] for server in servers),
+        "ok": all(server["kept"] >= KEPT and server["unfair"] <= FAIR for server in servers),
     }  # fmt: skip
 
 
@@ -78,10 +78,10 @@ def _cell(joined: Any, server: Target, control: str, count: int) -> dict[str, An
     if control:
         _ask(control + "/reset", b"{}")
     ended = cluster.run(joined, server, count)
-    wall = max(one.seconds for one in ended)
-    seconds = [one.seconds for one in ended]
-    cores = {one.host: one.cores for one in ended}
-    bytes_ = sum(one.summary["plain_bytes"] for one in ended)
+    wall = max(client.seconds for client in ended)
+    seconds = [client.seconds for client in ended]
+    cores = {client.host: client.cores for client in ended}
+    bytes_ = sum(client.summary["plain_bytes"] for client in ended)
     return {
         "clients": count,
         "seconds": wall,
@@ -89,9 +89,9 @@ def _cell(joined: Any, server: Target, control: str, count: int) -> dict[str, An
         "fastest": min(seconds),
         "slowest": wall,
         "unfair": wall / min(seconds),
-        "retries": sum(one.summary["retries"] for one in ended),
-        "cpu": sum(one.cpu for one in ended),
-        "busy": sum(one.cpu for one in ended) / wall / sum(cores.values()),
+        "retries": sum(client.summary["retries"] for client in ended),
+        "cpu": sum(client.cpu for client in ended),
+        "busy": sum(client.cpu for client in ended) / wall / sum(cores.values()),
         "hosts": len(cores),
         "users": _users(control),
     }
@@ -165,10 +165,10 @@ def picture(results: dict[str, Any], path: Path) -> None:
     axes[1].set(title="Slowest client's time / fastest's")
     axes[2].set(ylabel="seconds", title="Webmail users' p95 wait")
     ticks = [cell["clients"] for cell in results["servers"][0]["cells"]]
-    for each in axes:
-        each.set(xlabel="clients", ylim=(0, 1.15 * each.get_ylim()[1]))
-        each.set_xticks(ticks, map(str, ticks))
-        each.legend()
+    for axis in axes:
+        axis.set(xlabel="clients", ylim=(0, 1.15 * axis.get_ylim()[1]))
+        axis.set_xticks(ticks, map(str, ticks))
+        axis.legend()
     figure.tight_layout()
     figure.savefig(path, dpi=100, bbox_inches="tight")
     pyplot.close(figure)

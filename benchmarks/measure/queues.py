@@ -50,8 +50,8 @@ async def measure(quick: bool) -> dict[str, Any]:
     wanted = [(workers, load, n) for load, n in (_QUICK if quick else _ARRIVALS).items() for workers in _WORKERS]
     loop = asyncio.get_running_loop()
     with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
-        cells = await asyncio.gather(*(loop.run_in_executor(pool, cell, *one) for one in wanted))
-    return {"cells": cells, "ok": all(_off(one) <= TOLERANCE for one in cells)}
+        cells = await asyncio.gather(*(loop.run_in_executor(pool, cell, *parameters) for parameters in wanted))
+    return {"cells": cells, "ok": all(_off(cell) <= TOLERANCE for cell in cells)}
 
 
 def cell(workers: int, load: float, number: int) -> dict[str, Any]:
@@ -88,10 +88,10 @@ async def _call(queue: WorkerPool) -> None:
         await turn.serve(0)
 
 
-def _off(one: dict[str, Any]) -> float:
+def _off(cell: dict[str, Any]) -> float:
     """Return the relative deviation of the mean over all arrivals from theory."""
-    mean = one["users"] * (1 - _CALLS) + one["calls"] * _CALLS
-    return abs(float(mean / one["expected"]) - 1)
+    mean = cell["users"] * (1 - _CALLS) + cell["calls"] * _CALLS
+    return abs(float(mean / cell["expected"]) - 1)
 
 
 def report(results: dict[str, Any]) -> str:
@@ -104,9 +104,9 @@ def report(results: dict[str, Any]) -> str:
         "| workers | load | arrivals | Erlang C | users | calls | deviation |",
         "|---:|---:|---:|---:|---:|---:|---:|",
     ]
-    for one in results["cells"]:
-        waits = " | ".join(f"{one[name] * 1000:.2f}" for name in ("expected", "users", "calls"))
-        lines.append(f"| {one['workers']} | {one['load']} | {one['arrivals']:,} | {waits} | {_off(one):.1%} |")
+    for cell in results["cells"]:
+        waits = " | ".join(f"{cell[name] * 1000:.2f}" for name in ("expected", "users", "calls"))
+        lines.append(f"| {cell['workers']} | {cell['load']} | {cell['arrivals']:,} | {waits} | {_off(cell):.1%} |")
     return "\n".join(lines) + "\n"
 
 
@@ -122,10 +122,10 @@ def picture(results: dict[str, Any], path: Path) -> None:
             [mean_wait(workers, load) * 1000 for load in loads],
             label=f"{workers} worker{'s' if workers > 1 else ''}",
         )
-        cells = [one for one in results["cells"] if one["workers"] == workers]
+        cells = [cell for cell in results["cells"] if cell["workers"] == workers]
         for name, marker in (("users", "o"), ("calls", "x")):
-            waits = [one[name] * 1000 for one in cells]
-            axes.plot([one["load"] for one in cells], waits, marker, color=line.get_color())
+            waits = [cell[name] * 1000 for cell in cells]
+            axes.plot([cell["load"] for cell in cells], waits, marker, color=line.get_color())
     axes.set(xlabel="load", ylabel="mean wait, ms", yscale="log", title="M/M/c: Erlang C (lines), users (o), calls (x)")
     axes.legend()
     figure.savefig(path, dpi=120, bbox_inches="tight")

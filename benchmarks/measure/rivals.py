@@ -176,16 +176,16 @@ def picture(results: dict[str, Any], path: Path) -> None:
 
     cells = results["cells"]
     figure, axes = pyplot.subplots(len(cells), 1, figsize=(8, 0.8 + 1.9 * len(cells)), squeeze=False)
-    for each, cell in zip(axes[:, 0], cells, strict=True):
+    for axis, cell in zip(axes[:, 0], cells, strict=True):
         names = _ordered(cell)
         values = [cell["programs"][name]["seconds"] for name in names]
         reach = [[v["median"] - v["least"] for v in values], [v["most"] - v["median"] for v in values]]
         colors = ["C1" if name == OURS else "C0" for name in names]
-        bars = each.barh(names, [v["median"] for v in values], xerr=reach, capsize=3, color=colors)
-        each.bar_label(bars, [f" {v['median']:.1f}" for v in values], padding=3)
-        each.invert_yaxis()
-        each.margins(x=0.15)
-        each.set(xlabel="seconds", title=cell["name"])
+        bars = axis.barh(names, [v["median"] for v in values], xerr=reach, capsize=3, color=colors)
+        axis.bar_label(bars, [f" {v['median']:.1f}" for v in values], padding=3)
+        axis.invert_yaxis()
+        axis.margins(x=0.15)
+        axis.set(xlabel="seconds", title=cell["name"])
     figure.tight_layout()
     figure.savefig(path, dpi=100, bbox_inches="tight")
     pyplot.close(figure)

@@ -43,12 +43,12 @@ def measure(quick: bool = False, *, full: bool = False) -> dict[str, Any]:
             turns.append(found)
         size = (profile / "cache.db").stat().st_size
         fresh += [_rebuilt(server, profile, "--fresh") for _ in range(0 if quick else 1)]
-    whole = {name: statistics.mean(one[name] for one in fresh) for name in fresh[0]}
+    whole = {name: statistics.mean(run[name] for run in fresh) for name in fresh[0]}
     middle = {what: _middle([turn[what] for turn in turns]) for what in turns[0]}
     time = middle["again"]["seconds"] / whole["seconds"]
     return {
         "database": size, "rounds": rounds, "fresh": whole, **middle, "turns": turns, "time": time, "ok": time <= SHARE,
-        "shares": {name: one["wire_bytes"] / whole["wire_bytes"] for name, one in middle.items()},
+        "shares": {name: run["wire_bytes"] / whole["wire_bytes"] for name, run in middle.items()},
     }  # fmt: skip
 
 
@@ -59,7 +59,7 @@ def _rebuilt(server: machine.Server, profile: Path, *options: str) -> dict[str, 
 
 
 def _middle(turns: list[dict[str, Any]]) -> dict[str, float]:
-    return {name: statistics.median(one[name] for one in turns) for name in turns[0]}
+    return {name: statistics.median(run[name] for run in turns) for name in turns[0]}
 
 
 def damage(path: Path, share: float, pieces: int, seed: int) -> None:

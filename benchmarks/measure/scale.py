@@ -95,7 +95,7 @@ def steadiness(events: list[dict[str, Any]]) -> float:
 def exponent(points: list[tuple[float, float]]) -> float:
     """Return the exponent of a power law, by least squares of the logarithms."""
     logs = [(log(x), log(y)) for x, y in points]
-    mean_x, mean_y = (sum(each) / len(logs) for each in zip(*logs, strict=True))
+    mean_x, mean_y = (sum(column) / len(logs) for column in zip(*logs, strict=True))
     return float(sum((x - mean_x) * (y - mean_y) for x, y in logs) / sum((x - mean_x) ** 2 for x, _ in logs))
 
 
@@ -111,9 +111,9 @@ def report(results: dict[str, Any]) -> str:
         "|:---|---:|---:|---:|---:|---:|---:|---:|---:|",
     ]
     for cell in results["cells"]:
-        each = 1e6 * cell["cpu"] / max(cell["mails"], 1)
+        per_mail = 1e6 * cell["cpu"] / max(cell["mails"], 1)
         lines.append(
-            f"| {cell['name']} | {cell['folders']:,} | {cell['seconds']:.1f} | {cell['cpu']:.1f} | {each:.0f} |"
+            f"| {cell['name']} | {cell['folders']:,} | {cell['seconds']:.1f} | {cell['cpu']:.1f} | {per_mail:.0f} |"
             f" {cell['server_cpu']:.1f} | {cell['peak']:.0f} | {cell['database'] / 1e6:.0f} |"
             f" {cell['steady']:.2f} |"
         )

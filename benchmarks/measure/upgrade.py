@@ -61,11 +61,11 @@ def measure(quick: bool = False, *, full: bool = False, megabytes: tuple[int, ..
     sizes = megabytes or ((50, 100) if quick else (100, 500, 2000, 4000) if full else (100, 500))
     rounds = 1 if quick else ROUNDS
     with tempfile.TemporaryDirectory(prefix="upgrade-", dir=os.environ.get("KERIO_RESYNC_BENCH_DIR")) as folder:
-        found = [_measure(Path(folder), each, rounds) for each in sizes]
-    steep = exponent([(each["old_bytes"], each["seconds"]) for each in found]) if len(found) > 1 else None
-    large = [each for each in found if each["old_bytes"] >= LARGE]
-    kept = [each["ratio"] >= RATIO and each["rate"] >= FAST * VENDOR and each["memory"] <= MEMORY for each in large]
-    errors = [abs(each["foretold_error"]) for each in large]
+        found = [_measure(Path(folder), size, rounds) for size in sizes]
+    steep = exponent([(cell["old_bytes"], cell["seconds"]) for cell in found]) if len(found) > 1 else None
+    large = [cell for cell in found if cell["old_bytes"] >= LARGE]
+    kept = [cell["ratio"] >= RATIO and cell["rate"] >= FAST * VENDOR and cell["memory"] <= MEMORY for cell in large]
+    errors = [abs(cell["foretold_error"]) for cell in large]
     return {
         "sizes": found, "rounds": rounds, "exponent": steep, "ok": all(kept) if kept else None,
         "foretold": max(errors) <= FORETOLD if errors else None,
@@ -84,12 +84,12 @@ def report(found: dict[str, Any]) -> str:
     ]
     rows = [
         (
-            f"| {each['old_bytes'] / 1e6:,.0f} MB | {each['items']:,} | {each['seconds']:.1f} s | {each['cpu']:.1f} s"
-            f" | {each['rate'] / 1e6:,.0f} MB/s | {each['copy_rate'] / 1e6:,.0f} MB/s | {each['ratio']:.2f}"
-            f" ({each['least']:.2f}–{each['most']:.2f}) | {each['rate'] / VENDOR:,.0f}"
-            f" | {each['memory'] / 1e6:,.0f} MB | {each['foretold_error']:+.0%} |"
+            f"| {cell['old_bytes'] / 1e6:,.0f} MB | {cell['items']:,} | {cell['seconds']:.1f} s | {cell['cpu']:.1f} s"
+            f" | {cell['rate'] / 1e6:,.0f} MB/s | {cell['copy_rate'] / 1e6:,.0f} MB/s | {cell['ratio']:.2f}"
+            f" ({cell['least']:.2f}–{cell['most']:.2f}) | {cell['rate'] / VENDOR:,.0f}"
+            f" | {cell['memory'] / 1e6:,.0f} MB | {cell['foretold_error']:+.0%} |"
         )
-        for each in found["sizes"]
+        for cell in found["sizes"]
     ]
     lines = [*head, *rows, ""]
     if found["exponent"] is not None:
@@ -117,19 +117,19 @@ def _measure(folder: Path, megabytes: int, rounds: int) -> dict[str, Any]:
         copies.append(time.perf_counter() - started)
         forecasts.append(_run(_ESTIMATE, profile / "cache.db"))
         upgrades.append(_run(_UPGRADE, profile / "cache.db"))
-        for each in profile.iterdir():
-            each.unlink()
+        for path in profile.iterdir():
+            path.unlink()
         profile.rmdir()
     master.unlink()
-    seconds, copy = statistics.median(each["seconds"] for each in upgrades), statistics.median(copies)
-    pairs = [one / each["seconds"] for one, each in zip(copies, upgrades, strict=True)]
-    errors = [one["seconds"] / each["seconds"] - 1 for one, each in zip(forecasts, upgrades, strict=True)]
+    seconds, copy = statistics.median(upgrade["seconds"] for upgrade in upgrades), statistics.median(copies)
+    pairs = [copied / upgrade["seconds"] for copied, upgrade in zip(copies, upgrades, strict=True)]
+    errors = [guess["seconds"] / real["seconds"] - 1 for guess, real in zip(forecasts, upgrades, strict=True)]
     return {
         "old_bytes": size, "new_bytes": upgrades[0]["new_bytes"], "items": upgrades[0]["items"], "seconds": seconds,
-        "cpu": statistics.median(each["cpu"] for each in upgrades), "rate": size / seconds, "copy_rate": size / copy,
+        "cpu": statistics.median(real["cpu"] for real in upgrades), "rate": size / seconds, "copy_rate": size / copy,
         "ratio": statistics.median(pairs), "least": min(pairs), "most": max(pairs),
-        "memory": max(each["memory"] for each in upgrades), "foretold_error": statistics.median(errors),
-        "foretold": forecasts, "pairs": pairs, "seconds_each": [each["seconds"] for each in upgrades],
+        "memory": max(upgrade["memory"] for upgrade in upgrades), "foretold_error": statistics.median(errors),
+        "foretold": forecasts, "pairs": pairs, "seconds_each": [upgrade["seconds"] for upgrade in upgrades],
     }  # fmt: skip
 
 

@@ -104,19 +104,19 @@ def offlineimap(programs: Programs, port: int, folder: Path) -> Run:
 
 def _run(commands: Sequence[Sequence[str]], mail: Path) -> Run:
     started = [machine.launch(command) for command in commands]
-    spent = [machine.wait(each) for each in started]
+    spent = [machine.wait(launched) for launched in started]
     found = sum(1 for part in ("cur", "new") for _ in mail.glob(f"**/{part}/*"))
-    last = max(each.began + one.wall for each, one in zip(started, spent, strict=True))
+    last = max(launched.began + used.wall for launched, used in zip(started, spent, strict=True))
     shutil.rmtree(mail)
-    return Run(last - started[0].began, sum(one.cpu for one in spent), found)
+    return Run(last - started[0].began, sum(used.cpu for used in spent), found)
 
 
 def shared_out(folders: Mapping[str, tuple[int, int]], shares: int) -> list[list[str]]:
     """Divide folders into shares of about equal bytes, the largest first."""
     made: list[list[str]] = [[] for _ in range(shares)]
     weights = [0] * shares
-    for name, (size, _) in sorted(folders.items(), key=lambda each: -each[1][0]):
+    for name, (size, _) in sorted(folders.items(), key=lambda entry: -entry[1][0]):
         lightest = weights.index(min(weights))
         made[lightest].append(name)
         weights[lightest] += size
-    return [each for each in made if each]
+    return [line for line in made if line]

@@ -106,8 +106,8 @@ def _free_port() -> int:
 def _hand_over(account: pwd.struct_passwd, *folders: Path) -> None:
     """Give the folders and their contents to the account, and let it pass those above."""
     for folder in folders:
-        for each in (folder, *folder.rglob("*")):
-            os.chown(each, account.pw_uid, account.pw_gid)
+        for path in (folder, *folder.rglob("*")):
+            os.chown(path, account.pw_uid, account.pw_gid)
         folder.parent.chmod(folder.parent.stat().st_mode | 0o011)
 
 

@@ -45,7 +45,7 @@ def write_real(folder: Path, source: Path) -> Written:
 
 
 def _seeded(store: Any) -> Iterator[tuple[str, bytes]]:
-    boxes = [each for each in store.folders() if each["type"] == "FMail"]
+    boxes = [folder for folder in store.folders() if folder["type"] == "FMail"]
     for place, box in enumerate(boxes):
         shelf = store.folder(box["id"])
         name = "" if box["subType"] == "FSubInbox" else f"box-{place:02}"
@@ -82,14 +82,14 @@ def _mime(mail: dict[str, Any], contents: dict[str, Any]) -> bytes:
     moment = datetime.strptime(mail["receiveDate"][:15] + "+0000", "%Y%m%dT%H%M%S%z")
     head = [
         f"From: <{mail['from']['address']}>",
-        f"To: {', '.join('<' + each['address'] + '>' for each in mail['to'])}",
+        f"To: {', '.join('<' + person['address'] + '>' for person in mail['to'])}",
         f"Subject: {Header(''.join(filter(str.isprintable, mail['subject'])), 'utf-8', 76).encode(linesep=_END)}",
         f"Date: {format_datetime(moment)}",
-        *(f"Message-ID: {each['value']}" for each in mail["headers"] if each["type"] == "mhMessageID"),
+        *(f"Message-ID: {header['value']}" for header in mail["headers"] if header["type"] == "mhMessageID"),
         "MIME-Version: 1.0",
     ]
-    texts = [_text(each["content"], each["contentType"]) for each in mail["displayableParts"]]
-    files = [_file(each, contents, place) for place, each in enumerate(mail["attachments"])]
+    texts = [_text(part["content"], part["contentType"]) for part in mail["displayableParts"]]
+    files = [_file(attachment, contents, place) for place, attachment in enumerate(mail["attachments"])]
     body = texts[0] if len(texts) == 1 else _several("alternative", texts)
     return _END.join(head).encode() + b"\r\n" + (_several("mixed", [body, *files]) if files else body)
 

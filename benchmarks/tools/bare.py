@@ -45,7 +45,7 @@ async def record(url: str, user: str, file: Path, profile: Path) -> dict[str, An
         @asynccontextmanager
         async def send(self, request: Request) -> AsyncIterator[Response]:
             body = request.body or b""
-            if not any(each in body for each in _SKIPPED):
+            if not any(mark in body for mark in _SKIPPED):
                 headers = {name: request.headers[name] for name in ("Accept-Encoding",) if name in request.headers}
                 lines.append(json.dumps([request.method, request.url.removeprefix(url), headers, body.decode()]))
             async with super().send(request) as response:

@@ -100,7 +100,7 @@ class Crew:
             process.stdin.write(b"!")
             process.stdin.flush()
         with self._folder, ThreadPoolExecutor(len(self._clients)) as pool:
-            return list(pool.map(lambda one: self._end(one[0], one[1], one[2], began), self._clients))
+            return list(pool.map(lambda client: self._end(client[0], client[1], client[2], began), self._clients))
 
     @staticmethod
     def _end(process: subprocess.Popen[bytes], out: Any, loading: float, began: float) -> Outcome:
@@ -147,7 +147,7 @@ def run(cluster: Any, target: Target, count: int) -> list[Outcome]:
     for loading in [crew.ready() for crew in crews]:
         loading.result(timeout=_LOADING)
     under_way = [crew.go() for crew in crews]
-    return [one for each in under_way for one in each.result(timeout=_DONE)]
+    return [ended for future in under_way for ended in future.result(timeout=_DONE)]
 
 
 class _Recipe:

@@ -174,18 +174,18 @@ def report(results: dict[str, Any]) -> str:
     lines += [
         "A rebuild as users run it and one curl of one file of as many bytes (those of all replies' bodies, as they"
         f" travelled) in turns over a packet-level link. At least {LEAST} of curl's speed:"
-        f" {'yes' if all(one['ok'] for one in cells) else 'NO'}. Medians (least–most); a round is one run of each.",
+        f" {'yes' if all(cell['ok'] for cell in cells) else 'NO'}. Medians (least–most); a round is one run of each.",
         "",
         "| Mbit/s | round trip, ms | rounds | bytes, MB | in flight | seconds | curl, s | of curl's speed"
         " | IP, MB | curl's IP, MB | processor, s | mock's, s |",
         "|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
     ]
     lines += [
-        f"| {one['mbit']} | {one['rtt'] * 1e3:.0f} | {one['rounds']} | {one['bytes'] / 1e6:.1f}"
-        f" | {one['most_in_flight']} of {one['most']} | {shown(one['seconds'])} | {shown(one['curl'])}"
-        f" | {shown(one['spread'], 3)} | {one['packets'] / 1e6:.1f} | {one['curl_packets'] / 1e6:.1f}"
-        f" | {shown(one['cpu'], 1)} | {shown(one['server_cpu'], 1)} |"
-        for one in cells
+        f"| {cell['mbit']} | {cell['rtt'] * 1e3:.0f} | {cell['rounds']} | {cell['bytes'] / 1e6:.1f}"
+        f" | {cell['most_in_flight']} of {cell['most']} | {shown(cell['seconds'])} | {shown(cell['curl'])}"
+        f" | {shown(cell['spread'], 3)} | {cell['packets'] / 1e6:.1f} | {cell['curl_packets'] / 1e6:.1f}"
+        f" | {shown(cell['cpu'], 1)} | {shown(cell['server_cpu'], 1)} |"
+        for cell in cells
     ]
     lines += [
         "",
@@ -194,7 +194,9 @@ def report(results: dict[str, Any]) -> str:
         "| Mbit/s | " + " | ".join(PARTS) + " |",
         "|---:" * (len(PARTS) + 1) + "|",
     ]
-    lines += [f"| {one['mbit']} | " + " | ".join(f"{one['parts'][name]:.2f}" for name in PARTS) + " |" for one in cells]
+    for cell in cells:
+        parts_of = cell["parts"]
+        lines.append(f"| {cell['mbit']} | " + " | ".join(f"{parts_of[name]:.2f}" for name in PARTS) + " |")
     return "\n".join([*lines, ""])
 
 

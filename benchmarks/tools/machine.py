@@ -126,8 +126,8 @@ def spent() -> float:
 
 
 def _filesystem(folder: Path) -> str:
-    mounts = [each for each in psutil.disk_partitions(all=True) if folder.resolve().is_relative_to(each.mountpoint)]
-    return max(mounts, key=lambda each: len(each.mountpoint)).fstype if mounts else "unknown"
+    mounts = [mount for mount in psutil.disk_partitions(all=True) if folder.resolve().is_relative_to(mount.mountpoint)]
+    return max(mounts, key=lambda mount: len(mount.mountpoint)).fstype if mounts else "unknown"
 
 
 def spend(command: Sequence[str], more: Mapping[str, str] | None = None, *, codes: Sequence[int] = (0,)) -> Spent:
