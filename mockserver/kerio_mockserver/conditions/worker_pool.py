@@ -196,7 +196,7 @@ class WorkerPool:
         self._seat(_User(_now(), arrival))
 
     def _seat(self, user: _User) -> None:
-        """Give the user a worker or a place in the queue; otherwise the user comes again."""
+        """Give the user a worker or a place in the queue; else the user retries later."""
         load = self.load or Load()
         if self._busy < load.workers:
             self._busy += 1

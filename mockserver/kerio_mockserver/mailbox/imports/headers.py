@@ -26,7 +26,7 @@ _BETWEEN = re.compile(r"\s*\Z")
 _LOCAL = re.compile(r"[\w.+-]+")
 _FOLD = re.compile(r"[\r\n]+[ \t]*")
 _BASE64 = re.compile(r"[^A-Za-z0-9+/]")
-# Python releases since 2024 return nothing for a line with one odd address unless told to be lenient
+# Python releases since 2024 return nothing for a line with one odd address unless asked to be lenient
 _LENIENT: dict[str, Any] = {}
 try:
     getaddresses([], strict=False)  # type: ignore[call-arg, unused-ignore]
