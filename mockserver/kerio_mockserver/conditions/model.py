@@ -17,6 +17,7 @@ from kerio_mockserver.conditions.link import Link
 from kerio_mockserver.conditions.values import ConditionsError, Count, Seconds, Share, Value, explain
 
 Spread = Literal["fixed", "exponential"]
+_FORMER_NAMES = {"manners": "quirks", "spells": "refusal_windows", "holds": "locks"}  # scripts may still use them
 
 
 class Cost(Value):
@@ -199,7 +200,7 @@ class Conditions(Value):
         if not isinstance(found, dict):
             raise ConditionsError("conditions: an object is needed")
         try:
-            return cls.model_validate_json(orjson.dumps(found))
+            return cls.model_validate_json(orjson.dumps(_with_present_names(found)))
         except ValidationError as error:
             raise ConditionsError(explain(error)) from None
         except orjson.JSONEncodeError as error:
@@ -216,7 +217,15 @@ class Conditions(Value):
 
         Lists are replaced as a whole. Raise ConditionsError.
         """
-        return self.parse(merge(self.as_json(), patch))
+        return self.parse(merge(self.as_json(), _with_present_names(patch)))
+
+
+def _with_present_names(value: Mapping[str, Any]) -> dict[str, Any]:
+    """Return conditions whose members have their present names."""
+    found = {_FORMER_NAMES.get(name, name): member for name, member in value.items()}
+    if isinstance(load := found.get("load"), Mapping):
+        found["load"] = {_FORMER_NAMES.get(name, name): member for name, member in load.items()}
+    return found
 
 
 def merge(target: Any, patch: Any) -> Any:

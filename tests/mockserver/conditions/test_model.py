@@ -121,3 +121,12 @@ _JSON = st.recursive(
 def test_parse_refuses_any_invalid_value(value: dict[str, Any]) -> None:
     with contextlib.suppress(ConditionsError):
         assert Conditions.parse(value).as_json()
+
+
+def test_conditions_accept_the_former_names_of_members() -> None:
+    former = {"manners": {"ranges": False}, "load": {"spells": [{"seconds": 1}], "holds": [{"seconds": 2}]}}
+    conditions = Conditions.parse(former)
+    assert conditions == Conditions().patched(former)
+    assert conditions.load is not None
+    assert (conditions.quirks.ranges, conditions.load.refusal_windows[0].seconds) == (False, 1.0)
+    assert conditions.load.locks[0].seconds == 2.0
