@@ -28,7 +28,7 @@ from kerio_resync.errors import (
 )
 from kerio_resync.events import Paused, Retrying, Skipped
 from kerio_resync.model import Folder, Identity, ItemBatch, Kind, ListedItem, MalformedItem, Quota
-from kerio_resync.server.kerio.mailbox import KerioMailbox
+from kerio_resync.server.kerio.mailbox import KerioMailbox, route_of
 from kerio_resync.server.kerio.rpc import LARGE_REPLY_BYTES
 from kerio_resync.server.mailbox import Mailbox
 from kerio_resync.settings import Settings
@@ -45,6 +45,16 @@ def test_it_is_a_mailbox() -> None:
 def test_settings_that_lead_nowhere(settings: dict[str, str]) -> None:
     with pytest.raises(BadSettings):
         KerioMailbox(Settings(**{"profile": Path("x"), "server": ORIGIN, "user": "jane", **settings}))  # type: ignore[arg-type]
+
+
+def test_route_of_keeps_password_of_proxy_out_of_messages() -> None:
+    settings = Settings.model_validate(
+        {"profile": "x", "server": ORIGIN, "user": "jane", "proxy": "http://u:pr0xy-secret@127.0.0.1:9"}
+    )
+    proxy = route_of(settings).proxy
+    assert proxy is not None
+    assert (proxy.host, proxy.password) == ("127.0.0.1", "pr0xy-secret")
+    assert settings.redactor.foreign("no pr0xy-secret here") == "no … here"
 
 
 def test_open_and_close() -> None:
@@ -622,3 +632,35 @@ def test_an_event_that_spoils_its_reply_is_named() -> None:
     assert [item.id for item in details.items] == ["e2"]
     ((one,), (reason,)) = zip(*((each.id, each.reason) for each in details.malformed), strict=True)
     assert (one, "broken JSON" in reason) == ("e1", True)
+
+
+def test_login_fails_if_the_server_no_longer_answers_itself() -> None:
+    server = Scripted()
+    page = httpx.Response(401, html="<html>Sign in</html>")
+
+    async def work(mailbox: KerioMailbox) -> None:
+        server.methods["Mails.getById"] = lambda params: error(-32001)
+        server.methods["Session.login"] = server.methods["Session.whoAmI"] = lambda params: page
+        with pytest.raises(ForeignReply, match="the server itself no longer answers"):
+            await mailbox.items_by_id("mail", ["m1"])
+
+    opened(server, work, retry_timeout=30.0)
+
+
+async def test_close_cancels_a_pending_check_of_the_session() -> None:
+    server = Scripted()
+    mailbox = server.mailbox()
+    await mailbox.open()
+    begun = asyncio.Event()
+
+    async def hang(*_: object, **__: object) -> None:
+        begun.set()
+        await asyncio.Event().wait()
+
+    client = mailbox._client
+    client.call = hang  # type: ignore[assignment, method-assign]
+    waiting = asyncio.create_task(client.confirm_session())
+    await begun.wait()
+    await client.close()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting

@@ -27,6 +27,13 @@ def test_create_is_not_repeated_and_does_not_send_the_mail() -> None:
         opened(server, lambda mailbox: mailbox.create("mail", "f", [struct]))
 
 
+def test_create_with_malformed_reply_has_unknown_outcome() -> None:
+    server = Scripted({"Mails.create": lambda params: httpx.Response(200, json={"jsonrpc": "2.0", "result": []})})
+    with pytest.raises(OutcomeUnknown, match=r"Mails\.create"):
+        opened(server, lambda mailbox: mailbox.create("mail", "f", [b'{"subject":"s"}']))
+    assert server.calls["Mails.create"] == 1
+
+
 def test_update_is_repeated_after_lost_reply() -> None:
     server = Scripted({"Mails.set": answers(httpx.ReadError("x"), told("m1"))})
     found = opened(server, lambda mailbox: mailbox.update("mail", [b'{"id":"m1","isSeen":true,"watermark":3}']))

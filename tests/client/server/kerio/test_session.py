@@ -77,6 +77,8 @@ async def test_a_refused_login_is_refused_for_all() -> None:
 
     found = await asyncio.gather(*(session.renew(1, login) for _ in range(40)), return_exceptions=True)
     assert {type(one) for one in found} == {BadCredentials}
+    with pytest.raises(BadCredentials):  # a later call does not try the password again
+        await session.renew(1, login)
     assert logins == 1
 
 
