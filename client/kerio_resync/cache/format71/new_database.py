@@ -70,6 +70,14 @@ class Checkpoint(NamedTuple):
     items: int = 0
 
 
+class Chunk(NamedTuple):
+    """A chunk of an attachment's content."""
+
+    attachment: int
+    offset: int
+    data: memoryview
+
+
 class NewDatabase:
     """The file under construction, used by one thread at a time."""
 
@@ -80,10 +88,6 @@ class NewDatabase:
         self._file = os.open(path, os.O_RDWR)  # closed after the connection, whose locks a close would release
         self._syncer = ThreadPoolExecutor(1)
         self._synced: Future[None] | None = None
-        self._next_item, self._next_attachment = (
-            db.execute(f"SELECT coalesce(max(number), 0) + 1 FROM {table}").fetchone()[0]
-            for table in ("item", "attachment")
-        )
 
     @classmethod
     def open(cls, path: Path, identity: Identity, source: str) -> Self:
@@ -117,11 +121,14 @@ class NewDatabase:
         except (ValueError, TypeError) as error:
             raise CacheDamaged(f"{self.path}: its checkpoint is invalid") from error
 
-    def next_numbers(self, attachments: int) -> tuple[int, int]:
-        """Return the number for the next item, and the first one for its `attachments`."""
-        item, first = self._next_item, self._next_attachment
-        self._next_item, self._next_attachment = item + 1, first + attachments
-        return item, first
+    def next_numbers(self) -> tuple[int, int]:
+        """Return the numbers for the next item and for the next attachment."""
+        with mapped_db_errors(self.path):
+            item, attachment = (
+                self._db.execute(f"SELECT coalesce(max(number), 0) + 1 FROM {table}").fetchone()[0]
+                for table in ("item", "attachment")
+            )
+        return item, attachment
 
     def put_folders(self, all_folders: Sequence[Folder], ranks: dict[str, int]) -> None:
         """Store the folders. Their listings are complete."""

@@ -43,6 +43,7 @@ from kerio_resync.cache.format71.schema import (
     KIND_BY_NUMBER,
     LINE_BYTES,
     OWNED_ROWS,
+    SLOTS,
     TABLE_BY_KIND,
     TABLE_NAMES,
     USER_VERSION,
@@ -56,7 +57,7 @@ from kerio_resync.model import KINDS, Folder, Identity, Kind
 CACHE_KIB: Final = 8 * 1024
 ROWS_PER_QUERY: Final = 8  # bounds the memory that items take
 LINES_PER_PIECE: Final = 4
-PIECES_AHEAD: Final = 4  # of a content that may be in use at the same time
+PIECES_AHEAD: Final = 32  # of a content that may be in use at the same time
 _LINES_SQL: Final = "SELECT CAST(DATA AS BLOB) FROM CONTENT_LINES WHERE ID BETWEEN ? AND ? ORDER BY ID"
 _ITEM_SQL: Final = {
     kind: f"SELECT ID, KID, FOLDER, WATERMARK, PROPS, EXTRA, {', '.join(column.name for column in COLUMNS[kind])}"
@@ -64,6 +65,16 @@ _ITEM_SQL: Final = {
     f" FROM {TABLE_BY_KIND[kind]} WHERE ID > ? ORDER BY ID LIMIT ?"
     for kind in KINDS
 }  # fmt: skip
+_OWNED_SQL: Final[dict[Kind, tuple[str, ...]]] = {
+    "mail": (
+        "SELECT ID, PART, TYPE, CHARS, TEXT FROM MAIL_BODIES WHERE ID BETWEEN ? AND ? ORDER BY ID",
+        "SELECT ID, KID, URL, NAME, TYPE, CID, SIZE, BYTES, FIRST_LINE, LINES FROM ATTACHMENTS"
+        " WHERE ID BETWEEN ? AND ? ORDER BY ID",
+    ),
+    "contact": ("SELECT ID, BYTES, FIRST_LINE, LINES FROM CONTACT_PHOTOS WHERE ID BETWEEN ? AND ? ORDER BY ID",),
+}
+_FILES_SQL: Final = "SELECT ID, NAME, TYPE, CID, BYTES, FIRST_LINE, LINES FROM PENDING_FILES WHERE ID BETWEEN ? AND ?"
+_OwnedRows = list[tuple[Any, ...]]
 
 
 class ContentExtent(NamedTuple):
@@ -92,25 +103,31 @@ class Format71Reader:
 
     def __init__(self, db: sqlite3.Connection, path: Path) -> None:
         """Read through an open connection; `path` names the file in errors."""
-        self._db, self._path = db, path
+        self.path, self._db = path, db
         # used in turns: new memory for each piece would be slow
         self._buffers = deque(memoryview(bytearray(LINES_PER_PIECE * LINE_BYTES)) for _ in range(PIECES_AHEAD))
 
     @classmethod
-    def open(cls, path: Path) -> Self:
-        """Open a file, which no other program can open meanwhile. CacheDamaged, CacheInUse."""
+    def open(cls, path: Path, *, locked_elsewhere: bool = False) -> Self:
+        """Open a file, which no other program can open meanwhile. CacheDamaged, CacheInUse.
+
+        `locked_elsewhere`: another process has it open so, and lets this one read it. The same process would lose its
+        lock by that.
+        """
+        mode = "ro&immutable=1" if locked_elsewhere else "rw"
         with mapped_errors(path):
             db = sqlite3.connect(
-                f"{path.absolute().as_uri()}?mode=rw", uri=True, isolation_level=None,
+                f"{path.absolute().as_uri()}?mode={mode}", uri=True, isolation_level=None,
                 timeout=2.0, check_same_thread=False,
             )  # fmt: skip
             try:
                 restrict(db, path)
                 db.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
-                # a log or journal that stayed would be played into the file that replaces this one
-                db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-                db.execute("PRAGMA journal_mode = DELETE").fetchone()
-                db.execute("BEGIN EXCLUSIVE")
+                if not locked_elsewhere:
+                    # a log or journal that stayed would be played into the file that replaces this one
+                    db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+                    db.execute("PRAGMA journal_mode = DELETE").fetchone()
+                    db.execute("BEGIN EXCLUSIVE")
                 if db.execute("PRAGMA user_version").fetchone()[0] != USER_VERSION:
                     raise CacheDamaged(f"{path} is not of format {FORMAT}")
                 db.execute("PRAGMA query_only = 1")
@@ -132,14 +149,14 @@ class Format71Reader:
 
     def replace_by(self, new: Path) -> None:
         """Give the sealed file `new` this file's name, under the lock, durably. Only `close` may follow."""
-        with mapped_errors(self._path):
-            os.replace(new, self._path)
-            sync_folder(self._path.parent)
+        with mapped_errors(self.path):
+            os.replace(new, self.path)
+            sync_folder(self.path.parent)
 
     @cached_property
     def info(self) -> dict[str, str]:
         """Return what the table INFO says, by name."""
-        with mapped_errors(self._path):
+        with mapped_errors(self.path):
             return {decode_text(name): decode_text(value) for name, value in self._rows("SELECT NAME, VALUE FROM INFO")}
 
     @property
@@ -154,7 +171,7 @@ class Format71Reader:
 
     def count(self, table: str) -> int:
         """Return how many rows a table should have, as INFO says."""
-        with mapped_errors(self._path):
+        with mapped_errors(self.path):
             return int(self._info(f"COUNT_{table}"))
 
     def require_counts(self) -> None:
@@ -162,10 +179,10 @@ class Format71Reader:
         for table in COUNTED_TABLES:
             found, expected = self._number(f"SELECT count(*) FROM {table}"), self.count(table)
             if found != expected:
-                raise CacheDamaged(f"{self._path}: {table} has {found:,} rows, not {expected:,}")
+                raise CacheDamaged(f"{self.path}: {table} has {found:,} rows, not {expected:,}")
         for table, owned in OWNED_ROWS.items():
             if self._number(owned) != self.count(table):
-                raise CacheDamaged(f"{self._path}: a row of {table} belongs to no other row")
+                raise CacheDamaged(f"{self.path}: a row of {table} belongs to no other row")
 
     def used_bytes(self) -> int:
         """Return how many bytes of the file are in use."""
@@ -182,7 +199,7 @@ class Format71Reader:
 
     def folders(self) -> tuple[Folder, ...]:
         """Return all folders."""
-        with mapped_errors(self._path):
+        with mapped_errors(self.path):
             return tuple(map(decode_folder, self._rows(
                 "SELECT KID, PARENT, NAME, ROLE, PLACE, OWNER, PROPS, KIND, RIGHTS, ITEMS, UNREAD, BYTES, EXTRA"
                 " FROM FOLDERS"
@@ -190,16 +207,17 @@ class Format71Reader:
 
     def items(self, kind: Kind, after: int = 0) -> Iterator[Format71Item]:
         """Yield the items of a kind with a row number above `after`, in the order of these numbers."""
-        with mapped_errors(self._path):
+        with mapped_errors(self.path):
             while rows := self._rows(_ITEM_SQL[kind], (after, ROWS_PER_QUERY)):
+                owned = [self._owned_rows(sql, [row[0] for row in rows]) for sql in _OWNED_SQL.get(kind, ())]
                 for row in rows:
-                    yield self._item(kind, row)
+                    yield self._item(kind, row, [rows_by_owner.get(row[0], []) for rows_by_owner in owned])
                 after = rows[-1][0]
 
     def content(self, extent: ContentExtent) -> Iterator[memoryview]:
         """Yield the bytes of a content, 262,144 at a time. A piece is valid until PIECES_AHEAD more were."""
         size, end = 0, extent.first + extent.lines
-        with mapped_errors(self._path):
+        with mapped_errors(self.path):
             for first in range(extent.first, end, LINES_PER_PIECE):
                 last = min(first + LINES_PER_PIECE, end) - 1
                 length = self._read_lines(first, last, is_end=last == end - 1)
@@ -225,13 +243,13 @@ class Format71Reader:
 
     def pending(self) -> Iterator[AddChange]:
         """Yield the changes that were not sent yet, in their order."""
-        with mapped_errors(self._path):
+        with mapped_errors(self.path):
             numbers = [row[0] for row in self._rows("SELECT ID FROM PENDING ORDER BY ID")]
         yield from map(self.change, numbers)
 
     def change(self, number: int) -> AddChange:
         """Return one pending change. CacheDamaged if it is incomplete."""
-        with mapped_errors(self._path):
+        with mapped_errors(self.path):
             (row,) = self._rows(
                 "SELECT GUID, KID, FOLDER, TARGET, STRUCT, ACTION, KIND, WATERMARK, MADE, FILES, CHARS"
                 " FROM PENDING WHERE ID = ?",
@@ -252,13 +270,14 @@ class Format71Reader:
             return AddChange(change, files)
 
     def _files(self, change: int, count: int) -> Iterator[LocalFile]:
-        sql = "SELECT ID, NAME, TYPE, CID, BYTES, FIRST_LINE, LINES FROM PENDING_FILES WHERE ID BETWEEN ? AND ?"
-        for row in self._owned(sql, change, count):
+        rows = self._owned_rows(_FILES_SQL, [change]).get(change, [])
+        _require_owned(rows, change, count)
+        for row in rows:
             name, content_type, content_id = map(decode_text, row[1:4])
             extent = ContentExtent(0, *map(decode_int, row[4:]))
             yield LocalFile(name, content_type, b"".join(map(bytes, self.content(extent))), content_id)
 
-    def _item(self, kind: Kind, row: Sequence[Any]) -> Format71Item:
+    def _item(self, kind: Kind, row: Sequence[Any], owned: Sequence[_OwnedRows]) -> Format71Item:
         number, item_id, folder, watermark = row[0], decode_text(row[1]), row[2], decode_int(row[3])
         props, end = decode_json_object(row[4]), 6 + len(COLUMNS[kind])
         struct: Struct = {"id": item_id, "folderId": self._folder_ids[folder], "watermark": watermark}
@@ -267,61 +286,24 @@ class Format71Reader:
         if kind == "mail":
             flags, parts, files = row[end:]
             struct |= decode_flags(flags)
-            struct["displayableParts"] = self._parts(number, parts)
-            struct["attachments"], contents = self._attachments(number, files, props)
+            _require_owned(owned[0], number, parts)
+            struct["displayableParts"] = [_part(*part[1:]) for part in owned[0]]
+            _require_owned(owned[1], number, files, gapless="attachments" not in props)
+            struct["attachments"], contents = _attachments(number, owned[1], props)
         elif kind == "contact":
-            contents = self._photos(number, row[end])
+            _require_owned(owned[0], number, row[end])
+            contents = tuple(ContentExtent(place, *map(decode_int, photo[1:])) for place, photo in enumerate(owned[0]))
         struct |= props | decode_json_object(row[5])
         for member in struct.pop("-", ()):
             del struct[member]
         return Format71Item(number, item_id, struct, contents)
 
-    def _parts(self, mail: int, count: int) -> list[Struct]:
-        parts = []
-        sql = "SELECT ID, PART, TYPE, CHARS, TEXT FROM MAIL_BODIES WHERE ID BETWEEN ? AND ? ORDER BY ID"
-        for _, name, kind, chars, text in self._owned(sql, mail, count):
-            if len(decode_text(text)) != chars:
-                raise ValueError("a part of a mail is incomplete")
-            parts.append({"id": decode_text(name), "contentType": decode_choice(PART_TYPES, kind), "content": text})
-        return parts
-
-    def _attachments(self, mail: int, count: int, props: Struct) -> tuple[Any, tuple[ContentExtent, ...]]:
-        """Return (the list of attachments, the contents). A list in PROPS replaces that of the table."""
-        regular = "attachments" not in props
-        rows = self._owned(
-            "SELECT ID, KID, URL, NAME, TYPE, CID, SIZE, BYTES, FIRST_LINE, LINES FROM ATTACHMENTS"
-            " WHERE ID BETWEEN ? AND ? ORDER BY ID",
-            mail, count, gapless=regular,
-        )  # fmt: skip
-        files = props.get("attachments")
-        if regular:
-            files = [
-                {
-                    "id": decode_text(row[1]), "url": decode_text(row[2]), "name": decode_text(row[3]),
-                    "contentType": decode_text(row[4]), "contentId": decode_text(row[5]), "size": decode_int(row[6]),
-                }
-                for row in rows
-            ]  # fmt: skip
-        ordinals = {place: ordinal for ordinal, place in enumerate(linked_attachments(files))}
-        first, _ = slot_range(mail)
-        return files, tuple(
-            ContentExtent(ordinals[row[0] - first], *map(decode_int, row[7:])) for row in rows if row[7] is not None
-        )
-
-    def _photos(self, contact: int, count: int) -> tuple[ContentExtent, ...]:
-        sql = "SELECT ID, BYTES, FIRST_LINE, LINES FROM CONTACT_PHOTOS WHERE ID BETWEEN ? AND ? ORDER BY ID"
-        rows = self._owned(sql, contact, count)
-        return tuple(ContentExtent(place, *map(decode_int, row[1:])) for place, row in enumerate(rows))
-
-    def _owned(self, sql: str, owner: int, count: int, *, gapless: bool = True) -> list[tuple[Any, ...]]:
-        """Return the rows that belong to row `owner` of another table, `count` of them."""
-        if count == 0:
-            return []
-        first, last = slot_range(owner)
-        rows = self._rows(sql, (first, last))
-        if len(rows) != count or (gapless and rows[-1][0] != first + count - 1):
-            raise ValueError("a row that belongs to another is missing")
-        return rows
+    def _owned_rows(self, sql: str, owners: Sequence[int]) -> dict[int, _OwnedRows]:
+        """Return the rows that belong to the rows from `owners[0]` to `owners[-1]` of another table, by their owner."""
+        rows_by_owner: dict[int, _OwnedRows] = {}
+        for row in self._rows(sql, (slot_range(owners[0])[0], slot_range(owners[-1])[1])):
+            rows_by_owner.setdefault(row[0] // SLOTS, []).append(row)
+        return rows_by_owner
 
     @cached_property
     def _folder_ids(self) -> dict[int, str]:
@@ -329,12 +311,44 @@ class Format71Reader:
 
     def _info(self, name: str) -> str:
         if name not in self.info:
-            raise CacheDamaged(f"{self._path}: INFO has no {name}")
+            raise CacheDamaged(f"{self.path}: INFO has no {name}")
         return self.info[name]
 
     def _number(self, sql: str) -> int:
-        with mapped_errors(self._path):
+        with mapped_errors(self.path):
             return decode_int(self._db.execute(sql).fetchone()[0] or 0)
 
     def _rows(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         return self._db.execute(sql, values).fetchall()
+
+
+def _require_owned(rows: _OwnedRows, owner: int, count: int, *, gapless: bool = True) -> None:
+    """Raise ValueError unless `count` rows belong to row `owner`, numbered without gaps."""
+    if len(rows) != count or (gapless and rows and rows[-1][0] != slot_range(owner)[0] + count - 1):
+        raise ValueError("a row that belongs to another is missing")
+
+
+def _part(part_id: Any, kind: Any, chars: Any, text: Any) -> Struct:
+    if len(decode_text(text)) != chars:
+        raise ValueError("a part of a mail is incomplete")
+    return {"id": decode_text(part_id), "contentType": decode_choice(PART_TYPES, kind), "content": text}
+
+
+def _attachments(mail: int, rows: _OwnedRows, props: Struct) -> tuple[Any, tuple[ContentExtent, ...]]:
+    """Return (the list of attachments, the contents). A list in PROPS replaces that of the table."""
+    files = props.get("attachments")
+    if "attachments" not in props:
+        files = [
+            {
+                "id": decode_text(row[1]), "url": decode_text(row[2]), "name": decode_text(row[3]),
+                "contentType": decode_text(row[4]), "contentId": decode_text(row[5]), "size": decode_int(row[6]),
+            }
+            for row in rows
+        ]  # fmt: skip
+    if not rows:
+        return files, ()
+    ordinals = {place: ordinal for ordinal, place in enumerate(linked_attachments(files))}
+    first, _ = slot_range(mail)
+    return files, tuple(
+        ContentExtent(ordinals[row[0] - first], *map(decode_int, row[7:])) for row in rows if row[7] is not None
+    )

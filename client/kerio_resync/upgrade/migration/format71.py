@@ -15,31 +15,30 @@ import hashlib
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from itertools import islice
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 from kerio_resync.cache.checksums import change_checksum
 from kerio_resync.cache.files import processes_holding
-from kerio_resync.cache.format71.new_database import Checkpoint, NewDatabase, Row, verify
-from kerio_resync.cache.format71.reader import PIECES_AHEAD, ContentExtent, Format71Item, Format71Reader
+from kerio_resync.cache.format71.new_database import Checkpoint, Chunk, NewDatabase, Row, verify
+from kerio_resync.cache.format71.reader import PIECES_AHEAD, Format71Reader
 from kerio_resync.cache.format71.schema import TABLE_BY_KIND
-from kerio_resync.cache.write.items import item_row
 from kerio_resync.cache.write.outbox import with_described_files
 from kerio_resync.errors import CacheDamaged, CacheInUse
-from kerio_resync.model import KINDS, Item, Kind
-from kerio_resync.server.kerio.items import parse_items
-from kerio_resync.server.kerio.json_codec import canonical_json
+from kerio_resync.model import KINDS
 from kerio_resync.sync.fetch.folders import rank
 from kerio_resync.upgrade.formats import MigrationResult, ProgressCallback, SizeEstimate
+from kerio_resync.upgrade.migration.batches import BASE64_RATIO, Batch, Start, read_batches
 
-ITEMS_PER_BATCH: Final = 64
-BATCH_BYTES: Final = 512 * 1024  # of texts, about
-BASE64_RATIO: Final = 4 / 3 * 1.02  # what a content takes in the old file
+PROCESS_MIN_BYTES: Final = 48 * 1024 * 1024  # to copy, from which on a second process is worth its start
+GROUPS: Final = 4  # of pieces of contents
 JOURNAL_BYTES: Final = 64 * 1024 * 1024  # for the journal and an open transaction
 LOCK_TIMEOUT_SECONDS: Final = 2.0
+_Value = TypeVar("_Value")
 UNLIMITED: Final = 2**63 - 1
 NOT_STORED: Final = ("omitted", "not in the database that this one was made from", 0, None)
 
@@ -110,6 +109,25 @@ def _require_unused(old: Path) -> None:
         time.sleep(0.05)
 
 
+def _ahead(values: Iterator[_Value]) -> Generator[_Value, None, None]:
+    """Yield values that a thread computes, up to PIECES_AHEAD of them ahead.
+
+    They pass from thread to thread in groups, because each pass costs a wait for the interpreter's lock.
+    """
+
+    def group() -> list[_Value]:
+        return list(islice(values, PIECES_AHEAD // GROUPS))
+
+    with ThreadPoolExecutor(1) as thread:
+        ahead = deque(thread.submit(group) for _ in range(GROUPS))
+        try:
+            while values_ahead := ahead.popleft().result():
+                yield from values_ahead
+                ahead.append(thread.submit(group))
+        finally:
+            thread.shutdown(cancel_futures=True)
+
+
 class _Migration:
     """One migration from `source` to `target`."""
 
@@ -120,78 +138,52 @@ class _Migration:
         self._total_bytes = source.used_bytes()
         self._total_items = sum(map(source.count, TABLE_BY_KIND.values()))
         self._checkpoint = target.checkpoint()
-        self._folders: dict[str, int] = {}
 
     def copy(self, max_bytes: int = UNLIMITED) -> Checkpoint:
         """Copy everything that is not here yet, or about `max_bytes` of it. InterruptedError once `stop` is set."""
-        resumed = self._checkpoint
-        if not resumed.kind:
+        if not self._checkpoint.kind:
             folders = self._source.folders()
             self._target.put_folders(folders, {folder.id: rank(folder) for folder in folders})
-        self._folders = self._target.folder_numbers()
-        with ThreadPoolExecutor(1) as self._reader:
-            for kind in KINDS[KINDS.index(resumed.kind) if resumed.kind else 0 :]:
-                items = self._source.items(kind, resumed.after if kind == resumed.kind else 0)
-                while self._checkpoint.bytes < max_bytes and (batch := list(islice(items, ITEMS_PER_BATCH))):
-                    self._copy_batch(kind, batch)
+        start = Start(self._checkpoint, *self._target.next_numbers(), self._target.folder_numbers())
+        process = self._total_bytes - self._checkpoint.bytes >= PROCESS_MIN_BYTES
+        with (
+            closing(read_batches(self._source, start, process=process)) as batches,
+            closing(_ahead(self._read_contents(batches))) as parts,
+        ):
+            copied = 0  # bytes of contents of the batch that is being copied
+            for part in parts:
+                if isinstance(part, Chunk):
+                    self._target.put_chunk(*part)
+                    copied += len(part.data)
+                else:
+                    self._copy_rows(*part)
+                    copied = 0
+                self._report_copied(int(BASE64_RATIO * copied))
+                if self._checkpoint.bytes >= max_bytes:
+                    break
         for change in self._source.pending():
             self._target.put_change(change)
         self._target.commit(self._checkpoint, now=True)
         return self._checkpoint
 
-    def _copy_batch(self, kind: Kind, batch: Sequence[Format71Item]) -> None:
-        items, malformed = parse_items(kind, [old.struct for old in batch], canonical_json)
-        if malformed or [item.id for item in items] != [old.id for old in batch]:
-            raise CacheDamaged("an item has no valid id or version")
-        rows: list[Row] = []
-        attachments: list[Row] = []
-        extents: dict[int, ContentExtent] = {}  # by the number of the attachment
-        size = 0
-        for old, item in zip(batch, items, strict=True):
-            if item.folder_id not in self._folders:
-                raise CacheDamaged("an item is in no folder")
-            number, first = self._target.next_numbers(len(item.attachments))
-            rows.append(item_row(number, self._folders[item.folder_id], item))
-            attachments += _attachment_rows(number, first, item)
-            for extent in old.contents:
-                if extent.ordinal >= len(item.attachments):
-                    raise CacheDamaged("a content belongs to no attachment")
-                extents[first + extent.ordinal] = extent
-            size += len(item.payload)
-        states = self._copy_contents(extents)
-        self._target.put(rows, [(*row, *states.get(row[0], NOT_STORED)) for row in attachments], size)
-        done = size + sum(int(BASE64_RATIO * extent.bytes) for extent in extents.values())
-        _, _, bytes_done, items_done = self._checkpoint
-        self._checkpoint = Checkpoint(kind, batch[-1].number, bytes_done + done, items_done + len(batch))
+    def _copy_rows(self, batch: Batch, states: dict[int, Row]) -> None:
+        attachments = [(*row, *states.get(row[0], NOT_STORED)) for row in batch.attachments]
+        self._target.put(batch.items, attachments, batch.bytes)
+        self._checkpoint = batch.checkpoint
         self._target.commit(self._checkpoint)
-        self._report_copied()
 
-    def _copy_contents(self, extents: dict[int, ContentExtent]) -> dict[int, Row]:
-        """Copy contents; their attachments' state, reason, bytes and SHA-256.
-
-        A thread reads, decodes and hashes the next pieces while this one writes.
-        """
-        states: dict[int, Row] = {}
-        pieces, copied = self._read_contents(extents, states), 0
-        ahead = deque(self._reader.submit(next, pieces, None) for _ in range(PIECES_AHEAD))
-        while (piece := ahead.popleft().result()) is not None:
-            self._target.put_chunk(*piece)
-            ahead.append(self._reader.submit(next, pieces, None))
-            copied += len(piece[2])
-            self._report_copied(int(BASE64_RATIO * copied))
-        return states
-
-    def _read_contents(
-        self, extents: dict[int, ContentExtent], states: dict[int, Row]
-    ) -> Iterator[tuple[int, int, memoryview]]:
-        """Yield (attachment, offset, data) of contents, and record their attachments' states."""
-        for attachment, extent in extents.items():
-            offset, digest = 0, hashlib.sha256()
-            for data in self._source.content(extent):
-                digest.update(data)
-                yield attachment, offset, data
-                offset += len(data)
-            states[attachment] = ("done", "", offset, digest.digest())
+    def _read_contents(self, batches: Iterator[Batch]) -> Iterator[Chunk | tuple[Batch, dict[int, Row]]]:
+        """Yield the contents of each batch, then the batch and its attachments' state, reason, bytes and SHA-256."""
+        for batch in batches:
+            states: dict[int, Row] = {}
+            for attachment, extent in batch.contents.items():
+                offset, digest = 0, hashlib.sha256()
+                for data in self._source.content(extent):
+                    digest.update(data)
+                    yield Chunk(attachment, offset, data)
+                    offset += len(data)
+                states[attachment] = ("done", "", offset, digest.digest())
+            yield batch, states
 
     def _report_copied(self, more: int = 0) -> None:
         if self._stop.is_set():
@@ -224,12 +216,3 @@ class _Migration:
             self._report("verify", int(share * total), total, self._total_items, self._total_items)
 
         verify(self._target.path, report)
-
-
-def _attachment_rows(item_number: int, first: int, item: Item) -> Iterator[Row]:
-    """Yield the rows of an item's attachments, numbered from `first`, without their state."""
-    for ordinal, attachment in enumerate(item.attachments):
-        yield (
-            first + ordinal, item_number, ordinal, attachment.role, attachment.id, attachment.url, attachment.name,
-            attachment.content_type, attachment.content_id, attachment.size,
-        )  # fmt: skip

@@ -41,7 +41,7 @@ def build(path: Path) -> None:
         for offset in (0, 1 << 18):
             database.put_chunk(1, offset, memoryview(DATA[offset : offset + (1 << 18)]))
         folder = database.folder_numbers()[MAIL.folder_id]
-        assert database.next_numbers(2) == (1, 1)
+        assert database.next_numbers() == (1, 1)
         rows = [attachment_row(1, 0, DATA), attachment_row(2, 1, None)]
         database.put([item_row(1, folder, MAIL)], rows, 1000)
         database.commit(Checkpoint("mail", 1, 1000, 1), now=True)
@@ -58,7 +58,7 @@ def test_unfinished_database_is_resumed_at_its_checkpoint(tmp_path: Path) -> Non
         assert database.checkpoint() == Checkpoint("mail", 1, 1000, 1)
         counts = database.counts()
         assert (counts["mail"], counts["contents"], counts["bytes"]) == (1, 1, len(DATA))
-        assert database.next_numbers(1) == (2, 3)
+        assert database.next_numbers() == (2, 3)
         database.finish("key")
         assert database.checkpoint() == Checkpoint()
     assert source_of(tmp_path / "new.db") is None

@@ -26,7 +26,7 @@ from kerio_resync.model import KINDS, Folder
 from kerio_resync.server.kerio.items import parse_items
 from kerio_resync.server.kerio.json_codec import canonical_json
 from kerio_resync.upgrade.formats import MigrationResult, detect_format
-from kerio_resync.upgrade.migration import format71
+from kerio_resync.upgrade.migration import batches, format71
 from kerio_resync.upgrade.migration.format71 import JOURNAL_BYTES, measure_sample, migrate, survey
 
 
@@ -137,10 +137,11 @@ import os, sys, threading
 sys.path[:0] = ["."]
 from pathlib import Path
 from kerio_resync.cache.format71 import new_database
-from kerio_resync.upgrade.migration import format71
+from kerio_resync.upgrade.migration import batches, format71
 new_database.COMMIT_BYTES = 200_000
-format71.ITEMS_PER_BATCH = 8
+batches.ITEMS_PER_BATCH = 8
 left = int(sys.argv[2])
+format71.PROCESS_MIN_BYTES = (left % 2) << 40  # a second process makes the batches of every other one
 def step(*args):
     global left
     left -= 1
@@ -229,7 +230,7 @@ def test_stopped_migration_is_resumed(
     old: Path, expected: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(new_database, "COMMIT_BYTES", 200_000)
-    monkeypatch.setattr(format71, "ITEMS_PER_BATCH", 8)
+    monkeypatch.setattr(batches, "ITEMS_PER_BATCH", 8)
     profile, stop, heard = profile_of(old, tmp_path), threading.Event(), []
 
     def tell(phase: str, done: int, total: int, items: int, all_items: int) -> None:
