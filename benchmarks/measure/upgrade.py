@@ -2,7 +2,8 @@
 
 `measure` writes old databases of growing size, copies each with `cp` and `sync`, asks `estimate` for the time of its
 upgrade, upgrades it, and returns rates in MB (10**6 bytes) of the old file per second. Both sides take turns on the
-same disk, and ratios are taken within a turn. Memory is the peak of the process; processor time includes its start.
+same disk, and ratios are taken within a turn. Memory is the sum of the peaks of both processes; processor time includes
+their start.
 """
 
 from __future__ import annotations
@@ -45,10 +46,10 @@ from kerio_resync.upgrade.migration.format71 import migrate
 started = time.perf_counter()
 moved = migrate(Path(sys.argv[1]), Path(sys.argv[1] + ".next"), lambda *progress: None, threading.Event())
 seconds = time.perf_counter() - started
-used = resource.getrusage(resource.RUSAGE_SELF)
+used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
 print(json.dumps({
-    "seconds": seconds, "memory": used.ru_maxrss * 1024, "items": moved.items,
-    "cpu": used.ru_utime + used.ru_stime, "new_bytes": moved.new_bytes,
+    "seconds": seconds, "memory": sum(each.ru_maxrss for each in used) * 1024, "items": moved.items,
+    "cpu": sum(each.ru_utime + each.ru_stime for each in used), "new_bytes": moved.new_bytes,
 }))
 """
 

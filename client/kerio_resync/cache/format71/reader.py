@@ -57,7 +57,7 @@ from kerio_resync.model import KINDS, Folder, Identity, Kind
 CACHE_KIB: Final = 8 * 1024
 ROWS_PER_QUERY: Final = 8  # bounds the memory that items take
 LINES_PER_PIECE: Final = 4
-PIECES_AHEAD: Final = 32  # of a content that may be in use at the same time
+PIECES_AHEAD: Final = 16  # of a content that may be in use at the same time
 _LINES_SQL: Final = "SELECT CAST(DATA AS BLOB) FROM CONTENT_LINES WHERE ID BETWEEN ? AND ? ORDER BY ID"
 _ITEM_SQL: Final = {
     kind: f"SELECT ID, KID, FOLDER, WATERMARK, PROPS, EXTRA, {', '.join(column.name for column in COLUMNS[kind])}"

@@ -153,7 +153,7 @@ class _Child:
 def _child() -> Iterator[_Child]:
     """Start the process; kill it at the end. OSError."""
     child = subprocess.Popen(
-        [sys.executable, "-P", "-c", _PROGRAM],
+        [sys.executable or "", "-P", "-c", _PROGRAM],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     assert child.stdin is not None

@@ -35,7 +35,7 @@ from kerio_resync.upgrade.formats import MigrationResult, ProgressCallback, Size
 from kerio_resync.upgrade.migration.batches import BASE64_RATIO, Batch, Start, read_batches
 
 PROCESS_MIN_BYTES: Final = 48 * 1024 * 1024  # to copy, from which on a second process is worth its start
-GROUPS: Final = 4  # of pieces of contents
+GROUPS: Final = 4  # that PIECES_AHEAD are divided into
 JOURNAL_BYTES: Final = 64 * 1024 * 1024  # for the journal and an open transaction
 LOCK_TIMEOUT_SECONDS: Final = 2.0
 _Value = TypeVar("_Value")
