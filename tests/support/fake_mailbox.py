@@ -102,6 +102,7 @@ class Mailbox(Scripted):
     in_flight: int = 0
     arriving: int = 0
     wire_bytes: int = 0
+    min_latency: float = float("inf")
     retries: int = 0
 
     async def open(self) -> Identity:

@@ -44,7 +44,7 @@ def test_tls_error_of_circular_causes_is_none() -> None:
     [
         (19, "", "from an unknown authority; use --ca-file"),
         (26, "unsuitable certificate purpose", r"not trusted \(unsuitable certificate purpose\)"),
-        (26, "", r"not trusted \(it can't be verified\)"),
+        (26, "", r"not trusted \(it cannot be verified\)"),
     ],
 )
 def test_untrusted_names_reason_of_verify_code(code: int, message: str, says: str) -> None:
