@@ -2,12 +2,14 @@
 
     python tools/check_prose.py [PATH...]
 
-Checked are the comments and strings of Python files, and Markdown outside of code blocks. Without a path these are all
-files of the project. Exits with 1 if there are findings. The rules behind the list are in CONTRIBUTING.md.
+Checked are the comments and strings of Python files, and Markdown outside of code blocks. Outside of `tests`, the first
+line of a docstring must be short, too. Without a path all files of the project are checked. Exits with 1 if there are
+findings. The rules behind the list are in CONTRIBUTING.md.
 """
 
 from __future__ import annotations
 
+import ast
 import re
 import sys
 import tokenize
@@ -17,6 +19,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 FOLDERS = ("benchmarks", "client", "docs", "mockserver", "simulation", "tests", "tools")
+MAX_SUMMARY_CHARACTERS = 80
 PHRASES = (
     (r"that (?:is|are|was|were) none\b", "name the defect: invalid, missing, empty"),
     (r"\b(?:go|goes|going|gone|went) on with\b", "resume, continue"),
@@ -66,9 +69,21 @@ def markdown_prose(source: str) -> Iterator[tuple[int, str]]:
     yield 1, _CODE_BLOCK.sub(lambda block: "\n" * block[0].count("\n"), source)
 
 
+def long_summaries(source: str) -> Iterator[tuple[int, str]]:
+    """Yield (line, first line) of each docstring whose first line is too long."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            summary = (ast.get_docstring(node) or "").partition("\n")[0]
+            if len(summary) > MAX_SUMMARY_CHARACTERS:
+                yield node.body[0].lineno, summary
+
+
 def findings(path: Path) -> Iterator[tuple[int, str, str]]:
-    """Yield (line, phrase, alternative) for each phrase of the list in a file."""
+    """Yield (line, text, alternative) for each finding in a file."""
     source = path.read_text(encoding="utf-8")
+    if path.suffix == ".py" and not path.is_relative_to(ROOT / "tests"):
+        for line, summary in long_summaries(source):
+            yield line, summary, f"a first line of at most {MAX_SUMMARY_CHARACTERS} characters, then the rest"
     for line, text in (markdown_prose if path.suffix == ".md" else python_prose)(source):
         for found in _FOUND.finditer(text):
             assert found.lastindex is not None

@@ -53,6 +53,31 @@ def test_findings_ignores_code(tmp_path: Path, name: str, text: str) -> None:
     assert list(check_prose.findings(tmp_path / name)) == []
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        '"""{}"""\n',
+        'class C:\n    """{}"""\n',
+        'def f():\n    """{}\n\n    More.\n    """\n',
+        'async def f():\n    """{}"""\n',
+    ],
+)
+def test_findings_names_long_first_line_of_docstring(tmp_path: Path, text: str) -> None:
+    path, longest = tmp_path / "a.py", "x" * 79 + "."
+    path.write_text(text.format(longest))
+    assert list(check_prose.findings(path)) == []
+    path.write_text(text.format("x" + longest))
+    [(line, summary, alternative)] = check_prose.findings(path)
+    assert (line, summary) == (text[: text.index("{")].count("\n") + 1, "x" + longest)
+    assert "80 characters" in alternative
+
+
+def test_findings_allows_long_later_line_of_docstring(tmp_path: Path) -> None:
+    path = tmp_path / "a.py"
+    path.write_text(f'"""Short.\n\n{"x" * 100}.\n"""\n')
+    assert list(check_prose.findings(path)) == []
+
+
 def test_main_exits_1_and_prints_place(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "a.py").write_text(f"# {PHRASE}\n")
     assert check_prose.main([str(tmp_path)]) == 1

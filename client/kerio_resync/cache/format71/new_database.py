@@ -1,4 +1,6 @@
-"""The database that a migration builds: today's format, filled in bulk, resumable, verified at the end.
+"""The database that a migration builds, in the current format.
+
+It is filled in bulk, resumable, and verified at the end.
 
 `upgrade_from` in its table `meta` names the file that it is made from, and `upgrade_at` is the checkpoint: up to which
 row of that file everything is here. Rows and checkpoint commit together, so a kill at any instant leaves a file that
@@ -59,7 +61,9 @@ CheckSlice = Callable[[sqlite3.Connection, int], tuple[Sequence[int], int | None
 
 
 class Checkpoint(NamedTuple):
-    """Items of `kind` up to row number `after` of the old file are here, and all items of the kinds before.
+    """How far a migration has got.
+
+    Items of `kind` up to row number `after` of the old file are here, and all items of the kinds before.
 
     `bytes` of the old file were read for that, and `items` items stored.
     """
@@ -91,7 +95,7 @@ class NewDatabase:
 
     @classmethod
     def open(cls, path: Path, identity: Identity, source: str) -> Self:
-        """Open the file at `path` if it was begun from `source`, else replace it by an empty one."""
+        """Open the file at `path`; replace it unless it was begun from `source`."""
         with mapped_db_errors(path):
             resumed = source_of(path) == source
             if not resumed:
@@ -142,7 +146,10 @@ class NewDatabase:
             return dict(self._db.execute("SELECT id, number FROM folder"))
 
     def put(self, items: Iterable[Row], attachments: Iterable[Row], size: int) -> None:
-        """Store rows of items and of their attachments, the former `size` bytes. CacheDamaged if an id is not new."""
+        """Store rows of items and of their attachments. CacheDamaged.
+
+        The rows of items have `size` bytes. An id that is not new means damage.
+        """
         self._insert(_INSERT_ITEM, items, size)
         self._insert(_INSERT_ATTACHMENT, attachments, 0)
 
@@ -180,7 +187,10 @@ class NewDatabase:
             os.fsync(self._file)
 
     def counts(self) -> dict[str, int]:
-        """Return how many items of each kind, contents, bytes of contents, folders and local changes there are."""
+        """Return the counts of what is stored.
+
+        These are items of each kind, contents, bytes of contents, folders and local changes.
+        """
         with mapped_db_errors(self.path):
             counts = dict(self._db.execute("SELECT kind, count(*) FROM item GROUP BY kind"))
             return counts | {name: self._db.execute(sql).fetchone()[0] for name, sql in _COUNTS.items()}
@@ -204,7 +214,9 @@ class NewDatabase:
 
 
 def verify(path: Path, report: Callable[[float], None]) -> None:
-    """Read everything back: SQLite's own check, the checksums of items and local changes, the CRCs of contents.
+    """Read everything back, and check it.
+
+    That is SQLite's own check, the checksums of items and local changes, and the CRCs of contents.
 
     CacheDamaged says what does not match. `report` is called with the share of the rows that were read, by two threads;
     what it raises ends the check. The file is synced to the disk meanwhile.
@@ -239,7 +251,10 @@ def verify(path: Path, report: Callable[[float], None]) -> None:
 
 
 def _corrupt_contents(db: sqlite3.Connection, after: int) -> tuple[list[int], int | None]:
-    """Return (which of the next attachments do not have their content, the last one's number or None at the end)."""
+    """Return which of the next attachments do not have their content.
+
+    The second value is the number of the last one, None at the end.
+    """
     db.create_function("crc32_of", 1, plain_crc32, deterministic=True)
     rows = db.execute(_CHECK_CONTENTS, (after,)).fetchall()
     return [number for number, corrupt in rows if corrupt], rows[-1][0] if rows else None
@@ -252,7 +267,10 @@ def _check_file(path: Path) -> list[str]:
 
 
 def source_of(path: Path) -> str | None:
-    """Return which file the unfinished database at `path` is made from, or None if it is anything else."""
+    """Return which file the unfinished database at `path` is made from.
+
+    None if it is anything else.
+    """
     if not path.exists():
         return None
     try:

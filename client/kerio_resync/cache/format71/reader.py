@@ -90,7 +90,7 @@ class ContentExtent(NamedTuple):
 
 
 class Format71Item(NamedTuple):
-    """An item: its row number, the server's id and struct, and the contents that are here."""
+    """An item: row number, the server's id and struct, and the contents that exist."""
 
     number: int
     id: str
@@ -109,7 +109,9 @@ class Format71Reader:
 
     @classmethod
     def open(cls, path: Path, *, locked_elsewhere: bool = False) -> Self:
-        """Open a file, which no other program can open meanwhile. CacheDamaged, CacheInUse.
+        """Open and lock a file. CacheDamaged, CacheInUse.
+
+        No other program can open it meanwhile.
 
         `locked_elsewhere`: another process has it open so, and lets this one read it. The same process would lose its
         lock by that.
@@ -148,7 +150,10 @@ class Format71Reader:
         self._db.close()
 
     def replace_by(self, new: Path) -> None:
-        """Give the sealed file `new` this file's name, under the lock, durably. Only `close` may follow."""
+        """Give the sealed file `new` this file's name, under the lock, durably.
+
+        Only `close` may follow.
+        """
         with mapped_errors(self.path):
             os.replace(new, self.path)
             sync_folder(self.path.parent)
@@ -175,7 +180,10 @@ class Format71Reader:
             return int(self._info(f"COUNT_{table}"))
 
     def require_counts(self) -> None:
-        """Raise CacheDamaged unless every table has all of its rows, and each row that belongs to another its owner."""
+        """Raise CacheDamaged unless every table has all of its rows.
+
+        Each row that belongs to another one must have its owner, too.
+        """
         for table in COUNTED_TABLES:
             found, expected = self._number(f"SELECT count(*) FROM {table}"), self.count(table)
             if found != expected:
@@ -206,7 +214,10 @@ class Format71Reader:
             )))  # fmt: skip
 
     def items(self, kind: Kind, after: int = 0) -> Iterator[Format71Item]:
-        """Yield the items of a kind with a row number above `after`, in the order of these numbers."""
+        """Yield the items of a kind with a row number above `after`.
+
+        They come in the order of these numbers.
+        """
         with mapped_errors(self.path):
             while rows := self._rows(_ITEM_SQL[kind], (after, ROWS_PER_QUERY)):
                 owned = [self._owned_rows(sql, [row[0] for row in rows]) for sql in _OWNED_SQL.get(kind, ())]
@@ -215,7 +226,10 @@ class Format71Reader:
                 after = rows[-1][0]
 
     def content(self, extent: ContentExtent) -> Iterator[memoryview]:
-        """Yield the bytes of a content, 262,144 at a time. A piece is valid until PIECES_AHEAD more were."""
+        """Yield the bytes of a content, 262,144 at a time.
+
+        A piece is valid until PIECES_AHEAD more were yielded.
+        """
         size, end = 0, extent.first + extent.lines
         with mapped_errors(self.path):
             for first in range(extent.first, end, LINES_PER_PIECE):
@@ -227,7 +241,10 @@ class Format71Reader:
                 raise ValueError(f"a content is {size} bytes long, not {extent.bytes}")
 
     def _read_lines(self, first: int, last: int, *, is_end: bool) -> int:
-        """Decode these lines into the next buffer; how many bytes they are. Only the last line may be shorter."""
+        """Decode these lines into the next buffer; return the number of bytes.
+
+        Only the last line may be shorter.
+        """
         self._buffers.rotate()
         buffer, number, length = self._buffers[0], first, 0
         with closing(self._db.execute(_LINES_SQL, (first, last))) as rows:  # an open statement would keep the lock
@@ -299,7 +316,10 @@ class Format71Reader:
         return Format71Item(number, item_id, struct, contents)
 
     def _owned_rows(self, sql: str, owners: Sequence[int]) -> dict[int, _OwnedRows]:
-        """Return the rows that belong to the rows from `owners[0]` to `owners[-1]` of another table, by their owner."""
+        """Return rows of a table by the row of another table that owns them.
+
+        The owners are the rows from `owners[0]` to `owners[-1]`.
+        """
         rows_by_owner: dict[int, _OwnedRows] = {}
         for row in self._rows(sql, (slot_range(owners[0])[0], slot_range(owners[-1])[1])):
             rows_by_owner.setdefault(row[0] // SLOTS, []).append(row)
@@ -323,7 +343,7 @@ class Format71Reader:
 
 
 def _require_owned(rows: _OwnedRows, owner: int, count: int, *, gapless: bool = True) -> None:
-    """Raise ValueError unless `count` rows belong to row `owner`, numbered without gaps."""
+    """Raise ValueError unless row `owner` has `count` rows, numbered without gaps."""
     if len(rows) != count or (gapless and rows and rows[-1][0] != slot_range(owner)[0] + count - 1):
         raise ValueError("a row that belongs to another is missing")
 
@@ -335,7 +355,10 @@ def _part(part_id: Any, kind: Any, chars: Any, text: Any) -> Struct:
 
 
 def _attachments(mail: int, rows: _OwnedRows, props: Struct) -> tuple[Any, tuple[ContentExtent, ...]]:
-    """Return (the list of attachments, the contents). A list in PROPS replaces that of the table."""
+    """Return the list of attachments, and the contents.
+
+    A list in PROPS replaces that of the table.
+    """
     files = props.get("attachments")
     if "attachments" not in props:
         files = [

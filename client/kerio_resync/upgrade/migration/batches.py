@@ -50,7 +50,10 @@ class Batch(NamedTuple):
 
 
 class Start(NamedTuple):
-    """Where batches begin: after `checkpoint`, with these row numbers, in these folders (row number by id)."""
+    """Where batches begin.
+
+    They follow `checkpoint`, with these row numbers, in these folders (row number by id).
+    """
 
     checkpoint: Checkpoint
     next_item: int
@@ -119,7 +122,10 @@ def _batch(kind: Kind, old_items: Sequence[Format71Item], start: Start) -> Batch
 
 
 def _attachment_rows(item_number: int, first: int, item: Item) -> Iterator[Row]:
-    """Yield the rows of an item's attachments, numbered from `first`, without their state."""
+    """Yield the rows of an item's attachments, without their state.
+
+    They are numbered from `first`.
+    """
     for ordinal, attachment in enumerate(item.attachments):
         yield (
             first + ordinal, item_number, ordinal, attachment.role, attachment.id, attachment.url, attachment.name,
@@ -175,7 +181,9 @@ def _widen(pipe: IO[bytes]) -> None:
 
 
 def main(request: IO[bytes], reply: IO[bytes]) -> None:
-    """Run the process: a byte goes out, a path and a Start come in, batches go out, then what is damaged, or nothing.
+    """Run the process.
+
+    It writes a byte, reads a path and a Start, and writes batches, then what is damaged or nothing.
 
     If the parent dies, writing fails, and this process ends.
     """

@@ -77,7 +77,9 @@ def migrate(old: Path, new: Path, report: ProgressCallback, stop: threading.Even
 
 
 def measure_sample(old: Path, new: Path, max_bytes: int) -> tuple[int, float]:
-    """Migrate about `max_bytes` of `old` to the scratch file `new`, and verify them: (bytes, seconds).
+    """Migrate about `max_bytes` of `old` to the scratch file `new`; verify them.
+
+    Return the bytes and the seconds.
 
     The first batch does not count: what it costs to start is not a matter of size.
     """
@@ -140,7 +142,10 @@ class _Migration:
         self._checkpoint = target.checkpoint()
 
     def copy(self, max_bytes: int = UNLIMITED) -> Checkpoint:
-        """Copy everything that is not here yet, or about `max_bytes` of it. InterruptedError once `stop` is set."""
+        """Copy everything that is not here yet, or about `max_bytes` of it.
+
+        InterruptedError once `stop` is set.
+        """
         if not self._checkpoint.kind:
             folders = self._source.folders()
             self._target.put_folders(folders, {folder.id: rank(folder) for folder in folders})
@@ -173,7 +178,10 @@ class _Migration:
         self._target.commit(self._checkpoint)
 
     def _read_contents(self, batches: Iterator[Batch]) -> Iterator[Chunk | tuple[Batch, dict[int, Row]]]:
-        """Yield the contents of each batch, then the batch and its attachments' state, reason, bytes and SHA-256."""
+        """Yield the contents of each batch, then the batch.
+
+        With the batch come its attachments' state, reason, bytes and SHA-256.
+        """
         for batch in batches:
             states: dict[int, Row] = {}
             for attachment, extent in batch.contents.items():
@@ -192,7 +200,10 @@ class _Migration:
         self._report("upgrade", done, self._total_bytes, self._checkpoint.items, self._total_items)
 
     def require_complete(self) -> dict[str, int]:
-        """Raise CacheDamaged unless the new database has all that the old one says it has; how much that is."""
+        """Raise CacheDamaged unless the new database has all of the old one.
+
+        Return how much that is.
+        """
         source, target = self._source, self._target
         source.require_counts()
         counts, (contents, size) = target.counts(), source.contents(("ATTACHMENTS", "CONTACT_PHOTOS"))
@@ -207,7 +218,7 @@ class _Migration:
         return counts
 
     def verify(self) -> None:
-        """Raise CacheDamaged unless everything that was written can be read back. InterruptedError."""
+        """Raise CacheDamaged unless what was written can be read. InterruptedError."""
         total = self._target.path.stat().st_size
 
         def report(share: float) -> None:
