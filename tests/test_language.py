@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+NUMBERED = re.compile(r"[ (,=<>]\?\d")
 ROOT = Path(__file__).parents[1]
 SOURCES = sorted(
     each for folder in ("client", "mockserver", "simulation", "benchmarks") for each in (ROOT / folder).rglob("*.py")
@@ -55,3 +57,27 @@ def test_no_raise_stands_within_except_star() -> None:
 def test_check_finds_raise_within_except_star(handler: str, lines: list[int]) -> None:
     tree = ast.parse(f"try: f()\nexcept* ValueError:\n    {handler}\n")
     assert list(raises_within_except_star(tree)) == lines
+
+
+def numbered_parameters(tree: ast.AST) -> Iterator[int]:
+    """Yields the lines of texts with a numbered SQL parameter such as ?1.
+
+    CPython 3.12 warns about a sequence for it; 3.14 refuses it.
+    """
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and NUMBERED.search(node.value):
+            yield node.lineno
+
+
+def test_no_sql_has_numbered_parameters() -> None:
+    found = [
+        f"{path.relative_to(ROOT)}:{line}"
+        for path in SOURCES
+        for line in numbered_parameters(ast.parse(path.read_text(encoding="utf-8")))
+    ]
+    assert not found
+
+
+@pytest.mark.parametrize(("text", "lines"), [("a > ?1 AND b", [1]), ("VALUES (?, ?)", []), ("really?", [])])
+def test_check_finds_numbered_parameters(text: str, lines: list[int]) -> None:
+    assert list(numbered_parameters(ast.parse(repr(text)))) == lines

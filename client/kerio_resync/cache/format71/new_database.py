@@ -54,7 +54,7 @@ SELECT number,
   OR received <> coalesce(max("offset" + length(data)), 0)
   OR coalesce(max(crc32 <> crc32_of(coalesce(data, x''))), 0)
 FROM attachment LEFT JOIN chunk ON attachment = number
-WHERE number > ?1 AND number <= ?1 + 100 GROUP BY number
+WHERE number > :after AND number <= :after + 100 GROUP BY number
 """
 Row = tuple[Any, ...]
 CheckSlice = Callable[[sqlite3.Connection, int], tuple[Sequence[int], int | None]]
@@ -256,7 +256,7 @@ def _corrupt_contents(db: sqlite3.Connection, after: int) -> tuple[list[int], in
     The second value is the number of the last one, None at the end.
     """
     db.create_function("crc32_of", 1, plain_crc32, deterministic=True)
-    rows = db.execute(_CHECK_CONTENTS, (after,)).fetchall()
+    rows = db.execute(_CHECK_CONTENTS, {"after": after}).fetchall()
     return [number for number, corrupt in rows if corrupt], rows[-1][0] if rows else None
 
 
