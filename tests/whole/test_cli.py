@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shlex
 import signal
 import stat
 import sys
@@ -219,7 +220,8 @@ async def test_the_digest_may_be_read_by_halves(tmp_path: Path) -> None:
         assert len(await digest_of(server)) > 200_000  # more than a pipe and its two ends hold
         assert (await kerio_resync("--profile", tmp_path, "rebuild", *named)).code == 0
     process = await asyncio.create_subprocess_shell(
-        f"{sys.executable} -m kerio_resync --profile {tmp_path} digest | head -n 1; exit ${{PIPESTATUS[0]}}",
+        f"{shlex.quote(sys.executable)} -m kerio_resync --profile {tmp_path} digest | head -n 1;"
+        " exit ${PIPESTATUS[0]}",
         executable="/bin/bash", env=ENVIRONMENT, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
     )  # fmt: skip
     done = await finish(process)
