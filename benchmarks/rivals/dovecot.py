@@ -19,7 +19,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from benchmarks.rivals.programs import NOBODY, Programs
+from benchmarks.rivals.programs import UNPRIVILEGED_USER, Programs
 
 USER = "anna"
 PASSWORD = "secret"
@@ -71,7 +71,7 @@ def serving(programs: Programs, maildir: Path, folder: Path) -> Iterator[int]:
 
     Raise OSError if it does not start.
     """
-    user = NOBODY if os.geteuid() == 0 else getpass.getuser()
+    user = UNPRIVILEGED_USER if os.geteuid() == 0 else getpass.getuser()
     account = pwd.getpwnam(user)
     port = _free_port()
     for name in ("run", "state", "index", "control", "home"):

@@ -25,7 +25,7 @@ from benchmarks.tools.machine import ROOT
 
 PACKAGES = ("isync", "dovecot-imapd", "offlineimap3")
 FOLDER = ROOT / ".rivals"
-NOBODY = "nobody"  # dovecot does not serve root's mail
+UNPRIVILEGED_USER = "nobody"  # dovecot does not serve root's mail
 _NEEDED = ("usr/sbin/dovecot", "usr/bin/mbsync")
 _OFFLINEIMAP = "usr/bin/offlineimap"
 _SHOW = "mount -t overlay overlay -o lowerdir={usr}:/usr /usr && exec {then}"
@@ -58,7 +58,7 @@ class Programs(NamedTuple):
         """Return the command without root's rights."""
         if os.geteuid() != 0:
             return self.inside(*command)
-        return self.inside("setpriv", f"--reuid={NOBODY}", "--regid=nogroup", "--clear-groups", *command)
+        return self.inside("setpriv", f"--reuid={UNPRIVILEGED_USER}", "--regid=nogroup", "--clear-groups", *command)
 
 
 def find(folder: Path = FOLDER) -> Programs | str:

@@ -31,6 +31,8 @@ from kerio_resync.cli.options import (
     Proxy,
     Quiet,
     SameMailbox,
+    Server,
+    User,
     located,
     parse_path,
 )
@@ -88,10 +90,8 @@ def global_options(
 
 @app.command()
 def rebuild(
-    server: Annotated[
-        str | None, typer.Option(metavar="URL", help="The server, such as https://mail.example.com.")
-    ] = None,
-    user: Annotated[str | None, typer.Option(metavar="NAME", help="The name to log in with.")] = None,
+    server: Server = None,
+    user: User = None,
     fresh: Annotated[
         bool,
         typer.Option("--fresh/--salvage", help="Reuse nothing, or what is intact, of older caches."),
@@ -184,10 +184,8 @@ def digest(profile: Profile = None) -> None:
 
 @app.command()
 def estimate(
-    server: Annotated[
-        str | None, typer.Option(metavar="URL", help="The server, such as https://mail.example.com.")
-    ] = None,
-    user: Annotated[str | None, typer.Option(metavar="NAME", help="The name to log in with.")] = None,
+    server: Server = None,
+    user: User = None,
     bwlimit: BwLimit = None,
     max_in_flight: InFlight = None,
     ca_file: CaFile = None,

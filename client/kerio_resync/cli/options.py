@@ -32,6 +32,10 @@ Profile = Annotated[
         "--profile", metavar="DIR", parser=parse_path, help="The profile folder, with profile.toml and cache.db."
     ),
 ]
+Server = Annotated[
+    str | None, typer.Option("--server", metavar="URL", help="The server, such as https://mail.example.com.")
+]
+User = Annotated[str | None, typer.Option("--user", metavar="NAME", help="The name to log in with.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output, one object per line.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show errors only.")]
 LogFile = Annotated[

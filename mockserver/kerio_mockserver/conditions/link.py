@@ -22,9 +22,8 @@ from kerio_mockserver.conditions.values import Count, Rate, Share, Value
 Way = Literal["down", "up"]
 PACKET = 1500  # bytes of an IP packet on Ethernet
 JITTER_SLOT = 0.05  # seconds for which a link keeps its delay: queues and radio cells change on this scale
-SLACK = (
-    0.1  # seconds of transmission queued beyond what is on its way, so that a pause of this process is none of the link
-)
+# Seconds of transmission queued beyond what is in flight, so that a pause of this process does not pause the link.
+SLACK = 0.1
 MIN_ROOM = 256 * 1024
 OPEN_ROOM = 16 * 1024 * 1024  # bytes of a connection in a link without a limit
 

@@ -14,7 +14,7 @@ from kerio_resync.cache.write.items import read_item_row
 from kerio_resync.cache.write.session import UNTRACKED_TABLES, WriteSession
 from kerio_resync.model import Item
 
-MAX_DEFECTS: Final = 1000  # a longer list helps nobody
+MAX_DEFECTS: Final = 1000  # a longer list would not help the user
 ITEMS_PER_SLICE: Final = 500
 ATTACHMENTS_PER_SLICE: Final = 500
 ATTACHMENT_SLICE_BYTES: Final = 64 * 1024 * 1024  # a slice ends here, or after a single larger attachment

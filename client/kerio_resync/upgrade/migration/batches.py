@@ -29,9 +29,8 @@ ITEMS_PER_BATCH: Final = 64
 BASE64_RATIO: Final = 4 / 3 * 1.02  # what a content takes in the old file
 PIPE_BYTES: Final = 1024 * 1024  # lets the process be some batches ahead
 _PROGRAM: Final = """
-import gc, sys
+import sys
 from kerio_resync.upgrade.migration.batches import main
-gc.disable()  # there are no reference cycles
 main(sys.stdin.buffer, sys.stdout.buffer)
 """
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import lru_cache
-from itertools import accumulate
 from random import Random
 from typing import NamedTuple
 
@@ -132,11 +131,3 @@ def _uses(folders: Iterable[tuple[int, int]]) -> list[int]:
         for k in range(rest):
             uses[line_at(k, phase)] += 1
     return [n + everywhere for n in uses]
-
-
-def cumulated(counts: Iterable[int]) -> list[int]:
-    """0, then the sums so far.
-
-    Where each of several consecutive ranges begins and the last ends.
-    """
-    return [0, *accumulate(counts)]
