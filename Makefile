@@ -30,7 +30,7 @@ $(VENV)/.demo: pyproject.toml $(CONSTRAINTS)
 demo: $(if $(wildcard $(READY)),$(READY),$(VENV)/.demo)  ## a mock server, a rebuild of real mail from it, verification, and what happened
 	@$(BIN)/kerio-resync demo
 
-test: $(READY)  ## the suite (five minutes on two cores)
+test: $(READY)  ## the suite (about seven minutes on two cores)
 	$(PYTEST)
 
 # The core without the tests that try very many cases.
