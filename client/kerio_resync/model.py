@@ -1,9 +1,10 @@
 """A mailbox in neutral terms: values that every layer may use.
 
 Times are ISO 8601 text in UTC (`2026-03-01T09:30:00Z`), which sorts and which SQLite's date functions read; an invalid
-time of the server is None. Sizes are bytes. Ids are the server's, opaque. `payload` is an item's documented struct as
-the server sent it, in canonical JSON (keys sorted, no spaces, UTF-8). `extra` has the members that the API reference
-does not know, so nothing is lost.
+time of the server is None. Sizes are bytes. Ids are the server's, opaque. Versions are opaque, too: an item has another
+version exactly if it has changed; "" is an unknown version. `payload` is what the server sent of an item, in the
+server's dialect, as canonical JSON (keys sorted, no spaces, UTF-8). `extra` has the members that the API reference does
+not know, so nothing is lost.
 """
 
 from __future__ import annotations
@@ -57,20 +58,42 @@ class Folder:
     extra: bytes | None = None
 
 
+class Traits(NamedTuple):
+    """How a mailbox differs from others.
+
+    `ordered_versions`: versions are decimal numbers, and a greater one is newer. `several_folders`: an item may be in
+    several folders. `immutable_contents`: only flags and folders of an item can change, so an item that is stored needs
+    no content again. `sources`: items can come with their source, the raw RFC 5322 text. `lists_whole_items`: a list
+    of folders that hold no mails can come with the items. `max_batch_items`: items per `items_by_id`.
+    """
+
+    ordered_versions: bool = False
+    several_folders: bool = False
+    immutable_contents: bool = False
+    sources: bool = False
+    lists_whole_items: bool = False
+    max_batch_items: int = 1_000
+
+
 class ListedItem(NamedTuple):
-    """A row of a listing. `size` 0 and `date` None if they are unknown."""
+    """A row of a listing. `size` 0 and `date` None if they are unknown.
+
+    `folder_ids` is () if the list is that of a single folder: then the item is in that folder.
+    """
 
     id: str
-    watermark: int
+    version: str
     size: int = 0
     date: str | None = None
     has_attachment: bool = False
+    folder_ids: tuple[str, ...] = ()
 
 
 class Attachment(NamedTuple):
-    """An attachment of a mail, or the photo of a contact.
+    """A content of an item: an attachment, a contact's photo, or a mail's source.
 
-    `size`: as the struct states it, None if it does not.
+    `size`: as the server states it, None if it does not. `data`: the content, if it came with the item. `in_source`:
+    its bytes are part of the item's source, and are not stored apart.
     """
 
     id: str
@@ -79,19 +102,22 @@ class Attachment(NamedTuple):
     content_type: str = ""
     content_id: str = ""
     size: int | None = None
-    role: Literal["attachment", "photo"] = "attachment"
+    role: Literal["attachment", "photo", "source"] = "attachment"
+    data: bytes | None = None
+    in_source: bool = False
 
 
 class Item(NamedTuple):
     """One item, without the contents of its attachments.
 
-    The members before `payload` are database columns.
+    `folder_ids` has at least one folder. The members from `kind` to `details` are database columns. `details`: a JSON
+    object in neutral words with what the views of contacts, events, tasks and notes show (docs/database.md).
     """
 
     id: str
-    folder_id: str
+    folder_ids: tuple[str, ...]
     kind: Kind
-    watermark: int
+    version: str
     title: str = ""  # subject, summary, common name, a note's first line
     who: str = ""  # sender, organiser, or a contact's first address
     recipients: str = ""
@@ -103,21 +129,48 @@ class Item(NamedTuple):
     answered: bool = False
     draft: bool = False
     message_id: str = ""
+    text: str | None = None  # plain text of a mail, a contact's comment, a description, a note
+    html: str | None = None  # of a mail
+    details: bytes | None = None
     payload: bytes = b"{}"
     extra: bytes | None = None
     attachments: tuple[Attachment, ...] = ()
 
+    @property
+    def folder_id(self) -> str:
+        """Return the first of its folders, "" if the server names none."""
+        return self.folder_ids[0] if self.folder_ids else ""
 
-class Page(NamedTuple):
-    """A page of a list that may change meanwhile.
 
-    `start`: offset of its first row. `total`: rows of the list as the server states them, which may be wrong. `items`:
-    the items of `rows`, if whole items were requested.
+class Listing(NamedTuple):
+    """Folders whose items the server lists together: one folder, or a whole account."""
+
+    folders: tuple[Folder, ...]
+
+    @property
+    def folder_ids(self) -> tuple[str, ...]:
+        """Return the ids of its folders."""
+        return tuple(folder.id for folder in self.folders)
+
+    @property
+    def count(self) -> int:
+        """Return how many items its folders have, as the server states it."""
+        return sum(folder.count for folder in self.folders)
+
+
+class ListingPage(NamedTuple):
+    """A page of a listing that may change meanwhile.
+
+    `rows`: all of its rows; `fresh`: those that were on no page before. `position`: opaque; the listing can resume
+    after this page with it. `listed`: rows up to here. `done`: it is the last page. `items`: the items of `rows`, if
+    whole items were requested.
     """
 
     rows: tuple[ListedItem, ...]
-    start: int
-    total: int
+    fresh: tuple[ListedItem, ...]
+    position: bytes
+    listed: int
+    done: bool = False
     items: tuple[Item, ...] = ()
     malformed: tuple[MalformedItem, ...] = ()
 
@@ -165,16 +218,37 @@ class RemoteChange(NamedTuple):
     parent_id: str
     is_folder: bool = False
     kind: Kind | None = None
-    watermark: int = 0
+    version: str = ""
     old_id: str = ""
     old_parent_id: str = ""
+    folder_ids: tuple[str, ...] = ()  # of a created item, if it may be in several folders
+
+
+class ItemPatch(NamedTuple):
+    """New flags and folders of an item whose contents are immutable.
+
+    `members`: a JSON object whose members replace those of the payload.
+    """
+
+    id: str
+    folder_ids: tuple[str, ...]
+    version: str
+    seen: bool
+    flagged: bool
+    answered: bool
+    draft: bool
+    members: bytes
 
 
 class ChangeSet(NamedTuple):
-    """Changes since a sync key, and the next key."""
+    """Changes since a sync key, and the next key.
+
+    `patches`: items of which only flags and folders changed; none of them is in `changes`.
+    """
 
     changes: tuple[RemoteChange, ...]
     key: str  # opaque; for the next call
+    patches: tuple[ItemPatch, ...] = ()
 
 
 class ContentChunk(NamedTuple):
@@ -191,9 +265,9 @@ class ContentChunk(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class WriteResult:
-    """The result of one of several writes: the new id and watermark, or the error."""
+    """The result of one of several writes: the new id and version, or the error."""
 
     index: int
     id: str = ""
-    watermark: int = 0
+    version: str = ""
     error: Exception | None = field(default=None, compare=False)

@@ -10,9 +10,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, NamedTuple, Protocol
 
-from kerio_resync.model import Folder, Item, Kind, ListedItem
+from kerio_resync.model import Folder, Item, ItemPatch, Kind, ListedItem
 
-AttachmentState = Literal["wanted", "done", "omitted", "failed"]
+AttachmentState = Literal["wanted", "done", "omitted", "failed", "source"]
 Action = Literal["create", "edit", "flags", "move", "delete"]
 ChangeState = Literal["pending", "sending", "sent", "conflict", "refused", "withdrawn"]
 OMITTED_BY_POLICY: Final = "policy"
@@ -47,17 +47,19 @@ class SetFolders:
 
 
 class PutPage(NamedTuple):
-    """A page of a folder's listing.
+    """A page of a listing of the folders `folder_ids`.
 
-    `rows` are queued, unless they are stored in that version or a newer one, or queued already; `items` are stored.
-    `position` is where the listing resumes. `done`: the listing is complete.
+    `rows` are queued, unless they are stored in that version, or queued already; `items` are stored. A row without
+    folders of its own is in the first folder. `position` is where the listing resumes, `listed` the number of rows up
+    to there. `done`: the listing is complete.
     """
 
-    folder_id: str
-    rows: tuple[ListedItem, ...]
+    folder_ids: tuple[str, ...]
+    rows: tuple[ListedItem, ...] = ()
     items: tuple[Item, ...] = ()
     omit_attachments: bool = False
     position: bytes | None = None
+    listed: int = 0
     done: bool = False
 
     def byte_size(self) -> int:
@@ -65,22 +67,23 @@ class PutPage(NamedTuple):
 
 
 class ResetListing(NamedTuple):
-    """Lets the listing of a folder begin again."""
+    """Lets the listing of folders begin again."""
 
-    folder_id: str
+    folder_ids: tuple[str, ...]
 
     def byte_size(self) -> int:
-        return _ROW_BYTES
+        return _ROW_BYTES * len(self.folder_ids)
 
 
 class PutItems(NamedTuple):
     """Items as the server sent them.
 
-    An item that is older than what is stored changes nothing. An item leaves the queue, unless a newer version is
-    queued. It stays queued for that reason once only: a server that lists versions which it does not have must not keep
-    the run going for ever. Attachments are queued or omitted. A stored one is kept if `keep_contents` has the item's id
-    and id and size of the attachment agree, or if the item was moved (`ApplyChanges.moved`) and ordinal, name, type and
-    size agree. An item of an unknown folder waits for `SetFolders`. The item is no longer skipped.
+    If an id comes twice, the last one counts. An item leaves the queue, unless another known version is queued. It
+    stays queued for that reason once only: a server that lists versions which it does not have must not keep the run
+    going for ever. Attachments that came with the item are stored; others are queued, omitted, or left in the source.
+    A stored one is kept if `keep_contents` has the item's id and id and size of the attachment agree, or if the item
+    was moved (`ApplyChanges.moved`) and ordinal, name, type and size agree. An item of an unknown folder waits for
+    `SetFolders`. The item is no longer skipped.
     """
 
     items: tuple[Item, ...]
@@ -181,17 +184,20 @@ class DeleteItems(NamedTuple):
 class ApplyChanges(NamedTuple):
     """The server's changes up to a sync key, and the key.
 
-    They are applied in the order `deleted`, `moved`, `queued`. A moved item (old id, new id, new folder) keeps its row
-    and its attachments under the new id, and is queued.
+    They are applied in the order `deleted`, `moved`, `patched`, `queued`. A moved item (old id, new id, new folder)
+    keeps its row and its attachments under the new id, and is queued. A patch of an item that is not stored queues it,
+    as does a patch of one that is queued already.
     """
 
     key: str
     deleted: tuple[str, ...] = ()
     queued: tuple[tuple[str, Kind, ListedItem], ...] = ()
     moved: tuple[tuple[str, str, str], ...] = ()
+    patched: tuple[ItemPatch, ...] = ()
 
     def byte_size(self) -> int:
-        return (len(self.deleted) + 2 * len(self.queued) + 4 * len(self.moved) + 1) * _ROW_BYTES
+        rows = len(self.deleted) + 2 * len(self.queued) + 4 * len(self.moved) + 8 * len(self.patched) + 1
+        return rows * _ROW_BYTES
 
 
 class SkipEntry(NamedTuple):
@@ -251,11 +257,13 @@ class ChangeFile(NamedTuple):
 class LocalChange(NamedTuple):
     """A change made offline, and its state.
 
-    `uuid` names it in every file. `struct` is a JSON object of the vendor's reference with the members to create or
-    set, `watermark` the version that was changed, `made` the time (ISO 8601, UTC). `attempt` is what the last attempt
-    recorded before its call, so that its outcome can be found out later; `code` the server's error code of a refusal
-    (0: none), `version` the item's watermark after the change was sent (0: unknown), `new_id` the item's id if it was
-    created or moved. `number` is the row in the outbox, 0 before it is recorded.
+    `uuid` names it in every file. `struct` of `create` and `edit` is a JSON object in the server's dialect with the
+    members to create or set; that of `flags` has some of the members `seen`, `flagged`, `answered` and `draft`. A
+    creation with one file of the type message/rfc822 creates that mail. `version` is the version that was changed,
+    `made` the time (ISO 8601, UTC). `attempt` is what the last attempt recorded before its call, so that its outcome
+    can be found out later; `code` the server's error code of a refusal (0: none), `sent_version` the item's version
+    after the change was sent ("": unknown), `new_id` the item's id if it was created or moved. `number` is the row in
+    the outbox, 0 before it is recorded.
     """
 
     uuid: str
@@ -264,7 +272,7 @@ class LocalChange(NamedTuple):
     item_id: str = ""
     folder_id: str = ""
     target_id: str = ""
-    watermark: int = 0
+    version: str = ""
     made: str = ""
     struct: bytes = b"{}"
     state: ChangeState = "pending"
@@ -272,7 +280,7 @@ class LocalChange(NamedTuple):
     attempts: int = 0
     reason: str = ""
     code: int = 0
-    version: int = 0
+    sent_version: str = ""
     new_id: str = ""
     number: int = 0
     files: tuple[ChangeFile, ...] = ()
@@ -318,7 +326,7 @@ class MarkChange(NamedTuple):
     attempt: str = ""
     reason: str = ""
     code: int = 0
-    version: int = 0
+    sent_version: str = ""
     new_id: str = ""
 
     def byte_size(self) -> int:
@@ -341,4 +349,11 @@ class PutLocal(NamedTuple):
 
 
 def _items_byte_size(items: Iterable[Item]) -> int:
-    return sum(len(item.payload) + len(item.attachments) * _ROW_BYTES + 4 * _ROW_BYTES for item in items)
+    return sum(
+        len(item.payload)
+        + len(item.text or "")
+        + len(item.html or "")
+        + sum(len(content.data or b"") + _ROW_BYTES for content in item.attachments)
+        + 4 * _ROW_BYTES
+        for item in items
+    )

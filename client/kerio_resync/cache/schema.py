@@ -1,9 +1,10 @@
-"""The format 7.2.0 of the cache file: tables, columns, header.
+"""The format 7.3.0 of the cache file: tables, columns, header.
 
 One SQLite file holds the mailbox, the fetch queue and the changes made offline. Its header has `APPLICATION_ID` and
 `USER_VERSION`, and `meta` names the format. Tables are STRICT, so that a wrong type is an error when it is written.
 The checksum of an item covers its columns and the list of its attachments, that of a local change what was made
-offline. A chunk has a CRC-32, a complete attachment a SHA-256. Folders and `meta` have no checksums.
+offline. A chunk has a CRC-32, a complete attachment a SHA-256. Folders and `meta` have no checksums. A mail's source, if
+the server has sources, is a row of `attachment` with the role `source`.
 
 A change of the tables needs a new version: see "Change the database format" in docs/database.md.
 
@@ -24,16 +25,14 @@ from kerio_resync.cache.views import VIEWS
 from kerio_resync.errors import BadSettings, CacheDamaged, OtherFormat
 from kerio_resync.model import Identity
 
-FORMAT: Final = "7.2.0"
+FORMAT: Final = "7.3.0"
 APPLICATION_ID: Final = 0x4B525343  # "KRSC"
-USER_VERSION: Final = 70200
+USER_VERSION: Final = 70300
 _IDENTITY_KEYS: Final = ("format", "server", "account", "user", "address", "login", "protocol")
 OLDEST_SQLITE: Final = (3, 37, 0)
 PAGE_SIZE: Final = 16384
 CHUNK_BYTES: Final = 256 * 1024
 CONFLICTS_FOLDER_ID: Final = "local:conflicts"
-
-OUTBOX_ADDED_COLUMNS: Final = ("code INTEGER NOT NULL DEFAULT 0", "version INTEGER NOT NULL DEFAULT 0")
 
 TABLES: Final = """
 CREATE TABLE meta (              -- what the file is: format, server, account, user, address, sync_key, ...
@@ -58,7 +57,8 @@ CREATE TABLE folder (
   payload   TEXT NOT NULL,       -- the server's struct, canonical JSON
   extra     TEXT,                -- members that the vendor's reference does not name
   rank      INTEGER NOT NULL,    -- lower is fetched earlier
-  position  BLOB,                -- where the listing of its items resumes; NULL: at the start
+  position  BLOB,                -- where the listing of its items resumes, opaque; NULL: at the start
+  listed_rows INTEGER NOT NULL DEFAULT 0,  -- rows of that listing so far
   listed    INTEGER NOT NULL DEFAULT 0,  -- 1: the listing is complete
   standing  TEXT NOT NULL CHECK (standing IN ('server', 'local', 'unknown'))
                                  -- local: exists only here; unknown: a placeholder until the server lists it
@@ -67,9 +67,8 @@ CREATE TABLE folder (
 CREATE TABLE item (
   number     INTEGER PRIMARY KEY,
   id         TEXT NOT NULL UNIQUE,
-  folder     INTEGER NOT NULL REFERENCES folder (number) ON DELETE CASCADE,
   kind       TEXT NOT NULL CHECK (kind IN ('mail', 'contact', 'event', 'task', 'note')),
-  watermark  INTEGER NOT NULL,   -- the item's version on the server
+  version    TEXT NOT NULL,      -- the item's version on the server, opaque
   date       TEXT,               -- received, starts, due, modified
   "end"      TEXT,
   seen       INTEGER NOT NULL,
@@ -81,26 +80,37 @@ CREATE TABLE item (
   who        TEXT NOT NULL,      -- sender, organiser, a contact's first address
   recipients TEXT NOT NULL,
   message_id TEXT NOT NULL,
-  checksum   BLOB NOT NULL,      -- SHA-256 of the row and the list of attachments (checksums.py)
+  checksum   BLOB NOT NULL,      -- SHA-256 of the row, its folders and its list of attachments (checksums.py)
+  details    TEXT,               -- JSON object in neutral words, for the views; NULL for mails
+  text       TEXT,               -- plain text of a mail, a comment, a description, a note
+  html       TEXT,               -- of a mail
   extra      TEXT,               -- members that the vendor's reference does not name
-  payload    TEXT NOT NULL       -- the server's struct, canonical JSON
+  payload    TEXT NOT NULL       -- what the server sent, canonical JSON
 ) STRICT;
-CREATE INDEX item_by_kind ON item (kind, id, watermark, folder, size);
-CREATE INDEX item_by_folder ON item (folder, seen);
+CREATE INDEX item_by_kind ON item (kind, id, version, size);
 CREATE INDEX item_by_date ON item (kind, date);
+CREATE INDEX item_unread ON item (number) WHERE seen = 0;
+
+CREATE TABLE placement (         -- the folders of each item; it has at least one
+  item   INTEGER NOT NULL REFERENCES item (number) ON DELETE CASCADE,
+  folder INTEGER NOT NULL REFERENCES folder (number) ON DELETE CASCADE,
+  PRIMARY KEY (item, folder)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX placement_by_folder ON placement (folder, item);
 
 CREATE TABLE attachment (
   number       INTEGER PRIMARY KEY,
   item         INTEGER NOT NULL REFERENCES item (number) ON DELETE CASCADE,
   ordinal      INTEGER NOT NULL, -- its place in the item, from 0
-  role         TEXT NOT NULL,    -- attachment (of a mail), photo (of a contact)
+  role         TEXT NOT NULL,    -- attachment or source (of a mail), photo (of a contact)
   id           TEXT NOT NULL,
   url          TEXT NOT NULL,
   name         TEXT NOT NULL,
   content_type TEXT NOT NULL,
   content_id   TEXT NOT NULL,
   size         INTEGER,          -- the server's figure; NULL: none
-  state        TEXT NOT NULL CHECK (state IN ('wanted', 'done', 'omitted', 'failed')),
+  state        TEXT NOT NULL CHECK (state IN ('wanted', 'done', 'omitted', 'failed', 'source')),
+                                 -- source: its bytes are part of the item's source
   reason       TEXT NOT NULL DEFAULT '',  -- why it is omitted or failed
   etag         TEXT NOT NULL DEFAULT '',
   received     INTEGER NOT NULL DEFAULT 0,  -- bytes stored from the start, without a gap
@@ -112,7 +122,8 @@ CREATE INDEX attachment_wanted ON attachment (state, number, size) WHERE state =
 CREATE TABLE chunk (             -- the content of an attachment, at most 256 KiB each
   attachment INTEGER NOT NULL REFERENCES attachment (number) ON DELETE CASCADE,
   "offset"   INTEGER NOT NULL,
-  crc32      INTEGER NOT NULL,
+  size       INTEGER NOT NULL,   -- bytes of the content; if data is shorter, it is compressed (Zstandard)
+  crc32      INTEGER NOT NULL,   -- of data
   data       BLOB NOT NULL,
   UNIQUE (attachment, "offset")
 ) STRICT;
@@ -121,13 +132,13 @@ CREATE TABLE wanted (            -- the fetch queue: items that are missing here
   id             TEXT PRIMARY KEY,
   folder         INTEGER NOT NULL REFERENCES folder (number) ON DELETE CASCADE,
   kind           TEXT NOT NULL,
-  watermark      INTEGER NOT NULL,
+  version        TEXT NOT NULL,  -- '' if unknown
   size           INTEGER NOT NULL,
   date           TEXT NOT NULL,  -- '' if unknown
   has_attachment INTEGER NOT NULL,
   rank           INTEGER NOT NULL,
   keep           INTEGER NOT NULL DEFAULT 0,  -- 1: it was moved; its attachments are stored and stay
-  late           INTEGER NOT NULL DEFAULT 0   -- 1: the server has sent an older version than this once
+  late           INTEGER NOT NULL DEFAULT 0   -- 1: the server has sent another version than this once
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX wanted_in_order ON wanted (rank, date DESC, id);
 CREATE INDEX wanted_by_folder ON wanted (folder);
@@ -155,7 +166,7 @@ CREATE TABLE outbox (            -- changes made offline, in their order; rows a
   item_id   TEXT NOT NULL,       -- '' for a creation
   folder_id TEXT NOT NULL,       -- where the item is, or is to be created
   target_id TEXT NOT NULL,       -- the target of a move, else ''
-  watermark INTEGER NOT NULL,    -- the version that was changed; 0 for a creation
+  version   TEXT NOT NULL,       -- the version that was changed; '' for a creation
   made      TEXT NOT NULL,
   files     INTEGER NOT NULL,    -- the number of its rows in outbox_attachment
   checksum  BLOB NOT NULL,       -- SHA-256 of the columns above (without number), struct and files
@@ -166,7 +177,7 @@ CREATE TABLE outbox (            -- changes made offline, in their order; rows a
   new_id    TEXT NOT NULL DEFAULT '',  -- the server's id of what was created or moved
   struct    TEXT NOT NULL,       -- the members to create or set, JSON
   code      INTEGER NOT NULL DEFAULT 0,  -- the server's error code of a refusal; 0: none
-  version   INTEGER NOT NULL DEFAULT 0   -- the item's watermark after the change was sent; 0: unknown
+  sent_version TEXT NOT NULL DEFAULT ''  -- the item's version after the change was sent; '': unknown
 ) STRICT;
 CREATE INDEX outbox_by_state ON outbox (state, number);
 
@@ -271,17 +282,11 @@ def identity_from(found: Mapping[str, str]) -> Identity:
 
 
 @cache
-def shapes(*, views: bool = False) -> tuple[Shape, Shape]:
-    """Return the definitions that a file of this format may have.
-
-    The first are those of today, the second those of pre-releases. Files of these have an outbox without
-    `OUTBOX_ADDED_COLUMNS`; see `outbox_rows`.
-    """
+def shapes(*, views: bool = False) -> tuple[Shape, ...]:
+    """Return the definitions that a file of this format may have."""
     with closing(sqlite3.connect(":memory:", isolation_level=None)) as db:
         create_schema(db, Identity("", "", "", ""))
-        current = shape_of(db, views=views)
-    added = "".join(f", {definition}" for definition in OUTBOX_ADDED_COLUMNS)
-    return current, frozenset((kind, name, table, sql.replace(added, "")) for kind, name, table, sql in current)
+        return (shape_of(db, views=views),)
 
 
 def identity_rows(identity: Identity) -> dict[str, str]:

@@ -1,13 +1,14 @@
 """The seam to a server: what a rebuild needs of any mailbox, in neutral terms.
 
-`Mailbox` is the protocol; `server.kerio.mailbox.KerioMailbox` implements it for the Kerio Connect API. Every method
-paces itself, retries what may be retried, and raises only errors of `kerio_resync.errors`.
+`Mailbox` is the protocol; `server.kerio.mailbox.KerioMailbox` implements it for the Kerio Connect API, and
+`server.jmap.mailbox.JmapMailbox` for JMAP. Every method paces itself, retries what may be retried, and raises only
+errors of `kerio_resync.errors`. `Dialect` has what is specific about an item's payload and needs no request.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
-from typing import Protocol
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from typing import NamedTuple, Protocol
 
 from kerio_resync.model import (
     Attachment,
@@ -18,15 +19,97 @@ from kerio_resync.model import (
     Item,
     ItemBatch,
     Kind,
-    Page,
+    Listing,
+    ListingPage,
     Quota,
+    Traits,
     WriteResult,
 )
 from kerio_resync.server.memory_budget import HeldReservations
 
 
+class Upload(NamedTuple):
+    """A file that was uploaded for the next `create` or `update`.
+
+    `id`: the server's name for it.
+    """
+
+    id: str
+    name: str
+    content_type: str
+    content_id: str
+
+
+class Dialect(Protocol):
+    """Structs of local changes, and how to recognise what they became.
+
+    A struct is a JSON object in the server's dialect with the members to create or set. ValueError if it is not one.
+    Items are compared only by what a person wrote, because a server fills in defaults and tidies up the rest.
+    """
+
+    def flags_struct(self, kind: Kind, flags: bytes) -> bytes:
+        """Return the struct that sets flags.
+
+        `flags`: a JSON object with some of the members `seen`, `flagged`, `answered` and `draft`.
+        """
+        ...
+
+    def with_message_id(self, kind: Kind, struct: bytes, message_id: str) -> bytes:
+        """Return a mail's struct with this Message-ID, unless it has one."""
+        ...
+
+    def with_id(self, struct: bytes, item_id: str) -> bytes:
+        """Return the struct with the id of the item that it changes."""
+        ...
+
+    def with_files(self, kind: Kind, struct: bytes, uploads: Sequence[Upload], current: Item | None = None) -> bytes:
+        """Return the struct with uploaded files.
+
+        If it names no attachments, those of `current`, the server's item, are kept.
+        """
+        ...
+
+    def with_changes(self, current: Item, struct: bytes) -> Item:
+        """Return the server's item with the members of the struct."""
+        ...
+
+    def item_from_struct(self, kind: Kind, item_id: str, folder_id: str, struct: bytes) -> Item:
+        """Return the item that a struct describes. Missing members are empty."""
+        ...
+
+    def fingerprint(self, item: Item) -> bytes:
+        """Return a struct with what is needed to recognise the item elsewhere."""
+        ...
+
+    def is_same_content(self, item: Item, current: Item) -> bool:
+        """Return whether `current`, the server's, looks created from `item`."""
+        ...
+
+    def resembles(self, item: Item, current: Item) -> bool:
+        """Return whether `current` has something that a person wrote in `item`."""
+        ...
+
+    def has_members(self, current: Item, struct: bytes) -> bool:
+        """Return whether the item has what the struct would set, except files."""
+        ...
+
+    def file_candidates(self, current: Item, name: str, size: int) -> tuple[Attachment, ...]:
+        """Return the attachments that a file of this name and size may be."""
+        ...
+
+
 class Mailbox(Protocol):
     """One mailbox on a server."""
+
+    @property
+    def traits(self) -> Traits:
+        """How it differs from others. Complete once `open` has returned."""
+        ...
+
+    @property
+    def dialect(self) -> Dialect:
+        """The dialect of its payloads."""
+        ...
 
     @property
     def in_flight(self) -> int:
@@ -75,19 +158,44 @@ class Mailbox(Protocol):
         """
         ...
 
-    async def page(
-        self, folder: Folder, start: int, limit: int, *, whole: bool = False, held: HeldReservations | None = None
-    ) -> Page:
-        """Return one page: mails newest first, other kinds in a fixed order.
+    def listings(self, folders: Sequence[Folder]) -> tuple[Listing, ...]:
+        """Group folders into the lists that the server offers, in their order.
 
-        `whole`: with the items.
-
-        `held` takes over the memory reservation of the reply.
+        Each folder is in one of them. `folders` are those that `folders()` returned last, or some of them.
         """
         ...
 
-    async def items_by_id(self, kind: Kind, ids: Sequence[str], *, held: HeldReservations | None = None) -> ItemBatch:
+    def list_items(
+        self,
+        listing: Listing,
+        position: bytes | None = None,
+        *,
+        whole: bool = False,
+        held: HeldReservations | None = None,
+    ) -> AsyncGenerator[ListingPage, None]:
+        """Yield the pages of a list, from `position` on; None: from its start.
+
+        Nothing that is in the list all the time is missing from the pages, whatever changes meanwhile. Mails come
+        newest first. An invalid `position` means the start. `whole`: with the items, if the traits allow it.
+
+        An error that concerns this list only has the scope "folder", or is ItemGone or FolderDenied.
+
+        `held` takes over the memory reservation of each reply.
+        """
+        ...
+
+    async def items_by_id(
+        self,
+        kind: Kind,
+        ids: Sequence[str],
+        *,
+        sizes: Mapping[str, int] = {},
+        held: HeldReservations | None = None,
+    ) -> ItemBatch:
         """Return items. Those that are gone are named, not raised.
+
+        `sizes`: bytes of items, where they are known. If the server can send contents with the items, those of small
+        items come with them.
 
         TooLarge: request fewer.
 
@@ -113,7 +221,7 @@ class Mailbox(Protocol):
         ...
 
     async def create(self, kind: Kind, folder_id: str, structs: Sequence[bytes]) -> tuple[WriteResult, ...]:
-        """Create items from documented structs (JSON).
+        """Create items from structs of the dialect.
 
         Not idempotent: OutcomeUnknown is raised.
         """
@@ -123,8 +231,13 @@ class Mailbox(Protocol):
         """Set the given members of items; each struct has its `id`."""
         ...
 
-    async def move(self, kind: Kind, ids: Sequence[str], folder_id: str) -> tuple[WriteResult, ...]:
-        """Move items into a folder. Not idempotent: OutcomeUnknown is raised."""
+    async def move(
+        self, kind: Kind, ids: Sequence[str], folder_id: str, *, from_folder_id: str = ""
+    ) -> tuple[WriteResult, ...]:
+        """Move items into a folder. If their ids change, OutcomeUnknown is raised.
+
+        An item that is in several folders leaves `from_folder_id` only.
+        """
         ...
 
     async def remove(self, kind: Kind, ids: Sequence[str]) -> tuple[WriteResult, ...]:
