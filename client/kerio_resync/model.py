@@ -63,16 +63,23 @@ class Traits(NamedTuple):
 
     `ordered_versions`: versions are decimal numbers, and a greater one is newer. `several_folders`: an item may be in
     several folders. `immutable_contents`: only flags and folders of an item can change, so an item that is stored needs
-    no content again. `sources`: items can come with their source, the raw RFC 5322 text. `lists_whole_items`: a list
-    of folders that hold no mails can come with the items. `max_batch_items`: items per `items_by_id`.
+    no content again. `sources`: items come with their source, the raw RFC 5322 text. `inline_bytes`: sources up to
+    this size come in the same reply as the item. `lists_whole_items`: a list of folders that hold no mails can come
+    with the items. `max_batch_items`: items per `items_by_id`.
     """
 
     ordered_versions: bool = False
     several_folders: bool = False
     immutable_contents: bool = False
     sources: bool = False
+    inline_bytes: int = 0
     lists_whole_items: bool = False
     max_batch_items: int = 1_000
+
+
+def is_newer(version: str, other: str) -> bool:
+    """Return whether one of two known ordered versions is newer than the other."""
+    return int(version) > int(other)
 
 
 class ListedItem(NamedTuple):
@@ -146,6 +153,11 @@ class Listing(NamedTuple):
     """Folders whose items the server lists together: one folder, or a whole account."""
 
     folders: tuple[Folder, ...]
+
+    @property
+    def id(self) -> str:
+        """Return the id of its first folder, which names it."""
+        return self.folders[0].id
 
     @property
     def folder_ids(self) -> tuple[str, ...]:
