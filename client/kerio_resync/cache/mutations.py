@@ -15,6 +15,7 @@ from kerio_resync.model import Folder, Item, ItemPatch, Kind, ListedItem
 AttachmentState = Literal["wanted", "done", "omitted", "failed", "source"]
 Action = Literal["create", "edit", "flags", "move", "delete"]
 ChangeState = Literal["pending", "sending", "sent", "conflict", "refused", "withdrawn"]
+FLAGS: Final = frozenset({"seen", "flagged", "answered", "draft"})
 OMITTED_BY_POLICY: Final = "policy"
 _ROW_BYTES: Final = 256  # memory of a row besides its texts
 
@@ -258,8 +259,8 @@ class LocalChange(NamedTuple):
     """A change made offline, and its state.
 
     `uuid` names it in every file. `struct` of `create` and `edit` is a JSON object in the server's dialect with the
-    members to create or set; that of `flags` has some of the members `seen`, `flagged`, `answered` and `draft`. A
-    creation with one file of the type message/rfc822 creates that mail. `version` is the version that was changed,
+    members to create or set; that of `flags` has some of the members in `FLAGS`. A creation whose struct has no others,
+    with one file of the type message/rfc822, creates that mail. `version` is the version that was changed,
     `made` the time (ISO 8601, UTC). `attempt` is what the last attempt recorded before its call, so that its outcome
     can be found out later; `code` the server's error code of a refusal (0: none), `sent_version` the item's version
     after the change was sent ("": unknown), `new_id` the item's id if it was created or moved. `number` is the row in

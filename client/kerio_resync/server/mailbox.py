@@ -54,6 +54,14 @@ class Dialect(Protocol):
         """
         ...
 
+    def from_source(self, struct: bytes, source: bytes, message_id: str) -> tuple[bytes, bytes]:
+        """Return (struct, source) of the creation of a mail from its raw RFC 5322 text.
+
+        The struct describes the mail, besides the members that it has. A source without a Message-ID gets `message_id`.
+        ValueError if this server creates mails from structs only.
+        """
+        ...
+
     def with_message_id(self, kind: Kind, struct: bytes, message_id: str) -> bytes:
         """Return a mail's struct with this Message-ID, unless it has one."""
         ...

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from kerio_resync.cache.queries import QueuedItem
+from kerio_resync.model import Traits
 from kerio_resync.sync.work_estimate import TEXT_RATIO, TEXT_RATIO_WITH_ATTACHMENTS, WorkEstimate
 
 TARGET_SECONDS = 1.0  # of one batch
@@ -27,6 +28,7 @@ MAX_TEXT_BYTES = 16 * 1024.0  # expected at most of the text of a mail with atta
 ITEM_OVERHEAD_BYTES = 512
 ATTACHMENT_OVERHEAD_BYTES = 512
 UNKNOWN_ITEM_BYTES = 2048.0  # expected of an item of unknown size
+INLINE_RATIO = 1.6  # bytes of JSON per byte of a source: it comes in base64, or escaped, and beside its text
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +60,7 @@ class BatchSize:
             size = min(size, max(self.bytes, enough))
         return BatchSize(min(MAX_BYTES, max(MIN_BYTES, size)))
 
-    def packing(self, work: WorkEstimate) -> Callable[[list[QueuedItem], QueuedItem], bool]:
+    def packing(self, work: WorkEstimate, traits: Traits) -> Callable[[list[QueuedItem], QueuedItem], bool]:
         """Return a function for one batch: whether a row fits with the rows taken so far.
 
         Call it for each row in turn.
@@ -68,23 +70,25 @@ class BatchSize:
 
         def fits(taken: list[QueuedItem], row: QueuedItem) -> bool:
             nonlocal counted, total
-            if row.kind != taken[0].kind or len(taken) >= MAX_ITEMS:
+            if row.kind != taken[0].kind or len(taken) >= min(MAX_ITEMS, traits.max_batch_items):
                 return False
             for item in (*taken[counted:], row):
-                total += expected_bytes(item, work)
+                total += expected_bytes(item, work, traits.inline_bytes)
                 counted += 1
             return total <= self.bytes
 
         return fits
 
 
-def expected_bytes(row: QueuedItem, work: WorkEstimate) -> float:
+def expected_bytes(row: QueuedItem, work: WorkEstimate, inline_bytes: int = 0) -> float:
     """Return the bytes of JSON to expect for a listed item.
 
-    The estimate follows from the items that were fetched so far.
+    The estimate follows from the items that were fetched so far. `inline_bytes`: see `Traits`.
     """
     if not row.size:
         return UNKNOWN_ITEM_BYTES
+    if inline_bytes:
+        return INLINE_RATIO * row.size + ITEM_OVERHEAD_BYTES if row.size <= inline_bytes else MAX_TEXT_BYTES
     if row.has_attachment:
         text, _ = work.rich.expect(row.size, text=TEXT_RATIO_WITH_ATTACHMENTS, attached=0.0)
         return min(text, MAX_TEXT_BYTES) + ATTACHMENT_OVERHEAD_BYTES + ITEM_OVERHEAD_BYTES

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Self
 
@@ -11,7 +11,7 @@ from kerio_resync.cache.mutations import SkipEntry
 from kerio_resync.cache.queries import QueueCursor, QueuedAttachment, QueuedItem
 from kerio_resync.cache.store import Store
 from kerio_resync.events import Listener, Notice, Skipped
-from kerio_resync.model import Folder, Identity
+from kerio_resync.model import Folder, Identity, is_newer
 from kerio_resync.server.mailbox import Mailbox
 from kerio_resync.settings import Settings
 from kerio_resync.sync.doubts import Doubts
@@ -96,15 +96,27 @@ class RebuildContext:
         self.folders.clear()
         self.folders.update((folder.id, folder) for folder in folders)
 
-    def omits_attachments(self, folder_id: str) -> bool:
-        """Return whether the settings leave out the attachments of this folder's mails.
+    def omits_attachments(self, folder_ids: Sequence[str]) -> bool:
+        """Return whether the settings leave out the attachments of mails in these folders.
 
         Photos of contacts are always kept.
         """
-        folder = self.folders.get(folder_id)
-        if folder is None or folder.kind != "mail" or self.settings.attachments == "all":
+        if self.settings.attachments == "all":
             return False
-        return self.settings.attachments == "none" or folder.role != "inbox"
+        folders = [self.folders[folder_id] for folder_id in folder_ids if folder_id in self.folders]
+        return bool(folders) and all(
+            folder.kind == "mail" and (self.settings.attachments == "none" or folder.role != "inbox")
+            for folder in folders
+        )
+
+    def is_outdated(self, stored: str | None, version: str) -> bool:
+        """Return whether an item stored in version `stored` has to be fetched again.
+
+        `version` is that of the server; "" if it is unknown. None: it is not stored.
+        """
+        if not stored or not version:
+            return True
+        return is_newer(version, stored) if self.mailbox.traits.ordered_versions else version != stored
 
     async def skip(self, scope: str, id_: str, reason: str) -> None:
         """Record in the database that something is left out, and announce it."""

@@ -16,16 +16,14 @@ from typing import Final
 from kerio_resync.cache import queries
 from kerio_resync.cache.mutations import EnqueueItems, PutPage, ResetListing, SetMeta, UnskipEntry
 from kerio_resync.errors import BadSettings
-from kerio_resync.events import FolderListed
-from kerio_resync.model import Folder, ListedItem
+from kerio_resync.model import Folder, ListedItem, Listing
 from kerio_resync.sync.context import RebuildContext
 from kerio_resync.sync.converge.catch_up import fetch_all_queued
 from kerio_resync.sync.converge.compare_lists import new_comparison
 from kerio_resync.sync.converge.reconcile import bring_up_to_date
 from kerio_resync.sync.converge.resolve_doubts import resolve_doubts
-from kerio_resync.sync.fetch.folders import refresh_folders, skipping_failed_folder, syncable
+from kerio_resync.sync.fetch.folders import announce_listed, refresh_folders, skipping_failed_list, syncable
 from kerio_resync.sync.listing.concurrency import for_each_concurrently
-from kerio_resync.sync.listing.paging import Position, list_folder
 
 MAX_SUGGESTIONS: Final = 10  # folders in an error message
 PARTIAL_REBUILD_KEY = "part"  # meta: number of the comparison, and ids of the folders being rebuilt
@@ -103,14 +101,14 @@ async def rebuild_partially(run: RebuildContext) -> None:
     unlisted = {row.folder.id: row for row in await run.store.read(queries.folders) if not row.listed}
     run.progress.work.folders_total = len(folders)
 
-    async def list_again(folder: Folder) -> None:
-        if folder.id in unlisted:
-            async with skipping_failed_folder(run, folder):
-                await _enqueue_all(run, folder, Position.from_bytes(unlisted[folder.id].position), round_)
-        run.progress.work.folders_done += 1
+    async def list_again(listing: Listing) -> None:
+        if listing.id in unlisted:
+            async with skipping_failed_list(run, listing):
+                await _enqueue_all(run, listing, unlisted[listing.id].position, round_)
+        run.progress.work.folders_done += len(listing.folders)
 
     with run.progress.listing_only():
-        await for_each_concurrently(folders, list_again)
+        await for_each_concurrently(run.mailbox.listings(folders), list_again)
     await fetch_all_queued(run)
     await bring_up_to_date(run)
     await resolve_doubts(run)
@@ -128,34 +126,32 @@ async def _begin(run: RebuildContext, folders: Sequence[Folder]) -> int:
     if interrupted == ids:
         return int(number)
     round_ = await new_comparison(run.store)
+    await run.store.apply(ResetListing(tuple(folder.id for folder in folders)))
     for folder in folders:
-        await run.store.apply(ResetListing(folder.id))
         await run.store.apply(UnskipEntry("folder", folder.id))
     await run.store.apply(SetMeta(PARTIAL_REBUILD_KEY, f"{round_} {ids}"))
     await run.store.flush()
     return round_
 
 
-async def _enqueue_all(run: RebuildContext, folder: Folder, position: Position, round_: int) -> None:
-    """Queue every item of a folder.
+async def _enqueue_all(run: RebuildContext, listing: Listing, position: bytes | None, round_: int) -> None:
+    """Queue every item of a list.
 
     These are the items that the server lists, and those that only the cache has.
     """
+    folder, count = listing.folders[0], 0
     if folder.kind is None:
         return
-    count = position.seen
-    async for page, fresh, after in list_folder(
-        run.mailbox, folder, position, limit=run.settings.page_size, overlap=run.settings.overlap
-    ):
-        await run.store.mark_listed(folder.id, page.rows, round_)
-        run.progress.listed(folder.id, fresh, done=after.done)
-        count = max(count, after.seen)
+    async for page in run.mailbox.list_items(listing, position):
+        await run.store.mark_listed(listing.folder_ids, page.rows, round_)
+        run.progress.listed(listing.id, page.fresh, done=page.done)
+        count = max(count, page.listed)
         await run.store.apply(EnqueueItems(folder.id, folder.kind, page.rows))
-        if not after.done:
-            await run.store.apply(PutPage(folder.id, (), position=after.to_bytes()))
-    async for unseen in run.store.items_not_listed(folder.id, round_):
-        rows = tuple(ListedItem(item_id, 0) for item_id in unseen)
+        if not page.done:
+            await run.store.apply(PutPage(listing.folder_ids, position=page.position, listed=page.listed))
+    async for unseen in run.store.items_not_listed(listing.folder_ids, round_):
+        rows = tuple(ListedItem(item_id, "") for item_id in unseen)
         run.progress.queued(rows)
         await run.store.apply(EnqueueItems(folder.id, folder.kind, rows))
-    await run.store.apply(PutPage(folder.id, (), position=Position(done=True).to_bytes(), done=True))
-    run.listen(FolderListed(folder.id, count))
+    await run.store.apply(PutPage(listing.folder_ids, listed=count, done=True))
+    announce_listed(run, listing, count)

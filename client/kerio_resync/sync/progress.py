@@ -135,8 +135,9 @@ class ProgressTracker:
         """
         work = self.work
         work.queue(size, has_attachment, -1)
-        text = len(item.payload) + len(item.extra or b"")
-        attached = sum(attachment.size or 0 for attachment in item.attachments) if fetch_attachments else 0
+        text = len(item.payload) + len(item.extra or b"") + sum(len(part.data or b"") for part in item.attachments)
+        to_fetch = [part for part in item.attachments if part.data is None and not part.in_source]
+        attached = sum(part.size or 0 for part in to_fetch) if fetch_attachments else 0
         if size:  # an item of unknown size teaches nothing about listed bytes
             ratio = work.rich if has_attachment else work.plain
             ratio.listed += size
@@ -145,7 +146,7 @@ class ProgressTracker:
         work.items_done += 1
         work.bytes_done += text
         if fetch_attachments:
-            work.attachments_total += len(item.attachments)
+            work.attachments_total += len(to_fetch)
             work.attachment_bytes_left += attached
         self.emit()
 

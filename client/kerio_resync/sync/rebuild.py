@@ -34,8 +34,8 @@ from kerio_resync.errors import (
     VerificationFailed,
 )
 from kerio_resync.events import Event, Listener, Notice, PhaseChanged, RunStarted, Skipped, ignore_events
-from kerio_resync.model import Identity
-from kerio_resync.server.kerio.mailbox import KerioMailbox
+from kerio_resync.model import Folder, Identity
+from kerio_resync.server.connect import open_mailbox
 from kerio_resync.server.mailbox import Mailbox
 from kerio_resync.settings import Settings
 from kerio_resync.sync.context import RebuildContext
@@ -44,10 +44,9 @@ from kerio_resync.sync.converge.reconcile import bring_up_to_date, converge, req
 from kerio_resync.sync.converge.resolve_doubts import resolve_doubts
 from kerio_resync.sync.disk_space import check_space, check_space_before_drop
 from kerio_resync.sync.fetch.attachments import attachment_worker
-from kerio_resync.sync.fetch.folders import list_folder_into_cache, refresh_folders, syncable
+from kerio_resync.sync.fetch.folders import list_into_cache, refresh_folders, syncable
 from kerio_resync.sync.fetch.items import item_worker
 from kerio_resync.sync.listing.concurrency import for_each_concurrently
-from kerio_resync.sync.listing.paging import Position
 from kerio_resync.sync.open_target import (
     BuildTarget,
     discard_build_file,
@@ -71,7 +70,7 @@ async def rebuild(
 ) -> Report:
     """Rebuild `settings.cache` from the server.
 
-    `mailbox` replaces the Kerio server's; `clock` returns seconds. Cancellation stops all requests, keeps what is
+    `mailbox` replaces that of the settings; `clock` returns seconds. Cancellation stops all requests, keeps what is
     complete, and raises CancelledError; the next run resumes. Raise the errors of `kerio_resync.errors`:
     BadCredentials, Unreachable, ProtocolError, NotEnoughSpace, …
     """
@@ -85,7 +84,7 @@ async def rebuild(
             unstored[event.scope, event.id, event.reason] = None
         listen(event)
 
-    mailbox = mailbox or KerioMailbox(settings, note_skipped)
+    mailbox = mailbox or open_mailbox(settings, note_skipped)
     try:
         with single_errors(), ProfileLock(settings.profile):
             listen(PhaseChanged("session"))
@@ -180,9 +179,9 @@ async def _build(run: RebuildContext) -> None:
     await check_space(run)
     run.reuse.is_copy = bool(await run.store.read(queries.meta, COPIED_ITEMS_KEY))
     if run.reuse.is_copy:
-        await run.store.omit_contents([folder_id for folder_id in run.folders if run.omits_attachments(folder_id)])
+        await run.store.omit_contents([folder_id for folder_id in run.folders if run.omits_attachments([folder_id])])
     listen(PhaseChanged("fetch"))
-    await _fetch(run, [folder.id for folder in unlisted])
+    await _fetch(run, unlisted)
     await converge(run)
 
 
@@ -196,21 +195,21 @@ async def _resume(run: RebuildContext) -> None:
     run.progress.resume(totals)
 
 
-async def _fetch(run: RebuildContext, folder_ids: list[str]) -> None:
+async def _fetch(run: RebuildContext, folders: list[Folder]) -> None:
     """List these folders in order of rank, and fetch what becomes queued meanwhile."""
-    positions = {row.folder.id: Position.from_bytes(row.position) for row in await run.store.read(queries.folders)}
+    rows = {row.folder.id: row for row in await run.store.read(queries.folders)}
     run.progress.work.folders_total = len(syncable(run.folders.values()))
-    run.progress.work.folders_done = run.progress.work.folders_total - len(folder_ids)
-    for folder_id in folder_ids:
-        folder = run.folders[folder_id]
-        share = max(0.0, 1 - positions[folder_id].seen / folder.count) if folder.count else 0.0
-        run.progress.expect(folder_id, int(folder.count * share), int(folder.size * share))
+    run.progress.work.folders_done = run.progress.work.folders_total - len(folders)
+    listings = run.mailbox.listings(folders)
+    for listing in listings:
+        share = max(0.0, 1 - rows[listing.id].listed_rows / listing.count) if listing.count else 0.0
+        size = sum(folder.size for folder in listing.folders)
+        run.progress.expect(listing.id, int(listing.count * share), int(size * share))
 
     async def list_folders() -> None:
         with run.item_queue.producer(), run.attachment_queue.producer():
             await for_each_concurrently(
-                folder_ids,
-                lambda folder_id: list_folder_into_cache(run, run.folders[folder_id], positions[folder_id]),
+                listings, lambda listing: list_into_cache(run, listing, rows[listing.id].position)
             )
 
     async with asyncio.TaskGroup() as group:

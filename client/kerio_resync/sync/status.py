@@ -26,7 +26,7 @@ from kerio_resync.errors import BadSettings, CacheDamaged, NoCache, OtherFormat
 from kerio_resync.events import Listener, PhaseChanged, RunStarted, ignore_events
 from kerio_resync.filesystem import available_bytes
 from kerio_resync.model import Kind
-from kerio_resync.server.kerio.mailbox import KerioMailbox
+from kerio_resync.server.connect import open_mailbox
 from kerio_resync.server.mailbox import Mailbox
 from kerio_resync.settings import Settings
 from kerio_resync.sync.context import RebuildContext
@@ -139,14 +139,14 @@ async def _file_status(path: Path, state: str) -> tuple[FileStatus, tuple[dict[s
 
 
 async def digest(settings: Settings) -> AsyncIterator[str]:
-    """Yield lines `kind id watermark sha256`, sorted, without network.
+    """Yield lines `kind id version sha256`, sorted, without network.
 
     NoCache if there is no cache.
     """
     store = await _open_cache(settings)
     try:
-        async for kind, item_id, watermark, sha256 in item_digests(store):
-            yield f"{kind} {item_id} {watermark} {sha256}"
+        async for kind, item_id, version, sha256 in item_digests(store):
+            yield f"{kind} {item_id} {version} {sha256}"
     finally:
         await store.close()
 
@@ -198,7 +198,7 @@ async def verify(
     """
     listen = settings.redactor.listening(listen)
     check_profile(settings)
-    mailbox = mailbox or KerioMailbox(settings, listen)
+    mailbox = mailbox or open_mailbox(settings, listen)
     try:
         with single_errors(), ProfileLock(settings.profile):
             await (await _open_cache(settings)).close()  # fail without a readable cache before any request

@@ -13,19 +13,20 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from kerio_resync.cache import queries
-from kerio_resync.cache.mutations import DeleteItems, EnqueueItems, SetMeta
+from kerio_resync.cache.mutations import EnqueueItems, SetMeta
+from kerio_resync.cache.queries import StoredItem
 from kerio_resync.cache.store import Store
 from kerio_resync.errors import KeyExpired, ProtocolError, ResyncError, words_of
-from kerio_resync.model import Folder, Kind, ListedItem, RemoteChange
-from kerio_resync.server.kerio.struct_digest import struct_digest
+from kerio_resync.model import ChangeSet, Folder, Kind, ListedItem, Listing
 from kerio_resync.server.mailbox import Mailbox
 from kerio_resync.sync.context import RebuildContext
 from kerio_resync.sync.converge.catch_up import MAX_ROUNDS, SYNC_KEY
 from kerio_resync.sync.converge.contradictions import find_contradictions
 from kerio_resync.sync.fetch.folders import syncable
+from kerio_resync.sync.item_digest import item_digest
 from kerio_resync.sync.listing.concurrency import for_each_concurrently
 from kerio_resync.sync.listing.early import longest_first
-from kerio_resync.sync.listing.paging import concerns_this_list_only, list_folder
+from kerio_resync.sync.listing.failures import concerns_this_list_only
 
 COMPARISON_KEY = "round"  # meta: number of the latest comparison
 MAX_NAMED_DIFFERENCES = 1000  # further ones are only counted
@@ -80,49 +81,60 @@ async def new_comparison(store: Store) -> int:
 
 
 async def compare_folders(
-    run: RebuildContext, folders: Iterable[Folder], take: Callable[[Folder, int, list[Difference]], Awaitable[None]]
+    run: RebuildContext, folders: Sequence[Folder], take: Callable[[int, list[Difference]], Awaitable[None]]
 ) -> dict[str, ResyncError]:
     """List folders concurrently, and pass the differences of each page to `take`.
 
-    `take` receives the folder, the number of rows compared, and the differing ones. Return, by id, the folders that
-    could not be listed: removed, closed to this user, or endless.
+    `take` receives the number of rows compared, and the differing ones, which are all of one folder or are all missing
+    on the server. Return, by id, the folders that could not be listed: removed, closed to this user, or endless.
     """
     round_ = await new_comparison(run.store)
     unlisted: dict[str, ResyncError] = {}
 
-    async def compare(folder: Folder) -> None:
+    async def compare(listing: Listing) -> None:
         try:
-            async for rows, found in _compare_folder(run, folder, round_):
-                await take(folder, rows, found)
+            async for rows, differences in _compare_list(run, listing, round_):
+                await take(rows, differences)
         except ResyncError as error:
             if not concerns_this_list_only(error):
                 raise
-            unlisted[folder.id] = error
+            unlisted.update(dict.fromkeys(listing.folder_ids, error))
 
-    await for_each_concurrently(longest_first(folders), compare)
+    await for_each_concurrently(longest_first(run.mailbox.listings(folders)), compare)
     return unlisted
 
 
-async def _compare_folder(
-    run: RebuildContext, folder: Folder, round_: int
+async def _compare_list(
+    run: RebuildContext, listing: Listing, round_: int
 ) -> AsyncIterator[tuple[int, list[Difference]]]:
-    async for fresh in _pages(run, folder):
-        differing = await run.store.mark_listed(folder.id, fresh, round_)
-        stored = await run.store.read(queries.watermarks, [row.id for row in differing]) if differing else {}
-        yield len(fresh), [Difference("stale" if row.id in stored else "missing", folder, row) for row in differing]
-    async for extra in run.store.items_not_listed(folder.id, round_):
+    folders = {folder.id: folder for folder in listing.folders}
+
+    def folder_of(row: ListedItem) -> Folder:
+        return next((folders[folder_id] for folder_id in row.folder_ids if folder_id in folders), listing.folders[0])
+
+    async for fresh in _pages(run, listing):
+        differing = await run.store.mark_listed(listing.folder_ids, fresh, round_)
+        stored = await run.store.read(queries.versions, [row.id for row in differing]) if differing else {}
+        by_folder: dict[str, list[Difference]] = {}
+        for row in differing:
+            difference = Difference("stale" if row.id in stored else "missing", folder_of(row), row)
+            by_folder.setdefault(difference.folder.id, []).append(difference)
+        yield len(fresh), []
+        for differences in by_folder.values():
+            yield 0, differences
+    async for extra in run.store.items_not_listed(listing.folder_ids, round_):
         run.comparison.unlisted.update(extra)
-        yield 0, [Difference("extra", folder, ListedItem(item_id, 0)) for item_id in extra]
+        yield 0, [Difference("extra", listing.folders[0], ListedItem(item_id, "")) for item_id in extra]
 
 
-async def _pages(run: RebuildContext, folder: Folder) -> AsyncIterator[tuple[ListedItem, ...]]:
+async def _pages(run: RebuildContext, listing: Listing) -> AsyncIterator[tuple[ListedItem, ...]]:
     """Yield the pages of an early listing, then the rest from the server."""
-    limit, overlap = run.settings.page_size, run.settings.overlap
-    early = run.comparison.early.take_pages(folder.id)
+    early = run.comparison.early.take_pages(listing)
     for rows in early.pages:
         yield rows
-    async for _, fresh, _ in list_folder(run.mailbox, folder, early.position, limit=limit, overlap=overlap):
-        yield fresh
+    if not early.done:
+        async for page in run.mailbox.list_items(listing, early.position):
+            yield page.fresh
 
 
 async def reconcile_lists(run: RebuildContext, *, last: bool = False) -> int:
@@ -136,17 +148,20 @@ async def reconcile_lists(run: RebuildContext, *, last: bool = False) -> int:
     skipped = {row.id for row in await run.store.read(queries.skipped)}
     count, extra, settled = 0, set[str](), set[str]()
 
-    async def take(folder: Folder, compared: int, differences: list[Difference]) -> None:
+    async def take(compared: int, differences: list[Difference]) -> None:
         nonlocal count
         run.reuse.reused_items += (
             compared - sum(item.what != "extra" for item in differences) if run.reuse.is_copy else 0
         )
         rows = [item.row for item in differences if item.row.id not in skipped]
-        if rows and folder.kind is not None and differences[0].what != "extra":
+        if not rows:
+            return
+        folder = differences[0].folder
+        if folder.kind is not None and differences[0].what != "extra":
             contradicted = await find_contradictions(run, folder.id, folder.kind, rows, only_elsewhere=not last)
             settled.update(contradicted)
             rows = [row for row in rows if row.id not in contradicted]
-        elif rows:
+        else:
             extra.update(row.id for row in rows)
         count += len(rows)
         if rows:
@@ -157,7 +172,7 @@ async def reconcile_lists(run: RebuildContext, *, last: bool = False) -> int:
         _raise_protocol_errors(refused.values())
         listing = await run.mailbox.folders(shared=run.settings.shared, public=run.settings.public)
         existing = {folder.id: folder for folder in listing if folder.id in refused}  # catch-up deletes the others
-        refused = await compare_folders(run, existing.values(), take)
+        refused = await compare_folders(run, list(existing.values()), take)
         _raise_protocol_errors(refused.values())
         for folder_id, error in refused.items():
             await run.skip("folder", folder_id, f"{existing[folder_id].name!r}: {words_of(error)}")
@@ -171,16 +186,9 @@ def _raise_protocol_errors(errors: Iterable[ResyncError]) -> None:
 
 
 async def enqueue_differing(run: RebuildContext, folder: Folder, rows: Sequence[ListedItem]) -> None:
-    """Queue rows that differ.
-
-    Items stored in a newer version than the server's are deleted first: it was restored.
-    """
+    """Queue rows that differ."""
     if folder.kind is None:
         return
-    stored = await run.store.read(queries.watermarks, [row.id for row in rows])
-    newer = tuple(row.id for row in rows if stored.get(row.id, -1) > row.watermark > 0)
-    if newer:
-        await run.store.apply(DeleteItems(newer))
     run.progress.queued(rows)
     await run.store.apply(EnqueueItems(folder.id, folder.kind, tuple(rows)))
 
@@ -199,26 +207,36 @@ async def changed_since_sync(mailbox: Mailbox, store: Store) -> tuple[set[str], 
             feed = await mailbox.changes(key)
         except KeyExpired:
             return ids, False
-        ids.update(_ids(feed.changes))
-        if not feed.changes or feed.key == key:
+        ids.update(_ids(feed))
+        if not (feed.changes or feed.patches) or feed.key == key:
             return ids, True
         key = feed.key
     return ids, False
 
 
-def _ids(changes: Sequence[RemoteChange]) -> set[str]:
-    named = ((change.id, change.old_id, change.parent_id if change.is_folder else "") for change in changes)
-    return {id_ for ids in named for id_ in ids if id_}
+def _ids(feed: ChangeSet) -> set[str]:
+    named = ((change.id, change.old_id, change.parent_id if change.is_folder else "") for change in feed.changes)
+    return {id_ for ids in named for id_ in ids if id_}.union(patch.id for patch in feed.patches)
 
 
-async def item_digests(store: Store) -> AsyncIterator[tuple[Kind, str, int, str]]:
-    """Yield (kind, id, watermark, sha256) of every item of the own mailbox.
+def stored_digest(row: StoredItem) -> str:
+    """Return the digest of a stored item."""
+    complete = [
+        (ordinal, content.sha256, content.role)
+        for ordinal, content in enumerate(row.attachments)
+        if content.sha256 is not None
+    ]
+    source = next((sha256 for _, sha256, role in complete if role == "source"), None)
+    return item_digest(row.payload, [(ordinal, sha256) for ordinal, sha256, _ in complete], source)
+
+
+async def item_digests(store: Store) -> AsyncIterator[tuple[Kind, str, str, str]]:
+    """Yield (kind, id, version, sha256) of every item of the own mailbox.
 
     The order is that of the digest.
     """
     after = ("", "")
     while rows := await store.read(queries.items, after):
         for row in rows:
-            contents = {content.id: content.sha256.hex() for content in row.attachments if content.sha256 is not None}
-            yield row.kind, row.id, row.watermark, struct_digest(row.kind, row.payload, contents)
+            yield row.kind, row.id, row.version, stored_digest(row)
         after = (rows[-1].kind, rows[-1].id)

@@ -25,15 +25,18 @@ async def find_contradictions(
 ) -> set[str]:
     """Return the ids of differing rows whose items equal those of the server.
 
-    `only_elsewhere`: checks only items that the cache has in another folder.
+    `only_elsewhere`: checks only items that the cache has in another folder. Where an item may be in several folders,
+    no two lists contradict each other.
     """
+    if run.mailbox.traits.several_folders:
+        return set()
     stored = await run.store.read(queries.places, [row.id for row in rows])
-    ids = [row.id for row in rows if row.id in stored and not (only_elsewhere and stored[row.id][0] == folder_id)]
+    ids = [row.id for row in rows if row.id in stored and not (only_elsewhere and folder_id in stored[row.id][0])]
     ids = ids[: max(0, MAX_REQUESTED - len(run.comparison.contradictions))]
     contradicted = set[str]()
     for start in range(0, len(ids), BATCH_ITEMS):
         for item in await _request(run, kind, ids[start : start + BATCH_ITEMS]):
-            if stored.get(item.id) == (item.folder_id, item.watermark):
+            if stored.get(item.id) == (item.folder_ids, item.version):
                 contradicted.add(item.id)
                 _report(run, item, folder_id)
     return contradicted

@@ -32,9 +32,8 @@ from kerio_resync.errors import (
     words_of,
 )
 from kerio_resync.model import Attachment, Kind
+from kerio_resync.server.http.content_type import is_encoded_size, is_page, looks_like_page
 from kerio_resync.server.http.decompression import TooLong
-from kerio_resync.server.kerio.downloads import is_encoded_size, is_page
-from kerio_resync.server.kerio.replies import looks_like_page
 from kerio_resync.sync.context import RebuildContext
 
 GONE: Final = "the server does not have it any more"
@@ -168,7 +167,7 @@ def _problem(attachment: Attachment, fetched: _Fetched) -> str:
         return "the server sent nothing for it"
     if size is None and not _has_end(fetched.head, fetched.tail):
         return "it is a truncated picture"
-    if looks_like_page(fetched.head) and not is_page(attachment):
+    if attachment.role != "source" and looks_like_page(fetched.head) and not is_page(attachment):
         return "it is a web page"
     return ""
 

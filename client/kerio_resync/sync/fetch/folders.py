@@ -13,14 +13,12 @@ from kerio_resync.cache import queries
 from kerio_resync.cache.mutations import PutPage, SetFolders
 from kerio_resync.errors import ProtocolError, ResyncError, words_of
 from kerio_resync.events import FolderListed
-from kerio_resync.model import Folder
+from kerio_resync.model import Folder, Listing
 from kerio_resync.server.memory_budget import HeldReservations
 from kerio_resync.sync.context import RebuildContext
 from kerio_resync.sync.fetch.items import put_items
 from kerio_resync.sync.listing.concurrency import for_each_concurrently
-from kerio_resync.sync.listing.paging import Position, concerns_this_list_only, list_folder
-
-WHOLE_ITEM_PAGE_DIVISOR = 5  # a page of whole items has so many times fewer rows than a page of ids
+from kerio_resync.sync.listing.failures import concerns_this_list_only
 
 
 def rank(folder: Folder) -> int:
@@ -118,65 +116,66 @@ async def list_new_folders(run: RebuildContext) -> None:
     """Fetch the folders again, and list those that are new."""
     new = await refresh_folders(run)
     run.progress.folders_found(len(new))
-    await for_each_concurrently(new, lambda folder: list_folder_into_cache(run, folder, Position()))
+    await for_each_concurrently(run.mailbox.listings(new), lambda listing: list_into_cache(run, listing))
 
 
-async def list_folder_into_cache(run: RebuildContext, folder: Folder, position: Position) -> None:
-    """List a folder to its end; each page is stored with the position after it.
+async def list_into_cache(run: RebuildContext, listing: Listing, position: bytes | None = None) -> None:
+    """List folders to the end; each page is stored with the position after it.
 
-    Mails are queued, other items come with the page. A folder that cannot be listed is skipped.
+    Mails are queued, other items may come with the page. A folder that cannot be listed is skipped.
     """
-    whole = folder.kind != "mail"
-    size = run.settings.page_size
-    limit = max(2, size // WHOLE_ITEM_PAGE_DIVISOR) if whole else size
-    if not folder.count and not position.pages:
-        await run.store.apply(PutPage(folder.id, (), position=Position(done=True).to_bytes(), done=True))
-        run.listen(FolderListed(folder.id, 0))
+    if not listing.count and position is None:
+        await run.store.apply(PutPage(listing.folder_ids, done=True))
+        announce_listed(run, listing, 0)
     else:
-        async with skipping_failed_folder(run, folder):
+        async with skipping_failed_list(run, listing):
             with HeldReservations() as held:
-                await _list(run, folder, position, limit=limit, whole=whole, held=held)
-    run.progress.listed(folder.id, (), done=True)
-    run.progress.work.folders_done += 1
+                await _list(run, listing, position, held=held)
+    run.progress.listed(listing.id, (), done=True)
+    run.progress.work.folders_done += len(listing.folders)
 
 
 @asynccontextmanager
-async def skipping_failed_folder(run: RebuildContext, folder: Folder) -> AsyncIterator[None]:
+async def skipping_failed_list(run: RebuildContext, listing: Listing) -> AsyncIterator[None]:
     """Skip a folder that is gone or denied, or whose list is invalid.
 
-    If it was deleted, catching up removes it.
+    If it was deleted, catching up removes it. Nothing would be left of a whole account: its error is raised.
     """
     try:
         yield
     except ResyncError as error:
-        if not concerns_this_list_only(error):
+        if not concerns_this_list_only(error) or len(listing.folders) > 1:
             raise
-        await run.skip("folder", folder.id, f"{folder.name!r}: {words_of(error)}")
+        for folder in listing.folders:
+            await run.skip("folder", folder.id, f"{folder.name!r}: {words_of(error)}")
 
 
-async def _list(
-    run: RebuildContext, folder: Folder, position: Position, *, limit: int, whole: bool, held: HeldReservations
-) -> None:
-    overlap = run.settings.overlap
-    count = position.seen
-    async for page, fresh, after in list_folder(
-        run.mailbox, folder, position, limit=limit, overlap=overlap, whole=whole, held=held
-    ):
-        count = max(count, after.seen)
+def announce_listed(run: RebuildContext, listing: Listing, rows: int) -> None:
+    """Emit `FolderListed` for each folder of a complete list of `rows` rows."""
+    for folder in listing.folders:
+        run.listen(FolderListed(folder.id, rows if len(listing.folders) == 1 else folder.count))
+
+
+async def _list(run: RebuildContext, listing: Listing, position: bytes | None, *, held: HeldReservations) -> None:
+    whole = listing.folders[0].kind != "mail" and run.mailbox.traits.lists_whole_items
+    count = 0
+    async for page in run.mailbox.list_items(listing, position, whole=whole, held=held):
+        count = max(count, page.listed)
         for malformed in page.malformed:
             run.fetch.unlistable.add(malformed.id)
             await run.skip("item", malformed.id, malformed.reason)
-        run.progress.listed(folder.id, fresh, done=False)
-        if whole:
+        run.progress.listed(listing.id, page.fresh, done=False)
+        rows = page.rows
+        if page.items:
             items = {item.id: item for item in page.items}
             await put_items(run, list(page.items))
-            for row in fresh:
+            for row in page.fresh:
                 if row.id in items:
                     run.progress.stored(items[row.id], row.size, row.has_attachment, fetch_attachments=True)
             rows = tuple(row for row in page.rows if row.id not in items)
-        else:
-            rows = page.rows
-        await run.store.apply(PutPage(folder.id, rows, position=after.to_bytes(), done=after.done))
+        await run.store.apply(
+            PutPage(listing.folder_ids, rows, position=page.position, listed=page.listed, done=page.done)
+        )
         run.item_queue.notify()
         run.attachment_queue.notify()
-    run.listen(FolderListed(folder.id, count))
+    announce_listed(run, listing, count)

@@ -19,7 +19,7 @@ MAX_CONSECUTIVE_FAILURES = 25  # items in a row that fail alone, before the serv
 async def item_worker(run: RebuildContext) -> None:
     """Fetch batches until nothing is queued and no listing is left."""
     with run.attachment_queue.producer():
-        while batch := await run.item_queue.take(run.fetch.batch_size.packing(run.progress.work)):
+        while batch := await run.item_queue.take(run.fetch.batch_size.packing(run.progress.work, run.mailbox.traits)):
             await fetch_batch(run, batch)
             run.item_queue.done(batch)
             run.attachment_queue.notify()
@@ -43,7 +43,8 @@ async def _fetch(run: RebuildContext, batch: list[QueuedItem]) -> list[QueuedIte
     """Request the rows and store the items; return the rows that the answer left out."""
     await run.store.wait_for_capacity()
     with HeldReservations() as held:  # until the writer has the items
-        reply = await run.mailbox.items_by_id(batch[0].kind, [row.id for row in batch], held=held)
+        sizes = {row.id: row.size for row in batch if row.size}
+        reply = await run.mailbox.items_by_id(batch[0].kind, [row.id for row in batch], sizes=sizes, held=held)
         run.fetch.consecutive_failures = 0
         run.doubts.items_answered = run.clock()
         run.progress.reply(reply.plain_bytes, reply.wire_bytes)
@@ -81,7 +82,7 @@ async def _store(run: RebuildContext, rows: dict[str, QueuedItem], reply: ItemBa
         if row is None:
             continue  # not requested, or sent twice
         items.append(item)
-        fetch = not run.omits_attachments(item.folder_id)
+        fetch = not run.omits_attachments(item.folder_ids)
         run.progress.stored(item, row.size, row.has_attachment, fetch_attachments=fetch)
     await put_items(run, items)
     # Some servers leave out deleted items instead of naming them: an item without list row and answer is gone.
@@ -101,6 +102,6 @@ async def _store(run: RebuildContext, rows: dict[str, QueuedItem], reply: ItemBa
 async def put_items(run: RebuildContext, items: list[Item]) -> None:
     """Store items; those of folders without attachments in a mutation of their own."""
     for omit in (False, True):
-        some = tuple(item for item in items if run.omits_attachments(item.folder_id) == omit)
+        some = tuple(item for item in items if run.omits_attachments(item.folder_ids) == omit)
         if some:
             await run.store.apply(PutItems(some, omit_attachments=omit, keep_contents=run.fetch.flag_changes))

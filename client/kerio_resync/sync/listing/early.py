@@ -13,69 +13,73 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 
 from kerio_resync.errors import ResyncError
-from kerio_resync.model import Folder, ListedItem
+from kerio_resync.model import Folder, ListedItem, Listing
 from kerio_resync.server.mailbox import Mailbox
 from kerio_resync.settings import Settings
 from kerio_resync.sync.listing.concurrency import for_each_concurrently
-from kerio_resync.sync.listing.paging import Position, concerns_this_list_only, list_folder
+from kerio_resync.sync.listing.failures import concerns_this_list_only
 
 MAX_ROWS = 50_000
 
 
 @dataclass(slots=True)
 class PartialListing:
-    """The pages of a folder's list so far, and the position after them."""
+    """The pages of a list so far, and the position after them."""
 
     pages: list[tuple[ListedItem, ...]] = field(default_factory=list)
-    position: Position = field(default_factory=Position)
+    position: bytes | None = None
+    done: bool = False
 
 
 @dataclass(slots=True)
 class EarlyListing:
-    """A sync key ("": none) and lists by folder id. Each list is handed out once."""
+    """A sync key ("": none) and lists by the ids of their folders.
+
+    Each list is handed out once.
+    """
 
     key: str = ""
-    lists: dict[str, PartialListing] = field(default_factory=dict)
+    lists: dict[tuple[str, ...], PartialListing] = field(default_factory=dict)
 
-    def take_pages(self, folder_id: str) -> PartialListing:
-        """Remove and return a folder's list; an empty one if there is none."""
-        return self.lists.pop(folder_id, None) or PartialListing()
+    def take_pages(self, listing: Listing) -> PartialListing:
+        """Remove and return a list; an empty one if there is none."""
+        return self.lists.pop(listing.folder_ids, None) or PartialListing()
 
 
 async def list_early(mailbox: Mailbox, settings: Settings) -> EarlyListing:
     """Fetch a sync key and list.
 
-    A folder that cannot be listed is left out; other errors are raised.
+    A list that fails is left out; other errors are raised.
     """
     early, rows_left = EarlyListing(), MAX_ROWS
 
-    async def list_one(folder: Folder) -> None:
+    async def list_one(listing: Listing) -> None:
         nonlocal rows_left
         partial = PartialListing()
-        pages = list_folder(mailbox, folder, partial.position, limit=settings.page_size, overlap=settings.overlap)
-        async with aclosing(pages):
-            async for _, fresh, partial.position in pages:
-                partial.pages.append(fresh)
-                rows_left -= len(fresh)
+        async with aclosing(mailbox.list_items(listing)) as pages:
+            async for page in pages:
+                partial.pages.append(page.fresh)
+                partial.position, partial.done = page.position, page.done
+                rows_left -= len(page.fresh)
                 if rows_left <= 0:
                     break
-        early.lists[folder.id] = partial
+        early.lists[listing.folder_ids] = partial
 
-    async def list_if_rows_are_left(folder: Folder) -> None:
+    async def list_if_rows_are_left(listing: Listing) -> None:
         if rows_left > 0:
             try:
-                await list_one(folder)
+                await list_one(listing)
             except ResyncError as error:
                 if not concerns_this_list_only(error):
                     raise
 
     early.key = await mailbox.sync_key()
     folders = await mailbox.folders(shared=settings.shared, public=settings.public)
-    todo = longest_first(folder for folder in folders if folder.kind and folder.readable)
-    await for_each_concurrently(todo, list_if_rows_are_left)
+    readable: list[Folder] = [folder for folder in folders if folder.kind and folder.readable]
+    await for_each_concurrently(longest_first(mailbox.listings(readable)), list_if_rows_are_left)
     return early
 
 
-def longest_first(folders: Iterable[Folder]) -> list[Folder]:
-    """Return the folders by size, so that no long list is left for the end."""
-    return sorted(folders, key=lambda folder: -folder.count)
+def longest_first(listings: Iterable[Listing]) -> list[Listing]:
+    """Return the lists by size, so that no long list is left for the end."""
+    return sorted(listings, key=lambda listing: -listing.count)

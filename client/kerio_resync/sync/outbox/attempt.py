@@ -1,9 +1,10 @@
 """One attempt to send a local change.
 
 What is needed to find out later whether a call was executed is durable before the call. If the last call may have been
-executed, the attempt looks for its effect before it repeats the call. A newer version on the server is never
-overwritten: an edit, a flag or a deletion that was made of an older version is a conflict, unless the server's item has
-just these members already. A move takes along whatever version is there.
+executed, the attempt looks for its effect before it repeats the call. A change of somebody else is never overwritten:
+an edit, a flag or a deletion that was made of another version than the server's is a conflict, unless the server's item
+has just these members already. Where only flags and folders of an item can change, a flag overwrites nothing else, and
+is no conflict. A move takes along whatever version is there.
 
 The effect of a change is recognised:
 
@@ -17,11 +18,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
-from kerio_resync.cache.mutations import ChangeFile, LocalChange
+from kerio_resync.cache.mutations import FLAGS, ChangeFile, LocalChange
 from kerio_resync.cache.outbox import Outbox
 from kerio_resync.errors import (
     BadCredentials,
@@ -34,9 +35,8 @@ from kerio_resync.errors import (
     TransientServerError,
     words_of,
 )
-from kerio_resync.model import Attachment, Item, WriteResult
-from kerio_resync.server.kerio import outgoing_structs as structs
-from kerio_resync.server.mailbox import Mailbox
+from kerio_resync.model import Attachment, Item, WriteResult, is_newer
+from kerio_resync.server.mailbox import Mailbox, Upload
 from kerio_resync.sync.outbox.attempt_result import (
     AttemptRecord,
     AttemptResult,
@@ -49,13 +49,14 @@ from kerio_resync.sync.outbox.attempt_result import (
 from kerio_resync.sync.outbox.find_created import created_since
 
 _GONE = "it is gone from the server"
+_SOURCE_TYPE = "message/rfc822"
 
 
 @dataclass(slots=True)
 class Attempt:
     """An attempt, which `run` can repeat.
 
-    `item_id` and `base`: the item now, and the version that the change was made of, earlier changes included.
+    `item_id` and `bases`: the item now, and the versions that the change was made of, earlier changes included.
     `claimed`: ids of the items that other changes became. `unknown`: the outcome of an earlier call is not known.
     """
 
@@ -63,7 +64,7 @@ class Attempt:
     outbox: Outbox
     change: LocalChange
     item_id: str
-    base: int
+    bases: frozenset[str]
     claimed: frozenset[str] = frozenset()
     unknown: bool = False
     record: AttemptRecord | None = field(init=False)
@@ -96,9 +97,14 @@ class Attempt:
             return Refused(f"it cannot be read ({error})")
 
     async def _create(self) -> AttemptResult:
-        change = self.change
-        struct = structs.with_message_id(change.kind, change.struct, f"<{change.uuid}@outbox.kerio-resync.invalid>")
-        item = structs.item_from_struct(change.kind, f"local:{change.uuid}", change.folder_id, struct)
+        change, dialect = self.change, self.mailbox.dialect
+        message_id = f"<{change.uuid}@outbox.kerio-resync.invalid>"
+        source = await self._source()
+        if source is None:
+            struct = dialect.with_message_id(change.kind, change.struct, message_id)
+        else:
+            struct, source = dialect.from_source(change.struct, source, message_id)
+        item = dialect.item_from_struct(change.kind, f"local:{change.uuid}", change.folder_id, struct)
         if self.unknown:
             if item_id := await self._find(item, by_content=True):
                 return await self._sent(item_id, change.folder_id)
@@ -107,9 +113,10 @@ class Attempt:
         if self.record is None or not self.unknown:
             key = await self._sync_key()
             self.record = AttemptRecord(await self._similar_ids(item), key=key)
-        struct = structs.with_files(change.kind, struct, [await self._upload(file) for file in change.files])
+        uploads = [await self._upload(file, source) for file in change.files]
+        struct = dialect.with_files(change.kind, struct, uploads)
         result = await self._call(lambda: self.mailbox.create(change.kind, change.folder_id, [struct]))
-        return await self._sent(result.id, change.folder_id, result.watermark, item)
+        return await self._sent(result.id, change.folder_id, result.version, item)
 
     async def _update(self) -> AttemptResult:
         """Set members, such as flags."""
@@ -117,13 +124,14 @@ class Attempt:
         current = await self._current()
         if current is None:
             return self._conflict(None, _GONE)
-        newer = current.watermark > self.base
-        if (newer or self.unknown or not change.files) and await self._has_change(current):
-            return Sent(current.id, current.folder_id, current.watermark, only_ours=self.unknown or not newer)
-        if newer:
-            return self._conflict(current, f"the server has version {current.watermark}")
+        changed = self._is_changed(current)
+        if (changed or self.unknown or not change.files) and await self._has_change(current):
+            return Sent(current.id, current.folder_id, current.version, only_ours=self.unknown or not changed)
+        if changed and not (change.action == "flags" and self.mailbox.traits.immutable_contents):
+            return self._conflict(current, f"the server has version {current.version}")
         uploads = [await self._upload(file) for file in change.files]
-        struct = structs.with_id(structs.with_files(change.kind, change.struct, uploads, current), current.id)
+        dialect = self.mailbox.dialect
+        struct = dialect.with_id(dialect.with_files(change.kind, self._struct, uploads, current), current.id)
         self.record = None
         try:
             result = await self._call(lambda: self.mailbox.update(change.kind, [struct]))
@@ -131,32 +139,41 @@ class Attempt:
             if await self._current() is None:
                 return self._conflict(None, _GONE)
             raise
-        return await self._sent(result.id or current.id, current.folder_id, result.watermark)
+        sent = await self._sent(result.id or current.id, current.folder_id, result.version)
+        return replace(sent, only_ours=not changed)
 
     async def _move(self) -> AttemptResult:
         change = self.change
         current = await self._current()
         if current is None:
             return await self._moved_before() or self._conflict(None, _GONE)
-        target, only_ours = current._replace(folder_id=change.target_id), current.watermark <= self.base
-        if current.folder_id == change.target_id:
-            return Sent(current.id, current.folder_id, current.watermark, only_ours=only_ours)
+        target, only_ours = current._replace(folder_ids=(change.target_id,)), not self._is_changed(current)
+        if change.target_id in current.folder_ids and (
+            change.folder_id not in current.folder_ids or change.folder_id == change.target_id
+        ):
+            return Sent(current.id, change.target_id, current.version, only_ours=only_ours)
+        left = change.folder_id if change.folder_id in current.folder_ids else current.folder_id
         if self.record is None or not self.unknown:
-            self.record = AttemptRecord(await self.mailbox.find(target), structs.fingerprint(target), only_ours)
+            fingerprint = self.mailbox.dialect.fingerprint(target)
+            self.record = AttemptRecord(await self.mailbox.find(target), fingerprint, only_ours)
         try:
-            result = await self._call(lambda: self.mailbox.move(change.kind, [current.id], change.target_id))
+            result = await self._call(
+                lambda: self.mailbox.move(change.kind, [current.id], change.target_id, from_folder_id=left)
+            )
         except ItemGone:
             if await self._current() is None:
                 return await self._moved_before() or self._conflict(None, _GONE)
             raise
-        return replace(await self._sent(result.id, change.target_id, result.watermark, target), only_ours=only_ours)
+        return replace(await self._sent(result.id, change.target_id, result.version, target), only_ours=only_ours)
 
     async def _moved_before(self) -> Sent | None:
         """Return what an earlier call made of an item that is no longer where it was."""
         if not self.unknown or self.record is None:
             return None
         change = self.change
-        item = structs.item_from_struct(change.kind, change.item_id, change.target_id, self.record.fingerprint)
+        item = self.mailbox.dialect.item_from_struct(
+            change.kind, change.item_id, change.target_id, self.record.fingerprint
+        )
         item_id = await self._find(item)
         if not item_id:
             return None
@@ -166,8 +183,8 @@ class Attempt:
         current = await self._current()
         if current is None:
             return Sent(self.item_id, gone=True)
-        if current.watermark > self.base:
-            return self._conflict(current, f"the server has version {current.watermark}")
+        if self._is_changed(current):
+            return self._conflict(current, f"the server has version {current.version}")
         self.record = None
         await self._call(lambda: self.mailbox.remove(self.change.kind, [current.id]))
         return Sent(current.id, gone=True)
@@ -202,7 +219,23 @@ class Attempt:
             raise ProtocolError(batch.malformed[0].reason, scope="item")
         return batch.items[0] if batch.items else None
 
-    async def _sent(self, item_id: str, folder_id: str, watermark: int = 0, item: Item | None = None) -> Sent:
+    def _is_changed(self, current: Item) -> bool:
+        """Return whether the server's item has changed since the change was made."""
+        if not current.version:
+            return False
+        if self.mailbox.traits.ordered_versions:
+            return all(is_newer(current.version, base) for base in self.bases)
+        return current.version not in self.bases
+
+    @property
+    def _struct(self) -> bytes:
+        """The members to set, in the server's dialect."""
+        change = self.change
+        return (
+            self.mailbox.dialect.flags_struct(change.kind, change.struct) if change.action == "flags" else change.struct
+        )
+
+    async def _sent(self, item_id: str, folder_id: str, version: str = "", item: Item | None = None) -> Sent:
         """Return the result of an executed call, with the id and version now.
 
         If the reply had no id, the server is searched for `item`. Whatever it answers, the call stays executed, so no
@@ -211,10 +244,10 @@ class Attempt:
         with suppress(TransientServerError, ServerRefused, ProtocolError):
             if not item_id and item is not None:
                 item_id = await self._find(item, by_content=self.change.action == "create")
-            if item_id and not watermark:
+            if item_id and not version:
                 batch = await self.mailbox.items_by_id(self.change.kind, [item_id])
-                watermark = max((current.watermark for current in batch.items), default=0)
-        return Sent(item_id, folder_id, watermark)
+                version = next((current.version for current in batch.items), "")
+        return Sent(item_id, folder_id, version)
 
     async def _similar_ids(self, item: Item) -> tuple[str, ...]:
         """Return the ids of items that a later search for `item` could mistake for it."""
@@ -277,18 +310,19 @@ class Attempt:
             return None
         ids = self._new(created)
         items = (await self.mailbox.items_by_id(self.change.kind, ids)).items if ids else ()
-        anonymous = item._replace(message_id="")
-        if same := [current for current in items if structs.is_same_content(anonymous, current)]:
+        anonymous, dialect = item._replace(message_id=""), self.mailbox.dialect
+        if same := [current for current in items if dialect.is_same_content(anonymous, current)]:
             return same[-1]
-        edited = [current for current in items if created[current.id] and structs.resembles(item, current)]
+        edited = [current for current in items if created[current.id] and dialect.resembles(item, current)]
         return edited[0] if len(edited) == 1 else None
 
     async def _has_change(self, current: Item) -> bool:
         """Return whether the server's item has the members and the files of the change."""
-        if not structs.has_members(current, self.change.struct):
+        dialect = self.mailbox.dialect
+        if not dialect.has_members(current, self._struct):
             return False
         for file in self.change.files:
-            for attachment in structs.file_candidates(current, file.name, file.size):
+            for attachment in dialect.file_candidates(current, file.name, file.size):
                 if await self._has_content(attachment, file):
                     break
             else:
@@ -302,27 +336,42 @@ class Attempt:
             digest.update(chunk.data)
         return digest.digest() == file.sha256
 
-    async def _upload(self, file: ChangeFile) -> structs.Upload:
-        chunks = self.outbox.content(file)
-        upload_id = await self.mailbox.upload(file.name, file.content_type, chunks, file.size)
-        return structs.Upload(upload_id, file.name, file.content_type, file.content_id)
+    async def _source(self) -> bytes | None:
+        """Return the source of a mail that is created from it, else None."""
+        change = self.change
+        if change.kind != "mail" or [file.content_type.lower() for file in change.files] != [_SOURCE_TYPE]:
+            return None
+        if not json.loads(change.struct).keys() <= FLAGS:
+            return None  # the mail has a mail as its attachment
+        return b"".join([chunk async for chunk in self.outbox.content(change.files[0])])
+
+    async def _upload(self, file: ChangeFile, data: bytes | None = None) -> Upload:
+        """Upload a file, or `data` in its place."""
+        chunks = self.outbox.content(file) if data is None else _once(data)
+        size = file.size if data is None else len(data)
+        upload_id = await self.mailbox.upload(file.name, file.content_type, chunks, size)
+        return Upload(upload_id, file.name, file.content_type, file.content_id)
 
     def _conflict(self, current: Item | None, why: str) -> Conflict:
         """Return the conflict.
 
         Its reason names both items, their versions, and what was to be done.
         """
-        change = self.change
-        struct = change.struct if change.action in ("edit", "flags") else b"{}"
+        change, dialect = self.change, self.mailbox.dialect
+        struct = self._struct if change.action in ("edit", "flags") else b"{}"
         if current is not None:
-            item = structs.with_changes(current, struct)
+            item = dialect.with_changes(current, struct)
         else:
             known = struct if struct != b"{}" or self.record is None else self.record.fingerprint
-            item = structs.item_from_struct(change.kind, self.item_id, change.folder_id, known)
+            item = dialect.item_from_struct(change.kind, self.item_id, change.folder_id, known)
         participles = {"edit": "edited", "flags": "marked", "move": f"moved to {change.target_id}", "delete": "deleted"}
         reason = (
-            f"{change.kind} {self.item_id} was to be {participles[change.action]} ({change.made}, version {self.base}),"
+            f"{change.kind} {self.item_id} was to be {participles[change.action]} ({change.made}, version {change.version}),"
             f" but {why}; the local one is kept as local:{change.uuid}"
         )
         extra = json.dumps({"conflict": reason}, ensure_ascii=False).encode()
         return Conflict(item._replace(extra=extra), reason)
+
+
+async def _once(data: bytes) -> AsyncIterator[bytes]:
+    yield data

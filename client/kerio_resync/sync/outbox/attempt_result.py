@@ -21,13 +21,13 @@ class RetryLater(Exception):
 class Sent:
     """The server has the change.
 
-    `id`, `folder_id`, `watermark`: the item now ('' and 0: unknown). `gone`: it is deleted, as it should be.
+    `id`, `folder_id`, `version`: the item now ('' if unknown). `gone`: it is deleted, as it should be.
     `only_ours`: that version has no changes of others, so that later changes may build on it.
     """
 
     id: str
     folder_id: str = ""
-    watermark: int = 0
+    version: str = ""
     gone: bool = False
     only_ours: bool = True
 

@@ -23,7 +23,7 @@ async def created_since(mailbox: Mailbox, key: str, kind: Kind, folder_id: str) 
             if change.is_folder or change.kind not in (None, kind):
                 continue
             match change.type:
-                case "created" if change.parent_id == folder_id:
+                case "created" if folder_id in (change.folder_ids or (change.parent_id,)):
                     edited[change.id] = False
                 case "moved" if change.old_id in edited:
                     edited[change.id] = edited.pop(change.old_id)

@@ -44,7 +44,7 @@ MAX_PAUSE_SECONDS: Final = 30.0
 class Replayed:
     """The result of a replay.
 
-    `new`: (folder id, kind, item id, watermark) of what the server has now; `gone`: ids of deleted items; `trouble`:
+    `new`: (folder id, kind, item id, version) of what the server has now; `gone`: ids of deleted items; `trouble`:
     why it stopped early, '' if it did not; `asked`: whether a request was made.
     """
 
@@ -54,16 +54,16 @@ class Replayed:
     refused: int = 0
     trouble: str = ""
     asked: bool = False
-    new: list[tuple[str, Kind, str, int]] = field(default_factory=list)
+    new: list[tuple[str, Kind, str, str]] = field(default_factory=list)
     gone: list[str] = field(default_factory=list)
 
 
 @dataclass(slots=True)
 class ItemAddress:
-    """The id of an item now, and the version that our own changes left."""
+    """The id of an item now, and the versions that our own changes were made of or left."""
 
     id: str
-    watermark: int = 0
+    versions: frozenset[str] = frozenset()
 
 
 class IdMap:
@@ -77,19 +77,19 @@ class IdMap:
         self.claimed: set[str] = set()  # ids of items that changes became
 
     def find(self, change: LocalChange) -> ItemAddress:
-        """Return the item's id now, and the version that the change was made of."""
+        """Return the item's id now, and the versions that the change may be made of."""
         address = self._addresses.get(change.item_id, ItemAddress(change.item_id))
-        return ItemAddress(address.id, max(change.watermark, address.watermark))
+        return ItemAddress(address.id, address.versions.union((change.version,)) - {""})
 
-    def settle(self, change: LocalChange, new_id: str, watermark: int) -> None:
+    def settle(self, change: LocalChange, new_id: str, version: str) -> None:
         """Record that a change was sent.
 
-        `new_id` '': the id is the same; `watermark` 0: the version is unknown.
+        `new_id` '': the id is the same; `version` '': the version is unknown.
         """
         name = known_as(change)
         address = self._addresses.get(name) or ItemAddress(change.item_id)
         address.id = new_id or address.id
-        address.watermark = watermark or address.watermark
+        address.versions = frozenset((version,)) if version else address.versions
         self._addresses[name] = address
         if address.id:
             self._addresses[address.id] = address
@@ -144,14 +144,14 @@ async def enqueue_results(run: RebuildContext, result: Replayed) -> bool:
     """
     if result.gone:
         await run.store.apply(DeleteItems(tuple(result.gone)))
-    stored = await run.store.read(queries.watermarks, [item_id for _, _, item_id, _ in result.new])
+    stored = await run.store.read(queries.versions, [item_id for _, _, item_id, _ in result.new])
     missing = [
-        (folder_id, kind, item_id, watermark)
-        for folder_id, kind, item_id, watermark in result.new
-        if folder_id in run.folders and stored.get(item_id, -1) < watermark
+        (folder_id, kind, item_id, version)
+        for folder_id, kind, item_id, version in result.new
+        if folder_id in run.folders and run.is_outdated(stored.get(item_id), version)
     ]
-    for folder_id, kind, item_id, watermark in missing:
-        await run.store.apply(EnqueueItems(folder_id, kind, (ListedItem(item_id, watermark),)))
+    for folder_id, kind, item_id, version in missing:
+        await run.store.apply(EnqueueItems(folder_id, kind, (ListedItem(item_id, version),)))
     return bool(missing)
 
 
@@ -171,7 +171,7 @@ class Replay:
                 self._ids.claimed.add(change.new_id)
         for change in changes:
             if change.state == "sent":
-                self._ids.settle(change, change.new_id, change.version)
+                self._ids.settle(change, change.new_id, change.sent_version)
             elif change.state in UNSENT_STATES:
                 try:
                     await self._send(change)
@@ -208,7 +208,7 @@ class Replay:
         """
         run = self._run
         attempt = Attempt(
-            run.mailbox, self._outbox, change, address.id, address.watermark, frozenset(self._ids.claimed),
+            run.mailbox, self._outbox, change, address.id, address.versions, frozenset(self._ids.claimed),
             unknown=change.state == "sending",
         )  # fmt: skip
         start, pause, unknown_outcomes = run.clock(), MIN_PAUSE_SECONDS, 0
@@ -246,14 +246,14 @@ class Replay:
     async def _record(self, change: LocalChange, result: AttemptResult) -> None:
         match result:
             case Sent():
-                version = result.watermark if result.only_ours else 0
+                version = result.version if result.only_ours else ""
                 await self._outbox.mark_sent(change.uuid, result.id if result.id != change.item_id else "", version)
                 self._ids.settle(change, result.id, version)
                 self._result.sent += 1
                 if result.gone:
                     self._result.gone.append(result.id)
-                elif result.id and result.watermark:
-                    self._result.new.append((result.folder_id, change.kind, result.id, result.watermark))
+                elif result.id and result.version:
+                    self._result.new.append((result.folder_id, change.kind, result.id, result.version))
             case Refused():
                 await self._outbox.mark_refused(change.uuid, result.reason, result.code)
                 if change.action == "create":

@@ -27,9 +27,9 @@ from kerio_resync.errors import (
     TooLarge,
 )
 from kerio_resync.model import Attachment, Item, ItemBatch, ListedItem
-from kerio_resync.server.kerio.struct_digest import struct_digest
 from kerio_resync.sync.context import RebuildContext
-from kerio_resync.sync.converge.compare_lists import Difference, DifferenceKind
+from kerio_resync.sync.converge.compare_lists import Difference, DifferenceKind, stored_digest
+from kerio_resync.sync.item_digest import item_digest
 
 CONCURRENT_BATCHES: Final = 4  # each with all its attachments; the limiter decides how much is in flight
 BATCH_ITEMS: Final = 100
@@ -88,7 +88,7 @@ class ContentComparison:
 
     def _is_selected(self, row: StoredItem) -> bool:
         selected = self.only is None or row.id in self.only
-        if selected and row.folder_id not in self.run.folders:
+        if selected and not self.run.folders.keys() & set(row.folder_ids):
             self._skip(row)
             return False
         return selected
@@ -97,7 +97,8 @@ class ContentComparison:
         """`rows`: all of one kind."""
         run = self.run
         try:
-            reply = await run.mailbox.items_by_id(rows[0].kind, [row.id for row in rows])
+            sizes = {row.id: row.size for row in rows if row.size}
+            reply = await run.mailbox.items_by_id(rows[0].kind, [row.id for row in rows], sizes=sizes)
         except (TooLarge, ProtocolError, FolderDenied, ItemGone):
             if len(rows) > 1:
                 for row in rows:
@@ -116,7 +117,7 @@ class ContentComparison:
             self._differs("unreadable", row)
             return
         self.run.progress.stored(item, row.size, has_attachment=False, fetch_attachments=False)
-        if item.watermark == row.watermark and not await self._contents_equal(row, item):
+        if item.version == row.version and not await self._contents_equal(row, item):
             self._differs("altered", row)
 
     def _skip(self, row: StoredItem) -> None:
@@ -128,20 +129,29 @@ class ContentComparison:
         )
 
     def _differs(self, what: DifferenceKind, row: StoredItem) -> None:
-        folder = self.run.folders[row.folder_id]
-        self.differences.append(Difference(what, folder, ListedItem(row.id, row.watermark)))
+        folders = (self.run.folders[folder_id] for folder_id in row.folder_ids if folder_id in self.run.folders)
+        self.differences.append(Difference(what, next(folders), ListedItem(row.id, row.version)))
 
     async def _contents_equal(self, row: StoredItem, item: Item) -> bool:
-        stored = {content.id: content.sha256.hex() for content in row.attachments if content.sha256 is not None}
+        stored = {content.id for content in row.attachments if content.sha256 is not None}
+        fetched: list[tuple[int, bytes]] = []
+        source: bytes | None = None
         try:
-            fetched = {part.id: await self._content_hash(part) for part in item.attachments if part.id in stored}
+            for ordinal, part in enumerate(item.attachments):
+                if part.id in stored and not part.in_source:
+                    sha256 = await self._content_hash(part)
+                    fetched.append((ordinal, sha256))
+                    source = sha256 if part.role == "source" else source
         except (ServerRefused, ProtocolError) as error:
             if isinstance(error, BadCredentials | SessionExpired):
                 raise
             return False
-        return struct_digest(row.kind, row.payload, stored) == struct_digest(row.kind, item.payload, fetched)
+        return stored_digest(row) == item_digest(item.payload, fetched, source)
 
-    async def _content_hash(self, attachment: Attachment) -> str:
+    async def _content_hash(self, attachment: Attachment) -> bytes:
+        if attachment.data is not None:
+            self.run.progress.attachment_done()
+            return hashlib.sha256(attachment.data).digest()
         sha = hashlib.sha256()
         async for chunk in self.run.mailbox.download(attachment):
             if chunk.offset == 0:
@@ -149,4 +159,4 @@ class ContentComparison:
             sha.update(chunk.data)
             self.run.progress.chunk(len(chunk.data))
         self.run.progress.attachment_done()
-        return sha.hexdigest()
+        return sha.digest()

@@ -81,8 +81,9 @@ class Verification:
         for difference in self.differences:
             self._name(f"{difference.what} {difference.folder.kind} {difference.row.id}")
         for item in (defect.item for defect in damaged if defect.item is not None):
-            if folder := run.folders.get(item.folder_id):
-                self.differences.append(Difference("damaged", folder, ListedItem(item.id, 0)))
+            folders = (run.folders[folder_id] for folder_id in item.folder_ids if folder_id in run.folders)
+            if folder := next(folders, None):
+                self.differences.append(Difference("damaged", folder, ListedItem(item.id, "")))
 
     async def _fetch_folders(self) -> None:
         run = self.run
@@ -143,7 +144,7 @@ class Verification:
             if folder.id not in changed:
                 self._name(f"{defect} folder {folder.id} {folder.name!r}")
 
-    async def _take(self, folder: Folder, rows: int, differences: list[Difference]) -> None:
+    async def _take(self, rows: int, differences: list[Difference]) -> None:
         self.checked += rows
         self.differences += differences
         if not self.deep:  # otherwise the contents are counted
@@ -155,11 +156,11 @@ class Verification:
         store, after, key = self.run.store, None, 0
         while rows := await store.read(queries.queued_items, 1000, after):
             after = rows[-1].cursor
-            stored = await store.read(queries.watermarks, [row.id for row in rows])
+            stored = await store.read(queries.versions, [row.id for row in rows])
             for row in rows:
                 folder = self.run.folders.get(row.folder_id)
-                if folder is not None and stored.get(row.id, -1) < row.watermark:
-                    listed = ListedItem(row.id, row.watermark)
+                if folder is not None and row.version and self.run.is_outdated(stored.get(row.id), row.version):
+                    listed = ListedItem(row.id, row.version)
                     self.differences.append(Difference("stale" if row.id in stored else "missing", folder, listed))
         while contents := await store.read(queries.queued_attachments, 1000, key):
             key = contents[-1].key
