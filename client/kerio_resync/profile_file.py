@@ -19,11 +19,11 @@ from pydantic import ValidationError
 from kerio_resync.errors import BadSettings
 from kerio_resync.filesystem import read_small, translate_os_error, write_private
 from kerio_resync.settings import Settings
-from kerio_resync.variables import PASSWORD_VARIABLE
+from kerio_resync.variables import PASSWORD_VARIABLE, TOKEN_VARIABLE
 
 FILE_NAME = "profile.toml"
 _SINGLE_RUN_SETTINGS = frozenset(
-    {"profile", "password", "folders", "fresh", "drop_first", "same_mailbox", "replace_other"}
+    {"profile", "path", "password", "token", "folders", "fresh", "drop_first", "same_mailbox", "replace_other"}
 )
 _RENAMED = {"patience": "retry_timeout"}  # settings by the names that earlier versions wrote
 
@@ -88,7 +88,7 @@ def remember(settings: Settings, given: Mapping[str, Any], *, bound: bool) -> No
         if not path.exists():
             _write(path, _first_text(settings, given))
         elif not bound:
-            wanted = {"server": settings.server, "user": settings.user}
+            wanted = {"server": settings.address, "user": settings.user}
             _update(path, wanted | {name: _file_value(settings, given, name) for name in _given_names(given)})
 
 
@@ -97,7 +97,7 @@ def rebind(settings: Settings) -> None:
     path = settings.profile / FILE_NAME
     with _mapping_errors(settings.profile):
         if path.exists():
-            _update(path, {"server": settings.server, "user": settings.user})
+            _update(path, {"server": settings.address, "user": settings.user})
 
 
 def vouches(settings: Settings) -> bool:
@@ -132,11 +132,11 @@ def _read(path: Path) -> dict[str, Any]:
         raise BadSettings(f"{path} is not UTF-8; save it as UTF-8 in an editor") from error
     except tomllib.TOMLDecodeError as error:
         raise BadSettings(f"{path} is not valid TOML: {error}") from error
-    if "password" in kept:
-        raise BadSettings(
-            f"{path} contains a password, which must not be in a file:"
-            f" remove it and use {PASSWORD_VARIABLE} or the keyring"
-        )
+    for name, variable in (("password", PASSWORD_VARIABLE), ("token", TOKEN_VARIABLE)):
+        if name in kept:
+            raise BadSettings(
+                f"{path} contains a {name}, which must not be in a file: remove it and use {variable} or the keyring"
+            )
     kept = {_RENAMED.get(name, name): value for name, value in kept.items() if _RENAMED.get(name) not in kept}
     for name in kept:
         if name not in Settings.model_fields or name in _SINGLE_RUN_SETTINGS:
@@ -186,7 +186,7 @@ def _first_text(settings: Settings, given: Mapping[str, Any]) -> str:
     document.add(
         tomlkit.comment(f"The password is never here: it comes from {PASSWORD_VARIABLE}, the keyring, or a prompt.")
     )
-    document.add("server", tomlkit.item(settings.server))
+    document.add("server", tomlkit.item(settings.address))
     document.add("user", tomlkit.item(settings.user))
     for name, about, example in _OPTIONS:
         document.add(tomlkit.nl())
@@ -207,7 +207,9 @@ _OPTIONS: tuple[tuple[str, str, Any], ...] = (
         'http://, socks5:// or socks5h://; "none": no proxy; if not set: as the environment says',
         "http://proxy:3128",
     ),
+    ("protocol", "the server's protocol: auto, kerio or jmap", "auto"),
     ("attachments", "which attachments to download: all, inbox or none", "all"),
+    ("sources", "keep the raw text of each mail, if the server has it: auto, yes or no", "auto"),
     ("shared", "also the mailboxes that other users share with you", False),
     ("public", "also the public folders", False),
     ("bwlimit", "at most this many bytes per second, such as 500k or 10M; if not set: no limit", "10M"),

@@ -1,7 +1,8 @@
 """Settings of one run: an immutable value, checked by pydantic.
 
-A setting comes from the command line, from `profile.toml` (see `profile_file`), or from its default. The password is
-never in a file or an argument: it comes from KERIO_RESYNC_PASSWORD, the keyring or a prompt, and lives in memory only.
+A setting comes from the command line, from `profile.toml` (see `profile_file`), or from its default. A password or a
+token is never in an argument: it comes from KERIO_RESYNC_PASSWORD or KERIO_RESYNC_TOKEN, the keyring or a prompt, and
+lives in memory only.
 """
 
 from __future__ import annotations
@@ -11,15 +12,15 @@ import re
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, SecretStr, field_validator
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, SecretStr, field_validator, model_validator
 
 from kerio_resync.errors import BadSettings
 from kerio_resync.filesystem import real_place
 from kerio_resync.redaction import Redactor
-from kerio_resync.variables import PASSWORD_VARIABLE
+from kerio_resync.variables import PASSWORD_VARIABLE, TOKEN_VARIABLE
 
 _UNITS = {"": 1, "b": 1, "k": 2**10, "m": 2**20, "g": 2**30, "kb": 10**3, "mb": 10**6, "gb": 10**9}
 _UNITS |= {f"{unit}{end}": 2**power for unit, power in (("k", 10), ("m", 20), ("g", 30)) for end in ("i", "ib")}
@@ -35,14 +36,18 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     profile: Path
-    server: str = ""
+    server: str = ""  # its origin
+    path: str = ""  # of its address, if there is one: where a JMAP server has its session resource
+    protocol: Literal["auto", "kerio", "jmap"] = "auto"
     user: str = ""
     password: SecretStr = SecretStr("")
+    token: SecretStr | None = None  # for a server that takes a bearer token instead of a password
     ca_file: Path | None = None
     client_cert: Path | None = None
     fingerprint: str = ""  # SHA-256 of the server's certificate, 64 hexadecimal digits
     proxy: SecretStr | None = None  # its URL, with or without password; "": none; None: from the environment
     attachments: Literal["all", "inbox", "none"] = "all"
+    sources: Literal["auto", "yes", "no"] = "auto"  # keep the raw text of mails, if the server has it
     shared: bool = False
     public: bool = False
     folders: tuple[str, ...] = ()  # rebuild only these; empty: all
@@ -63,6 +68,34 @@ class Settings(BaseModel):
     def redactor(self) -> Redactor:
         """Remove this run's secrets from texts; shared by copies of these settings."""
         return self._redactor
+
+    @property
+    def address(self) -> str:
+        """Return the server's address with its path."""
+        return self.server + self.path
+
+    @property
+    def has_credentials(self) -> bool:
+        """Return whether there is a password or a token."""
+        return bool(self.token or self.password.get_secret_value())
+
+    @property
+    def keeps_sources(self) -> bool:
+        """Return whether the sources of mails are kept if the server has them."""
+        return self.sources == "yes" or (self.sources == "auto" and self.attachments == "all")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _split_address(cls, values: Any) -> Any:
+        """Split the path off the server's address."""
+        server = values.get("server") if isinstance(values, dict) else None
+        if not isinstance(server, str) or values.get("path"):
+            return values
+        try:
+            parts = urlsplit(server.strip() if "://" in server else f"https://{server.strip()}")
+        except ValueError:
+            return values
+        return {**values, "path": parts.path.rstrip("/")}
 
     @field_validator("server")
     @classmethod
@@ -164,10 +197,14 @@ def default_profile() -> Path:
 
 
 def with_password(settings: Settings, ask: Callable[[str], str] | None) -> Settings:
-    """Return the settings with the password.
+    """Return the settings with the token or the password.
 
-    `ask` prompts for it, None: no prompt is possible. BadSettings.
+    `ask` prompts for a password, None: no prompt is possible. BadSettings.
     """
+    if token := os.environ.get(TOKEN_VARIABLE, "").strip() or _from_keyring(settings, f"{settings.user} token"):
+        if not token.isascii() or not token.isprintable():
+            raise BadSettings(f"{TOKEN_VARIABLE} contains characters that no token has; set it again")
+        return settings.model_copy(update={"token": SecretStr(token)})
     password = os.environ.get(PASSWORD_VARIABLE) or _from_keyring(settings)
     if not password and ask is not None:
         password = ask(f"Password of {settings.user} at {settings.server}: ")
@@ -190,10 +227,10 @@ def keyring_name(settings: Settings) -> str:
     return f"kerio-resync:{settings.server}"
 
 
-def _from_keyring(settings: Settings) -> str | None:
+def _from_keyring(settings: Settings, name: str = "") -> str | None:
     try:
         import keyring
 
-        return keyring.get_password(keyring_name(settings), settings.user)
+        return keyring.get_password(keyring_name(settings), name or settings.user)
     except Exception:  # missing, locked or broken: use another source
         return None

@@ -5,4 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 PASSWORD_VARIABLE: Final = "KERIO_RESYNC_PASSWORD"
-SECRET_VARIABLES: Final = frozenset({PASSWORD_VARIABLE})  # removed from the environment of other programs
+TOKEN_VARIABLE: Final = "KERIO_RESYNC_TOKEN"
+SECRET_VARIABLES: Final = frozenset(
+    {PASSWORD_VARIABLE, TOKEN_VARIABLE}
+)  # removed from the environment of other programs

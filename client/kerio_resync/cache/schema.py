@@ -3,8 +3,8 @@
 One SQLite file holds the mailbox, the fetch queue and the changes made offline. Its header has `APPLICATION_ID` and
 `USER_VERSION`, and `meta` names the format. Tables are STRICT, so that a wrong type is an error when it is written.
 The checksum of an item covers its columns and the list of its attachments, that of a local change what was made
-offline. A chunk has a CRC-32, a complete attachment a SHA-256. Folders and `meta` have no checksums. A mail's source, if
-the server has sources, is a row of `attachment` with the role `source`.
+offline. A chunk has a CRC-32, a complete attachment a SHA-256. Folders and `meta` have no checksums. A mail's source,
+if the server has sources, is a row of `attachment` with the role `source`.
 
 A change of the tables needs a new version: see "Change the database format" in docs/database.md.
 

@@ -28,10 +28,12 @@ from kerio_resync.cli.options import (
     Json,
     LogFile,
     Profile,
+    Protocol,
     Proxy,
     Quiet,
     SameMailbox,
     Server,
+    SourcePolicy,
     User,
     located,
     parse_path,
@@ -91,6 +93,7 @@ def global_options(
 @app.command()
 def rebuild(
     server: Server = None,
+    protocol: Protocol = None,
     user: User = None,
     fresh: Annotated[
         bool,
@@ -105,6 +108,9 @@ def rebuild(
     ] = False,
     same_mailbox: SameMailbox = False,
     attachments: Annotated[AttachmentPolicy | None, typer.Option(help="Which attachments to download.")] = None,
+    sources: Annotated[
+        SourcePolicy | None, typer.Option(help="Whether to keep the raw text of mails (JMAP). Default: yes.")
+    ] = None,
     shared: Annotated[
         bool | None, typer.Option("--shared/--no-shared", help="Include folders that other users share with you.")
     ] = None,
@@ -123,8 +129,10 @@ def rebuild(
     """Rebuild the cache from the server, or resume a rebuild."""
     given = _connection(bwlimit, max_in_flight, ca_file, client_cert, fingerprint, proxy) | {
         "server": server,
+        "protocol": protocol.value if protocol else None,
         "user": user,
         "attachments": attachments.value if attachments else None,
+        "sources": sources.value if sources else None,
         "shared": shared,
         "public": public,
         "fresh": fresh or None,
@@ -185,6 +193,7 @@ def digest(profile: Profile = None) -> None:
 @app.command()
 def estimate(
     server: Server = None,
+    protocol: Protocol = None,
     user: User = None,
     bwlimit: BwLimit = None,
     max_in_flight: InFlight = None,
@@ -202,7 +211,7 @@ def estimate(
     Includes a notice to send to users.
     """
     given = _connection(bwlimit, max_in_flight, ca_file, client_cert, fingerprint, proxy)
-    given |= {"server": server, "user": user}
+    given |= {"server": server, "protocol": protocol.value if protocol else None, "user": user}
     _run_and_exit(
         partial(commands.estimate, given=given),
         profile,

@@ -11,6 +11,21 @@ import typer
 from kerio_resync.errors import BadSettings
 
 
+class ProtocolChoice(StrEnum):
+    """The protocol of the server."""
+
+    AUTO = "auto"
+    KERIO = "kerio"
+    JMAP = "jmap"
+
+
+class SourcePolicy(StrEnum):
+    """Whether to keep the sources of mails."""
+
+    YES = "yes"
+    NO = "no"
+
+
 class AttachmentPolicy(StrEnum):
     """Which attachments to download."""
 
@@ -34,6 +49,10 @@ Profile = Annotated[
 ]
 Server = Annotated[
     str | None, typer.Option("--server", metavar="URL", help="The server, such as https://mail.example.com.")
+]
+Protocol = Annotated[
+    ProtocolChoice | None,
+    typer.Option("--protocol", help="The server's protocol. auto finds it out, and remembers it."),
 ]
 User = Annotated[str | None, typer.Option("--user", metavar="NAME", help="The name to log in with.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output, one object per line.")]

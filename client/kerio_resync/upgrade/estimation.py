@@ -21,8 +21,9 @@ from kerio_resync.cache.files import require_places
 from kerio_resync.errors import BadSettings, ResyncError, explain
 from kerio_resync.events import Event, Listener, PhaseChanged, Progress, ignore_events
 from kerio_resync.filesystem import available_bytes, translate_os_error
+from kerio_resync.server.connect import open_mailbox
 from kerio_resync.server.http.transport import Transport
-from kerio_resync.server.kerio.mailbox import KerioMailbox
+from kerio_resync.server.mailbox import Mailbox
 from kerio_resync.settings import Settings
 from kerio_resync.sync.rebuild import rebuild
 from kerio_resync.sync.setup import check_profile
@@ -148,10 +149,10 @@ async def estimate(
     require_places(settings.profile)
     free = available_bytes(settings.cache)
     local = await asyncio.to_thread(_estimate_upgrade, settings, Estimate(free_bytes=free))
-    if not (settings.server and settings.user and settings.password.get_secret_value()):
+    if not (settings.server and settings.user and settings.has_credentials):
         return replace(local, rebuild_problem="it needs a server, a user and a password")
     listen(PhaseChanged("fetch"))
-    mailbox = KerioMailbox(settings, transport=transport, chance=chance)
+    mailbox = open_mailbox(settings, transport=transport, chance=chance)
     try:
         async with asyncio.timeout(MAX_SECONDS):
             return await _estimate_rebuild(settings, mailbox, local)
@@ -181,7 +182,7 @@ def _estimate_upgrade(settings: Settings, found: Estimate) -> Estimate:
     )  # fmt: skip
 
 
-async def _estimate_rebuild(settings: Settings, mailbox: KerioMailbox, found: Estimate) -> Estimate:
+async def _estimate_rebuild(settings: Settings, mailbox: Mailbox, found: Estimate) -> Estimate:
     """Begin a rebuild in a scratch profile, and return its own estimate."""
     loop = asyncio.get_running_loop()
     started = loop.time()

@@ -366,8 +366,8 @@ class Attempt:
             item = dialect.item_from_struct(change.kind, self.item_id, change.folder_id, known)
         participles = {"edit": "edited", "flags": "marked", "move": f"moved to {change.target_id}", "delete": "deleted"}
         reason = (
-            f"{change.kind} {self.item_id} was to be {participles[change.action]} ({change.made}, version {change.version}),"
-            f" but {why}; the local one is kept as local:{change.uuid}"
+            f"{change.kind} {self.item_id} was to be {participles[change.action]}"
+            f" ({change.made}, version {change.version}), but {why}; the local one is kept as local:{change.uuid}"
         )
         extra = json.dumps({"conflict": reason}, ensure_ascii=False).encode()
         return Conflict(item._replace(extra=extra), reason)
