@@ -15,8 +15,9 @@ from kerio_resync.model import Folder, Kind
 from kerio_resync.server.kerio.items import parse_items
 from kerio_resync.server.kerio.json_codec import parse_json
 from kerio_resync.server.kerio.mailbox import KerioMailbox
-from kerio_resync.server.kerio.outgoing_structs import Upload, with_files
+from kerio_resync.server.kerio.outgoing_structs import with_files
 from kerio_resync.server.kerio.replies import parse_response
+from kerio_resync.server.mailbox import Upload
 from tests.support.scripted_server import ORIGIN, Scripted, answers, opened
 
 HERE = Path(__file__).parents[2] / "contract"
@@ -59,7 +60,7 @@ def test_every_item_is_one_and_keeps_all_its_members(name: str) -> None:
     assert not malformed
     assert [parse_json(item.payload)[0] for item in items] == values
     assert [item.extra for item in items] == [None] * len(items)
-    assert all(item.id and item.watermark for item in items)
+    assert all(item.id and item.version for item in items)
 
 
 def server() -> Scripted:
@@ -91,7 +92,8 @@ def test_the_calls_are_made_as_the_contract_has_them() -> None:
         assert {folder.kind for folder in folders} >= {"mail", "contact", "event"}
         for kind in KINDS.values():
             folder = next((one for one in folders if one.kind == kind), Folder("f", "", "x", kind))
-            page = await mailbox.page(folder, 0, 100, whole=True)
+            (listing,) = mailbox.listings([folder])
+            page = await anext(mailbox.list_items(listing, whole=True))
             assert page.items
             await mailbox.items_by_id(kind, [page.items[0].id])
         assert (await mailbox.quota()).items

@@ -30,9 +30,10 @@ from kerio_resync.errors import (
     TooLarge,
 )
 from kerio_resync.model import Attachment, ContentChunk
+from kerio_resync.server.http.content_type import is_encoded_size, is_page, looks_like_page
 from kerio_resync.server.http.transport import Request, Response, TooLong
 from kerio_resync.server.kerio import error_codes
-from kerio_resync.server.kerio.replies import foreign_download, looks_like_page, parse_response
+from kerio_resync.server.kerio.replies import foreign_download, parse_response
 from kerio_resync.server.kerio.rpc import RpcClient
 from kerio_resync.server.kerio.session import resolve_url
 from kerio_resync.server.pacing.limiter import Slot
@@ -43,7 +44,6 @@ CHUNK_BYTES = 256 * 1024  # handed to the caller at once
 EXCESS_BYTES = 64 << 20  # allowed beyond four times the size in the struct
 MAX_UNKNOWN_BYTES = 4 << 30  # of an attachment without any stated size
 MAX_ERROR_BODY_BYTES = 64 * 1024
-PAGE_SUFFIXES = (".html", ".htm", ".xhtml", ".xht", ".shtml", ".mht", ".mhtml", ".xml", ".svg")
 REFUSALS = frozenset({403, 404, 410, 500})
 
 _RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18}|\*)", re.ASCII)
@@ -124,26 +124,6 @@ def begins_as_page(attachment: Attachment, data: bytes, total: int | None) -> bo
     if not looks_like_page(data) or is_page(attachment):
         return False
     return total is None or not (attachment.size == total or is_encoded_size(attachment.size, total))
-
-
-def is_page(attachment: Attachment) -> bool:
-    """Return whether an attachment is a page by its type or name.
-
-    Programs send pages as `application/octet-stream` too.
-    """
-    content_type = attachment.content_type.lower()
-    is_page_name = attachment.name.lower().rstrip().endswith(PAGE_SUFFIXES)
-    return "html" in content_type or "xml" in content_type or is_page_name
-
-
-def is_encoded_size(stated: int | None, size: int) -> bool:
-    """Return whether `stated` is the size of `size` bytes in base64.
-
-    The lines have 76 characters, as in mails.
-    """
-    letters = 4 * -(-size // 3)
-    lines = -(-letters // 76)
-    return lines > 1 and stated in [letters + end * (lines - less) for end in (1, 2) for less in (0, 1)]
 
 
 def max_bytes(attachment: Attachment, total: int | None) -> int:

@@ -9,9 +9,10 @@ from __future__ import annotations
 import asyncio
 import os
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from typing import Final
 from urllib.parse import quote
 
 from kerio_resync.errors import BadSettings, FolderDenied, ItemGone, KeyExpired, ResyncError
@@ -25,20 +26,24 @@ from kerio_resync.model import (
     Item,
     ItemBatch,
     Kind,
-    Page,
+    Listing,
+    ListingPage,
     Place,
     Quota,
+    Traits,
     WriteResult,
 )
 from kerio_resync.server.http import proxies
 from kerio_resync.server.http.bandwidth_limit import BandwidthLimit
 from kerio_resync.server.http.link_stats import LinkStats
 from kerio_resync.server.http.transport import AiohttpTransport, Route, Transport
-from kerio_resync.server.kerio import downloads, items, mutations, wire
+from kerio_resync.server.kerio import downloads, items, mutations, outgoing_structs, wire
 from kerio_resync.server.kerio.item_batches import fetch_batch
 from kerio_resync.server.kerio.login import first_login, log_in
+from kerio_resync.server.kerio.paging import Page, Position, list_folder
 from kerio_resync.server.kerio.rpc import LARGE_REPLY_BYTES, READ_TIMEOUT_SECONDS, WHO, RpcClient, RpcResponse
 from kerio_resync.server.kerio.session import Session
+from kerio_resync.server.mailbox import Dialect
 from kerio_resync.server.memory_budget import HeldReservations
 from kerio_resync.server.pacing.adaptive_limit import AdaptiveLimit
 from kerio_resync.server.pacing.limiter import Limiter
@@ -46,6 +51,8 @@ from kerio_resync.server.pacing.retry import Retrier
 from kerio_resync.settings import Settings
 
 LOGOUT_SECONDS = 5.0
+WHOLE_ITEM_PAGE_DIVISOR = 5  # a page of whole items has so many times fewer rows than one of ids
+TRAITS: Final = Traits(ordered_versions=True, lists_whole_items=True)
 
 
 def route_of(settings: Settings) -> Route:
@@ -113,8 +120,16 @@ class KerioMailbox:
         return f"KerioMailbox({self._settings.server!r}, {self._settings.user!r})"
 
     @property
-    def in_flight(self) -> int:
+    def traits(self) -> Traits:
         """See `Mailbox`, as for all methods."""
+        return TRAITS
+
+    @property
+    def dialect(self) -> Dialect:
+        return outgoing_structs
+
+    @property
+    def in_flight(self) -> int:
         return self._client.limiter.in_flight
 
     @property
@@ -199,12 +214,30 @@ class KerioMailbox:
             self._listen(Skipped("folder", mailbox_id, error.detail))
             return []
 
-    async def page(
-        self, folder: Folder, start: int, limit: int, *, whole: bool = False, held: HeldReservations | None = None
+    def listings(self, folders: Sequence[Folder]) -> tuple[Listing, ...]:
+        return tuple(Listing((folder,)) for folder in folders)
+
+    def list_items(
+        self,
+        listing: Listing,
+        position: bytes | None = None,
+        *,
+        whole: bool = False,
+        held: HeldReservations | None = None,
+    ) -> AsyncGenerator[ListingPage, None]:
+        (folder,) = listing.folders
+        size, overlap = self._settings.page_size, self._settings.overlap
+        limit = max(2, size // WHOLE_ITEM_PAGE_DIVISOR) if whole else size
+        request = partial(self._page, folder, whole=whole, held=held)
+        return list_folder(request, folder, Position.from_bytes(position), limit=limit, overlap=overlap)
+
+    async def _page(
+        self, folder: Folder, start: int, limit: int, *, whole: bool, held: HeldReservations | None
     ) -> Page:
+        """Return one page: mails newest first, other kinds in a fixed order."""
         kind = folder.kind
         if kind is None:
-            return Page((), start, 0)
+            return Page((), 0)
         method = f"{wire.SERVICES[kind]}.get"
         # Only the id is stable while a mailbox is in use.
         order, descending = ("receiveDate", True) if kind == "mail" else ("id", False)
@@ -217,12 +250,19 @@ class KerioMailbox:
         total = wire.require_int(answer.result.get("totalItems"))
         if not whole:
             rows, malformed = items.parse_rows(values)
-            return Page(rows, start, total, malformed=malformed)
+            return Page(rows, total, malformed=malformed)
         parsed, malformed = items.parse_items(kind, values, answer.canonical)
-        parsed = tuple(item if item.folder_id else item._replace(folder_id=folder.id) for item in parsed)
-        return Page(tuple(items.parse_row(item) for item in parsed), start, total, parsed, malformed)
+        parsed = tuple(item if item.folder_ids else item._replace(folder_ids=(folder.id,)) for item in parsed)
+        return Page(tuple(items.parse_row(item) for item in parsed), total, parsed, malformed)
 
-    async def items_by_id(self, kind: Kind, ids: Sequence[str], *, held: HeldReservations | None = None) -> ItemBatch:
+    async def items_by_id(
+        self,
+        kind: Kind,
+        ids: Sequence[str],
+        *,
+        sizes: Mapping[str, int] = {},
+        held: HeldReservations | None = None,
+    ) -> ItemBatch:
         return await fetch_batch(self._client, kind, ids, held)
 
     async def sync_key(self) -> str:
@@ -250,7 +290,9 @@ class KerioMailbox:
     async def update(self, kind: Kind, structs: Sequence[bytes]) -> tuple[WriteResult, ...]:
         return await mutations.update(self._client, kind, structs)
 
-    async def move(self, kind: Kind, ids: Sequence[str], folder_id: str) -> tuple[WriteResult, ...]:
+    async def move(
+        self, kind: Kind, ids: Sequence[str], folder_id: str, *, from_folder_id: str = ""
+    ) -> tuple[WriteResult, ...]:
         return await mutations.move(self._client, kind, ids, folder_id)
 
     async def remove(self, kind: Kind, ids: Sequence[str]) -> tuple[WriteResult, ...]:

@@ -3,12 +3,13 @@
 A local change holds a struct with the members to create or set. This module removes what only the server may set, adds
 uploaded files, and compares a struct with an item of the server: only by what a person wrote, because a server fills in
 defaults and tidies up the rest. Structs that are not JSON objects raise ValueError.
+
+The module is the `Dialect` of Kerio's mailboxes. What begins with `for_` or `search_` is for `mutations` only.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -16,6 +17,7 @@ from kerio_resync.model import Attachment, Item, Kind
 from kerio_resync.server.kerio.items import parse_items
 from kerio_resync.server.kerio.json_codec import canonical_json, parse_json
 from kerio_resync.server.kerio.times import iso
+from kerio_resync.server.mailbox import Upload
 
 UPLOAD_URL_PREFIX: Final = "/webmail/api/download/attachment/tmp/"
 _MESSAGE_ID: Final = "mhMessageID"
@@ -40,19 +42,9 @@ _WRITTEN: Final[Mapping[Kind, tuple[str, ...]]] = {  # the members that people w
 }
 _WRITTEN_NESTED: Final = ("address", "name", "number", "content")
 _ASSIGNED_BY_SERVER: Final = frozenset({"id", "url", "contactId", "isNotified", "partStatus", "isValidCertificate"})
-
-
-@dataclass(frozen=True, slots=True)
-class Upload:
-    """A file that was uploaded for the next create or update.
-
-    `id`: the server's name for it.
-    """
-
-    id: str
-    name: str
-    content_type: str
-    content_id: str
+_FLAGS: Final[Mapping[str, str]] = {
+    "seen": "isSeen", "flagged": "isFlagged", "answered": "isAnswered", "draft": "isDraft",
+}  # fmt: skip
 
 
 # what a call sends
@@ -80,6 +72,14 @@ def for_update(kind: Kind, struct: bytes) -> dict[str, Any]:
         raise ValueError("a change without an id")
     drop = _READ_ONLY[kind] - {"id"} | {"folderId"}
     return {name: value[name] for name in value if name not in drop}
+
+
+def flags_struct(kind: Kind, flags: bytes) -> bytes:
+    """Return the struct that sets flags. ValueError for an unknown flag."""
+    value = _parse(flags)
+    if unknown := value.keys() - _FLAGS.keys():
+        raise ValueError(f"unknown flags: {', '.join(sorted(unknown))}")
+    return canonical_json({_FLAGS[name]: value[name] for name in value})
 
 
 def with_id(struct: bytes, item_id: str) -> bytes:
@@ -128,20 +128,24 @@ def with_files(kind: Kind, struct: bytes, uploads: Sequence[Upload], current: It
 # structs as items
 
 
-def item_from_struct(kind: Kind, item_id: str, folder_id: str, struct: bytes, watermark: int = 0) -> Item:
+def item_from_struct(kind: Kind, item_id: str, folder_id: str, struct: bytes) -> Item:
     """Return the item that a struct describes. Missing members are empty."""
-    value = {**_parse(struct), "id": item_id, "watermark": watermark, "folderId": folder_id}
-    if kind in ("mail", "event", "task"):
-        value.setdefault(_TITLE[kind], "")
-    items, _ = parse_items(kind, [value], canonical_json)
-    return items[0] if items else Item(item_id, folder_id, kind, watermark, payload=canonical_json(value))
+    return _item(kind, {**_parse(struct), "id": item_id, "watermark": 0, "folderId": folder_id})
 
 
 def with_changes(current: Item, struct: bytes) -> Item:
     """Return the server's item with the members of the struct."""
-    value = {**_parse(current.payload), **_members_to_set(current.kind, struct)}
-    item = item_from_struct(current.kind, current.id, current.folder_id, canonical_json(value), current.watermark)
-    return item._replace(extra=current.extra)
+    theirs = _parse(current.payload)
+    value = {**theirs, **_members_to_set(current.kind, struct), "id": current.id, "folderId": current.folder_id}
+    item = _item(current.kind, {"watermark": 0, **value})
+    return item._replace(version=current.version, extra=current.extra)
+
+
+def _item(kind: Kind, value: dict[str, Any]) -> Item:
+    if kind in ("mail", "event", "task"):
+        value.setdefault(_TITLE[kind], "")
+    items, _ = parse_items(kind, [value], canonical_json)
+    return items[0] if items else Item(value["id"], (value["folderId"],), kind, "", payload=canonical_json(value))
 
 
 def fingerprint(item: Item) -> bytes:

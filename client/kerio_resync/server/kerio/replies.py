@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from kerio_resync.errors import ForeignReply, OutcomeUnknown, ProtocolError
+from kerio_resync.server.http.content_type import looks_like_page
 from kerio_resync.server.kerio import error_codes, wire
 from kerio_resync.server.kerio.json_codec import BOM, Canonical, CutShort, parse_json
 
@@ -120,12 +121,6 @@ def _describe(data: bytes) -> str:
     if not data.strip():
         return "nothing"
     return "a web page" if looks_like_page(data) else "something that is not JSON"
-
-
-def looks_like_page(data: bytes) -> bool:
-    """Return whether a body begins like an HTML page."""
-    start = data[:512].removeprefix(BOM).lstrip()[:16].lower()
-    return start.startswith((b"<!doctype html", b"<html", b"<head", b"<body", b"<title", b"<script", b"<meta", b"<!--"))
 
 
 def foreign_download(what: str, status: int) -> ForeignReply:

@@ -156,6 +156,11 @@ def require_text(value: Any) -> str:
     return text.replace("\0", "")
 
 
+def version_of(watermark: int) -> str:
+    """Return a watermark as a version; "" if it is unknown."""
+    return str(watermark) if watermark > 0 else ""
+
+
 def item_errors(method: str, result: Mapping[str, Any]) -> list[tuple[int, ResyncError]]:
     """Return (index of the input, error) of each item that a call about many refused."""
     errors: list[tuple[int, ResyncError]] = []
@@ -176,7 +181,9 @@ def parse_write_results(
     results: dict[int, WriteResult] = {}
     for line in require_list(method, result, "result") if names_successes else ():
         if isinstance(line, dict) and 0 <= (index := require_int(line.get("inputIndex"))) < count:
-            results[index] = WriteResult(index, require_text(line.get("id")), require_int(line.get("watermark")))
+            results[index] = WriteResult(
+                index, require_text(line.get("id")), version_of(require_int(line.get("watermark")))
+            )
     for index, error in item_errors(method, result):
         results[index] = WriteResult(index, error=error)
     missing = ProtocolError(f"{method} was answered without a result for an item", scope="item")
@@ -371,7 +378,7 @@ def _change(line: Mapping[str, Any]) -> RemoteChange:
         parent_id=get("parentId") or "",
         is_folder=get("isFolder", False),
         kind=_ITEM.get(get("itemType") or ""),
-        watermark=get("watermark", 0),
+        version=version_of(get("watermark", 0)),
         old_id=get("origId") or "",
         old_parent_id=get("origParentId") or "",
     )

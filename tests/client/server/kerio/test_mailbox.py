@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ from kerio_resync.errors import (
     Unreachable,
 )
 from kerio_resync.events import Paused, Retrying, Skipped
-from kerio_resync.model import Folder, Identity, ItemBatch, Kind, ListedItem, MalformedItem, Quota
+from kerio_resync.model import Folder, Identity, ItemBatch, Kind, ListedItem, ListingPage, MalformedItem, Quota
 from kerio_resync.server.kerio.mailbox import KerioMailbox, route_of
 from kerio_resync.server.kerio.rpc import LARGE_REPLY_BYTES
 from kerio_resync.server.mailbox import Mailbox
@@ -194,15 +195,23 @@ def test_folders_of_one_and_of_others() -> None:
     ]
 
 
+async def listed(
+    mailbox: KerioMailbox, folder: Folder, position: bytes | None = None, *, whole: bool = False
+) -> list[ListingPage]:
+    """Return the pages of a folder."""
+    (listing,) = mailbox.listings([folder])
+    return [page async for page in mailbox.list_items(listing, position, whole=whole)]
+
+
 def test_a_page_of_mails_asks_for_little() -> None:
     rows = [
         {"id": "m1", "watermark": 3, "size": 9, "receiveDate": "20251210T110355Z", "hasAttachment": True},
         {"id": None},
     ]
-    server = Scripted({"Mails.get": lambda params: {"list": rows, "totalItems": 7}})
-    page = opened(server, lambda mailbox: mailbox.page(INBOX, 3, 2))
-    assert page.rows == (ListedItem("m1", 3, 9, "2025-12-10T11:03:55Z", True),)
-    assert (page.start, page.total, len(page.malformed), page.items) == (3, 7, 1, ())
+    server = Scripted({"Mails.get": lambda params: {"list": rows, "totalItems": 2}})
+    (page,) = opened(server, lambda mailbox: listed(mailbox, replace(INBOX, count=2)), page_size=2)
+    assert page.rows == page.fresh == (ListedItem("m1", "3", 9, "2025-12-10T11:03:55Z", True),)
+    assert (page.listed, page.done, len(page.malformed), page.items) == (2, True, 1, ())
     assert server.asked[2] == (
         "Mails.get",
         {
@@ -211,7 +220,7 @@ def test_a_page_of_mails_asks_for_little() -> None:
                 "fields": ["id", "folderId", "watermark", "size", "receiveDate", "hasAttachment"],
                 "conditions": [],
                 "combining": "And",
-                "start": 3,
+                "start": 0,
                 "limit": 2,
                 "orderBy": [{"columnName": "receiveDate", "direction": "Desc", "caseSensitive": False}],
             },
@@ -230,18 +239,42 @@ def test_a_page_of_mails_asks_for_little() -> None:
 )
 def test_a_whole_page_of_other_kinds(kind: Kind, method: str, parameter: str) -> None:
     server = Scripted({method: lambda params: {"list": [{"id": "i", "watermark": 1}], "totalItems": 1}})
-    page = opened(server, lambda mailbox: mailbox.page(Folder("f9", "f0", "x", kind), 0, 10, whole=True))
-    assert [(item.id, item.kind, item.folder_id) for item in page.items] == [("i", kind, "f9")]
-    assert page.rows == (ListedItem("i", 1),)
+    (page,) = opened(server, lambda mailbox: listed(mailbox, Folder("f9", "f0", "x", kind), whole=True))
+    assert [(item.id, item.kind, item.folder_ids) for item in page.items] == [("i", kind, ("f9",))]
+    assert page.rows == (ListedItem("i", "1"),)
     params = server.asked[2][1]
     assert params[parameter] == ["f9"]
-    assert params["query"]["fields"] == []
+    assert (params["query"]["fields"], params["query"]["limit"]) == ([], 200)
 
 
 def test_a_root_folder_has_no_page() -> None:
     server = Scripted()
-    page = opened(server, lambda mailbox: mailbox.page(Folder("f0", "", "x", None), 0, 10))
-    assert (page.rows, page.total) == ((), 0)
+    (page,) = opened(server, lambda mailbox: listed(mailbox, Folder("f0", "", "x", None)))
+    assert (page.rows, page.done) == ((), True)
+
+
+def test_listing_is_that_of_one_folder() -> None:
+    folders = (INBOX, Folder("f9", "f0", "x", "note"))
+    listings = Scripted().mailbox().listings(folders)
+    assert [each.folders for each in listings] == [(INBOX,), (folders[1],)]
+
+
+def test_listing_resumes_at_a_position() -> None:
+    mails = [{"id": f"m{n}", "watermark": n + 1} for n in range(5)]
+
+    def page(params: dict[str, Any]) -> dict[str, Any]:
+        start = params["query"]["start"]
+        return {"list": mails[start : start + params["query"]["limit"]], "totalItems": 5}
+
+    server = Scripted({"Mails.get": page})
+
+    async def work(mailbox: KerioMailbox) -> None:
+        first, *others = await listed(mailbox, replace(INBOX, count=5))
+        assert await listed(mailbox, replace(INBOX, count=5), first.position) == others
+        assert await listed(mailbox, replace(INBOX, count=5), b"nonsense") == [first, *others]
+
+    opened(server, work, page_size=3, overlap=1)
+    assert [params["query"]["start"] for name, params in server.asked if name == "Mails.get"] == [0, 2, 2, 0, 2]
 
 
 def test_a_batch() -> None:
@@ -538,14 +571,14 @@ def test_the_body_speaks_before_the_status() -> None:
         answer = httpx.Response(status, json=error(1004, "Access to %1 denied."))
         server = Scripted({"Mails.get": lambda params, answer=answer: answer})  # type: ignore[misc]
         with pytest.raises(FolderDenied) as caught:
-            opened(server, lambda mailbox: mailbox.page(INBOX, 0, 5))
+            opened(server, lambda mailbox: listed(mailbox, INBOX))
         assert (caught.value.scope, caught.value.method) == ("folder", "Mails.get")
 
 
 def test_a_folder_that_is_gone() -> None:
     server = Scripted({"Mails.get": lambda params: error(4104, "gone")})
     with pytest.raises(ItemGone) as caught:
-        opened(server, lambda mailbox: mailbox.page(INBOX, 0, 5))
+        opened(server, lambda mailbox: listed(mailbox, INBOX))
     scope: str = caught.value.scope
     assert scope == "folder"
 
@@ -562,7 +595,7 @@ def test_what_the_server_says_shows_no_secret() -> None:
     async def work(mailbox: KerioMailbox) -> str:
         await mailbox.sync_key()
         with pytest.raises(ServerRefused) as caught:
-            await mailbox.page(INBOX, 0, 5)
+            await listed(mailbox, INBOX)
         return f"{caught.value!r} {caught.value} {caught.value.detail} {mailbox!r} {server.events}"
 
     text = opened(server, work)
@@ -592,7 +625,7 @@ def test_creating_is_repeated_when_it_was_surely_not_done() -> None:
         {"Mails.create": answers(httpx.ConnectError("x"), httpx.Response(503), error(4100), error(-32001), done)}
     )
     found = opened(server, lambda mailbox: mailbox.create("mail", "f1", [b'{"subject":"x","send":true}']))
-    assert [(one.id, one.watermark, one.error) for one in found] == [("m9", 4, None)]
+    assert [(one.id, one.version, one.error) for one in found] == [("m9", "4", None)]
     assert server.asked[-2] == ("Mails.create", {"mails": [{"subject": "x", "folderId": "f1"}]})
 
 

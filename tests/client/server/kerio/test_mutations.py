@@ -21,7 +21,7 @@ def told(*ids: str) -> dict[str, Any]:
 def test_create_is_not_repeated_and_does_not_send_the_mail() -> None:
     server = Scripted({"Mails.create": answers(told("m1"), httpx.ReadError("x"))})
     struct = b'{"subject":"s","send":true}'
-    assert opened(server, lambda mailbox: mailbox.create("mail", "f", [struct])) == (WriteResult(0, "m1", 7),)
+    assert opened(server, lambda mailbox: mailbox.create("mail", "f", [struct])) == (WriteResult(0, "m1", "7"),)
     assert server.asked[-2] == ("Mails.create", {"mails": [{"subject": "s", "folderId": "f"}]})
     with pytest.raises(OutcomeUnknown):
         opened(server, lambda mailbox: mailbox.create("mail", "f", [struct]))
@@ -37,7 +37,7 @@ def test_create_with_malformed_reply_has_unknown_outcome() -> None:
 def test_update_is_repeated_after_lost_reply() -> None:
     server = Scripted({"Mails.set": answers(httpx.ReadError("x"), told("m1"))})
     found = opened(server, lambda mailbox: mailbox.update("mail", [b'{"id":"m1","isSeen":true,"watermark":3}']))
-    assert [(one.id, one.watermark) for one in found] == [("m1", 7)]
+    assert [(one.id, one.version) for one in found] == [("m1", "7")]
     assert server.asked[-2] == ("Mails.set", {"mails": [{"id": "m1", "isSeen": True}]})
 
 

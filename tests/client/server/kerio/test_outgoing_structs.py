@@ -6,12 +6,13 @@ from typing import Any
 import pytest
 
 from kerio_resync.model import Attachment, Item, Kind
+from kerio_resync.server.kerio import outgoing_structs
 from kerio_resync.server.kerio.items import parse_items
 from kerio_resync.server.kerio.json_codec import canonical_json
 from kerio_resync.server.kerio.outgoing_structs import (
-    Upload,
     file_candidates,
     fingerprint,
+    flags_struct,
     for_create,
     for_update,
     has_members,
@@ -23,12 +24,35 @@ from kerio_resync.server.kerio.outgoing_structs import (
     with_files,
     with_message_id,
 )
+from kerio_resync.server.mailbox import Dialect, Upload
 
 
 def item(kind: Kind, **members: Any) -> Item:
     items, malformed = parse_items(kind, [{"id": "i", "folderId": "f", "watermark": 4, **members}], canonical_json)
     assert not malformed
     return items[0]
+
+
+def test_module_is_a_dialect() -> None:
+    dialect: Dialect = outgoing_structs
+    assert dialect.with_id(b"{}", "i") == b'{"id":"i"}'
+
+
+def test_flags_struct_uses_names_of_api() -> None:
+    flags = b'{"seen":true,"flagged":false,"answered":true,"draft":false}'
+    assert json.loads(flags_struct("mail", flags)) == {
+        "isSeen": True,
+        "isFlagged": False,
+        "isAnswered": True,
+        "isDraft": False,
+    }
+    assert flags_struct("mail", b'{"seen":false}') == b'{"isSeen":false}'
+
+
+@pytest.mark.parametrize("flags", [b"", b"[]", b'{"isSeen":true}'])
+def test_flags_struct_refuses_what_is_not_flags(flags: bytes) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        flags_struct("mail", flags)
 
 
 def test_for_create_drops_members_of_the_server() -> None:
@@ -166,7 +190,7 @@ def test_files_are_added_to_those_that_are_item() -> None:
 
 def test_item_from_struct_fills_what_is_missing() -> None:
     mail = item_from_struct("mail", "local:1", "f", b'{"subject":"s","watermark":"odd","isFlagged":true}')
-    assert (mail.id, mail.folder_id, mail.title, mail.watermark, mail.flagged) == ("local:1", "f", "s", 0, True)
+    assert (mail.id, mail.folder_id, mail.title, mail.version, mail.flagged) == ("local:1", "f", "s", "", True)
     assert json.loads(item_from_struct("task", "local:1", "f", b"{}").payload)["summary"] == ""
     assert item_from_struct("note", "", "f", b"{}").title == ""  # no id, no item: still a value to keep
     with pytest.raises(ValueError, match="object"):
@@ -176,7 +200,8 @@ def test_item_from_struct_fills_what_is_missing() -> None:
 def test_with_changes_keeps_members_of_current_item() -> None:
     theirs = item("mail", subject="theirs", isSeen=True)._replace(extra=b'{"x":1}')
     mine = with_changes(theirs, b'{"subject":"mine","id":"other","folderId":"g","size":3,"send":true}')
-    assert (mine.id, mine.folder_id, mine.title, mine.seen, mine.extra) == ("i", "f", "mine", True, b'{"x":1}')
+    assert (mine.id, mine.folder_ids, mine.title, mine.seen, mine.extra) == ("i", ("f",), "mine", True, b'{"x":1}')
+    assert (mine.version, json.loads(mine.payload)["watermark"]) == ("4", 4)
     assert "send" not in json.loads(mine.payload)
 
 

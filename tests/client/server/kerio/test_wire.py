@@ -128,7 +128,12 @@ def test_outcomes_in_the_order_of_asking() -> None:
         "errors": [{"inputIndex": 1, "code": 1003, "message": "no"}],
     }
     found = wire.parse_write_results("Mails.create", result, 4, names_successes=True)
-    assert [(one.index, one.id, one.watermark) for one in found] == [(0, "a", 8), (1, "", 0), (2, "c", 9), (3, "", 0)]
+    assert [(one.index, one.id, one.version) for one in found] == [
+        (0, "a", "8"),
+        (1, "", ""),
+        (2, "c", "9"),
+        (3, "", ""),
+    ]
     assert [type(one.error) for one in found] == [type(None), FolderDenied, type(None), ProtocolError]
     removed = wire.parse_write_results(
         "Mails.remove", {"errors": [{"inputIndex": 1, "code": 1002, "message": ""}]}, 2, names_successes=False
@@ -175,18 +180,18 @@ KEY = {"id": 1, "watermark": 7}
 @pytest.mark.parametrize(
     ("members", "expected"),
     [
-        ({}, RemoteChange("created", "m1", "", False, "mail", 5)),
-        ({"type": "chtCopied", "parentId": "f"}, RemoteChange("created", "m1", "f", False, "mail", 5)),
-        ({"type": "chtReadFlagChanged"}, RemoteChange("flags", "m1", "", False, "mail", 5)),
-        ({"type": "chtStatus"}, RemoteChange("flags", "m1", "", False, "mail", 5)),
-        ({"type": "chtModifiedContent", "itemType": "itNote"}, RemoteChange("modified", "m1", "", False, "note", 5)),
-        ({"type": "chtModifiedMetadata", "itemType": "itTask"}, RemoteChange("flags", "m1", "", False, "task", 5)),
-        ({"type": "chtDeleted", "itemType": "itDelegation"}, RemoteChange("deleted", "m1", "", False, None, 5)),
+        ({}, RemoteChange("created", "m1", "", False, "mail", "5")),
+        ({"type": "chtCopied", "parentId": "f"}, RemoteChange("created", "m1", "f", False, "mail", "5")),
+        ({"type": "chtReadFlagChanged"}, RemoteChange("flags", "m1", "", False, "mail", "5")),
+        ({"type": "chtStatus"}, RemoteChange("flags", "m1", "", False, "mail", "5")),
+        ({"type": "chtModifiedContent", "itemType": "itNote"}, RemoteChange("modified", "m1", "", False, "note", "5")),
+        ({"type": "chtModifiedMetadata", "itemType": "itTask"}, RemoteChange("flags", "m1", "", False, "task", "5")),
+        ({"type": "chtDeleted", "itemType": "itDelegation"}, RemoteChange("deleted", "m1", "", False, None, "5")),
         (
             {"type": "chtMoved", "origId": "m0", "origParentId": "g", "isFolder": True},
-            RemoteChange("moved", "m1", "", True, "mail", 5, "m0", "g"),
+            RemoteChange("moved", "m1", "", True, "mail", "5", "m0", "g"),
         ),
-        ({"origId": None, "parentId": None, "itemType": None}, RemoteChange("created", "m1", "", False, None, 5)),
+        ({"origId": None, "parentId": None, "itemType": None}, RemoteChange("created", "m1", "", False, None, "5")),
     ],
 )
 def test_changes(members: dict[str, Any], expected: RemoteChange) -> None:

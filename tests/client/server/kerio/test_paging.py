@@ -12,14 +12,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kerio_resync.errors import ProtocolError
-from kerio_resync.model import Folder, ListedItem, MalformedItem, Page
-from kerio_resync.sync.listing.paging import ANCHOR_IDS, Position, advance, list_folder, next_offset
+from kerio_resync.model import Folder, ListedItem, ListingPage, MalformedItem
+from kerio_resync.server.kerio.paging import ANCHOR_IDS, Page, Position, advance, list_folder, next_offset
 
 FOLDER = Folder("f", "", "Inbox", "mail", count=10)
 
 
-def page(ids: range | list[int], start: int, total: int) -> Page:
-    return Page(tuple(ListedItem(str(each), 1) for each in ids), start, total)
+def page(ids: range | list[int], total: int) -> Page:
+    return Page(tuple(ListedItem(str(each), "1") for each in ids), total)
 
 
 @dataclass
@@ -32,17 +32,17 @@ class Living:
     total: Callable[[int], int] = lambda true: true
     asked: list[tuple[int, int]] = field(default_factory=list)
 
-    async def page(self, folder: Folder, start: int, limit: int, *, whole: bool = False, held: object = None) -> Page:
+    async def page(self, start: int, limit: int) -> Page:
         self.disturb(self.ids)
         self.asked.append((start, limit))
         limit = min(limit, self.most or limit)
-        return page(self.ids[start : start + limit], start, self.total(len(self.ids)))
+        return page(self.ids[start : start + limit], self.total(len(self.ids)))
 
 
 async def listing(living: Living, *, limit: int, overlap: int = 3, position: Position | None = None) -> set[int]:
     seen: set[int] = set()
     folder = Folder("f", "", "Inbox", "mail", count=len(living.ids))
-    async for each, *_ in list_folder(living, folder, position or Position(), limit=limit, overlap=overlap):  # type: ignore[arg-type]
+    async for each in list_folder(living.page, folder, position or Position(), limit=limit, overlap=overlap):
         seen |= {int(row.id) for row in each.rows}
     return seen
 
@@ -108,11 +108,9 @@ def disturbed(seed: int, rate: float) -> tuple[Living, set[int]]:
 
 async def test_list_that_repeats_for_ever_ends_in_an_error() -> None:
     class Repeating(Living):
-        async def page(
-            self, folder: Folder, start: int, limit: int, *, whole: bool = False, held: object = None
-        ) -> Page:
+        async def page(self, start: int, limit: int) -> Page:
             self.asked.append((start, limit))
-            return page(range(start * 2, start * 2 + limit), start, 10**12)
+            return page(range(start * 2, start * 2 + limit), 10**12)
 
     living = Repeating(list(range(10)))
     with pytest.raises(ProtocolError) as caught:
@@ -123,11 +121,9 @@ async def test_list_that_repeats_for_ever_ends_in_an_error() -> None:
 
 async def test_list_that_ignores_the_offset_ends() -> None:
     class Deaf(Living):
-        async def page(
-            self, folder: Folder, start: int, limit: int, *, whole: bool = False, held: object = None
-        ) -> Page:
+        async def page(self, start: int, limit: int) -> Page:
             self.asked.append((start, limit))
-            return page(range(10), start, 10**6)
+            return page(range(10), 10**6)
 
     living = Deaf(list(range(10)))
     with suppress(ProtocolError):
@@ -146,7 +142,7 @@ def test_position_survives_storage() -> None:
     assert Position.from_bytes(position.to_bytes()) == position
 
 
-@pytest.mark.parametrize("data", [None, b"", b"nonsense", b'{"seen":"x","odd":1}'])
+@pytest.mark.parametrize("data", [None, b"", b"nonsense", b'{"seen":"x","odd":1}', b'{"seen":"x"}', b"[]", b"7"])
 def test_unreadable_position_is_the_beginning(data: bytes | None) -> None:
     assert Position.from_bytes(data) == Position()
 
@@ -157,7 +153,7 @@ def test_stepping_back_reaches_further_each_time_and_ends_at_zero() -> None:
     for _ in range(6):
         start = next_offset(position, 3)
         starts.append(start)
-        position = advance(position, page(range(10), start, 9000), start=start, limit=10, overlap=3)
+        position = advance(position, page(range(10), 9000), start=start, limit=10, overlap=3)
     assert starts[0] == 4997
     assert starts[1] == 4997 - ANCHOR_IDS
     assert starts[-1] <= 10
@@ -165,17 +161,15 @@ def test_stepping_back_reaches_further_each_time_and_ends_at_zero() -> None:
 
 async def test_a_list_in_circles_ends_whatever_the_folder_is_said_to_hold() -> None:
     class Circling(Living):
-        async def page(
-            self, folder: Folder, start: int, limit: int, *, whole: bool = False, held: object = None
-        ) -> Page:
+        async def page(self, start: int, limit: int) -> Page:
             self.asked.append((start, limit))
-            return page([(start + n) % 500 for n in range(limit)], start, 2**62)
+            return page([(start + n) % 500 for n in range(limit)], 2**62)
 
     living = Circling([])
     folder = Folder("f", "", "Inbox", "mail", count=10**12)
 
     async def list_all() -> None:
-        async for _ in list_folder(living, folder, Position(), limit=10, overlap=3):  # type: ignore[arg-type]
+        async for _ in list_folder(living.page, folder, Position(), limit=10, overlap=3):
             assert len(living.asked) < 2000
 
     with pytest.raises(ProtocolError):
@@ -184,13 +178,9 @@ async def test_a_list_in_circles_ends_whatever_the_folder_is_said_to_hold() -> N
 
 async def test_a_page_of_which_nothing_can_be_read_is_no_end() -> None:
     class Broken(Living):
-        async def page(
-            self, folder: Folder, start: int, limit: int, *, whole: bool = False, held: object = None
-        ) -> Page:
-            found = await super().page(folder, start, limit)
-            return (
-                found if start else Page((), 0, found.total, malformed=(MalformedItem("", "broken"),) * len(found.rows))
-            )
+        async def page(self, start: int, limit: int) -> Page:
+            found = await super().page(start, limit)
+            return found if start else Page((), found.total, malformed=(MalformedItem("", "broken"),) * len(found.rows))
 
     assert await listing(Broken(list(range(40))), limit=10) >= set(range(10, 40))
 
@@ -199,3 +189,20 @@ async def test_a_total_that_ends_after_each_page_is_not_believed_against_the_fol
     living = Living(list(range(40)))
     living.total = lambda true: min(true, sum(living.asked[-1]))
     assert await listing(living, limit=10) == set(range(40))
+
+
+async def pages_of(living: Living, position: Position) -> list[ListingPage]:
+    return [each async for each in list_folder(living.page, FOLDER, position, limit=4, overlap=1)]
+
+
+async def test_pages_tell_new_rows_and_how_many_were_listed() -> None:
+    pages = await pages_of(Living(list(range(10))), Position())
+    assert [[row.id for row in each.fresh] for each in pages] == [list("0123"), list("456"), list("789")]
+    assert [row.id for row in pages[1].rows] == list("3456")
+    assert [(each.listed, each.done) for each in pages] == [(4, False), (7, False), (10, True)]
+
+
+async def test_listing_resumes_after_each_position() -> None:
+    pages = await pages_of(Living(list(range(10))), Position())
+    for n, page in enumerate(pages):
+        assert await pages_of(Living(list(range(10))), Position.from_bytes(page.position)) == pages[n + 1 :]

@@ -14,17 +14,29 @@ folder's size agree on it, or nothing more arrives.
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncGenerator
-from dataclasses import asdict, dataclass, replace
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from dataclasses import asdict, dataclass, fields, replace
+from typing import NamedTuple
 
-from kerio_resync.errors import FolderDenied, ItemGone, ProtocolError, ResyncError
-from kerio_resync.model import Folder, ListedItem, Page
-from kerio_resync.server.mailbox import Mailbox
-from kerio_resync.server.memory_budget import HeldReservations
+from kerio_resync.errors import ProtocolError
+from kerio_resync.model import Folder, Item, ListedItem, ListingPage, MalformedItem
 
 ANCHOR_IDS = 64  # the listing starts over only if all of them disappear between two pages
 MAX_CYCLES = 8  # times that an old row may appear again, or that the listing may start over
 SPARE_PAGES = 32  # beyond the pages that the totals explain
+
+
+class Page(NamedTuple):
+    """One reply to a request for rows.
+
+    `total`: rows of the list as the server states them, which may be wrong. `items`: the items of `rows`, if whole
+    items were requested.
+    """
+
+    rows: tuple[ListedItem, ...]
+    total: int
+    items: tuple[Item, ...] = ()
+    malformed: tuple[MalformedItem, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +69,11 @@ class Position:
         """
         try:
             members = json.loads(data or b"{}")
-            return cls(**{**members, "tail": tuple(members.get("tail", ()))})
-        except (ValueError, TypeError):
+            position = cls(**{**members, "tail": tuple(members.get("tail", ()))})
+        except (AttributeError, TypeError, ValueError):
             return cls()
+        is_valid = all(type(getattr(position, field.name)) is type(field.default) for field in fields(cls))
+        return position if is_valid else cls()
 
 
 def effective_overlap(position: Position, overlap: int) -> int:
@@ -122,16 +136,6 @@ def _update_mark(position: Position, fresh: list[str], *, over: bool) -> tuple[s
     return position.mark, position.cycles
 
 
-def concerns_this_list_only(error: ResyncError) -> bool:
-    """Return whether an error concerns one folder.
-
-    That folder is gone or denied, or its list is invalid.
-    """
-    if isinstance(error, ProtocolError):
-        return error.scope == "folder"
-    return isinstance(error, ItemGone | FolderDenied)
-
-
 def max_pages(folder: Folder, page: Page, position: Position, overlap: int) -> int:
     """Return how many pages a listing may take, by the sizes that the server states."""
     rows = max(folder.count, page.total if page.total < 2 * folder.count + 100_000 else folder.count)
@@ -139,30 +143,25 @@ def max_pages(folder: Folder, page: Page, position: Position, overlap: int) -> i
 
 
 async def list_folder(
-    mailbox: Mailbox,
-    folder: Folder,
-    position: Position,
-    *,
-    limit: int,
-    overlap: int,
-    whole: bool = False,
-    held: HeldReservations | None = None,
-) -> AsyncGenerator[tuple[Page, tuple[ListedItem, ...], Position], None]:
-    """Yield (page, its new rows, position to store with them) from `position` on.
+    request: Callable[[int, int], Awaitable[Page]], folder: Folder, position: Position, *, limit: int, overlap: int
+) -> AsyncGenerator[ListingPage, None]:
+    """Yield the pages of a folder from `position` on.
 
-    The last position is `done`.
-
-    Raise what `Mailbox.page` raises, and ProtocolError (scope folder) for an endless list.
+    `request` returns the page at an offset, with at most so many rows. Raise what it raises, and ProtocolError (scope
+    folder) for an endless list.
     """
     position = replace(position, width=min(position.width, limit))
     allowed = 0
     first = position.pages
     while not position.done:
         start = next_offset(position, overlap)
-        page = await mailbox.page(folder, start, limit, whole=whole, held=held)
+        page = await request(start, limit)
         known = set(position.tail)
         position = advance(position, page, start=start, limit=limit, overlap=overlap, count=folder.count)
         allowed = max(allowed, max_pages(folder, page, position, overlap))
         if position.pages - first > allowed or position.cycles > MAX_CYCLES:
             raise ProtocolError(f"the list of folder {folder.id} does not end", scope="folder")
-        yield page, tuple(row for row in page.rows if row.id not in known), position
+        fresh = tuple(row for row in page.rows if row.id not in known)
+        yield ListingPage(
+            page.rows, fresh, position.to_bytes(), position.seen, position.done, page.items, page.malformed
+        )
