@@ -28,21 +28,21 @@ FILE = LocalFile("plan.pdf", "application/pdf", bytes(range(256)) * 3000)
 ACTIONS = [
     ("create", "mail", {"folder_id": "inbox", "struct": b'{"subject":"Hi"}', "files": [FILE]}),
     ("create", "contact", {"folder_id": "people", "struct": b'{"commonName":"Ann"}'}),
-    ("edit", "event", {"item_id": "e", "watermark": 7, "struct": b'{"summary":"x"}'}),
-    ("flags", "mail", {"item_id": "1", "watermark": 3, "struct": b'{"isSeen":true}'}),
+    ("edit", "event", {"item_id": "e", "version": "7", "struct": b'{"summary":"x"}'}),
+    ("flags", "mail", {"item_id": "1", "version": "3", "struct": b'{"seen":true}'}),
     ("move", "task", {"item_id": "t", "folder_id": "a", "target_id": "b"}),
     ("delete", "note", {"item_id": "n"}),
 ]
 
 
-def listed(name: str, watermark: int = 1, date: str | None = "2026-03-01T00:00:00Z", size: int = 100) -> ListedItem:
-    return ListedItem(name, watermark, size, date)
+def listed(name: str, version: int | str = 1, date: str | None = "2026-03-01T00:00:00Z", size: int = 100) -> ListedItem:
+    return ListedItem(name, str(version), size, date)
 
 
 def mail(
     name: str,
-    watermark: int = 1,
-    folder: str = "inbox",
+    version: int | str = 1,
+    folder: str | tuple[str, ...] = "inbox",
     *,
     text: str = "Hello",
     title: str = "Subject",
@@ -54,8 +54,8 @@ def mail(
     parts = [{"content": text, "contentType": "ctTextPlain"}]
     payload = json.dumps({"displayableParts": parts, "id": name, "subject": title}, sort_keys=True).encode()
     return Item(
-        name, folder, kind, watermark, title, "Ann <ann@example.com>", "jan@example.com", date, size=len(payload),
-        message_id=f"<{name}@example.com>", payload=payload, extra=extra, attachments=attached,
+        name, (folder,) if isinstance(folder, str) else folder, kind, str(version), title, "Ann <ann@example.com>", "jan@example.com", date, size=len(payload),
+        message_id=f"<{name}@example.com>", text=text, payload=payload, extra=extra, attachments=attached,
     )  # fmt: skip
 
 
@@ -64,7 +64,7 @@ def attachment(name: str, size: int | None = 5) -> Attachment:
 
 
 def wanted(item: Item) -> QueuedItem:
-    return QueuedItem(item.id, item.folder_id, item.kind, item.watermark)
+    return QueuedItem(item.id, item.folder_id, item.kind, item.version)
 
 
 @contextmanager

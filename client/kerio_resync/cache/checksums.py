@@ -1,8 +1,9 @@
 """Checksums of stored rows, and how they are computed.
 
 An item's checksum covers every field of `model.Item`, with the descriptions of its attachments, so that a lost or
-damaged row of either table shows. It is the SHA-256 of one line of JSON (an array in the order below, ASCII, Python's
-default spacing), a newline, the payload, and the extra members. A chunk has a CRC-32 (zlib), an attachment a SHA-256.
+damaged row of any table shows. It is the SHA-256 of one line of JSON (an array in the order below, ASCII, Python's
+default spacing) that ends in the lengths of what follows (null: there is none), a newline, the payload, the extra
+members, text, html (UTF-8) and details. A chunk has a CRC-32 (zlib) of what is stored, an attachment a SHA-256.
 
 Python's hashes release the interpreter's lock for more than 2,047 bytes (CRC-32: 5 KiB). Acquiring it again takes up to
 5 ms while the event loop computes: with rows of 25 KB a busy loop slows the writer down to a tenth. So data is hashed
@@ -34,13 +35,23 @@ THREAD_MIN_BYTES: Final = 4 * 1024 * 1024
 def item_checksum(item: Item) -> bytes:
     """Return the 32 bytes of the column `item.checksum`."""
     q, texts = _quoted, (item.title, item.who, item.recipients, item.message_id)
+    folder_ids = item.folder_ids if len(item.folder_ids) == 1 else sorted({*item.folder_ids})
+    rest = (
+        item.payload,
+        item.extra,
+        None if item.text is None else item.text.encode(),
+        None if item.html is None else item.html.encode(),
+        item.details,
+    )
+    lengths = ["null" if part is None else str(len(part)) for part in rest]
     head = (
-        f"[{q(item.kind)}, {q(item.id)}, {q(item.folder_id)}, {item.watermark}, {_quoted_or_null(item.date)},"
+        f"[{q(item.kind)}, {q(item.id)}, [{', '.join(map(q, folder_ids))}], {q(item.version)},"
+        f" {_quoted_or_null(item.date)},"
         f" {_quoted_or_null(item.end)}, {item.seen:d}, {item.flagged:d}, {item.answered:d}, {item.draft:d},"
         f" {item.size}, {', '.join(map(q, texts))}, [{', '.join(map(_description, item.attachments))}],"
-        f" {len(item.payload)}, {'false' if item.extra is None else 'true'}]\n"
+        f" {', '.join(lengths)}]\n"
     )
-    return sha256(head.encode(), item.payload, item.extra or b"")
+    return sha256(head.encode(), *filter(None, rest))
 
 
 def change_checksum(change: LocalChange) -> bytes:
@@ -51,7 +62,7 @@ def change_checksum(change: LocalChange) -> bytes:
     """
     files = [(file.name, file.content_type, file.content_id, file.size, file.sha256.hex()) for file in change.files]
     head = [
-        change.uuid, change.action, change.kind, change.item_id, change.folder_id, change.target_id, change.watermark,
+        change.uuid, change.action, change.kind, change.item_id, change.folder_id, change.target_id, change.version,
         change.made, files,
     ]  # fmt: skip
     return sha256(json.dumps(head).encode() + b"\n", change.struct)

@@ -48,17 +48,17 @@ class Outbox:
         item_id: str = "",
         folder_id: str = "",
         target_id: str = "",
-        watermark: int = 0,
+        version: str = "",
         struct: bytes = b"{}",
         files: Sequence[LocalFile] = (),
     ) -> str:
         """Record a change and return its uuid.
 
-        `struct`: the members to create or set, JSON.
+        `version`: the version that is changed. `struct`: see `LocalChange`.
         """
         name = str(uuid.uuid4())
         made = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        change = LocalChange(name, action, kind, item_id, folder_id, target_id, watermark, made, struct)
+        change = LocalChange(name, action, kind, item_id, folder_id, target_id, version, made, struct)
         await self._apply(AddChange(change, tuple(files)))
         return name
 
@@ -87,12 +87,12 @@ class Outbox:
         """
         await self._apply(MarkChange(change, "sending", attempt=record))
 
-    async def mark_sent(self, change: str, new_id: str = "", version: int = 0) -> None:
+    async def mark_sent(self, change: str, new_id: str = "", version: str = "") -> None:
         """Record that the server has it.
 
-        `new_id`: the item's id if it is another now; `version`: its watermark.
+        `new_id`: the item's id if it is another now; `version`: its version now.
         """
-        await self._apply(MarkChange(change, "sent", new_id=new_id, version=version))
+        await self._apply(MarkChange(change, "sent", new_id=new_id, sent_version=version))
 
     async def mark_refused(self, change: str, reason: str, code: int = 0) -> None:
         """Record that the server refused it.

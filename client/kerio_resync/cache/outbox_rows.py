@@ -1,35 +1,20 @@
-"""The rows of the outbox as values, and the queries that read them.
-
-Early files of format 7.2 lack the columns `code` and `version`. They hold both in sentences in `reason`, and a token in
-front of the record in `attempt`. The queries read such files as they are; `add_columns` converts one that is opened for
-writing.
-"""
+"""The rows of the outbox as values, and the queries that read them."""
 
 from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
-from contextlib import suppress
 from typing import Final, get_args
 
 from kerio_resync.cache.checksums import change_checksum
 from kerio_resync.cache.mutations import ChangeFile, ChangeState, LocalChange
-from kerio_resync.cache.schema import OUTBOX_ADDED_COLUMNS
 
 ALL_STATES: Final[tuple[ChangeState, ...]] = get_args(ChangeState)
 OPEN_STATES: Final[tuple[ChangeState, ...]] = ("pending", "sending", "conflict", "refused")
 UNSENT_STATES: Final[tuple[ChangeState, ...]] = ("pending", "sending")
 
 _COLUMNS: Final = tuple(name for name in LocalChange._fields if name != "files")
-_VERSION_IN_REASON: Final = "state = 'sent' AND reason GLOB 'version [0-9]*'"
-_CODE_IN_REASON: Final = "state = 'refused' AND reason GLOB '*(code [-0-9]*)'"
-_EARLY: Final = {  # expressions that give the columns of today in an early file
-    "attempt": "CASE instr(attempt, ' ') WHEN 0 THEN '' ELSE substr(attempt, instr(attempt, ' ') + 1) END",
-    "reason": f"CASE WHEN {_VERSION_IN_REASON} THEN '' ELSE reason END",
-    "code": f"CASE WHEN {_CODE_IN_REASON} THEN CAST(substr(reason, 1 + length(rtrim(rtrim(reason, ')'), '0123456789')))"
-    " AS INTEGER) ELSE 0 END",
-    "version": f"CASE WHEN {_VERSION_IN_REASON} THEN CAST(substr(reason, 9) AS INTEGER) ELSE 0 END",
-}
+_SELECT: Final = ", ".join("CAST(struct AS BLOB)" if name == "struct" else name for name in _COLUMNS)
 
 
 def changes(db: sqlite3.Connection, states: Sequence[ChangeState] = OPEN_STATES) -> tuple[LocalChange, ...]:
@@ -83,31 +68,8 @@ def ancestors_of_pending(changes: Sequence[LocalChange]) -> frozenset[str]:
     return frozenset(ancestors)
 
 
-def is_early(db: sqlite3.Connection) -> bool:
-    """Return whether the outbox lacks the columns `code` and `version`."""
-    return "version" not in {row[1] for row in db.execute("PRAGMA table_info(outbox)")}
-
-
-def add_columns(db: sqlite3.Connection) -> None:
-    """Give an early file the columns `code` and `version`, in one transaction."""
-    if not is_early(db):
-        return
-    db.execute("BEGIN IMMEDIATE")
-    try:
-        for definition in OUTBOX_ADDED_COLUMNS:
-            db.execute(f"ALTER TABLE outbox ADD COLUMN {definition}")
-        db.execute("UPDATE outbox SET " + ", ".join(f"{name} = {value}" for name, value in _EARLY.items()))
-        db.execute("COMMIT")
-    except BaseException:
-        with suppress(sqlite3.Error):  # some errors of SQLite have already rolled back
-            db.execute("ROLLBACK")
-        raise
-
-
 def _select(db: sqlite3.Connection, condition: str, values: Sequence[object]) -> tuple[LocalChange, ...]:
-    expressions = {"struct": "CAST(struct AS BLOB)", **(_EARLY if is_early(db) else {})}
-    columns = ", ".join(f"{expressions.get(name, name)} AS {name}" for name in _COLUMNS)
-    rows = db.execute(f"SELECT {columns} FROM outbox WHERE {condition} ORDER BY number", tuple(values)).fetchall()
+    rows = db.execute(f"SELECT {_SELECT} FROM outbox WHERE {condition} ORDER BY number", tuple(values)).fetchall()
     return tuple(LocalChange._make((*row, _files(db, row[-1]))) for row in rows)
 
 

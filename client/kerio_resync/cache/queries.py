@@ -7,15 +7,17 @@ query returns more than a page of rows or about 8 MiB.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, NamedTuple
 
+from kerio_resync.cache import compression
 from kerio_resync.cache.bulk_sql import json_array, select_in
 from kerio_resync.cache.mutations import AttachmentState
 from kerio_resync.model import KINDS, Attachment, Folder, Kind
 
 READ_PAGE_BYTES: Final = 8 * 1024 * 1024
+KINDS_SQL: Final = ", ".join(f"'{kind}'" for kind in KINDS)
 
 
 class QueueCursor(NamedTuple):
@@ -29,7 +31,8 @@ class QueueCursor(NamedTuple):
 class FolderRow(NamedTuple):
     """A folder of the server.
 
-    `position`: where its listing resumes; `listed`: the listing is complete; `rank`: lower is fetched earlier.
+    `position`: where its listing resumes, after `listed_rows` rows; `listed`: the listing is complete; `rank`: lower is
+    fetched earlier.
     """
 
     folder: Folder
@@ -37,15 +40,19 @@ class FolderRow(NamedTuple):
     rank: int
     position: bytes | None
     listed: bool
+    listed_rows: int = 0
 
 
 class QueuedItem(NamedTuple):
-    """An item to fetch. `keep_contents`: it was moved, and its attachments are stored."""
+    """An item to fetch. `keep_contents`: it was moved, and its attachments are stored.
+
+    `folder_id`: of its folders, the one with the lowest rank.
+    """
 
     id: str
     folder_id: str
     kind: Kind
-    watermark: int
+    version: str
     size: int = 0
     date: str | None = None
     has_attachment: bool = False
@@ -66,7 +73,7 @@ class QueuedAttachment(NamedTuple):
 
     key: int
     item_id: str
-    folder_id: str
+    folder_ids: tuple[str, ...]
     attachment: Attachment
     received: int
     etag: str
@@ -77,7 +84,8 @@ class Totals:
     """Counts and bytes of a cache.
 
     `item_bytes` and `queued_item_bytes` are the server's figures, `attachment_bytes` is stored. `folders` counts those
-    that hold items and may be read.
+    that hold items and may be read, `attachments` contents that are stored or to be stored, sources included, but not
+    those that are part of a source.
     """
 
     folders: int
@@ -123,8 +131,8 @@ class StoredItem(NamedTuple):
 
     id: str
     kind: Kind
-    folder_id: str
-    watermark: int
+    folder_ids: tuple[str, ...]
+    version: str
     size: int
     payload: bytes
     extra: bytes | None
@@ -148,13 +156,13 @@ def meta(db: sqlite3.Connection, key: str) -> str | None:
 def folders(db: sqlite3.Connection) -> tuple[FolderRow, ...]:
     """Return the server's folders by rank and path."""
     rows = db.execute(
-        "SELECT path, rank, position, listed, id, parent_id, name, kind, role, place, owner, readable, count, unread,"
-        " size, CAST(payload AS BLOB), CAST(extra AS BLOB)"
+        "SELECT path, rank, position, listed, listed_rows, id, parent_id, name, kind, role, place, owner, readable,"
+        " count, unread, size, CAST(payload AS BLOB), CAST(extra AS BLOB)"
         " FROM folder WHERE standing = 'server' ORDER BY rank, path, id"
     )
     return tuple(
-        FolderRow(replace(Folder(*fields), readable=bool(fields[7])), path, rank, position, bool(listed))
-        for path, rank, position, listed, *fields in rows
+        FolderRow(replace(Folder(*fields), readable=bool(fields[7])), path, rank, position, bool(listed), listed_rows)
+        for path, rank, position, listed, listed_rows, *fields in rows
     )
 
 
@@ -167,15 +175,15 @@ def queued_items(db: sqlite3.Connection, limit: int, after: QueueCursor | None =
     for condition, values in _conditions(after):
         if len(rows) < limit:
             sql = (
-                "SELECT wanted.id, folder.id, wanted.kind, watermark, wanted.size, date, has_attachment, wanted.rank,"
+                "SELECT wanted.id, folder.id, wanted.kind, version, wanted.size, date, has_attachment, wanted.rank,"
                 " keep"
                 f" FROM wanted JOIN folder ON folder.number = wanted.folder WHERE {condition}"
                 " ORDER BY wanted.rank, date DESC, wanted.id LIMIT ?"
             )
             rows += db.execute(sql, (*values, limit - len(rows)))
     return tuple(
-        QueuedItem(item_id, folder_id, kind, watermark, size, date or None, bool(has_attachment), rank, bool(keep))
-        for item_id, folder_id, kind, watermark, size, date, has_attachment, rank, keep in rows
+        QueuedItem(item_id, folder_id, kind, version, size, date or None, bool(has_attachment), rank, bool(keep))
+        for item_id, folder_id, kind, version, size, date, has_attachment, rank, keep in rows
     )
 
 
@@ -195,15 +203,15 @@ def queued_attachments(db: sqlite3.Connection, limit: int, after: int | None = N
     They follow the key `after`, in the order in which their items came.
     """
     rows = db.execute(
-        "SELECT attachment.number, item.id, folder.id, received, etag, attachment.id, url, attachment.name,"
-        " content_type, content_id, attachment.size, attachment.role FROM attachment"
-        " JOIN item ON item.number = attachment.item JOIN folder ON folder.number = item.folder"
+        "SELECT attachment.number, item.number, item.id, received, etag, attachment.id, url, name, content_type,"
+        " content_id, attachment.size, role FROM attachment JOIN item ON item.number = attachment.item"
         " WHERE attachment.state = 'wanted' AND attachment.number > ? ORDER BY attachment.number LIMIT ?",
         (after or 0, limit),
-    )
+    ).fetchall()
+    folders = folder_ids(db, [row[1] for row in rows])
     return tuple(
-        QueuedAttachment(key, item_id, folder_id, Attachment._make(fields), received, etag)
-        for key, item_id, folder_id, received, etag, *fields in rows
+        QueuedAttachment(key, item_id, folders.get(item, ()), Attachment(*fields), received, etag)
+        for key, item, item_id, received, etag, *fields in rows
     )
 
 
@@ -217,14 +225,14 @@ def totals(db: sqlite3.Connection) -> Totals:
         first, second = db.execute(sql).fetchone()
         return first, second
 
-    local = "(SELECT number FROM folder WHERE standing = 'local')"
+    local = "(SELECT item FROM placement WHERE folder IN (SELECT number FROM folder WHERE standing = 'local'))"
     items: dict[Kind, int] = dict.fromkeys(KINDS, 0)
     item_bytes = 0
     for kind, count, size in db.execute("SELECT kind, count(*), sum(size) FROM item GROUP BY kind"):
         items[kind] = count
         item_bytes += size
     for kind, count, size in db.execute(
-        f"SELECT kind, count(*), sum(size) FROM item WHERE folder IN {local} GROUP BY kind"
+        f"SELECT kind, count(*), sum(size) FROM item WHERE number IN {local} GROUP BY kind"
     ):
         items[kind] -= count
         item_bytes -= size
@@ -233,10 +241,11 @@ def totals(db: sqlite3.Connection) -> Totals:
         " WHERE standing = 'server' AND kind IS NOT NULL AND readable"
     )
     queued_items, queued_item_bytes = pair("SELECT count(*), coalesce(sum(size), 0) FROM wanted")
-    attachments, attachment_bytes = pair("SELECT count(*), coalesce(sum(received), 0) FROM attachment")
+    attachments, attachment_bytes = pair(
+        "SELECT count(*), coalesce(sum(received), 0) FROM attachment WHERE state <> 'source'"
+    )
     local_attachments, local_attachment_bytes = pair(
-        "SELECT count(*), coalesce(sum(received), 0) FROM attachment"
-        f" JOIN item ON item.number = attachment.item WHERE item.folder IN {local}"
+        f"SELECT count(*), coalesce(sum(received), 0) FROM attachment WHERE item IN {local} AND state <> 'source'"
     )
     queued_attachments, queued_attachment_bytes = pair(
         "SELECT count(*), coalesce(sum(size), 0) FROM attachment WHERE state = 'wanted'"
@@ -251,36 +260,75 @@ def totals(db: sqlite3.Connection) -> Totals:
     )  # fmt: skip
 
 
-def watermarks(db: sqlite3.Connection, ids: Sequence[str]) -> dict[str, int]:
+def versions(db: sqlite3.Connection, ids: Sequence[str]) -> dict[str, str]:
     """Return the version of each stored item by id."""
-    return dict(select_in(db, "SELECT id, watermark FROM item WHERE id IN (...)", ids))
+    return {item_id: version for _, item_id, version in stored_versions(db, ids)}
 
 
-def places(db: sqlite3.Connection, ids: Sequence[str]) -> dict[str, tuple[str, int]]:
-    """Return (folder id, version) of each stored item by id."""
-    rows = select_in(
+def stored_versions(db: sqlite3.Connection, ids: Iterable[str]) -> list[tuple[int, str, str]]:
+    """Return (number, id, version) of each stored item.
+
+    From indexes: rows of items are large, and reading one of them means reading its page.
+    """
+    return select_in(
         db,
-        "SELECT item.id, folder.id, watermark FROM item JOIN folder ON folder.number = item.folder"
-        " WHERE item.id IN (...)",
+        "SELECT item.number, item.id, indexed.version FROM item CROSS JOIN item AS indexed INDEXED BY item_by_kind"
+        f" WHERE item.id IN (...) AND indexed.kind IN ({KINDS_SQL}) AND indexed.number = item.number",
         ids,
     )
-    return {row[0]: (row[1], row[2]) for row in rows}
+
+
+def places(db: sqlite3.Connection, ids: Sequence[str]) -> dict[str, tuple[tuple[str, ...], str]]:
+    """Return (folder ids, version) of each stored item by id."""
+    rows = stored_versions(db, ids)
+    folders = folder_ids(db, [number for number, _, _ in rows])
+    return {item_id: (folders.get(number, ()), version) for number, item_id, version in rows}
+
+
+def folder_ids(db: sqlite3.Connection, numbers: Iterable[int]) -> dict[int, tuple[str, ...]]:
+    """Return the ids of each item's folders, sorted, by the item's number."""
+    rows = db.execute(
+        "SELECT item, folder.id FROM placement JOIN folder ON folder.number = placement.folder"
+        " WHERE item IN (SELECT value FROM json_each(?)) ORDER BY item, folder.id",
+        (json_array(numbers),),
+    )
+    found: dict[int, tuple[str, ...]] = {}
+    for number, folder_id in rows:
+        found[number] = (*found.get(number, ()), folder_id)
+    return found
+
+
+class UnlistedItem(NamedTuple):
+    """An item that was not listed. `folder`, `number`: the cursor of the next page."""
+
+    folder: int
+    number: int
+    id: str
 
 
 def items_not_listed(
-    db: sqlite3.Connection, folder_id: str, round_: int, after: int, limit: int
-) -> tuple[tuple[int, str], ...]:
-    """Return (number, id) of the next items that were not listed in `round_`.
+    db: sqlite3.Connection, folder_ids: Sequence[str], round_: int, after: tuple[int, int], limit: int
+) -> tuple[UnlistedItem, ...]:
+    """Return the next items of these folders that were not listed in `round_`.
 
-    See `Store.mark_listed`.
+    They follow `after`, folder by folder; one that is in several of them comes once. See `Store.mark_listed`.
     """
-    rows = db.execute(
-        "SELECT item.number, item.id FROM item WHERE folder = (SELECT number FROM folder WHERE id = ?)"
-        " AND +item.number > ?"  # by the folder's index: the table itself is large
-        " AND NOT EXISTS (SELECT 1 FROM seen WHERE seen.item = item.number AND round = ?) ORDER BY 1 LIMIT ?",
-        (folder_id, after, round_, limit),
-    )
-    return tuple(rows.fetchall())
+    numbers = sorted(row[0] for row in select_in(db, "SELECT number FROM folder WHERE id IN (...)", folder_ids))
+    found: list[UnlistedItem] = []
+    for folder in numbers:
+        if folder < after[0] or len(found) >= limit:
+            continue
+        rows = db.execute(
+            "SELECT here.folder, here.item, item.id FROM placement AS here CROSS JOIN item ON item.number = here.item"
+            " WHERE here.folder = ? AND here.item > ?"
+            " AND NOT EXISTS (SELECT 1 FROM seen WHERE seen.item = here.item AND round = ?)"
+            " AND NOT EXISTS (SELECT 1 FROM placement AS other WHERE other.item = here.item"
+            "  AND other.folder < here.folder AND +other.folder IN (SELECT value FROM json_each(?)))"
+            " ORDER BY here.item LIMIT ?",
+            (folder, after[1] if folder == after[0] else 0, round_, json_array(numbers), limit - len(found)),
+        )
+        found += map(UnlistedItem._make, rows)
+    return tuple(found)
 
 
 def items(db: sqlite3.Connection, after: tuple[str, str] = ("", ""), limit: int = 500) -> tuple[StoredItem, ...]:
@@ -288,22 +336,43 @@ def items(db: sqlite3.Connection, after: tuple[str, str] = ("", ""), limit: int 
 
     A page has at most about 8 MiB; () is the end.
     """
-    rows = db.execute(
-        "SELECT item.number, item.id, item.kind, folder.id, watermark, item.size,"
-        " CAST(item.payload AS BLOB), CAST(item.extra AS BLOB)"
-        " FROM item JOIN folder ON folder.number = item.folder"
-        " WHERE (item.kind, item.id) > (?, ?) AND standing <> 'local' ORDER BY item.kind, item.id LIMIT ?",
-        (*after, limit),
-    )
     page: list[tuple[Any, ...]] = []
     size = 0
-    for row in rows:
+    for row in _items_after(db, after, limit):
         page.append(row)
-        size += len(row[6])
+        size += len(row[5])
         if size >= READ_PAGE_BYTES:
             break
-    attachments = _attachments(db, [row[0] for row in page])
-    return tuple(StoredItem._make((*fields, attachments.get(number, ()))) for number, *fields in page)
+    numbers = [row[0] for row in page]
+    attachments, folders = _attachments(db, numbers), folder_ids(db, numbers)
+    return tuple(
+        StoredItem(
+            item_id, kind, folders.get(number, ()), version, item_size, payload, extra, attachments.get(number, ())
+        )
+        for number, item_id, kind, version, item_size, payload, extra in page
+    )
+
+
+def _items_after(db: sqlite3.Connection, after: tuple[str, str], limit: int) -> Iterator[tuple[Any, ...]]:
+    for kind in sorted(KINDS):
+        present = "SELECT 1 FROM item INDEXED BY item_by_kind WHERE kind = ? LIMIT 1"
+        if limit <= 0 or kind < after[0] or not db.execute(present, (kind,)).fetchone():
+            continue
+        rows = db.execute(
+            "SELECT item.number, item.id, item.kind, item.version, item.size,"
+            " CAST(item.payload AS BLOB), CAST(item.extra AS BLOB)"
+            " FROM item AS ordered INDEXED BY sqlite_autoindex_item_1"
+            " CROSS JOIN item AS indexed INDEXED BY item_by_kind ON indexed.kind = ?"
+            " AND indexed.number = ordered.number"
+            " CROSS JOIN item ON item.number = ordered.number"
+            " WHERE ordered.id > ? AND ordered.number NOT IN ("
+            "  SELECT item FROM placement WHERE folder IN (SELECT number FROM folder WHERE standing = 'local'))"
+            " ORDER BY ordered.id LIMIT ?",
+            (kind, after[1] if kind == after[0] else "", limit),
+        )
+        for row in rows:
+            limit -= 1
+            yield row
 
 
 def _attachments(db: sqlite3.Connection, numbers: Sequence[int]) -> dict[int, tuple[StoredAttachment, ...]]:
@@ -331,10 +400,14 @@ def skipped(db: sqlite3.Connection) -> tuple[SkippedRow, ...]:
 
 
 def chunk(db: sqlite3.Connection, table: str, attachment: int, offset: int) -> bytes:
-    """Return the chunk at `offset`, b"" if there is none. `table`: (outbox_)chunk."""
-    sql = f'SELECT data FROM {table} WHERE attachment = ? AND {table}."offset" = ?'
+    """Return the content of the chunk at `offset`, b"" if there is none.
+
+    `table`: chunk or outbox_chunk. CacheDamaged if it cannot be decompressed.
+    """
+    size = "size" if table == "chunk" else "length(data)"
+    sql = f'SELECT data, {size} FROM {table} WHERE attachment = ? AND {table}."offset" = ?'
     row = db.execute(sql, (attachment, offset)).fetchone()
-    return row[0] if row else b""
+    return compression.decompress(*row) if row else b""
 
 
 def mails_with_message_id(db: sqlite3.Connection, message_id: str) -> tuple[str, ...]:

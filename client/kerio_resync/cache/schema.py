@@ -6,6 +6,9 @@ The checksum of an item covers its columns and the list of its attachments, that
 offline. A chunk has a CRC-32, a complete attachment a SHA-256. Folders and `meta` have no checksums. A mail's source,
 if the server has sources, is a row of `attachment` with the role `source`.
 
+Ids may be in any order, such as hashes. Each row that is inserted in that order writes a page of its own, so only the
+unique indexes of ids are in it; other indexes follow row numbers, which grow.
+
 A change of the tables needs a new version: see "Change the database format" in docs/database.md.
 
 The views for users are in `views.py`. Times are ISO 8601 text in UTC, sizes are bytes, booleans are 0 or 1. Ids are the
@@ -87,7 +90,7 @@ CREATE TABLE item (
   extra      TEXT,               -- members that the vendor's reference does not name
   payload    TEXT NOT NULL       -- what the server sent, canonical JSON
 ) STRICT;
-CREATE INDEX item_by_kind ON item (kind, id, version, size);
+CREATE INDEX item_by_kind ON item (kind, number, version, size);  -- rows are large: lookups and sums use this
 CREATE INDEX item_by_date ON item (kind, date);
 CREATE INDEX item_unread ON item (number) WHERE seen = 0;
 
@@ -129,7 +132,8 @@ CREATE TABLE chunk (             -- the content of an attachment, at most 256 Ki
 ) STRICT;
 
 CREATE TABLE wanted (            -- the fetch queue: items that are missing here, or newer on the server
-  id             TEXT PRIMARY KEY,
+  number         INTEGER PRIMARY KEY,
+  id             TEXT NOT NULL UNIQUE,
   folder         INTEGER NOT NULL REFERENCES folder (number) ON DELETE CASCADE,
   kind           TEXT NOT NULL,
   version        TEXT NOT NULL,  -- '' if unknown
@@ -139,7 +143,7 @@ CREATE TABLE wanted (            -- the fetch queue: items that are missing here
   rank           INTEGER NOT NULL,
   keep           INTEGER NOT NULL DEFAULT 0,  -- 1: it was moved; its attachments are stored and stay
   late           INTEGER NOT NULL DEFAULT 0   -- 1: the server has sent another version than this once
-) STRICT, WITHOUT ROWID;
+) STRICT;
 CREATE INDEX wanted_in_order ON wanted (rank, date DESC, id);
 CREATE INDEX wanted_by_folder ON wanted (folder);
 

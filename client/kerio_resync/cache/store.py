@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Concatenate, Final, ParamSpec, Self, TypeVar
 
-from kerio_resync.cache import outbox_rows, queries
+from kerio_resync.cache import queries
 from kerio_resync.cache.connection import Connection
 from kerio_resync.cache.db_errors import mapped_db_errors
 from kerio_resync.cache.files import lexists, remove_sidecars, sync_folder
@@ -133,18 +133,18 @@ class Store:
 
     async def items_not_listed(
         self,
-        folder_id: str,
+        folder_ids: Sequence[str],
         round: int,  # noqa: A002 - as the column
         limit: int = 10_000,
     ) -> AsyncIterator[tuple[str, ...]]:
-        """Yield the ids of a folder's items that were not listed in `round`.
+        """Yield the ids of these folders' items that were not listed in `round`.
 
         That is the `round` of `mark_listed`. At most `limit` ids come at a time.
         """
-        after = 0
-        while rows := await self.read(queries.items_not_listed, folder_id, round, after, limit):
-            after = rows[-1][0]
-            yield tuple(item_id for _, item_id in rows)
+        after = 0, 0
+        while rows := await self.read(queries.items_not_listed, folder_ids, round, after, limit):
+            after = rows[-1].folder, rows[-1].number
+            yield tuple(row.id for row in rows)
 
     async def content(self, attachment: int) -> AsyncIterator[bytes]:
         """Yield the stored bytes of an attachment in chunks of at most 256 KiB."""
@@ -155,22 +155,25 @@ class Store:
 
     async def mark_listed(
         self,
-        folder_id: str,
+        folder_ids: Sequence[str],
         rows: Sequence[ListedItem],
         round: int,  # noqa: A002 - as the column
     ) -> tuple[ListedItem, ...]:
-        """Mark rows of a listing as met in `round`.
+        """Mark rows of a listing of these folders as met in `round`.
 
         Return the rows whose items are neither stored in that version nor queued.
         """
-        return await self._write(fetch_queue.mark_listed, folder_id, rows, round)
+        return await self._write(fetch_queue.mark_listed, folder_ids, rows, round)
 
     async def retry_failed(self) -> None:
         """Queue attachments again that could not be downloaded."""
         await self._write(fetch_queue.retry_failed)
 
     async def omit_contents(self, folder_ids: Sequence[str]) -> None:
-        """Drop the attachments of these folders; they are not downloaded."""
+        """Drop the attachments of items that are only in these folders.
+
+        They are not downloaded. Sources stay.
+        """
         await self._write(attachments.omit_all_attachments, folder_ids)
 
     async def check(self, *, contents: bool = True) -> tuple[check.Defect, ...]:
@@ -215,4 +218,3 @@ def _require_shape(db: sqlite3.Connection) -> None:
 def _prepare_for_writing(db: sqlite3.Connection) -> None:
     db.execute("PRAGMA journal_mode = TRUNCATE").fetchone()
     db.execute(f"PRAGMA busy_timeout = {int(WRITER_BUSY_TIMEOUT_SECONDS * 1000)}")
-    outbox_rows.add_columns(db)

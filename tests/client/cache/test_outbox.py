@@ -33,7 +33,7 @@ async def test_add_records_durable_change_with_files(tmp_path: Path) -> None:
 async def test_begin_attempt_records_and_counts_attempt(tmp_path: Path) -> None:
     cache = await filled(tmp_path / "cache.db")
     outbox = Outbox(cache)
-    name = await outbox.add("flags", "mail", item_id="1", watermark=3, struct=b'{"isSeen":true}')
+    name = await outbox.add("flags", "mail", item_id="1", version="3", struct=b'{"seen":true}')
     await outbox.begin_attempt(name, "first")
     assert rows(tmp_path / "cache.db", "SELECT state, attempt, attempts FROM outbox") == [("sending", "first", 1)]
     await outbox.mark_pending(name)
@@ -80,7 +80,7 @@ async def test_add_change_with_known_uuid_changes_nothing(tmp_path: Path) -> Non
 async def test_record_conflict_keeps_item_in_conflicts(tmp_path: Path) -> None:
     cache = await filled(tmp_path / "cache.db")
     outbox = Outbox(cache)
-    name = await outbox.add("edit", "mail", item_id="1", watermark=3, files=[FILE])
+    name = await outbox.add("edit", "mail", item_id="1", version="3", files=[FILE])
     for _ in range(2):
         await outbox.record_conflict(name, mail("1", title="mine"), "the server's 1 is newer", [FILE])
     await cache.apply(FOLDERS)

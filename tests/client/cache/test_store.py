@@ -154,7 +154,7 @@ async def test_read_sees_earlier_mutations(tmp_path: Path) -> None:
     cache = await filled(tmp_path / "cache.db")
     for n in range(50):
         await cache.apply(PutItems((mail(str(n)),)))
-        assert await cache.read(queries.watermarks, [str(n)]) == {str(n): 1}
+        assert await cache.read(queries.versions, [str(n)]) == {str(n): 1}
     assert (await cache.read(queries.totals)).items["mail"] == 50
     await cache.close()
 
@@ -260,7 +260,7 @@ async def test_cancelled_callers_leave_no_transaction_open(tmp_path: Path) -> No
     async def tell(n: int) -> None:
         await cache.apply(PutItems(tuple(mail(f"{n}-{k}") for k in range(20))))
         told.append(str(n))
-        await cache.read(queries.watermarks, [str(n)])
+        await cache.read(queries.versions, [str(n)])
         await cache.flush()
 
     chance = random.Random(1)
@@ -572,7 +572,7 @@ async def test_cancelled_query_leaves_writer_working(tmp_path: Path) -> None:
         await task
     gate.set()
     await cache.apply(PutItems((mail("1"),)))
-    assert await cache.read(queries.watermarks, ["1"]) == {"1": 1}
+    assert await cache.read(queries.versions, ["1"]) == {"1": 1}
     await cache.close()
 
 
@@ -583,8 +583,8 @@ async def test_mark_listed_is_durable(tmp_path: Path) -> None:
         OmitAttachment(1, "gone"),
         EnqueueItems("work", "mail", (listed("w"),)),
     )
-    assert [each.id for each in await cache.mark_listed("inbox", (listed("1"), listed("3")), 1)] == ["3"]
-    assert [each async for each in cache.items_not_listed("inbox", 1)] == [("2",)]
+    assert [each.id for each in await cache.mark_listed(("inbox",), (listed("1"), listed("3")), 1)] == ["3"]
+    assert [each async for each in cache.items_not_listed(("inbox",), 1)] == [("2",)]
     assert [(each.scope, each.reason) for each in await cache.read(queries.skipped)] == [("attachment", "gone")]
     await cache.flush()
     await cache.retry_failed()
@@ -593,16 +593,16 @@ async def test_mark_listed_is_durable(tmp_path: Path) -> None:
     assert (row.id, await cache.read(queries.queued_items, 9, row.cursor)) == ("w", ())
     await cache.close()
     again = await reopened(tmp_path / "cache.db")
-    assert [each async for each in again.items_not_listed("inbox", 1)] == [("2",)]
+    assert [each async for each in again.items_not_listed(("inbox",), 1)] == [("2",)]
     assert len(await again.read(queries.queued_attachments, 9)) == 1
     await again.close()
 
 
 async def test_items_not_listed_yields_every_item(tmp_path: Path) -> None:
     cache = await filled(tmp_path / "cache.db", PutItems(tuple(mail(str(each)) for each in range(7))))
-    await cache.mark_listed("inbox", (listed("3"),), 5)
+    await cache.mark_listed(("inbox",), (listed("3"),), 5)
     found = []
-    async for some in cache.items_not_listed("inbox", 5, limit=2):
+    async for some in cache.items_not_listed(("inbox",), 5, limit=2):
         found.append(some)
         await cache.apply(DeleteItems(some))  # what goes meanwhile hides nothing
     assert found == [("0", "1"), ("2", "4"), ("5", "6")]

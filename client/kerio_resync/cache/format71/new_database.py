@@ -50,9 +50,9 @@ _COUNTS: Final = {
 }
 _CHECK_CONTENTS: Final = """
 SELECT number,
-  CASE state WHEN 'done' THEN received ELSE 0 END <> coalesce(sum(length(data)), 0)
-  OR received <> coalesce(max("offset" + length(data)), 0)
-  OR coalesce(max(crc32 <> crc32_of(coalesce(data, x''))), 0)
+  CASE state WHEN 'done' THEN received ELSE 0 END <> coalesce(sum(chunk.size), 0)
+  OR received <> coalesce(max("offset" + chunk.size), 0)
+  OR coalesce(max(chunk.size <> length(data) OR crc32 <> crc32_of(coalesce(data, x''))), 0)
 FROM attachment LEFT JOIN chunk ON attachment = number
 WHERE number > :after AND number <= :after + 100 GROUP BY number
 """
@@ -145,18 +145,19 @@ class NewDatabase:
         with mapped_db_errors(self.path):
             return dict(self._db.execute("SELECT id, number FROM folder"))
 
-    def put(self, items: Iterable[Row], attachments: Iterable[Row], size: int) -> None:
-        """Store rows of items and of their attachments. CacheDamaged.
+    def put(self, items: Iterable[Row], placements: Iterable[Row], attachments: Iterable[Row], size: int) -> None:
+        """Store rows of items, of their placements and of their attachments.
 
-        The rows of items have `size` bytes. An id that is not new means damage.
+        The rows of items have `size` bytes. CacheDamaged: an id is not new.
         """
         self._insert(_INSERT_ITEM, items, size)
+        self._insert("INSERT INTO placement (item, folder) VALUES (?, ?)", placements, 0)
         self._insert(_INSERT_ATTACHMENT, attachments, 0)
 
     def put_chunk(self, attachment: int, offset: int, data: memoryview) -> None:
         """Store a chunk of an attachment's content."""
-        row = attachment, offset, plain_crc32(data), data
-        self._insert("INSERT INTO chunk VALUES (?, ?, ?, ?)", [row], len(data))
+        row = attachment, offset, len(data), plain_crc32(data), data
+        self._insert("INSERT INTO chunk VALUES (?, ?, ?, ?, ?)", [row], len(data))
 
     def put_change(self, change: AddChange) -> None:
         """Store a pending change; one that is there already stays."""

@@ -281,7 +281,7 @@ class Format71Reader:
             change = LocalChange(
                 uuid=uuid, action=cast(Action, decode_choice(ACTIONS, decode_int(row[5]) - 1)),
                 kind=KIND_BY_NUMBER[row[6]], item_id=item_id, folder_id=folder_id, target_id=target_id,
-                watermark=decode_int(row[7]), struct=struct.encode(),
+                version=_version(decode_int(row[7])), struct=struct.encode(),
                 made=made and f"{made[:4]}-{made[4:6]}-{made[6:11]}:{made[11:13]}:{made[13:]}",
             )  # fmt: skip
             return AddChange(change, files)
@@ -346,6 +346,10 @@ def _require_owned(rows: _OwnedRows, owner: int, count: int, *, gapless: bool = 
     """Raise ValueError unless row `owner` has `count` rows, numbered without gaps."""
     if len(rows) != count or (gapless and rows and rows[-1][0] != slot_range(owner)[0] + count - 1):
         raise ValueError("a row that belongs to another is missing")
+
+
+def _version(watermark: int) -> str:
+    return str(watermark) if watermark else ""
 
 
 def _part(part_id: Any, kind: Any, chars: Any, text: Any) -> Struct:

@@ -7,11 +7,12 @@ import sqlite3
 from dataclasses import dataclass
 from typing import Final
 
-from kerio_resync.cache import outbox_rows
+from kerio_resync.cache import compression, outbox_rows
 from kerio_resync.cache.checksums import item_checksum, plain_crc32
 from kerio_resync.cache.mutations import LocalChange
 from kerio_resync.cache.write.items import read_item_row
 from kerio_resync.cache.write.session import UNTRACKED_TABLES, WriteSession
+from kerio_resync.errors import CacheDamaged
 from kerio_resync.model import Item
 
 MAX_DEFECTS: Final = 1000  # a longer list would not help the user
@@ -104,15 +105,19 @@ def content_matches_checksum(
 ) -> bool:
     """Return whether the chunks of an attachment are complete and correct.
 
-    They have no gap, match their CRCs, and add up to `size` and `sha256`.
+    They have no gap, match their CRCs, and, decompressed, add up to `size` and `sha256`.
     """
     digest, offset = hashlib.sha256(), 0
-    sql = f'SELECT {table}."offset", crc32, data FROM {table} WHERE attachment = ? ORDER BY {table}."offset"'
-    for start, crc, data in db.execute(sql, (attachment,)):
+    plain_size = "size" if table == "chunk" else "length(data)"
+    sql = f'SELECT {table}."offset", crc32, data, {plain_size} FROM {table} WHERE attachment = ? ORDER BY 1'
+    for start, crc, data, chunk_size in db.execute(sql, (attachment,)):
         if start != offset or plain_crc32(data) != crc:
             return False
-        digest.update(data)
-        offset += len(data)
+        try:
+            digest.update(compression.decompress(data, chunk_size))
+        except CacheDamaged:
+            return False
+        offset += chunk_size
     return offset == size and (sha256 is None or digest.digest() == sha256)
 
 

@@ -176,10 +176,12 @@ def _drop_unneeded_rows(db: sqlite3.Connection) -> None:
     for table in ("outbox", "wanted", "seen", "skipped"):
         db.execute(f"DELETE FROM {table}")
     db.execute("DELETE FROM sqlite_sequence WHERE name = 'outbox'")
-    db.execute("DELETE FROM folder WHERE standing = 'local'")
+    local = "SELECT number FROM folder WHERE standing = 'local'"
+    db.execute(f"DELETE FROM item WHERE number IN (SELECT item FROM placement WHERE folder IN ({local}))")
+    db.execute(f"DELETE FROM folder WHERE number IN ({local})")
     if shape_of(db, views=True) not in shapes(views=True):
         replace_views(db)
-    _queue_attachments_again(db, "state <> 'done' OR sha256 IS NULL")
+    _queue_attachments_again(db, "state <> 'source' AND (state <> 'done' OR sha256 IS NULL)")
 
 
 def _queue_attachments_again(db: sqlite3.Connection, condition: str, values: Sequence[str] = ()) -> None:

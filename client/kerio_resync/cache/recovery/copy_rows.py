@@ -17,10 +17,15 @@ from kerio_resync.cache.write.session import insert_placeholder_folder
 from kerio_resync.errors import CacheDamaged
 from kerio_resync.model import Identity
 
-TABLES: Final = ("folder", "item", "attachment", "chunk")
+TABLES: Final = ("folder", "item", "placement", "attachment", "chunk")
 ROWS_PER_READ: Final = 64
 MAX_PLAUSIBLE_ROWID: Final = 3_000_000  # a higher row number is itself a sign of damage
-_PARENTS: Final = (("item", "folder"), ("attachment", "item"), ("chunk", "attachment"))
+_ORPHANS: Final = (
+    "DELETE FROM placement WHERE item NOT IN (SELECT number FROM item) OR folder NOT IN (SELECT number FROM folder)",
+    "DELETE FROM item WHERE number NOT IN (SELECT item FROM placement)",
+    "DELETE FROM attachment WHERE item NOT IN (SELECT number FROM item)",
+    "DELETE FROM chunk WHERE attachment NOT IN (SELECT number FROM attachment)",
+)
 
 
 def copy_rows(old: sqlite3.Connection, new: Path, identity: Identity) -> None:
@@ -42,8 +47,9 @@ def copy_rows(old: sqlite3.Connection, new: Path, identity: Identity) -> None:
         for table in TABLES:
             _copy_table(old, target, table)
         _insert_missing_folders(old, target)
-        for table, parent in _PARENTS:
-            target.execute(f"DELETE FROM {table} WHERE {parent} NOT IN (SELECT number FROM {parent})")
+        _insert_missing_placements(old, target)
+        for statement in _ORPHANS:
+            target.execute(statement)
         target.execute("COMMIT")
 
 
@@ -66,10 +72,11 @@ def _copy_table(old: sqlite3.Connection, target: sqlite3.Connection, table: str)
     names = _column_names(target, table)
     # Qualified, because SQLite takes an unknown name in double quotes for a text.
     qualified = ", ".join(f'{table}."{name}"' for name in names)
-    select = f"SELECT {qualified} FROM {table} WHERE {table}.rowid"
+    key = "item" if table == "placement" else "rowid"
+    select = f"SELECT {qualified} FROM {table} WHERE {table}.{key}"
     columns = ", ".join(f'"{name}"' for name in names)
     insert = f"INSERT OR IGNORE INTO {table} ({columns}) VALUES ({', '.join('?' * len(names))})"
-    last = _last_rowid(old, table)
+    last = _last_rowid(old, "item" if table == "placement" else table)
     for start in range(1, last + 1, ROWS_PER_READ):
         for row in readable_rows(old, select, start, min(last, start + ROWS_PER_READ - 1)):
             with suppress(sqlite3.IntegrityError):  # a damaged row has a value of another type
@@ -105,3 +112,13 @@ def _insert_missing_folders(old: sqlite3.Connection, target: sqlite3.Connection)
         for number, folder_id in old.execute("SELECT number, id FROM folder INDEXED BY sqlite_autoindex_folder_1"):
             if number not in present and not folder_id.startswith("local:"):
                 insert_placeholder_folder(target, folder_id, number)
+
+
+def _insert_missing_placements(old: sqlite3.Connection, target: sqlite3.Connection) -> None:
+    """Insert placements that can be read from the index by folder only."""
+    sql = "SELECT item, folder FROM placement INDEXED BY placement_by_folder WHERE folder = ?"
+    for (folder,) in target.execute("SELECT number FROM folder").fetchall():
+        with suppress(*UNREADABLE_ERRORS):
+            for row in old.execute(sql, (folder,)):
+                with suppress(sqlite3.IntegrityError):
+                    target.execute("INSERT OR IGNORE INTO placement VALUES (?, ?)", row)

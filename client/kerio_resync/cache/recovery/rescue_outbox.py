@@ -160,7 +160,7 @@ async def _copy_changes(connection: Connection, store: Store, report: RescueRepo
 
 def _mark_like(change: LocalChange) -> MarkChange:
     return MarkChange(
-        change.uuid, change.state, change.attempt, change.reason, change.code, change.version, change.new_id
+        change.uuid, change.state, change.attempt, change.reason, change.code, change.sent_version, change.new_id
     )
 
 
@@ -177,7 +177,7 @@ async def _copy_change(connection: Connection, store: Store, change: LocalChange
 
 
 async def _copy_local_items(connection: Connection, store: Store, report: RescueReport) -> None:
-    sql = "SELECT number FROM item WHERE folder IN (SELECT number FROM folder WHERE standing = 'local')"
+    sql = "SELECT item FROM placement WHERE folder IN (SELECT number FROM folder WHERE standing = 'local')"
     try:
         await connection.run(lambda db: require_tables(db, TABLES))
         numbers = await connection.run(lambda db: [row[0] for row in db.execute(sql)])
@@ -190,7 +190,7 @@ async def _copy_local_items(connection: Connection, store: Store, report: Rescue
         except UNREADABLE_ERRORS:
             report.unreadable += 1
             continue
-        if not await store.read(queries.watermarks, [item.id]):
+        if not await store.read(queries.versions, [item.id]):
             report.items += 1
             await store.apply(PutLocal(item, files))
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+from kerio_resync.cache import compression
 from kerio_resync.cache.bulk_sql import insert_many, json_array, select_in
-from kerio_resync.cache.checksums import crc32
 from kerio_resync.cache.mutations import (
     OMITTED_BY_POLICY,
     FinishAttachment,
@@ -15,7 +15,7 @@ from kerio_resync.cache.mutations import (
     PutWholeAttachment,
     RestartAttachment,
 )
-from kerio_resync.cache.schema import CHUNK_BYTES
+from kerio_resync.cache.write.chunks import ChunkRow, chunk_rows, insert_chunks
 from kerio_resync.cache.write.session import WriteSession
 
 QUEUED_AGAIN_SQL: Final = (  # a condition has to follow
@@ -29,13 +29,14 @@ def put_bytes(mutation: PutAttachmentBytes, session: WriteSession) -> None:
     Bytes stored behind them are dropped, unless exactly these bytes are stored already.
     """
     number, offset, data, etag = mutation
-    row = session.db.execute("SELECT received, state FROM attachment WHERE number = ?", (number,)).fetchone()
-    if row is None or row[1] == "done" or offset > row[0] or offset < 0:
+    row = session.db.execute("SELECT received, state, role FROM attachment WHERE number = ?", (number,)).fetchone()
+    if row is None or row[1] in ("done", "source") or offset > row[0] or offset < 0:
         return
     received = row[0]
-    if not _has_bytes(session, mutation, received):
+    rows = chunk_rows(number, data, offset, is_compressed=row[2] == "source")
+    if offset + len(data) > received or not _has_chunks(session, rows):
         _truncate(session, number, offset)
-        put_chunks(session, "chunk", number, data, offset)
+        insert_chunks(session.db, rows)
         received = offset + len(data)
     session.db.execute(
         "UPDATE attachment SET received = ?, etag = CASE ? WHEN '' THEN etag ELSE ? END WHERE number = ?",
@@ -50,34 +51,24 @@ def put_whole_attachments(mutations: Sequence[PutWholeAttachment], session: Writ
     """
     by_number = {mutation.attachment: mutation for mutation in mutations}
     rows = session.db.execute(
-        "SELECT number, received FROM attachment WHERE number IN (SELECT value FROM json_each(?)) AND state <> 'done'",
+        "SELECT number, received, role FROM attachment"
+        " WHERE number IN (SELECT value FROM json_each(?)) AND state NOT IN ('done', 'source')",
         (json_array(by_number),),
     ).fetchall()
-    for number, received in rows:
+    chunks = []
+    for number, received, role in rows:
         if received:
             _truncate(session, number, 0)
-    missing = [by_number[number] for number, _ in rows]
-    chunks = [chunk for mutation in missing for chunk in _chunk_rows(mutation.attachment, mutation.data, 0)]
-    insert_many(session.db, 'INSERT INTO chunk (attachment, "offset", crc32, data)', "(?, ?, ?, ?)", chunks)
+        chunks += chunk_rows(number, by_number[number].data, is_compressed=role == "source")
+    insert_chunks(session.db, chunks)
     insert_many(
         session.db,
         "WITH complete (number, received, sha256, etag) AS (",
         "(?, ?, ?, ?)",
-        [(mutation.attachment, len(mutation.data), mutation.sha256, mutation.etag) for mutation in missing],
+        [(number, len(by_number[number].data), *by_number[number][2:]) for number, _, _ in rows],
         ") UPDATE attachment SET state = 'done', reason = '', received = complete.received, sha256 = complete.sha256,"
         " etag = complete.etag FROM complete WHERE attachment.number = complete.number",
     )
-
-
-def put_chunks(session: WriteSession, table: str, attachment: int, data: bytes, offset: int = 0) -> None:
-    """Insert `data` in chunks from `offset` on. `table`: chunk or outbox_chunk."""
-    rows = _chunk_rows(attachment, data, offset)
-    insert_many(session.db, f'INSERT INTO {table} (attachment, "offset", crc32, data)', "(?, ?, ?, ?)", rows)
-
-
-def _chunk_rows(attachment: int, data: bytes, offset: int) -> list[tuple[int, int, int, bytes]]:
-    chunks = [data[start : start + CHUNK_BYTES] for start in range(0, len(data), CHUNK_BYTES)]
-    return [(attachment, offset + place * CHUNK_BYTES, crc32(chunk), chunk) for place, chunk in enumerate(chunks)]
 
 
 def finish_attachment(mutation: FinishAttachment, session: WriteSession) -> None:
@@ -86,7 +77,8 @@ def finish_attachment(mutation: FinishAttachment, session: WriteSession) -> None
     With another size, it is downloaded again from its start.
     """
     updated = session.db.execute(
-        "UPDATE attachment SET state = 'done', reason = '', sha256 = ? WHERE number = ? AND received = ?",
+        "UPDATE attachment SET state = 'done', reason = '', sha256 = ? WHERE number = ? AND received = ?"
+        " AND state <> 'source'",
         (mutation.sha256, mutation.attachment, mutation.size),
     )
     if not updated.rowcount:
@@ -103,36 +95,38 @@ def omit_attachment(mutation: OmitAttachment, session: WriteSession) -> None:
     _restart(session, mutation.attachment)
     state = "omitted" if mutation.reason == OMITTED_BY_POLICY else "failed"
     session.db.execute(
-        "UPDATE attachment SET state = ?, reason = ? WHERE number = ?", (state, mutation.reason, mutation.attachment)
+        "UPDATE attachment SET state = ?, reason = ? WHERE number = ? AND state <> 'source'",
+        (state, mutation.reason, mutation.attachment),
     )
 
 
 def omit_all_attachments(session: WriteSession, folder_ids: Sequence[str]) -> None:
-    """Drop the attachments of these folders, and mark them as omitted."""
-    in_folders = "item IN (SELECT number FROM item WHERE folder IN (SELECT number FROM folder WHERE id IN (...)))"
-    select_in(
-        session.db,
-        f"DELETE FROM chunk WHERE attachment IN (SELECT number FROM attachment WHERE {in_folders})",
-        folder_ids,
+    """Drop the attachments of items that are in no other folder; mark them as omitted.
+
+    Sources stay, with what is part of them.
+    """
+    numbers = [row[0] for row in select_in(session.db, "SELECT number FROM folder WHERE id IN (...)", folder_ids)]
+    omitted = (
+        "number IN (SELECT attachment.number FROM placement JOIN attachment ON attachment.item = placement.item"
+        " WHERE placement.folder IN (SELECT value FROM json_each(:folders)) AND role <> 'source' AND state <> 'source'"
+        " AND NOT EXISTS (SELECT 1 FROM placement AS other WHERE other.item = placement.item"
+        "  AND other.folder NOT IN (SELECT value FROM json_each(:folders))))"
     )
-    select_in(
-        session.db,
-        "UPDATE attachment SET state = 'omitted', reason = ?, etag = '', received = 0, sha256 = NULL WHERE "
-        + in_folders,
-        folder_ids,
-        before=(OMITTED_BY_POLICY,),
+    values = {"folders": json_array(numbers), "reason": OMITTED_BY_POLICY}
+    session.db.execute(f"DELETE FROM chunk WHERE attachment IN (SELECT number FROM attachment WHERE {omitted})", values)
+    session.db.execute(
+        "UPDATE attachment SET state = 'omitted', reason = :reason, etag = '', received = 0, sha256 = NULL WHERE "
+        + omitted,
+        values,
     )
 
 
-def _has_bytes(session: WriteSession, mutation: PutAttachmentBytes, received: int) -> bool:
-    """Return whether exactly these bytes are stored at their offset."""
-    if mutation.offset + len(mutation.data) > received:
-        return False
-    sql = 'SELECT length(data), crc32 FROM chunk WHERE attachment = ? AND "offset" = ?'
-    for number, offset, crc, data in _chunk_rows(mutation.attachment, mutation.data, mutation.offset):
-        if session.db.execute(sql, (number, offset)).fetchone() != (len(data), crc):
-            return False
-    return True
+def _has_chunks(session: WriteSession, rows: Sequence[ChunkRow]) -> bool:
+    """Return whether exactly these chunks are stored at their offsets."""
+    sql = 'SELECT size, crc32 FROM chunk WHERE attachment = ? AND "offset" = ?'
+    return all(
+        session.db.execute(sql, (number, offset)).fetchone() == (size, crc) for number, offset, size, crc, _ in rows
+    )
 
 
 def _truncate(session: WriteSession, attachment: int, offset: int) -> None:
@@ -140,17 +134,15 @@ def _truncate(session: WriteSession, attachment: int, offset: int) -> None:
     db = session.db
     db.execute('DELETE FROM chunk WHERE attachment = ? AND "offset" >= ?', (attachment, offset))
     last = db.execute(
-        'SELECT "offset", data FROM chunk WHERE attachment = ? AND "offset" + length(data) > ?', (attachment, offset)
+        'SELECT "offset", size, data FROM chunk WHERE attachment = ? AND "offset" + size > ?', (attachment, offset)
     ).fetchone()
     if last:
-        start, data = last
-        rest = data[: offset - start]
-        db.execute(
-            'UPDATE chunk SET data = ?, crc32 = ? WHERE attachment = ? AND "offset" = ?',
-            (rest, crc32(rest), attachment, start),
-        )
+        start, size, data = last
+        db.execute('DELETE FROM chunk WHERE attachment = ? AND "offset" = ?', (attachment, start))
+        rest = compression.decompress(data, size)[: offset - start]
+        insert_chunks(db, chunk_rows(attachment, rest, start, is_compressed=len(data) < size))
 
 
 def _restart(session: WriteSession, attachment: int) -> None:
     session.db.execute("DELETE FROM chunk WHERE attachment = ?", (attachment,))
-    session.db.execute(QUEUED_AGAIN_SQL + "number = ?", (attachment,))
+    session.db.execute(QUEUED_AGAIN_SQL + "number = ? AND state <> 'source'", (attachment,))

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from kerio_resync.cache.bulk_sql import insert_many, select_in
+from kerio_resync.cache import queries
+from kerio_resync.cache.bulk_sql import insert_many, json_array, select_in
 from kerio_resync.cache.mutations import (
     ApplyChanges,
     DeleteItems,
@@ -18,46 +19,51 @@ from kerio_resync.cache.mutations import (
 )
 from kerio_resync.cache.write import items
 from kerio_resync.cache.write.session import WriteSession
-from kerio_resync.model import Kind, ListedItem
+from kerio_resync.model import ItemPatch, Kind, ListedItem
 
 _ROW: Final = "(?, ?, ?, ?, ?, ?, ?, ?)"
-_WITH: Final = "WITH given (id, folder, kind, watermark, size, date, has_attachment, keep) AS ("
+_WITH: Final = "WITH given (id, folder, kind, version, size, date, has_attachment, keep) AS ("
 _INSERT: Final = (
-    "INSERT INTO wanted (id, folder, kind, watermark, size, date, has_attachment, keep, rank)"
+    "INSERT INTO wanted (id, folder, kind, version, size, date, has_attachment, keep, rank)"
     " SELECT given.*, (SELECT rank FROM folder WHERE number = given.folder) FROM given"
 )
 _UNLESS_STORED: Final = (
-    f") {_INSERT} WHERE NOT EXISTS (SELECT 1 FROM item WHERE item.id = given.id AND item.watermark >= given.watermark)"
-    " ON CONFLICT (id) DO NOTHING"
+    # by indexes: see `queries.stored_versions`
+    f") {_INSERT} WHERE NOT EXISTS (SELECT 1 FROM item CROSS JOIN item AS indexed INDEXED BY item_by_kind"
+    f" WHERE item.id = given.id AND indexed.kind IN ({queries.KINDS_SQL}) AND indexed.number = item.number"
+    " AND indexed.version = given.version) ON CONFLICT (id) DO NOTHING"
 )
 _ALWAYS: Final = (
     f") {_INSERT} WHERE TRUE ON CONFLICT (id) DO UPDATE SET folder = excluded.folder, kind = excluded.kind,"
-    " watermark = max(watermark, excluded.watermark), size = max(size, excluded.size),"
+    " version = CASE excluded.version WHEN '' THEN version ELSE excluded.version END,"
+    " size = CASE excluded.size WHEN 0 THEN size ELSE excluded.size END,"
     " date = CASE excluded.date WHEN '' THEN date ELSE excluded.date END,"
     " has_attachment = max(has_attachment, excluded.has_attachment), keep = max(keep, excluded.keep),"
     " rank = excluded.rank, late = 0"
 )
-Row = tuple[str, int, str, int, int, str, int, int]
+Row = tuple[str, int, str, str, int, str, int, int]
 
 
 def put_page(mutation: PutPage, session: WriteSession) -> None:
     """Store the items of a page, queue its rows, and record the position."""
     if mutation.items:
         items.put_items(PutItems(mutation.items, mutation.omit_attachments), session)
-    folder = session.folder_number(mutation.folder_id)
+    first = mutation.folder_ids[0]
+    numbers = [session.folder_number(folder_id) for folder_id in mutation.folder_ids]
     if mutation.rows:
-        kind = session.folder_kind(mutation.folder_id) or "mail"
-        _enqueue(session, [_row(folder, kind, listed) for listed in mutation.rows], _UNLESS_STORED)
+        kind = session.folder_kind(first) or "mail"
+        _enqueue(session, [_row(session, first, kind, listed) for listed in mutation.rows], _UNLESS_STORED)
     session.db.execute(
-        "UPDATE folder SET position = coalesce(?, position), listed = max(listed, ?) WHERE number = ?",
-        (mutation.position, int(mutation.done), folder),
+        "UPDATE folder SET position = coalesce(?, position), listed_rows = max(listed_rows, ?), listed = max(listed, ?)"
+        " WHERE number IN (SELECT value FROM json_each(?))",
+        (mutation.position, mutation.listed, int(mutation.done), json_array(numbers)),
     )
 
 
 def enqueue(mutation: EnqueueItems, session: WriteSession) -> None:
     """Queue items, whatever is stored of them."""
-    folder = session.folder_number(mutation.folder_id)
-    _enqueue(session, [_row(folder, mutation.kind, listed) for listed in mutation.rows], _ALWAYS)
+    rows = [_row(session, mutation.folder_id, mutation.kind, listed) for listed in mutation.rows]
+    _enqueue(session, rows, _ALWAYS)
 
 
 def delete(mutation: DeleteItems, session: WriteSession) -> None:
@@ -70,7 +76,8 @@ def apply_changes(mutation: ApplyChanges, session: WriteSession) -> None:
     _delete(session, mutation.deleted)
     for old, new, folder_id in mutation.moved:
         _move(session, old, new, folder_id)
-    rows = [_row(session.folder_number(folder_id), kind, listed) for folder_id, kind, listed in mutation.queued]
+    _patch(session, mutation.patched)
+    rows = [_row(session, folder_id, kind, listed) for folder_id, kind, listed in mutation.queued]
     _enqueue(session, rows, _ALWAYS)
     set_meta(SetMeta("sync_key", mutation.key), session)
 
@@ -94,7 +101,7 @@ def unskip(mutation: UnskipEntry, session: WriteSession) -> None:
 
 
 def mark_listed(
-    session: WriteSession, folder_id: str, rows: Sequence[ListedItem], round_: int
+    session: WriteSession, folder_ids: Sequence[str], rows: Sequence[ListedItem], round_: int
 ) -> tuple[ListedItem, ...]:
     """Mark the stored items among `rows` as met in `round_`.
 
@@ -102,16 +109,22 @@ def mark_listed(
     """
     db = session.db
     ids = [listed.id for listed in rows]
-    # the index `item_by_kind` has all of these columns; the items themselves are large and are not read
-    sql = "SELECT number, id, watermark FROM item WHERE kind = ? AND id IN (...) AND folder = ?"
-    stored = select_in(
-        db, sql, ids, before=(session.folder_kind(folder_id),), after=(session.folder_number_or_none(folder_id),)
-    )
+    folders = json_array(filter(None, map(session.folder_number_or_none, folder_ids)))
+    stored = queries.stored_versions(db, ids)
+    placed = {
+        item
+        for (item,) in db.execute(
+            "SELECT item FROM placement WHERE item IN (SELECT value FROM json_each(?))"
+            " AND +folder IN (SELECT value FROM json_each(?))",
+            (json_array(number for number, _, _ in stored), folders),
+        )
+    }
+    stored = [row for row in stored if row[0] in placed]
     with session.untracked_writes():
         insert_many(db, "INSERT OR REPLACE INTO seen", "(?, ?)", [(number, round_) for number, _, _ in stored])
-    watermarks = {item_id: watermark for _, item_id, watermark in stored}
+    versions = {item_id: version for _, item_id, version in stored}
     queued = {item_id for (item_id,) in select_in(db, "SELECT id FROM wanted WHERE id IN (...)", ids)}
-    return tuple(row for row in rows if watermarks.get(row.id) != row.watermark and row.id not in queued)
+    return tuple(row for row in rows if versions.get(row.id) != row.version and row.id not in queued)
 
 
 def retry_failed(session: WriteSession) -> None:
@@ -119,20 +132,32 @@ def retry_failed(session: WriteSession) -> None:
     session.db.execute("UPDATE attachment SET state = 'wanted', reason = '' WHERE state = 'failed'")
 
 
-def _row(folder: int, kind: Kind, listed: ListedItem, keep: bool = False) -> Row:
+def _row(session: WriteSession, folder_id: str, kind: Kind, listed: ListedItem, keep: bool = False) -> Row:
+    """Return the row of an item. It is in `folder_id`, unless it names its folders."""
+    folder = session.folder_number(session.first_folder(listed.folder_ids) if listed.folder_ids else folder_id)
     date = listed.date or ""
     return (
-        listed.id, folder, kind, listed.watermark, listed.size, date, int(listed.has_attachment), int(keep)
+        listed.id, folder, kind, listed.version, listed.size, date, int(listed.has_attachment), int(keep)
     )  # fmt: skip
 
 
 def _enqueue(session: WriteSession, rows: Sequence[Row], statement_end: str) -> None:
-    """Queue rows. If an id comes twice, the newest version counts."""
-    newest: dict[str, Row] = {}
-    for row in rows:
-        if row[0] not in newest or newest[row[0]][3] <= row[3]:
-            newest[row[0]] = row
-    insert_many(session.db, _WITH, _ROW, list(newest.values()), statement_end)
+    """Queue rows. If an id comes twice, the last row counts."""
+    insert_many(session.db, _WITH, _ROW, list({row[0]: row for row in rows}.values()), statement_end)
+
+
+def _patch(session: WriteSession, patches: Sequence[ItemPatch]) -> None:
+    """Apply patches; queue the items that are not stored or queued already."""
+    missing = items.patch_items(session, patches)
+    ids = [patch.id for patch in patches]
+    queued = dict(select_in(session.db, "SELECT id, kind FROM wanted WHERE id IN (...)", ids))
+    rows = []
+    for patch in {patch.id: patch for patch in patches}.values():
+        if patch.folder_ids and (patch in missing or patch.id in queued):
+            folder_id = session.first_folder(patch.folder_ids)
+            kind = queued.get(patch.id) or session.folder_kind(folder_id) or "mail"
+            rows.append(_row(session, folder_id, kind, ListedItem(patch.id, patch.version)))
+    _enqueue(session, rows, _ALWAYS)
 
 
 def _delete(session: WriteSession, ids: Iterable[str]) -> None:
@@ -147,15 +172,15 @@ def _move(session: WriteSession, old: str, new: str, folder_id: str) -> None:
     A stored item keeps its attachments.
     """
     db = session.db
-    folder = session.folder_number(folder_id)
+    folder = session.folder_number(folder_id)  # a placeholder if it is unknown
     new_is_stored = db.execute("SELECT 1 FROM item WHERE id = ?", (new,)).fetchone()
-    moved = items.move_item(session, old, new, folder)
-    row = db.execute("SELECT kind, watermark, size, date, has_attachment FROM wanted WHERE id = ?", (old,)).fetchone()
+    moved = items.move_item(session, old, new, folder_id)
+    row = db.execute("SELECT kind, version, size, date, has_attachment FROM wanted WHERE id = ?", (old,)).fetchone()
     db.execute("DELETE FROM wanted WHERE id = ?", (old,))
     if moved is not None:
         kind, listed = moved
-        _enqueue(session, [_row(folder, kind, listed, keep=True)], _ALWAYS)
+        _enqueue(session, [_row(session, folder_id, kind, listed, keep=True)], _ALWAYS)
     elif row:
         _enqueue(session, [(new, folder, *row, 0)], _ALWAYS)
     elif not new_is_stored and (folder_kind := session.folder_kind(folder_id)):
-        _enqueue(session, [_row(folder, folder_kind, ListedItem(new, 0))], _ALWAYS)
+        _enqueue(session, [_row(session, folder_id, folder_kind, ListedItem(new, ""))], _ALWAYS)

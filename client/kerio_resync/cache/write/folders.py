@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final
 
-from kerio_resync.cache.bulk_sql import select_in
+from kerio_resync.cache.bulk_sql import json_array, select_in
 from kerio_resync.cache.mutations import ResetListing, SetFolders
 from kerio_resync.cache.schema import CONFLICTS_FOLDER_ID
+from kerio_resync.cache.write import items
 from kerio_resync.cache.write.session import WriteSession
 from kerio_resync.model import Folder
 
@@ -56,7 +57,7 @@ def _path(folder: Folder, by_id: dict[str, Folder]) -> str:
 def set_folders(mutation: SetFolders, session: WriteSession) -> None:
     """Replace the server's folders.
 
-    Folders that are missing from the list are deleted with their items.
+    Folders that are missing from the list are deleted with the items that are in no other folder.
     """
     db = session.db
     listed = {folder.id: folder for folder in mutation.folders}
@@ -76,11 +77,10 @@ def set_folders(mutation: SetFolders, session: WriteSession) -> None:
         before=(UNKNOWN_FOLDER_REASON,),
     )
     stored = db.execute("SELECT number, id, standing FROM folder WHERE standing <> 'local'").fetchall()
-    for number, folder_id, standing in stored:
-        if folder_id not in listed:
-            db.execute("DELETE FROM folder WHERE number = ?", (number,))
-            if standing == "unknown":
-                _skip_folder(session, folder_id, UNKNOWN_FOLDER_REASON)
+    _delete_folders(session, [number for number, folder_id, _ in stored if folder_id not in listed])
+    for _, folder_id, standing in stored:
+        if folder_id not in listed and standing == "unknown":
+            _skip_folder(session, folder_id, UNKNOWN_FOLDER_REASON)
     db.execute(
         "UPDATE wanted SET rank = folder.rank FROM folder"
         " WHERE folder.number = wanted.folder AND wanted.rank <> folder.rank"
@@ -89,22 +89,38 @@ def set_folders(mutation: SetFolders, session: WriteSession) -> None:
 
 
 def reset_listing(mutation: ResetListing, session: WriteSession) -> None:
-    """Let the listing of a folder begin again."""
-    session.db.execute("UPDATE folder SET position = NULL, listed = 0 WHERE id = ?", (mutation.folder_id,))
+    """Let the listing of folders begin again."""
+    select_in(
+        session.db,
+        "UPDATE folder SET position = NULL, listed_rows = 0, listed = 0 WHERE id IN (...)",
+        mutation.folder_ids,
+    )
 
 
-def ensure_conflicts_folder(session: WriteSession) -> int:
-    """Return the number of the local folder "Conflicts".
-
-    It is inserted when it is first needed.
-    """
+def ensure_conflicts_folder(session: WriteSession) -> None:
+    """Insert the local folder "Conflicts" when it is first needed."""
     session.db.execute(
         "INSERT INTO folder (id, parent_id, name, path, role, place, owner, readable, count, unread, size, payload,"
         " rank, standing) VALUES (?, '', 'Conflicts', 'Conflicts', 'none', 'own', '', 1, 0, 0, 0, '{}', 100, 'local')"
         " ON CONFLICT (id) DO NOTHING",
         (CONFLICTS_FOLDER_ID,),
     )
-    return session.folder_number(CONFLICTS_FOLDER_ID)
+
+
+def _delete_folders(session: WriteSession, numbers: Sequence[int]) -> None:
+    """Delete folders, and the items that are in no other folder."""
+    if not numbers:
+        return
+    db, deleted = session.db, json_array(numbers)
+    inside = "SELECT item FROM placement WHERE folder IN (SELECT value FROM json_each(:deleted))"
+    db.execute(
+        f"DELETE FROM item WHERE number IN ({inside}) AND NOT EXISTS (SELECT 1 FROM placement"
+        " WHERE placement.item = item.number AND placement.folder NOT IN (SELECT value FROM json_each(:deleted)))",
+        {"deleted": deleted},
+    )
+    remaining = [row[0] for row in db.execute(f"SELECT DISTINCT item FROM ({inside})", {"deleted": deleted})]
+    db.execute("DELETE FROM folder WHERE number IN (SELECT value FROM json_each(?))", (deleted,))
+    items.update_checksums(session, remaining)
 
 
 def _row(folder: Folder, path: str, rank: int) -> tuple[object, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from kerio_resync.cache.bulk_sql import insert_many
 from kerio_resync.cache.checksums import change_checksum, sha256
 from kerio_resync.cache.mutations import (
     AddChange,
@@ -16,7 +17,8 @@ from kerio_resync.cache.mutations import (
 )
 from kerio_resync.cache.schema import CONFLICTS_FOLDER_ID
 from kerio_resync.cache.write import items
-from kerio_resync.cache.write.attachments import finish_attachment, put_chunks
+from kerio_resync.cache.write.attachments import finish_attachment
+from kerio_resync.cache.write.chunks import chunk_rows, insert_chunks
 from kerio_resync.cache.write.folders import ensure_conflicts_folder
 from kerio_resync.cache.write.session import WriteSession
 from kerio_resync.model import Attachment, Item
@@ -49,13 +51,18 @@ def add_change(mutation: AddChange, session: WriteSession) -> None:
             " VALUES (?, ?, ?, ?, ?, ?, ?)",
             (inserted.lastrowid, ordinal, *file[1:]),
         ).lastrowid
-        put_chunks(session, "outbox_chunk", attachment or 0, content.data)
+        insert_many(
+            db,
+            'INSERT INTO outbox_chunk (attachment, "offset", crc32, data)',
+            "(?, ?, ?, ?)",
+            [(number, offset, crc, data) for number, offset, _, crc, data in chunk_rows(attachment or 0, content.data)],
+        )
 
 
 def mark_change(mutation: MarkChange, session: WriteSession) -> None:
     """Set the state of a change. A change that was sent or withdrawn stays so."""
     session.db.execute(
-        "UPDATE outbox SET state = :state, reason = :reason, code = :code, version = :version,"
+        "UPDATE outbox SET state = :state, reason = :reason, code = :code, sent_version = :sent_version,"
         " attempts = attempts + (:state = 'sending'),"
         " attempt = CASE :state WHEN 'sending' THEN :attempt ELSE attempt END,"
         " new_id = CASE :new_id WHEN '' THEN new_id ELSE :new_id END"
@@ -69,8 +76,8 @@ def put_local_item(mutation: PutLocal, session: WriteSession) -> None:
 
     An item that is stored already stays as it is.
     """
-    folder = ensure_conflicts_folder(session)
-    number = items.insert_local_item(session, _local_item(mutation.item, mutation.files), folder)
+    ensure_conflicts_folder(session)
+    number = items.insert_local_item(session, _local_item(mutation.item, mutation.files))
     if number:
         for ordinal, file in enumerate(mutation.files):
             _store_file(session, number, ordinal, file)
@@ -84,13 +91,13 @@ def _local_item(item: Item, files: tuple[LocalFile, ...]) -> Item:
         Attachment(f"{item.id}/{ordinal}", "", file.name, file.content_type, file.content_id, len(file.data))
         for ordinal, file in enumerate(files)
     )
-    return item._replace(folder_id=CONFLICTS_FOLDER_ID, attachments=attachments)
+    return item._replace(folder_ids=(CONFLICTS_FOLDER_ID,), attachments=attachments)
 
 
 def _store_file(session: WriteSession, item: int, ordinal: int, file: LocalFile) -> None:
     (attachment,) = session.db.execute(
         "SELECT number FROM attachment WHERE item = ? AND ordinal = ?", (item, ordinal)
     ).fetchone()
-    put_chunks(session, "chunk", attachment, file.data)
+    insert_chunks(session.db, chunk_rows(attachment, file.data))
     session.db.execute("UPDATE attachment SET received = ? WHERE number = ?", (len(file.data), attachment))
     finish_attachment(FinishAttachment(attachment, sha256(file.data), len(file.data)), session)

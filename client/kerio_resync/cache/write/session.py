@@ -10,7 +10,7 @@ written. Rows of the small tables in `UNTRACKED_TABLES` are not counted, because
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Final
 
@@ -28,6 +28,7 @@ class WriteSession:
         self._last_item = 0
         self._last_attachment = 0
         self._folder_numbers: dict[str, int] = {}
+        self._folder_ranks: dict[str, int] = {}
         self._untracked_changes = 0
         self._checked_state: tuple[int, int] | None = None
 
@@ -87,8 +88,9 @@ class WriteSession:
         return self._last_attachment
 
     def clear_folder_numbers(self) -> None:
-        """Forget the numbers of folders, after rows of `folder` were deleted."""
+        """Forget the numbers and ranks of folders, after rows of `folder` changed."""
         self._folder_numbers.clear()
+        self._folder_ranks.clear()
 
     def folder_number(self, folder_id: str) -> int:
         """Return the number of a folder.
@@ -100,6 +102,18 @@ class WriteSession:
             number = self.folder_number_or_none(folder_id) or insert_placeholder_folder(self.db, folder_id)
             self._folder_numbers[folder_id] = number
         return number
+
+    def first_folder(self, folder_ids: Sequence[str]) -> str:
+        """Return the folder of the lowest rank, the first if ranks are equal."""
+        return folder_ids[0] if len(folder_ids) == 1 else min(folder_ids, key=self._folder_rank)
+
+    def _folder_rank(self, folder_id: str) -> int:
+        rank = self._folder_ranks.get(folder_id)
+        if rank is None:
+            number = self.folder_number(folder_id)
+            (rank,) = self.db.execute("SELECT rank FROM folder WHERE number = ?", (number,)).fetchone()
+            self._folder_ranks[folder_id] = rank
+        return rank
 
     def folder_number_or_none(self, folder_id: str) -> int | None:
         """Return the number of a folder, None if it is unknown."""

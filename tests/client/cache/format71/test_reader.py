@@ -143,7 +143,7 @@ def test_pending_changes_come_back(tmp_path: Path) -> None:
             LocalChange("u1", "create", "mail", folder_id="f1", made="2026-03-01T09:30:00Z", struct=b'{"subject":"x"}'),
             (LocalFile("a", "t", b"1" * 70000, "c"), LocalFile("b", "t", b"")),
         ),
-        AddChange(LocalChange("u2", "move", "note", item_id="n1", folder_id="f1", target_id="f2", watermark=5)),
+        AddChange(LocalChange("u2", "move", "note", item_id="n1", folder_id="f1", target_id="f2", version="5")),
     ]
     with Format71Writer(tmp_path / "old.db", IDENTITY) as writer:
         for change in changes:

@@ -20,9 +20,9 @@ CHANGES = [
         LocalChange("u1", "create", "mail", folder_id="f1", made="2026-03-01T09:30:00Z", struct=b'{"subject":"x"}'),
         (FILE,),
     ),
-    AddChange(LocalChange("u2", "move", "note", item_id="n1", folder_id="f1", target_id="f2", watermark=5)),
-    AddChange(LocalChange("u3", "delete", "mail", item_id="m1", watermark=6)),
-    AddChange(LocalChange("u4", "flags", "mail", item_id="m2", watermark=7, struct=b'{"isSeen":true}')),
+    AddChange(LocalChange("u2", "move", "note", item_id="n1", folder_id="f1", target_id="f2", version="5")),
+    AddChange(LocalChange("u3", "delete", "mail", item_id="m1", version="6")),
+    AddChange(LocalChange("u4", "flags", "mail", item_id="m2", version="7", struct=b'{"seen":true}')),
 ]
 
 

@@ -75,7 +75,7 @@ async def test_copy_holds_verified_rows_and_nothing_else(tmp_path: Path) -> None
         None,
         "2",
     ]
-    assert not await new.read(queries.watermarks, ["local:1"])
+    assert not await new.read(queries.versions, ["local:1"])
     assert await new.check() == ()
     await new.close()
     assert rows(tmp_path / "new.db", "SELECT count(*) FROM sqlite_sequence WHERE name = 'outbox'") == [(0,)]

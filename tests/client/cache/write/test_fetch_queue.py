@@ -24,18 +24,18 @@ def ids(found: object) -> list[str]:
 
 def test_put_page_queues_rows_not_stored_in_that_version(tables: WriteSession) -> None:
     put(tables, PutItems((mail("same", 5), mail("older", 4), mail("newer", 6))))
-    put(tables, PutPage("inbox", tuple(listed(name, 5) for name in ("same", "older", "newer", "missing"))))
+    put(tables, PutPage(("inbox",), tuple(listed(name, 5) for name in ("same", "older", "newer", "missing"))))
     assert ids(tables) == ["missing", "older"]
 
 
 def test_put_page_stores_items_without_queueing(tables: WriteSession) -> None:
-    put(tables, PutPage("inbox", (listed("1"), listed("2")), (mail("1"),), position=b"p"))
+    put(tables, PutPage(("inbox",), (listed("1"), listed("2")), (mail("1"),), position=b"p"))
     assert ids(tables) == ["2"]
-    assert queries.watermarks(tables.db, ["1"]) == {"1": 1}
+    assert queries.versions(tables.db, ["1"]) == {"1": 1}
 
 
 def test_put_page_keeps_position_and_end(tables: WriteSession) -> None:
-    put(tables, PutPage("inbox", (), position=b"p", done=True), PutPage("inbox", ()))
+    put(tables, PutPage(("inbox",), (), position=b"p", done=True), PutPage(("inbox",), ()))
     row = queries.folders(tables.db)[0]
     assert (row.position, row.listed) == (b"p", True)
 
@@ -100,7 +100,7 @@ def test_delete_removes_item_attachments_and_queue_entry(tables: WriteSession) -
 def test_apply_changes_stores_changes_and_key(tables: WriteSession) -> None:
     put(tables, PutItems((mail("gone"), mail("stays"))), EnqueueItems("inbox", "mail", (listed("old"),)))
     put(tables, ApplyChanges("key-2", ("gone",), (("work", "mail", listed("new", 4)),), (("old", "moved", "work"),)))
-    assert queries.watermarks(tables.db, ["gone", "stays"]) == {"stays": 1}
+    assert queries.versions(tables.db, ["gone", "stays"]) == {"stays": 1}
     assert [(each.id, each.folder_id) for each in queries.queued_items(tables.db, 9, None)] == [
         ("moved", "work"),
         ("new", "work"),
@@ -122,12 +122,12 @@ def test_apply_changes_twice_moves_once(tables: WriteSession) -> None:
     )
     put(tables, ApplyChanges("k", moved=(("1", "2", "work"),)))
     assert ids(tables) == []
-    assert queries.watermarks(tables.db, ["1", "2"]) == {"2": 2}
+    assert queries.versions(tables.db, ["1", "2"]) == {"2": 2}
 
 
 def test_apply_changes_drops_old_id_if_new_is_stored(tables: WriteSession) -> None:
     put(tables, PutItems((mail("1"), mail("2", 2, "work"))), ApplyChanges("k", moved=(("1", "2", "work"),)))
-    assert queries.watermarks(tables.db, ["1", "2"]) == {"2": 2}
+    assert queries.versions(tables.db, ["1", "2"]) == {"2": 2}
 
 
 def test_skip_records_reason_and_dequeues_item(tables: WriteSession) -> None:

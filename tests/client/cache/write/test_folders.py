@@ -45,17 +45,17 @@ def test_set_folders_deletes_missing_folder_with_items(tables: WriteSession) -> 
     put(tables, PutItems((mail("1"), mail("2", folder="work"))), EnqueueItems("work", "mail", (listed("3"),)))
     put(tables, SetFolders((ROOT, INBOX), {}))
     assert [row.folder.id for row in queries.folders(tables.db)] == ["inbox", "root"]
-    assert queries.watermarks(tables.db, ["1", "2"]) == {"1": 1}
+    assert queries.versions(tables.db, ["1", "2"]) == {"1": 1}
     assert queries.queued_items(tables.db, 9, None) == ()
     assert queries.skipped(tables.db) == ()
 
 
 def test_set_folders_keeps_listing_and_updates_ranks(tables: WriteSession) -> None:
-    put(tables, PutPage("work", (listed("1"),), position=b"here", done=True), SetFolders(FOLDERS.folders, {"work": 1}))
+    put(tables, PutPage(("work",), (listed("1"),), position=b"here", done=True), SetFolders(FOLDERS.folders, {"work": 1}))
     row = next(row for row in queries.folders(tables.db) if row.folder.id == "work")
     assert (row.position, row.listed, row.rank, row.folder) == (b"here", True, 1, WORK)
     assert [each.rank for each in queries.queued_items(tables.db, 9, None)] == [1]
-    put(tables, ResetListing("work"))
+    put(tables, ResetListing(("work",)))
     row = next(row for row in queries.folders(tables.db) if row.folder.id == "work")
     assert (row.position, row.listed) == (None, False)
 
@@ -71,7 +71,7 @@ def test_item_of_unknown_folder_waits_for_set_folders(tables: WriteSession) -> N
 
 def test_set_folders_skips_placeholder_without_folder(tables: WriteSession) -> None:
     put(tables, PutItems((mail("1", folder="never"),)), FOLDERS)
-    assert queries.watermarks(tables.db, ["1"]) == {}
+    assert queries.versions(tables.db, ["1"]) == {}
     assert [(row.scope, row.id, row.reason) for row in queries.skipped(tables.db)] == [
         ("folder", "never", UNKNOWN_FOLDER_REASON)
     ]

@@ -1,0 +1,42 @@
+"""Compresses chunks of mail sources with Zstandard (RFC 8878).
+
+A chunk that does not become shorter is stored as it is, so a stored chunk is compressed exactly if it is shorter than
+its content.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import Final
+
+import zstandard
+
+from kerio_resync.errors import CacheDamaged
+
+LEVEL: Final = 3
+_per_thread = threading.local()  # a compressor serves one thread at a time, and takes long to create
+
+
+def compress(content: bytes) -> bytes:
+    """Return the compressed content, or `content` itself if that is not longer."""
+    try:
+        compressor: zstandard.ZstdCompressor = _per_thread.compressor
+    except AttributeError:
+        compressor = _per_thread.compressor = zstandard.ZstdCompressor(level=LEVEL)
+    compressed = compressor.compress(content)
+    return compressed if len(compressed) < len(content) else content
+
+
+def decompress(stored: bytes, size: int) -> bytes:
+    """Return the content of `size` bytes. CacheDamaged if it has another size.
+
+    A damaged file may claim any size, so no more memory is used than for `size`.
+    """
+    if len(stored) == size:
+        return stored
+    try:
+        if len(stored) < size == zstandard.frame_content_size(stored):
+            return zstandard.ZstdDecompressor().decompress(stored)
+    except zstandard.ZstdError:
+        pass
+    raise CacheDamaged("a compressed chunk of a mail's source is damaged")
