@@ -53,8 +53,9 @@ def mail(
 ) -> Item:
     parts = [{"content": text, "contentType": "ctTextPlain"}]
     payload = json.dumps({"displayableParts": parts, "id": name, "subject": title}, sort_keys=True).encode()
+    folders = (folder,) if isinstance(folder, str) else folder
     return Item(
-        name, (folder,) if isinstance(folder, str) else folder, kind, str(version), title, "Ann <ann@example.com>", "jan@example.com", date, size=len(payload),
+        name, folders, kind, str(version), title, "Ann <ann@example.com>", "jan@example.com", date, size=len(payload),
         message_id=f"<{name}@example.com>", text=text, payload=payload, extra=extra, attachments=attached,
     )  # fmt: skip
 

@@ -51,7 +51,11 @@ def test_set_folders_deletes_missing_folder_with_items(tables: WriteSession) -> 
 
 
 def test_set_folders_keeps_listing_and_updates_ranks(tables: WriteSession) -> None:
-    put(tables, PutPage(("work",), (listed("1"),), position=b"here", done=True), SetFolders(FOLDERS.folders, {"work": 1}))
+    put(
+        tables,
+        PutPage(("work",), (listed("1"),), position=b"here", done=True),
+        SetFolders(FOLDERS.folders, {"work": 1}),
+    )
     row = next(row for row in queries.folders(tables.db) if row.folder.id == "work")
     assert (row.position, row.listed, row.rank, row.folder) == (b"here", True, 1, WORK)
     assert [each.rank for each in queries.queued_items(tables.db, 9, None)] == [1]
