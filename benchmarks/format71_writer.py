@@ -246,7 +246,8 @@ class Format71Writer:
         table, struct = TABLE_BY_KIND[item.kind], json.loads(item.payload)
         columns, rest = split_struct(item.kind, struct)
         number = self._next_number(table)
-        head = {"ID": number, "KID": item.id, "FOLDER": self._folders[item.folder_id], "WATERMARK": item.watermark}
+        watermark = int(item.version or 0)
+        head = {"ID": number, "KID": item.id, "FOLDER": self._folders[item.folder_id], "WATERMARK": watermark}
         if item.kind == "mail":
             columns["PARTS"] = self._parts(number, rest)
             columns["FILES"] = self._files(number, item, rest, contents)
@@ -254,7 +255,7 @@ class Format71Writer:
             columns["PHOTOS"] = len(contents)
             for place, pieces in contents.items():
                 self._insert("CONTACT_PHOTOS", (number * SLOTS + place, *self._content(pieces)))
-        for member, value in (("id", item.id), ("folderId", item.folder_id), ("watermark", item.watermark)):
+        for member, value in (("id", item.id), ("folderId", item.folder_id), ("watermark", watermark)):
             if type(rest.get(member)) is type(value) and rest[member] == value:
                 del rest[member]
         implied = ("id", "folderId", "watermark", *(("displayableParts", "attachments") if item.kind == "mail" else ()))
@@ -321,7 +322,7 @@ class Format71Writer:
         struct = change.struct.decode()
         self._insert("PENDING", (
             number, change.uuid, ACTIONS.index(change.action) + 1, KIND_NUMBERS[change.kind], change.item_id,
-            change.folder_id, change.target_id, change.watermark, made, len(pending.files), len(struct), struct,
+            change.folder_id, change.target_id, int(change.version or 0), made, len(pending.files), len(struct), struct,
         ))  # fmt: skip
 
     def _content(self, pieces: Iterable[bytes]) -> tuple[int, int, int]:

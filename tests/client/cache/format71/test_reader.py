@@ -73,7 +73,7 @@ def test_unusual_items_come_back_exactly(tmp_path: Path) -> None:
     with Format71Writer(tmp_path / "old.db", IDENTITY) as writer:
         writer.folder(FOLDER)
         for number, item in enumerate(items, 1):
-            stored = item if item.folder_id else item._replace(folder_id="f1")
+            stored = item if item.folder_id else item._replace(folder_ids=("f1",))
             writer.item(stored, {place: [data] for place, data in contents.get(number, {}).items()})
     with Format71Reader.open(tmp_path / "old.db") as reader:
         reader.require_counts()

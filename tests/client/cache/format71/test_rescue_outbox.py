@@ -41,8 +41,8 @@ async def test_every_change_is_rescued_once(tmp_path: Path) -> None:
     assert await rescue_outbox(tmp_path / "old.db", new) == RescueReport(changes=4)
     assert await rescue_outbox(tmp_path / "old.db", new) == RescueReport(known=4)
     found = await Outbox(new).list()
-    assert [(each.uuid, each.action, each.kind, each.item_id, each.target_id, each.watermark) for each in found] == [
-        (each.uuid, each.action, each.kind, each.item_id, each.target_id, each.watermark) for each, _ in CHANGES
+    assert [(each.uuid, each.action, each.kind, each.item_id, each.target_id, each.version) for each in found] == [
+        (each.uuid, each.action, each.kind, each.item_id, each.target_id, each.version) for each, _ in CHANGES
     ]
     assert [(each.made, each.struct) for each in found[:1]] == [("2026-03-01T09:30:00Z", b'{"subject":"x"}')]
     (file,) = found[0].files

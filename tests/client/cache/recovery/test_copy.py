@@ -61,7 +61,7 @@ async def test_copy_holds_verified_rows_and_nothing_else(tmp_path: Path) -> None
     assert names(tmp_path) == ["new.db", "old.db"]
     assert (tmp_path / "new.db").stat().st_mode & 0o077 == 0
     first, second = await new.read(queries.items)
-    assert (first.payload, first.extra, second.watermark) == (MAIL.payload, MAIL.extra, 7)
+    assert (first.payload, first.extra, second.version) == (MAIL.payload, MAIL.extra, "7")
     assert [each.state for each in first.attachments] == ["done", "wanted", "wanted"]
     assert [each.received for each in await new.read(queries.queued_attachments, 9)] == [0, 0]
     assert b"".join([piece async for piece in new.content(first.attachments[0].key)]) == DATA
@@ -200,7 +200,7 @@ async def test_copy_of_damaged_file_holds_all_rows_that_are_readable(tmp_path: P
     new = await Store.open(tmp_path / "new.db")
     assert await new.check() == ()
     first, second, *rest = sorted(await new.read(queries.items, limit=100), key=lambda each: int(each.id))
-    assert (first.payload, first.extra, second.watermark) == (MAIL.payload, MAIL.extra, 7)
+    assert (first.payload, first.extra, second.version) == (MAIL.payload, MAIL.extra, "7")
     assert [each.payload for each in rest] == [each.payload for each in MANY]
     assert [each.attachments[0].state for each in (first, *rest)] == ["done"] * 81
     assert b"".join([piece async for piece in new.content(first.attachments[0].key)]) == DATA

@@ -19,7 +19,7 @@ async def contents(cache: Store) -> list[object]:
     outbox = Outbox(cache)
     return [
         (
-            each.uuid, each.action, each.kind, each.item_id, each.folder_id, each.target_id, each.watermark, each.made,
+            each.uuid, each.action, each.kind, each.item_id, each.folder_id, each.target_id, each.version, each.made,
             each.struct, each.state, each.attempt, each.attempts, each.reason,
             [(f.name, f.content_type, f.sha256, b"".join([p async for p in outbox.content(f)])) for f in each.files],
         )
@@ -161,7 +161,7 @@ async def test_rescue_without_old_cache_copies_nothing(tmp_path: Path) -> None:
         ("DELETE FROM outbox WHERE number IN (2, 5)", 2),
         ("DELETE FROM outbox WHERE number = 6", 1),
         ("DELETE FROM outbox", 6),
-        ("PRAGMA ignore_check_constraints = 1; UPDATE outbox SET watermark = 99 WHERE number = 4", 1),
+        ("PRAGMA ignore_check_constraints = 1; UPDATE outbox SET version = 99 WHERE number = 4", 1),
     ],
 )
 async def test_rescue_counts_changes_with_wrong_checksum(tmp_path: Path, damage: str, unreadable: int) -> None:

@@ -31,7 +31,7 @@ def test_put_page_queues_rows_not_stored_in_that_version(tables: WriteSession) -
 def test_put_page_stores_items_without_queueing(tables: WriteSession) -> None:
     put(tables, PutPage(("inbox",), (listed("1"), listed("2")), (mail("1"),), position=b"p"))
     assert ids(tables) == ["2"]
-    assert queries.versions(tables.db, ["1"]) == {"1": 1}
+    assert queries.versions(tables.db, ["1"]) == {"1": "1"}
 
 
 def test_put_page_keeps_position_and_end(tables: WriteSession) -> None:
@@ -81,9 +81,9 @@ def test_enqueue_again_keeps_newest_version(tables: WriteSession) -> None:
         EnqueueItems("inbox", "mail", (listed("1", 3, None, 0),)),
     )
     (row,) = queries.queued_items(tables.db, 9, None)
-    assert (row.watermark, row.size, row.date) == (5, 9, "2026-03-01T00:00:00Z")
+    assert (row.version, row.size, row.date) == ("5", 9, "2026-03-01T00:00:00Z")
     put(tables, EnqueueItems("inbox", "mail", (listed("1", 7), listed("1", 6))))
-    assert [row.watermark for row in queries.queued_items(tables.db, 9, None)] == [7]
+    assert [row.version for row in queries.queued_items(tables.db, 9, None)] == ["7"]
 
 
 def test_delete_removes_item_attachments_and_queue_entry(tables: WriteSession) -> None:
@@ -100,7 +100,7 @@ def test_delete_removes_item_attachments_and_queue_entry(tables: WriteSession) -
 def test_apply_changes_stores_changes_and_key(tables: WriteSession) -> None:
     put(tables, PutItems((mail("gone"), mail("stays"))), EnqueueItems("inbox", "mail", (listed("old"),)))
     put(tables, ApplyChanges("key-2", ("gone",), (("work", "mail", listed("new", 4)),), (("old", "moved", "work"),)))
-    assert queries.versions(tables.db, ["gone", "stays"]) == {"stays": 1}
+    assert queries.versions(tables.db, ["gone", "stays"]) == {"stays": "1"}
     assert [(each.id, each.folder_id) for each in queries.queued_items(tables.db, 9, None)] == [
         ("moved", "work"),
         ("new", "work"),
@@ -122,12 +122,12 @@ def test_apply_changes_twice_moves_once(tables: WriteSession) -> None:
     )
     put(tables, ApplyChanges("k", moved=(("1", "2", "work"),)))
     assert ids(tables) == []
-    assert queries.versions(tables.db, ["1", "2"]) == {"2": 2}
+    assert queries.versions(tables.db, ["1", "2"]) == {"2": "2"}
 
 
 def test_apply_changes_drops_old_id_if_new_is_stored(tables: WriteSession) -> None:
     put(tables, PutItems((mail("1"), mail("2", 2, "work"))), ApplyChanges("k", moved=(("1", "2", "work"),)))
-    assert queries.versions(tables.db, ["1", "2"]) == {"2": 2}
+    assert queries.versions(tables.db, ["1", "2"]) == {"2": "2"}
 
 
 def test_skip_records_reason_and_dequeues_item(tables: WriteSession) -> None:
