@@ -65,7 +65,8 @@ class RouterTransport:
         for name, value in reply.headers.multi_items():
             known = headers.get(name)
             headers[name] = value if known is None else known + ("\n" if name == "set-cookie" else ", ") + value
-        refuse_redirect(request.url, reply.status_code, headers.get("location", ""))
+        if not request.redirects:
+            refuse_redirect(request.url, reply.status_code, headers.get("location", ""))
         stream = reply.stream
         assert isinstance(stream, httpx.AsyncByteStream)
         yield RouterResponse(reply.status_code, headers, aiter(stream))

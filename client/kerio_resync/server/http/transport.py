@@ -54,7 +54,7 @@ COALESCE_PER_ROUND_TRIP = 4  # waits that fit into one round trip
 class Request(NamedTuple):
     """`url` is absolute. `timeout`: seconds without a byte.
 
-    `held`: takes over the reply's memory reservation.
+    `held`: takes over the reply's memory reservation. `redirects`: a redirect is a reply like others, not an error.
     """
 
     method: str
@@ -63,6 +63,7 @@ class Request(NamedTuple):
     body: bytes | None = None
     timeout: float = 60.0
     held: HeldReservations | None = None
+    redirects: bool = False
 
 
 class Response(Protocol):
@@ -210,8 +211,9 @@ class AiohttpTransport:
                 host = urlsplit(request.url).netloc
                 if await speaks_http(session, f"https://{host}", self.route):
                     raise Misconfigured(f"{host} speaks TLS; did you mean https://{host}?")
-            location = raw.headers.get("location", "")
-            refuse_redirect(request.url, raw.status, location, self.redactor.foreign)
+            if not request.redirects:
+                location = raw.headers.get("location", "")
+                refuse_redirect(request.url, raw.status, location, self.redactor.foreign)
         except ResyncError:
             raw.release()
             raise

@@ -156,10 +156,10 @@ class Download:
     `next_chunk` returns the chunks in turn, None at the end; `close` frees the connection.
     """
 
-    def __init__(self, client: RpcClient, attachment: Attachment, offset: int, etag: str) -> None:
+    def __init__(self, client: RpcClient, attachment: Attachment, url: str, offset: int, etag: str) -> None:
         self._client = client
         self._attachment = attachment
-        self._url = resolve_url(client.session.origin, attachment.url)
+        self._url = url
         self._state = DownloadState(offset, etag)
         self._furthest = offset
         self._retries = RetryState()
@@ -306,7 +306,7 @@ async def download(
     client: RpcClient, attachment: Attachment, offset: int = 0, etag: str = ""
 ) -> AsyncIterator[ContentChunk]:
     """Yield the bytes of an attachment, as `Mailbox.download` describes."""
-    transfer = Download(client, attachment, offset, etag)
+    transfer = Download(client, attachment, resolve_url(client.session.origin, attachment.url), offset, etag)
     try:
         while (chunk := await transfer.next_chunk()) is not None:
             yield chunk

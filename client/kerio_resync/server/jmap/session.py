@@ -1,0 +1,160 @@
+"""The session of a JMAP user: where the server is, and what proves who the user is.
+
+The proof is a password (Basic) or a token (Bearer). It goes to the server that the user named, to where that server
+redirects over TLS, and to the origins that its session resource names. It never goes from https to http. A 401 is
+believed at once and for all requests: accounts are locked after a few wrong passwords.
+"""
+
+from __future__ import annotations
+
+import base64
+from typing import Final
+from urllib.parse import urljoin, urlsplit
+
+from kerio_resync.errors import (
+    BadCredentials,
+    ForeignAddress,
+    ForeignReply,
+    Misconfigured,
+    OutcomeUnknown,
+    Overloaded,
+    ProtocolError,
+    UnknownServer,
+)
+from kerio_resync.server.http.transport import Request
+from kerio_resync.server.jmap.methods import request_error
+from kerio_resync.server.jmap.resource import Resource, origin_of, parse_resource
+from kerio_resync.server.kerio.json_codec import parse_json
+from kerio_resync.server.pacing.requests import Reply, Requests
+from kerio_resync.server.pacing.retry import MIN_DELAY_SECONDS
+from kerio_resync.settings import Settings
+
+WELL_KNOWN: Final = "/.well-known/jmap"
+SESSION_NAME: Final = "GET session"
+MAX_REDIRECTS: Final = 4
+MAX_RESOURCE_BYTES: Final = 4 << 20
+FIRST_CONTACT_SECONDS: Final = 15.0  # a wrong address should be reported soon
+SECOND_CONTACT_SECONDS: Final = 60.0  # if something accepted the first request and the answer was lost
+
+
+def resource_url(server: str) -> str:
+    """Return where to look for the session resource of a server's address."""
+    parts = urlsplit(server)
+    return server if parts.path.strip("/") else f"{origin_of(server)}{WELL_KNOWN}"
+
+
+def authorization(settings: Settings) -> str:
+    """Return the Authorization header; the redactor learns its secrets."""
+    token = getattr(settings, "token", None)
+    if token is not None and (secret := token.get_secret_value()):
+        settings.redactor.keep(secret)
+        return f"Bearer {secret}"
+    proof = f"{settings.user}:{settings.password.get_secret_value()}"
+    coded = base64.b64encode(proof.encode()).decode()
+    settings.redactor.keep(settings.password.get_secret_value(), coded)
+    return f"Basic {coded}"
+
+
+def redirect_target(url: str, location: str) -> str:
+    """Return where a redirect of the session resource leads.
+
+    ForeignReply if the proof of identity must not go there: to another server from a connection without TLS, or from
+    TLS to a connection without it.
+    """
+    try:
+        target = urljoin(url, location)
+        here, there = origin_of(url), origin_of(target)
+    except (ValueError, ForeignAddress):
+        raise ForeignReply("a redirect to an invalid address", status=301) from None
+    same_host = urlsplit(here).hostname == urlsplit(there).hostname
+    if here == there or (there.startswith("https:") and (here.startswith("https:") or same_host)):
+        return target.partition("#")[0]
+    raise ForeignReply(f"a redirect to another server ({there[:100]}), which is not followed", status=301)
+
+
+class Session:
+    """The proof of identity, and the session resource once `open` has returned."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._authorization = authorization(settings)
+        self._origins = frozenset({origin_of(settings.server)}) if settings.server else frozenset()
+        self._refused: BadCredentials | None = None
+        self._resource: Resource | None = None
+
+    def __repr__(self) -> str:
+        return f"Session({self._settings.server!r}, {'open' if self._resource else 'closed'})"
+
+    @property
+    def resource(self) -> Resource:
+        """The session resource. ProtocolError before `open`."""
+        if self._resource is None:
+            raise ProtocolError("the session is not open")
+        return self._resource
+
+    def headers(self, url: str) -> dict[str, str]:
+        """Return the headers that prove who the user is.
+
+        ForeignAddress if `url` is on another server. BadCredentials if they were refused before.
+        """
+        if self._refused is not None:
+            raise self._refused
+        if origin_of(url) not in self._origins:
+            raise ForeignAddress("a URL on another server")
+        return {"Authorization": self._authorization}
+
+    def refused(self, error: BadCredentials) -> None:
+        """Record that the server refused the credentials."""
+        self._refused = self._refused or error
+
+    async def open(self, requests: Requests) -> None:
+        """Fetch the session resource; give up early if nothing answers."""
+        began, retry_timeout = requests.limiter.now(), requests.retrier.retry_timeout
+        try:
+            await self._fetch(requests, min(retry_timeout, FIRST_CONTACT_SECONDS))
+        except ForeignReply as error:
+            raise UnknownServer(error.detail) from error
+        except (Overloaded, OutcomeUnknown) as error:
+            left = retry_timeout - (requests.limiter.now() - began)
+            if left < MIN_DELAY_SECONDS:
+                raise
+            await self._fetch(requests, left if isinstance(error, Overloaded) else min(left, SECOND_CONTACT_SECONDS))
+
+    async def _fetch(self, requests: Requests, retry_timeout: float) -> None:
+        """Fetch the session resource, following redirects."""
+        url = resource_url(self._settings.server)
+        origins = self._origins
+        for _ in range(MAX_REDIRECTS + 1):
+            reply = await self._get(requests, url, retry_timeout)
+            if reply.status not in (301, 302, 303, 307, 308):
+                break
+            url = redirect_target(url, reply.headers.get("location", ""))
+            self._origins = origins | {origin_of(url)}
+        else:
+            raise Misconfigured("the JMAP server redirects without end")
+        try:
+            value, _ = parse_json(reply.data)
+        except ValueError:
+            value = None
+        self._resource = parse_resource(value, url)
+        self._origins = origins | {origin_of(url)} | self._resource.origins
+
+    async def _get(self, requests: Requests, url: str, retry_timeout: float) -> Reply:
+        async def attempt() -> Reply:
+            async with requests.limiter.slot(SESSION_NAME) as slot:
+                headers = {"Accept": "application/json", "Accept-Encoding": "gzip", **self.headers(url)}
+                request = Request("GET", url, headers, timeout=requests.timeout, redirects=True)
+                reply = await requests.exchange(slot, request, MAX_RESOURCE_BYTES)
+                if reply.status != 200 and not 300 <= reply.status < 400:
+                    raise self._error(reply, url)
+                return reply
+
+        return await requests.with_retries(attempt, SESSION_NAME, retry_timeout=retry_timeout, outwaits=False)
+
+    def _error(self, reply: Reply, url: str) -> Exception:
+        if reply.status == 404:
+            return UnknownServer(f"there is no JMAP session resource at {urlsplit(url).path} (status 404)")
+        error = request_error(SESSION_NAME, reply.status, reply.headers, None, redactor=self._settings.redactor)
+        if isinstance(error, BadCredentials):
+            self.refused(error)
+        return error

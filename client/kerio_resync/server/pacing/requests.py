@@ -1,0 +1,132 @@
+"""Requests of one mailbox: paced, retried, counted, and without secrets in errors.
+
+What the protocols share. Each attempt takes a slot of the limiter; the protocol's package says what the attempt does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import NamedTuple, TypeVar
+
+from kerio_resync.errors import ResyncError
+from kerio_resync.model import ItemBatch
+from kerio_resync.redaction import Redactor, emptied
+from kerio_resync.server.http.transport import Request, Response, Transport
+from kerio_resync.server.pacing.limiter import Limiter, Slot
+from kerio_resync.server.pacing.retry import Retrier, RetryState
+
+T = TypeVar("T")
+
+READ_TIMEOUT_SECONDS = 60.0
+
+
+class Reply(NamedTuple):
+    """A complete reply, and what it cost.
+
+    `wire_bytes`: of the body as it travelled. `seconds`: of the attempt, without the minimum latency and without
+    waiting for a slot; `server_seconds`: the part of them in the server. `min_latency`: seconds that any reply has
+    taken at least.
+    """
+
+    status: int
+    headers: Mapping[str, str]
+    data: bytes
+    wire_bytes: int
+    seconds: float
+    server_seconds: float
+    min_latency: float
+
+
+class Requests:
+    """Makes the requests of one mailbox. `timeout`: seconds without a byte."""
+
+    def __init__(
+        self,
+        transport: Transport,
+        limiter: Limiter,
+        retrier: Retrier,
+        redactor: Redactor,
+        *,
+        timeout: float = READ_TIMEOUT_SECONDS,
+    ) -> None:
+        self.transport = transport
+        self.limiter = limiter
+        self.retrier = retrier
+        self.redactor = redactor
+        self.timeout = timeout
+        self.wire_bytes = 0
+        self._arriving: dict[Slot, Response] = {}
+
+    @property
+    def arriving(self) -> int:
+        """Body bytes received of replies to calls that are not complete yet."""
+        return sum(response.wire_bytes for response in self._arriving.values())
+
+    async def exchange(self, slot: Slot, request: Request, limit: int) -> Reply:
+        """Send a request and read its reply. TooLong if it has more than `limit` bytes."""
+        start = self.limiter.now()
+        async with self.transport.send(request) as response:
+            slot.answered(response.connect_seconds)
+            self._arriving[slot] = response
+            try:
+                data = await response.read(limit)
+            finally:
+                del self._arriving[slot]
+                self.wire_bytes += response.wire_bytes
+        slot.complete(response.wire_bytes)
+        min_latency = self.limiter.min_latency
+        seconds = max(0.0, self.limiter.now() - start - response.connect_seconds - min_latency)
+        return Reply(
+            response.status,
+            response.headers,
+            data,
+            response.wire_bytes,
+            seconds,
+            slot.server_seconds,
+            min_latency,
+        )
+
+    async def with_retries(
+        self,
+        attempt: Callable[[], Awaitable[T]],
+        name: str,
+        *,
+        idempotent: bool = True,
+        state: RetryState | None = None,
+        retry_timeout: float | None = None,
+        renew: Callable[[], Awaitable[None]] | None = None,
+        outwaits: bool = True,
+    ) -> T:
+        """Repeat `attempt` as `Retrier.call` does; its errors have no secrets."""
+
+        async def redacted() -> T:
+            try:
+                return await attempt()
+            except ResyncError as error:
+                emptied(error)
+                self.redactor.error(error)
+                raise
+
+        return await self.retrier.call(
+            redacted,
+            name,
+            idempotent=idempotent,
+            renew=renew,
+            outwaits=outwaits,
+            state=state,
+            retry_timeout=retry_timeout,
+        )
+
+
+def join_batches(batches: Sequence[ItemBatch]) -> ItemBatch:
+    """Return several batches as one; bytes and seconds add up."""
+    return ItemBatch(
+        tuple(item for batch in batches for item in batch.items),
+        tuple(item_id for batch in batches for item_id in batch.gone),
+        tuple(item for batch in batches for item in batch.malformed),
+        sum(batch.plain_bytes for batch in batches),
+        sum(batch.wire_bytes for batch in batches),
+        sum(batch.seconds for batch in batches),
+        max((batch.server_seconds for batch in batches), default=0.0),
+        max((batch.min_latency for batch in batches), default=0.0),
+    )
