@@ -319,7 +319,7 @@ class Format71Writer:
                 "PENDING_FILES", (number * SLOTS + place, file.name, file.content_type, file.content_id, *extent)
             )
         made = encode_time(change.made.replace("-", "").replace(":", "")) or ""
-        struct = change.struct.decode()
+        struct = _old_flags(change.struct) if change.action == "flags" else change.struct.decode()
         self._insert("PENDING", (
             number, change.uuid, ACTIONS.index(change.action) + 1, KIND_NUMBERS[change.kind], change.item_id,
             change.folder_id, change.target_id, int(change.version or 0), made, len(pending.files), len(struct), struct,
@@ -371,6 +371,12 @@ def _is_regular(file: Any) -> bool:
         and encode_int(file["size"]) is not None
         and all(encode_text(file[name]) is not None for name in _FILE_MEMBERS - {"size"})
     )
+
+
+def _old_flags(struct: bytes) -> str:
+    """Return the flags of a change with the server's names."""
+    names = {"seen": "isSeen", "flagged": "isFlagged", "answered": "isAnswered", "draft": "isDraft"}
+    return json.dumps({names[name]: value for name, value in json.loads(struct).items()})
 
 
 def _split_lines(pieces: Iterable[bytes]) -> Iterator[bytes]:

@@ -102,16 +102,15 @@ async def copy(mailbox: Mailbox, out: Path, *, pending: tuple[AddChange, ...] = 
 
 
 async def _items(mailbox: Mailbox, folder: Folder) -> list[Item]:
-    found: list[Item] = []
-    while True:
-        page = await mailbox.page(folder, len(found), 200, whole=folder.kind != "mail")
-        if not page.rows:
-            return found
-        if page.items:
-            found += page.items
-        else:
-            assert folder.kind is not None
-            found += (await mailbox.items_by_id(folder.kind, [row.id for row in page.rows])).items
+    found: dict[str, Item] = {}
+    for listing in mailbox.listings([folder]):
+        async for page in mailbox.list_items(listing, whole=folder.kind != "mail"):
+            items = page.items
+            if page.rows and not items:
+                assert folder.kind is not None
+                items = (await mailbox.items_by_id(folder.kind, [row.id for row in page.fresh])).items
+            found |= {item.id: item for item in items}
+    return list(found.values())
 
 
 async def _download(mailbox: Mailbox, attachment: Attachment) -> bytes:

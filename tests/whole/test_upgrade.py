@@ -190,7 +190,7 @@ async def test_put_off_until_there_is_room(small_disk: Path, tmp_path: Path) -> 
     assert {each.name for each in small_disk.iterdir()} <= {"cache.db", "kerio-resync.lock", "kerio-resync.holder"}
 
 
-CHECK = "import sys; sys.exit(17 if int.from_bytes(open(sys.argv[1], 'rb').read(64)[60:64], 'big') == 70200 else 99)"
+CHECK = "import sys; sys.exit(17 if int.from_bytes(open(sys.argv[1], 'rb').read(64)[60:64], 'big') == 70300 else 99)"
 
 
 def begin(profile: Path) -> subprocess.Popen[bytes]:

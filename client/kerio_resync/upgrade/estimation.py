@@ -27,8 +27,7 @@ from kerio_resync.server.mailbox import Mailbox
 from kerio_resync.settings import Settings
 from kerio_resync.sync.rebuild import rebuild
 from kerio_resync.sync.setup import check_profile
-from kerio_resync.upgrade.formats import detect_format
-from kerio_resync.upgrade.migration import format71
+from kerio_resync.upgrade.formats import UPGRADES, detect_format, path_from
 
 SAMPLE_BYTES: Final = 96 * 1024 * 1024  # of the old database
 PROBE_SECONDS: Final = 9.0
@@ -168,9 +167,10 @@ def _estimate_upgrade(settings: Settings, found: Estimate) -> Estimate:
         problems = {"current": "the database is up to date", "absent": "there is no database yet"}
         return replace(found, upgrade_problem=problems.get(file.state, f"it is not possible ({file.state})"))
     try:
-        survey = format71.survey(settings.cache, settings.next_cache)
+        migration = path_from(file.version, UPGRADES)[0].load()
+        survey = migration.survey(settings.cache, settings.next_cache)
         with tempfile.TemporaryDirectory(dir=settings.profile, prefix="estimate-") as folder:
-            copied, seconds = format71.measure_sample(settings.cache, Path(folder) / "cache.db.next", SAMPLE_BYTES)
+            copied, seconds = migration.measure_sample(settings.cache, Path(folder) / "cache.db.next", SAMPLE_BYTES)
     except (ResyncError, OSError) as error:
         ours = error if isinstance(error, ResyncError) else translate_os_error(error, settings.cache)
         return replace(found, upgrade_problem=explain(ours)[0].rstrip("."), old_bytes=file.bytes)

@@ -1,8 +1,9 @@
 """The database formats: their detection, and the migrations to the current one.
 
-A later version adds its migration to `UPGRADES`. A database that is two formats behind is migrated twice, each time
-completely. Every start of the mail program imports this module, so it reads no more than a file's first hundred bytes,
-and migrations are imported when they are needed.
+`UPGRADES` has a migration for each older format. A migration writes through today's tables, so each one leads to the
+current format, and a database is migrated once, however old it is. Entries may also form a chain: a database is
+migrated again as long as there is an entry for its format. Every start of the mail program imports this module, so it
+reads no more than a file's first hundred bytes, and migrations are imported when they are needed.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ from kerio_resync.cache.header import is_mid_change, read_header
 from kerio_resync.errors import BadSettings
 from kerio_resync.filesystem import real_place
 
-APPLICATION_ID: Final = 0x4B525343  # of every format since 7.2; older formats have 0
+APPLICATION_ID: Final = 0x4B525343  # of every format since FIRST_MARKED; older formats have 0
+FIRST_MARKED: Final = 70200
 FormatState = Literal["absent", "current", "old", "newer", "unknown", "damaged", "unreadable", "mid-change"]
 
 
@@ -65,7 +67,7 @@ class ProgressCallback(Protocol):
 
 
 class Migration(Protocol):
-    """A module or object that migrates a database from one format to the next one."""
+    """A module or object that migrates a database from one format to a later one."""
 
     def survey(self, old: Path, new: Path) -> SizeEstimate:
         """Return the work of the migration, quickly.
@@ -84,10 +86,17 @@ class Migration(Protocol):
         """
         ...
 
+    def measure_sample(self, old: Path, new: Path, max_bytes: int) -> tuple[int, float]:
+        """Migrate about `max_bytes` of `old` to the scratch file `new`; verify them.
+
+        Return the bytes and the seconds. CacheDamaged, CacheInUse.
+        """
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Upgrade:
-    """A migration from one version (the file's `user_version`) to the next."""
+    """A migration from one version (the file's `user_version`) to a later one."""
 
     before: int
     after: int
@@ -98,12 +107,15 @@ def _module(name: str) -> Callable[[], Migration]:
     return lambda: cast(Migration, import_module(f"kerio_resync.upgrade.migration.{name}"))
 
 
-UPGRADES: Final[tuple[Upgrade, ...]] = (Upgrade(70100, 70200, _module("format71")),)
+UPGRADES: Final[tuple[Upgrade, ...]] = (
+    Upgrade(70100, 70300, _module("format71")),
+    Upgrade(70200, 70300, _module("format72")),
+)
 
 
 def target(upgrades: Sequence[Upgrade]) -> int:
     """Return the version that this program works with."""
-    return upgrades[-1].after
+    return max(upgrade.after for upgrade in upgrades)
 
 
 def path_from(version: int, upgrades: Sequence[Upgrade]) -> tuple[Upgrade, ...]:
@@ -111,7 +123,12 @@ def path_from(version: int, upgrades: Sequence[Upgrade]) -> tuple[Upgrade, ...]:
 
     () if there are none.
     """
-    return next((tuple(upgrades[place:]) for place, upgrade in enumerate(upgrades) if upgrade.before == version), ())
+    path = []
+    for upgrade in upgrades:  # in the order of their versions
+        if upgrade.before == version:
+            path.append(upgrade)
+            version = upgrade.after
+    return tuple(path)
 
 
 def format_version(version: int) -> str:
@@ -144,11 +161,10 @@ def detect_format(path: Path, upgrades: Sequence[Upgrade] = UPGRADES, *, settled
 
 
 def _state(application_id: int, version: int, upgrades: Sequence[Upgrade]) -> FormatState:
-    if application_id == APPLICATION_ID:
-        if version == target(upgrades):
-            return "current"
-        if version > target(upgrades):
-            return "newer"
-    elif application_id != 0 or version >= upgrades[0].after:
+    if application_id != (APPLICATION_ID if version >= FIRST_MARKED else 0):
         return "unknown"
+    if version == target(upgrades):
+        return "current"
+    if version > target(upgrades):
+        return "newer"
     return "old" if path_from(version, upgrades) else "unknown"

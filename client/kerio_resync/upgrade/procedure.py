@@ -215,7 +215,7 @@ class _Procedure:
         path = self._settings.next_cache
         if not path.exists() or detect_format(path, self._upgrades).state not in ("current", "old"):
             return False
-        from kerio_resync.cache.format71.new_database import source_of
+        from kerio_resync.cache.new_database import source_of
 
         return source_of(path) is None
 

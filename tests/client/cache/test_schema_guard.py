@@ -10,8 +10,8 @@ import pytest
 
 from benchmarks.legacy import write
 from kerio_resync.cache import schema, schema_guard
-from kerio_resync.cache.format71.new_database import source_of
 from kerio_resync.cache.format71.reader import Format71Reader
+from kerio_resync.cache.new_database import source_of
 from kerio_resync.cache.outbox import Outbox
 from kerio_resync.cache.recovery.copy import copy_verified
 from kerio_resync.cache.recovery.rescue_outbox import rescue_outbox

@@ -27,7 +27,7 @@ def test_decide_equals_oracle_for_every_state(state: FormatState) -> None:
     either = (False, True)
     for room, failed, begun, at_once, attempts in itertools.product(either, either, either, either, range(3)):
         facts = UpgradeState(
-            state, "7.1.0", "7.2.0", needed=100, free=100 if room else 99, where="/profile", attempts=attempts,
+            state, "7.1.0", "7.3.0", needed=100, free=100 if room else 99, where="/profile", attempts=attempts,
             failure="a mail is invalid" if failed else "", begun=begun, at_once=at_once,
         )  # fmt: skip
         step = decide(facts)
@@ -63,7 +63,7 @@ def test_rebuild_with_unsent_changes_is_ready_and_unfinished() -> None:
 
 @pytest.mark.parametrize("attempts", [0, 1, 7])
 def test_no_space_warning_names_sizes_place_and_attempt(attempts: int) -> None:
-    facts = UpgradeState("old", "7.1.0", "7.2.0", needed=5000, free=4000, where="/home/jane/profile", attempts=attempts)
+    facts = UpgradeState("old", "7.1.0", "7.3.0", needed=5000, free=4000, where="/home/jane/profile", attempts=attempts)
     text = " ".join(decide(facts).sentences(lambda size: f"{size} B"))
     for part in (
         "was not enough disk space to proceed with the upgrade of the database",
@@ -77,10 +77,10 @@ def test_no_space_warning_names_sizes_place_and_attempt(attempts: int) -> None:
 
 
 def test_newer_format_names_both_versions() -> None:
-    text = " ".join(decide(UpgradeState("newer", "7.9.0", "7.2.0")).sentences(str))
+    text = " ".join(decide(UpgradeState("newer", "7.9.0", "7.3.0")).sentences(str))
     assert "newer version" in text
     assert "7.9.0" in text
-    assert "7.2.0" in text
+    assert "7.3.0" in text
 
 
 def test_each_reason_is_unique() -> None:

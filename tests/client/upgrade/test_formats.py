@@ -6,14 +6,14 @@ import os
 import sqlite3
 import subprocess
 import sys
-from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
 from benchmarks.legacy import IDENTITY, write
 from kerio_resync.cache import schema
-from kerio_resync.cache.format71 import schema as legacy
+from kerio_resync.cache.format71 import schema as format71
+from kerio_resync.cache.format72 import schema as format72
 from kerio_resync.cache.store import Store
 from kerio_resync.upgrade import formats
 from kerio_resync.upgrade.formats import UPGRADES, FileFormat, Upgrade, detect_format, format_version, path_from, target
@@ -31,20 +31,23 @@ def database(path: Path, mark: int, version: int) -> Path:
 def test_versions_are_those_of_the_formats() -> None:
     assert formats.APPLICATION_ID == schema.APPLICATION_ID
     assert target(UPGRADES) == schema.USER_VERSION
-    assert UPGRADES[0].before == legacy.USER_VERSION
+    assert [each.before for each in UPGRADES] == [format71.USER_VERSION, format72.USER_VERSION]
     assert format_version(schema.USER_VERSION) == schema.FORMAT
-    assert all(one.after == other.before for one, other in pairwise(UPGRADES))
+    assert {each.after for each in UPGRADES} == {schema.USER_VERSION}
 
 
 @pytest.mark.parametrize(
     ("mark", "version", "state"),
     [
-        (schema.APPLICATION_ID, 70200, "current"),
-        (schema.APPLICATION_ID, 70300, "newer"),
+        (schema.APPLICATION_ID, 70200, "old"),
+        (schema.APPLICATION_ID, 70300, "current"),
+        (schema.APPLICATION_ID, 70400, "newer"),
         (schema.APPLICATION_ID, 70199, "unknown"),
+        (schema.APPLICATION_ID, 70100, "unknown"),
         (0, 70100, "old"),
         (0, 70000, "unknown"),
         (0, 70200, "unknown"),
+        (0, 70300, "unknown"),
         (0, 0, "unknown"),
         (7, 70200, "unknown"),
     ],
@@ -110,13 +113,19 @@ async def test_detect_format_of_real_files(tmp_path: Path) -> None:
         assert detect_format(tmp_path / "bad.db").state == "damaged"
 
 
-def test_path_from_returns_all_steps(tmp_path: Path) -> None:
-    more = (*UPGRADES, Upgrade(70200, 70300, UPGRADES[0].load))
-    assert [each.after for each in path_from(70100, more)] == [70200, 70300]
-    assert [each.after for each in path_from(70200, more)] == [70300]
-    assert path_from(70300, more) == ()
-    assert detect_format(database(tmp_path / "a", schema.APPLICATION_ID, 70200), more).state == "old"
-    assert detect_format(database(tmp_path / "b", schema.APPLICATION_ID, 70300), more).state == "current"
+def test_path_from_follows_a_chain(tmp_path: Path) -> None:
+    more = (*UPGRADES, Upgrade(70300, 70400, UPGRADES[0].load))
+    assert [each.after for each in path_from(70100, more)] == [70300, 70400]
+    assert [each.after for each in path_from(70200, more)] == [70300, 70400]
+    assert [each.after for each in path_from(70300, more)] == [70400]
+    assert path_from(70400, more) == ()
+    assert detect_format(database(tmp_path / "a", schema.APPLICATION_ID, 70300), more).state == "old"
+    assert detect_format(database(tmp_path / "b", schema.APPLICATION_ID, 70400), more).state == "current"
+
+
+def test_path_from_takes_one_step_from_each_older_format() -> None:
+    for upgrade in UPGRADES:
+        assert path_from(upgrade.before, UPGRADES) == (upgrade,)
 
 
 def test_detect_format_imports_nothing_heavy() -> None:

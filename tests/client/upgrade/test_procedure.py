@@ -227,17 +227,20 @@ class Renumber:
 
     def migrate(self, old: Path, new: Path, tell: ProgressCallback, stop: threading.Event) -> MigrationResult:
         data = bytearray(old.read_bytes())
-        data[60:64] = (70300).to_bytes(4, "big")
+        data[60:64] = (70400).to_bytes(4, "big")
         new.write_bytes(data)
         new.replace(old)
         return MigrationResult(items=1)
 
+    def measure_sample(self, old: Path, new: Path, max_bytes: int) -> tuple[int, float]:
+        raise NotImplementedError
 
-async def test_old_database_takes_two_migrations_with_a_second_entry(profile: Path) -> None:
-    both = (*UPGRADES, Upgrade(USER_VERSION, 70300, Renumber))
+
+async def test_old_database_takes_two_migrations_when_entries_form_a_chain(profile: Path) -> None:
+    both = (*UPGRADES, Upgrade(USER_VERSION, 70400, Renumber))
     step = await run(profile, upgrades=both)
     assert step.done
-    assert (step.facts.version, step.facts.wanted) == ("7.1.0", "7.3.0")
+    assert (step.facts.version, step.facts.wanted) == ("7.1.0", "7.4.0")
     assert detect_format(profile / "cache.db", both).state == "current"
     assert (await run(profile, upgrades=both)).action == "nothing"
     assert (await run(profile)).action == "offer"  # for today's program it is a newer one

@@ -1,14 +1,12 @@
 """Reads a database of format 7.1, row by row, in bounded memory.
 
 Whatever does not fit its table (a missing row, a wrong length, an invalid text) raises CacheDamaged. Nothing is
-guessed, and messages quote no text of the file. Opening changes the file only where SQLite does: it rolls back what a
-killed writer left in a journal.
+guessed, and messages quote no text of the file.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import sqlite3
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -19,7 +17,6 @@ from typing import Any, Final, NamedTuple, Self, cast
 
 import pybase64
 
-from kerio_resync.cache.files import sync_folder
 from kerio_resync.cache.format71.columns import (
     COLUMNS,
     PART_TYPES,
@@ -34,7 +31,6 @@ from kerio_resync.cache.format71.columns import (
     decode_time,
     linked_attachments,
 )
-from kerio_resync.cache.format71.errors import mapped_errors
 from kerio_resync.cache.format71.schema import (
     ACTIONS,
     CONTENT_TABLES,
@@ -50,11 +46,12 @@ from kerio_resync.cache.format71.schema import (
     slot_range,
 )
 from kerio_resync.cache.mutations import Action, AddChange, LocalChange, LocalFile
-from kerio_resync.cache.schema_guard import require_tables, restrict
+from kerio_resync.cache.old_file import mapped_errors, open_old_file, replace_old_file, used_bytes
+from kerio_resync.cache.old_values import neutral_change, version_text
+from kerio_resync.cache.schema_guard import require_tables
 from kerio_resync.errors import CacheDamaged
 from kerio_resync.model import KINDS, Folder, Identity, Kind
 
-CACHE_KIB: Final = 8 * 1024
 ROWS_PER_QUERY: Final = 8  # bounds the memory that items take
 LINES_PER_PIECE: Final = 4
 PIECES_AHEAD: Final = 16  # of a content that may be in use at the same time
@@ -109,35 +106,8 @@ class Format71Reader:
 
     @classmethod
     def open(cls, path: Path, *, locked_elsewhere: bool = False) -> Self:
-        """Open and lock a file. CacheDamaged, CacheInUse.
-
-        No other program can open it meanwhile.
-
-        `locked_elsewhere`: another process has it open so, and lets this one read it. The same process would lose its
-        lock by that.
-        """
-        mode = "ro&immutable=1" if locked_elsewhere else "rw"
-        with mapped_errors(path):
-            db = sqlite3.connect(
-                f"{path.absolute().as_uri()}?mode={mode}", uri=True, isolation_level=None,
-                timeout=2.0, check_same_thread=False,
-            )  # fmt: skip
-            try:
-                restrict(db, path)
-                db.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
-                if not locked_elsewhere:
-                    # a log or journal that stayed would be played into the file that replaces this one
-                    db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-                    db.execute("PRAGMA journal_mode = DELETE").fetchone()
-                    db.execute("BEGIN EXCLUSIVE")
-                if db.execute("PRAGMA user_version").fetchone()[0] != USER_VERSION:
-                    raise CacheDamaged(f"{path} is not of format {FORMAT}")
-                db.execute("PRAGMA query_only = 1")
-                require_tables(db, TABLE_NAMES)
-            except BaseException:
-                db.close()
-                raise
-        return cls(db, path)
+        """Open and lock a file; see `open_old_file`. CacheDamaged, CacheInUse."""
+        return cls(open_old_file(path, _require_format71, locked_elsewhere=locked_elsewhere), path)
 
     def __enter__(self) -> Self:
         return self
@@ -154,9 +124,7 @@ class Format71Reader:
 
         Only `close` may follow.
         """
-        with mapped_errors(self.path):
-            os.replace(new, self.path)
-            sync_folder(self.path.parent)
+        replace_old_file(self.path, new)
 
     @cached_property
     def info(self) -> dict[str, str]:
@@ -179,6 +147,10 @@ class Format71Reader:
         with mapped_errors(self.path):
             return int(self._info(f"COUNT_{table}"))
 
+    def item_count(self) -> int:
+        """Return the number of items."""
+        return sum(map(self.count, TABLE_BY_KIND.values()))
+
     def require_counts(self) -> None:
         """Raise CacheDamaged unless every table has all of its rows.
 
@@ -194,8 +166,8 @@ class Format71Reader:
 
     def used_bytes(self) -> int:
         """Return how many bytes of the file are in use."""
-        pages = self._number("PRAGMA page_count") - self._number("PRAGMA freelist_count")
-        return self._number("PRAGMA page_size") * pages
+        with mapped_errors(self.path):
+            return used_bytes(self._db)
 
     def contents(self, tables: Sequence[str] = CONTENT_TABLES) -> tuple[int, int]:
         """Return how many contents are in the file, and their bytes once decoded."""
@@ -278,10 +250,12 @@ class Format71Reader:
                 raise ValueError("a pending change is incomplete")
             json.loads(struct)
             made = decode_time(row[8])
+            old_action = cast(Action, decode_choice(ACTIONS, decode_int(row[5]) - 1))
+            action, neutral_struct = neutral_change(old_action, struct.encode())
             change = LocalChange(
-                uuid=uuid, action=cast(Action, decode_choice(ACTIONS, decode_int(row[5]) - 1)),
+                uuid=uuid, action=action,
                 kind=KIND_BY_NUMBER[row[6]], item_id=item_id, folder_id=folder_id, target_id=target_id,
-                version=_version(decode_int(row[7])), struct=struct.encode(),
+                version=version_text(decode_int(row[7])), struct=neutral_struct,
                 made=made and f"{made[:4]}-{made[4:6]}-{made[6:11]}:{made[11:13]}:{made[13:]}",
             )  # fmt: skip
             return AddChange(change, files)
@@ -342,14 +316,16 @@ class Format71Reader:
         return self._db.execute(sql, values).fetchall()
 
 
+def _require_format71(db: sqlite3.Connection) -> None:
+    if db.execute("PRAGMA user_version").fetchone()[0] != USER_VERSION:
+        raise CacheDamaged(f"it is not of format {FORMAT}")
+    require_tables(db, TABLE_NAMES)
+
+
 def _require_owned(rows: _OwnedRows, owner: int, count: int, *, gapless: bool = True) -> None:
     """Raise ValueError unless row `owner` has `count` rows, numbered without gaps."""
     if len(rows) != count or (gapless and rows and rows[-1][0] != slot_range(owner)[0] + count - 1):
         raise ValueError("a row that belongs to another is missing")
-
-
-def _version(watermark: int) -> str:
-    return str(watermark) if watermark else ""
 
 
 def _part(part_id: Any, kind: Any, chars: Any, text: Any) -> Struct:

@@ -1,114 +1,61 @@
-"""The migration from format 7.1 to 7.2.0.
+"""The migration from format 7.1 to the current one.
 
-A new database is built beside the old one, verified, and only then put in its place; the old file is locked throughout
-and never changed. Rows are read and written in batches, so memory does not grow with the file. An item passes through
-the same code as one that the server sent, so both ways lead to the same row.
-
-Verified means: the old file has the rows that it says it has; every item, content, folder and pending change is in the
-new one; and everything that was written matches its checksum when it is read back. Otherwise CacheDamaged, which quotes
-no mail.
+An item passes through the same code as one that the server sent, so both ways lead to the same row.
 """
 
 from __future__ import annotations
 
 import hashlib
 import threading
-import time
 from collections import deque
 from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
 from typing import Final, TypeVar
 
 from kerio_resync.cache.checksums import change_checksum
-from kerio_resync.cache.files import processes_holding
-from kerio_resync.cache.format71.new_database import Checkpoint, Chunk, NewDatabase, Row, verify
 from kerio_resync.cache.format71.reader import PIECES_AHEAD, Format71Reader
 from kerio_resync.cache.format71.schema import TABLE_BY_KIND
+from kerio_resync.cache.new_database import Checkpoint, Chunk, Row
 from kerio_resync.cache.write.outbox import with_described_files
-from kerio_resync.errors import CacheDamaged, CacheInUse
-from kerio_resync.model import KINDS
+from kerio_resync.errors import CacheDamaged
 from kerio_resync.sync.fetch.folders import rank
 from kerio_resync.upgrade.formats import MigrationResult, ProgressCallback, SizeEstimate
-from kerio_resync.upgrade.migration.batches import BASE64_RATIO, Batch, Start, read_batches
+from kerio_resync.upgrade.migration.batch_process import read_batches
+from kerio_resync.upgrade.migration.format71_batches import BASE64_RATIO, Batch, Start, make_batches
+from kerio_resync.upgrade.migration.run import (
+    PROCESS_MIN_BYTES,
+    UNLIMITED,
+    CopyAndVerify,
+    run_migration,
+    run_sample,
+    size_estimate,
+)
 
-PROCESS_MIN_BYTES: Final = 48 * 1024 * 1024  # to copy, from which on a second process is worth its start
 GROUPS: Final = 4  # that PIECES_AHEAD are divided into
-JOURNAL_BYTES: Final = 64 * 1024 * 1024  # for the journal and an open transaction
-LOCK_TIMEOUT_SECONDS: Final = 2.0
 _Value = TypeVar("_Value")
-UNLIMITED: Final = 2**63 - 1
 NOT_STORED: Final = ("omitted", "not in the database that this one was made from", 0, None)
 
 
 def survey(old: Path, new: Path) -> SizeEstimate:
     """See `formats.Migration`."""
     with Format71Reader.open(old) as source:
-        live, (_, contents) = source.used_bytes(), source.contents()
-        items = sum(map(source.count, TABLE_BY_KIND.values()))
+        live, (_, contents), items = source.used_bytes(), source.contents(), source.item_count()
     text = max(0, live - contents * BASE64_RATIO)
-    already = new.stat().st_size if new.exists() else 0
-    needed = int(text * 1.15 + items * 3000 + contents * 1.04) + JOURNAL_BYTES - already
-    return SizeEstimate(max(needed, JOURNAL_BYTES), live, items)
+    return size_estimate(new, text * 1.15 + items * 3000 + contents * 1.04, live, items)
 
 
 def migrate(old: Path, new: Path, report: ProgressCallback, stop: threading.Event) -> MigrationResult:
     """See `formats.Migration`."""
-    started, before = time.monotonic(), old.stat()
-    with Format71Reader.open(old) as source:
-        _require_unused(old)
-        target = NewDatabase.open(new, source.identity, f"{before.st_size} {before.st_mtime_ns} {before.st_ino}")
-        try:
-            migration = _Migration(source, target, report, stop)
-            migration.copy()
-            counts = migration.require_complete()
-            migration.verify()
-            target.finish(source.sync_key)
-        finally:
-            target.close()
-        size = new.stat().st_size
-        source.replace_by(new)
-    return MigrationResult(
-        sum(counts.get(kind, 0) for kind in KINDS), counts["contents"], counts["changes"], before.st_size, size,
-        time.monotonic() - started, target.resumed,
-    )  # fmt: skip
+    return run_migration(old, new, report, stop, Format71Reader, _Migration)
 
 
 def measure_sample(old: Path, new: Path, max_bytes: int) -> tuple[int, float]:
-    """Migrate about `max_bytes` of `old` to the scratch file `new`; verify them.
-
-    Return the bytes and the seconds.
-
-    The first batch does not count: what it costs to start is not a matter of size.
-    """
-    first: list[tuple[float, int]] = []
-
-    def report(phase: str, done: int, total: int, items: int, all_items: int) -> None:
-        if done and not first:
-            first.append((time.monotonic(), done))
-
-    with Format71Reader.open(old) as source:
-        target = NewDatabase.open(new, source.identity, "a sample")
-        try:
-            started = time.monotonic(), 0
-            migration = _Migration(source, target, report, threading.Event())
-            copied = migration.copy(max_bytes).bytes
-            migration.verify()
-            moment, before = first[0] if first and first[0][1] < copied else started
-            return copied - before, time.monotonic() - moment
-        finally:
-            target.close()
-
-
-def _require_unused(old: Path) -> None:
-    """Raise CacheInUse if another program keeps the file open."""
-    deadline = time.monotonic() + LOCK_TIMEOUT_SECONDS
-    while programs := processes_holding(old, own=1):
-        if time.monotonic() > deadline:
-            raise CacheInUse(f"{old} is open in {programs[0]}")
-        time.sleep(0.05)
+    """See `formats.Migration`."""
+    return run_sample(old, new, max_bytes, Format71Reader, _Migration)
 
 
 def _ahead(values: Iterator[_Value]) -> Generator[_Value, None, None]:
@@ -130,29 +77,15 @@ def _ahead(values: Iterator[_Value]) -> Generator[_Value, None, None]:
             thread.shutdown(cancel_futures=True)
 
 
-class _Migration:
-    """One migration from `source` to `target`."""
-
-    def __init__(
-        self, source: Format71Reader, target: NewDatabase, report: ProgressCallback, stop: threading.Event
-    ) -> None:
-        self._source, self._target, self._report, self._stop = source, target, report, stop
-        self._total_bytes = source.used_bytes()
-        self._total_items = sum(map(source.count, TABLE_BY_KIND.values()))
-        self._checkpoint = target.checkpoint()
-
+class _Migration(CopyAndVerify[Format71Reader]):
     def copy(self, max_bytes: int = UNLIMITED) -> Checkpoint:
-        """Copy everything that is not here yet, or about `max_bytes` of it.
-
-        InterruptedError once `stop` is set.
-        """
         if not self._checkpoint.kind:
             folders = self._source.folders()
             self._target.put_folders(folders, {folder.id: rank(folder) for folder in folders})
         start = Start(self._checkpoint, *self._target.next_numbers(), self._target.folder_numbers())
         process = self._total_bytes - self._checkpoint.bytes >= PROCESS_MIN_BYTES
         with (
-            closing(read_batches(self._source, start, process=process)) as batches,
+            closing(read_batches(self._source, start, make_batches, process=process)) as batches,
             closing(_ahead(self._read_contents(batches))) as parts,
         ):
             copied = 0  # bytes of contents of the batch that is being copied
@@ -163,7 +96,7 @@ class _Migration:
                 else:
                     self._copy_rows(*part)
                     copied = 0
-                self._report_copied(int(BASE64_RATIO * copied))
+                self.report_copied(int(BASE64_RATIO * copied))
                 if self._checkpoint.bytes >= max_bytes:
                     break
         for change in self._source.pending():
@@ -173,7 +106,7 @@ class _Migration:
 
     def _copy_rows(self, batch: Batch, states: dict[int, Row]) -> None:
         attachments = [(*row, *states.get(row[0], NOT_STORED)) for row in batch.attachments]
-        self._target.put(batch.items, attachments, batch.bytes)
+        self._target.put(batch.items, batch.placements, attachments, batch.bytes)
         self._checkpoint = batch.checkpoint
         self._target.commit(self._checkpoint)
 
@@ -193,17 +126,7 @@ class _Migration:
                 states[attachment] = ("done", "", offset, digest.digest())
             yield batch, states
 
-    def _report_copied(self, more: int = 0) -> None:
-        if self._stop.is_set():
-            raise InterruptedError
-        done = min(self._checkpoint.bytes + more, self._total_bytes)
-        self._report("upgrade", done, self._total_bytes, self._checkpoint.items, self._total_items)
-
     def require_complete(self) -> dict[str, int]:
-        """Raise CacheDamaged unless the new database has all of the old one.
-
-        Return how much that is.
-        """
         source, target = self._source, self._target
         source.require_counts()
         counts, (contents, size) = target.counts(), source.contents(("ATTACHMENTS", "CONTACT_PHOTOS"))
@@ -217,13 +140,7 @@ class _Migration:
             raise CacheDamaged("not every pending change was copied")
         return counts
 
-    def verify(self) -> None:
-        """Raise CacheDamaged unless what was written can be read. InterruptedError."""
-        total = self._target.path.stat().st_size
-
-        def report(share: float) -> None:
-            if self._stop.is_set():
-                raise InterruptedError
-            self._report("verify", int(share * total), total, self._total_items, self._total_items)
-
-        verify(self._target.path, report)
+    def final_meta(self) -> dict[str, str]:
+        sync_key = self._source.sync_key
+        finished = {"finished_at": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"}
+        return finished if sync_key is None else {**finished, "sync_key": sync_key}

@@ -45,6 +45,7 @@ async def test_every_change_is_rescued_once(tmp_path: Path) -> None:
         (each.uuid, each.action, each.kind, each.item_id, each.target_id, each.version) for each, _ in CHANGES
     ]
     assert [(each.made, each.struct) for each in found[:1]] == [("2026-03-01T09:30:00Z", b'{"subject":"x"}')]
+    assert found[3].struct == b'{"seen":true}'
     (file,) = found[0].files
     assert b"".join([piece async for piece in Outbox(new).content(file)]) == FILE.data
     assert await new.check() == ()

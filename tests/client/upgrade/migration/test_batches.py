@@ -14,19 +14,20 @@ from pathlib import Path
 import pytest
 
 from benchmarks.legacy import write
-from kerio_resync.cache.format71.new_database import Checkpoint
 from kerio_resync.cache.format71.reader import Format71Reader
+from kerio_resync.cache.new_database import Checkpoint
 from kerio_resync.errors import CacheDamaged
-from kerio_resync.upgrade.migration import batches
-from kerio_resync.upgrade.migration.batches import Batch, Start, read_batches
+from kerio_resync.upgrade.migration import batch_process, format71_batches
+from kerio_resync.upgrade.migration.batch_process import read_batches
+from kerio_resync.upgrade.migration.format71_batches import Batch, Start, make_batches
 
 
 @pytest.fixture(autouse=True)
 def small_batches_and_pipe(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(batches, "ITEMS_PER_BATCH", 8)
-    monkeypatch.setattr(batches, "PIPE_BYTES", 4096)
+    monkeypatch.setattr(format71_batches, "ITEMS_PER_BATCH", 8)
+    monkeypatch.setattr(batch_process, "PIPE_BYTES", 4096)
     # the process is used from the second batch on
-    monkeypatch.setattr(batches._Child, "ready", lambda child: bool(child._greeting.result()) or True)
+    monkeypatch.setattr(batch_process._Child, "ready", lambda child: bool(child._greeting.result()) or True)
 
 
 @pytest.fixture(scope="module")
@@ -54,15 +55,15 @@ def rows(made: list[Batch]) -> tuple[object, ...]:
 
 
 def test_batches_of_another_process_equal_our_own(source: Format71Reader) -> None:
-    own = list(read_batches(source, start(source), process=False))
+    own = list(read_batches(source, start(source), make_batches, process=False))
     assert len(own) > 30
-    assert rows(list(read_batches(source, start(source), process=True))) == rows(own)
+    assert rows(list(read_batches(source, start(source), make_batches, process=True))) == rows(own)
 
 
 def test_batches_continue_here_when_the_process_is_killed(
     source: Format71Reader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    own = list(read_batches(source, start(source), process=False))
+    own = list(read_batches(source, start(source), make_batches, process=False))
     children: list[subprocess.Popen[bytes]] = []
     popen = subprocess.Popen
 
@@ -72,7 +73,7 @@ def test_batches_continue_here_when_the_process_is_killed(
 
     monkeypatch.setattr(subprocess, "Popen", remember)
     made = []
-    for batch in read_batches(source, start(source), process=True):
+    for batch in read_batches(source, start(source), make_batches, process=True):
         made.append(batch)
         if len(made) == 2:
             os.kill(children[0].pid, signal.SIGKILL)
@@ -84,16 +85,16 @@ def test_batches_continue_here_when_the_process_is_killed(
 def test_batches_are_made_here_when_no_process_starts(
     executable: str, source: Format71Reader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    own = list(read_batches(source, start(source), process=False))
+    own = list(read_batches(source, start(source), make_batches, process=False))
     monkeypatch.setattr(sys, "executable", executable)
-    assert list(read_batches(source, start(source), process=True)) == own
+    assert list(read_batches(source, start(source), make_batches, process=True)) == own
 
 
 def test_process_ends_with_the_generator(source: Format71Reader, monkeypatch: pytest.MonkeyPatch) -> None:
     codes: list[int] = []
     wait = subprocess.Popen.wait
     monkeypatch.setattr(subprocess.Popen, "wait", lambda child: codes.append(wait(child)))
-    with closing(read_batches(source, start(source), process=True)) as generator:
+    with closing(read_batches(source, start(source), make_batches, process=True)) as generator:
         for _ in range(3):
             next(generator)
     assert codes == [-signal.SIGKILL]
@@ -108,4 +109,4 @@ def test_damage_that_the_process_finds_is_raised(old: Path, tmp_path: Path) -> N
         Format71Reader.open(tmp_path / "cache.db") as source,
         pytest.raises(CacheDamaged, match="a number is invalid"),
     ):
-        list(read_batches(source, start(source), process=True))
+        list(read_batches(source, start(source), make_batches, process=True))

@@ -16,18 +16,18 @@ import pytest
 
 from benchmarks.format71_writer import Format71Writer
 from benchmarks.legacy import IDENTITY, write
-from kerio_resync.cache import outbox_rows, queries
-from kerio_resync.cache.format71 import new_database
-from kerio_resync.cache.format71.new_database import Checkpoint
+from kerio_resync.cache import new_database, outbox_rows, queries
 from kerio_resync.cache.format71.reader import Format71Reader
+from kerio_resync.cache.new_database import Checkpoint
 from kerio_resync.cache.store import Store
 from kerio_resync.errors import CacheDamaged, CacheInUse, NotEnoughSpace
 from kerio_resync.model import KINDS, Folder
 from kerio_resync.server.kerio.items import parse_items
 from kerio_resync.server.kerio.json_codec import canonical_json
 from kerio_resync.upgrade.formats import MigrationResult, detect_format
-from kerio_resync.upgrade.migration import batches, format71
-from kerio_resync.upgrade.migration.format71 import JOURNAL_BYTES, measure_sample, migrate, survey
+from kerio_resync.upgrade.migration import format71, format71_batches, run
+from kerio_resync.upgrade.migration.format71 import measure_sample, migrate, survey
+from kerio_resync.upgrade.migration.run import JOURNAL_BYTES
 
 
 def ignore(*_: object, **__: object) -> None:
@@ -46,7 +46,7 @@ async def lines(path: Path) -> list[str]:
         found = [f"{row.folder} {row.path} {row.rank} {row.listed}" for row in await store.read(queries.folders)]
         after = ("", "")
         while rows := await store.read(queries.items, after):
-            found += [f"{row.kind} {row.id} {row.watermark} {row.payload!r} {row.extra!r}"
+            found += [f"{row.kind} {row.id} {row.version} {row.payload!r} {row.extra!r}"
                       + "".join(f" {each.id} {each.state} {each.sha256!r}" for each in row.attachments)
                       for row in rows]  # fmt: skip
             after = (rows[-1].kind, rows[-1].id)
@@ -93,7 +93,7 @@ def test_everything_is_migrated_and_the_old_file_is_replaced(old: Path, expected
         assert sum(line.startswith(KINDS) for line in expected) == 162
         for kind in KINDS:
             for item in made[kind]:
-                assert any(line.startswith(f"{kind} {item.id} {item.watermark} {item.payload!r}") for line in expected)
+                assert any(line.startswith(f"{kind} {item.id} {item.version} {item.payload!r}") for line in expected)
         assert str(source.sync_key) in expected
     assert held(tmp_path / "cache.db") == expected
 
@@ -136,10 +136,10 @@ KILLED = """
 import os, sys, threading
 sys.path[:0] = ["."]
 from pathlib import Path
-from kerio_resync.cache.format71 import new_database
-from kerio_resync.upgrade.migration import batches, format71
+from kerio_resync.cache import new_database
+from kerio_resync.upgrade.migration import format71, format71_batches
 new_database.COMMIT_BYTES = 200_000
-batches.ITEMS_PER_BATCH = 8
+format71_batches.ITEMS_PER_BATCH = 8
 left = int(sys.argv[2])
 format71.PROCESS_MIN_BYTES = (left % 2) << 40  # a second process makes the batches of every other one
 def step(*args):
@@ -230,7 +230,7 @@ def test_stopped_migration_is_resumed(
     old: Path, expected: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(new_database, "COMMIT_BYTES", 200_000)
-    monkeypatch.setattr(batches, "ITEMS_PER_BATCH", 8)
+    monkeypatch.setattr(format71_batches, "ITEMS_PER_BATCH", 8)
     profile, stop, heard = profile_of(old, tmp_path), threading.Event(), []
 
     def tell(phase: str, done: int, total: int, items: int, all_items: int) -> None:
@@ -264,7 +264,7 @@ def test_unfinished_database_made_from_another_file_is_replaced(old: Path, expec
 def test_file_that_another_program_has_open_is_in_use(
     old: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(format71, "LOCK_TIMEOUT_SECONDS", 0.2)
+    monkeypatch.setattr(run, "LOCK_TIMEOUT_SECONDS", 0.2)
     profile = profile_of(old, tmp_path)
     db = sqlite3.connect(profile / "cache.db")
     db.execute("BEGIN EXCLUSIVE")

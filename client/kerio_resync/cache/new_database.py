@@ -13,17 +13,21 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, suppress
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, NamedTuple, Self
 
 from kerio_resync.cache.checksums import plain_crc32
 from kerio_resync.cache.db_errors import mapped_db_errors
 from kerio_resync.cache.files import SIDECARS, sync_file, sync_folder, with_suffix_appended
-from kerio_resync.cache.integrity.check import check_changes, check_structure, corrupt_items
+from kerio_resync.cache.integrity.check import (
+    check_changes,
+    check_structure,
+    content_matches_checksum,
+    corrupt_items,
+)
 from kerio_resync.cache.mutations import AddChange, SetFolders
 from kerio_resync.cache.schema import PAGE_SIZE, check_header, create_schema, shapes
 from kerio_resync.cache.schema_guard import lift_limits, require_shape, require_tables, restrict
@@ -164,6 +168,37 @@ class NewDatabase:
         with self._transaction():
             outbox.add_change(change, self._session)
 
+    def attach(self, old: Path) -> None:
+        """Let `copy` read from the file `old` under the name `old`.
+
+        This process keeps it locked, and has checked its tables.
+        """
+        with mapped_db_errors(old):
+            self._db.setlimit(sqlite3.SQLITE_LIMIT_ATTACHED, 1)
+            # without locks of its own, which would conflict with the other connection's
+            self._db.execute("ATTACH ? AS old", (f"{old.absolute().as_uri()}?mode=ro&immutable=1",))
+            restrict(self._db, old)
+
+    def copy(self, sql: str, values: Sequence[Any] = (), size: int = 0) -> int:
+        """Run a statement that copies rows of the attached file; return their number.
+
+        `size`: their bytes.
+        """
+        with self._transaction():
+            rows = self._db.execute(sql, values).rowcount
+        self._uncommitted_bytes += size
+        return rows
+
+    def put_rows(self, sql: str, rows: Iterable[Row | Mapping[str, Any]]) -> None:
+        """Insert rows."""
+        with self._transaction():
+            self._db.executemany(sql, rows)
+
+    def number(self, sql: str, values: Sequence[Any] = ()) -> int:
+        """Return the number that a query finds."""
+        with mapped_db_errors(self.path):
+            return int(self._db.execute(sql, values).fetchone()[0])
+
     def commit(self, checkpoint: Checkpoint, *, now: bool = False) -> None:
         """Commit everything up to `checkpoint`, if it is enough bytes or if `now`."""
         if self._uncommitted_bytes < COMMIT_BYTES and not now:
@@ -175,13 +210,10 @@ class NewDatabase:
         if self._synced is None or self._synced.done():  # lets the disk write while the next rows are read
             self._synced = self._syncer.submit(os.fsync, self._file)
 
-    def finish(self, sync_key: str | None) -> None:
-        """Make it a finished cache, seal and close it."""
-        finished = {"finished_at": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"}
-        if sync_key is not None:
-            finished["sync_key"] = sync_key
+    def finish(self, meta: Mapping[str, str]) -> None:
+        """Make it a finished cache with these entries of `meta`, and seal it."""
         with self._transaction():
-            self._db.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", finished.items())
+            self._db.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", meta.items())
             self._db.execute("DELETE FROM meta WHERE key IN (?, ?)", (_SOURCE_KEY, _CHECKPOINT_KEY))
             self._db.execute("COMMIT")
             self._db.execute("PRAGMA journal_mode = DELETE").fetchone()
@@ -214,10 +246,11 @@ class NewDatabase:
         return mapped_db_errors(self.path, COMMIT_BYTES)
 
 
-def verify(path: Path, report: Callable[[float], None]) -> None:
+def verify(path: Path, report: Callable[[float], None], *, hashes: bool = False) -> None:
     """Read everything back, and check it.
 
-    That is SQLite's own check, the checksums of items and local changes, and the CRCs of contents.
+    That is SQLite's own check, the checksums of items and local changes, and the CRCs of contents. `hashes`: also the
+    SHA-256 of contents, if they were not computed but copied.
 
     CacheDamaged says what does not match. `report` is called with the share of the rows that were read, by two threads;
     what it raises ends the check. The file is synced to the disk meanwhile.
@@ -241,7 +274,7 @@ def verify(path: Path, report: Callable[[float], None]) -> None:
     with ThreadPoolExecutor(3) as pool:
         checks = [
             pool.submit(check_table, "item", corrupt_items),
-            pool.submit(check_table, "attachment", _corrupt_contents),
+            pool.submit(check_table, "attachment", _corrupt_hashes if hashes else _corrupt_contents),
             pool.submit(_check_file, path),
         ]
         with mapped_db_errors(path):
@@ -259,6 +292,19 @@ def _corrupt_contents(db: sqlite3.Connection, after: int) -> tuple[list[int], in
     db.create_function("crc32_of", 1, plain_crc32, deterministic=True)
     rows = db.execute(_CHECK_CONTENTS, {"after": after}).fetchall()
     return [number for number, corrupt in rows if corrupt], rows[-1][0] if rows else None
+
+
+def _corrupt_hashes(db: sqlite3.Connection, after: int) -> tuple[list[int], int | None]:
+    """Do the same as `_corrupt_contents`, with the SHA-256 of each."""
+    rows = db.execute(
+        "SELECT number, received, sha256, state FROM attachment WHERE number > ? ORDER BY number LIMIT 100", (after,)
+    ).fetchall()
+    corrupt = [
+        number
+        for number, received, sha256, state in rows
+        if (state == "done" and sha256 is None) or not content_matches_checksum(db, "chunk", number, received, sha256)
+    ]
+    return corrupt, rows[-1][0] if rows else None
 
 
 def _check_file(path: Path) -> list[str]:

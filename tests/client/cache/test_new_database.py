@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from kerio_resync.cache.format71.new_database import Checkpoint, NewDatabase, Row, source_of, verify
+from kerio_resync.cache.new_database import Checkpoint, NewDatabase, Row, source_of, verify
 from kerio_resync.cache.write.items import item_row
 from kerio_resync.errors import CacheDamaged
 from tests.support.cache import FOLDERS, IDENTITY, attachment, change, mail
@@ -43,7 +43,7 @@ def build(path: Path) -> None:
         folder = database.folder_numbers()[MAIL.folder_id]
         assert database.next_numbers() == (1, 1)
         rows = [attachment_row(1, 0, DATA), attachment_row(2, 1, None)]
-        database.put([item_row(1, folder, MAIL)], rows, 1000)
+        database.put([item_row(1, MAIL)], [(1, folder)], rows, 1000)
         database.commit(Checkpoint("mail", 1, 1000, 1), now=True)
 
 
@@ -59,7 +59,7 @@ def test_unfinished_database_is_resumed_at_its_checkpoint(tmp_path: Path) -> Non
         counts = database.counts()
         assert (counts["mail"], counts["contents"], counts["bytes"]) == (1, 1, len(DATA))
         assert database.next_numbers() == (2, 3)
-        database.finish("key")
+        database.finish({"sync_key": "key"})
         assert database.checkpoint() == Checkpoint()
     assert source_of(tmp_path / "new.db") is None
     verify(tmp_path / "new.db", ignore)
@@ -81,7 +81,7 @@ def test_one_sync_at_a_time_runs_beside_the_commits(tmp_path: Path, monkeypatch:
         gate.wait(10)
 
     with opened(tmp_path / "new.db") as database:
-        monkeypatch.setattr("kerio_resync.cache.format71.new_database.os.fsync", slow_sync)
+        monkeypatch.setattr("kerio_resync.cache.new_database.os.fsync", slow_sync)
         for after in range(3):
             database.commit(Checkpoint("mail", after), now=True)
         gate.set()
@@ -92,7 +92,7 @@ def test_one_sync_at_a_time_runs_beside_the_commits(tmp_path: Path, monkeypatch:
 def test_put_refuses_an_item_that_is_there_already(tmp_path: Path) -> None:
     build(tmp_path / "new.db")
     with opened(tmp_path / "new.db") as database, pytest.raises(CacheDamaged, match="two rows have the same id"):
-        database.put([item_row(2, 1, MAIL)], [], 0)
+        database.put([item_row(2, MAIL)], [(2, 1)], [], 0)
 
 
 @pytest.mark.parametrize("content", [b"", b"text" * 5000, b"SQLite format 3\0" + bytes(9000)])
@@ -134,7 +134,7 @@ def test_database_of_another_format_is_not_resumed(tmp_path: Path) -> None:
         ("UPDATE attachment SET state = 'done', received = 1 WHERE number = 2", "attachment 2 does not match"),
         ("UPDATE attachment SET name = 'other' WHERE number = 2", "item 1 does not match"),
         ('UPDATE chunk SET attachment = 9 WHERE "offset" = 0', "attachment 1 does not match"),
-        ("INSERT INTO chunk VALUES (9, 0, 0, x'')", "chunk 3 has no attachment"),
+        ("INSERT INTO chunk VALUES (9, 0, 0, 0, x'')", "chunk 3 has no attachment"),
     ],
 )
 def test_verify_finds_what_does_not_match(tmp_path: Path, harm: str, found: str) -> None:
