@@ -95,7 +95,7 @@ async def part(folder: Path, mailbox: Mailbox, *facts: Any) -> tuple[set[str], s
     async with running(folder, mailbox, *held, *facts, heard=heard, folders=("Inbox",)) as run:
         await rebuild_partially(run)
         return (
-            set(await run.store.read(queries.watermarks, ["a", "b", "gone", "w"])),
+            set(await run.store.read(queries.versions, ["a", "b", "gone", "w"])),
             await run.store.read(queries.meta, PARTIAL_REBUILD_KEY),
             heard,
         )
@@ -150,5 +150,5 @@ async def test_what_ended_in_the_middle_goes_on_with_the_same_comparison(tmp_pat
         unseen = [each async for some in run.store.items_not_listed("inbox", int(number)) for each in some]
         assert 0 < len(unseen) < 10
         await rebuild_partially(run)
-        assert set(await run.store.read(queries.watermarks, [*names, "gone"])) == set(names)
+        assert set(await run.store.read(queries.versions, [*names, "gone"])) == set(names)
         assert [each async for each in run.store.items_not_listed("inbox", int(number))] == []

@@ -40,7 +40,7 @@ def begun(size: int) -> Watch:
 
 def test_time_left_is_unknown_before_anything_arrived() -> None:
     watch = begun(1000)
-    watch.tracker.queued([ListedItem("a", 1, 500)])
+    watch.tracker.queued([ListedItem("a", "1", 500)])
     watch.tracker.emit(now=True)
     assert watch.last is not None
     assert watch.last.seconds_left is None
@@ -89,7 +89,7 @@ def test_finish_pending_sets_the_time_left_to_zero() -> None:
 def test_time_left_counts_bytes_of_incomplete_replies() -> None:
     """Replies that all end at once, after ten seconds: meanwhile the time left falls all the same."""
     watch = begun(0)
-    watch.tracker.listed("folder", [ListedItem(str(n), 1, 1_000_000) for n in range(20)], done=True)
+    watch.tracker.listed("folder", [ListedItem(str(n), "1", 1_000_000) for n in range(20)], done=True)
     watch.tracker.reply(1_000_000, 1_000_000)
     left = []
     for _ in range(100):

@@ -41,7 +41,7 @@ class Writable(Mailbox):
         return ()
 
     async def create(self, kind: Any, folder_id: str, structs: Any) -> tuple[WriteResult, ...]:
-        return (self._answer("create", WriteResult(0, "N", 9)),)
+        return (self._answer("create", WriteResult(0, "N", "9")),)
 
 
 def holding(*ids: str, **answers: list[Any]) -> Mailbox:
@@ -173,7 +173,7 @@ async def with_a_change(tmp_path: Path) -> None:
 async def test_changes_are_sent_and_fetched(tmp_path: Path) -> None:
     await with_a_change(tmp_path)
     mailbox = holding("a", "b", by_ids=[])
-    mailbox.items["N"] = mail("N", 9, folder="work")
+    mailbox.items["N"] = mail("N", "9", folder="work")
     report = await run(tmp_path, mailbox, folders=("Inbox",))
     assert (report.outbox_sent, report.unfinished, report.items["mail"]) == (1, False, 3)
 

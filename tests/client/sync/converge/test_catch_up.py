@@ -16,20 +16,20 @@ FOLDERS = {
 }
 
 
-def created(each: str, watermark: int = 1, folder: str = "in") -> RemoteChange:
-    return RemoteChange("created", each, folder, watermark=watermark)
+def created(each: str, version: str = "1", folder: str = "in") -> RemoteChange:
+    return RemoteChange("created", each, folder, version=version)
 
 
 def deleted(each: str, folder: str = "in") -> RemoteChange:
     return RemoteChange("deleted", each, folder)
 
 
-def moved(old: str, new: str, folder: str = "other", watermark: int = 9) -> RemoteChange:
-    return RemoteChange("moved", new, folder, watermark=watermark, old_id=old, old_parent_id="in")
+def moved(old: str, new: str, folder: str = "other", version: str = "9") -> RemoteChange:
+    return RemoteChange("moved", new, folder, version=version, old_id=old, old_parent_id="in")
 
 
-def wanted(each: str, watermark: int = 1, folder: str = "in", kind: Kind = "mail") -> tuple[str, Kind, ListedItem]:
-    return (folder, kind, ListedItem(each, watermark))
+def wanted(each: str, version: str = "1", folder: str = "in", kind: Kind = "mail") -> tuple[str, Kind, ListedItem]:
+    return (folder, kind, ListedItem(each, version))
 
 
 CASES: dict[str, tuple[list[RemoteChange], ChangePlan]] = {
@@ -41,7 +41,7 @@ CASES: dict[str, tuple[list[RemoteChange], ChangePlan]] = {
         ChangePlan(delete=("a",), enqueue=(wanted("a", 5),)),
     ),
     "changed twice": (
-        [created("a", 1), RemoteChange("flags", "a", "in", watermark=4)],
+        [created("a", 1), RemoteChange("flags", "a", "in", version="4")],
         ChangePlan(enqueue=(wanted("a", 4),)),
     ),
     "moved": ([moved("a", "b")], ChangePlan(moved=(("a", "b", "other"),), enqueue=(wanted("b", 9, "other"),))),
@@ -57,7 +57,7 @@ CASES: dict[str, tuple[list[RemoteChange], ChangePlan]] = {
     "moved where it is not mirrored": ([moved("a", "b", "closed")], ChangePlan(delete=("b", "a"))),
     "moved to an unknown folder": ([moved("a", "b", "nowhere")], ChangePlan(delete=("b", "a"))),
     "moved without an id of before": (
-        [RemoteChange("moved", "a", "other", watermark=2)],
+        [RemoteChange("moved", "a", "other", version="2")],
         ChangePlan(enqueue=(wanted("a", 2, "other"),)),
     ),
     "kind of the folder": (

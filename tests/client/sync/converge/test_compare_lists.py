@@ -39,7 +39,7 @@ async def test_no_number_comes_twice(tmp_path: Path) -> None:
 
 
 async def test_every_folder_is_compared_and_each_difference_told(tmp_path: Path) -> None:
-    mailbox = Mailbox({"a": mail("a"), "b": mail("b", 2), "c": mail("c"), "w": mail("w", folder="work")})
+    mailbox = Mailbox({"a": mail("a"), "b": mail("b", "2"), "c": mail("c"), "w": mail("w", folder="work")})
     found: list[tuple[str, str]] = []
     checked = 0
 
@@ -70,7 +70,7 @@ async def test_folders_that_can_not_be_listed_are_told(tmp_path: Path) -> None:
 
 
 async def test_what_differs_becomes_wanted(tmp_path: Path) -> None:
-    mailbox = Mailbox({"a": mail("a"), "b": mail("b", 2), "old": mail("old", 3)}, there=(INBOX, WORK))
+    mailbox = Mailbox({"a": mail("a"), "b": mail("b", "2"), "old": mail("old", "3")}, there=(INBOX, WORK))
     async with running(tmp_path, mailbox, items("a", "b")) as run:
         await run.store.apply(items())
         assert await reconcile_lists(run) == 2
@@ -81,11 +81,11 @@ async def test_what_differs_becomes_wanted(tmp_path: Path) -> None:
 async def test_an_older_version_takes_the_place_of_a_newer_one(tmp_path: Path) -> None:
     from kerio_resync.cache.mutations import PutItems
 
-    mailbox = Mailbox({"a": mail("a", 3)}, there=(INBOX,))
-    async with running(tmp_path, mailbox, PutItems((mail("a", 9),))) as run:
+    mailbox = Mailbox({"a": mail("a", "3")}, there=(INBOX,))
+    async with running(tmp_path, mailbox, PutItems((mail("a", "9"),))) as run:
         assert await reconcile_lists(run) == 1
-        assert await run.store.read(queries.watermarks, ["a"]) == {}
-        assert [(each.id, each.watermark) for each in await run.store.read(queries.queued_items, 9)] == [("a", 3)]
+        assert await run.store.read(queries.versions, ["a"]) == {}
+        assert [(each.id, each.version) for each in await run.store.read(queries.queued_items, 9)] == [("a", 3)]
 
 
 async def test_what_was_left_out_is_not_asked_for_again(tmp_path: Path) -> None:
@@ -157,5 +157,5 @@ async def test_a_server_that_can_not_tell_what_has_changed(tmp_path: Path) -> No
 
 async def test_enqueue_differing_ignores_a_folder_that_cannot_hold_items(tmp_path: Path) -> None:
     async with running(tmp_path, Mailbox()) as run:
-        await enqueue_differing(run, replace(INBOX, kind=None), [ListedItem("a", 1)])
+        await enqueue_differing(run, replace(INBOX, kind=None), [ListedItem("a", "1")])
         assert await run.store.read(queries.queued_items, 10) == ()

@@ -47,7 +47,7 @@ async def test_what_differs_is_fetched(tmp_path: Path) -> None:
     async with running(tmp_path, holding("a", "b"), items("a", "c"), KEY) as run:
         await converge(run)
         assert run.comparison.repaired == 1  # the other one was met when the folder was listed for the first time
-        assert set(await run.store.read(queries.watermarks, ["a", "b", "c"])) == {"a", "b"}
+        assert set(await run.store.read(queries.versions, ["a", "b", "c"])) == {"a", "b"}
 
 
 class TwoLists(Mailbox):
@@ -79,7 +79,7 @@ async def test_settle_names_an_item_whose_lists_contradict_it_and_keeps_it(
 async def test_without_a_key_everything_is_compared(tmp_path: Path) -> None:
     async with running(tmp_path, holding("a", "b"), items("a", "c")) as run:
         await bring_up_to_date(run)
-        assert set(await run.store.read(queries.watermarks, ["a", "b", "c"])) == {"a", "b"}
+        assert set(await run.store.read(queries.versions, ["a", "b", "c"])) == {"a", "b"}
         assert await run.store.read(queries.meta, SYNC_KEY) == "now"
         assert len(run.announced.notices) == 1
 
@@ -107,7 +107,7 @@ async def test_an_empty_key_makes_no_sense(tmp_path: Path) -> None:
 
 async def test_a_list_that_disagrees_for_ever_is_said_to(tmp_path: Path) -> None:
     """It names an item that the server does not have, and nothing changes."""
-    page = Page((ListedItem("a", 1), ListedItem("ghost", 1)), 0, 2)
+    page = Page((ListedItem("a", "1"), ListedItem("ghost", "1")), 0, 2)
     mailbox = Mailbox({"a": mail("a")}, there=(INBOX,), answers={"page": [page] * 99})
     async with running(tmp_path, mailbox, items("a"), KEY) as run:
         with pytest.raises(VerificationFailed) as caught:
@@ -118,7 +118,7 @@ async def test_a_list_that_disagrees_for_ever_is_said_to(tmp_path: Path) -> None
 
 async def test_a_file_that_disagrees_with_itself_is_damaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An index that lacks a row: it would be fetched again for ever, by this run and by all to come."""
-    page = Page((ListedItem("a", 1), ListedItem("ghost", 1)), 0, 2)
+    page = Page((ListedItem("a", "1"), ListedItem("ghost", "1")), 0, 2)
     mailbox = Mailbox({"a": mail("a")}, there=(INBOX,), answers={"page": [page] * 99})
     lines = [Defect("row 1 missing from index item_by_kind")]
     monkeypatch.setattr(check, "check_structure", lambda db: lines)
@@ -128,7 +128,7 @@ async def test_a_file_that_disagrees_with_itself_is_damaged(tmp_path: Path, monk
 
 
 async def test_a_mailbox_that_never_rests_is_left_with_a_word(tmp_path: Path) -> None:
-    page = Page((ListedItem("a", 1), ListedItem("ghost", 1)), 0, 2)
+    page = Page((ListedItem("a", "1"), ListedItem("ghost", "1")), 0, 2)
     keys = count()
     mailbox = Mailbox({"a": mail("a")}, there=(INBOX,), answers={"page": [page] * 99})
 
@@ -158,7 +158,7 @@ async def test_a_feed_without_end_is_left_with_a_word(tmp_path: Path) -> None:
 async def test_a_folder_that_the_feed_tells_of_is_listed_and_fetched(tmp_path: Path) -> None:
     new = Folder("new", "root", "New", "mail", count=1)
     told = ChangeSet(
-        (RemoteChange("created", "new", "root", is_folder=True), RemoteChange("created", "b", "inbox", watermark=1)),
+        (RemoteChange("created", "new", "root", is_folder=True), RemoteChange("created", "b", "inbox", version="1")),
         "k2",
     )
     mailbox = holding("a", "b", changes=[told])
@@ -167,21 +167,21 @@ async def test_a_folder_that_the_feed_tells_of_is_listed_and_fetched(tmp_path: P
     async with running(tmp_path, mailbox, items("a"), KEY) as run:
         run.folders.pop("new")
         assert await catch_up(run) == 2
-        assert set(await run.store.read(queries.watermarks, ["a", "b", "n"])) == {"a", "b", "n"}
+        assert set(await run.store.read(queries.versions, ["a", "b", "n"])) == {"a", "b", "n"}
         assert await run.store.read(queries.meta, SYNC_KEY) == "k2"
 
 
 async def test_lists_that_came_ahead_are_compared_before_what_has_changed_since(tmp_path: Path) -> None:
     """What is changed since is not taken for what the server has lost."""
-    mailbox = holding("a", "b", changes=[ChangeSet((RemoteChange("modified", "a", "inbox", watermark=2),), "k2")])
-    mailbox.items["a"] = mail("a", 2)
+    mailbox = holding("a", "b", changes=[ChangeSet((RemoteChange("modified", "a", "inbox", version="2"),), "k2")])
+    mailbox.items["a"] = mail("a", "2")
     async with running(tmp_path, mailbox, items("a", "b"), KEY) as run:
         run.comparison.early.lists["inbox"] = PartialListing(
-            [(ListedItem("a", 1), ListedItem("b", 1))], Position(done=True)
+            [(ListedItem("a", "1"), ListedItem("b", "1"))], Position(done=True)
         )
         run.comparison.early.lists["gone"] = PartialListing()
         await converge(run)
-        assert await run.store.read(queries.watermarks, ["a", "b"]) == {"a": 2, "b": 1}
+        assert await run.store.read(queries.versions, ["a", "b"]) == {"a": 2, "b": 1}
         assert run.comparison.repaired == 0
         assert mailbox.asked.count("by_ids") == 1
         assert run.comparison.early.lists == {}
@@ -190,9 +190,9 @@ async def test_lists_that_came_ahead_are_compared_before_what_has_changed_since(
 async def test_lists_that_are_older_than_the_key_are_not_used(tmp_path: Path) -> None:
     mailbox = holding("a", "b")
     async with running(tmp_path, mailbox, items("a", "b")) as run:
-        run.comparison.early.lists["inbox"] = PartialListing([(ListedItem("a", 1),)], Position(done=True))
+        run.comparison.early.lists["inbox"] = PartialListing([(ListedItem("a", "1"),)], Position(done=True))
         await bring_up_to_date(run)
-        assert set(await run.store.read(queries.watermarks, ["a", "b"])) == {"a", "b"}
+        assert set(await run.store.read(queries.versions, ["a", "b"])) == {"a", "b"}
         assert run.comparison.repaired == 0
 
 
@@ -200,7 +200,7 @@ async def test_a_list_that_came_in_part_is_gone_on_with(tmp_path: Path) -> None:
     mailbox = holding("a", "b")
     async with running(tmp_path, mailbox, items("a", "c"), KEY) as run:
         run.comparison.early.lists["inbox"] = PartialListing(
-            [(ListedItem("a", 1),)], Position(1, ("a",), pages=1, width=1)
+            [(ListedItem("a", "1"),)], Position(1, ("a",), pages=1, width=1)
         )
         await converge(run)
-        assert set(await run.store.read(queries.watermarks, ["a", "b", "c"])) == {"a", "b"}
+        assert set(await run.store.read(queries.versions, ["a", "b", "c"])) == {"a", "b"}

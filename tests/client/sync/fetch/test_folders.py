@@ -103,7 +103,7 @@ async def listed(folder: Path, mailbox: Mailbox, which: Folder, position: Positi
     heard: list[Event] = []
     async with running(folder, mailbox, heard=heard) as run:
         await list_folder_into_cache(run, which, position)
-        stored = sorted(await run.store.read(queries.watermarks, [*mailbox.items]))
+        stored = sorted(await run.store.read(queries.versions, [*mailbox.items]))
         wanted = sorted(each.id for each in await run.store.read(queries.queued_items, 99))
         skipped = [(each.scope, each.id) for each in await run.store.read(queries.skipped)]
         assert run.progress.work.folders_done == 1
@@ -123,7 +123,7 @@ async def test_others_come_whole(tmp_path: Path) -> None:
 
 async def test_a_page_with_a_row_whose_item_is_missing_and_one_that_is_broken(tmp_path: Path) -> None:
     person = mail("a", folder="people", kind="contact")
-    page = Page((ListedItem("a", 1), ListedItem("b", 1)), 0, 3, (person,), (MalformedItem("c", "no name"),))
+    page = Page((ListedItem("a", "1"), ListedItem("b", "1")), 0, 3, (person,), (MalformedItem("c", "no name"),))
     mailbox = Mailbox({"a": person}, answers={"page": [page]})
     found = await listed(tmp_path, mailbox, replace(PEOPLE, count=3))
     assert found == (["a"], ["b"], [("item", "c")], [("people", 3)])

@@ -21,7 +21,7 @@ NAMES = ("a", "b", "c", "d")
 
 
 def want(*names: str) -> EnqueueItems:
-    return EnqueueItems("inbox", "mail", tuple(ListedItem(each, 1, 10) for each in names))
+    return EnqueueItems("inbox", "mail", tuple(ListedItem(each, "1", 10) for each in names))
 
 
 async def outcome(folder: Path, mailbox: Mailbox, *names: str) -> tuple[set[str], dict[str, str]]:
@@ -30,7 +30,7 @@ async def outcome(folder: Path, mailbox: Mailbox, *names: str) -> tuple[set[str]
         await item_worker(run)
         assert await run.store.read(queries.queued_items, 9) == ()
         skipped = {each.id: each.reason for each in await run.store.read(queries.skipped)}
-        return set(await run.store.read(queries.watermarks, names)), skipped
+        return set(await run.store.read(queries.versions, names)), skipped
 
 
 def holding(*names: str) -> Mailbox:
@@ -79,7 +79,7 @@ async def test_those_that_are_not_answered_for_are_asked_for_alone(tmp_path: Pat
     mailbox.answers["by_ids"] = [ItemBatch((mail("a"),)), ItemBatch((mail("b"),)), ItemBatch(())]
     async with running(tmp_path, mailbox, want("a", "b", "c")) as run:
         await item_worker(run)
-        assert set(await run.store.read(queries.watermarks, ["a", "b", "c"])) == {"a", "b"}
+        assert set(await run.store.read(queries.versions, ["a", "b", "c"])) == {"a", "b"}
         assert [row.id for row in await run.store.read(queries.queued_items, 9)] == ["c"]  # set aside
         assert await run.store.read(queries.skipped) == ()
 
@@ -97,7 +97,7 @@ def test_one_whose_reply_makes_no_sense_is_tried_again_before_it_is_named(times:
             skipped = {row.id: row.reason for row in await run.store.read(queries.skipped)}
             assert await run.store.read(queries.queued_items, 9) == ()
             seconds = asyncio.get_running_loop().time()
-            return set(await run.store.read(queries.watermarks, ["a", "b"])), skipped, seconds
+            return set(await run.store.read(queries.versions, ["a", "b"])), skipped, seconds
 
     stored, skipped, seconds = virtual_time.run(go())
     assert (stored, skipped) == (({"a", "b"}, {}) if times < 9 else ({"b"}, {"a": "broken"}))
@@ -114,9 +114,9 @@ async def test_a_server_that_makes_no_sense_at_all_ends_the_run(tmp_path: Path) 
 
 async def test_attachments_of_some_folders_are_left_out(tmp_path: Path) -> None:
     mailbox = Mailbox({"a": mail("a"), "b": mail("b")._replace(folder_id="work")})
-    wants = (want("a"), EnqueueItems("work", "mail", (ListedItem("b", 1),)))
+    wants = (want("a"), EnqueueItems("work", "mail", (ListedItem("b", "1"),)))
     async with running(tmp_path, mailbox, *wants, attachments="inbox") as run:
         left_out = [each for each in ("inbox", "work", "people", "no folder") if run.omits_attachments(each)]
         assert left_out == ["work"]
         await item_worker(run)
-        assert set(await run.store.read(queries.watermarks, ["a", "b"])) == {"a", "b"}
+        assert set(await run.store.read(queries.versions, ["a", "b"])) == {"a", "b"}

@@ -43,15 +43,15 @@ STRUCTS = {
 RECORD = AttemptRecord(("before",), json.dumps(STRUCTS["create"]).encode(), only_ours=True, key="key-1")
 REFUSAL = ServerRefused("No.", code=1000)
 REFUSED = Refused("No. (code 1000)", 1000)
-CHANGED = mail("1", 5, title="mine")
+CHANGED = mail("1", "5", title="mine")
 
 
 def with_subject(item: Item, subject: str) -> Item:
     return item._replace(payload=json.dumps({**json.loads(item.payload), "subject": subject}).encode())
 
 
-SAME = with_subject(mail("1", 9, title="mine"), "mine")  # another version, with what the edit sets
-WITH_FILE = mail("1", 5, attached=(attachment("f"),))
+SAME = with_subject(mail("1", "9", title="mine"), "mine")  # another version, with what the edit sets
+WITH_FILE = mail("1", "5", attached=(attachment("f"),))
 
 
 def batch(*items: Item) -> ItemBatch:
@@ -66,14 +66,14 @@ def feed(*types: str) -> ChangeSet:
     return ChangeSet(tuple(RemoteChange(cast(Any, each), "N", "work", kind="mail") for each in types), "key-2")
 
 
-HERE, NEWER, MOVED = batch(mail("1", 5)), batch(mail("1", 6)), batch(mail("1", 5, folder="work"))
+HERE, NEWER, MOVED = batch(mail("1", "5")), batch(mail("1", "6")), batch(mail("1", "5", folder="work"))
 # id: (action, whether an earlier call has an unknown outcome, answers by verb, result, verbs called)
 # a text is part of the reason of a conflict
 CASES: dict[str, tuple[str, bool, dict[str, list[Any]], AttemptResult | str | type[Exception], str]] = {
-    "create-sent": ("create", False, {}, Sent("N", "work", 9), "find find create"),
+    "create-sent": ("create", False, {}, Sent("N", "work", "9"), "find find create"),
     "create-refused": ("create", False, {"create": [failed(REFUSAL)]}, REFUSED, "find find create"),
     "create-all-refused": ("create", False, {"create": [REFUSAL]}, REFUSED, "find find create"),
-    "create-denied-key": ("create", False, {"sync_key": [REFUSAL]}, Sent("N", "work", 9), "find find create"),
+    "create-denied-key": ("create", False, {"sync_key": [REFUSAL]}, Sent("N", "work", "9"), "find find create"),
     "create-expired-session": ("create", False, {"sync_key": [SessionExpired("x")]}, SessionExpired, ""),
     "create-wrong-password": ("create", False, {"create": [BadCredentials("x")]}, BadCredentials, "find find create"),
     "create-busy": ("create", False, {"create": [failed(Overloaded("x"))]}, RetryLater, "find find create"),
@@ -83,32 +83,32 @@ CASES: dict[str, tuple[str, bool, dict[str, list[Any]], AttemptResult | str | ty
     "create-found": (
         "create",
         True,
-        {"find": [("before", "N")], "by_ids": [batch(mail("N", 7))]},
-        Sent("N", "work", 7),
+        {"find": [("before", "N")], "by_ids": [batch(mail("N", "7"))]},
+        Sent("N", "work", "7"),
         "find by_ids",
     ),
     "create-found-by-content": (
         "create",
         True,
-        {"find": [(), (), ("N",)], "by_ids": [batch(mail("N", 7))]},
-        Sent("N", "work", 7),
+        {"find": [(), (), ("N",)], "by_ids": [batch(mail("N", "7"))]},
+        Sent("N", "work", "7"),
         "find find find by_ids",
     ),
     "create-found-moved": (
         "create",
         True,
-        {"by_ids": [batch(mail("1", 8))] * 2},
-        Sent("1", "inbox", 8),
+        {"by_ids": [batch(mail("1", "8"))] * 2},
+        Sent("1", "inbox", "8"),
         "find find find by_ids by_ids",
     ),
     "create-found-in-changes": (
         "create",
         True,
         {
-            "by_ids": [batch(), batch(with_subject(mail("N", 8, folder="work"), "Subject")), batch(mail("N", 8))],
+            "by_ids": [batch(), batch(with_subject(mail("N", "8", folder="work"), "Subject")), batch(mail("N", "8"))],
             "changes": [feed("created")],
         },
-        Sent("N", "work", 8),
+        Sent("N", "work", "8"),
         "find find find by_ids by_ids by_ids",
     ),
     "create-found-edited": (
@@ -117,33 +117,33 @@ CASES: dict[str, tuple[str, bool, dict[str, list[Any]], AttemptResult | str | ty
         {
             "by_ids": [
                 batch(),
-                batch(mail("N", 8, folder="work", text="x")._replace(message_id="<o>")),
-                batch(mail("N", 8)),
+                batch(mail("N", "8", folder="work", text="x")._replace(message_id="<o>")),
+                batch(mail("N", "8")),
             ],
             "changes": [feed("created", "modified")],
         },
-        Sent("N", "work", 8),
+        Sent("N", "work", "8"),
         "find find find by_ids by_ids by_ids",
     ),
     "create-not-found": (
         "create",
         True,
         {"changes": [feed("deleted")]},
-        Sent("N", "work", 9),
+        Sent("N", "work", "9"),
         "find find find by_ids create",
     ),
     "create-key-expired": (
         "create",
         True,
         {"changes": [KeyExpired("x")]},
-        Sent("N", "work", 9),
+        Sent("N", "work", "9"),
         "find find find by_ids create",
     ),
     "edit-sent": (
         "edit",
         False,
-        {"by_ids": [HERE], "change": [WriteResult(0, "", 6)]},
-        Sent("1", "inbox", 6),
+        {"by_ids": [HERE], "change": [WriteResult(0, "", "6")]},
+        Sent("1", "inbox", "6"),
         "by_ids change",
     ),
     "edit-gone-but-there": (
@@ -162,7 +162,7 @@ CASES: dict[str, tuple[str, bool, dict[str, list[Any]], AttemptResult | str | ty
     ),
     "edit-gone": ("edit", False, {}, "it is gone from the server", "by_ids"),
     "edit-newer": ("edit", False, {"by_ids": [NEWER]}, "the server has version 6", "by_ids"),
-    "edit-newer-but-same": ("edit", False, {"by_ids": [batch(SAME)]}, Sent("1", "inbox", 9, only_ours=False), "by_ids"),
+    "edit-newer-but-same": ("edit", False, {"by_ids": [batch(SAME)]}, Sent("1", "inbox", "9", only_ours=False), "by_ids"),
     "edit-gone-meanwhile": (
         "edit",
         False,
@@ -181,20 +181,20 @@ CASES: dict[str, tuple[str, bool, dict[str, list[Any]], AttemptResult | str | ty
     "flags-sent": (
         "flags",
         False,
-        {"by_ids": [HERE], "change": [WriteResult(0, "", 6)]},
-        Sent("1", "inbox", 6),
+        {"by_ids": [HERE], "change": [WriteResult(0, "", "6")]},
+        Sent("1", "inbox", "6"),
         "by_ids change",
     ),
-    "move-sent": ("move", False, {"by_ids": [HERE]}, Sent("M", "work", 9), "by_ids find move"),
-    "move-newer": ("move", False, {"by_ids": [NEWER]}, Sent("M", "work", 9, only_ours=False), "by_ids find move"),
-    "move-unknown-again": ("move", True, {"by_ids": [HERE]}, Sent("M", "work", 9), "by_ids move"),
-    "move-done": ("move", False, {"by_ids": [MOVED]}, Sent("1", "work", 5), "by_ids"),
+    "move-sent": ("move", False, {"by_ids": [HERE]}, Sent("M", "work", "9"), "by_ids find move"),
+    "move-newer": ("move", False, {"by_ids": [NEWER]}, Sent("M", "work", "9", only_ours=False), "by_ids find move"),
+    "move-unknown-again": ("move", True, {"by_ids": [HERE]}, Sent("M", "work", "9"), "by_ids move"),
+    "move-done": ("move", False, {"by_ids": [MOVED]}, Sent("1", "work", "5"), "by_ids"),
     "move-gone": ("move", False, {}, "it is gone from the server", "by_ids"),
     "move-found": (
         "move",
         True,
-        {"by_ids": [batch(), batch(mail("M", 6))], "find": [("M",)]},
-        Sent("M", "work", 6),
+        {"by_ids": [batch(), batch(mail("M", "6"))], "find": [("M",)]},
+        Sent("M", "work", "6"),
         "by_ids find by_ids",
     ),
     "move-not-found": ("move", True, {}, "it is gone from the server", "by_ids find find"),
@@ -216,12 +216,12 @@ CASES: dict[str, tuple[str, bool, dict[str, list[Any]], AttemptResult | str | ty
 async def attempted(
     folder: Path, action: str, unknown: bool, server: OutboxServer, *files: LocalFile, struct: Any = None
 ) -> AttemptResult:
-    store = await filled(folder / "cache.db", PutItems((mail("1", 5),)))
+    store = await filled(folder / "cache.db", PutItems((mail("1", "5"),)))
     try:
         outbox = Outbox(store)
         value = json.dumps(STRUCTS.get(action, {}) if struct is None else struct).encode()
         await outbox.add(
-            cast(Any, action), "mail", item_id="" if action == "create" else "1", target_id="work", watermark=5,
+            cast(Any, action), "mail", item_id="" if action == "create" else "1", target_id="work", version="5",
             folder_id="work" if action == "create" else "inbox", struct=value, files=files,
         )  # fmt: skip
         (change,) = await outbox.list()
@@ -262,7 +262,7 @@ async def test_attempt(
 async def test_attempt_compares_files_after_unknown_outcome(
     tmp_path: Path, content: tuple[ContentChunk, ...], asked: list[str]
 ) -> None:
-    server = OutboxServer({"by_ids": [batch(WITH_FILE)], "download": [content], "change": [WriteResult(0, "", 6)]})
+    server = OutboxServer({"by_ids": [batch(WITH_FILE)], "download": [content], "change": [WriteResult(0, "", "6")]})
     await attempted(tmp_path, "edit", True, server, FILE, struct={})
     assert server.asked == asked
 
@@ -275,6 +275,6 @@ async def test_attempt_finds_nothing_without_message_id_or_record(tmp_path: Path
     await outbox.begin_attempt(uuid)
     (change,) = await outbox.list()
     server = OutboxServer()
-    assert await Attempt(cast(Any, server), outbox, change, "", 0, unknown=True).run() == Sent("N", "work", 9)
+    assert await Attempt(cast(Any, server), outbox, change, "", 0, unknown=True).run() == Sent("N", "work", "9")
     assert server.asked == ["find", "find", "create"]
     await store.close()

@@ -27,7 +27,7 @@ from tests.support.fake_mailbox import OutboxServer as Server
 def change(uuid: str, action: str = "edit", item_id: str = "", **more: Any) -> LocalChange:
     values: dict[str, Any] = {
         "number": 1, "uuid": uuid, "action": action, "kind": "mail", "item_id": item_id, "folder_id": "f",
-        "target_id": "", "watermark": 5, "made": "", "struct": b"{}", "state": "pending", "attempt": "", "attempts": 0,
+        "target_id": "", "version": "5", "made": "", "struct": b"{}", "state": "pending", "attempt": "", "attempts": 0,
         "reason": "", "new_id": "",
     }  # fmt: skip
     return LocalChange(**values | more)
@@ -43,7 +43,7 @@ def test_id_map_follows_item_through_moves() -> None:
     names.settle(change("m", "move", "Y"), "Z", 0)
     assert [names.find(change("e", item_id=each)) for each in "XYZ"] == [ItemAddress("Z", 8)] * 3
     names.settle(change("e", "edit", "X"), "", 12)
-    assert names.find(change("e", item_id="Z", watermark=20)) == ItemAddress("Z", 20)
+    assert names.find(change("e", item_id="Z", version="20")) == ItemAddress("Z", 20)
     assert names.find(change("e", item_id="Z")) == ItemAddress("Z", 12)
     assert names.claimed == {"A", "Y", "Z"}
 
@@ -104,7 +104,7 @@ def replayed(
 
     async def work() -> tuple[Replayed, list[ChangeState], list[str], float]:
         loop = asyncio.get_running_loop()
-        store = await filled(folder / "cache.db", PutItems((mail("1", 5),)))
+        store = await filled(folder / "cache.db", PutItems((mail("1", "5"),)))
         try:
             outbox = Outbox(store)
             for each in changes:
@@ -128,13 +128,13 @@ def replayed(
 
 
 NOTE = {"struct": json.dumps({"text": "x"}).encode()}
-EDIT: dict[str, Any] = {"action": "edit", "kind": "mail", "item_id": "1", "watermark": 5, "struct": b'{"subject":"y"}'}
-THERE = ItemBatch((mail("1", 5),))
+EDIT: dict[str, Any] = {"action": "edit", "kind": "mail", "item_id": "1", "version": "5", "struct": b'{"subject":"y"}'}
+THERE = ItemBatch((mail("1", "5"),))
 
 
 def test_replay_searches_for_created_item_without_id(tmp_path: Path) -> None:
-    there = mail("N", 9, kind="note")._replace(folder_id=WORK.id)
-    server = Server({"find": [(), ("N",)], "create": [WriteResult(0, "", 0)], "by_ids": [ItemBatch((there,))]})
+    there = mail("N", "9", kind="note")._replace(folder_id=WORK.id)
+    server = Server({"find": [(), ("N",)], "create": [WriteResult(0, "", "0")], "by_ids": [ItemBatch((there,))]})
     found, states, _, _ = replayed(tmp_path, server, NOTE)
     assert (found.new, states) == ([("work", "note", "N", 9)], ["sent"])
     assert server.asked == ["find", "create", "find", "by_ids"]
@@ -144,14 +144,14 @@ def test_replay_creates_again_what_is_not_found(tmp_path: Path) -> None:
     """Even if the folder has too many items for the search for an edited one."""
     new = {"kind": "mail", "struct": b'{"subject":"s"}'}
     finds = [(), (), ProtocolError("more than 20,000", scope="item"), ()]
-    server = Server({"find": finds, "create": [OutcomeUnknown("cut"), WriteResult(0, "N", 9)]})
+    server = Server({"find": finds, "create": [OutcomeUnknown("cut"), WriteResult(0, "N", "9")]})
     found, states, problems, _ = replayed(tmp_path, server, new)
     assert (found.new, states, problems) == ([("work", "mail", "N", 9)], ["sent"], [])
     assert server.asked == ["find", "create", "find", "find", "find", "create"]
 
 
 def test_replay_counts_executed_call_whatever_follows(tmp_path: Path) -> None:
-    server = Server({"find": [(), Unreachable("gone")], "create": [WriteResult(0, "", 0)]})
+    server = Server({"find": [(), Unreachable("gone")], "create": [WriteResult(0, "", "0")]})
     found, states, problems, _ = replayed(tmp_path, server, NOTE, NOTE)
     assert (found.sent, states, problems) == (2, ["sent", "sent"], [])
     assert server.asked.count("create") == 2
@@ -219,7 +219,7 @@ def test_replay_refuses_invalid_struct(tmp_path: Path, action: str) -> None:
 
 def test_replay_asks_for_version_of_edit(tmp_path: Path) -> None:
     server = Server(
-        {"by_ids": [THERE, ItemBatch((mail("1", 12),)), ItemBatch((mail("1", 12),)), ItemBatch((mail("1", 14),))]}
+        {"by_ids": [THERE, ItemBatch((mail("1", "12"),)), ItemBatch((mail("1", "12"),)), ItemBatch((mail("1", "14"),))]}
     )
     found, states, _, _ = replayed(tmp_path, server, EDIT, {**EDIT, "struct": b'{"subject":"z"}'})
     assert [each[3] for each in found.new] == [12, 14]  # the second is of the version that the first one made
@@ -231,7 +231,7 @@ def test_attempt_is_unknown_only_after_its_call(tmp_path: Path, answers: dict[st
     async def work() -> None:
         store = await filled(tmp_path / "cache.db")
         outbox = Outbox(store)
-        name = await outbox.add("move", "mail", item_id="1", folder_id="inbox", target_id="work", watermark=5)
+        name = await outbox.add("move", "mail", item_id="1", folder_id="inbox", target_id="work", version="5")
         (each,) = await outbox.list()
         server = Server({"by_ids": [THERE], **answers})
         attempt = Attempt(server, outbox, each, "1", 5)  # type: ignore[arg-type]
@@ -251,7 +251,7 @@ async def test_attempt_records_similar_items_by_message_id_and_content(tmp_path:
     (each,) = await outbox.list()
     server = Server({"find": [("alike", "both"), ("both", "named")], "by_ids": [THERE]})
     attempt = Attempt(server, outbox, each, "", 0)  # type: ignore[arg-type]
-    assert await attempt.run() == Sent("N", "work", 9)
+    assert await attempt.run() == Sent("N", "work", "9")
     assert attempt.record is not None
     assert attempt.record.known == ("alike", "both", "named")
     await store.close()
@@ -266,7 +266,7 @@ def test_replay_refuses_change_of_withdrawn_creation_and_counts_deletions(tmp_pa
 
 
 def test_replay_records_conflict_with_files(tmp_path: Path) -> None:
-    newer = Server({"by_ids": [ItemBatch((mail("1", 9, title="theirs"),))]})
+    newer = Server({"by_ids": [ItemBatch((mail("1", "9", title="theirs"),))]})
     result, states, problems, _ = replayed(tmp_path, newer, {**EDIT, "files": [LocalFile("f", "t/t", b"content")]})
     assert (result.conflicts, states) == (1, ["conflict"])
     assert "the server has version 9" in problems[0]
@@ -283,11 +283,11 @@ async def test_replay_follows_what_earlier_replays_sent(tmp_path: Path) -> None:
     edit = await outbox.add("edit", "note", item_id=f"local:{first}", struct=b'{"text":"y"}')
     blocked = await outbox.add("edit", "note", item_id=f"local:{refused}", struct=b'{"text":"z"}')
     await outbox.mark_withdrawn(await outbox.add("edit", "note", item_id="other"))
-    await outbox.mark_sent(first, "A", 3)
+    await outbox.mark_sent(first, "A", "3")
     await outbox.mark_refused(refused, "No such folder. (code 4104)", 4104)
     await outbox.mark_refused(again, "No room. (code 4102)", 4102)
     server = Server(
-        {"find": [("A",)], "by_ids": [ItemBatch((mail("A", 3, kind="note"),))], "change": [WriteResult(0, "", 4)]}
+        {"find": [("A",)], "by_ids": [ItemBatch((mail("A", "3", kind="note"),))], "change": [WriteResult(0, "", "4")]}
     )
     settings = Settings(profile=tmp_path, server="https://mail.example.com", user="jan")
     run = RebuildContext.begin(settings, ignore_events, cast(Any, server), store, asyncio.get_running_loop().time)

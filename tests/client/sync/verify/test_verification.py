@@ -116,9 +116,9 @@ def test_what_an_ended_run_still_wants_is_missing(world: World) -> None:
         store = await Store.open(world.settings().cache)
         gone = next(row for row in await store.read(queries.items) if row.kind == "contact")
         await store.apply(DeleteItems((gone.id,)))
-        await store.apply(EnqueueItems(gone.folder_id, "contact", (ListedItem(gone.id, gone.watermark),)))
+        await store.apply(EnqueueItems(gone.folder_id, "contact", (ListedItem(gone.id, gone.version),)))
         await store.apply(EnqueueItems(folder, "mail", (ListedItem(held, 0),)))  # will be looked at again, but is here
-        await store.apply(EnqueueItems(folder, "mail", (ListedItem("no such mail", 7), ListedItem("nor such", 9))))
+        await store.apply(EnqueueItems(folder, "mail", (ListedItem("no such mail", "7"), ListedItem("nor such", "9"))))
         await store.close()
 
     asyncio.run(spoil_it())
@@ -261,7 +261,7 @@ async def test_an_item_that_is_not_answered_for_is_unreadable(tmp_path: Path) ->
 
 
 async def test_another_version_than_the_list_named_is_not_compared(tmp_path: Path) -> None:
-    newer = ItemBatch((mail("a", 9), mail("b", text="other")))
+    newer = ItemBatch((mail("a", "9"), mail("b", text="other")))
     assert (await looked(tmp_path, holding(by_ids=[newer]), deep=True)).differences == ("altered mail b",)
 
 
