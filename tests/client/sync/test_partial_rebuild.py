@@ -23,7 +23,7 @@ TREE = {
     "inboxes": "Inboxes",
 }  # fmt: skip
 KNOWN = [Folder(each, "", path.rpartition("/")[2], "mail") for each, path in TREE.items()]
-LISTED = tuple(PutPage(each.id, (), done=True) for each in FOLDERS.folders if each.kind)
+LISTED = tuple(PutPage((each.id,), done=True) for each in FOLDERS.folders if each.kind)
 
 
 @pytest.mark.parametrize(

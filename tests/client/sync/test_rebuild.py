@@ -33,7 +33,7 @@ from tests.support.cache import FOLDERS, attachment, filled, items, mail, names,
 from tests.support.fake_mailbox import Mailbox
 
 THERE = tuple(replace(each, count=2) if each.id == "inbox" else each for each in FOLDERS.folders)
-LISTED = tuple(PutPage(each.id, (), done=True) for each in THERE if each.kind)
+LISTED = tuple(PutPage((each.id,), done=True) for each in THERE if each.kind)
 
 
 class Writable(Mailbox):

@@ -11,18 +11,17 @@ import pytest
 from kerio_resync.cache import queries
 from kerio_resync.errors import FolderDenied, ItemGone, ProtocolError, Unreachable
 from kerio_resync.events import Event, FolderListed
-from kerio_resync.model import Folder, ListedItem, MalformedItem, Page
+from kerio_resync.model import Folder, ListedItem, Listing, Traits
 from kerio_resync.sync.fetch.folders import (
-    list_folder_into_cache,
+    list_into_cache,
     looping,
     rank,
     refresh_folders,
     syncable,
     unique_folders,
 )
-from kerio_resync.sync.listing.paging import Position
 from tests.support.cache import FOLDERS, INBOX, PEOPLE, ROOT, WORK, mail
-from tests.support.fake_mailbox import Mailbox, running
+from tests.support.fake_mailbox import Mailbox, page_of, running
 
 
 @pytest.mark.parametrize(
@@ -98,15 +97,15 @@ async def test_what_can_not_be_mirrored_is_named(tmp_path: Path) -> None:
         }
 
 
-async def listed(folder: Path, mailbox: Mailbox, which: Folder, position: Position = Position()) -> tuple[Any, ...]:  # noqa: B008
+async def listed(folder: Path, mailbox: Mailbox, *folders: Folder, position: bytes | None = None) -> tuple[Any, ...]:
     """Returns (stored, wanted, left out, folders reported as listed)."""
     heard: list[Event] = []
     async with running(folder, mailbox, heard=heard) as run:
-        await list_folder_into_cache(run, which, position)
+        await list_into_cache(run, Listing(folders), position)
         stored = sorted(await run.store.read(queries.versions, [*mailbox.items]))
         wanted = sorted(each.id for each in await run.store.read(queries.queued_items, 99))
         skipped = [(each.scope, each.id) for each in await run.store.read(queries.skipped)]
-        assert run.progress.work.folders_done == 1
+        assert run.progress.work.folders_done == len(folders)
         return stored, wanted, skipped, [(each.folder, each.items) for each in heard if isinstance(each, FolderListed)]
 
 
@@ -123,7 +122,7 @@ async def test_others_come_whole(tmp_path: Path) -> None:
 
 async def test_a_page_with_a_row_whose_item_is_missing_and_one_that_is_broken(tmp_path: Path) -> None:
     person = mail("a", folder="people", kind="contact")
-    page = Page((ListedItem("a", "1"), ListedItem("b", "1")), 0, 3, (person,), (MalformedItem("c", "no name"),))
+    page = page_of(ListedItem("a", "1"), ListedItem("b", "1"), items=[person], malformed=["c"])
     mailbox = Mailbox({"a": person}, answers={"page": [page]})
     found = await listed(tmp_path, mailbox, replace(PEOPLE, count=3))
     assert found == (["a"], ["b"], [("item", "c")], [("people", 3)])
@@ -137,7 +136,7 @@ async def test_an_empty_folder_is_not_asked_for(tmp_path: Path) -> None:
 
 async def test_one_that_is_gone_on_with_counts_what_was_there(tmp_path: Path) -> None:
     mailbox = Mailbox({each: mail(each) for each in "abcdefg"})
-    found = await listed(tmp_path, mailbox, replace(INBOX, count=7), Position(4, tuple("abcd"), pages=1, width=4))
+    found = await listed(tmp_path, mailbox, replace(INBOX, count=7), position=b"3")
     assert found == ([], list("defg"), [], [("inbox", 7)])
 
 
@@ -151,3 +150,19 @@ async def test_one_that_can_not_be_listed_is_left_out_by_name(tmp_path: Path, er
 async def test_what_concerns_the_run_ends_it(tmp_path: Path, error: Exception) -> None:
     with pytest.raises(type(error)):
         await listed(tmp_path, Mailbox(answers={"page": [error]}), replace(INBOX, count=1))
+
+
+SEVERAL = Traits(several_folders=True)
+
+
+async def test_list_into_cache_queues_items_of_several_folders_once(tmp_path: Path) -> None:
+    mailbox = Mailbox({"a": mail("a"), "b": mail("b")._replace(folder_ids=("work", "inbox"))}, traits=SEVERAL)
+    found = await listed(tmp_path, mailbox, replace(INBOX, count=2), replace(WORK, count=1))
+    assert found == ([], ["a", "b"], [], [("inbox", 2), ("work", 1)])
+
+
+@pytest.mark.parametrize("error", [FolderDenied("no"), ItemGone("gone"), ProtocolError("?", scope="folder")])
+async def test_list_into_cache_raises_if_whole_account_cannot_be_listed(tmp_path: Path, error: Exception) -> None:
+    with pytest.raises(type(error)):
+        mailbox = Mailbox(answers={"page": [error]}, traits=SEVERAL)
+        await listed(tmp_path, mailbox, replace(INBOX, count=1), WORK)

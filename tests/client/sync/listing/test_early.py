@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from kerio_resync.errors import FolderDenied, ProtocolError, Unreachable
+from kerio_resync.model import Listing
 from kerio_resync.settings import Settings
 from kerio_resync.sync.listing import concurrency, early
 from kerio_resync.sync.listing.early import EarlyListing, PartialListing, list_early, longest_first
-from kerio_resync.sync.listing.paging import Position
 from tests.support.cache import FOLDERS, INBOX, PEOPLE, WORK, mail
 from tests.support.fake_mailbox import Mailbox
 
@@ -38,31 +38,31 @@ async def test_the_key_is_older_than_every_list() -> None:
     found = await listed(mailbox)
     assert mailbox.asked[:2] == ["key", "folders"]
     assert found.key == "k1"
-    assert set(found.lists) == {"inbox", "work", "people"}
-    assert names(found.lists["inbox"]) == NAMES
-    assert found.lists["inbox"].position.done
+    assert set(found.lists) == {("inbox",), ("work",), ("people",)}
+    assert names(found.lists["inbox",]) == NAMES
+    assert found.lists["inbox",].done
 
 
 async def test_a_list_is_handed_out_once() -> None:
     found = await listed(holding())
-    assert names(found.take_pages("inbox")) == NAMES
-    assert found.take_pages("inbox") == PartialListing([], Position())
+    assert names(found.take_pages(Listing((INBOX,)))) == NAMES
+    assert found.take_pages(Listing((INBOX,))) == PartialListing()
 
 
 async def test_what_does_not_fit_is_listed_later(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(early, "MAX_ROWS", 5)
     monkeypatch.setattr(concurrency, "CONCURRENT_LISTINGS", 1)
     found = await listed(holding())
-    assert set(found.lists) == {"inbox"}
-    begun = found.take_pages("inbox")
-    assert names(begun) == NAMES[:7]
-    assert (begun.position.seen, begun.position.done) == (7, False)
+    assert set(found.lists) == {("inbox",)}
+    begun = found.take_pages(Listing((INBOX,)))
+    assert names(begun) == NAMES[:8]
+    assert (begun.position, begun.done) == (b"8", False)
 
 
 @pytest.mark.parametrize("error", [FolderDenied("no"), ProtocolError("what?", scope="folder")])
 async def test_a_folder_that_can_not_be_listed_is_left_out(error: Exception) -> None:
     found = await listed(holding(page=[error]))
-    assert set(found.lists) == {"work", "people"}
+    assert set(found.lists) == {("work",), ("people",)}
 
 
 @pytest.mark.parametrize("verb", ["key", "folders", "page"])
@@ -74,5 +74,5 @@ async def test_what_ends_a_run_is_raised(verb: str, error: Exception) -> None:
 
 
 def test_the_longest_is_first() -> None:
-    folders = [replace(INBOX, count=1), replace(WORK, count=3), replace(PEOPLE, count=2)]
-    assert [each.count for each in longest_first(folders)] == [3, 2, 1]
+    one, both = Listing((replace(INBOX, count=2),)), Listing((replace(WORK, count=3), replace(PEOPLE, count=2)))
+    assert [listing.count for listing in longest_first([one, both])] == [5, 2]

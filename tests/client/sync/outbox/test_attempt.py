@@ -38,7 +38,7 @@ FILE = LocalFile("f", "application/pdf", b"12345")
 STRUCTS = {
     "create": {"subject": "Subject", "headers": [{"type": "mhMessageID", "value": "<1@example.com>"}]},
     "edit": {"subject": "mine"},
-    "flags": {"isFlagged": True},
+    "flags": {"flagged": True},
 }
 RECORD = AttemptRecord(("before",), json.dumps(STRUCTS["create"]).encode(), only_ours=True, key="key-1")
 REFUSAL = ServerRefused("No.", code=1000)
@@ -162,7 +162,13 @@ CASES: dict[str, tuple[str, bool, dict[str, list[Any]], AttemptResult | str | ty
     ),
     "edit-gone": ("edit", False, {}, "it is gone from the server", "by_ids"),
     "edit-newer": ("edit", False, {"by_ids": [NEWER]}, "the server has version 6", "by_ids"),
-    "edit-newer-but-same": ("edit", False, {"by_ids": [batch(SAME)]}, Sent("1", "inbox", "9", only_ours=False), "by_ids"),
+    "edit-newer-but-same": (
+        "edit",
+        False,
+        {"by_ids": [batch(SAME)]},
+        Sent("1", "inbox", "9", only_ours=False),
+        "by_ids",
+    ),
     "edit-gone-meanwhile": (
         "edit",
         False,
@@ -228,7 +234,7 @@ async def attempted(
         if unknown:
             await outbox.begin_attempt(change.uuid, RECORD.to_json())
             (change,) = await outbox.list()
-        return await Attempt(cast(Any, server), outbox, change, change.item_id, 5, unknown=unknown).run()
+        return await Attempt(cast(Any, server), outbox, change, change.item_id, frozenset(["5"]), unknown=unknown).run()
     finally:
         await store.close()
 
@@ -275,6 +281,8 @@ async def test_attempt_finds_nothing_without_message_id_or_record(tmp_path: Path
     await outbox.begin_attempt(uuid)
     (change,) = await outbox.list()
     server = OutboxServer()
-    assert await Attempt(cast(Any, server), outbox, change, "", 0, unknown=True).run() == Sent("N", "work", "9")
+    assert await Attempt(cast(Any, server), outbox, change, "", frozenset(), unknown=True).run() == Sent(
+        "N", "work", "9"
+    )
     assert server.asked == ["find", "find", "create"]
     await store.close()
