@@ -163,6 +163,6 @@ async def test_list_into_cache_queues_items_of_several_folders_once(tmp_path: Pa
 
 @pytest.mark.parametrize("error", [FolderDenied("no"), ItemGone("gone"), ProtocolError("?", scope="folder")])
 async def test_list_into_cache_raises_if_whole_account_cannot_be_listed(tmp_path: Path, error: Exception) -> None:
+    mailbox = Mailbox(answers={"page": [error]}, traits=SEVERAL)
     with pytest.raises(type(error)):
-        mailbox = Mailbox(answers={"page": [error]}, traits=SEVERAL)
         await listed(tmp_path, mailbox, replace(INBOX, count=1), WORK)
