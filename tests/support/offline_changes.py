@@ -243,15 +243,15 @@ class Diary:
         more: dict[str, Any] = {"folder_id": folders[pick % len(folders)]}
         if action != "create":
             item = held[pick % len(held)]
-            more |= {"item_id": item.id, "folder_id": item.folder_id, "watermark": item.watermark}
+            more |= {"item_id": item.id, "folder_id": item.folder_ids[0], "version": item.version}
             if pick % 5 == 0 and made:  # one that was made offline too
-                more |= {"item_id": f"local:{made[-1]}", "watermark": 0}
+                more |= {"item_id": f"local:{made[-1]}", "version": ""}
         if action == "move":
             more["target_id"] = folders[pick % len(folders)]
         struct = {
             "create": struct_of(kind, title),
             "edit": {TITLE[kind]: title},
-            "flags": {"isFlagged": bool(pick % 2)},
+            "flags": {"flagged": bool(pick % 2)},
         }
         more["struct"] = json.dumps(struct.get(action, {})).encode()
         self.done[await Outbox(store).add(action, kind, **more)] = (kind, action, title)

@@ -88,9 +88,9 @@ class Diary:
         inbox = folders["FSubInbox"]
         actions: tuple[Action, ...] = ("edit", "flags", "move", "delete")
         for action, each in zip(actions * 2, mailbox.folder(inbox).ordered("id"), strict=False):
-            more: dict[str, Any] = {"item_id": each, "folder_id": inbox, "watermark": mailbox.item(each)["watermark"]}
+            more: dict[str, Any] = {"item_id": each, "folder_id": inbox, "version": str(mailbox.item(each)["watermark"])}
             more |= {"target_id": folders["FSubSentItems"]} if action == "move" else {}
-            edits: dict[Action, dict[str, Any]] = {"edit": {"subject": "Edited offline"}, "flags": {"isFlagged": True}}
+            edits: dict[Action, dict[str, Any]] = {"edit": {"subject": "Edited offline"}, "flags": {"flagged": True}}
             struct = json.dumps(edits.get(action, {})).encode()
             self.made[await outbox.add(action, "mail", struct=struct, **more)] = (action, each)
         await store.close()

@@ -28,12 +28,12 @@ SENTENCE = re.compile(r"cannot grow: a limit of this process")
 
 
 def stored(path: Path) -> set[tuple[str, int]]:
-    """(id, watermark) of what is committed in a half-built file."""
+    """(id, version) of what is committed in a half-built file."""
     if not path.exists():
         return set()
     with closing(sqlite3.connect(path)) as db:
         assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
-        return set(db.execute("SELECT id, watermark FROM item"))
+        return set(db.execute("SELECT id, version FROM item"))
 
 
 @pytest.mark.timeout(120 if TIMES <= 6 else 24 * 3600)

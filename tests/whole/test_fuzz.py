@@ -19,7 +19,7 @@ import pytest
 
 from kerio_resync import rebuild, verify
 from kerio_resync.errors import Exit, ResyncError, explain
-from kerio_resync.model import KINDS, Item
+from kerio_resync.model import KINDS, Item, Listing
 from kerio_resync.server.kerio.mailbox import KerioMailbox
 from simulation import virtual_time
 from simulation.world import World
@@ -89,7 +89,7 @@ async def call_each_verb(mailbox: KerioMailbox, world: World, rng: random.Random
         folder = rng.choice([each for each in folders if each.kind == kind] or [None])
         if folder is None:
             continue
-        page = await count(mailbox.page(folder, 0, 20, whole=rng.random() < 0.5))
+        page = await count(anext(mailbox.list_items(Listing((folder,)), whole=rng.random() < 0.5)))
         ids = [row.id for row in page.rows][:3] if page else []
         details = await count(mailbox.items_by_id(kind, ids))
         for item in details.items if details else ():

@@ -54,7 +54,7 @@ class Deed:
     action: Action
     item_id: str = ""
     target: str = ""
-    watermark: int = 0
+    version: str = ""
     uuid: str = ""
 
     def prepare(self) -> None:
@@ -64,11 +64,12 @@ class Deed:
             self.target = offline.new_folder(self.world, self.kind)
         if self.action != "create":
             struct = {**offline.struct_of(self.kind, self.old), "folderId": folder}
-            self.item_id, self.watermark = self.world.store.create(self.kind, struct)
+            self.item_id, watermark = self.world.store.create(self.kind, struct)
+            self.version = str(watermark)
 
     def do(self) -> None:
         self.uuid = offline.add(
-            self.world, self.action, self.kind, item_id=self.item_id, watermark=self.watermark,
+            self.world, self.action, self.kind, item_id=self.item_id, version=self.version,
             folder_id=offline.folder_of(self.world, self.kind), target_id=self.target, struct=self.struct,
         )  # fmt: skip
 
@@ -88,7 +89,7 @@ class Deed:
             case "edit":
                 return {TITLE[self.kind]: self.new}
             case "flags":
-                return {"isFlagged": True}
+                return {"flagged": True}
         return {}
 
     @property
@@ -231,7 +232,7 @@ def test_conflict_keeps_item_of_server(world: World, cases: list[tuple[Kind, Act
 def expect_conflict(deed: Deed, change: LocalChange, note: str) -> None:
     """The note names both items; the local one is what the change wanted it to be."""
     assert (change.state, change.reason) == ("conflict", note)
-    for part in (deed.item_id, f"local:{deed.uuid}", f"version {deed.watermark}", change.made):
+    for part in (deed.item_id, f"local:{deed.uuid}", f"version {deed.version}", change.made):
         assert part in note
     mine = offline.cached(deed.world, f"local:{deed.uuid}")
     assert mine is not None
@@ -290,13 +291,13 @@ def test_later_changes_follow_earlier_ones(world: World) -> None:
     item_id, watermark = world.store.create("mail", {**offline.struct_of("mail", "Old"), "folderId": home})
     assert world.run() == "done"
     made = offline.add(world, "create", "mail", folder_id=home, struct=offline.struct_of("mail", "Draft"))
-    for name, version in ((f"local:{made}", 0), (item_id, watermark)):
-        more: dict[str, Any] = {"item_id": name, "folder_id": home, "watermark": version}
+    for name, version in ((f"local:{made}", ""), (item_id, str(watermark))):
+        more: dict[str, Any] = {"item_id": name, "folder_id": home, "version": version}
         offline.add(world, "edit", "mail", struct={"subject": "Second"}, **more)
         offline.add(world, "edit", "mail", struct={"priority": "High"}, **more)
         offline.add(world, "move", "mail", target_id=target, **more)
         offline.add(world, "edit", "mail", struct={"subject": "Third"}, **more)
-        offline.add(world, "flags", "mail", struct={"isFlagged": True}, **more)
+        offline.add(world, "flags", "mail", struct={"flagged": True}, **more)
     meddler = Meddler(world)
     deaths = 0
     for method in ("Mails.create", "Mails.set", "Mails.set", "Mails.move", "Mails.set", "Mails.create", "Mails.set"):
@@ -349,7 +350,7 @@ def test_move_takes_newer_version_but_later_edit_conflicts(world: World) -> None
     target, home = offline.new_folder(world, "task"), offline.folder_of(world, "task")
     item_id, watermark = world.store.create("task", {**offline.struct_of("task", "Old"), "folderId": home})
     assert world.run() == "done"
-    more: dict[str, Any] = {"item_id": item_id, "folder_id": home, "watermark": watermark}
+    more: dict[str, Any] = {"item_id": item_id, "folder_id": home, "version": str(watermark)}
     offline.add(world, "move", "task", target_id=target, **more)
     edit = offline.add(world, "edit", "task", struct={"summary": "Mine"}, **more)
     world.store.set("task", {"id": item_id, "summary": "Theirs"})
@@ -421,9 +422,9 @@ def test_files_are_sent_with_their_change(world: World, happening: str) -> None:
     contact, met = world.store.create("contact", {"commonName": "Old", "folderId": people, "photo": {"id": first}})
     assert world.run() == "done"
     offline.add(world, "create", "mail", folder_id=drafts, struct=offline.struct_of("mail", "New"), files=(PLAN, PHOTO))
-    offline.add(world, "edit", "mail", item_id=mail, folder_id=drafts, watermark=seen, files=(PLAN,))
+    offline.add(world, "edit", "mail", item_id=mail, folder_id=drafts, version=str(seen), files=(PLAN,))
     offline.add(world, "create", "contact", folder_id=people, struct={"commonName": "New"}, files=(PHOTO,))
-    offline.add(world, "edit", "contact", item_id=contact, folder_id=people, watermark=met, files=(PHOTO,))
+    offline.add(world, "edit", "contact", item_id=contact, folder_id=people, version=str(met), files=(PHOTO,))
     if happening:
         meddler = Meddler(world)
         meddler.plan = {f"{each}.{verb}": happening for each in ("Mails", "Contacts") for verb in ("create", "set")}
@@ -444,7 +445,7 @@ def test_conflict_keeps_files(world: World) -> None:
     drafts = offline.folder_of(world, "mail")
     mail, seen = world.store.create("mail", {**offline.struct_of("mail", "Old"), "folderId": drafts})
     assert world.run() == "done"
-    lost = offline.add(world, "edit", "mail", item_id=mail, folder_id=drafts, watermark=seen, files=(PLAN, PHOTO))
+    lost = offline.add(world, "edit", "mail", item_id=mail, folder_id=drafts, version=str(seen), files=(PLAN, PHOTO))
     world.store.set("mail", {"id": mail, "subject": "Theirs"})
     for _ in range(2):
         assert world.run() == "done"
@@ -538,7 +539,7 @@ def test_client_killed_at_every_request_loses_nothing(world: World) -> None:
             rounds += 1
             new, edited = f"New {rounds}.", f"Edited {rounds}."
             note, seen = world.store.create("note", {"folderId": home, "text": f"Old {rounds}."})
-            more: dict[str, Any] = {"item_id": note, "folder_id": home, "watermark": seen}
+            more: dict[str, Any] = {"item_id": note, "folder_id": home, "version": str(seen)}
             names = {
                 offline.add(world, "create", "mail", folder_id=drafts, struct={"subject": new}, files=(PHOTO,)),
                 offline.add(world, "move", "note", target_id=target, **more),

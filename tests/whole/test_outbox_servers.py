@@ -191,7 +191,7 @@ def test_edit_of_a_whole_struct_does_not_move_a_mail_back(tmp_path: Path) -> Non
     home, target = offline.folder_of(world, "mail"), offline.new_folder(world, "mail")
     item_id, watermark = world.store.create("mail", {**offline.struct_of("mail", "Old"), "folderId": home})
     assert world.run() == "done"
-    more: dict[str, Any] = {"item_id": item_id, "folder_id": home, "watermark": watermark}
+    more: dict[str, Any] = {"item_id": item_id, "folder_id": home, "version": str(watermark)}
     offline.add(world, "move", "mail", target_id=target, **more)
     struct = world.store.item(item_id)
     offline.add(world, "edit", "mail", struct={**struct, "subject": "New"}, **more)
@@ -208,7 +208,7 @@ def test_completed_task_is_no_conflict_with_itself(tmp_path: Path) -> None:
     item_id, watermark = world.store.create("task", {**offline.struct_of("task", "Old"), "folderId": home})
     assert world.run() == "done"
     offline.add(
-        world, "edit", "task", item_id=item_id, folder_id=home, watermark=watermark,
+        world, "edit", "task", item_id=item_id, folder_id=home, version=str(watermark),
         struct={"status": "tsCompleted", "done": 40},
     )  # fmt: skip
     Meddler(world).plan["Tasks.set"] = "died"

@@ -177,7 +177,7 @@ def test_part_brings_back_what_is_missing_there(world: World) -> None:
     async def spoil(store: Store) -> None:
         rows = await store.read(queries.items, limit=10_000)
         inbox = next(row.folder.id for row in await store.read(queries.folders) if row.folder.role == "inbox")
-        await store.apply(DeleteItems(tuple(row.id for row in rows if row.folder_id == inbox)[:7]))
+        await store.apply(DeleteItems(tuple(row.id for row in rows if row.folder_ids == (inbox,))[:7]))
 
     in_cache(world, spoil)
     assert world.differences()

@@ -192,7 +192,7 @@ async def test_open_build_file_lists_while_it_copies(tmp_path: Path) -> None:
     mailbox = Mailbox({"a": mail("a")}, answers={"key": ["k1"]})
     found = await open_build_file(settings(tmp_path), IDENTITY, lambda _: None, mailbox)  # type: ignore[arg-type]
     assert (found.resumed, found.ahead.key) == (False, "k1")
-    assert [row.id for page in found.ahead.take_pages("inbox").pages for row in page] == ["a"]
+    assert [row.id for page in found.ahead.take_pages(Listing((INBOX,))).pages for row in page] == ["a"]
     assert await found.store.check(contents=False) == ()
     await found.store.close()
 

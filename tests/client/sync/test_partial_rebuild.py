@@ -13,7 +13,7 @@ from kerio_resync.cache import queries
 from kerio_resync.cache.mutations import ApplyChanges, Mutation, PutPage, SetMeta, SkipEntry
 from kerio_resync.errors import BadSettings, FolderDenied, OutcomeUnknown
 from kerio_resync.events import Event, FolderListed
-from kerio_resync.model import Folder
+from kerio_resync.model import Listing, ListingPage
 from kerio_resync.sync.partial_rebuild import PARTIAL_REBUILD_KEY, rebuild_partially, select_folders
 from tests.support.cache import FOLDERS, INBOX, PEOPLE, WORK, items, mail
 from tests.support.fake_mailbox import Mailbox, running
@@ -134,21 +134,21 @@ async def test_what_ended_in_the_middle_goes_on_with_the_same_comparison(tmp_pat
     names = [str(each) for each in range(10)]
     mailbox = Mailbox({each: mail(each) for each in names}, there=(replace(INBOX, count=10), WORK, PEOPLE))
     async with running(tmp_path, mailbox, items(*names, "gone"), *LISTED, ApplyChanges("k"), folders=("Inbox",)) as run:
-        pages = mailbox.page
+        pages = mailbox._page
 
-        async def breaks(folder: Folder, start: int, limit: int, **how: Any) -> Any:
-            if start > 4:
+        def breaks(listing: Listing, start: int, *, whole: bool) -> ListingPage:
+            if start >= 4:
                 raise OutcomeUnknown("cut")
-            return await pages(folder, start, limit, **how)
+            return pages(listing, start, whole=whole)
 
-        mailbox.page = breaks  # type: ignore[method-assign]
+        mailbox._page = breaks  # type: ignore[method-assign]
         with pytest.raises(ExceptionGroup) as caught:
             await rebuild_partially(run)
         assert caught.group_contains(OutcomeUnknown)
-        mailbox.page = pages  # type: ignore[method-assign]
+        mailbox._page = pages  # type: ignore[method-assign]
         number = (await run.store.read(queries.meta, PARTIAL_REBUILD_KEY) or "").split(" ")[0]
-        unseen = [each async for some in run.store.items_not_listed("inbox", int(number)) for each in some]
+        unseen = [each async for some in run.store.items_not_listed(["inbox"], int(number)) for each in some]
         assert 0 < len(unseen) < 10
         await rebuild_partially(run)
         assert set(await run.store.read(queries.versions, [*names, "gone"])) == set(names)
-        assert [each async for each in run.store.items_not_listed("inbox", int(number))] == []
+        assert [each async for each in run.store.items_not_listed(["inbox"], int(number))] == []

@@ -145,7 +145,7 @@ async def test_attachments_that_an_earlier_run_left_wanted_are_counted_once(tmp_
 
 def damage(path: Path) -> None:
     with closing(sqlite3.connect(path)) as db, db:
-        db.execute("INSERT INTO chunk VALUES (99999, 0, 0, x'00')")
+        db.execute("INSERT INTO chunk VALUES (99999, 0, 1, 0, x'00')")
 
 
 async def test_a_half_built_file_that_is_damaged_is_let_go_of(tmp_path: Path) -> None:
@@ -228,7 +228,7 @@ async def test_what_the_mailbox_leaves_out_is_reported_too(tmp_path: Path, monke
         listen(Skipped("folder", "shared", "the server does not name it"))
         return holding("a")
 
-    monkeypatch.setattr("kerio_resync.sync.rebuild.KerioMailbox", mailbox)
+    monkeypatch.setattr("kerio_resync.sync.rebuild.open_mailbox", mailbox)
     report = await rebuild(settings(tmp_path), heard.append)
     assert report.as_json()["skipped"] == [["folder", "shared", "the server does not name it"]]
     assert any(isinstance(each, Skipped) for each in heard)

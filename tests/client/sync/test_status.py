@@ -103,7 +103,7 @@ async def test_status_calls_an_older_format_that_and_counts_its_changes(tmp_path
     with closing(sqlite3.connect(tmp_path / "cache.db")) as db:
         db.execute("PRAGMA user_version = 70000")
     found = await status(settings(tmp_path))
-    said = "it is of the older format 7.0.0, and this version reads 7.2.0"
+    said = "it is of the older format 7.0.0, and this version reads 7.3.0"
     assert (found.cache.state, found.cache.problem) == ("unknown", said)
     assert [each.changes for each in found.set_aside] == [1]
     lines = lines_of_status(found.as_json())

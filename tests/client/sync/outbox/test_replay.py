@@ -137,10 +137,10 @@ THERE = ItemBatch((mail("1", "5"),))
 
 
 def test_replay_searches_for_created_item_without_id(tmp_path: Path) -> None:
-    there = mail("N", "9", kind="note")._replace(folder_id=WORK.id)
-    server = Server({"find": [(), ("N",)], "create": [WriteResult(0, "", "0")], "by_ids": [ItemBatch((there,))]})
+    there = mail("N", "9", kind="note")._replace(folder_ids=(WORK.id,))
+    server = Server({"find": [(), ("N",)], "create": [WriteResult(0)], "by_ids": [ItemBatch((there,))]})
     found, states, _, _ = replayed(tmp_path, server, NOTE)
-    assert (found.new, states) == ([("work", "note", "N", 9)], ["sent"])
+    assert (found.new, states) == ([("work", "note", "N", "9")], ["sent"])
     assert server.asked == ["find", "create", "find", "by_ids"]
 
 
@@ -150,12 +150,12 @@ def test_replay_creates_again_what_is_not_found(tmp_path: Path) -> None:
     finds = [(), (), ProtocolError("more than 20,000", scope="item"), ()]
     server = Server({"find": finds, "create": [OutcomeUnknown("cut"), WriteResult(0, "N", "9")]})
     found, states, problems, _ = replayed(tmp_path, server, new)
-    assert (found.new, states, problems) == ([("work", "mail", "N", 9)], ["sent"], [])
+    assert (found.new, states, problems) == ([("work", "mail", "N", "9")], ["sent"], [])
     assert server.asked == ["find", "create", "find", "find", "find", "create"]
 
 
 def test_replay_counts_executed_call_whatever_follows(tmp_path: Path) -> None:
-    server = Server({"find": [(), Unreachable("gone")], "create": [WriteResult(0, "", "0")]})
+    server = Server({"find": [(), Unreachable("gone")], "create": [WriteResult(0)]})
     found, states, problems, _ = replayed(tmp_path, server, NOTE, NOTE)
     assert (found.sent, states, problems) == (2, ["sent", "sent"], [])
     assert server.asked.count("create") == 2

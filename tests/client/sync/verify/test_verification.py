@@ -86,7 +86,7 @@ def test_a_damaged_content_is_fetched_again(world: World) -> None:
 def test_what_can_not_be_mended_is_not_said_to_be(world: World) -> None:
     with closing(sqlite3.connect(world.settings().cache)) as db, db:
         db.execute("PRAGMA foreign_keys = 0")
-        db.execute("INSERT INTO chunk VALUES (99999, 0, 0, x'00')")
+        db.execute("INSERT INTO chunk VALUES (99999, 0, 1, 0, x'00')")
         db.execute("DELETE FROM item WHERE number = (SELECT min(number) FROM item)")
     found = verified(world, repair=True)
     assert found.count > found.repaired > 0
@@ -116,8 +116,8 @@ def test_what_an_ended_run_still_wants_is_missing(world: World) -> None:
         store = await Store.open(world.settings().cache)
         gone = next(row for row in await store.read(queries.items) if row.kind == "contact")
         await store.apply(DeleteItems((gone.id,)))
-        await store.apply(EnqueueItems(gone.folder_id, "contact", (ListedItem(gone.id, gone.version),)))
-        await store.apply(EnqueueItems(folder, "mail", (ListedItem(held, 0),)))  # will be looked at again, but is here
+        await store.apply(EnqueueItems(gone.folder_ids[0], "contact", (ListedItem(gone.id, gone.version),)))
+        await store.apply(EnqueueItems(folder, "mail", (ListedItem(held, ""),)))  # will be looked at again, but is here
         await store.apply(EnqueueItems(folder, "mail", (ListedItem("no such mail", "7"), ListedItem("nor such", "9"))))
         await store.close()
 
@@ -142,7 +142,7 @@ def test_contents_that_are_still_wanted_are_missing(world: World) -> None:
 def test_what_the_server_has_in_an_older_version_now_is_taken(world: World) -> None:
     """It was restored from a backup."""
     victim = some_mail(world)
-    spoil(world, f"UPDATE item SET watermark = watermark + 1000 WHERE id = '{victim}'")  # its checksum goes as well
+    spoil(world, f"UPDATE item SET version = version + 1000 WHERE id = '{victim}'")  # its checksum goes as well
     assert f"stale mail {victim}" in verified(world).differences
     mended(world, 2)
 
