@@ -88,7 +88,8 @@ class Diary:
         inbox = folders["FSubInbox"]
         actions: tuple[Action, ...] = ("edit", "flags", "move", "delete")
         for action, each in zip(actions * 2, mailbox.folder(inbox).ordered("id"), strict=False):
-            more: dict[str, Any] = {"item_id": each, "folder_id": inbox, "version": str(mailbox.item(each)["watermark"])}
+            version = str(mailbox.item(each)["watermark"])
+            more: dict[str, Any] = {"item_id": each, "folder_id": inbox, "version": version}
             more |= {"target_id": folders["FSubSentItems"]} if action == "move" else {}
             edits: dict[Action, dict[str, Any]] = {"edit": {"subject": "Edited offline"}, "flags": {"flagged": True}}
             struct = json.dumps(edits.get(action, {})).encode()

@@ -15,11 +15,12 @@ from kerio_resync.cache.schema import PAGE_SIZE
 from kerio_resync.cache.store import Store
 from kerio_resync.errors import CacheInUse, NoCache, OtherAccount, Unreachable
 from kerio_resync.events import Event, Notice
+from kerio_resync.model import Listing
 from kerio_resync.settings import Settings
 from kerio_resync.sync import open_target
 from kerio_resync.sync.open_target import discard_build_file, open_build_file, open_current_cache, rescue_unsent_changes
 from kerio_resync.sync.partial_rebuild import PARTIAL_REBUILD_KEY
-from tests.support.cache import IDENTITY, filled, items, mail, names, rows
+from tests.support.cache import IDENTITY, INBOX, filled, items, mail, names, rows
 from tests.support.fake_mailbox import Mailbox, running
 
 OTHER = IDENTITY._replace(account="user-2", user="eve", address="eve@example.com")

@@ -82,6 +82,11 @@ def flags_struct(kind: Kind, flags: bytes) -> bytes:
     return canonical_json({_FLAGS[name]: value[name] for name in value})
 
 
+def from_source(struct: bytes, source: bytes, message_id: str) -> tuple[bytes, bytes]:
+    """Raise ValueError: the API creates mails from structs only."""
+    raise ValueError("the server creates mails from structs only")
+
+
 def with_id(struct: bytes, item_id: str) -> bytes:
     """Return the struct with the id of the item that it changes."""
     return canonical_json({**_parse(struct), "id": item_id})
