@@ -18,8 +18,8 @@ from typing import Any
 from benchmarks.format71_writer import Format71Writer
 from kerio_resync.cache.mutations import AddChange, LocalChange, LocalFile
 from kerio_resync.model import Attachment, Folder, Identity, Item, Kind
+from kerio_resync.server.json_codec import canonical_json
 from kerio_resync.server.kerio.items import parse_items
-from kerio_resync.server.kerio.json_codec import canonical_json
 from kerio_resync.server.mailbox import Mailbox
 
 ROOT = "keriostorage://folder/example.com/jane/root"

@@ -13,8 +13,8 @@ from benchmarks.format71_writer import Format71Writer
 from benchmarks.legacy import IDENTITY, write
 from kerio_resync.cache.format71.reader import Format71Reader
 from kerio_resync.errors import CacheDamaged
+from kerio_resync.server.json_codec import canonical_json
 from kerio_resync.server.kerio.items import parse_items
-from kerio_resync.server.kerio.json_codec import canonical_json
 
 
 def test_same_numbers_make_the_same_file_with_free_pages(tmp_path: Path) -> None:

@@ -12,8 +12,8 @@ import pytest
 
 from kerio_resync.errors import ResyncError, ServerRefused, TransientServerError
 from kerio_resync.model import Folder, Kind
+from kerio_resync.server.json_codec import parse_json
 from kerio_resync.server.kerio.items import parse_items
-from kerio_resync.server.kerio.json_codec import parse_json
 from kerio_resync.server.kerio.mailbox import KerioMailbox
 from kerio_resync.server.kerio.outgoing_structs import with_files
 from kerio_resync.server.kerio.replies import parse_response

@@ -7,8 +7,8 @@ Only errors of `kerio_resync.errors` are raised, without secrets. A request that
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
-from typing import Any, Final, NamedTuple
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Final, NamedTuple, TypeVar
 
 from kerio_resync.errors import (
     BadCredentials,
@@ -20,12 +20,14 @@ from kerio_resync.server.http.transport import Request, TooLong, Transport
 from kerio_resync.server.jmap.methods import Call, decode, encode, names_of
 from kerio_resync.server.jmap.resource import CORE, MAIL, Resource
 from kerio_resync.server.jmap.session import Session
-from kerio_resync.server.kerio.json_codec import Canonical
+from kerio_resync.server.json_codec import Canonical
 from kerio_resync.server.memory_budget import HeldReservations
 from kerio_resync.server.pacing.limiter import Limiter
 from kerio_resync.server.pacing.requests import READ_TIMEOUT_SECONDS, Requests
-from kerio_resync.server.pacing.retry import Retrier
+from kerio_resync.server.pacing.retry import Retrier, RetryState
 from kerio_resync.settings import Settings
+
+T = TypeVar("T")
 
 MAX_REPLY_BYTES: Final = 64 << 20
 MAX_CONCURRENT_CALLS: Final = 4  # more bring nothing where a user's mailbox has a lock, as on Cyrus
@@ -63,7 +65,6 @@ class JmapClient(Requests):
         self.session = Session(settings)
         self._calling = asyncio.Semaphore(1)
         self.uploading = asyncio.Semaphore(1)
-        self._confirming: asyncio.Task[Answer] | None = None
 
     @property
     def resource(self) -> Resource:
@@ -135,19 +136,24 @@ class JmapClient(Requests):
                 reply.min_latency,
             )
 
-        return await self.with_retries(attempt, name, idempotent=idempotent, retry_timeout=retry_timeout)
+        return await self.repeat(attempt, name, idempotent=idempotent, retry_timeout=retry_timeout)
+
+    async def with_retries(
+        self, attempt: Callable[[], Awaitable[T]], name: str, *, state: RetryState | None = None
+    ) -> T:
+        """Repeat an idempotent `attempt` as `Retrier.call` does."""
+        return await self.repeat(attempt, name, state=state)
+
+    def headers(self, url: str) -> dict[str, str]:
+        """Return the headers that prove who the user is. ForeignAddress."""
+        return self.session.headers(url)
 
     async def confirm_session(self) -> None:
         """Wait until the server itself answers. All waiting tasks share one call."""
-        if self._confirming is None or self._confirming.done():
-            self._confirming = asyncio.ensure_future(self.call([Call("Core/echo", {})]))
-            self._confirming.add_done_callback(lambda task: task.cancelled() or task.exception())
-        await asyncio.shield(self._confirming)
+        await self.share(lambda: self.call([Call("Core/echo", {})]))
 
     async def close(self) -> None:
         """Cancel a pending `confirm_session`, and close the connections."""
-        if self._confirming and not self._confirming.done():
-            self._confirming.cancel()
-            await asyncio.wait([self._confirming])
+        await super().close()
         self.limiter.close()
         await self.transport.aclose()

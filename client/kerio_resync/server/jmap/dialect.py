@@ -8,14 +8,21 @@ and nothing else.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
+from email.header import decode_header, make_header
+from email.parser import BytesHeaderParser
+from email.policy import compat32
 from typing import Any, Final
 
 from kerio_resync.model import Attachment, Item, Kind
 from kerio_resync.server.jmap import emails
-from kerio_resync.server.kerio.json_codec import canonical_json, parse_json
+from kerio_resync.server.json_codec import canonical_json, parse_json
 from kerio_resync.server.mailbox import Upload
 
+MAX_HEADER_BYTES: Final = 1 << 20
+_LINE_END: Final = re.compile(rb"\r?\n")
+_MESSAGE_ID: Final = re.compile(r"[^\s<>]+")
 _FLAGS: Final[Mapping[str, str]] = {
     "seen": "$seen", "flagged": "$flagged", "answered": "$answered", "draft": "$draft",
 }  # fmt: skip
@@ -31,6 +38,22 @@ class JmapDialect:
         return canonical_json(
             {f"keywords/{_FLAGS[name]}": value[name] is True or None for name in _FLAGS if name in value}
         )
+
+    def from_source(self, struct: bytes, source: bytes, message_id: str) -> tuple[bytes, bytes]:
+        """Return (struct, source) of the creation of a mail from its raw text.
+
+        `struct` has flags. Line ends become those of RFC 5322, which servers require.
+        """
+        source = _LINE_END.sub(b"\r\n", source)
+        headers = BytesHeaderParser(policy=compat32).parsebytes(source[:MAX_HEADER_BYTES])
+        value = _patched({}, _parse(self.flags_struct("mail", struct)))
+        given = _MESSAGE_ID.search(str(headers["message-id"] or ""))
+        if given is None:
+            source = f"Message-ID: {message_id}\r\n".encode() + source
+        value["messageId"] = [given[0] if given else message_id.strip("<> ")]
+        if subject := _decoded(headers["subject"]):
+            value["subject"] = subject
+        return canonical_json(value), source
 
     def with_message_id(self, kind: Kind, struct: bytes, message_id: str) -> bytes:
         """Return a mail's struct with this Message-ID, unless it has one."""
@@ -127,6 +150,14 @@ class JmapDialect:
             for attachment in current.attachments
             if attachment.size == size and (attachment.role == "source" or attachment.name == name)
         )
+
+
+def _decoded(header: Any) -> str:
+    """Return a header's text; "" if it cannot be read."""
+    try:
+        return str(make_header(decode_header(header or ""))).strip()
+    except (LookupError, ValueError):
+        return ""
 
 
 def _comparisons(item: Item, current: Item) -> list[bool]:

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from kerio_resync.model import Attachment, Folder, Item, ItemPatch, ListedItem, Place, Role
-from kerio_resync.server.kerio.json_codec import Canonical
+from kerio_resync.server.json_codec import Canonical
 
 Scope = Callable[[str], str]  # from an id of the account to one that is unique among all accounts
 

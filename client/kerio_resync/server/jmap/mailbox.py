@@ -36,7 +36,6 @@ from kerio_resync.server.jmap import contents, downloads, feed, folders, writing
 from kerio_resync.server.jmap.client import JmapClient
 from kerio_resync.server.jmap.dialect import JmapDialect
 from kerio_resync.server.jmap.listing import MAX_ROWS, list_emails
-from kerio_resync.server.jmap.resource import origin_of
 from kerio_resync.server.memory_budget import HeldReservations
 from kerio_resync.server.pacing.adaptive_limit import AdaptiveLimit
 from kerio_resync.server.pacing.limiter import Limiter
@@ -89,7 +88,7 @@ class JmapMailbox:
         )
         retrier = Retrier(settings.retry_timeout, listen, clock, sleep, chance)
         self._client = JmapClient(transport, settings, limiter, retrier, timeout=timeout)
-        self._keeps_sources = keeps_sources(settings)
+        self._keeps_sources = settings.keeps_sources
         self._dialect = JmapDialect()
         self._folders: tuple[Folder, ...] = ()
         self._sizes: dict[str, int] = {}  # of mails that were created since the sync key
@@ -139,7 +138,7 @@ class JmapMailbox:
         await self._client.open()
         resource, user = self._client.resource, self._settings.user
         return Identity(
-            origin_of(self._settings.server),
+            self._settings.server,
             resource.own.id,
             user,
             resource.username if "@" in resource.username else user,
@@ -265,9 +264,3 @@ class JmapMailbox:
 
     async def find(self, item: Item, *, renamed: bool = False) -> tuple[str, ...]:
         return await writing.find(self._client, item)
-
-
-def keeps_sources(settings: Settings) -> bool:
-    """Return whether the sources of mails are to be kept."""
-    wanted = getattr(settings, "sources", "auto")
-    return wanted == "yes" or (wanted == "auto" and settings.attachments == "all")

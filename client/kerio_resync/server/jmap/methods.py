@@ -25,8 +25,8 @@ from kerio_resync.errors import (
     Unreachable,
 )
 from kerio_resync.redaction import Redactor
-from kerio_resync.server.kerio import error_codes
-from kerio_resync.server.kerio.json_codec import Canonical, CutShort, parse_json
+from kerio_resync.server.http import statuses
+from kerio_resync.server.json_codec import Canonical, CutShort, parse_json
 
 PROBLEM: Final = "urn:ietf:params:jmap:error:"
 
@@ -117,7 +117,7 @@ def _results(calls: Sequence[Call], responses: Sequence[Any], redactor: Redactor
 def method_error(method: str, error: Mapping[str, Any], redactor: Redactor) -> ResyncError:
     """Return the error of one method call (RFC 8620, 3.6.2)."""
     kind = str(error.get("type") or "")
-    detail = redactor.foreign(error_codes.sentence(error.get("description"))) or kind or "no reason given"
+    detail = redactor.foreign(statuses.sentence(error.get("description"))) or kind or "no reason given"
     match kind:
         case "serverUnavailable":
             return Overloaded(f"{method}: {detail}")
@@ -153,15 +153,15 @@ def request_error(
     redactor: Redactor,
 ) -> ResyncError:
     """Return the error of a whole request; `value` is its reply, None if not JSON."""
-    after = error_codes.retry_after(headers)
+    after = statuses.retry_after(headers)
     if status == 401:
         return BadCredentials("status 401", code=401, method=names)
     kind = value.get("type") if isinstance(value, dict) else None
     if isinstance(kind, str) and kind.startswith(PROBLEM):
-        detail = redactor.foreign(error_codes.sentence(value.get("detail") or value.get("title")))
+        detail = redactor.foreign(statuses.sentence(value.get("detail") or value.get("title")))
         detail = detail or kind.removeprefix(PROBLEM)
         if kind == f"{PROBLEM}limit":
-            limit = redactor.foreign(error_codes.sentence(value.get("limit")))
+            limit = redactor.foreign(statuses.sentence(value.get("limit")))
             if status in (429, 503) or "concurrent" in limit.lower() or after is not None:
                 return Overloaded(f"{names}: {detail} ({limit})", retry_after=after, pauses_all=True)
             return TooLarge(f"{detail} ({limit})", code=status, method=names)
@@ -169,4 +169,4 @@ def request_error(
             return Unreachable(f"{names}: the request arrived garbled ({detail})")
         return ServerRefused(detail, code=status, method=names)
     what = "the JSON of another service" if isinstance(value, dict) else ""
-    return error_codes.error_from_status(names, status, idempotent=idempotent, after=after, what=what)
+    return statuses.error_from_status(names, status, idempotent=idempotent, after=after, what=what)

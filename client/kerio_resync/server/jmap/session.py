@@ -24,7 +24,7 @@ from kerio_resync.errors import (
 from kerio_resync.server.http.transport import Request
 from kerio_resync.server.jmap.methods import request_error
 from kerio_resync.server.jmap.resource import Resource, origin_of, parse_resource
-from kerio_resync.server.kerio.json_codec import parse_json
+from kerio_resync.server.json_codec import parse_json
 from kerio_resync.server.pacing.requests import Reply, Requests
 from kerio_resync.server.pacing.retry import MIN_DELAY_SECONDS
 from kerio_resync.settings import Settings
@@ -45,8 +45,7 @@ def resource_url(server: str) -> str:
 
 def authorization(settings: Settings) -> str:
     """Return the Authorization header; the redactor learns its secrets."""
-    token = getattr(settings, "token", None)
-    if token is not None and (secret := token.get_secret_value()):
+    if settings.token is not None and (secret := settings.token.get_secret_value()):
         settings.redactor.keep(secret)
         return f"Bearer {secret}"
     proof = f"{settings.user}:{settings.password.get_secret_value()}"
@@ -122,7 +121,7 @@ class Session:
 
     async def _fetch(self, requests: Requests, retry_timeout: float) -> None:
         """Fetch the session resource, following redirects."""
-        url = resource_url(self._settings.server)
+        url = resource_url(self._settings.address)
         origins = self._origins
         for _ in range(MAX_REDIRECTS + 1):
             reply = await self._get(requests, url, retry_timeout)
@@ -149,7 +148,7 @@ class Session:
                     raise self._error(reply, url)
                 return reply
 
-        return await requests.with_retries(attempt, SESSION_NAME, retry_timeout=retry_timeout, outwaits=False)
+        return await requests.repeat(attempt, SESSION_NAME, retry_timeout=retry_timeout, outwaits=False)
 
     def _error(self, reply: Reply, url: str) -> Exception:
         if reply.status == 404:

@@ -23,13 +23,13 @@ from kerio_resync.errors import (
 )
 from kerio_resync.model import Item, WriteResult
 from kerio_resync.redaction import Redactor
+from kerio_resync.server.http import statuses
 from kerio_resync.server.http.transport import Request
 from kerio_resync.server.jmap import emails
 from kerio_resync.server.jmap.client import JmapClient
 from kerio_resync.server.jmap.dialect import JmapDialect
 from kerio_resync.server.jmap.methods import Call, request_error, result_of
-from kerio_resync.server.kerio import error_codes
-from kerio_resync.server.kerio.json_codec import parse_json
+from kerio_resync.server.json_codec import parse_json
 
 UPLOAD_NAME: Final = "POST upload"
 MAX_CANDIDATES: Final = 20_000
@@ -158,7 +158,7 @@ def set_error(method: str, error: Any, redactor: Redactor) -> ResyncError:
     """Return the error of one object of a set (RFC 8620, 5.3)."""
     members = _object(error)
     kind = str(members.get("type") or "")
-    detail = redactor.foreign(error_codes.sentence(members.get("description"))) or kind or "no reason given"
+    detail = redactor.foreign(statuses.sentence(members.get("description"))) or kind or "no reason given"
     match kind:
         case "notFound" | "willDestroy" | "blobNotFound":
             return ItemGone(detail, method=method)

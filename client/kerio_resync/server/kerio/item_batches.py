@@ -12,8 +12,9 @@ from kerio_resync.errors import ItemGone, ResyncError, SessionExpired, Transient
 from kerio_resync.model import Item, ItemBatch, Kind, MalformedItem
 from kerio_resync.server.kerio import items, wire
 from kerio_resync.server.kerio.replies import MalformedJson
-from kerio_resync.server.kerio.rpc import LARGE_REPLY_BYTES, RpcClient, RpcResponse, gather_or_raise_first
+from kerio_resync.server.kerio.rpc import LARGE_REPLY_BYTES, RpcClient, RpcResponse
 from kerio_resync.server.memory_budget import HeldReservations
+from kerio_resync.server.pacing.requests import gather_or_raise_first, join_batches
 
 MAX_REFETCHES = 2  # of items that a reply left out
 MAX_ISOLATION_CALLS = 64  # to find the item that breaks a batch
@@ -123,17 +124,3 @@ def unanswered_ids(ids: Sequence[str], batch: ItemBatch) -> list[str]:
     """Return the ids that a batch says nothing about."""
     answered = {item.id for item in batch.items}.union(batch.gone, (item.id for item in batch.malformed))
     return [item_id for item_id in ids if item_id not in answered]
-
-
-def join_batches(batches: Sequence[ItemBatch]) -> ItemBatch:
-    """Return several batches as one; bytes and seconds add up."""
-    return ItemBatch(
-        tuple(item for batch in batches for item in batch.items),
-        tuple(item_id for batch in batches for item_id in batch.gone),
-        tuple(item for batch in batches for item in batch.malformed),
-        sum(batch.plain_bytes for batch in batches),
-        sum(batch.wire_bytes for batch in batches),
-        sum(batch.seconds for batch in batches),
-        max((batch.server_seconds for batch in batches), default=0.0),
-        max((batch.min_latency for batch in batches), default=0.0),
-    )

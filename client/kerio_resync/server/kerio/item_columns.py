@@ -13,7 +13,7 @@ from pydantic import BeforeValidator, Strict
 from typing_extensions import TypedDict
 
 from kerio_resync.model import Attachment, Item, Kind
-from kerio_resync.server.kerio.json_codec import canonical_json
+from kerio_resync.server.json_codec import canonical_json
 from kerio_resync.server.kerio.times import iso
 from kerio_resync.server.kerio.wire import Id, Int64, require_size, require_text, version_of
 

@@ -13,8 +13,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from kerio_resync.model import Item, Kind, ListedItem, MalformedItem
+from kerio_resync.server.json_codec import Canonical, exact_json
 from kerio_resync.server.kerio.item_columns import KINDS, Row, SloppyRow
-from kerio_resync.server.kerio.json_codec import Canonical, exact_json
 from kerio_resync.server.kerio.times import iso
 from kerio_resync.server.kerio.wire import adapter, require_size, require_text, split_unknown_members, version_of
 

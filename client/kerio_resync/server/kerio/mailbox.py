@@ -7,13 +7,11 @@ folders that are listed twice are left out, and announced.
 from __future__ import annotations
 
 import asyncio
-import os
 import random
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Final
-from urllib.parse import quote
 
 from kerio_resync.errors import BadSettings, FolderDenied, ItemGone, KeyExpired, ResyncError
 from kerio_resync.events import Listener, Paused, Skipped, ignore_events
@@ -33,38 +31,27 @@ from kerio_resync.model import (
     Traits,
     WriteResult,
 )
-from kerio_resync.server.http import proxies
 from kerio_resync.server.http.bandwidth_limit import BandwidthLimit
 from kerio_resync.server.http.link_stats import LinkStats
-from kerio_resync.server.http.transport import AiohttpTransport, Route, Transport
+from kerio_resync.server.http.routes import route_of
+from kerio_resync.server.http.transport import AiohttpTransport, Transport
 from kerio_resync.server.kerio import downloads, items, mutations, outgoing_structs, wire
 from kerio_resync.server.kerio.item_batches import fetch_batch
 from kerio_resync.server.kerio.login import first_login, log_in
 from kerio_resync.server.kerio.paging import Page, Position, list_folder
-from kerio_resync.server.kerio.rpc import LARGE_REPLY_BYTES, READ_TIMEOUT_SECONDS, WHO, RpcClient, RpcResponse
+from kerio_resync.server.kerio.rpc import LARGE_REPLY_BYTES, WHO, RpcClient, RpcResponse
 from kerio_resync.server.kerio.session import Session
 from kerio_resync.server.mailbox import Dialect
 from kerio_resync.server.memory_budget import HeldReservations
 from kerio_resync.server.pacing.adaptive_limit import AdaptiveLimit
 from kerio_resync.server.pacing.limiter import Limiter
+from kerio_resync.server.pacing.requests import READ_TIMEOUT_SECONDS
 from kerio_resync.server.pacing.retry import Retrier
 from kerio_resync.settings import Settings
 
 LOGOUT_SECONDS = 5.0
 WHOLE_ITEM_PAGE_DIVISOR = 5  # a page of whole items has so many times fewer rows than one of ids
 TRAITS: Final = Traits(ordered_versions=True, lists_whole_items=True)
-
-
-def route_of(settings: Settings) -> Route:
-    """Return how to reach the server of these settings.
-
-    BadSettings if the proxy cannot be used.
-    """
-    setting = settings.proxy.get_secret_value() if settings.proxy else None
-    proxy = proxies.choose_proxy(settings.server, setting, os.environ)
-    if proxy is not None:
-        settings.redactor.keep(proxy.password, quote(proxy.password, safe=""))
-    return Route(proxy, settings.ca_file, settings.client_cert, settings.fingerprint)
 
 
 class KerioMailbox:

@@ -15,8 +15,8 @@ from urllib.parse import quote
 from kerio_resync.errors import ItemGone, ProtocolError
 from kerio_resync.model import Item, Kind, WriteResult
 from kerio_resync.server.http.transport import Request
+from kerio_resync.server.json_codec import parse_json
 from kerio_resync.server.kerio import items, outgoing_structs, wire
-from kerio_resync.server.kerio.json_codec import parse_json
 from kerio_resync.server.kerio.replies import Clean, parse_response
 from kerio_resync.server.kerio.rpc import LARGE_REPLY_BYTES, SMALL_REPLY_BYTES, RpcClient, RpcResponse
 

@@ -14,8 +14,8 @@ from typing import Any, Final
 from urllib.parse import quote
 
 from kerio_resync.model import Attachment, Item, Kind
+from kerio_resync.server.json_codec import canonical_json, parse_json
 from kerio_resync.server.kerio.items import parse_items
-from kerio_resync.server.kerio.json_codec import canonical_json, parse_json
 from kerio_resync.server.kerio.times import iso
 from kerio_resync.server.mailbox import Upload
 

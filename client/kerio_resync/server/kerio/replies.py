@@ -15,10 +15,11 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from kerio_resync.errors import ForeignReply, OutcomeUnknown, ProtocolError
+from kerio_resync.errors import OutcomeUnknown, ProtocolError
+from kerio_resync.server.http import statuses
 from kerio_resync.server.http.content_type import looks_like_page
+from kerio_resync.server.json_codec import BOM, Canonical, CutShort, parse_json
 from kerio_resync.server.kerio import error_codes, wire
-from kerio_resync.server.kerio.json_codec import BOM, Canonical, CutShort, parse_json
 
 Clean = Callable[[Any, Collection[str]], Any]  # redacts a JSON value; members of these names keep their names
 
@@ -89,7 +90,7 @@ def parse_response(
 
     `envelope`, `number`: the expected form, and the request's id. `clean` redacts the reply's errors.
     """
-    after = error_codes.retry_after(headers)
+    after = statuses.retry_after(headers)
     try:
         value, canonical = parse_json(data)
     except ValueError as error:
@@ -97,7 +98,7 @@ def parse_response(
             if isinstance(error, CutShort):
                 raise OutcomeUnknown(f"{method}: the reply was cut short ({error})") from error
             raise MalformedJson(f"{method} is answered with broken JSON ({error})") from error
-        raise error_codes.error_from_status(
+        raise statuses.error_from_status(
             method, status, idempotent=idempotent, after=after, what=_describe(data)
         ) from error
     envelope = envelope or Envelope()
@@ -112,7 +113,7 @@ def parse_response(
             return result, canonical
         if status == 200:
             raise ProtocolError(f"{method} is answered with neither a result nor an error")
-    raise error_codes.error_from_status(
+    raise statuses.error_from_status(
         method, status, idempotent=idempotent, after=after, what="the JSON of another service"
     )
 
@@ -121,8 +122,3 @@ def _describe(data: bytes) -> str:
     if not data.strip():
         return "nothing"
     return "a web page" if looks_like_page(data) else "something that is not JSON"
-
-
-def foreign_download(what: str, status: int) -> ForeignReply:
-    """Return the error for a download that was answered with something else."""
-    return ForeignReply(f"a download is answered with {what} (status {status})", status=status)

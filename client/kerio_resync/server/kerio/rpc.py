@@ -7,7 +7,6 @@ its reply is unusable. Whether the server itself answered is decided in `replies
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from itertools import count
 from typing import Any, NamedTuple, TypeVar
@@ -15,19 +14,18 @@ from typing import Any, NamedTuple, TypeVar
 from kerio_resync.errors import (
     OutcomeUnknown,
     ProtocolError,
-    ResyncError,
     ServerRefused,
     TooLarge,
     TransientServerError,
 )
-from kerio_resync.redaction import emptied
-from kerio_resync.server.http.transport import Request, Response, TooLong, Transport
+from kerio_resync.server.http.transport import Request, TooLong, Transport
+from kerio_resync.server.json_codec import Canonical
 from kerio_resync.server.kerio import error_codes, wire
-from kerio_resync.server.kerio.json_codec import Canonical
 from kerio_resync.server.kerio.replies import Envelope, parse_response
-from kerio_resync.server.kerio.session import Session, retrieve_exception
+from kerio_resync.server.kerio.session import Session
 from kerio_resync.server.memory_budget import HeldReservations
 from kerio_resync.server.pacing.limiter import Limiter, Slot
+from kerio_resync.server.pacing.requests import READ_TIMEOUT_SECONDS, Requests
 from kerio_resync.server.pacing.retry import Retrier, RetryState
 
 T = TypeVar("T")
@@ -36,7 +34,6 @@ PATH = "/webmail/api/jsonrpc/"
 WHO = "Session.whoAmI"
 SMALL_REPLY_BYTES = 4 << 20  # limit for replies without items
 LARGE_REPLY_BYTES = 64 << 20  # limit for replies with items
-READ_TIMEOUT_SECONDS = 60.0
 
 _HEADERS = {
     "Content-Type": "application/json-rpc; charset=UTF-8",
@@ -62,7 +59,7 @@ class RpcResponse(NamedTuple):
     min_latency: float = 0.0
 
 
-class RpcClient:
+class RpcClient(Requests):
     """Makes the calls of one mailbox.
 
     `timeout`: seconds without a byte; `login` renews the session.
@@ -78,16 +75,10 @@ class RpcClient:
         *,
         timeout: float = READ_TIMEOUT_SECONDS,
     ) -> None:
-        self.transport = transport
+        super().__init__(transport, limiter, retrier, session.redactor, timeout=timeout)
         self.session = session
-        self.limiter = limiter
-        self.retrier = retrier
-        self.timeout = timeout
-        self.wire_bytes = 0
         self.envelope = Envelope()
         self._login = login
-        self._confirming: asyncio.Task[RpcResponse] | None = None
-        self._arriving: dict[Slot, Response] = {}
         self._numbers = count(1)
 
     async def call(
@@ -118,7 +109,7 @@ class RpcClient:
                 held.release()  # before the wait for a slot; holding both could deadlock
             async with self.limiter.slot(method) as slot:
                 try:
-                    answer = await self._exchange(method, body, number, idempotent, limit, slot, held)
+                    answer = await self._answer(method, body, number, idempotent, limit, slot, held)
                 except TooLong as error:
                     if limit < LARGE_REPLY_BYTES:
                         raise
@@ -149,21 +140,16 @@ class RpcClient:
         """Repeat `attempt` as `Retrier.call` does, and renew the session in between."""
         generation = self.session.generation
 
-        async def redacted() -> T:
+        async def noted() -> T:
             nonlocal generation
             generation = self.session.generation
-            try:
-                return await attempt()
-            except ResyncError as error:
-                emptied(error)
-                self.session.redactor.error(error)
-                raise
+            return await attempt()
 
         async def renew() -> None:
             await self.session.renew(generation, self._login)
 
-        return await self.retrier.call(
-            redacted,
+        return await self.repeat(
+            noted,
             name,
             idempotent=idempotent,
             renew=renew if renews else None,
@@ -171,6 +157,10 @@ class RpcClient:
             state=state,
             retry_timeout=retry_timeout,
         )
+
+    def headers(self, url: str) -> dict[str, str]:
+        """Return the headers that carry the session. ForeignAddress."""
+        return self.session.headers(url)
 
     async def answers_itself(self, retry_timeout: float | None = None) -> bool:
         """Return whether the server itself answers within `retry_timeout` seconds.
@@ -190,23 +180,9 @@ class RpcClient:
 
         All waiting tasks share one call.
         """
-        if self._confirming is None or self._confirming.done():
-            self._confirming = asyncio.ensure_future(self.call(WHO))
-            self._confirming.add_done_callback(retrieve_exception)
-        await asyncio.shield(self._confirming)
+        await self.share(lambda: self.call(WHO))
 
-    async def close(self) -> None:
-        """Cancel a pending `confirm_session`."""
-        if self._confirming and not self._confirming.done():
-            self._confirming.cancel()
-            await asyncio.wait([self._confirming])
-
-    @property
-    def arriving(self) -> int:
-        """Body bytes received of replies to calls that are not complete yet."""
-        return sum(response.wire_bytes for response in self._arriving.values())
-
-    async def _exchange(
+    async def _answer(
         self,
         method: str,
         body: bytes,
@@ -223,23 +199,12 @@ class RpcClient:
         url = self.session.origin + PATH
         proof = {} if method == error_codes.LOGIN_METHOD else self.session.headers(url)
         headers = {**_HEADERS, "Accept-Encoding": self.limiter.stats.accept_encoding(), **proof}
-        start = self.limiter.now()
-        async with self.transport.send(Request("POST", url, headers, body, self.timeout, held)) as response:
-            slot.answered(response.connect_seconds)
-            self._arriving[slot] = response
-            try:
-                data = await response.read(limit)
-            finally:
-                del self._arriving[slot]
-                self.wire_bytes += response.wire_bytes
-        slot.complete(response.wire_bytes)
-        min_latency = self.limiter.min_latency
-        seconds = max(0.0, self.limiter.now() - start - response.connect_seconds - min_latency)
+        reply = await self.exchange(slot, Request("POST", url, headers, body, self.timeout, held), limit)
         result, canonical = parse_response(
             method,
-            response.status,
-            response.headers,
-            data,
+            reply.status,
+            reply.headers,
+            reply.data,
             idempotent=idempotent,
             envelope=self.envelope,
             number=number,
@@ -248,33 +213,10 @@ class RpcClient:
         return RpcResponse(
             result,
             canonical,
-            len(data),
-            response.wire_bytes,
-            seconds,
-            response.headers.get("set-cookie", ""),
-            slot.server_seconds,
-            min_latency,
+            len(reply.data),
+            reply.wire_bytes,
+            reply.seconds,
+            reply.headers.get("set-cookie", ""),
+            reply.server_seconds,
+            reply.min_latency,
         )
-
-
-async def gather_or_raise_first(calls: list[Awaitable[T]]) -> list[T]:
-    """Run calls at once; the first error cancels the others.
-
-    It is raised as itself, not in a group.
-    """
-
-    async def run(call: Awaitable[T]) -> T:
-        return await call
-
-    try:
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(run(call)) for call in calls]
-    except BaseExceptionGroup as errors:
-        raise _first(errors) from errors
-    return [task.result() for task in tasks]
-
-
-def _first(error: BaseException) -> BaseException:
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error

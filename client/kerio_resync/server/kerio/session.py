@@ -12,11 +12,11 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Awaitable, Callable
-from typing import Any
 from urllib.parse import SplitResult, quote, urlsplit
 
 from kerio_resync.errors import BadCredentials, ForeignAddress
 from kerio_resync.redaction import Redactor
+from kerio_resync.server.pacing.requests import retrieve_exception
 
 # What a client has to keep at least (RFC 6265, 6.1); a flood of cookies would go out with each call.
 MAX_COOKIES, MAX_COOKIE_CHARACTERS = 50, 4096
@@ -102,15 +102,6 @@ class Session:
             self._renewal.cancel()
             await asyncio.wait([self._renewal])
         self.end()
-
-
-def retrieve_exception(task: asyncio.Task[Any]) -> None:
-    """Retrieve a task's exception.
-
-    asyncio would log it if all waiters were cancelled.
-    """
-    if not task.cancelled():
-        task.exception()
 
 
 def resolve_url(origin: str, url: str) -> str:

@@ -16,8 +16,9 @@ from typing_extensions import TypedDict
 
 from kerio_resync.errors import ProtocolError, ResyncError
 from kerio_resync.model import ChangeSet, ChangeType, Folder, Kind, Place, Quota, RemoteChange, Role, WriteResult
+from kerio_resync.server.http import statuses
+from kerio_resync.server.json_codec import UNCHECKED_BYTES, Canonical, canonical_json
 from kerio_resync.server.kerio import error_codes
-from kerio_resync.server.kerio.json_codec import UNCHECKED_BYTES, Canonical, canonical_json
 
 Int64 = Annotated[int, Field(ge=-(2**63), le=2**63 - 1)]
 MAX_ID_LENGTH = 4096  # characters; ids are kept by the thousand and quoted in messages
@@ -90,7 +91,7 @@ def parse_error(value: Any) -> tuple[int, str]:
         code = value.get("code") if isinstance(value, dict) else None
         return (code, "") if isinstance(code, int) else (0, "an error without a code")
     parameters = error.get("messageParameters") or error.get("data", {}).get("messageParameters", {})
-    message = error_codes.sentence(error.get("message", ""), parameters.get("positionalParameters", ()))
+    message = statuses.sentence(error.get("message", ""), parameters.get("positionalParameters", ()))
     return error["code"], message
 
 

@@ -5,8 +5,9 @@ What the protocols share. Each attempt takes a slot of the limiter; the protocol
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import NamedTuple, TypeVar
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from typing import Any, NamedTuple, TypeVar
 
 from kerio_resync.errors import ResyncError
 from kerio_resync.model import ItemBatch
@@ -56,6 +57,7 @@ class Requests:
         self.timeout = timeout
         self.wire_bytes = 0
         self._arriving: dict[Slot, Response] = {}
+        self._shared: asyncio.Task[Any] | None = None
 
     @property
     def arriving(self) -> int:
@@ -86,7 +88,7 @@ class Requests:
             min_latency,
         )
 
-    async def with_retries(
+    async def repeat(
         self,
         attempt: Callable[[], Awaitable[T]],
         name: str,
@@ -117,6 +119,28 @@ class Requests:
             retry_timeout=retry_timeout,
         )
 
+    async def share(self, call: Callable[[], Coroutine[Any, Any, object]]) -> None:
+        """Wait for one call that all who wait share."""
+        if self._shared is None or self._shared.done():
+            self._shared = asyncio.ensure_future(call())
+            self._shared.add_done_callback(retrieve_exception)
+        await asyncio.shield(self._shared)
+
+    async def close(self) -> None:
+        """Cancel a pending shared call."""
+        if self._shared and not self._shared.done():
+            self._shared.cancel()
+            await asyncio.wait([self._shared])
+
+
+def retrieve_exception(task: asyncio.Task[Any]) -> None:
+    """Retrieve a task's exception.
+
+    asyncio would log it if all waiters were cancelled.
+    """
+    if not task.cancelled():
+        task.exception()
+
 
 def join_batches(batches: Sequence[ItemBatch]) -> ItemBatch:
     """Return several batches as one; bytes and seconds add up."""
@@ -130,3 +154,26 @@ def join_batches(batches: Sequence[ItemBatch]) -> ItemBatch:
         max((batch.server_seconds for batch in batches), default=0.0),
         max((batch.min_latency for batch in batches), default=0.0),
     )
+
+
+async def gather_or_raise_first(calls: list[Awaitable[T]]) -> list[T]:
+    """Run calls at once; the first error cancels the others.
+
+    It is raised as itself, not in a group.
+    """
+
+    async def run(call: Awaitable[T]) -> T:
+        return await call
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(run(call)) for call in calls]
+    except BaseExceptionGroup as errors:
+        raise _first(errors) from errors
+    return [task.result() for task in tasks]
+
+
+def _first(error: BaseException) -> BaseException:
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error

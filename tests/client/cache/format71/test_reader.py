@@ -21,8 +21,8 @@ from kerio_resync.cache.mutations import AddChange, LocalChange, LocalFile
 from kerio_resync.cache.schema import CHUNK_BYTES
 from kerio_resync.errors import CacheDamaged, CacheInUse, DiskTrouble
 from kerio_resync.model import KINDS, Folder, Item, Kind
+from kerio_resync.server.json_codec import canonical_json
 from kerio_resync.server.kerio.items import parse_items
-from kerio_resync.server.kerio.json_codec import canonical_json
 
 FOLDER = Folder("f1", "root", "Inbox", "mail", "inbox", count=7, payload=b'{"id":"f1"}', extra=b'{"new":1}')
 

@@ -21,8 +21,8 @@ from kerio_resync.errors import (
 )
 from kerio_resync.events import Retrying
 from kerio_resync.model import Attachment, ContentChunk
-from kerio_resync.server.kerio.downloads import DownloadState, max_bytes, range_headers, state_after_head
 from kerio_resync.server.kerio.mailbox import KerioMailbox
+from kerio_resync.server.pacing.downloads import DownloadState, max_bytes, range_headers, state_after_head
 from tests.support.scripted_server import ORIGIN, Scripted, error, opened
 
 URL = "/webmail/api/download/attachment/guid/1/2/x.bin"

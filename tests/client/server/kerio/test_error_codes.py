@@ -19,14 +19,8 @@ from kerio_resync.errors import (
     TooLarge,
     Unreachable,
 )
-from kerio_resync.server.kerio import error_codes
-from kerio_resync.server.kerio.error_codes import (
-    error_from_code,
-    error_from_item,
-    error_from_status,
-    retry_after,
-    sentence,
-)
+from kerio_resync.server.http.statuses import MAX_RETRY_AFTER_SECONDS, error_from_status, retry_after, sentence
+from kerio_resync.server.kerio.error_codes import error_from_code, error_from_item
 
 
 @pytest.mark.parametrize(
@@ -111,7 +105,7 @@ NOW = datetime(2026, 3, 1, 9, 30, tzinfo=UTC)
         ("7", 7.0),
         (" 7 ", 7.0),
         ("0", 0.0),
-        ("99999999999999999999", error_codes.MAX_RETRY_AFTER_SECONDS),
+        ("99999999999999999999", MAX_RETRY_AFTER_SECONDS),
         ("Sun, 01 Mar 2026 09:30:12 GMT", 12.0),
         ("Sun, 01 Mar 2026 09:29:00 GMT", 0.0),
         ("Sun, 01 Mar 2026 09:30:12", 12.0),

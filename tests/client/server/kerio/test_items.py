@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from kerio_resync.model import Attachment, Kind, ListedItem
+from kerio_resync.server.json_codec import canonical_json, parse_json
 from kerio_resync.server.kerio.items import LIGHT, parse_items, parse_row, parse_rows
-from kerio_resync.server.kerio.json_codec import canonical_json, parse_json
 from kerio_resync.server.kerio.times import iso
 
 MAIL: dict[str, Any] = {

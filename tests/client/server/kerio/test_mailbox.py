@@ -29,7 +29,8 @@ from kerio_resync.errors import (
 )
 from kerio_resync.events import Paused, Retrying, Skipped
 from kerio_resync.model import Folder, Identity, ItemBatch, Kind, ListedItem, ListingPage, MalformedItem, Quota
-from kerio_resync.server.kerio.mailbox import KerioMailbox, route_of
+from kerio_resync.server.http.routes import route_of
+from kerio_resync.server.kerio.mailbox import KerioMailbox
 from kerio_resync.server.kerio.rpc import LARGE_REPLY_BYTES
 from kerio_resync.server.mailbox import Mailbox
 from kerio_resync.settings import Settings

@@ -8,8 +8,8 @@ import pytest
 
 from kerio_resync.errors import FolderDenied, OutcomeUnknown, ProtocolError, ServerRefused, TransientServerError
 from kerio_resync.model import WriteResult
+from kerio_resync.server.json_codec import canonical_json
 from kerio_resync.server.kerio.items import parse_items
-from kerio_resync.server.kerio.json_codec import canonical_json
 from kerio_resync.server.kerio.mailbox import KerioMailbox
 from tests.support.scripted_server import ORIGIN, Scripted, answers, error, mail, opened
 

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from kerio_resync.model import Attachment, Item, Kind
+from kerio_resync.server.json_codec import canonical_json
 from kerio_resync.server.kerio import outgoing_structs
 from kerio_resync.server.kerio.items import parse_items
-from kerio_resync.server.kerio.json_codec import canonical_json
 from kerio_resync.server.kerio.outgoing_structs import (
     file_candidates,
     fingerprint,

@@ -12,10 +12,11 @@ import pytest
 from kerio_resync.errors import FolderDenied, ForeignReply, OutcomeUnknown, Overloaded, ProtocolError, ResyncError
 from kerio_resync.events import Paused
 from kerio_resync.redaction import emptied
-from kerio_resync.server.kerio.json_codec import parse_json
+from kerio_resync.server.json_codec import parse_json
 from kerio_resync.server.kerio.mailbox import KerioMailbox
 from kerio_resync.server.kerio.replies import Envelope, MalformedJson, parse_response
-from kerio_resync.server.kerio.rpc import SMALL_REPLY_BYTES, gather_or_raise_first
+from kerio_resync.server.kerio.rpc import SMALL_REPLY_BYTES
+from kerio_resync.server.pacing.requests import gather_or_raise_first
 from tests.support.scripted_server import ORIGIN, Scripted, mail, opened
 
 

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from kerio_resync.errors import FolderDenied, ItemGone, ProtocolError
 from kerio_resync.model import RemoteChange
-from kerio_resync.server.kerio import json_codec, wire
+from kerio_resync.server import json_codec
+from kerio_resync.server.kerio import wire
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))
 JSON = st.recursive(

@@ -22,8 +22,8 @@ from kerio_resync.cache.new_database import Checkpoint
 from kerio_resync.cache.store import Store
 from kerio_resync.errors import CacheDamaged, CacheInUse, NotEnoughSpace
 from kerio_resync.model import KINDS, Folder
+from kerio_resync.server.json_codec import canonical_json
 from kerio_resync.server.kerio.items import parse_items
-from kerio_resync.server.kerio.json_codec import canonical_json
 from kerio_resync.upgrade.formats import MigrationResult, detect_format
 from kerio_resync.upgrade.migration import format71, format71_batches, run
 from kerio_resync.upgrade.migration.format71 import measure_sample, migrate, survey
