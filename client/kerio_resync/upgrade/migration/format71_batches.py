@@ -11,8 +11,8 @@ from kerio_resync.cache.new_database import Checkpoint, Row
 from kerio_resync.cache.write.items import item_row
 from kerio_resync.errors import CacheDamaged
 from kerio_resync.model import KINDS, Item, Kind
-from kerio_resync.server.kerio.items import parse_items
 from kerio_resync.server.json_codec import canonical_json
+from kerio_resync.server.kerio.items import parse_items
 
 ITEMS_PER_BATCH: Final = 64
 BASE64_RATIO: Final = 4 / 3 * 1.02  # what a content takes in the old file

@@ -21,8 +21,8 @@ from kerio_resync.cache.new_database import Checkpoint, NewDatabase, Row
 from kerio_resync.cache.write.items import item_row
 from kerio_resync.errors import CacheDamaged
 from kerio_resync.model import Item
-from kerio_resync.server.kerio.items import parse_items
 from kerio_resync.server.json_codec import exact_json, parse_json
+from kerio_resync.server.kerio.items import parse_items
 from kerio_resync.upgrade.formats import MigrationResult, ProgressCallback, SizeEstimate
 from kerio_resync.upgrade.migration.batch_process import read_batches
 from kerio_resync.upgrade.migration.run import (
