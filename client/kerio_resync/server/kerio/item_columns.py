@@ -32,11 +32,6 @@ class _Attachment(TypedDict, total=False):
     size: Any
 
 
-class _Part(TypedDict, total=False):
-    contentType: str
-    content: str
-
-
 class _Header(TypedDict, total=False):
     type: str
     value: str
@@ -78,7 +73,7 @@ _Mail = TypedDict(
         "isAnswered": bool,
         "isFlagged": bool,
         "isDraft": bool,
-        "displayableParts": list[_Part],
+        "displayableParts": Any,  # _texts checks each part: a validator would copy them all
         "attachments": list[_Attachment],
         "headers": list[_Header],
     },
@@ -149,41 +144,43 @@ def _clean(text: str) -> str:
 
 def _format_person(value: Mapping[str, Any], name: str = "name", address: str = "address") -> str:
     who, where = value.get(name, ""), value.get(address, "")
-    return _clean(f"{who} <{where}>" if who and where else where or who)
+    return f"{who} <{where}>" if who and where else where or who
 
 
 def _format_people(values: Sequence[Mapping[str, Any]] | None, name: str = "name", address: str = "address") -> str:
-    return ", ".join([_format_person(person, name, address) for person in values]) if values else ""
-
-
-def _clean_or_none(text: str | None) -> str | None:
-    return text if text is None else _clean(text)
+    return _clean(", ".join([_format_person(person, name, address) for person in values])) if values else ""
 
 
 def _joined(texts: Sequence[str | None]) -> str | None:
     """Join texts by commas; None if there are none."""
-    named = [_clean(text) for text in texts if text is not None]
+    named = [text for text in texts if text is not None]
     return ", ".join(named) if named else None
 
 
 def _details(**members: str | int | None) -> bytes:
     """Return an item's details without those that the server does not name."""
-    named = {name: value for name, value in members.items() if value is not None}
-    return canonical_json({name: _clean(value) if isinstance(value, str) else value for name, value in named.items()})
+    return canonical_json({name: value for name, value in members.items() if value is not None})
 
 
-def _texts(parts: Sequence[Mapping[str, Any]]) -> tuple[str | None, str | None]:
+def _texts(parts: Any) -> tuple[str | None, str | None]:
     """Return the first plain text of a mail, and its first HTML text.
 
-    Without a plain text, the first of its texts takes that place.
+    Without a plain text, the first of its texts takes that place. They may contain NULs: looking for them would take
+    longer than all else here.
     """
-    by_type: dict[Any, str | None] = {}
-    for part in parts:
-        by_type.setdefault(part.get("contentType"), part.get("content"))
-    plain, html = by_type.get("ctTextPlain"), by_type.get("ctTextHtml")
-    if plain is None and parts:
-        plain = parts[0].get("content")
-    return _clean_or_none(plain), _clean_or_none(html)
+    plain = html = first = None
+    for part in parts if type(parts) is list else ():
+        content = part.get("content") if type(part) is dict else None
+        if type(content) is not str:
+            continue
+        content_type = part.get("contentType")
+        if first is None:
+            first = content
+        if plain is None and content_type == "ctTextPlain":
+            plain = content
+        elif html is None and content_type == "ctTextHtml":
+            html = content
+    return first if plain is None else plain, html
 
 
 def _folder_ids(c: Mapping[str, Any]) -> tuple[str, ...]:
@@ -200,7 +197,7 @@ def _mail(c: Mapping[str, Any], payload: bytes, extra: bytes | None) -> Item:
             message_id = _clean(header.get("value", ""))
             break
     to, cc, attachments = _format_people(get("to")), _format_people(get("cc")), get("attachments")
-    text, html = _texts(get("displayableParts", ()))
+    text, html = _texts(get("displayableParts"))
     # By position: names cost a fifth of this function, which runs for each of a million mails.
     return Item(
         c["id"],
@@ -208,7 +205,7 @@ def _mail(c: Mapping[str, Any], payload: bytes, extra: bytes | None) -> Item:
         "mail",
         version_of(c["watermark"]),
         _clean(get("subject", "")),
-        _format_person(get("from", {})),
+        _clean(_format_person(get("from", {}))),
         f"{to}, {cc}" if to and cc else to or cc,
         iso(get("receiveDate", "")),
         None,
@@ -247,7 +244,7 @@ def _contact(c: Mapping[str, Any], payload: bytes, extra: bytes | None) -> Item:
         title=_clean(get("commonName", "")),
         who=_clean(addresses[0].get("address", "")) if addresses else "",
         recipients=", ".join([_clean(entry.get("address", "")) for entry in addresses[1:]]),
-        text=_clean_or_none(get("comment")),
+        text=get("comment"),
         details=details,
         payload=payload,
         extra=extra,
@@ -281,7 +278,7 @@ def _scheduled(
         recipients=_format_people(others, "displayName", "emailAddress"),
         date=when,
         end=iso(c.get("end", "")),
-        text=_clean_or_none(c.get("description")),
+        text=c.get("description"),
         details=details,
         payload=payload,
         extra=extra,
@@ -298,7 +295,7 @@ def _note(c: Mapping[str, Any], payload: bytes, extra: bytes | None) -> Item:
         version=version_of(c["watermark"]),
         title=_clean(title.splitlines()[0][:200]) if title else "",
         date=iso(c.get("modifyDate", "")) or iso(c.get("createDate", "")),
-        text=_clean_or_none(text),
+        text=text,
         details=_details(color=c.get("color")),
         payload=payload,
         extra=extra,

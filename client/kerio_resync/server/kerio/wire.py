@@ -142,8 +142,7 @@ def require_int(value: Any) -> int:
 
 def require_size(value: Any) -> int:
     """Return a count or size; 0 if it is invalid or above MAX_SIZE."""
-    size = require_int(value)
-    return size if size <= MAX_SIZE else 0
+    return value if type(value) is int and 0 <= value <= MAX_SIZE else 0
 
 
 def require_text(value: Any) -> str:

@@ -50,6 +50,57 @@ def test_a_mail() -> None:
     assert parse_row(item) == ListedItem("m1", "12", 18244, "2025-12-10T11:03:55Z", True)
 
 
+PLAIN = {"id": "p", "contentType": "ctTextPlain", "content": "plain"}
+HTML = {"id": "h", "contentType": "ctTextHtml", "content": "<b>html</b>"}
+
+
+@pytest.mark.parametrize(
+    ("parts", "text", "html"),
+    [
+        ([], None, None),
+        ([PLAIN], "plain", None),
+        ([PLAIN, HTML], "plain", "<b>html</b>"),
+        ([HTML, PLAIN], "plain", "<b>html</b>"),
+        ([HTML], "<b>html</b>", "<b>html</b>"),
+        ([{"content": "other"}, HTML], "other", "<b>html</b>"),
+        ([PLAIN, {**PLAIN, "content": "second"}, {**HTML, "content": "x"}, HTML], "plain", "x"),
+        ([{**PLAIN, "content": ""}, HTML], "", "<b>html</b>"),
+        (None, None, None),
+        ("text", None, None),
+        (
+            [None, 3, {**PLAIN, "content": None}, {**HTML, "content": ["x"]}, {"contentType": [], "content": "y"}],
+            "y",
+            None,
+        ),
+    ],
+)
+def test_mail_has_its_first_plain_and_first_html_text(parts: Any, text: str | None, html: str | None) -> None:
+    item = one("mail", {**MAIL, "displayableParts": parts})
+    assert (item.text, item.html, item.details) == (text, html, None)
+    assert (item.title, item.message_id) == ("Nabídka – 見積書", "<1@x>")
+
+
+def test_lone_surrogates_are_in_no_column() -> None:
+    part = '{"contentType":"ctTextPlain","content":"a\\ud800b"}'
+    value, write = parse_json(f'[{{"id":"m","watermark":1,"displayableParts":[{part}]}}]'.encode())
+    items, _ = parse_items("mail", value, write)
+    assert items[0].text == "a?b"
+    value, write = parse_json(b'[{"id":"c","watermark":1,"firstName":"a\\ud800b"}]')
+    items, _ = parse_items("contact", value, write)
+    assert items[0].details == b'{"first_name":"a?b"}'
+
+
+@pytest.mark.parametrize(("watermark", "version"), [(7, "7"), (0, ""), (-3, ""), (2**63 - 1, str(2**63 - 1))])
+def test_version_is_the_watermark_unless_it_is_unknown(watermark: int, version: str) -> None:
+    assert one("note", {"id": "n", "watermark": watermark}).version == version
+    assert parse_rows([{"id": "n", "watermark": watermark}])[0][0].version == version
+
+
+def test_item_without_folder_has_no_folder_ids() -> None:
+    assert one("note", {"id": "n", "watermark": 1}).folder_ids == ()
+    assert one("note", {"id": "n", "watermark": 1, "folderId": ""}).folder_ids == ()
+
+
 def test_unknown_members_of_a_member_stay_where_they_are() -> None:
     item = one("mail", {**MAIL, "from": {"zeta": 1, "address": "x", "alpha": [{"b": 1, "a": 2}]}})
     assert b'"from":{"address":"x","alpha":[{"a":2,"b":1}],"zeta":1}' in item.payload
@@ -59,6 +110,46 @@ def test_unknown_members_of_a_member_stay_where_they_are() -> None:
 @pytest.mark.parametrize(
     ("kind", "struct", "columns"),
     [
+        (
+            "contact",
+            {
+                "firstName": "Ann",
+                "surName": "Lee",
+                "companyName": "Acme",
+                "emailAddresses": [{"address": "x@y"}, {"name": "z"}, {"address": "z@y"}],
+                "phoneNumbers": [{"type": "TypeMobile", "number": "1"}, {"number": "2"}],
+                "birthDay": "19700102",
+                "comment": "Tall",
+            },
+            {
+                "text": "Tall",
+                "details": {
+                    "first_name": "Ann",
+                    "last_name": "Lee",
+                    "company": "Acme",
+                    "addresses": "x@y, z@y",
+                    "phones": "1, 2",
+                    "birthday": "19700102",
+                },
+            },
+        ),
+        (
+            "contact",
+            {"emailAddresses": [], "firstName": "", "surName": None},
+            {"text": None, "details": {"first_name": ""}},
+        ),
+        (
+            "event",
+            {"location": "Brno", "isAllDay": False, "rule": {"isSet": True}, "description": "Bring tea"},
+            {"text": "Bring tea", "details": {"location": "Brno", "all_day": False, "recurring": True}},
+        ),
+        ("event", {"rule": None, "isAllDay": "perhaps"}, {"text": None, "details": {}}),
+        (
+            "task",
+            {"status": "tsInProgress", "done": 40, "priority": "High", "description": ""},
+            {"text": "", "details": {"status": "tsInProgress", "done": 40, "priority": "High"}},
+        ),
+        ("note", {"text": " first\nsecond", "color": "Blue"}, {"text": " first\nsecond", "details": {"color": "Blue"}}),
         (
             "contact",
             {
@@ -106,7 +197,10 @@ def test_unknown_members_of_a_member_stay_where_they_are() -> None:
 )
 def test_the_other_kinds(kind: Kind, struct: dict[str, Any], columns: dict[str, Any]) -> None:
     item = one(kind, {"id": "i", "watermark": 1, **struct})
-    assert {name: getattr(item, name) for name in columns} == columns
+    found = {name: getattr(item, name) for name in columns}
+    if "details" in found:
+        found["details"] = json.loads(item.details)
+    assert found == columns
 
 
 @pytest.mark.parametrize(
