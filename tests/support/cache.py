@@ -64,6 +64,11 @@ def attachment(name: str, size: int | None = 5) -> Attachment:
     return Attachment(f"id-{name}", f"/webmail/api/download/{name}", name, "application/pdf", "", size)
 
 
+def source(data: bytes | None = None, size: int | None = None) -> Attachment:
+    """A mail's source, with its bytes or to be downloaded."""
+    return Attachment("id-source", "", "source", "message/rfc822", "", size, "source", data)
+
+
 def wanted(item: Item) -> QueuedItem:
     return QueuedItem(item.id, item.folder_id, item.kind, item.version)
 

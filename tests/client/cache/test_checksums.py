@@ -11,7 +11,7 @@ from kerio_resync.cache.checksums import crc32, item_checksum, plain_crc32, sha2
 from kerio_resync.model import Item
 from tests.support.cache import attachment, mail
 
-WHOLE = mail("1", attached=(attachment("a"),), extra=b"{}")._replace(end="2026")
+WHOLE = mail("1", attached=(attachment("a"),), extra=b"{}")._replace(end="2026", html="<b>Hello</b>", details=b"{}")
 
 
 @pytest.mark.parametrize("size", [0, 1, 2047, 2048, 5000, 4 * 1024 * 1024 + 1])
@@ -32,6 +32,8 @@ def test_item_checksum_covers_every_field(name: str) -> None:
             other = value + 1
         case bytes():
             other = value + b" "
+        case (str(), *_):
+            other = ("work",)
         case tuple():
             other = (value[0]._replace(content_type="text/plain"),)
         case _:
@@ -45,7 +47,17 @@ def test_item_checksum_separates_fields() -> None:
     assert item_checksum(WHOLE._replace(payload=b"{}", extra=b"x")) != item_checksum(
         WHOLE._replace(payload=b"{}x", extra=b"")
     )
-    assert item_checksum(WHOLE._replace(extra=None)) != item_checksum(WHOLE._replace(extra=b""))
+    assert item_checksum(WHOLE._replace(text="ab", html="c")) != item_checksum(WHOLE._replace(text="a", html="bc"))
+    for name in ("extra", "details"):
+        assert item_checksum(WHOLE._replace(**{name: None})) != item_checksum(WHOLE._replace(**{name: b""}))
+    for name in ("text", "html"):
+        assert item_checksum(WHOLE._replace(**{name: None})) != item_checksum(WHOLE._replace(**{name: ""}))
+
+
+def test_item_checksum_ignores_order_of_folders() -> None:
+    assert item_checksum(WHOLE._replace(folder_ids=("b", "a", "b"))) == item_checksum(
+        WHOLE._replace(folder_ids=("a", "b"))
+    )
 
 
 def test_item_checksum_stays_the_same() -> None:
@@ -57,14 +69,26 @@ def test_item_checksum_hashes_the_line_that_json_writes(text: str) -> None:
     one = attachment("a")
     odd = tuple(one._replace(id=text, url=text, name=text, content_type=text, size=size) for size in (None, 0, 7))
     for item in (
-        WHOLE._replace(id=text, folder_id=text, title=text, who=text, date=text, end=None, attachments=odd),
+        WHOLE._replace(
+            id=text,
+            folder_ids=(text, "f"),
+            version=text,
+            title=text,
+            who=text,
+            date=text,
+            end=None,
+            attachments=odd,
+            text=text,
+        ),
         WHOLE._replace(recipients=text, message_id=text, seen=False, flagged=True, extra=None, attachments=()),
     ):
+        texts = [None if part is None else part.encode() for part in (item.text, item.html)]
+        rest = [item.payload, item.extra, *texts, item.details]
         head = [
-            item.kind, item.id, item.folder_id, item.watermark, item.date, item.end, int(item.seen), int(item.flagged),
-            int(item.answered), int(item.draft), item.size, item.title, item.who, item.recipients, item.message_id,
+            item.kind, item.id, sorted(item.folder_ids), item.version, item.date, item.end, int(item.seen),
+            int(item.flagged),            int(item.answered), int(item.draft), item.size, item.title, item.who, item.recipients, item.message_id,
             [[a.id, a.url, a.name, a.content_type, a.content_id, a.size, a.role] for a in item.attachments],
-            len(item.payload), item.extra is not None,
+            *(None if part is None else len(part) for part in rest),
         ]  # fmt: skip
         line = json.dumps(head).encode() + b"\n"
-        assert item_checksum(item) == hashlib.sha256(line + item.payload + (item.extra or b"")).digest()
+        assert item_checksum(item) == hashlib.sha256(line + b"".join(filter(None, rest))).digest()

@@ -10,7 +10,7 @@ from kerio_resync.cache import schema
 from kerio_resync.cache.mutations import PutItems
 from kerio_resync.errors import BadSettings, CacheDamaged
 from kerio_resync.model import Item, Kind
-from tests.support.cache import IDENTITY, attachment, filled, mail, rows, whole
+from tests.support.cache import IDENTITY, attachment, filled, mail, rows, source, whole
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def test_check_header_returns_identity(laid_out: sqlite3.Connection) -> None:
     ("change", "says"),
     [
         ("PRAGMA application_id = 7", "a database of another program"),
-        ("PRAGMA user_version = 70300", "of the newer format 7.3.0, and this version reads 7.2.0"),
+        ("PRAGMA user_version = 70400", "of the newer format 7.4.0, and this version reads 7.3.0"),
         ("PRAGMA user_version = 70100", "of the older format 7.1.0"),
         ("UPDATE meta SET value = '9.9' WHERE key = 'format'", "it names 9.9"),
         ("DELETE FROM meta WHERE key = 'account'", "does not name its account"),
@@ -49,7 +49,7 @@ def test_require_sqlite_refuses_old_version() -> None:
 def test_tables_are_strict_and_have_comments(laid_out: sqlite3.Connection) -> None:
     db = laid_out
     tables = [row for row in db.execute("PRAGMA table_list") if row[2] == "table" and not row[1].startswith("sqlite_")]
-    assert len(tables) == 11
+    assert len(tables) == 12
     assert all(row[5] == 1 for row in tables)
     (told,) = db.execute("SELECT sql FROM sqlite_master WHERE name = 'item'").fetchone()
     assert "-- the item's version on the server" in told
@@ -109,37 +109,64 @@ async def test_mail_view_finds_mails_of_march_with_attachments(tmp_path: Path) -
     ]
 
 
-def item(kind: Kind, payload: bytes) -> Item:
+async def test_mail_in_several_folders_has_a_row_in_each(tmp_path: Path) -> None:
+    cache = await filled(tmp_path / "cache.db", PutItems((mail("1", folder=("inbox", "work")), mail("2"))))
+    await cache.apply(PutItems((mail("3", folder=("work",))._replace(seen=False, html="<p>x</p>"),)))
+    await cache.close()
+    path = tmp_path / "cache.db"
+    query = "SELECT folder, id, html FROM mail ORDER BY id, folder"
+    assert rows(path, query) == [
+        ("Inbox", "1", None), ("Work", "1", None), ("Inbox", "2", None), ("Work", "3", "<p>x</p>"),
+    ]  # fmt: skip
+    assert rows(path, "SELECT path, items, unread FROM folder_tree WHERE kind = 'mail'") == [
+        ("Inbox", 2, 0),
+        ("Work", 2, 1),
+    ]
+
+
+async def test_views_leave_sources_out(tmp_path: Path) -> None:
+    parts = (source(b"From: a"), attachment("a.pdf")._replace(in_source=True))
+    cache = await filled(tmp_path / "cache.db", PutItems((mail("1", attached=parts), mail("2", attached=parts[:1]))))
+    await cache.close()
+    path = tmp_path / "cache.db"
+    assert rows(path, "SELECT id, has_attachment FROM mail ORDER BY id") == [("1", 1), ("2", 0)]
+    assert rows(path, "SELECT name, state, mail FROM mail_attachment") == [("a.pdf", "source", 1)]
+
+
+def item(kind: Kind, details: bytes, text: str | None) -> Item:
     return Item(
-        kind, "people", kind, 1, "Title", "ann@example.com", "", "2026-03-01T00:00:00Z", "2026-03-02T00:00:00Z",
-        payload=payload,
+        kind, ("people",), kind, "1", "Title", "ann@example.com", "", "2026-03-01T00:00:00Z", "2026-03-02T00:00:00Z",
+        details=details, text=text,
     )  # fmt: skip
 
 
-CONTACT = b"""{"firstName":"Ann","surName":"Lee","companyName":"ACME","birthDay":"19800101","comment":"",
-"emailAddresses":[{"address":"a@x"},{"address":"b@x"}],"phoneNumbers":[{"number":"+1 2"}]}"""
+CONTACT = b"""{"first_name":"Ann","last_name":"Lee","company":"ACME","birthday":"19800101",
+"addresses":"a@x, b@x","phones":"+1 2"}"""
 
 
 @pytest.mark.parametrize(
-    ("kind", "payload", "query", "row"),
+    ("kind", "details", "text", "query", "row"),
     [
         (
-            "contact", CONTACT,
-            "SELECT name, first_name, last_name, company, addresses, phones, has_photo FROM contact",
-            ("Title", "Ann", "Lee", "ACME", "a@x, b@x", "+1 2", 0),
+            "contact", CONTACT, "c",
+            "SELECT name, first_name, last_name, company, addresses, phones, birthday, comment, has_photo FROM contact",
+            ("Title", "Ann", "Lee", "ACME", "a@x, b@x", "+1 2", "19800101", "c", 0),
         ),
         (
-            "event", b'{"location":"Hall","isAllDay":true,"rule":{"isSet":false},"description":"d"}',
-            "SELECT starts, ends, summary, location, all_day, recurring FROM event",
-            ("2026-03-01T00:00:00Z", "2026-03-02T00:00:00Z", "Title", "Hall", 1, 0),
+            "event", b'{"location":"Hall","all_day":true,"recurring":false}', "d",
+            "SELECT starts, ends, summary, location, all_day, recurring, description FROM event",
+            ("2026-03-01T00:00:00Z", "2026-03-02T00:00:00Z", "Title", "Hall", 1, 0, "d"),
         ),
-        ("task", b'{"status":"tsCompleted","done":100}', "SELECT due, status, done FROM task",
-         ("2026-03-01T00:00:00Z", "tsCompleted", 100)),
-        ("note", b'{"text":"all of it","color":"Pink"}', "SELECT title, text, color FROM note",
+        ("task", b'{"status":"tsCompleted","done":100,"priority":"Low"}', None,
+         "SELECT due, status, done, priority, description FROM task",
+         ("2026-03-01T00:00:00Z", "tsCompleted", 100, "Low", None)),
+        ("note", b'{"color":"Pink"}', "all of it", "SELECT title, text, color FROM note",
          ("Title", "all of it", "Pink")),
     ],
 )  # fmt: skip
-async def test_view_shows_each_kind(tmp_path: Path, kind: Kind, payload: bytes, query: str, row: object) -> None:
-    cache = await filled(tmp_path / "cache.db", PutItems((item(kind, payload),)))
+async def test_view_shows_each_kind(
+    tmp_path: Path, kind: Kind, details: bytes, text: str | None, query: str, row: object
+) -> None:
+    cache = await filled(tmp_path / "cache.db", PutItems((item(kind, details, text),)))
     await cache.close()
     assert rows(tmp_path / "cache.db", query) == [row]

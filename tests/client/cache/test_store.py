@@ -427,7 +427,7 @@ async def test_totals_count_stored_queued_and_skipped(tmp_path: Path) -> None:
     assert (found.attachments, found.attachment_bytes) == (2, 5)
     assert (found.queued_attachments, found.queued_attachment_bytes) == (1, 7)
     assert found.bytes_here == found.item_bytes - 7
-    assert await cache.read(queries.places, ["1", "c", "x"]) == {"1": ("inbox", 1), "c": ("people", 1)}
+    assert await cache.read(queries.places, ["1", "c", "x"]) == {"1": (("inbox",), "1"), "c": (("people",), "1")}
     await cache.close()
 
 

@@ -175,7 +175,7 @@ def _move(session: WriteSession, old: str, new: str, folder_id: str) -> None:
     folder = session.folder_number(folder_id)  # a placeholder if it is unknown
     new_is_stored = db.execute("SELECT 1 FROM item WHERE id = ?", (new,)).fetchone()
     moved = items.move_item(session, old, new, folder_id)
-    row = db.execute("SELECT kind, version, size, date, has_attachment FROM wanted WHERE id = ?", (old,)).fetchone()
+    row = db.execute("SELECT kind, '', size, date, has_attachment FROM wanted WHERE id = ?", (old,)).fetchone()
     db.execute("DELETE FROM wanted WHERE id = ?", (old,))
     if moved is not None:
         kind, listed = moved

@@ -79,7 +79,8 @@ def insert_local_item(session: WriteSession, item: Item) -> int:
 def move_item(session: WriteSession, old: str, new: str, folder_id: str) -> tuple[Kind, ListedItem] | None:
     """Give the stored item `old` the id `new` and another folder.
 
-    Return what to queue, or None if `old` is not stored. If `new` is stored already it is newer, and `old` is deleted.
+    Return what to queue, or None if `old` is not stored: in an unknown version, because moving may have changed it. If
+    `new` is stored already it is newer, and `old` is deleted.
     """
     if session.db.execute("SELECT 1 FROM item WHERE id = ?", (new,)).fetchone():
         session.db.execute("DELETE FROM item WHERE id = ?", (old,))
@@ -91,7 +92,7 @@ def move_item(session: WriteSession, old: str, new: str, folder_id: str) -> tupl
     moved = item._replace(id=new, folder_ids=(folder_id,))
     session.db.execute("UPDATE item SET id = ?, checksum = ? WHERE number = ?", (new, item_checksum(moved), number))
     _place(session, [(number, moved)], {number})
-    return item.kind, ListedItem(new, item.version, item.size, item.date, any(map(_is_listed, item.attachments)))
+    return item.kind, ListedItem(new, "", item.size, item.date, any(map(_is_listed, item.attachments)))
 
 
 def patch_items(session: WriteSession, patches: Iterable[ItemPatch]) -> tuple[ItemPatch, ...]:

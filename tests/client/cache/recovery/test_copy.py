@@ -89,6 +89,12 @@ async def test_copy_holds_verified_rows_and_nothing_else(tmp_path: Path) -> None
         "UPDATE item SET seen = 0 WHERE id = '1'",
         "UPDATE attachment SET name = 'x' WHERE ordinal = 1",
         "DELETE FROM attachment WHERE ordinal = 2",
+        "UPDATE item SET text = 'Hallo' WHERE id = '1'",
+        "UPDATE item SET text = CAST(x'ff' AS TEXT) WHERE id = '1'",
+        "UPDATE item SET version = '8' WHERE id = '1'",
+        "UPDATE placement SET folder = (SELECT number FROM folder WHERE id = 'work') WHERE item = 1",
+        "INSERT INTO placement SELECT 1, number FROM folder WHERE id = 'work'",
+        "DELETE FROM placement WHERE item = 1",
         "UPDATE item SET checksum = zeroblob(32) WHERE id = '1'",
     ],
 )
@@ -190,7 +196,17 @@ async def old_cache_of_many(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "spoilt", ["item_by_folder", "sqlite_autoindex_item_1", "folder", "sqlite_autoindex_folder_1", "outbox"]
+    "spoilt",
+    [
+        "placement",
+        "placement_by_folder",
+        "item_by_kind",
+        "item_unread",
+        "sqlite_autoindex_item_1",
+        "folder",
+        "sqlite_autoindex_folder_1",
+        "outbox",
+    ],
 )
 async def test_copy_of_damaged_file_holds_all_rows_that_are_readable(tmp_path: Path, spoilt: str) -> None:
     await old_cache_of_many(tmp_path / "old.db")

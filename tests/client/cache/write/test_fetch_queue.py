@@ -9,6 +9,7 @@ from kerio_resync.cache.mutations import (
     EnqueueItems,
     PutItems,
     PutPage,
+    ResetListing,
     SkipEntry,
     UnskipEntry,
 )
@@ -25,7 +26,7 @@ def ids(found: object) -> list[str]:
 def test_put_page_queues_rows_not_stored_in_that_version(tables: WriteSession) -> None:
     put(tables, PutItems((mail("same", 5), mail("older", 4), mail("newer", 6))))
     put(tables, PutPage(("inbox",), tuple(listed(name, 5) for name in ("same", "older", "newer", "missing"))))
-    assert ids(tables) == ["missing", "older"]
+    assert ids(tables) == ["missing", "newer", "older"]
 
 
 def test_put_page_stores_items_without_queueing(tables: WriteSession) -> None:
@@ -38,6 +39,16 @@ def test_put_page_keeps_position_and_end(tables: WriteSession) -> None:
     put(tables, PutPage(("inbox",), (), position=b"p", done=True), PutPage(("inbox",), ()))
     row = queries.folders(tables.db)[0]
     assert (row.position, row.listed) == (b"p", True)
+
+
+def test_put_page_of_several_folders_records_position_in_each(tables: WriteSession) -> None:
+    put(tables, PutPage(("inbox", "work"), position=b"p", listed=7))
+    found = {row.folder.id: (row.position, row.listed_rows, row.listed) for row in queries.folders(tables.db)}
+    assert found["inbox"] == found["work"] == (b"p", 7, False)
+    assert found["people"] == (None, 0, False)
+    put(tables, PutPage(("inbox", "work"), position=b"q", listed=9, done=True), ResetListing(("inbox", "people")))
+    found = {row.folder.id: (row.position, row.listed_rows, row.listed) for row in queries.folders(tables.db)}
+    assert (found["inbox"], found["work"]) == ((None, 0, False), (b"q", 9, True))
 
 
 ORDER = [
@@ -74,16 +85,24 @@ def test_queued_items_reads_no_more_than_a_page(tables: WriteSession, after: Que
         assert not any("TEMP B-TREE" in each for each in plan)
 
 
-def test_enqueue_again_keeps_newest_version(tables: WriteSession) -> None:
+def test_enqueue_again_keeps_what_is_known(tables: WriteSession) -> None:
     put(
         tables,
         EnqueueItems("inbox", "mail", (listed("1", 5, size=9),)),
-        EnqueueItems("inbox", "mail", (listed("1", 3, None, 0),)),
+        EnqueueItems("inbox", "mail", (listed("1", "", None, 0),)),
     )
     (row,) = queries.queued_items(tables.db, 9, None)
     assert (row.version, row.size, row.date) == ("5", 9, "2026-03-01T00:00:00Z")
-    put(tables, EnqueueItems("inbox", "mail", (listed("1", 7), listed("1", 6))))
-    assert [row.version for row in queries.queued_items(tables.db, 9, None)] == ["7"]
+    put(tables, EnqueueItems("inbox", "mail", (listed("1", 7), listed("1", 6, "2026-01-01", 3))))
+    (row,) = queries.queued_items(tables.db, 9, None)
+    assert (row.version, row.size, row.date) == ("6", 3, "2026-01-01")
+
+
+def test_row_of_several_folders_is_queued_in_that_of_lowest_rank(tables: WriteSession) -> None:
+    rows = (listed("1")._replace(folder_ids=("work", "inbox")), listed("2")._replace(folder_ids=("work",)), listed("3"))
+    put(tables, PutPage(("people", "inbox", "work"), rows))
+    found = {row.id: (row.folder_id, row.rank) for row in queries.queued_items(tables.db, 9, None)}
+    assert found == {"1": ("inbox", 0), "2": ("work", 10), "3": ("people", 5)}
 
 
 def test_delete_removes_item_attachments_and_queue_entry(tables: WriteSession) -> None:
@@ -147,24 +166,42 @@ def test_mark_listed_returns_rows_that_differ(tables: WriteSession) -> None:
     put(tables, PutItems((mail("same"), mail("stale", 1), mail("extra"), mail("elsewhere", folder="work"))))
     put(tables, EnqueueItems("inbox", "mail", (listed("coming"),)))
     rows = [listed("same"), listed("stale", 2), listed("missing"), listed("coming"), listed("elsewhere")]
-    odd = fetch_queue.mark_listed(tables, "inbox", rows, 1)
+    odd = fetch_queue.mark_listed(tables, ("inbox",), rows, 1)
     assert [each.id for each in odd] == ["stale", "missing", "elsewhere"]
-    ((number, name),) = queries.items_not_listed(tables.db, "inbox", 1, 0, 99)
-    assert name == "extra"
-    assert queries.items_not_listed(tables.db, "inbox", 1, number, 99) == ()
-    assert {row[1] for row in queries.items_not_listed(tables.db, "inbox", 2, 0, 99)} == {"same", "stale", "extra"}
-    assert len(queries.items_not_listed(tables.db, "inbox", 2, 0, 2)) == 2
+    assert unlisted(tables, ("inbox",), 1) == ["extra"]
+    assert unlisted(tables, ("inbox",), 2) == ["same", "stale", "extra"]
+    assert len(queries.items_not_listed(tables.db, ("inbox",), 2, (0, 0), 2)) == 2
 
 
-def test_mark_listed_reads_index_only(tables: WriteSession) -> None:
+def unlisted(found: WriteSession, folder_ids: tuple[str, ...], round_: int, step: int = 9) -> list[str]:
+    after, names = (0, 0), list[str]()
+    while page := queries.items_not_listed(found.db, folder_ids, round_, after, step):
+        assert len(page) <= step
+        after = page[-1].folder, page[-1].number
+        names += [row.id for row in page]
+    return names
+
+
+@pytest.mark.parametrize("step", [1, 2, 9])
+def test_items_of_several_folders_that_are_not_listed_come_once(tables: WriteSession, step: int) -> None:
+    put(
+        tables,
+        PutItems(
+            (
+                mail("both", folder=("inbox", "work")), mail("work", folder="work"), mail("inbox"),
+                mail("met", folder=("work", "inbox")), mail("other", folder="people"),
+                mail("half", folder=("people", "work")),
+            )
+        ),
+    )  # fmt: skip
+    assert fetch_queue.mark_listed(tables, ("inbox", "work"), [listed("met"), listed("other")], 1) == (listed("other"),)
+    assert sorted(unlisted(tables, ("work", "inbox"), 1, step)) == ["both", "half", "inbox", "work"]
+    assert sorted(unlisted(tables, ("people",), 1, step)) == ["half", "other"]
+    assert unlisted(tables, (), 1, step) == unlisted(tables, ("never",), 1, step) == []
+
+
+def test_deleted_item_is_no_longer_met(tables: WriteSession) -> None:
     put(tables, PutItems((mail("1"), mail("2"))))
-    asked: list[str] = []
-    tables.db.set_trace_callback(asked.append)
-    fetch_queue.mark_listed(tables, "inbox", [listed("1"), listed("2")], 1)
-    tables.db.set_trace_callback(None)
-    plans = [row[3] for sql in asked for row in tables.db.execute(f"EXPLAIN QUERY PLAN {sql}")]
-    assert [plan for plan in plans if " item " in plan] == [
-        "SEARCH item USING COVERING INDEX item_by_kind (kind=? AND id=?)"
-    ]
+    fetch_queue.mark_listed(tables, ("inbox",), [listed("1"), listed("2")], 1)
     put(tables, DeleteItems(("1",)))
     assert tables.db.execute("SELECT count(*) FROM seen").fetchone() == (1,)

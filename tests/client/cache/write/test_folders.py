@@ -3,12 +3,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 from kerio_resync.cache import queries
+from kerio_resync.cache.integrity import check
 from kerio_resync.cache.mutations import EnqueueItems, PutItems, PutLocal, PutPage, ResetListing, SetFolders
 from kerio_resync.cache.schema import CONFLICTS_FOLDER_ID
 from kerio_resync.cache.write.folders import UNKNOWN_FOLDER_REASON, folder_paths
 from kerio_resync.cache.write.session import WriteSession
 from kerio_resync.model import Folder
-from tests.support.cache import FOLDERS, INBOX, ROOT, WORK, listed, mail, put
+from tests.support.cache import FOLDERS, INBOX, PEOPLE, ROOT, WORK, listed, mail, put
 
 
 def folder(id_: str, parent: str, **more: object) -> Folder:
@@ -50,6 +51,27 @@ def test_set_folders_deletes_missing_folder_with_items(tables: WriteSession) -> 
     assert queries.skipped(tables.db) == ()
 
 
+def test_set_folders_keeps_items_that_are_in_another_folder(tables: WriteSession) -> None:
+    put(
+        tables,
+        PutItems(
+            (
+                mail("1", folder=("inbox", "people", "work")), mail("2", folder=("people", "work")),
+                mail("3", folder="work"), mail("4"),
+            )
+        ),
+    )  # fmt: skip
+    put(tables, SetFolders((ROOT, INBOX, PEOPLE), {}))
+    assert queries.places(tables.db, ["1", "2", "3", "4"]) == {
+        "1": (("inbox", "people"), "1"), "2": (("people",), "1"), "4": (("inbox",), "1"),
+    }  # fmt: skip
+    assert check.check_items(tables.db, 0)[0] == []
+    put(tables, SetFolders((ROOT, INBOX), {}))
+    assert queries.places(tables.db, ["1", "2", "4"]) == {"1": (("inbox",), "1"), "4": (("inbox",), "1")}
+    assert check.check_items(tables.db, 0)[0] == []
+    assert tables.db.execute("PRAGMA foreign_key_check").fetchall() == []
+
+
 def test_set_folders_keeps_listing_and_updates_ranks(tables: WriteSession) -> None:
     put(
         tables,
@@ -69,7 +91,7 @@ def test_item_of_unknown_folder_waits_for_set_folders(tables: WriteSession) -> N
     put(tables, PutItems((mail("1", folder="new"),)))
     assert "new" not in [row.folder.id for row in queries.folders(tables.db)]
     put(tables, SetFolders((*FOLDERS.folders, new), {}))
-    assert queries.items(tables.db, ("", ""), 9)[0].folder_id == "new"
+    assert queries.items(tables.db, ("", ""), 9)[0].folder_ids == ("new",)
     assert queries.skipped(tables.db) == ()
 
 
