@@ -86,7 +86,8 @@ def test_item_checksum_hashes_the_line_that_json_writes(text: str) -> None:
         rest = [item.payload, item.extra, *texts, item.details]
         head = [
             item.kind, item.id, sorted(item.folder_ids), item.version, item.date, item.end, int(item.seen),
-            int(item.flagged),            int(item.answered), int(item.draft), item.size, item.title, item.who, item.recipients, item.message_id,
+            int(item.flagged), int(item.answered), int(item.draft), item.size, item.title, item.who, item.recipients,
+            item.message_id,
             [[a.id, a.url, a.name, a.content_type, a.content_id, a.size, a.role] for a in item.attachments],
             *(None if part is None else len(part) for part in rest),
         ]  # fmt: skip

@@ -115,10 +115,10 @@ async def test_mark_sent_records_version(tmp_path: Path) -> None:
     cache = await filled(tmp_path / "cache.db")
     outbox = Outbox(cache)
     known, unknown, refused = [await outbox.add("edit", "mail", item_id=each) for each in "abc"]
-    await outbox.mark_sent(known, version=7)
+    await outbox.mark_sent(known, version="v7")
     await outbox.mark_sent(unknown)
     await outbox.mark_refused(refused, "version 9")
-    assert [each.version for each in await outbox.list(["sent", "refused"])] == [7, 0, 0]
+    assert [each.sent_version for each in await outbox.list(["sent", "refused"])] == ["v7", "", ""]
     await cache.close()
 
 
