@@ -55,7 +55,10 @@ def check_since_last(tables: WriteSession) -> list[Defect]:
 def _pragma_check(db: sqlite3.Connection, integrity: str, references: str) -> list[Defect]:
     try:
         lines = [str(row[0]).removeprefix(_HEADING) for row in db.execute(integrity)]
-        orphans = [f"{row[0]} {row[1]} has no {row[2]}" for row in db.execute(references)]
+        orphans = [
+            f"{table} {number} has no {parent}" if number else f"a row of {table} has no {parent}"
+            for table, number, parent, _ in db.execute(references)
+        ]
     except (sqlite3.Error, UnicodeDecodeError) as error:
         return [Defect(f"the file cannot be checked: {error}")]
     return [Defect(line) for line in (lines if lines != ["ok"] else []) + orphans]

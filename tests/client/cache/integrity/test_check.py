@@ -40,7 +40,10 @@ CHANGE = AddChange(LocalChange("u-1", "create", "mail"), (LocalFile("f", "t", b"
         ("UPDATE attachment SET sha256 = NULL", "mail 0: attachment 0 does not match its checksum"),
         ("UPDATE outbox SET struct = '{\"a\":1}'", "local change u-1: its checksum does not match"),
         ("UPDATE outbox_chunk SET data = x'00'", "local change u-1: its checksum does not match"),
-        ("DELETE FROM folder", "item 1 has no folder"),
+        ("UPDATE placement SET folder = 99 WHERE item = 1", "a row of placement has no folder"),
+        ("UPDATE placement SET folder = 99 WHERE item = 1", "mail 0: its checksum does not match"),
+        ("DELETE FROM placement WHERE item = 1", "mail 0: its checksum does not match"),
+        ("UPDATE item SET html = 'x' WHERE number = 1", "mail 0: its checksum does not match"),
     ],
 )
 async def test_check_names_each_defect(tmp_path: Path, damage: str, says: str | None) -> None:
@@ -55,7 +58,7 @@ async def test_check_names_each_defect(tmp_path: Path, damage: str, says: str | 
     await cache.close()
     assert (says in [each.line for each in found]) if says else (found == ())
     named = [f"{each.item.kind} {each.item.id}" for each in found if each.item is not None]
-    assert named == [says.split(":")[0]] if says and says.startswith("mail") else not named
+    assert named == (["mail 0"] if says and ("mail" in says or "placement" in says) else [])
 
 
 @pytest.mark.parametrize("name", ["TABLE outbox_attachment", "INDEX item_by_date", "TABLE attachment", "TABLE item"])

@@ -285,7 +285,7 @@ async def test_rescue_copies_sent_change_that_others_depend_on(tmp_path: Path) -
     assert await rescue_outbox(tmp_path / "old.db", new) == RescueReport(changes=1)
     first, second = await Outbox(new).list(["sent", "pending"])
     assert (first.uuid, first.new_id, first.sent_version, first.attempt) == (made, "new-id", "v12", '{"known":[]}')
-    assert (second.uuid, second.version, second.attempt) == (edit, 0, "")
+    assert (second.uuid, second.version, second.attempt) == (edit, "", "")
     assert await new.check() == ()
     await new.close()
 
