@@ -12,7 +12,7 @@
     │  ├─ BadCredentials · SessionExpired · KeyExpired · ItemGone · FolderDenied · TooLarge · DownloadRefused
     ├─ ProtocolError                the reply does not fit the API
     │  ├─ ForeignAddress            an attachment's URL is on another server
-    │  └─ UnknownServer             the address is not that of a Kerio Connect server
+    │  └─ UnknownServer             the address is not that of a known server
     ├─ VerificationFailed           cache and server differ
     └─ LocalError
        ├─ NotEnoughSpace · DiskTrouble · OutputFull
@@ -233,7 +233,7 @@ class ForeignAddress(ProtocolError):
 
 
 class UnknownServer(ProtocolError):
-    """The first reply of a run did not come from a Kerio Connect server.
+    """The first reply of a run did not come from a Kerio Connect or JMAP server.
 
     Waiting does not help.
     """
@@ -355,12 +355,12 @@ _SENTENCES: tuple[tuple[type[ResyncError], str], ...] = (
     ),
     (
         UnknownServer,
-        "This is not a Kerio Connect server: {detail}. Check the address, and whether this network needs a login (open"
-        " any web page in a browser) or a proxy.",
+        "This is neither a Kerio Connect nor a JMAP server: {detail}. Check the address, and whether this network needs"
+        " a login (open any web page in a browser) or a proxy.",
     ),
     (
         ProtocolError,
-        "Unexpected response from the server: {detail}. Check that the address is that of a Kerio Connect server.",
+        "Unexpected response from the server: {detail}. Check that the address is that of the mail server.",
     ),
     (
         VerificationFailed,

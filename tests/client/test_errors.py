@@ -30,7 +30,7 @@ TABLE: list[tuple[BaseException, Exit, str]] = [
     (errors.FolderDenied("f"), Exit.UNEXPECTED_RESPONSE, "refused a request (f"),
     (errors.TooLarge("t"), Exit.UNEXPECTED_RESPONSE, "refused a request (t"),
     (errors.DownloadRefused("d"), Exit.UNEXPECTED_RESPONSE, "refused a request (d"),
-    (errors.UnknownServer("a page"), Exit.UNEXPECTED_RESPONSE, "not a Kerio Connect server: a page."),
+    (errors.UnknownServer("a page"), Exit.UNEXPECTED_RESPONSE, "neither a Kerio Connect nor a JMAP server: a page."),
     (errors.ForeignAddress("elsewhere"), Exit.UNEXPECTED_RESPONSE, "Unexpected response from the server: elsewhere."),
     (errors.ProtocolError("no JSON"), Exit.UNEXPECTED_RESPONSE, "Unexpected response from the server: no JSON."),
     (errors.VerificationFailed("2 items differ", differences=2), Exit.UNVERIFIED, "failed: 2 items differ."),

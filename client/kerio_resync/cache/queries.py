@@ -84,8 +84,7 @@ class Totals:
     """Counts and bytes of a cache.
 
     `item_bytes` and `queued_item_bytes` are the server's figures, `attachment_bytes` is stored. `folders` counts those
-    that hold items and may be read, `attachments` contents that are stored or to be stored, sources included, but not
-    those that are part of a source.
+    that hold items and may be read. Sources count as bytes, and not as attachments.
     """
 
     folders: int
@@ -242,13 +241,15 @@ def totals(db: sqlite3.Connection) -> Totals:
     )
     queued_items, queued_item_bytes = pair("SELECT count(*), coalesce(sum(size), 0) FROM wanted")
     attachments, attachment_bytes = pair(
-        "SELECT count(*), coalesce(sum(received), 0) FROM attachment WHERE state <> 'source'"
+        "SELECT count(*) FILTER (WHERE role <> 'source'), coalesce(sum(received), 0) FROM attachment"
     )
     local_attachments, local_attachment_bytes = pair(
-        f"SELECT count(*), coalesce(sum(received), 0) FROM attachment WHERE item IN {local} AND state <> 'source'"
+        f"SELECT count(*) FILTER (WHERE role <> 'source'), coalesce(sum(received), 0) FROM attachment"
+        f" WHERE item IN {local}"
     )
     queued_attachments, queued_attachment_bytes = pair(
-        "SELECT count(*), coalesce(sum(size), 0) FROM attachment WHERE state = 'wanted'"
+        "SELECT count(*) FILTER (WHERE role <> 'source'), coalesce(sum(size), 0) FROM attachment"
+        " WHERE state = 'wanted'"
     )
     skipped, failed = pair(
         "SELECT (SELECT count(*) FROM skipped), (SELECT count(*) FROM attachment WHERE state = 'failed')"

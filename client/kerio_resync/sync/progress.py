@@ -146,7 +146,9 @@ class ProgressTracker:
         work.items_done += 1
         work.bytes_done += text
         if fetch_attachments:
-            work.attachments_total += len(to_fetch)
+            in_source = sum(part.in_source for part in item.attachments)
+            work.attachments_total += in_source + sum(part.role != "source" for part in to_fetch)
+            work.attachments_done += in_source
             work.attachment_bytes_left += attached
         self.emit()
 

@@ -70,7 +70,8 @@ async def fetch_attachment(run: RebuildContext, wanted: QueuedAttachment) -> Non
         if isinstance(error, (BadCredentials, SessionExpired)):
             raise
         await _skip(run, wanted, words_of(error))
-    run.progress.attachment_done()
+    if wanted.attachment.role != "source":
+        run.progress.attachment_done()
 
 
 async def _believe(run: RebuildContext, wanted: QueuedAttachment, error: ResyncError) -> bool:

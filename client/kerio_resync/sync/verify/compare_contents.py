@@ -138,7 +138,9 @@ class ContentComparison:
         source: bytes | None = None
         try:
             for ordinal, part in enumerate(item.attachments):
-                if part.id in stored and not part.in_source:
+                if part.in_source:
+                    self.run.progress.attachment_done()
+                elif part.id in stored:
                     sha256 = await self._content_hash(part)
                     fetched.append((ordinal, sha256))
                     source = sha256 if part.role == "source" else source
@@ -150,7 +152,6 @@ class ContentComparison:
 
     async def _content_hash(self, attachment: Attachment) -> bytes:
         if attachment.data is not None:
-            self.run.progress.attachment_done()
             return hashlib.sha256(attachment.data).digest()
         sha = hashlib.sha256()
         async for chunk in self.run.mailbox.download(attachment):
@@ -158,5 +159,6 @@ class ContentComparison:
                 sha = hashlib.sha256()
             sha.update(chunk.data)
             self.run.progress.chunk(len(chunk.data))
-        self.run.progress.attachment_done()
+        if attachment.role != "source":
+            self.run.progress.attachment_done()
         return sha.digest()
