@@ -248,8 +248,7 @@ def totals(db: sqlite3.Connection) -> Totals:
         f" WHERE item IN {local}"
     )
     queued_attachments, queued_attachment_bytes = pair(
-        "SELECT count(*) FILTER (WHERE role <> 'source'), coalesce(sum(size), 0) FROM attachment"
-        " WHERE state = 'wanted'"
+        "SELECT count(*) FILTER (WHERE role <> 'source'), coalesce(sum(size), 0) FROM attachment WHERE state = 'wanted'"
     )
     skipped, failed = pair(
         "SELECT (SELECT count(*) FROM skipped), (SELECT count(*) FROM attachment WHERE state = 'failed')"
