@@ -19,6 +19,7 @@
        ├─ CacheInUse · OtherAccount · NoCache · BadSettings
        └─ CacheDamaged
           └─ OtherFormat            perhaps sound, but in another format
+             └─ OlderFormat         an upgrade converts it
 
 What an error does to other requests (`server/pacing/limiter.py`): Overloaded lowers the number of requests in flight.
 With `pauses_all` no request starts before a pause is over, and then one alone tries; otherwise only its own call waits.
@@ -322,6 +323,10 @@ class OtherFormat(CacheDamaged):
     """The database file has a format that this version does not read; it may be sound."""
 
 
+class OlderFormat(OtherFormat):
+    """The database file has an older format, which an upgrade converts."""
+
+
 class OutputFull(LocalError):
     """Standard output goes to a disk that is full."""
 
@@ -368,6 +373,7 @@ _SENTENCES: tuple[tuple[type[ResyncError], str], ...] = (
         " administrator.",
     ),
     (CacheInUse, "The cache is in use: {detail}. Close the mail program (or wait for the other run) and run again."),
+    (OlderFormat, "The local cache cannot be used: {detail}. Run `kerio-resync upgrade`."),
     (OtherFormat, "The local cache cannot be used: {detail}. Run `kerio-resync rebuild`."),
     (CacheDamaged, "The local cache is damaged: {detail}. Run `kerio-resync rebuild`."),
 )

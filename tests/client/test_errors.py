@@ -55,6 +55,11 @@ TABLE: list[tuple[BaseException, Exit, str]] = [
         Exit.REBUILD_NEEDED,
         "cannot be used: its format is 7.0. Run `kerio-resync rebuild`.",
     ),
+    (
+        errors.OlderFormat("its format is 7.2"),
+        Exit.REBUILD_NEEDED,
+        "cannot be used: its format is 7.2. Run `kerio-resync upgrade`.",
+    ),
     (errors.CacheDamaged("page 1"), Exit.REBUILD_NEEDED, "damaged: page 1. Run `kerio-resync rebuild`."),
     (errors.BadSettings("no user is named."), Exit.USAGE, "No user is named."),
     (errors.OutputFull("standard output is full"), Exit.NOT_ENOUGH_SPACE, "Standard output is full."),

@@ -13,7 +13,7 @@ from typing import Final, TypeVar
 
 from kerio_resync.cache.connection import Connection
 from kerio_resync.cache.files import lexists
-from kerio_resync.cache.schema import APPLICATION_ID, identity_from
+from kerio_resync.cache.schema import APPLICATION_ID, USER_VERSION, identity_from
 from kerio_resync.errors import CacheDamaged, ResyncError
 from kerio_resync.model import Identity
 
@@ -70,8 +70,8 @@ def read_owner(db: sqlite3.Connection) -> Identity | None:
 
 async def unsent_changes(path: Path) -> set[str] | None:
     """Return the uuids of unsent local changes; None if they cannot be read."""
-    query = "SELECT uuid FROM outbox WHERE state NOT IN ('sent', 'withdrawn')"
-    return await _uuids(path, query, format71="SELECT GUID FROM PENDING")
+    query, format71 = "SELECT uuid FROM outbox WHERE state NOT IN ('sent', 'withdrawn')", "SELECT GUID FROM PENDING"
+    return await _read_or_none(path, lambda db: _column(db, query if _has_marks(db) else format71))
 
 
 async def all_changes(path: Path) -> set[str]:
@@ -79,17 +79,23 @@ async def all_changes(path: Path) -> set[str]:
 
     Empty for a file that cannot be read or is of an older format.
     """
-    return await _uuids(path, "SELECT uuid FROM outbox", format71="SELECT GUID FROM PENDING WHERE FALSE") or set()
 
-
-async def _uuids(path: Path, query: str, *, format71: str) -> set[str] | None:
     def read(db: sqlite3.Connection) -> set[str]:
-        return {str(row[0]) for row in db.execute(query if _has_marks(db) else format71)}
+        is_current = db.execute("PRAGMA user_version").fetchone()[0] == USER_VERSION
+        return _column(db, "SELECT uuid FROM outbox") if is_current and _has_marks(db) else set()
 
+    return await _read_or_none(path, read) or set()
+
+
+async def _read_or_none(path: Path, query: Callable[[sqlite3.Connection], set[str]]) -> set[str] | None:
     try:
-        return await _read(path, read)
+        return await _read(path, query)
     except ResyncError:
         return None
+
+
+def _column(db: sqlite3.Connection, query: str) -> set[str]:
+    return {str(row[0]) for row in db.execute(query)}
 
 
 def _has_marks(db: sqlite3.Connection) -> bool:

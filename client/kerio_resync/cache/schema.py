@@ -25,12 +25,13 @@ from typing import Final
 
 from kerio_resync.cache.schema_guard import Shape, quoted, require_tables, shape_of
 from kerio_resync.cache.views import VIEWS
-from kerio_resync.errors import BadSettings, CacheDamaged, OtherFormat
+from kerio_resync.errors import BadSettings, CacheDamaged, OlderFormat, OtherFormat
 from kerio_resync.model import Identity
 
 FORMAT: Final = "7.3.0"
 APPLICATION_ID: Final = 0x4B525343  # "KRSC"
 USER_VERSION: Final = 70300
+UPGRADABLE_VERSION: Final = 70200  # with the same application_id
 _IDENTITY_KEYS: Final = ("format", "server", "account", "user", "address", "login", "protocol")
 OLDEST_SQLITE: Final = (3, 37, 0)
 PAGE_SIZE: Final = 16384
@@ -268,7 +269,8 @@ def other_format(mark: int, version: int) -> CacheDamaged:
         return CacheDamaged("the file is not a cache of this program")
     name = f"{version // 10000}.{version // 100 % 100}.{version % 100}"
     age = "newer" if version > USER_VERSION else "older"
-    return OtherFormat(f"it is of the {age} format {name}, and this version reads {FORMAT}")
+    error = OlderFormat if version == UPGRADABLE_VERSION else OtherFormat
+    return error(f"it is of the {age} format {name}, and this version reads {FORMAT}")
 
 
 def identity_from(found: Mapping[str, str]) -> Identity:

@@ -26,7 +26,7 @@ from kerio_resync.cache.files import (
     sync_file,
     sync_folder,
 )
-from kerio_resync.cache.recovery.rescue_outbox import copy_outbox
+from kerio_resync.cache.recovery.rescue_outbox import Complete, copy_outbox, unchanged
 from kerio_resync.cache.store import Store
 from kerio_resync.errors import CacheDamaged, CacheInUse
 from kerio_resync.model import Identity
@@ -50,18 +50,20 @@ async def seal(path: Path) -> None:
 
 
 @asynccontextmanager
-async def replace_cache(new: Store, current: Path, owner: Identity | None = None) -> AsyncIterator[None]:
+async def replace_cache(
+    new: Store, current: Path, owner: Identity | None = None, complete: Complete = unchanged
+) -> AsyncIterator[None]:
     """Close and seal `new`, and rename its file to `current`.
 
     Within the context the new cache can be used. Local changes made in `current` meanwhile are copied to `new` under
-    the lock, if `current` belongs to `owner` or no owner is given. A damaged `current` is backed up. CacheInUse if
-    another program has a file open; nothing has happened then. The old file is closed in the background, because
-    freeing it takes 0.3 s per gigabyte; leaving the context waits for that.
+    the lock, if `current` belongs to `owner` or no owner is given (`complete`: see `rescue_outbox`). A damaged
+    `current` is backed up. CacheInUse if another program has a file open; nothing has happened then. The old file is
+    closed in the background, because freeing it takes 0.3 s per gigabyte; leaving the context waits for that.
     """
     old = await _lock(current)
     try:
         if old is not None:
-            await copy_outbox(old, new, owner)
+            await copy_outbox(old, new, owner, complete)
         await new.close()
         await seal(new.path)
         with mapped_db_errors(current):

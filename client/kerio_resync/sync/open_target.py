@@ -1,7 +1,8 @@
 """Opens the file that a rebuild writes to.
 
 Unsent changes of other files are copied to it before those are dropped. An unfinished file of the same mailbox is
-resumed. One that cannot be read is set aside, one of another mailbox is refused (`ownership`). If there is none, the
+resumed. One that cannot be read is set aside, one of another mailbox is refused (`ownership`). One of an older format
+is dropped once its unsent changes are in the new file. If there is none, the
 build starts with a copy of the verified rows of the old cache. With `fresh` it starts empty: an unfinished file is
 renamed to `cache.db.next.dropped-N`, and is dropped once its unsent changes are in the new file, by this run or by a
 later one.
@@ -11,11 +12,13 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from kerio_resync.cache import queries
 from kerio_resync.cache.file_identity import owner_of
 from kerio_resync.cache.files import processes_holding, set_aside
+from kerio_resync.cache.format72.schema import has_format72
 from kerio_resync.cache.recovery.copy import CopyResult, copy_verified
 from kerio_resync.cache.recovery.rescue_outbox import rescue_outbox
 from kerio_resync.cache.store import Store
@@ -23,9 +26,9 @@ from kerio_resync.cache.swap import drop
 from kerio_resync.errors import CacheDamaged, CacheInUse, NoCache
 from kerio_resync.events import Listener, Notice
 from kerio_resync.identity import describe, same_mailbox
-from kerio_resync.model import Identity
+from kerio_resync.model import Identity, Item
 from kerio_resync.profile_file import vouches
-from kerio_resync.server.mailbox import Mailbox
+from kerio_resync.server.mailbox import Dialect, Mailbox
 from kerio_resync.settings import Settings
 from kerio_resync.sync.context import RebuildContext
 from kerio_resync.sync.listing.early import EarlyListing, list_early
@@ -60,8 +63,12 @@ async def open_build_file(settings: Settings, identity: Identity, listen: Listen
         try:
             return BuildTarget(await _open_own(settings, path, identity), resumed=True, owner=owner)
         except CacheDamaged as error:
-            name = set_aside(path, "aside").name
-            listen(Notice(f"The unfinished cache cannot be resumed ({error}). It was moved to {name}."))
+            if has_format72(path):  # `rescue_unsent_changes` reads it, and drops it
+                set_aside(path, "dropped")
+                listen(Notice("The unfinished cache is of an older format; only its local changes are taken over."))
+            else:
+                name = set_aside(path, "aside").name
+                listen(Notice(f"The unfinished cache cannot be resumed ({error}). It was moved to {name}."))
     if owner is not None and not settings.fresh and not settings.drop_first:
         copied, ahead = await _copy_and_list(settings, identity, owner, mailbox)
         if copied is not None:
@@ -142,7 +149,16 @@ async def _rescue_from(run: RebuildContext, path: Path, owner: Identity | None) 
     """
     if owner is None and not (run.settings.same_mailbox or vouches(run.settings)):
         owner = run.store.identity
-    report = await rescue_outbox(path, run.store, owner)
+    report = await rescue_outbox(path, run.store, owner, partial(with_todays_columns, run.mailbox.dialect))
     await run.store.flush()
     for sentence in report.sentences():
         run.notice(sentence)
+
+
+def with_todays_columns(dialect: Dialect, item: Item) -> Item:
+    """Return a local item of an older format with text, html and details."""
+    try:
+        made = dialect.item_from_struct(item.kind, item.id, item.folder_id, item.payload)
+    except ValueError:
+        return item
+    return item._replace(text=made.text, html=made.html, details=made.details)

@@ -18,6 +18,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 
 from kerio_resync.cache import outbox_rows, queries
 from kerio_resync.cache.lock import ProfileLock
@@ -53,6 +54,7 @@ from kerio_resync.sync.open_target import (
     open_build_file,
     open_current_cache,
     rescue_unsent_changes,
+    with_todays_columns,
 )
 from kerio_resync.sync.outbox.replay import TO_REPLAY, Replayed, enqueue_results, replay
 from kerio_resync.sync.ownership import require
@@ -232,7 +234,8 @@ async def _finish(run: RebuildContext, identity: Identity, started: float, resum
     async with AsyncExitStack() as stack:
         if not run.settings.folders:
             run.listen(PhaseChanged("swap"))
-            await stack.enter_async_context(replace_cache(run.store, run.settings.cache, run.owner))
+            complete = partial(with_todays_columns, run.mailbox.dialect)
+            await stack.enter_async_context(replace_cache(run.store, run.settings.cache, run.owner, complete))
         live = await stack.enter_async_context(_reopen_after_swap(run))
         require(run.settings, live.store.identity, identity)
         replayed = await _send_changes(live) if await live.store.read(outbox_rows.changes, TO_REPLAY) else Replayed()

@@ -18,7 +18,8 @@ from typing import Any
 from kerio_resync.cache import outbox_rows, queries
 from kerio_resync.cache.file_identity import all_changes
 from kerio_resync.cache.files import require_places
-from kerio_resync.cache.format71 import schema as legacy
+from kerio_resync.cache.format71 import schema as format71
+from kerio_resync.cache.format72 import schema as format72
 from kerio_resync.cache.header import read_header
 from kerio_resync.cache.lock import ProfileLock
 from kerio_resync.cache.store import Store
@@ -36,7 +37,7 @@ from kerio_resync.sync.set_aside import SetAside, files_set_aside
 from kerio_resync.sync.setup import check_profile, single_errors
 from kerio_resync.sync.verify.verification import verify_and_repair
 
-_OLD_FORMAT_PROBLEM = f"it has format {legacy.FORMAT}; run `kerio-resync upgrade`"
+_OLD_FORMATS = {(each.APPLICATION_ID, each.USER_VERSION): each.FORMAT for each in (format71, format72)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,8 +159,8 @@ async def _open_cache(settings: Settings, *, readonly: bool = True) -> Store:
     try:
         return await Store.open(settings.cache, readonly=readonly)
     except CacheDamaged as error:
-        if _is_old(settings.cache):
-            raise BadSettings(f"{settings.cache}: {_OLD_FORMAT_PROBLEM}") from error
+        if problem := _old_format_problem(settings.cache):
+            raise BadSettings(f"{settings.cache}: {problem}") from error
         raise
 
 
@@ -170,17 +171,19 @@ def _next_step(settings: Settings) -> str:
 
 def _state_of(path: Path, error: CacheDamaged) -> tuple[str, str]:
     """Return the state of a file that cannot be opened, and the problem."""
-    if _is_old(path):
-        return "old", _OLD_FORMAT_PROBLEM
+    if problem := _old_format_problem(path):
+        return "old", problem
     return "unknown" if isinstance(error, OtherFormat) else "damaged", str(error)
 
 
-def _is_old(path: Path) -> bool:
+def _old_format_problem(path: Path) -> str:
+    """Return what to do about a file of an older format, "" if it is of another."""
     with suppress(OSError):
         header = read_header(path)
-        old = (header.mark, header.version) == (legacy.APPLICATION_ID, legacy.USER_VERSION)
-        return old and not header.cut_short
-    return False
+        name = _OLD_FORMATS.get((header.mark, header.version))
+        if name and not header.cut_short:
+            return f"it has format {name}; run `kerio-resync upgrade`"
+    return ""
 
 
 async def verify(

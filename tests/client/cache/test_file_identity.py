@@ -10,6 +10,7 @@ from benchmarks.format71_writer import Format71Writer
 from kerio_resync.cache.file_identity import all_changes, owner_of, stored_owner, unsent_changes
 from kerio_resync.cache.mutations import AddChange, LocalChange, MarkChange
 from tests.support.cache import IDENTITY, change, filled
+from tests.support.format72 import EARLY, EARLY_OWNER, LATE, OWNER, load
 
 CHANGES = (AddChange(LocalChange("a", "create", "note")), AddChange(LocalChange("b", "create", "note")))
 
@@ -63,6 +64,16 @@ async def test_only_unsent_changes_are_read_from_format_7_1(tmp_path: Path) -> N
     write_format71(tmp_path / "cache.db")
     assert await unsent_changes(tmp_path / "cache.db") == {"a"}
     assert await all_changes(tmp_path / "cache.db") == set()
+
+
+@pytest.mark.parametrize(("dump", "owner", "count"), [(LATE, OWNER, 8), (EARLY, EARLY_OWNER, 6)])
+async def test_owner_and_unsent_changes_are_read_from_format_7_2(
+    dump: str, owner: object, count: int, tmp_path: Path
+) -> None:
+    path = load(dump, tmp_path / "cache.db")
+    assert await owner_of(path) == stored_owner(path) == owner
+    assert len(await unsent_changes(path) or ()) == count
+    assert await all_changes(path) == set()
 
 
 async def test_changes_of_unreadable_file_are_unknown(tmp_path: Path) -> None:

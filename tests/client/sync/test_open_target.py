@@ -22,6 +22,7 @@ from kerio_resync.sync.open_target import discard_build_file, open_build_file, o
 from kerio_resync.sync.partial_rebuild import PARTIAL_REBUILD_KEY
 from tests.support.cache import IDENTITY, INBOX, filled, items, mail, names, rows
 from tests.support.fake_mailbox import Mailbox, running
+from tests.support.format72 import LATE, load, owned_by
 
 OTHER = IDENTITY._replace(account="user-2", user="eve", address="eve@example.com")
 
@@ -127,6 +128,36 @@ async def test_fresh_drops_unfinished_file_after_rescue_of_its_changes(tmp_path:
         await rescue_unsent_changes(run)
         assert [each.uuid for each in await run.store.read(outbox_rows.changes)] == ["u-1"]
     assert names(tmp_path) == ["cache.db.next", "next"]
+
+
+async def test_unfinished_file_of_format_72_is_dropped_after_rescue_of_its_changes(tmp_path: Path) -> None:
+    for name in ("cache.db", "cache.db.next"):
+        load(LATE, tmp_path / name, owned_by(IDENTITY))
+    with closing(sqlite3.connect(tmp_path / "cache.db.next")) as db, db:
+        db.execute("DELETE FROM outbox WHERE number > 6")  # the rest is in cache.db only
+        db.execute("UPDATE sqlite_sequence SET seq = 6")
+        db.execute("DELETE FROM item WHERE id = 'local:lost'")
+    (tmp_path / "next").mkdir()
+    resumed, _, said = await opened(tmp_path)
+    assert not resumed
+    assert said == ["The unfinished cache is of an older format; only its local changes are taken over."]
+    assert names(tmp_path) == ["cache.db", "cache.db.next", "cache.db.next.dropped-1", "next"]
+    async with running(tmp_path / "next", Mailbox()) as begun:
+        run = replace(begun, settings=settings(tmp_path), owner=IDENTITY)
+        await rescue_unsent_changes(run)
+        changes = {each.number for each in await run.store.read(outbox_rows.changes)}
+        local = await run.store.read(
+            lambda db: db.execute("SELECT title, text FROM item WHERE id LIKE 'local:%' ORDER BY 1").fetchall()
+        )
+        assert run.announced.notices == [
+            "Unsent local changes copied from the old cache: 4.",
+            "Items of the local folder Conflicts copied from the old cache: 1.",
+            "Unsent local changes copied from the old cache: 4.",
+            "Items of the local folder Conflicts copied from the old cache: 1.",
+        ]
+    assert len(changes) == 8
+    assert local == [("lost", "its text"), ("mine", "mine")]
+    assert names(tmp_path) == ["cache.db", "cache.db.next", "next"]
 
 
 async def test_discard_build_file_renames_file_and_sidecars(tmp_path: Path) -> None:

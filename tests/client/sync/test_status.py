@@ -25,6 +25,7 @@ from kerio_resync.settings import Settings
 from kerio_resync.sync.status import digest, status, verify
 from tests.support.cache import FOLDERS, IDENTITY, attachment, filled, items, mail
 from tests.support.fake_mailbox import Mailbox
+from tests.support.format72 import LATE, load
 
 
 def settings(folder: Path) -> Settings:
@@ -109,6 +110,16 @@ async def test_status_calls_an_older_format_that_and_counts_its_changes(tmp_path
     lines = lines_of_status(found.as_json())
     assert "Local changes: none" not in lines
     assert any("1 change not sent, of jan@example.com" in each for each in lines)
+
+
+async def test_status_of_format_72_names_the_upgrade_and_counts_changes(tmp_path: Path) -> None:
+    load(LATE, tmp_path / "cache.db")
+    found = await status(settings(tmp_path))
+    assert (found.cache.state, found.cache.problem) == ("old", "it has format 7.2; run `kerio-resync upgrade`")
+    assert [each.changes for each in found.set_aside] == [8]
+    assert any("8 changes not sent, of jane@example.com" in each for each in lines_of_status(found.as_json()))
+    with pytest.raises(BadSettings, match=r"it has format 7\.2; run `kerio-resync upgrade`"):
+        [line async for line in digest(settings(tmp_path))]
 
 
 SECRETS = {

@@ -16,6 +16,7 @@ from kerio_resync.settings import Settings
 from kerio_resync.upgrade import estimation
 from kerio_resync.upgrade.estimation import MAX_SECONDS, PROBE_SECONDS, TOO_SLOW, Estimate, Range, estimate
 from simulation import virtual_time
+from tests.support.format72 import LATE, load
 
 Probe = Callable[[Listener], Awaitable[None]]
 
@@ -123,6 +124,17 @@ async def test_damaged_old_database_is_the_problem(tmp_path: Path) -> None:
     assert found.upgrade is None
     assert found.old_bytes == len(data)
     assert found.upgrade_problem
+
+
+async def test_upgrade_of_format_72_is_measured(tmp_path: Path) -> None:
+    path = load(LATE, tmp_path / "cache.db")
+    before = path.read_bytes()
+    found = await estimate(Settings(profile=tmp_path))
+    assert found.upgrade is not None
+    assert found.upgrade.seconds > 0
+    assert found.needed_bytes > found.old_bytes == len(before)
+    assert [each.name for each in tmp_path.iterdir()] == ["cache.db"]
+    assert path.read_bytes() == before
 
 
 async def test_estimate_refuses_missing_profile(tmp_path: Path) -> None:

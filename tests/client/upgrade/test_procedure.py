@@ -33,6 +33,7 @@ from kerio_resync.upgrade.formats import (
 )
 from kerio_resync.upgrade.migration import format71 as migrating
 from kerio_resync.upgrade.procedure import upgrade
+from tests.support.format72 import EARLY, LATE, load
 
 
 @pytest.fixture
@@ -217,6 +218,50 @@ async def test_upgrade_of_current_cache_is_in_use_during_a_rebuild(profile: Path
         await run(profile)
     (profile / "kerio-resync.holder").write_text("{}")  # of a run that was killed
     assert (await run(profile)).action == "nothing"
+
+
+@pytest.mark.parametrize("dump", [LATE, EARLY])
+async def test_database_of_format_72_is_migrated_once(dump: str, tmp_path: Path) -> None:
+    load(dump, tmp_path / "cache.db")
+    step = await run(tmp_path)
+    assert (step.action, step.done, step.facts.version, step.facts.wanted) == ("migrate", True, "7.2.0", "7.3.0")
+    assert step.as_json()["upgraded"]["pending"] in (12, 9)
+    assert (await run(tmp_path)).action == "nothing"
+
+
+async def test_database_of_format_72_waits_for_space(tmp_path: Path) -> None:
+    before = load(LATE, tmp_path / "cache.db").read_bytes()
+    step = await run(tmp_path, free=lambda _: 1000)
+    assert (step.action, step.exit) == ("postpone", Exit.POSTPONED)
+    assert (tmp_path / "cache.db").read_bytes() == before
+    assert not (tmp_path / "cache.db.next").exists()
+
+
+async def test_damaged_database_of_format_72_leads_to_rebuild(tmp_path: Path) -> None:
+    before = load(LATE, tmp_path / "cache.db", "UPDATE item SET title = 'x' WHERE number = 3").read_bytes()
+    step = await run(tmp_path)
+    assert (step.action, step.exit) == ("offer", Exit.REBUILD_NEEDED)
+    assert "item number 3 does not match its checksum" in step.reason
+    assert (tmp_path / "cache.db").read_bytes() == before
+    assert not (tmp_path / "cache.db.next").exists()
+
+
+async def test_unfinished_rebuild_of_format_72_is_kept(tmp_path: Path) -> None:
+    for name in ("cache.db", "cache.db.next"):
+        load(LATE, tmp_path / name)
+    step = await run(tmp_path)
+    assert (step.action, step.reason) == ("offer", "a rebuild was begun and is not finished")
+    assert (tmp_path / "cache.db.next").exists()
+
+
+async def test_migration_that_an_older_version_began_starts_over(profile: Path) -> None:
+    status = (profile / "cache.db").stat()
+    source = f"{status.st_size} {status.st_mtime_ns} {status.st_ino}"
+    load(EARLY, profile / "cache.db.next", f"INSERT INTO meta VALUES ('upgrade_from', '{source}')")
+    step = await run(profile)
+    assert (step.action, step.done) == ("migrate", True)
+    assert step.as_json()["upgraded"]["items"] == 40
+    assert not step.as_json()["upgraded"]["resumed"]
 
 
 class Renumber:

@@ -103,7 +103,8 @@ class Format72Copy:
         for start in range(0, content.received, CONTENT_SLICE_BYTES):
             size = min(CONTENT_SLICE_BYTES, content.received - start)
             window = f'{_COPY_CHUNKS} = ? AND chunk."offset" >= ? AND chunk."offset" < ?'
-            if not self.target.copy(window, (content.number, start, start + size), size):
+            rows = self.target.copy(window, (content.number, start, start + size), size)
+            if not rows and size == CONTENT_SLICE_BYTES:  # no chunk is so long; `received` may be any number
                 raise CacheDamaged(f"content {content.number} has a gap")
             yield size
 

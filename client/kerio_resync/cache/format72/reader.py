@@ -74,7 +74,7 @@ class Format72Reader:
     def item_count(self) -> int:
         """Return the number of items."""
         with mapped_errors(self.path):
-            return int(self._db.execute(f"SELECT count(*) FROM item INDEXED BY {_INDEXES['item']}").fetchone()[0])
+            return int(self._db.execute("SELECT count(*) FROM item").fetchone()[0])
 
     def content_bytes(self) -> int:
         """Return the bytes of the contents."""
@@ -85,10 +85,11 @@ class Format72Reader:
         """Raise CacheDamaged unless each table has as many rows as its index."""
         with mapped_errors(self.path):
             for table, index in _INDEXES.items():
-                indexed = self._db.execute(f"SELECT count(*) FROM {table} INDEXED BY {index}").fetchone()[0]
-                # `+rowid`, or SQLite would count the entries of an index
-                sql = "SELECT count(*) FROM wanted" if table == "wanted" else f"SELECT count(+rowid) FROM {table}"
-                found = self._db.execute(f"{sql} NOT INDEXED").fetchone()[0]
+                # `count(*)` would count the entries of whichever index is smallest
+                found, indexed = (
+                    self._db.execute(f"SELECT coalesce(sum(1), 0) FROM {table} {which}").fetchone()[0]
+                    for which in ("NOT INDEXED", f"INDEXED BY {index}")
+                )
                 if found != indexed:
                     raise CacheDamaged(f"{self.path}: {table} has {found:,} rows, not {indexed:,}")
 

@@ -8,13 +8,16 @@ from __future__ import annotations
 import sqlite3
 from contextlib import closing
 from functools import cache
+from pathlib import Path
 from typing import Final
 
-from kerio_resync.cache.schema import APPLICATION_ID
+from kerio_resync.cache import schema
+from kerio_resync.cache.header import read_header
 from kerio_resync.cache.schema_guard import Shape, shape_of
 
 FORMAT: Final = "7.2"
-USER_VERSION: Final = 70200
+APPLICATION_ID: Final = schema.APPLICATION_ID
+USER_VERSION: Final = schema.UPGRADABLE_VERSION
 
 TABLES: Final = """
 CREATE TABLE meta (              -- what the file is: format, server, account, user, address, sync_key, ...
@@ -182,6 +185,12 @@ def is_format72(db: sqlite3.Connection) -> bool:
     """Tell whether the open file is of format 7.2."""
     marks = [db.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version")]
     return marks == [APPLICATION_ID, USER_VERSION]
+
+
+def has_format72(path: Path) -> bool:
+    """Tell whether the header of a file has the marks of format 7.2. OSError."""
+    header = read_header(path)
+    return (header.mark, header.version) == (APPLICATION_ID, USER_VERSION)
 
 
 @cache

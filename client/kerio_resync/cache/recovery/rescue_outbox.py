@@ -9,10 +9,10 @@ unreadable the file is backed up. Damage is never raised.
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple, TypeVar
 
 from kerio_resync.cache import outbox_rows, queries
 from kerio_resync.cache.checksums import item_checksum
@@ -20,6 +20,7 @@ from kerio_resync.cache.connection import Connection
 from kerio_resync.cache.file_identity import read_owner
 from kerio_resync.cache.files import back_up, lexists
 from kerio_resync.cache.format71.schema import is_format71
+from kerio_resync.cache.format72.schema import is_format72
 from kerio_resync.cache.integrity.check import content_matches_checksum
 from kerio_resync.cache.mutations import AddChange, LocalChange, LocalFile, MarkChange, PutLocal
 from kerio_resync.cache.recovery.copy_rows import TABLES
@@ -31,9 +32,11 @@ from kerio_resync.cache.write.items import read_item_row
 from kerio_resync.errors import BadSettings, CacheDamaged, OtherFormat
 from kerio_resync.model import Identity, Item
 
+T = TypeVar("T")
 OUTBOX_TABLES: Final = ("outbox", "outbox_attachment", "outbox_chunk")
 MAX_PLAUSIBLE_ROWID: Final = 1_000_000  # a higher row number is itself a sign of damage
 SETTLED_STATES: Final = ("sent", "withdrawn")
+Complete = Callable[[Item], Item]
 _LAST_ROW_QUERIES: Final = (
     "SELECT coalesce(max(number), 0) FROM outbox",
     "SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'outbox'",
@@ -82,11 +85,30 @@ class RescueReport:
         return tuple(sentences)
 
 
-async def rescue_outbox(path: Path, store: Store, owner: Identity | None = None) -> RescueReport:
+class _Rows(NamedTuple):
+    """How the rows of a format are read.
+
+    `change` and `local_item` get a row number, and raise one of UNREADABLE_ERRORS; `local_items` returns row numbers.
+    """
+
+    change: Callable[[sqlite3.Connection, int], LocalChange]
+    local_items: Callable[[sqlite3.Connection], list[int]]
+    local_item: Callable[[sqlite3.Connection, int], tuple[Item, tuple[LocalFile, ...]]]
+
+
+def unchanged(item: Item) -> Item:
+    """Return the item."""
+    return item
+
+
+async def rescue_outbox(
+    path: Path, store: Store, owner: Identity | None = None, complete: Complete = unchanged
+) -> RescueReport:
     """Copy the unsent changes and local items of `path` to `store`, durably.
 
-    `owner`: the identity that the file must have; None if the caller has checked it. Damage is counted, never raised;
-    CacheInUse and errors of the new file are raised. Nothing is copied if there is no file.
+    `owner`: the identity that the file must have; None if the caller has checked it. `complete` returns a local item of
+    an older format with the columns that this format does not have. Damage is counted, never raised; CacheInUse and
+    errors of the new file are raised. Nothing is copied if there is no file.
     """
     report = RescueReport()
     if not lexists(path):
@@ -97,7 +119,7 @@ async def rescue_outbox(path: Path, store: Store, owner: Identity | None = None)
         report.add_failure(error)
     else:
         try:
-            report = await copy_outbox(connection, store, owner)
+            report = await copy_outbox(connection, store, owner, complete)
         finally:
             await connection.close()
     if report.unreadable or report.uncounted:
@@ -105,12 +127,14 @@ async def rescue_outbox(path: Path, store: Store, owner: Identity | None = None)
     return report
 
 
-async def copy_outbox(connection: Connection, store: Store, owner: Identity | None = None) -> RescueReport:
+async def copy_outbox(
+    connection: Connection, store: Store, owner: Identity | None = None, complete: Complete = unchanged
+) -> RescueReport:
     """Do the same as `rescue_outbox` with an open file, without a backup."""
     report = RescueReport()
     try:
-        format71 = await connection.run(is_format71)
-        if not format71:
+        format71, format72 = await connection.run(is_format71), await connection.run(is_format72)
+        if not (format71 or format72):
             await connection.run(check_header)
         if owner is not None and (stored := await connection.run(read_owner)) != owner:
             raise CacheDamaged("it was replaced during the run" if stored else "it does not say whose it is")
@@ -120,10 +144,21 @@ async def copy_outbox(connection: Connection, store: Store, owner: Identity | No
     if format71:
         await _copy_from_format71(connection, store, report)
     else:
-        await _copy_changes(connection, store, report)
-        await _copy_local_items(connection, store, report)
+        rows = _format72_rows(complete) if format72 else _TODAYS_ROWS
+        await _copy_changes(connection, store, report, rows)
+        await _copy_local_items(connection, store, report, rows)
     await store.flush()
     return report
+
+
+def _format72_rows(complete: Complete) -> _Rows:
+    from kerio_resync.cache.format72 import rescue_outbox as format72  # few files are of that format
+
+    def local_item(db: sqlite3.Connection, number: int) -> tuple[Item, tuple[LocalFile, ...]]:
+        item, files = format72.read_local_item(db, number)
+        return complete(item), files
+
+    return _Rows(format72.read_change, format72.local_item_numbers, local_item)
 
 
 async def _copy_from_format71(connection: Connection, store: Store, report: RescueReport) -> None:
@@ -135,7 +170,7 @@ async def _copy_from_format71(connection: Connection, store: Store, report: Resc
         report.add_failure(CacheDamaged(reason))
 
 
-async def _copy_changes(connection: Connection, store: Store, report: RescueReport) -> None:
+async def _copy_changes(connection: Connection, store: Store, report: RescueReport, rows: _Rows) -> None:
     try:
         await connection.run(lambda db: require_tables(db, OUTBOX_TABLES))
     except CacheDamaged as error:
@@ -144,7 +179,7 @@ async def _copy_changes(connection: Connection, store: Store, report: RescueRepo
     changes = []
     for number in await connection.run(lambda db: _readable_numbers(db, report)):
         try:
-            changes.append(await connection.run(partial(_read_change, number=number)))
+            changes.append(await connection.run(_at(rows.change, number)))
         except UNREADABLE_ERRORS:
             report.unreadable += 1
     needed = outbox_rows.ancestors_of_pending(changes)
@@ -176,23 +211,26 @@ async def _copy_change(connection: Connection, store: Store, change: LocalChange
     report.changes += change.state not in SETTLED_STATES
 
 
-async def _copy_local_items(connection: Connection, store: Store, report: RescueReport) -> None:
-    sql = "SELECT item FROM placement WHERE folder IN (SELECT number FROM folder WHERE standing = 'local')"
+async def _copy_local_items(connection: Connection, store: Store, report: RescueReport, rows: _Rows) -> None:
     try:
         await connection.run(lambda db: require_tables(db, TABLES))
-        numbers = await connection.run(lambda db: [row[0] for row in db.execute(sql)])
+        numbers = await connection.run(rows.local_items)
     except (CacheDamaged, *UNREADABLE_ERRORS) as error:
         report.add_failure(error)
         return
     for number in numbers:
         try:
-            item, files = await connection.run(partial(_read_local_item, number=number))
+            item, files = await connection.run(_at(rows.local_item, number))
         except UNREADABLE_ERRORS:
             report.unreadable += 1
             continue
         if not await store.read(queries.versions, [item.id]):
             report.items += 1
             await store.apply(PutLocal(item, files))
+
+
+def _at(read: Callable[[sqlite3.Connection, int], T], number: int) -> Callable[[sqlite3.Connection], T]:
+    return lambda db: read(db, number)
 
 
 def _readable_numbers(db: sqlite3.Connection, report: RescueReport) -> list[int]:
@@ -235,6 +273,11 @@ def _read_files(db: sqlite3.Connection, change: LocalChange) -> tuple[LocalFile,
     )  # fmt: skip
 
 
+def _local_item_numbers(db: sqlite3.Connection) -> list[int]:
+    sql = "SELECT item FROM placement WHERE folder IN (SELECT number FROM folder WHERE standing = 'local')"
+    return [row[0] for row in db.execute(sql)]
+
+
 def _read_local_item(db: sqlite3.Connection, number: int) -> tuple[Item, tuple[LocalFile, ...]]:
     ((_, item, checksum),) = read_item_row(db, "item.number = ?", (number,))
     if item_checksum(item) != checksum:
@@ -254,3 +297,6 @@ def _read_content(db: sqlite3.Connection, table: str, attachment: int, size: int
     while data := queries.chunk(db, table, attachment, len(content)):
         content += data
     return bytes(content)
+
+
+_TODAYS_ROWS: Final = _Rows(_read_change, _local_item_numbers, _read_local_item)

@@ -137,8 +137,9 @@ class _Migration(CopyAndVerify[Format72Reader]):
                     break
             else:
                 self._copy.rest(self._source.changes())
-                self._checkpoint = self._checkpoint._replace(kind=_ALL)
-        self._target.commit(self._checkpoint, now=True)
+                self._checkpoint = self._checkpoint._replace(kind=_ALL, bytes=self._total_bytes)
+        self._commit(self._checkpoint, now=True)
+        self.report_copied()
         return self._checkpoint
 
     def _copy_batch(self, batch: Batch) -> None:
