@@ -17,9 +17,11 @@ from kerio_resync.errors import ResyncError
 from kerio_resync.events import Listener, ignore_events
 from kerio_resync.server.http.transport import Request
 from kerio_resync.server.kerio.mailbox import KerioMailbox
+from kerio_resync.server.mailbox import Mailbox
 from simulation import virtual_time
 from simulation.direct_transport import DirectTransport
 from simulation.mailboxes import cached_mailbox
+from simulation.opaque_versions import OpaqueVersions, opaque
 from simulation.wire import ORIGIN
 
 CLIENT_TASK = "the client"  # the name of the task that runs the client
@@ -36,7 +38,7 @@ class World:
     """A profile, a mock server, and `now`: the virtual time over all runs in seconds.
 
     `at[n]` holds the actions before the n-th request of the next run. `report` is that of the last completed rebuild,
-    `verdict` that of the last verification.
+    `verdict` that of the last verification. `opaque`: the client sees versions without an order.
     """
 
     profile: Path
@@ -44,6 +46,7 @@ class World:
     mails: int = 60
     page_size: int = 12
     overlap: int = 3
+    opaque: bool = False
     at: dict[int, list[Callable[[], None]]] = field(default_factory=dict)
     now: float = 0.0
     requests: int = 0
@@ -87,7 +90,7 @@ class World:
         """Rebuild once; return how the run ended."""
         settings_of_run = self.settings(**settings)
 
-        async def work(mailbox: KerioMailbox) -> None:
+        async def work(mailbox: Mailbox) -> None:
             self.report = await rebuild(settings_of_run, listen, mailbox=mailbox, clock=asyncio.get_running_loop().time)
 
         return virtual_time.run(self._live(work, listen, settings_of_run), start=self.now, disk=self._disk())
@@ -97,7 +100,7 @@ class World:
         settings = self.settings()
         self.verdict = None
 
-        async def work(mailbox: KerioMailbox) -> None:
+        async def work(mailbox: Mailbox) -> None:
             self.verdict = await verify(settings, listen, mailbox=mailbox, **how)
 
         return virtual_time.run(self._live(work, listen, settings), start=self.now, disk=self._disk())
@@ -111,7 +114,7 @@ class World:
         return lambda: rng.random() if rng.random() < 0.1 else 0.0
 
     async def _live(
-        self, work: Callable[[KerioMailbox], Coroutine[Any, Any, None]], listen: Listener, settings: Settings
+        self, work: Callable[[Mailbox], Coroutine[Any, Any, None]], listen: Listener, settings: Settings
     ) -> Ending:
         self.requests = 0
         task: asyncio.Task[None] | None = None
@@ -129,7 +132,10 @@ class World:
                     await asyncio.sleep(3600)
 
         rng = random.Random(f"{self.seed}/{self.now}")
-        mailbox = KerioMailbox(settings, listen, transport=DirectTransport(self.server, before), chance=rng.random)
+        transport = DirectTransport(self.server, before)
+        mailbox: Mailbox = KerioMailbox(settings, listen, transport=transport, chance=rng.random)
+        if self.opaque:
+            mailbox = OpaqueVersions(mailbox)
         loop = asyncio.get_running_loop()
         try:
             task = asyncio.create_task(work(mailbox), name=CLIENT_TASK)
@@ -154,8 +160,13 @@ class World:
             return {line async for line in digest(self.settings())}
 
         cache = virtual_time.run(cache_lines())
-        server = {line.rstrip("\n") for line in self.store.digest(everything=everything)}
+        server = {self._seen(line) for line in self.store.digest(everything=everything)}
         return sorted(f"here  {line}" for line in cache - server) + sorted(f"there {line}" for line in server - cache)
+
+    def _seen(self, line: str) -> str:
+        """Return a line of the server's digest with the version that the client sees."""
+        kind, item_id, version, content = line.split()
+        return f"{kind} {item_id} {opaque(version) if self.opaque else version} {content}"
 
 
 async def differences(store: MailboxStore, settings: Settings) -> set[str]:

@@ -7,6 +7,7 @@ import random
 import tempfile
 import time
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 from hypothesis import HealthCheck, seed, settings
@@ -43,10 +44,12 @@ MOMENT = st.integers(1, 60)
 class ChangingMailbox(RuleBasedStateMachine):
     """Plans happenings at numbered requests, runs the client into them, and lets it finish at the end."""
 
+    opaque: ClassVar[bool] = False
+
     @initialize(seed=st.integers(0, 3), mails=st.sampled_from([0, 9, 30, 60]), page_size=st.integers(4, 40))
     def begin(self, seed: int, mails: int, page_size: int) -> None:
         self.folder = tempfile.TemporaryDirectory()
-        self.world = World(Path(self.folder.name), seed, mails, page_size)
+        self.world = World(Path(self.folder.name), seed, mails, page_size, opaque=self.opaque)
         self.diary = Diary(self.world)
 
     @rule(action=st.sampled_from(MUTATIONS), times=st.integers(1, 5))
@@ -104,13 +107,20 @@ class ChangingMailbox(RuleBasedStateMachine):
             self.folder.cleanup()
 
 
+class OpaqueMailbox(ChangingMailbox):
+    """The same with versions that have no order."""
+
+    opaque = True
+
+
 SHARES = max(4, RUNS // 250)  # of the runs, so that several processes can take them
 
 
 @pytest.mark.timeout(24 * 3600 if RUNS > 200 else 280)
+@pytest.mark.parametrize("machine", [ChangingMailbox, OpaqueMailbox])
 @pytest.mark.parametrize("share", range(SHARES))
-def test_the_cache_equals_the_server_in_the_end(share: int) -> None:
-    """`KERIO_SIMULATIONS` runs in all; each share goes its own way, the same each time unless there are many."""
+def test_the_cache_equals_the_server_in_the_end(share: int, machine: type[ChangingMailbox]) -> None:
+    """`KERIO_SIMULATIONS` runs of each kind; each share goes its own way, the same each time unless there are many."""
     began = time.monotonic()
     how = settings(
         max_examples=RUNS // SHARES,
@@ -119,8 +129,9 @@ def test_the_cache_equals_the_server_in_the_end(share: int) -> None:
         database=None,
         suppress_health_check=list(HealthCheck),
     )
-    run_state_machine_as_test(seed(share if RUNS <= 200 else random.randrange(2**32))(ChangingMailbox), settings=how)
-    print(f"\n{RUNS // SHARES} simulated runs in {time.monotonic() - began:,.0f} s; differences: 0")
+    run_state_machine_as_test(seed(share if RUNS <= 200 else random.randrange(2**32))(machine), settings=how)
+    how_many = f"{RUNS // SHARES} simulated runs with {'opaque' if machine.opaque else 'ordered'} versions"
+    print(f"\n{how_many} in {time.monotonic() - began:,.0f} s; differences: 0")
 
 
 def ends_with_gap(overlap: int, seed: int, folder: Path) -> bool:
