@@ -3,36 +3,29 @@
 from __future__ import annotations
 
 import email
-import email.policy
 import re
-from datetime import datetime
-from email.headerregistry import AddressHeader, DateHeader
-from email.message import EmailMessage
+from email.header import decode_header, make_header
+from email.message import Message
+from email.utils import getaddresses, parsedate_to_datetime
 from functools import lru_cache
 from typing import Any
 
-_HEADERS = ("from", "sender", "to", "cc", "bcc", "reply-to")
+_HEADERS = {"from": "from", "sender": "sender", "to": "to", "cc": "cc", "bcc": "bcc", "replyTo": "reply-to"}
 
 
 @lru_cache(maxsize=4096)
 def parsed(source: bytes) -> tuple[dict[str, Any], dict[str, str], dict[str, bytes]]:
     """Return properties, the texts of parts by part id, and the contents of all parts."""
-    message = email.message_from_bytes(source, policy=email.policy.default)
-    assert isinstance(message, EmailMessage)
+    message = email.message_from_bytes(source)
+    date = _text(message, "date")
     properties: dict[str, Any] = {
-        "subject": str(message["subject"]) if message["subject"] is not None else None,
-        "messageId": _ids(message["message-id"]),
-        "inReplyTo": _ids(message["in-reply-to"]),
-        "references": _ids(message["references"]),
-        "sentAt": _date(message),
+        "subject": _text(message, "subject"),
+        "messageId": _ids(message, "message-id"),
+        "inReplyTo": _ids(message, "in-reply-to"),
+        "references": _ids(message, "references"),
+        "sentAt": parsedate_to_datetime(date).isoformat() if date else None,
+        **{name: _people(message, header) for name, header in _HEADERS.items()},
     }
-    for name in _HEADERS:
-        header = message[name]
-        properties["replyTo" if name == "reply-to" else name] = (
-            [{"name": one.display_name or None, "email": one.addr_spec} for one in header.addresses]
-            if isinstance(header, AddressHeader)
-            else None
-        )
     parts: list[dict[str, Any]] = []
     texts: dict[str, str] = {}
     contents: dict[str, bytes] = {}
@@ -41,13 +34,13 @@ def parsed(source: bytes) -> tuple[dict[str, Any], dict[str, str], dict[str, byt
         assert isinstance(data, bytes)
         contents[part_id] = data
         kind = part.get_content_type()
-        if kind.startswith("text/") and not part.is_attachment():
-            texts[part_id] = data.decode(part.get_content_charset("utf-8"), "replace").replace("\r\n", "\n")
+        if kind.startswith("text/") and part.get_content_disposition() != "attachment":
+            texts[part_id] = data.decode(str(part.get_content_charset("utf-8")), "replace").replace("\r\n", "\n")
         parts.append(
             {
                 "partId": part_id, "size": len(data), "type": kind, "name": part.get_filename(),
                 "charset": part.get_content_charset(), "disposition": part.get_content_disposition(),
-                "cid": (part["content-id"] or "").strip("<>") or None,
+                "cid": (_text(part, "content-id") or "").strip("<>") or None,
             }
         )  # fmt: skip
     plain = [one for one in parts if one["partId"] in texts and one["type"] == "text/plain"]
@@ -59,11 +52,15 @@ def parsed(source: bytes) -> tuple[dict[str, Any], dict[str, str], dict[str, byt
     return properties, texts, contents
 
 
-def _ids(header: Any) -> list[str] | None:
-    return re.findall(r"<([^>]+)>", str(header)) or None if header is not None else None
+def _text(message: Message, name: str) -> str | None:
+    value = message[name]
+    return str(make_header(decode_header(value))) if value is not None else None
 
 
-def _date(message: EmailMessage) -> str | None:
-    header = message["date"]
-    when = header.datetime if isinstance(header, DateHeader) else None
-    return when.isoformat() if isinstance(when, datetime) else None
+def _ids(message: Message, name: str) -> list[str] | None:
+    return re.findall(r"<([^>]+)>", str(message[name] or "")) or None
+
+
+def _people(message: Message, name: str) -> list[dict[str, Any]] | None:
+    header = _text(message, name)
+    return [{"name": who or None, "email": where} for who, where in getaddresses([header])] if header else None

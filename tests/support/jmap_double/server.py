@@ -7,7 +7,7 @@ import base64
 import json
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 from urllib.parse import unquote, urlsplit
@@ -63,6 +63,7 @@ class JmapDouble:
     most_objects: int = 0
     logins: list[str] = field(default_factory=list)
     _busy: int = 0
+    _alterations: dict[str, Callable[[dict[str, Any], Mapping[str, Any]], dict[str, Any]]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.stores = {"a1": Store(self.choices, seed=self.seed)}
@@ -183,12 +184,26 @@ class JmapDouble:
                 account = resolved.get("accountId", "a1")
                 if account not in self.stores:
                     raise MethodError("accountNotFound")
-                result = answer(self.stores[account], method, resolved)
+                result = self._answer(account, method, resolved)
                 self.most_objects = max(self.most_objects, len(resolved.get("ids") or ()))
                 responses.append([method, result, number])
             except MethodError as error:
                 responses.append(["error", error.members, number])
         return responses
+
+    def _answer(self, account: str, method: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        alter = self._alterations.get(method)
+        try:
+            result = answer(self.stores[account], method, arguments)
+        except MethodError:
+            if alter is None:
+                raise
+            result = {}
+        return alter(result, arguments) if alter else result
+
+    def alter(self, method: str, change: Callable[[dict[str, Any], Mapping[str, Any]], dict[str, Any]]) -> None:
+        """Let `change(result, arguments)` replace the results of a method; {} instead of an error."""
+        self._alterations[method] = change
 
     def _resolved(self, arguments: Mapping[str, Any], responses: list[Any]) -> dict[str, Any]:
         """Return the arguments with their back-references resolved (RFC 8620, 3.7)."""

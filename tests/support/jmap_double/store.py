@@ -10,8 +10,6 @@ from bisect import bisect_left, insort
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from email.message import EmailMessage
-from email.policy import SMTP
 from typing import Literal
 
 from tests.support.jmap_double.choices import Choices
@@ -126,8 +124,8 @@ class Store:
 
     def forget(self) -> None:
         """Refuse every state so far."""
-        self.oldest = len(self.journal)
         self.log("Mailbox", "updated", next(iter(self.mailboxes)), counts=True)
+        self.oldest = len(self.journal)
 
     def log(self, kind: Type, change: Change, its_id: str, *, counts: bool = False) -> None:
         self.journal.append((kind, change, its_id, counts))
@@ -208,21 +206,29 @@ class Store:
         return (BASE + timedelta(seconds=self.made // 3)).strftime("%Y-%m-%dT%H:%M:%SZ")
 
     def made_source(self) -> bytes:
-        """Return a new mail's source: some with HTML, some with attachments, some large."""
-        rng, number = self.rng, self.made
-        message = EmailMessage(policy=SMTP)
-        message["From"] = "Anna Nováková <anna@example.com>"
-        message["To"] = f"{self.name}, Bob <bob@example.com>"
-        message["Subject"] = f"Zpráva {number}-{rng.randrange(10**6)}"
-        message["Message-ID"] = f"<{rng.randbytes(6).hex()}@example.com>"
-        message["Date"] = "Thu, 01 Jan 2026 10:00:00 +0100"
-        message.set_content("Dobrý den,\n" + f"text {rng.random()}\n" * rng.randrange(1, 12))
+        """Return a new mail's source: some with HTML, some with attachments, some large.
+
+        Written by hand, because the standard library takes longer than a whole rebuild of the mail.
+        """
+        rng = self.rng
+        text = "Dobrý den,\r\n" + f"text {rng.random()}\r\n" * rng.randrange(1, 12)
+        parts = [b"Content-Type: text/plain; charset=utf-8\r\n\r\n" + text.encode()]
         if rng.random() < 0.3:
-            message.add_alternative("<p>Dobrý <b>den</b></p>", subtype="html")
-        for part in range(rng.choice((0, 0, 0, 1, 2))):
-            data = rng.randbytes(rng.choice((0, 10, 3_000)))
-            message.add_attachment(data, maintype="application", subtype="pdf", filename=f"č. {part}.pdf")
-        return bytes(message)
+            parts.append(b"Content-Type: text/html; charset=utf-8\r\n\r\n<p>Dobr\xc3\xbd <b>den</b></p>\r\n")
+        for number in range(rng.choice((0, 0, 0, 1, 2))):
+            data = base64.encodebytes(rng.randbytes(rng.choice((0, 10, 3_000)))).replace(b"\n", b"\r\n")
+            head = f'Content-Type: application/pdf\r\nContent-Disposition: attachment; filename="c{number}.pdf"\r\n'
+            parts.append(head.encode() + b"Content-Transfer-Encoding: base64\r\n\r\n" + data)
+        headers = (
+            "From: =?utf-8?q?Anna_Nov=C3=A1kov=C3=A1?= <anna@example.com>\r\n"
+            f"To: {self.name}, Bob <bob@example.com>\r\n"
+            f"Subject: =?utf-8?q?Zpr=C3=A1va?= {self.made}-{rng.randrange(10**6)}\r\n"
+            f"Message-ID: <{rng.randbytes(6).hex()}@example.com>\r\nDate: Thu, 01 Jan 2026 10:00:00 +0100\r\n"
+        ).encode()
+        if len(parts) == 1:
+            return headers + parts[0]
+        body = b"".join(b"--XX\r\n" + part + b"\r\n" for part in parts)
+        return headers + b'Content-Type: multipart/mixed; boundary="XX"\r\n\r\n' + body + b"--XX--\r\n"
 
     def fill(self, mails: int, mailboxes: int = 5) -> None:
         """Add mailboxes and mails, some of them in several mailboxes."""

@@ -11,7 +11,7 @@ import json
 from collections.abc import AsyncGenerator, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from kerio_resync.errors import ItemGone, ProtocolError
 from kerio_resync.model import ListedItem, Listing, ListingPage
@@ -20,9 +20,10 @@ from kerio_resync.server.jmap.client import JmapClient
 from kerio_resync.server.jmap.methods import AnchorGone, Call, InvalidArguments, result_of
 from kerio_resync.server.memory_budget import HeldReservations
 
+NONE: Final = -1  # rows before the anchor: the page begins after it
 MAX_ROWS: Final = 4096  # per page
 MAX_ANCHORS: Final = 64
-MAX_RESTARTS: Final = 8
+MAX_RESTARTS: Final = 64
 SPARE_PAGES: Final = 32  # beyond those that the server's total explains
 NEWEST_FIRST: Final = [{"property": "receivedAt", "isAscending": False}]
 
@@ -52,78 +53,111 @@ class Position:
             return cls()
 
 
-async def list_emails(
-    client: JmapClient,
-    account: str,
-    listing: Listing,
-    mailbox_id: str,
-    position: bytes | None,
-    *,
-    limit: int,
-    overlap: int,
-    held: HeldReservations | None = None,
-) -> AsyncGenerator[ListingPage, None]:
-    """Yield the pages of `listing`, as `Mailbox.list_items` describes.
+class _Page(NamedTuple):
+    """`ids` in the list's order; `rows` of those that still exist; `width`: rows that a page may have."""
 
-    `mailbox_id`: the server's id of its only folder; "" for the whole account. `limit`: rows per page.
+    ids: list[str]
+    rows: dict[str, ListedItem]
+    total: int
+    width: int
+
+
+@dataclass(slots=True)
+class EmailList:
+    """Reads the list of an account's mails, or of one folder.
+
+    `mailbox_id`: the server's id of the only folder; "" for the whole account. `limit`: rows per page. `overlap`: rows
+    before the anchor that a page repeats, at most half a page.
     """
-    at = Position.from_bytes(position)
-    latest: frozenset[str] = frozenset(at.anchors)
-    pages, restarts = 0, 0
-    while True:
-        query = _query(account, mailbox_id, at, limit, overlap)
-        try:
-            ids, rows_by_id, total, width = await _page(client, account, query, held)
-        except AnchorGone:
-            at = replace(at, anchors=at.anchors[:-1]) if len(at.anchors) > 1 else Position()
-            restarts += not at.anchors
-            if restarts > MAX_RESTARTS:
-                raise ProtocolError(f"the list of folder {listing.id} does not end", scope="folder") from None
-            continue
-        except InvalidArguments as error:
-            if mailbox_id and await _is_gone(client, account, mailbox_id):
-                raise ItemGone("the folder is gone", method=error.method, scope="folder") from error
-            raise
-        new = [email_id for email_id in ids if email_id not in latest]
-        at = Position((*at.anchors, *new)[-MAX_ANCHORS:], at.listed + len(new))
-        latest = frozenset(ids)
-        pages += 1
-        expected = max(listing.count, total if total < 2 * listing.count + 100_000 else 0)
-        if pages > SPARE_PAGES + 4 * (expected // max(1, width - overlap) + 1):
-            raise ProtocolError(f"the list of folder {listing.id} does not end", scope="folder")
-        done = not new or (len(ids) < width and at.listed >= total)
-        fresh = tuple(rows_by_id[email_id] for email_id in new if email_id in rows_by_id)
-        yield ListingPage(tuple(rows_by_id.values()), fresh, at.to_bytes(), at.listed, done)
-        if done:
-            return
+
+    client: JmapClient
+    account: str
+    listing: Listing
+    mailbox_id: str
+    limit: int
+    overlap: int
+    at: Position = Position()
+    _pages: int = 0
+    _restarts: int = 0
+
+    async def pages(self, held: HeldReservations | None = None) -> AsyncGenerator[ListingPage, None]:
+        """Yield the pages, as `Mailbox.list_items` describes."""
+        done = False
+        while not done:
+            page = await self._next_page(held)
+            known = frozenset(self.at.anchors)
+            fresh = [email_id for email_id in page.ids if email_id not in known]
+            is_full = len(page.ids) >= page.width
+            moved = bool(page.ids) and page.ids[-1] not in self.at.anchors[-1:]
+            if is_full and not moved:
+                self.overlap = NONE  # the server sends fewer rows than requested
+            self._advance(page, len(fresh))
+            done = not is_full and (not moved or self.at.listed >= page.total)
+            rows = page.rows
+            yield ListingPage(
+                tuple(rows.values()),
+                tuple(rows[email_id] for email_id in fresh if email_id in rows),
+                replace(self.at, anchors=self.at.anchors[-MAX_ANCHORS:]).to_bytes(),
+                self.at.listed,
+                done,
+            )
+
+    def _advance(self, page: _Page, fresh: int) -> None:
+        """Take the page's rows as anchors. ProtocolError for an endless list."""
+        on_page = frozenset(page.ids)
+        anchors = (*(email_id for email_id in self.at.anchors if email_id not in on_page), *page.ids)
+        self.at = Position(anchors[-max(MAX_ANCHORS, len(page.ids)) :], self.at.listed + fresh)
+        self._pages += 1
+        count = self.listing.count
+        expected = max(count, page.total if page.total < 2 * count + 100_000 else 0)
+        if self._pages > SPARE_PAGES + 4 * (expected // max(1, page.width - max(0, self.overlap)) + 1):
+            raise self._endless()
+
+    async def _next_page(self, held: HeldReservations | None) -> _Page:
+        """Return the page after the newest anchor that still exists."""
+        while True:
+            try:
+                return await _page(self.client, self.account, self._query(), held)
+            except AnchorGone:
+                anchors = self.at.anchors[:-1]
+                self.at = replace(self.at, anchors=anchors) if anchors else Position()
+                self._restarts += not anchors
+                if self._restarts > MAX_RESTARTS:
+                    raise self._endless() from None
+            except InvalidArguments as error:
+                if self.mailbox_id and await self._is_gone():
+                    raise ItemGone("the folder is gone", method=error.method, scope="folder") from error
+                raise
+
+    def _query(self) -> Call:
+        arguments: dict[str, Any] = {
+            "accountId": self.account, "sort": NEWEST_FIRST, "limit": self.limit, "calculateTotal": True,
+        }  # fmt: skip
+        if self.mailbox_id:
+            arguments["filter"] = {"inMailbox": self.mailbox_id}
+        if self.at.anchors:
+            before = min(self.overlap, (self.limit - 1) // 2) if self.limit > 1 else NONE
+            arguments |= {"anchor": self.at.anchors[-1], "anchorOffset": -before}
+        return Call("Email/query", arguments)
+
+    async def _is_gone(self) -> bool:
+        call = Call("Mailbox/get", {"accountId": self.account, "ids": [self.mailbox_id], "properties": ["id"]})
+        (result,) = (await self.client.call([call])).results
+        return not result.get("list")
+
+    def _endless(self) -> ProtocolError:
+        return ProtocolError(f"the list of folder {self.listing.id} does not end", scope="folder")
 
 
-def _query(account: str, mailbox_id: str, at: Position, limit: int, overlap: int) -> Call:
-    arguments: dict[str, Any] = {
-        "accountId": account, "sort": NEWEST_FIRST, "limit": limit, "calculateTotal": True,
-    }  # fmt: skip
-    if mailbox_id:
-        arguments["filter"] = {"inMailbox": mailbox_id}
-    if at.anchors:
-        rows = min(overlap, (limit - 1) // 2)
-        # Without room for the anchor and a new row, the page begins after the anchor.
-        arguments |= {"anchor": at.anchors[-1], "anchorOffset": -rows if limit > 1 else 1}
-    return Call("Email/query", arguments)
-
-
-async def _page(
-    client: JmapClient, account: str, query: Call, held: HeldReservations | None
-) -> tuple[list[str], dict[str, ListedItem], int, int]:
-    """Return ids in the list's order, rows by id, the total, and the rows that fit.
-
-    An Email that was deleted between the two calls has no row.
-    """
-    anchor, limit = query.arguments.get("anchor"), query.arguments["limit"]
+async def _page(client: JmapClient, account: str, query: Call, held: HeldReservations | None) -> _Page:
+    """Return a page. An Email that was deleted between the two calls has no row."""
+    anchor, offset = query.arguments.get("anchor"), query.arguments.get("anchorOffset", 0)
+    limit: int = query.arguments["limit"]
     details = {"accountId": account, "#ids": result_of(0, query, "/ids"), "properties": emails.LISTED}
 
     def check(results: list[dict[str, Any]]) -> None:
         ids = _ids(results[0])
-        if anchor is not None and limit > 1 and anchor not in ids:
+        if anchor is not None and anchor not in ids[: max(0, 1 - offset)] and (offset <= 0 or anchor in ids):
             raise ProtocolError("Email/query is answered with other rows than requested", scope="folder")
         if not isinstance(results[1].get("list"), list):
             raise ProtocolError("Email/get is answered without a list", scope="folder")
@@ -142,8 +176,8 @@ async def _page(
         for email_id in ids
         if email_id not in absent
     }
-    width = listed.get("limit")
-    return ids, rows, emails.count(listed.get("total")), min(emails.count(width) or limit, limit)
+    width = min(emails.count(listed.get("limit")) or limit, limit)
+    return _Page(ids, rows, emails.count(listed.get("total")), width)
 
 
 def _ids(result: Mapping[str, Any]) -> list[str]:
@@ -151,9 +185,3 @@ def _ids(result: Mapping[str, Any]) -> list[str]:
     if not isinstance(ids, list):
         raise ProtocolError("Email/query is answered without ids", scope="folder")
     return list(dict.fromkeys(email_id for email_id in ids if isinstance(email_id, str) and email_id))
-
-
-async def _is_gone(client: JmapClient, account: str, mailbox_id: str) -> bool:
-    call = Call("Mailbox/get", {"accountId": account, "ids": [mailbox_id], "properties": ["id"]})
-    (result,) = (await client.call([call])).results
-    return not result.get("list")

@@ -35,7 +35,7 @@ from kerio_resync.server.http.transport import AiohttpTransport, Transport
 from kerio_resync.server.jmap import contents, downloads, feed, folders, writing
 from kerio_resync.server.jmap.client import JmapClient
 from kerio_resync.server.jmap.dialect import JmapDialect
-from kerio_resync.server.jmap.listing import MAX_ROWS, list_emails
+from kerio_resync.server.jmap.listing import MAX_ROWS, EmailList, Position
 from kerio_resync.server.memory_budget import HeldReservations
 from kerio_resync.server.pacing.adaptive_limit import AdaptiveLimit
 from kerio_resync.server.pacing.limiter import Limiter
@@ -192,16 +192,9 @@ class JmapMailbox:
             mailbox_id = ""
         # Each page costs the server a query of the whole list, so that it has as many rows as the server allows.
         rows = self._settings.page_size if "page_size" in self._settings.model_fields_set else MAX_ROWS
-        return list_emails(
-            self._client,
-            account,
-            listing,
-            mailbox_id,
-            position,
-            limit=min(rows, self._client.resource.limits.objects_in_get),
-            overlap=self._settings.overlap,
-            held=held,
-        )
+        limit = min(rows, self._client.resource.limits.objects_in_get)
+        at = Position.from_bytes(position)
+        return EmailList(self._client, account, listing, mailbox_id, limit, self._settings.overlap, at).pages(held)
 
     def _account_of(self, folder: Folder) -> str:
         return self._client.resource.split(folder.id)[0]

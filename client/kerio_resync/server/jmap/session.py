@@ -131,6 +131,8 @@ class Session:
             self._origins = origins | {origin_of(url)}
         else:
             raise Misconfigured("the JMAP server redirects without end")
+        if reply.status == 404:
+            raise UnknownServer(f"there is no JMAP session resource at {urlsplit(url).path} (status 404)")
         try:
             value, _ = parse_json(reply.data)
         except ValueError:
@@ -144,15 +146,13 @@ class Session:
                 headers = {"Accept": "application/json", "Accept-Encoding": "gzip", **self.headers(url)}
                 request = Request("GET", url, headers, timeout=requests.timeout, redirects=True)
                 reply = await requests.exchange(slot, request, MAX_RESOURCE_BYTES)
-                if reply.status != 200 and not 300 <= reply.status < 400:
-                    raise self._error(reply, url)
+                if reply.status not in (200, 404) and not 300 <= reply.status < 400:
+                    raise self._error(reply)
                 return reply
 
         return await requests.repeat(attempt, SESSION_NAME, retry_timeout=retry_timeout, outwaits=False)
 
-    def _error(self, reply: Reply, url: str) -> Exception:
-        if reply.status == 404:
-            return UnknownServer(f"there is no JMAP session resource at {urlsplit(url).path} (status 404)")
+    def _error(self, reply: Reply) -> Exception:
         error = request_error(SESSION_NAME, reply.status, reply.headers, None, redactor=self._settings.redactor)
         if isinstance(error, BadCredentials):
             self.refused(error)
