@@ -86,14 +86,18 @@ CREATE TABLE item (
   message_id TEXT NOT NULL,
   checksum   BLOB NOT NULL,      -- SHA-256 of the row, its folders and its list of attachments (checksums.py)
   details    TEXT,               -- JSON object in neutral words, for the views; NULL for mails
-  text       TEXT,               -- plain text of a mail, a comment, a description, a note
-  html       TEXT,               -- of a mail
+  text       TEXT,               -- plain text of a mail, a comment, a description, a note, unless it is in payload
+  text_at    INTEGER,            -- where it is in payload: first byte, from 1, of a JSON string without its quotes
+  text_bytes INTEGER,
+  html       TEXT,               -- of a mail; likewise
+  html_at    INTEGER,
+  html_bytes INTEGER,
   extra      TEXT,               -- members that the vendor's reference does not name
   payload    TEXT NOT NULL       -- what the server sent, canonical JSON
 ) STRICT;
 CREATE INDEX item_by_kind ON item (kind, number, version, size);  -- rows are large: lookups and sums use this
 CREATE INDEX item_by_date ON item (kind, date);
-CREATE INDEX item_unread ON item (number) WHERE seen = 0;
+CREATE INDEX item_unread ON item (number, seen) WHERE seen = 0;
 
 CREATE TABLE placement (         -- the folders of each item; it has at least one
   item   INTEGER NOT NULL REFERENCES item (number) ON DELETE CASCADE,

@@ -11,15 +11,16 @@ from kerio_resync.cache.bulk_sql import insert_many, json_array, select_in
 from kerio_resync.cache.checksums import item_checksum, sha256
 from kerio_resync.cache.mutations import OMITTED_BY_POLICY, PutItems
 from kerio_resync.cache.queries import folder_ids
+from kerio_resync.cache.shared_text import place_text, read_text
 from kerio_resync.cache.write.chunks import ChunkRow, chunk_rows, insert_chunks
 from kerio_resync.cache.write.session import WriteSession
 from kerio_resync.model import Attachment, Item, ItemPatch, Kind, ListedItem
 
 COLUMNS: Final = (
     'number, id, kind, version, date, "end", seen, flagged, answered, draft, size, title, who, recipients, message_id,'
-    " checksum, details, text, html, extra, payload"
+    " checksum, details, text, text_at, text_bytes, html, html_at, html_bytes, extra, payload"
 )
-ROW: Final = f"({', '.join(['?'] * 16)}, CAST(? AS TEXT), ?, ?, CAST(? AS TEXT), CAST(? AS TEXT))"
+ROW: Final = f"({', '.join(['?'] * 16)}, CAST(? AS TEXT), {', '.join(['?'] * 6)}, CAST(? AS TEXT), CAST(? AS TEXT))"
 _UPSERT: Final = "ON CONFLICT (id) DO UPDATE SET " + ", ".join(
     f"{name} = excluded.{name}" for name in COLUMNS.split(", ") if name not in ("number", "id")
 )
@@ -30,8 +31,8 @@ _ATTACHMENT_ROW: Final = f"({', '.join(['?'] * 14)})"
 # Large texts as BLOB: a damaged one is not UTF-8, and must not hide the other rows.
 _SELECT_ITEM: Final = (
     'SELECT number, id, kind, version, title, who, recipients, date, "end", size, seen, flagged, answered, draft,'
-    " message_id, CAST(text AS BLOB), CAST(html AS BLOB), CAST(details AS BLOB), CAST(payload AS BLOB),"
-    " CAST(extra AS BLOB), checksum FROM item WHERE "
+    " message_id, CAST(details AS BLOB), CAST(payload AS BLOB), CAST(extra AS BLOB), checksum,"
+    " CAST(text AS BLOB), text_at, text_bytes, CAST(html AS BLOB), html_at, html_bytes FROM item WHERE "
 )
 _ITEMS_PER_SLICE: Final = 200
 
@@ -135,10 +136,11 @@ def read_item_row(db: sqlite3.Connection, condition: str, values: Sequence[Any])
         (
             row[0],
             Item._make((
-                row[1], folders.get(row[0], ()), *row[2:10], *map(bool, row[10:14]), row[14], _text(row[15]),
-                _text(row[16]), *row[17:20], tuple(attachments.get(row[0], ())),
+                row[1], folders.get(row[0], ()), *row[2:10], *map(bool, row[10:14]), row[14],
+                read_text(row[16], *row[19:22]), read_text(row[16], *row[22:25]), *row[15:18],
+                tuple(attachments.get(row[0], ())),
             )),
-            row[20],
+            row[18],
         )
         for row in rows
     ]  # fmt: skip
@@ -149,7 +151,8 @@ def item_row(number: int, item: Item) -> tuple[Any, ...]:
     return (
         number, item.id, item.kind, item.version, item.date, item.end, int(item.seen), int(item.flagged),
         int(item.answered), int(item.draft), item.size, item.title, item.who, item.recipients, item.message_id,
-        item_checksum(item), item.details, item.text, item.html, item.extra, item.payload,
+        item_checksum(item), item.details, *place_text(item.text, item.payload), *place_text(item.html, item.payload),
+        item.extra, item.payload,
     )  # fmt: skip
 
 
@@ -185,10 +188,6 @@ def _patched(item: Item, patch: ItemPatch) -> Item:
         folder_ids=patch.folder_ids or item.folder_ids, version=patch.version, seen=patch.seen, flagged=patch.flagged,
         answered=patch.answered, draft=patch.draft, payload=payload,
     )  # fmt: skip
-
-
-def _text(stored: bytes | None) -> str | None:
-    return None if stored is None else stored.decode(errors="replace")
 
 
 def _is_listed(attachment: Attachment) -> bool:
