@@ -76,11 +76,6 @@ class Format72Reader:
         with mapped_errors(self.path):
             return int(self._db.execute("SELECT count(*) FROM item").fetchone()[0])
 
-    def content_bytes(self) -> int:
-        """Return the bytes of the contents."""
-        with mapped_errors(self.path):
-            return int(self._db.execute("SELECT coalesce(sum(received), 0) FROM attachment").fetchone()[0])
-
     def require_counts(self) -> None:
         """Raise CacheDamaged unless each table has as many rows as its index."""
         with mapped_errors(self.path):

@@ -65,9 +65,8 @@ class Start(NamedTuple):
 def survey(old: Path, new: Path) -> SizeEstimate:
     """See `formats.Migration`."""
     with Format72Reader.open(old) as source:
-        live, contents, items = source.used_bytes(), source.content_bytes(), source.item_count()
-    text = max(0, live - contents)  # the texts of items are stored once more, in columns
-    return size_estimate(new, live * 1.02 + text, live, items)
+        live, items = source.used_bytes(), source.item_count()
+    return size_estimate(new, live * 1.1 + items * 200, live, items)
 
 
 def migrate(old: Path, new: Path, report: ProgressCallback, stop: threading.Event) -> MigrationResult:
@@ -104,6 +103,8 @@ def with_columns(item: Item) -> Item:
         struct, write = parse_json(item.payload)
     except ValueError:
         return item
+    if item.kind == "mail" and type(struct) is dict:  # all else that a mail has is in its columns already
+        struct = {"id": item.id, "watermark": 0, "displayableParts": struct.get("displayableParts")}
     parsed, _ = parse_items(item.kind, [struct], exact_json if write is exact_json else _nothing)
     return item._replace(text=parsed[0].text, html=parsed[0].html, details=parsed[0].details) if parsed else item
 

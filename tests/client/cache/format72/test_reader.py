@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import sqlite3
 import subprocess
@@ -17,6 +18,7 @@ from kerio_resync.cache.schema_guard import shape_of
 from kerio_resync.cache.store import Store
 from kerio_resync.errors import CacheDamaged, CacheInUse
 from kerio_resync.model import Item
+from tests.client.cache.test_schema import TABLES_BY_VERSION
 from tests.support.cache import IDENTITY
 from tests.support.format72 import (
     EARLY,
@@ -219,3 +221,9 @@ def test_shapes_are_those_of_both_dumps(tmp_path: Path) -> None:
     for dump, shape in zip((LATE, EARLY), shapes(), strict=True):
         with closing(sqlite3.connect(load(dump, tmp_path / dump))) as db:
             assert shape_of(db) == shape
+
+
+def test_tables_are_those_that_format_72_had() -> None:
+    """The hash is that of `TABLES_BY_VERSION` in `test_schema.py`, which the last version with this format passed."""
+    tables = "\n".join(sorted(f"{kind} {name}: {sql}" for kind, name, _, sql in shapes()[0]))
+    assert hashlib.sha256(tables.encode()).hexdigest() == TABLES_BY_VERSION[70200]
