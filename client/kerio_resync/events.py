@@ -28,7 +28,7 @@ class Event:
 class RunStarted(Event):
     """A run begins, after the login.
 
-    `profile`: its path. `resumed`: it continues an interrupted one.
+    `profile`: its path. `resumed`: it continues an interrupted one. `protocol`: of the server.
     """
 
     name: ClassVar[str] = "run-started"
@@ -36,6 +36,7 @@ class RunStarted(Event):
     server: str
     user: str
     resumed: bool = False
+    protocol: str = "kerio"
 
 
 @dataclass(frozen=True, slots=True)

@@ -92,6 +92,14 @@ def remember(settings: Settings, given: Mapping[str, Any], *, bound: bool) -> No
             _update(path, wanted | {name: _file_value(settings, given, name) for name in _given_names(given)})
 
 
+def remember_protocol(settings: Settings, protocol: str) -> None:
+    """Write the protocol that was found out into the file, if it exists. BadSettings."""
+    path = settings.profile / FILE_NAME
+    with _mapping_errors(settings.profile):
+        if settings.protocol == "auto" and path.exists():
+            _update(path, {"protocol": protocol})
+
+
 def rebind(settings: Settings) -> None:
     """Write the server and the user into the file, if it exists."""
     path = settings.profile / FILE_NAME

@@ -57,7 +57,7 @@ def _saving_settings(
     settings: Settings, given: Mapping[str, Any] | None, work: Callable[[Settings, Listener], Coroutine[Any, Any, T]]
 ) -> Callable[[Listener], Coroutine[Any, Any, T]]:
     """Wrap `work`: writes `given` to profile.toml once the server has answered."""
-    from kerio_resync.profile_file import is_bound, remember
+    from kerio_resync.profile_file import is_bound, remember, remember_protocol
 
     async def run_and_save(listen: Listener) -> T:
         bound, saved = is_bound(settings), given is None
@@ -77,6 +77,8 @@ def _saving_settings(
         def save_at_start(event: Event) -> None:
             if isinstance(event, RunStarted):
                 save(before_work=True)
+                with suppress(LocalError):  # it is found out again the next time
+                    remember_protocol(settings, event.protocol)
             listen(event)
 
         try:

@@ -86,10 +86,10 @@ async def rebuild(
             unstored[event.scope, event.id, event.reason] = None
         listen(event)
 
-    mailbox = mailbox or open_mailbox(settings, note_skipped)
     try:
         with single_errors(), ProfileLock(settings.profile):
             listen(PhaseChanged("session"))
+            mailbox = mailbox or await open_mailbox(settings, note_skipped)
             identity = await mailbox.open()
             report = await _build_once(settings, identity, listen, mailbox, clock, started)
             while isinstance(report, _BuildAgain):
@@ -98,7 +98,8 @@ async def rebuild(
                 report = await _build_once(report.settings, identity, listen, mailbox, clock, started)
             return replace(report, skipped=(*report.skipped, *unstored))
     finally:
-        await mailbox.close()
+        if mailbox is not None:
+            await mailbox.close()
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +127,7 @@ async def _build_once(
     try:
         async with _open_target(settings, identity, listen, mailbox) as target:
             resumed = target.resumed
-            listen(RunStarted(str(settings.profile), identity.server, identity.user, target.resumed))
+            listen(RunStarted(str(settings.profile), identity.server, identity.user, target.resumed, identity.protocol))
             run = RebuildContext.begin(
                 settings, listen, mailbox, target.store, clock, owner=target.owner, early=target.ahead
             )

@@ -201,20 +201,21 @@ async def verify(
     """
     listen = settings.redactor.listening(listen)
     check_profile(settings)
-    mailbox = mailbox or open_mailbox(settings, listen)
     try:
         with single_errors(), ProfileLock(settings.profile):
             await (await _open_cache(settings)).close()  # fail without a readable cache before any request
             listen(PhaseChanged("session"))
+            mailbox = mailbox or await open_mailbox(settings, listen)
             identity = await mailbox.open()
             await claim_live(settings, identity)
             store = await _open_cache(settings, readonly=False)
             try:
                 require(settings, store.identity, identity)
-                listen(RunStarted(str(settings.profile), identity.server, identity.user))
+                listen(RunStarted(str(settings.profile), identity.server, identity.user, protocol=identity.protocol))
                 run = RebuildContext.begin(settings, listen, mailbox, store, time.monotonic)
                 return await verify_and_repair(run, deep=deep, repair=repair)
             finally:
                 await store.close()
     finally:
-        await mailbox.close()
+        if mailbox is not None:
+            await mailbox.close()

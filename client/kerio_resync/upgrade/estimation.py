@@ -151,9 +151,9 @@ async def estimate(
     if not (settings.server and settings.user and settings.has_credentials):
         return replace(local, rebuild_problem="it needs a server, a user and a password")
     listen(PhaseChanged("fetch"))
-    mailbox = open_mailbox(settings, transport=transport, chance=chance)
     try:
         async with asyncio.timeout(MAX_SECONDS):
+            mailbox = await open_mailbox(settings, transport=transport, chance=chance)
             return await _estimate_rebuild(settings, mailbox, local)
     except TimeoutError:
         return replace(local, rebuild_problem=TOO_SLOW)

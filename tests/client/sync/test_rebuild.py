@@ -223,7 +223,7 @@ async def test_what_the_mailbox_leaves_out_is_reported_too(tmp_path: Path, monke
     """It has no row in the database: the server named nothing that one could be made of."""
     heard: list[Event] = []
 
-    def mailbox(settings: Settings, listen: Listener) -> Mailbox:
+    async def mailbox(settings: Settings, listen: Listener) -> Mailbox:
         listen(Notice("hello"))
         listen(Skipped("folder", "shared", "the server does not name it"))
         return holding("a")

@@ -43,6 +43,15 @@ def resource_url(server: str) -> str:
     return server if parts.path.strip("/") else f"{origin_of(server)}{WELL_KNOWN}"
 
 
+def is_resource(data: bytes) -> bool:
+    """Return whether a reply is a session resource."""
+    try:
+        value, _ = parse_json(data)
+    except ValueError:
+        return False
+    return isinstance(value, dict) and isinstance(value.get("apiUrl"), str) and "capabilities" in value
+
+
 def authorization(settings: Settings) -> str:
     """Return the Authorization header; the redactor learns its secrets."""
     if settings.token is not None and (secret := settings.token.get_secret_value()):
