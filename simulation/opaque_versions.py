@@ -18,6 +18,7 @@ from kerio_resync.model import (
     Identity,
     Item,
     ItemBatch,
+    ItemPatch,
     Kind,
     ListedItem,
     Listing,
@@ -109,6 +110,10 @@ class OpaqueVersions:
     ) -> ItemBatch:
         batch = await self._mailbox.items_by_id(kind, ids, sizes=sizes, held=held)
         return batch._replace(items=_items(batch.items))
+
+    async def patches(self, ids: Sequence[str]) -> tuple[ItemPatch, ...]:
+        patches = await self._mailbox.patches(ids)
+        return tuple(patch._replace(version=opaque(patch.version)) for patch in patches)
 
     async def sync_key(self) -> str:
         return await self._mailbox.sync_key()

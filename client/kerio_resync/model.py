@@ -149,7 +149,8 @@ class Item(NamedTuple):
         return self.folder_ids[0] if self.folder_ids else ""
 
 
-class Listing(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Listing:
     """Folders whose items the server lists together: one folder, or a whole account."""
 
     folders: tuple[Folder, ...]

@@ -19,6 +19,7 @@ from kerio_resync.model import (
     Identity,
     Item,
     ItemBatch,
+    ItemPatch,
     Kind,
     ListedItem,
     Listing,
@@ -179,6 +180,14 @@ class Mailbox(Scripted):
         found = tuple(self.items[each] for each in ids if each in self.items)
         gone = tuple(each for each in ids if each not in self.items)
         return self._answer("by_ids", ItemBatch(found, gone, plain_bytes=100, wire_bytes=50))  # type: ignore[no-any-return]
+
+    async def patches(self, ids: Sequence[str]) -> tuple[ItemPatch, ...]:
+        self.asked.append("patches")
+        return tuple(
+            ItemPatch(each, item.folder_ids, item.version, item.seen, item.flagged, item.answered, item.draft, b"{}")
+            for each in ids
+            if (item := self.items.get(each))
+        )
 
     async def sync_key(self) -> str:
         return self._answer("key", "now")  # type: ignore[no-any-return]

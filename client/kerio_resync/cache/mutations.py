@@ -201,6 +201,18 @@ class ApplyChanges(NamedTuple):
         return rows * _ROW_BYTES
 
 
+class PatchItems(NamedTuple):
+    """New flags and folders of stored items.
+
+    An item that is not stored is queued, as is one that is queued already.
+    """
+
+    patches: tuple[ItemPatch, ...]
+
+    def byte_size(self) -> int:
+        return 8 * len(self.patches) * _ROW_BYTES
+
+
 class SkipEntry(NamedTuple):
     """Something is left out, with the reason. A skipped item leaves the queue."""
 

@@ -18,6 +18,7 @@ from kerio_resync.model import (
     Identity,
     Item,
     ItemBatch,
+    ItemPatch,
     Kind,
     Listing,
     ListingPage,
@@ -208,6 +209,13 @@ class Mailbox(Protocol):
         TooLarge: request fewer.
 
         `held` takes over the memory reservation of the reply.
+        """
+        ...
+
+    async def patches(self, ids: Sequence[str]) -> tuple[ItemPatch, ...]:
+        """Return the flags and folders of items, if their contents are immutable.
+
+        Items that are gone, or in no folder, are left out.
         """
         ...
 

@@ -11,6 +11,7 @@ from kerio_resync.cache.mutations import (
     ApplyChanges,
     DeleteItems,
     EnqueueItems,
+    PatchItems,
     PutItems,
     PutPage,
     SetMeta,
@@ -80,6 +81,11 @@ def apply_changes(mutation: ApplyChanges, session: WriteSession) -> None:
     rows = [_row(session, folder_id, kind, listed) for folder_id, kind, listed in mutation.queued]
     _enqueue(session, rows, _ALWAYS)
     set_meta(SetMeta("sync_key", mutation.key), session)
+
+
+def patch(mutation: PatchItems, session: WriteSession) -> None:
+    """Give stored items new flags and folders."""
+    _patch(session, mutation.patches)
 
 
 def set_meta(mutation: SetMeta, session: WriteSession) -> None:

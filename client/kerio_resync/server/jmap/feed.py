@@ -73,6 +73,19 @@ async def changes_since(client: JmapClient, key: str, accounts: Sequence[str], s
     return ChangeSet(tuple(changes), key_of(states), tuple(patches))
 
 
+async def fetch_patches(client: JmapClient, account: str, email_ids: Sequence[str]) -> list[ItemPatch]:
+    """Return the flags and folders of mails, except those that are gone or in no folder."""
+    scope = partial(client.resource.scoped, account)
+    patches: list[ItemPatch] = []
+    most = client.resource.limits.objects_in_get
+    for start in range(0, len(email_ids), most):
+        some = list(email_ids[start : start + most])
+        call = Call("Email/get", {"accountId": account, "ids": some, "properties": emails.CHANGEABLE})
+        answer = await client.call([call], check=lambda results: _check_list(results[0]))
+        patches += [emails.patch_of(email, scope, answer.canonical) for email in _emails(answer.results[0])]
+    return [patch for patch in patches if patch.version and patch.folder_ids]
+
+
 @dataclass(slots=True)
 class _Feed:
     """The changes of one account so far; `states` are those after them."""
@@ -193,6 +206,10 @@ def _check_changes(calls: Sequence[Call], results: Sequence[Mapping[str, Any]]) 
     for result in feeds:
         if not all(isinstance(result.get(member, []), list) for member in ("created", "updated", "destroyed")):
             raise ProtocolError("the server sent invalid changes")
+
+
+def _check_list(result: Mapping[str, Any]) -> None:
+    _emails(result)
 
 
 def _emails(result: Mapping[str, Any]) -> list[Mapping[str, Any]]:

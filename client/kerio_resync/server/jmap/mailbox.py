@@ -21,6 +21,7 @@ from kerio_resync.model import (
     Identity,
     Item,
     ItemBatch,
+    ItemPatch,
     Kind,
     Listing,
     ListingPage,
@@ -222,6 +223,19 @@ class JmapMailbox:
                 self._client, account, its_sizes, sources=self._keeps_sources, held=held
             )
         return join_batches(found)
+
+    async def patches(self, ids: Sequence[str]) -> tuple[ItemPatch, ...]:
+        groups: dict[str, list[str]] = {}
+        for item_id in ids:
+            account, email_id = self._client.resource.split(item_id)
+            groups.setdefault(account, []).append(email_id)
+        return tuple(
+            [
+                patch
+                for account, some in groups.items()
+                for patch in await feed.fetch_patches(self._client, account, some)
+            ]
+        )
 
     async def sync_key(self) -> str:
         return feed.key_of(await feed.current_states(self._client, self._accounts()))

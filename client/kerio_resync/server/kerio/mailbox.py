@@ -23,6 +23,7 @@ from kerio_resync.model import (
     Identity,
     Item,
     ItemBatch,
+    ItemPatch,
     Kind,
     Listing,
     ListingPage,
@@ -251,6 +252,9 @@ class KerioMailbox:
         held: HeldReservations | None = None,
     ) -> ItemBatch:
         return await fetch_batch(self._client, kind, ids, held)
+
+    async def patches(self, ids: Sequence[str]) -> tuple[ItemPatch, ...]:
+        return ()  # the contents of an item can change
 
     async def sync_key(self) -> str:
         method = "Changes.getSyncKey"

@@ -13,14 +13,14 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from kerio_resync.cache import queries
-from kerio_resync.cache.mutations import EnqueueItems, SetMeta
+from kerio_resync.cache.mutations import EnqueueItems, PatchItems, SetMeta
 from kerio_resync.cache.queries import StoredItem
 from kerio_resync.cache.store import Store
 from kerio_resync.errors import KeyExpired, ProtocolError, ResyncError, words_of
 from kerio_resync.model import ChangeSet, Folder, Kind, ListedItem, Listing
 from kerio_resync.server.mailbox import Mailbox
 from kerio_resync.sync.context import RebuildContext
-from kerio_resync.sync.converge.catch_up import MAX_ROUNDS, SYNC_KEY
+from kerio_resync.sync.converge.catch_up import MAX_ROUNDS, SYNC_KEY, plan_patches
 from kerio_resync.sync.converge.contradictions import find_contradictions
 from kerio_resync.sync.fetch.folders import syncable
 from kerio_resync.sync.item_digest import item_digest
@@ -186,11 +186,28 @@ def _raise_protocol_errors(errors: Iterable[ResyncError]) -> None:
 
 
 async def enqueue_differing(run: RebuildContext, folder: Folder, rows: Sequence[ListedItem]) -> None:
-    """Queue rows that differ."""
+    """Queue rows that differ.
+
+    Stored items with immutable contents get their new flags and folders instead.
+    """
     if folder.kind is None:
         return
+    if run.mailbox.traits.immutable_contents:
+        patched = await _patch_stored(run, rows)
+        rows = [row for row in rows if row.id not in patched]
     run.progress.queued(rows)
     await run.store.apply(EnqueueItems(folder.id, folder.kind, tuple(rows)))
+
+
+async def _patch_stored(run: RebuildContext, rows: Sequence[ListedItem]) -> set[str]:
+    """Patch stored items that are listed in another version; return their ids."""
+    stored = await run.store.read(queries.versions, [row.id for row in rows])
+    stale = [row.id for row in rows if row.version and stored.get(row.id, row.version) != row.version]
+    if not stale:
+        return set()
+    patches, _ = plan_patches(await run.mailbox.patches(stale), run.folders)
+    await run.store.apply(PatchItems(patches))
+    return {patch.id for patch in patches}
 
 
 async def changed_since_sync(mailbox: Mailbox, store: Store) -> tuple[set[str], bool]:

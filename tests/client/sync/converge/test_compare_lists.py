@@ -11,7 +11,7 @@ import pytest
 from kerio_resync.cache import queries
 from kerio_resync.cache.mutations import ApplyChanges, SkipEntry
 from kerio_resync.errors import FolderDenied, ItemGone, KeyExpired, ProtocolError, Unreachable
-from kerio_resync.model import ChangeSet, ListedItem, RemoteChange
+from kerio_resync.model import ChangeSet, ListedItem, RemoteChange, Traits
 from kerio_resync.sync.converge.compare_lists import (
     Difference,
     VerifyReport,
@@ -85,6 +85,25 @@ async def test_reconcile_lists_queues_older_version_than_stored(tmp_path: Path) 
     async with running(tmp_path, mailbox, PutItems((mail("a", "9"),))) as run:
         assert await reconcile_lists(run) == 1
         assert [(each.id, each.version) for each in await run.store.read(queries.queued_items, 9)] == [("a", "3")]
+
+
+async def test_reconcile_lists_patches_stored_items_with_immutable_contents(tmp_path: Path) -> None:
+    both = ("inbox", "work")
+    there = {"a": mail("a", "2")._replace(folder_ids=both, flagged=True), "new": mail("new"), "same": mail("same")}
+    mailbox = Mailbox(there, there=(INBOX, WORK), traits=Traits(several_folders=True, immutable_contents=True))
+    async with running(tmp_path, mailbox, items("a", "same")) as run:
+        assert await reconcile_lists(run) == 2
+        assert [row.id for row in await run.store.read(queries.queued_items, 9)] == ["new"]
+        assert await run.store.read(queries.places, ["a"]) == {"a": (both, "2")}
+        assert mailbox.asked.count("patches") == 1
+        assert "by_ids" not in mailbox.asked
+
+
+async def test_enqueue_differing_fetches_item_whose_content_is_wrong_in_the_same_version(tmp_path: Path) -> None:
+    mailbox = Mailbox({"a": mail("a")}, traits=Traits(several_folders=True, immutable_contents=True))
+    async with running(tmp_path, mailbox, items("a")) as run:
+        await enqueue_differing(run, INBOX, [ListedItem("a", "1")])
+        assert [row.id for row in await run.store.read(queries.queued_items, 9)] == ["a"]
 
 
 async def test_what_was_left_out_is_not_asked_for_again(tmp_path: Path) -> None:
