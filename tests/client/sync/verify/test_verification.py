@@ -91,7 +91,7 @@ def test_what_can_not_be_mended_is_not_said_to_be(world: World) -> None:
     found = verified(world, repair=True)
     assert found.count > found.repaired > 0
     assert not found.ok
-    assert verified(world).differences[0].startswith("damaged chunk ")
+    assert any(line.startswith("damaged chunk ") for line in verified(world).differences)
 
 
 def test_contents_that_are_not_the_servers_are_found_and_fetched(world: World) -> None:
