@@ -78,7 +78,7 @@ def _cells(turns: int) -> Iterator[Cell]:
 
 
 def _mailbox(count: int, attached: int, corpus: Path | None) -> Iterator[Mail]:
-    """Yield mails without large parts, and some with attachments; all of them are read."""
+    """Yield read mails: many without large parts, some with attachments."""
     rng = random.Random(7)
     if corpus is None:
         texts = [data for _, data in mails.seeded(7, count, count * _TEXT_BYTES)]

@@ -14,6 +14,7 @@ import contextlib
 import getpass
 import grp
 import imaplib
+import json
 import os
 import pwd
 import re
@@ -24,8 +25,11 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
+from base64 import b64encode
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from benchmarks.rivals import imap_mailbox
 
@@ -39,6 +43,7 @@ _SASLPASSWD = Path("/usr/sbin/saslpasswd2")
 _NEEDED = (*(_PROGRAMS / name for name in ("master", "imapd", "httpd", "ctl_cyrusdb", "cyr_expire")), _SASLPASSWD)
 _START_SECONDS = 30.0
 _STOP_SECONDS = 10.0
+_CAPABILITIES = ("urn:ietf:params:jmap:core", "urn:ietf:params:jmap:mail")
 _DATA = ("conf", "spool")
 # `munge8bit` would write an X for each 8-bit byte in a header. Cyrus 3.6 limits the copies of one message; tests append
 # many equal ones. `jmap_nonstandard_extensions` offers Blob/get (RFC 9404) under a vendor's name.
@@ -154,6 +159,16 @@ class Cyrus:
         """Yield a connection to a user's mailbox, logged in."""
         with imap_mailbox.login(self.imap_port, user, PASSWORD) as connection:
             yield connection
+
+    def call(self, method: str, **arguments: Any) -> tuple[str, dict[str, Any]]:
+        """Make one JMAP call as `USER`; return the name and arguments of its reply."""
+        call = {"using": _CAPABILITIES, "methodCalls": [[method, {"accountId": USER, **arguments}, "0"]]}
+        secret = b64encode(f"{USER}:{PASSWORD}".encode()).decode()
+        headers = {"Authorization": f"Basic {secret}", "Content-Type": "application/json"}
+        request = urllib.request.Request(f"{self.url}/jmap/", json.dumps(call).encode(), headers)
+        with urllib.request.urlopen(request) as reply:
+            name, found, _ = json.load(reply)["methodResponses"][0]
+        return name, found
 
     def expire(self) -> None:
         """Remove what was deleted for good: the server forgets older states."""

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import imaplib
-import json
 import signal
 import subprocess
 import sys
-import urllib.request
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -22,23 +19,10 @@ from benchmarks.rivals.cyrus import Cyrus
 from benchmarks.rivals.imap_mailbox import Mail, sample_mailbox
 from benchmarks.tools.machine import ROOT
 
-CORE, MAIL = "urn:ietf:params:jmap:core", "urn:ietf:params:jmap:mail"
-
-
-def jmap(server: Cyrus, method: str, **arguments: Any) -> tuple[str, dict[str, Any]]:
-    """Name and arguments of the reply to one call."""
-    call = {"using": [CORE, MAIL], "methodCalls": [[method, {"accountId": harness.USER, **arguments}, "0"]]}
-    secret = base64.b64encode(f"{harness.USER}:{harness.PASSWORD}".encode()).decode()
-    headers = {"Authorization": f"Basic {secret}", "Content-Type": "application/json"}
-    request = urllib.request.Request(f"{server.url}/jmap/", json.dumps(call).encode(), headers)
-    with urllib.request.urlopen(request) as reply:
-        name, found, _ = json.load(reply)["methodResponses"][0]
-    return name, found
-
 
 def emails(server: Cyrus) -> dict[str, Any]:
-    _, found = jmap(server, "Email/query")
-    return jmap(server, "Email/get", ids=found["ids"], properties=["blobId", "keywords", "size"])[1]
+    _, found = server.call("Email/query")
+    return server.call("Email/get", ids=found["ids"], properties=["blobId", "keywords", "size"])[1]
 
 
 def test_sample_mailbox_returns_equal_mails_for_equal_arguments() -> None:
@@ -98,12 +82,12 @@ def test_expire_makes_cyrus_forget_older_states(cyrus: Cyrus) -> None:
     with cyrus.imap() as imap:
         imap_mailbox.fill(imap, sample_mailbox(3))
         state = emails(cyrus)["state"]
-        assert jmap(cyrus, "Email/changes", sinceState=state)[0] == "Email/changes"
+        assert cyrus.call("Email/changes", sinceState=state)[0] == "Email/changes"
         imap.select()
         imap_mailbox.append(imap, "INBOX", [Mail("INBOX", (r"\Deleted",), 1_700_000_000, b"Subject: x\r\n\r\nx\r\n")])
         imap.expunge()
     cyrus.expire()
-    name, error = jmap(cyrus, "Email/changes", sinceState=state)
+    name, error = cyrus.call("Email/changes", sinceState=state)
     assert (name, error["type"]) == ("error", "cannotCalculateChanges")
 
 
