@@ -291,6 +291,20 @@ async def test_refused_port_suggests_the_one_that_answers(monkeypatch: pytest.Mo
     assert asked == ["https://mail.test", "https://mail.test:8843"]
 
 
+async def test_status_400_of_a_server_without_tls_is_passed_on() -> None:
+    async with web(reply=b"HTTP/1.1 400 Bad Request\r\nContent-Length: 5\r\n\r\nhello") as url:
+        assert await fetched(url, Route()) == b"hello"
+
+
+def test_map_transport_error_names_the_reason_of_a_failed_handshake() -> None:
+    key = aiohttp.client_reqrep.ConnectionKey("mail.test", 443, True, True, None, None, None)
+    failure = ssl.SSLError(1, "wrong version number")
+    failure.reason = "WRONG_VERSION_NUMBER"
+    error = map_transport_error(aiohttp.ClientConnectorSSLError(key, failure), "https://mail.test/x", 5.0, Route())
+    assert isinstance(error, Unreachable)
+    assert error.detail == handshake_advice("WRONG_VERSION_NUMBER", "mail.test")
+
+
 def test_map_transport_error_names_limit_of_open_files() -> None:
     error = map_transport_error(OSError(errno.EMFILE, "x"), "https://mail.test/x", 5.0, Route())
     assert isinstance(error, DiskTrouble)
