@@ -1,4 +1,4 @@
-# Everything a newcomer needs: `make demo`, `make test`, `make check`, `make bench`.
+# Everything a newcomer needs: `make demo`, `make test`, `make check`, `make bench`; a JMAP server: `make cyrus`.
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
@@ -8,7 +8,7 @@ COMMA  := ,
 CONSTRAINTS ?= constraints.txt
 PYTEST := $(BIN)/pytest -n 2 --dist worksteal
 
-.PHONY: docs demo test quick test-all test-lowest coverage soak check bench clean
+.PHONY: docs demo cyrus test quick test-all test-lowest coverage soak check bench clean
 .DELETE_ON_ERROR:
 
 # $(call install,EXTRAS): a virtual environment with the project in it
@@ -29,6 +29,9 @@ $(VENV)/.demo: pyproject.toml $(CONSTRAINTS)
 
 demo: $(if $(wildcard $(READY)),$(READY),$(VENV)/.demo)  ## a mock server, a rebuild of real mail from it, verification, and what happened
 	@$(BIN)/kerio-resync demo
+
+cyrus: $(READY)  ## a throw-away Cyrus with IMAP, JMAP and some mail, until Ctrl-C; ARGS="--mails 1000 --corpus PATH"
+	@$(BIN)/python -m benchmarks.rivals.cyrus $(ARGS)
 
 test: $(READY)  ## the suite (about seven minutes on two cores)
 	$(PYTEST)

@@ -12,6 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+from benchmarks.measure.jmap import LINE, LOOPBACK
 from benchmarks.measure.upgrade import LARGE, VENDOR
 
 CAUSES = Path(__file__).resolve().parent / "causes.toml"
@@ -132,6 +133,10 @@ GOALS = (
          lambda found: _times(found, "loopback", "offlineimap3")),
     Goal("text", "rivals", "real text over 100 Mbit/s × 50 ms: time relative to mbsync without fsync", "at most", 0.5,
          lambda found: 1 / _times(found, _TEXT, "mbsync, no fsync")),
+    Goal("jmap", "jmap", "JMAP, loopback: speed relative to mbsync from the same Cyrus", "at least", 3,
+         lambda found: _times(found, LOOPBACK, "mbsync")),
+    Goal("jmap-line", "jmap", "JMAP, 100 Mbit/s × 50 ms: speed relative to mbsync from the same Cyrus", "at least", 3,
+         lambda found: _times(found, LINE, "mbsync")),
     Goal("line-100", "efficiency", "efficiency on the mock's link, 100 Mbit/s × 50 ms", "at least", 0.97,
          lambda found: _link(found, 100, 0.05, "efficiency")),
     Goal("line-10", "efficiency", "efficiency on the mock's link, 10 Mbit/s × 200 ms", "at least", 0.98,

@@ -6,10 +6,16 @@ import gc
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis.configuration import set_hypothesis_home_dir
+
+if TYPE_CHECKING:
+    from benchmarks.rivals.cyrus import Cyrus
 
 # Workers that start together would create the same folders and files: each has its own.
 if "PYTEST_XDIST_WORKER" in os.environ:
@@ -39,3 +45,14 @@ def pytest_collection_finish() -> None:
     """Excludes the collected tests, which live to the end, from garbage collection."""
     gc.collect()
     gc.freeze()
+
+
+@pytest.fixture
+def cyrus() -> Iterator[Cyrus]:
+    """A started Cyrus with an empty mailbox; the test has the mark `cyrus`."""
+    from benchmarks.rivals.cyrus import missing, running
+
+    if reason := missing():
+        pytest.skip(reason)
+    with running() as server:
+        yield server

@@ -28,7 +28,7 @@ from kerio_resync.upgrade import launcher
 ROOT = Path(__file__).parents[1]
 PAGES = (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md")))
 TEXT = "\n\n".join(page.read_text(encoding="utf-8") for page in PAGES)
-COMMANDS = ("rebuild", "verify", "status", "digest", "estimate", "upgrade", "start", "demo")
+COMMANDS = ("rebuild", "verify", "status", "digest", "estimate", "upgrade", "start", "doctor", "demo")
 
 
 def blocks(language: str) -> list[str]:

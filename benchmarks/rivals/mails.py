@@ -35,8 +35,7 @@ class Written(NamedTuple):
 
 def write_seeded(folder: Path, seed: int, mails: int, total_bytes: int) -> Written:
     """Write generated mails of about `total_bytes` as stored, with base64."""
-    made = generate_mailbox(SeedOptions(seed, mails, total_bytes=int(total_bytes * _INTO_MIME), shared=False))
-    return _write(folder, _seeded(made))
+    return _write(folder, seeded(seed, mails, total_bytes))
 
 
 def write_real(folder: Path, source: Path) -> Written:
@@ -44,7 +43,9 @@ def write_real(folder: Path, source: Path) -> Written:
     return _write(folder, _real(source))
 
 
-def _seeded(store: Any) -> Iterator[tuple[str, bytes]]:
+def seeded(seed: int, mails: int, total_bytes: int) -> Iterator[tuple[str, bytes]]:
+    """Yield generated mails as MIME with their folders' names; "" is the Inbox."""
+    store = generate_mailbox(SeedOptions(seed, mails, total_bytes=int(total_bytes * _INTO_MIME), shared=False))
     boxes = [folder for folder in store.folders() if folder["type"] == "FMail"]
     for place, box in enumerate(boxes):
         shelf = store.folder(box["id"])

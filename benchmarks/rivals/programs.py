@@ -76,6 +76,11 @@ def find(folder: Path = FOLDER) -> Programs | str:
     return found
 
 
+def find_mbsync(folder: Path = FOLDER) -> Programs | str:
+    """Return the programs if mbsync is installed, else what `find` returns."""
+    return Programs(None, False) if Path("/usr/bin/mbsync").exists() else find(folder)
+
+
 def unpack(folder: Path) -> list[str]:
     """Download and unpack the packages and their dependencies; raise OSError."""
     asked = _run("apt-get", "install", "--simulate", "--quiet", "--no-install-recommends", *PACKAGES)
@@ -99,13 +104,16 @@ def _run(*command: str, cwd: str | None = None) -> str:
 
 
 def versions(programs: Programs) -> dict[str, str]:
-    """Return the programs' versions, as they print them."""
+    """Return the versions of the programs that are there, as they print them."""
     asked: dict[str, tuple[str, ...]] = {"isync": ("mbsync", "--version"), "dovecot": ("dovecot", "--version")}
     if programs.offlineimap:
         asked["offlineimap3"] = ("/usr/bin/python3", "/usr/bin/offlineimap", "--version")
     numbers = {}
     for name, command in asked.items():
-        done = subprocess.run(programs.inside(*command), capture_output=True, text=True, check=False)
+        try:
+            done = subprocess.run(programs.inside(*command), capture_output=True, text=True, check=False)
+        except FileNotFoundError:  # `find_mbsync` is content without dovecot
+            continue
         numbers[name] = found[0] if (found := re.findall(r"\d+(?:\.\d+)+", done.stdout)) else "unknown"
     return numbers
 

@@ -60,6 +60,14 @@ class Spent(NamedTuple):
     output: str
 
 
+class Account(NamedTuple):
+    """What a rebuild needs to know of a server."""
+
+    url: str
+    user: str
+    password: str
+
+
 class Server(NamedTuple):
     """A mock server in a process of its own."""
 
@@ -214,14 +222,14 @@ def child(name: str, module: str, *arguments: str, before: Sequence[str] = ()) -
         process.wait()
 
 
-def command(to: Server, profile: Path, *options: str) -> tuple[list[str], dict[str, str]]:
+def command(to: Server | Account, profile: Path, *options: str) -> tuple[list[str], dict[str, str]]:
     """Return the command that rebuilds a profile, and its environment."""
     line = [sys.executable, "-m", "kerio_resync", "--profile", str(profile), "rebuild"]
     line += ["--server", to.url, "--user", to.user, "--json", *options]
     return line, {"KERIO_RESYNC_PASSWORD": to.password}
 
 
-def rebuilt(to: Server, profile: Path, *options: str) -> tuple[Spent, dict[str, Any]]:
+def rebuilt(to: Server | Account, profile: Path, *options: str) -> tuple[Spent, dict[str, Any]]:
     """Rebuild once as users do; return its cost and summary."""
     spent = spend(*command(to, profile, *options))
     return spent, summary(spent.output)

@@ -126,6 +126,23 @@ class Notice(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class Checked(Event):
+    """A check of `doctor` has ended.
+
+    `check`: its name. `found`, `advice`: parts of sentences, without the last full stop. `exit_code`: see
+    `errors.Exit`; 0 unless `level` is "failure". `data`: figures, as plain values.
+    """
+
+    name: ClassVar[str] = "check"
+    check: str
+    level: Literal["ok", "warning", "failure", "skipped"]
+    found: str
+    advice: str = ""
+    exit_code: int = 0
+    data: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class RunFinished(Event):
     """The last event.
 

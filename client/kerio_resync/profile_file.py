@@ -28,6 +28,11 @@ _SINGLE_RUN_SETTINGS = frozenset(
 _RENAMED = {"patience": "retry_timeout"}  # settings by the names that earlier versions wrote
 
 
+def saved_names(profile: Path) -> frozenset[str]:
+    """Return the names of the settings that the file has. BadSettings."""
+    return frozenset(_read(profile / FILE_NAME))
+
+
 def load(profile: Path, given: Mapping[str, Any]) -> Settings:
     """Return the settings of one run. BadSettings.
 
@@ -40,7 +45,7 @@ def load(profile: Path, given: Mapping[str, Any]) -> Settings:
         settings = Settings.model_validate(merged)
     except ValidationError as error:
         raise BadSettings(_first_problem(error, profile, chosen)) from None  # pydantic's own text repeats the input
-    names = [name for name in ("ca_file", "client_cert") if getattr(settings, name)]
+    names = [name for name in ("ca_file", "client_cert", "password_file") if getattr(settings, name)]
     return settings.model_copy(update={name: _resolve_file(settings, name, chosen) for name in names})
 
 
@@ -210,6 +215,7 @@ _OPTIONS: tuple[tuple[str, str, Any], ...] = (
     ("ca_file", "a certificate authority of your own (PEM); if not set: the system's", "/path/to/ca.pem"),
     ("client_cert", "a client certificate with its key (PEM), if the server requires one", "/path/to/client.pem"),
     ("fingerprint", "trust the server's certificate with this SHA-256, without an authority", "0123456789abcdef" * 4),
+    ("password_file", "the file that holds the password, readable by its owner only", "/path/to/password"),
     (
         "proxy",
         'http://, socks5:// or socks5h://; "none": no proxy; if not set: as the environment says',

@@ -21,7 +21,7 @@ from traceback import clear_frames
 from typing import Any, TypeVar
 
 from kerio_resync.errors import ResyncError
-from kerio_resync.events import Event, FolderListed, Listener, Notice, Paused, Retrying, RunFinished, Skipped
+from kerio_resync.events import Checked, Event, FolderListed, Listener, Notice, Paused, Retrying, RunFinished, Skipped
 
 E = TypeVar("E", bound=BaseException)
 
@@ -33,7 +33,7 @@ MAX_TEXT = 64 * 1024  # characters; the rest of a text is dropped
 MAX_DEPTH = 8  # levels of a JSON value; deeper ones are dropped
 MAX_ROUNDS = 3  # levels of nested escapes
 
-_QUOTING = (Skipped, FolderListed, Retrying, Paused, Notice, RunFinished)  # events with texts of the server
+_QUOTING = (Skipped, FolderListed, Retrying, Paused, Notice, Checked, RunFinished)  # events with texts of the server
 _ESCAPE = re.compile(
     r"(?P<units>(?:\\u[0-9a-fA-F]{4})+)|\\x(?P<byte>[0-9a-fA-F]{2})|\\(?P<short>[^ux])"
     r"|(?P<percent>(?:%[0-9a-fA-F]{2})+)|(?P<quoted>(?:=[0-9A-F]{2})+)"

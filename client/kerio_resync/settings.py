@@ -1,8 +1,8 @@
 """Settings of one run: an immutable value, checked by pydantic.
 
 A setting comes from the command line, from `profile.toml` (see `profile_file`), or from its default. A password or a
-token is never in an argument: it comes from KERIO_RESYNC_PASSWORD or KERIO_RESYNC_TOKEN, the keyring or a prompt, and
-lives in memory only.
+token is never an argument or in profile.toml: it comes from a file of its own, KERIO_RESYNC_PASSWORD or
+KERIO_RESYNC_TOKEN, the keyring or a prompt, and lives in memory only.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, SecretStr, field_validator, model_validator
 
 from kerio_resync.errors import BadSettings
-from kerio_resync.filesystem import real_place
+from kerio_resync.filesystem import read_small, real_place
+from kerio_resync.os_errors import reason_of
 from kerio_resync.redaction import Redactor
 from kerio_resync.variables import PASSWORD_VARIABLE, TOKEN_VARIABLE
 
@@ -42,6 +43,7 @@ class Settings(BaseModel):
     user: str = ""
     password: SecretStr = SecretStr("")
     token: SecretStr | None = None  # for a server that takes a bearer token instead of a password
+    password_file: Path | None = None  # its first line is the password
     ca_file: Path | None = None
     client_cert: Path | None = None
     fingerprint: str = ""  # SHA-256 of the server's certificate, 64 hexadecimal digits
@@ -201,25 +203,62 @@ def with_password(settings: Settings, ask: Callable[[str], str] | None) -> Setti
 
     `ask` prompts for a password, None: no prompt is possible. BadSettings.
     """
-    if token := os.environ.get(TOKEN_VARIABLE, "").strip() or _from_keyring(settings, f"{settings.user} token"):
-        if not token.isascii() or not token.isprintable():
-            raise BadSettings(f"{TOKEN_VARIABLE} contains characters that no token has; set it again")
-        return settings.model_copy(update={"token": SecretStr(token)})
-    password = os.environ.get(PASSWORD_VARIABLE) or _from_keyring(settings)
+    if token := os.environ.get(TOKEN_VARIABLE, "").strip():
+        return _with_token(settings, token, TOKEN_VARIABLE)
+    password, source = stored_password(settings)
+    if not password and (token := _from_keyring(settings, f"{settings.user} token") or ""):
+        return _with_token(settings, token, "the keyring")
     if not password and ask is not None:
         password = ask(f"Password of {settings.user} at {settings.server}: ")
     if not password:
         install = "" if find_spec("keyring") else " `pip install 'kerio-resync[keyring]'` and"
         raise BadSettings(
-            f"no password: set {PASSWORD_VARIABLE}, or store it with{install}"
+            f"no password: set {PASSWORD_VARIABLE}, name a file with --password-file, or store it with{install}"
             f" `keyring set {keyring_name(settings)} {settings.user}`"
         )
-    source = f"the password in {PASSWORD_VARIABLE}" if os.environ.get(PASSWORD_VARIABLE) else "the password"
+    source = f"the password in {source}" if source and source != "keyring" else "the password"
     if password[-1] in "\r\n":
         raise BadSettings(f"{source} ends with a line end; set it without one")
     if not password.isascii() and any("\ud800" <= letter <= "\udfff" for letter in password):
         raise BadSettings(f"{source} contains bytes that are not UTF-8; set it in UTF-8")
     return settings.model_copy(update={"password": SecretStr(password)})
+
+
+def _with_token(settings: Settings, token: str, source: str) -> Settings:
+    if not token.isascii() or not token.isprintable():
+        raise BadSettings(f"the token in {source} contains characters that no token has; set it again")
+    return settings.model_copy(update={"token": SecretStr(token)})
+
+
+def stored_password(settings: Settings) -> tuple[str, str]:
+    """Return the stored password and its source, without asking for it.
+
+    Both are "" if none is stored. A password file precedes the variable, and that precedes the keyring. BadSettings for
+    an unusable file.
+    """
+    if settings.password_file is not None:
+        return _from_file(settings.password_file), str(settings.password_file)
+    if password := os.environ.get(PASSWORD_VARIABLE):
+        return password, PASSWORD_VARIABLE
+    password = _from_keyring(settings) or ""
+    return password, "keyring" if password else ""
+
+
+def _from_file(path: Path) -> str:
+    try:
+        data = read_small(path)
+    except OSError as error:
+        raise BadSettings(f"the password file {path} cannot be read: {reason_of(error)}") from error
+    first, _, rest = data.partition(b"\n")
+    if rest.strip():
+        raise BadSettings(f"the password file {path} has more than one line; keep only the password in it")
+    try:
+        password = first.removesuffix(b"\r").decode()
+    except UnicodeDecodeError:
+        raise BadSettings(f"the password file {path} is not UTF-8; save it as UTF-8") from None
+    if not password:
+        raise BadSettings(f"the password file {path} is empty")
+    return password
 
 
 def keyring_name(settings: Settings) -> str:

@@ -24,7 +24,7 @@ from typing import IO, Any, TextIO
 STALLED_READER_SECONDS = 10.0
 CONGESTED_BYTES = 16 * 1024  # a backlog that is normal for a terminal
 _PIPE_BYTES = getattr(select, "PIPE_BUF", 512)  # a write of this size does not block after select
-_PLAIN = str.maketrans({"━": "=", "·": "-", "…": "...", "\N{REPLACEMENT CHARACTER}": "?"})
+_PLAIN = str.maketrans({"━": "=", "·": "-", "…": "...", "✓": "+", "✗": "x", "→": ">", "\N{REPLACEMENT CHARACTER}": "?"})
 
 
 class OutputStream(io.RawIOBase):

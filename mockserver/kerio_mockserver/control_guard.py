@@ -5,7 +5,8 @@ Unless the control port was opened to other machines, the other end of a connect
 A page may send requests to any port of this machine, and by DNS rebinding it may even read the replies. So `Host` must
 be a loopback name, or the address that the connection was made to, with the port. `Origin` and `Sec-Fetch-Site`, where
 a browser sends them, must name the control port itself. A body must be JSON, which a page of another site cannot send
-without a preflight request.
+without a preflight request. Only the control page itself may be opened by a link from elsewhere, in a window of its
+own: it is the same for everybody, does nothing by itself, and its headers forbid other sites to embed it.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ _OWN_SITES = frozenset({"same-origin", "none"})
 _NOT_SIMPLE = frozenset({"application/json", "application/octet-stream"})
 """What no page can send elsewhere unasked. Clients say octet-stream of bodies that are empty."""
 _DEFAULT_PORT = 80
+_LINK = ["navigate", "document"]  # Sec-Fetch-Mode and Sec-Fetch-Dest of a link that a user follows
 
 
 class Foreign(Exception):
@@ -48,10 +50,12 @@ def require_local(peer: Any) -> None:
         raise Foreign(403, "The control port answers this machine only; see --control-host.")
 
 
-def check(target: str, headers: CIMultiDictProxy[str], listening: Any, *, has_body: bool) -> None:
+def check(
+    target: str, headers: CIMultiDictProxy[str], listening: Any, *, has_body: bool, opens_page: bool = False
+) -> None:
     """Raise Foreign unless the request is one of this machine's own.
 
-    `listening` is the socket's own address.
+    `listening` is the socket's own address. `opens_page`: the request is a GET of the control page.
     """
     host, port = str(listening[0]), int(listening[1])
     hosts = headers.getall("Host", [])
@@ -60,7 +64,10 @@ def check(target: str, headers: CIMultiDictProxy[str], listening: Any, *, has_bo
     origins = headers.getall("Origin", [])
     if any(not origin.lower().startswith("http://") or not _is_own(origin[7:], host, port) for origin in origins):
         raise Foreign(403, "Requests of web pages from elsewhere are refused (Origin).")
-    if not _OWN_SITES.issuperset(site.strip().lower() for site in headers.getall("Sec-Fetch-Site", [])):
+    follows_link = opens_page and [headers.get("Sec-Fetch-Mode"), headers.get("Sec-Fetch-Dest")] == _LINK
+    if not follows_link and not _OWN_SITES.issuperset(
+        site.strip().lower() for site in headers.getall("Sec-Fetch-Site", [])
+    ):
         raise Foreign(403, "Requests of web pages from elsewhere are refused (Sec-Fetch-Site).")
     kinds = [_media_type(kind) for kind in headers.getall("Content-Type", [])]
     if kinds != ["application/json"] and (has_body or not _NOT_SIMPLE.issuperset(kinds)):

@@ -59,6 +59,7 @@ class MockServer:
         self.secure = False
         self.seed = seed
         self.generation = 1
+        self.revision = 1
         self.conditions = conditions or Conditions()
         self.sessions = Sessions(self.conditions.quirks, seed=seed)
         self.polls = LongPolls()
@@ -91,6 +92,7 @@ class MockServer:
         Parts that stay equal continue undisturbed. The caller changes the link.
         """
         before, self.conditions = self.conditions, conditions
+        self.revision += 1
         self.sessions.quirks = conditions.quirks
         if conditions.faults != before.faults:
             self.faults.change(conditions.faults)

@@ -17,6 +17,7 @@ RESULTS: dict[str, Any] = {
     "limits": {"mailboxes": [{"name": "made", "slower": MIDDLE, "peak": {"median": 130.0}}]},
     "rivals": {"cells": [{"name": "loopback", "programs": PROGRAMS},
                          {"name": "real text, 100 Mbit/s × 50 ms", "programs": PROGRAMS}]},
+    "jmap": {"cells": [{"name": name, "programs": PROGRAMS} for name in ("loopback", "100 Mbit/s × 50 ms")]},
     "efficiency": {
         "cells": [{"mbit": 100, "rtt": 0.05, **LINES}, {"mbit": 10, "rtt": 0.2, **LINES}],
         "packets": [{"mbit": 100, "rtt": 0.05, "of_curl": 1.0}, {"mbit": 10, "rtt": 0.2, "of_curl": 1.0}],

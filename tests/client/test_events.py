@@ -18,6 +18,7 @@ EVENTS: list[Event] = [
     events.Paused(30.0, "503"),
     events.Skipped("item", "keriostorage://mail/x", "no such item"),
     events.Notice("set aside"),
+    events.Checked("dns", "failure", "no such name", "Check it", 4, {"seconds": 0.1}),
     events.RunFinished(ok=True, exit_code=0, summary={"items": {"mail": 1}}),
 ]
 

@@ -207,11 +207,18 @@ def test_every_option_in_the_file_is_a_setting_with_its_default(tmp_path: Path) 
         line.removeprefix("# ") if line.startswith("# ") and " = " in line else line
         for line in file.read_text().splitlines()
     )
-    for example in ("/path/to/ca.pem", "/path/to/client.pem"):
+    for example in ("/path/to/ca.pem", "/path/to/client.pem", "/path/to/password"):
         switched_on = switched_on.replace(f'"{example}"', f'"{file}"')
     file.write_text(switched_on)
     settings = load(tmp_path, {})
-    unset = {"ca_file": None, "client_cert": None, "fingerprint": "", "proxy": None, "bwlimit": None}
+    unset = {
+        "ca_file": None,
+        "client_cert": None,
+        "password_file": None,
+        "fingerprint": "",
+        "proxy": None,
+        "bwlimit": None,
+    }
     assert settings.model_copy(update=unset) == load(tmp_path / "x", GIVEN).model_copy(update={"profile": tmp_path})
 
 
@@ -371,3 +378,22 @@ def test_with_password_names_a_line_end_and_foreign_bytes(
     monkeypatch.setenv(PASSWORD_VARIABLE, value)
     with pytest.raises(BadSettings, match=f"{PASSWORD_VARIABLE}.*{problem}"):
         with_password(Settings(profile=tmp_path, server="https://mail.example.com", user="jane"), None)
+
+
+@pytest.mark.parametrize("text", ["pass-word", "pass-word\n", "pass-word\r\n"])
+def test_password_file_precedes_variable(text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(PASSWORD_VARIABLE, "other")
+    (tmp_path / "password").write_bytes(text.encode())
+    settings = load(tmp_path, GIVEN | {"password_file": tmp_path / "password"})
+    assert with_password(settings, None).password.get_secret_value() == "pass-word"
+
+
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [(b"", "is empty"), (b"one\ntwo\n", "more than one line"), (b"\xff", "is not UTF-8"), (None, "there is no file")],
+)
+def test_unusable_password_file_is_refused(data: bytes | None, says: str, tmp_path: Path) -> None:
+    if data is not None:
+        (tmp_path / "password").write_bytes(data)
+    with pytest.raises(BadSettings, match=says):
+        with_password(load(tmp_path, GIVEN | {"password_file": tmp_path / "password"}), None)

@@ -106,6 +106,48 @@ async def test_conditions_are_read_replaced_and_patched() -> None:
         assert (await ask(server, "GET", "/conditions"))[1] == told
 
 
+async def test_conditions_are_replaced_only_if_they_are_those_of_if_match() -> None:
+    async with running(small().store) as server, aiohttp.ClientSession() as client:
+        url = f"{server.control_url}/conditions"
+        async with client.get(url) as reply:
+            etag = reply.headers["ETag"]
+            assert reply.headers["Link"] == '</conditions/schema>; rel="describedby"'
+        async with client.put(url, json={"faults": [{"kind": "cut"}]}, headers={"If-Match": etag}) as reply:
+            assert reply.status == 200
+            assert reply.headers["ETag"] != etag
+        for method in ("PUT", "PATCH"):
+            async with client.request(method, url, json={}, headers={"If-Match": etag}) as reply:
+                assert reply.status == 412
+                assert "changed meanwhile" in (await reply.json())["error"]
+        assert len(server.core.conditions.faults) == 1
+        async with client.put(url, json={}, headers={"If-Match": "*"}) as reply:
+            assert reply.status == 200
+
+
+async def test_schema_and_presets_are_served() -> None:
+    async with running(small().store) as server:
+        _, presets = await ask(server, "GET", "/presets")
+        assert presets["monday-morning"]["about"].startswith("40 webmail users")
+        for preset in presets.values():
+            status, told = await ask(server, "PUT", "/conditions", json=preset["conditions"])
+            assert (status, told) == (200, preset["conditions"])
+        async with aiohttp.ClientSession() as client, client.get(f"{server.control_url}/conditions/schema") as reply:
+            assert reply.content_type == "application/schema+json"
+            schema = await reply.json(content_type=None)
+        assert schema["$schema"] == "https://json-schema.org/draft/2020-12/schema"
+        assert set(schema["properties"]) == set(presets["none"]["conditions"])
+
+
+async def test_journal_returns_the_last_changes_if_asked_for() -> None:
+    async with running(small().store) as server:
+        await ask(server, "POST", "/churn", json={"steps": [{"action": "arrive", "times": 5}]})
+        every = (await ask(server, "GET", "/journal"))[1]
+        assert (await ask(server, "GET", "/journal?last=2"))[1] == every[-2:]
+        assert (await ask(server, "GET", "/journal?last=0"))[1] == []
+        assert (await ask(server, "GET", "/journal?last=99"))[1] == every
+        assert (await ask(server, "GET", "/journal?last=-1"))[0] == 400
+
+
 @pytest.mark.parametrize("body", [b"{", b"[]", b'{"quirks": {"page_limit": 0}}', b'{"nonsense": 1}'])
 @pytest.mark.parametrize("method", ["PUT", "PATCH"])
 async def test_invalid_conditions_change_nothing(body: bytes, method: str) -> None:

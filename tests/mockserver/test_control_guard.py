@@ -37,7 +37,10 @@ async def send(server: Server, method: str, path: str, headers: list[tuple[str, 
 JSON = ("Content-Type", "application/json")
 
 
-@pytest.mark.parametrize("path", ["/digest", "/stats", "/conditions", "/journal", "/churn", "/nowhere"])
+@pytest.mark.parametrize(
+    "path",
+    ["/digest", "/stats", "/conditions", "/journal", "/churn", "/nowhere", "/", "/control/", "/history", "/metrics"],
+)
 @pytest.mark.parametrize(
     "hosts",
     [
@@ -123,6 +126,35 @@ async def test_body_that_is_not_json_is_refused(kinds: list[str], body: bytes, s
         headers = [("Host", f"127.0.0.1:{port}"), *(("Content-Type", kind) for kind in kinds)]
         told = await send(server, "POST", "/reset", headers, body)
         assert told == status or (told == 400 and len(kinds) > 1)
+
+
+LINK = [("Sec-Fetch-Site", "cross-site"), ("Sec-Fetch-Mode", "navigate"), ("Sec-Fetch-Dest", "document")]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "more", "status"),
+    [
+        ("GET", "/control/", LINK, 200),
+        ("GET", "/", LINK, 302),
+        ("GET", "/control/main.js", LINK, 403),
+        ("GET", "/control/?x=1", LINK, 403),
+        ("GET", "/stats", LINK, 403),
+        ("GET", "/metrics", LINK, 403),
+        ("POST", "/control/", LINK, 403),
+        ("POST", "/reset", LINK, 403),
+        ("GET", "/control/", LINK[:2], 403),
+        ("GET", "/control/", [*LINK[:2], ("Sec-Fetch-Dest", "iframe")], 403),
+        ("GET", "/control/", [LINK[0], ("Sec-Fetch-Mode", "no-cors"), LINK[2]], 403),
+        ("GET", "/control/", [*LINK, ("Origin", "https://evil.example")], 403),
+    ],
+)
+async def test_link_of_another_site_opens_the_page_and_nothing_else(
+    method: str, path: str, more: list[tuple[str, str]], status: int
+) -> None:
+    async with running(small(5).store) as server:
+        port = urlsplit(server.control_url).port
+        assert await send(server, method, path, [("Host", f"127.0.0.1:{port}"), *more]) == status
+        assert await send(server, method, path, [("Host", f"evil.example:{port}"), *more]) == 403
 
 
 async def test_refused_request_changes_nothing() -> None:

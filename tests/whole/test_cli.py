@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import shlex
 import signal
 import stat
@@ -264,3 +265,21 @@ async def test_the_demo_names_what_it_does_not_import_and_refuses_what_holds_no_
     assert done.code == 0, done
     assert "1 entry could not be imported: diary.txt: no mail, calendar or card" in done.out
     assert "plan.ics, entry 1: recurrence simplified" in done.out
+
+
+async def test_doctor_prints_a_line_per_check_and_ends_with_the_code_of_the_cause(tmp_path: Path) -> None:
+    async with mock(mails=5) as (_, options):
+        good = await kerio_resync("--profile", tmp_path, "doctor", "--login", *options)
+        assert (good.code, good.err) == (0, "")
+        assert good.out.splitlines()[-1] == "Everything is in order."
+        assert re.search("^✓ login +anna@example.com at ", good.out, re.MULTILINE)
+        bad = await kerio_resync("--profile", tmp_path, "doctor", "--login", *options, password="wrong battery")
+    assert bad.code == 5
+    [at] = [number for number, line in enumerate(bad.out.splitlines()) if line.startswith("✗")]
+    assert bad.out.splitlines()[at].startswith("✗ login       the server refused the user name or password")
+    assert bad.out.splitlines()[at + 1] == "              → Check both."
+    assert bad.out.splitlines()[-1] == "Begin with: login. 1 failure, 0 warnings."
+    gone = await kerio_resync("--profile", tmp_path, "doctor", "--json", *options)
+    assert gone.code == 4
+    assert [event["event"] for event in gone.events] == ["check"] * (len(gone.events) - 1) + ["run-finished"]
+    assert gone.events[-1]["summary"]["cause"] == "tcp"

@@ -16,7 +16,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from kerio_resync.cli import arguments, commands, display, formatting, upgrade_commands
+from kerio_resync.cli import arguments, commands, diagnose_commands, display, formatting, upgrade_commands
 from kerio_resync.cli.display import Summarise, View
 from kerio_resync.cli.options import (
     AttachmentPolicy,
@@ -27,6 +27,7 @@ from kerio_resync.cli.options import (
     InFlight,
     Json,
     LogFile,
+    PasswordFile,
     Profile,
     Protocol,
     Proxy,
@@ -121,13 +122,14 @@ def rebuild(
     client_cert: ClientCert = None,
     fingerprint: Fingerprint = None,
     proxy: Proxy = None,
+    password_file: PasswordFile = None,
     json: Json = False,
     quiet: Quiet = False,
     log_file: LogFile = None,
     profile: Profile = None,
 ) -> None:
     """Rebuild the cache from the server, or resume a rebuild."""
-    given = _connection(bwlimit, max_in_flight, ca_file, client_cert, fingerprint, proxy) | {
+    given = _connection(bwlimit, max_in_flight, ca_file, client_cert, fingerprint, proxy, password_file) | {
         "server": server,
         "protocol": protocol.value if protocol else None,
         "user": user,
@@ -156,13 +158,14 @@ def verify(
     client_cert: ClientCert = None,
     fingerprint: Fingerprint = None,
     proxy: Proxy = None,
+    password_file: PasswordFile = None,
     json: Json = False,
     quiet: Quiet = False,
     log_file: LogFile = None,
     profile: Profile = None,
 ) -> None:
     """Compare the cache with the server, item by item."""
-    given = _connection(bwlimit, max_in_flight, ca_file, client_cert, fingerprint, proxy)
+    given = _connection(bwlimit, max_in_flight, ca_file, client_cert, fingerprint, proxy, password_file)
     given |= {"same_mailbox": same_mailbox or None}
     _run_and_exit(
         partial(commands.verify, given=given, deep=deep, repair=repair),
@@ -201,6 +204,7 @@ def estimate(
     client_cert: ClientCert = None,
     fingerprint: Fingerprint = None,
     proxy: Proxy = None,
+    password_file: PasswordFile = None,
     json: Json = False,
     quiet: Quiet = False,
     log_file: LogFile = None,
@@ -210,7 +214,7 @@ def estimate(
 
     Includes a notice to send to users.
     """
-    given = _connection(bwlimit, max_in_flight, ca_file, client_cert, fingerprint, proxy)
+    given = _connection(bwlimit, max_in_flight, ca_file, client_cert, fingerprint, proxy, password_file)
     given |= {"server": server, "protocol": protocol.value if protocol else None, "user": user}
     _run_and_exit(
         partial(commands.estimate, given=given),
@@ -223,6 +227,7 @@ def estimate(
 @app.command()
 def upgrade(
     same_mailbox: SameMailbox = False,
+    password_file: PasswordFile = None,
     json: Json = False,
     quiet: Quiet = False,
     log_file: LogFile = None,
@@ -233,7 +238,7 @@ def upgrade(
     An upgrade that cannot be done now is postponed. A missing or damaged database needs a rebuild, which begins at once
     if profile.toml has `on_failure = "rebuild"`.
     """
-    given = {"same_mailbox": same_mailbox or None}
+    given = {"same_mailbox": same_mailbox or None, "password_file": password_file}
     view = View(json, quiet, log_file)
     _run_and_exit(partial(upgrade_commands.upgrade, given=given), profile, view, upgrade_commands.sentences)
 
@@ -242,6 +247,7 @@ def upgrade(
 def start(
     command: Annotated[list[str], typer.Argument(metavar="-- COMMAND...", help="The program, with its arguments.")],
     same_mailbox: SameMailbox = False,
+    password_file: PasswordFile = None,
     json: Json = False,
     quiet: Quiet = False,
     log_file: LogFile = None,
@@ -252,8 +258,35 @@ def start(
     The program runs only with a ready database. If the upgrade fails, the database is rebuilt from the server if
     profile.toml has `on_failure = "rebuild"`. The exit code is the program's.
     """
-    run = partial(upgrade_commands.start, command=command, given={"same_mailbox": same_mailbox or None})
+    given = {"same_mailbox": same_mailbox or None, "password_file": password_file}
+    run = partial(upgrade_commands.start, command=command, given=given)
     _run_and_exit(run, profile, View(json, quiet, log_file), exit_code_of=upgrade_commands.start_exit_code)
+
+
+@app.command()
+def doctor(
+    login: Annotated[
+        bool, typer.Option("--login", help="Log in, too; check the size of the mailbox and the speed.")
+    ] = False,
+    server: Server = None,
+    user: User = None,
+    ca_file: CaFile = None,
+    client_cert: ClientCert = None,
+    fingerprint: Fingerprint = None,
+    proxy: Proxy = None,
+    password_file: PasswordFile = None,
+    json: Json = False,
+    profile: Profile = None,
+) -> None:
+    """Check this computer, the way to the server, and the cache.
+
+    One line per check, with what to do. The exit code is the one that a rebuild would end with. Changes nothing.
+    """
+    given = _connection(None, None, ca_file, client_cert, fingerprint, proxy, password_file)
+    given |= {"server": server, "user": user}
+    _run_and_exit(
+        partial(diagnose_commands.doctor, given=given, login=login, as_json=json), profile, View(json), lambda _: ()
+    )
 
 
 @app.command()
@@ -297,6 +330,7 @@ def _connection(
     client_cert: Path | None,
     fingerprint: str | None,
     proxy: str | None,
+    password_file: Path | None,
 ) -> dict[str, Any]:
     return {
         "bwlimit": bwlimit,
@@ -305,6 +339,7 @@ def _connection(
         "client_cert": client_cert,
         "fingerprint": fingerprint,
         "proxy": proxy,
+        "password_file": password_file,
     }
 
 

@@ -225,32 +225,17 @@ def load_online_settings(profile: Path, given: Mapping[str, Any]) -> Settings:
     from kerio_resync.profile_file import load, make_profile
     from kerio_resync.settings import with_password
 
-    settings = _with_owner_of_cache(load(profile, given))
+    settings = load(profile, given)
+    if not (settings.server and settings.user):
+        from kerio_resync.diagnose.origins import with_owner_of_cache
+
+        settings = with_owner_of_cache(settings)
     for name, value, option in (("server", settings.server, "--server URL"), ("user", settings.user, "--user NAME")):
         if not value:
             raise BadSettings(f"no {name} is set: use `rebuild {option}`, or set it in {profile / 'profile.toml'}")
-    settings = with_password(settings, _ask_password if sys.stdin is not None and sys.stdin.isatty() else None)
+    settings = with_password(settings, password_prompt())
     make_profile(settings)
     return settings
-
-
-def _with_owner_of_cache(settings: Settings) -> Settings:
-    """Fill in server and user from the cache if the settings lack them."""
-    if settings.server and settings.user:
-        return settings
-    from kerio_resync.cache.file_identity import stored_owner
-    from kerio_resync.settings import Settings
-
-    owner = stored_owner(settings.cache) or stored_owner(settings.next_cache)
-    if owner is None:
-        return settings
-    named = {"server": settings.server or owner.server, "user": settings.user or owner.user}
-    try:
-        return Settings.model_validate(settings.model_dump() | named)
-    except ValueError:  # pydantic's
-        raise BadSettings(
-            f"the cache in {settings.profile} names an invalid server: use `rebuild --server URL`"
-        ) from None
 
 
 def _input(question: str) -> str:
@@ -259,6 +244,11 @@ def _input(question: str) -> str:
         return input()
     except EOFError:
         return ""
+
+
+def password_prompt() -> Callable[[str], str] | None:
+    """Return a function that asks for a password; None without a terminal."""
+    return _ask_password if sys.stdin is not None and sys.stdin.isatty() else None
 
 
 def _ask_password(prompt: str) -> str:

@@ -296,10 +296,10 @@ def show_summary(event: RunFinished, summarise: Summarise) -> None:
     sys.stdout.flush()
 
 
-def wrap(line: str, width: int) -> str:
+def wrap(line: str, width: int, indent: str = "  ") -> str:
     """Wrap a line at `width` characters; a longer word, such as a path, stays whole."""
     return textwrap.fill(
-        line, width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False, replace_whitespace=False
+        line, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False, replace_whitespace=False
     )
 
 

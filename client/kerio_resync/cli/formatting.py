@@ -142,6 +142,26 @@ def _file(title: str, file: Mapping[str, Any]) -> list[str]:
     return lines
 
 
+SIGNS = {"ok": "✓", "warning": "!", "failure": "✗", "skipped": "-"}
+
+
+def lines_of_check(finding: Mapping[str, Any]) -> list[str]:
+    """Return the lines for a finding of `doctor`.
+
+    They are sign, check and what was found; then what to do.
+    """
+    lines = [f"{SIGNS[finding['level']]} {finding['check']:<10}  {finding['found']}"]
+    return [*lines, f"{'':<12}  → {finding['advice']}."] if finding["advice"] else lines
+
+
+def conclusion_of_doctor(summary: Mapping[str, Any]) -> str:
+    """Return the last line of `doctor`."""
+    warnings = pluralize(summary["warnings"], "warning")
+    if summary["cause"]:
+        return f"Begin with: {summary['cause']}. {pluralize(summary['failures'], 'failure')}, {warnings}."
+    return f"Nothing prevents a rebuild. {warnings}." if summary["warnings"] else "Everything is in order."
+
+
 def _named(title: str, rows: Sequence[str], count: int = 0) -> list[str]:
     """List the first rows under a title; `count`: of all, if `rows` has fewer."""
     count = max(count, len(rows))

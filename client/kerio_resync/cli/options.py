@@ -75,6 +75,10 @@ Proxy = Annotated[
     str | None,
     typer.Option("--proxy", metavar="URL", help='Proxy: http://, socks5:// or socks5h://; "none" for no proxy.'),
 ]
+PasswordFile = Annotated[
+    Path | None,
+    typer.Option("--password-file", metavar="PATH", help="Read the password from the first line of this file."),
+]
 BwLimit = Annotated[
     str | None,
     typer.Option("--bwlimit", metavar="RATE", help="Limit the bandwidth, in bytes per second: 500k, 10M, 1.5MiB."),

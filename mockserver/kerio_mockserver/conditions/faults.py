@@ -55,6 +55,7 @@ class Faults:
         self._numbers: Counter[str] = Counter()
         self._spent: Counter[int] = Counter()
         self._hits: list[Hit] = []
+        self.by_kind: Counter[str] = Counter()
 
     def apply(self, method: str, reply: Reply) -> Reply:
         """Return the reply to send to a call of `method` instead of `reply`."""
@@ -74,6 +75,7 @@ class Faults:
             reply = spoiled
             self._spent[index] += 1
             self._hits.append(Hit(method, number, fault.kind))
+            self.by_kind[fault.kind] += 1
             if fault.kind == "session-death":
                 self.end_sessions()
         return reply

@@ -32,6 +32,24 @@ class LatencyHistogram:
         index = 0 if seconds < _FINEST else 1 + int(math.log(seconds / _FINEST) / _WIDTH)
         self._classes[index] = self._classes.get(index, 0) + 1
 
+    def copy(self) -> LatencyHistogram:
+        """Return the present state."""
+        state = LatencyHistogram()
+        state.count, state.total, state.longest = self.count, self.total, self.longest
+        state._classes = dict(self._classes)
+        return state
+
+    def since(self, earlier: LatencyHistogram) -> LatencyHistogram:
+        """Return the times added after `earlier`, a copy of this histogram.
+
+        Its maximum is that of all times.
+        """
+        added = LatencyHistogram()
+        added.count, added.total, added.longest = self.count - earlier.count, self.total - earlier.total, self.longest
+        counts = ((index, number - earlier._classes.get(index, 0)) for index, number in self._classes.items())
+        added._classes = {index: number for index, number in counts if number}
+        return added
+
     @property
     def mean(self) -> float:
         """The mean in seconds, 0 without samples."""

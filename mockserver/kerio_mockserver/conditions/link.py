@@ -17,7 +17,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from kerio_mockserver.conditions.values import Count, Rate, Share, Value
+from kerio_mockserver.conditions.values import Count, Rate, Share, Value, with_example
 
 Way = Literal["down", "up"]
 PACKET = 1500  # bytes of an IP packet on Ethernet
@@ -28,6 +28,14 @@ MIN_ROOM = 256 * 1024
 OPEN_ROOM = 16 * 1024 * 1024  # bytes of a connection in a link without a limit
 
 
+_ONE_PLACE = {
+    "oneOf": [
+        {"required": ["at"], "properties": {"at": {"type": "integer"}, "mean_bytes": {"type": "null"}}},
+        {"required": ["mean_bytes"], "properties": {"at": {"type": "null"}, "mean_bytes": {"type": "number"}}},
+    ]
+}
+
+
 class LinkFault(Value):
     """A fault of some connections, at byte `at` or after `mean_bytes` on average.
 
@@ -35,13 +43,22 @@ class LinkFault(Value):
     that direction of that connection stops for `seconds` (0: for ever). `limit` bounds the number of connections.
     """
 
+    model_config = with_example({"kind": "reset", "mean_bytes": 1_000_000, "chance": 0.5}, **_ONE_PLACE)
+
     kind: Literal["reset", "truncate", "stall"]
+    """What happens to the connection."""
     way: Way = "down"
+    """The direction whose bytes are counted."""
     at: int | None = Field(default=None, ge=0)
+    """The byte of the stream before which it happens."""
     mean_bytes: float | None = Field(default=None, gt=0)
+    """Instead of `at`: bytes after which it happens, on average."""
     chance: Share = 1.0
+    """The chance that a connection has this fault, 0 to 1."""
     seconds: Annotated[float, Field(ge=0, le=86_400)] = 0.0
+    """How long a stall lasts; 0: for ever."""
     limit: Count | None = None
+    """The most connections that have this fault."""
 
     @model_validator(mode="after")
     def _placed(self) -> Self:
@@ -65,13 +82,22 @@ class Link(Value):
     connection waits before its first byte (1: the handshake of TCP).
     """
 
+    model_config = with_example({"down_bytes_s": 5_750_000, "up_bytes_s": 1_125_000, "rtt_s": 0.02})
+
     down_bytes_s: Rate | None = None
+    """The rate to the client, shared by all connections; null: no limit."""
     up_bytes_s: Rate | None = None
+    """The rate to the server, shared by all connections; null: no limit."""
     rtt_s: Annotated[float, Field(ge=0, le=60)] = 0.0
+    """The round-trip time in seconds."""
     jitter_s: Annotated[float, Field(ge=0, le=60)] = 0.0
+    """How much the round-trip time varies, in seconds."""
     setup_round_trips: Annotated[float, Field(ge=0, le=10)] = 1.0
+    """Round trips that a new connection costs."""
     header_bytes: Annotated[int, Field(ge=0, le=200)] = 0
+    """Bytes of headers per packet that count against the rate; 0: the rate is TCP's."""
     breaks: tuple[LinkFault, ...] = ()
+    """Faults of connections."""
 
     def rate(self, way: Way) -> float:
         """Return bytes per second, infinite without a limit."""

@@ -14,7 +14,7 @@ import orjson
 from pydantic import Field, ValidationError, model_validator
 
 from kerio_mockserver.conditions.link import Link
-from kerio_mockserver.conditions.values import ConditionsError, Count, Seconds, Share, Value, explain
+from kerio_mockserver.conditions.values import ConditionsError, Count, Seconds, Share, Value, explain, with_example
 
 Spread = Literal["fixed", "exponential"]
 _FORMER_NAMES = {"manners": "quirks", "spells": "refusal_windows", "holds": "locks"}  # scripts may still use them
@@ -23,17 +23,27 @@ _FORMER_NAMES = {"manners": "quirks", "spells": "refusal_windows", "holds": "loc
 class Cost(Value):
     """The cost of calls to a method or pattern, where it differs from the usual."""
 
+    model_config = with_example({"method": "GET *", "call_s": 0.5, "kb_s": 0.001})
+
     method: str
+    """A method or a pattern, as in faults."""
     call_s: Seconds
+    """Seconds that a call takes."""
     kb_s: Seconds = 0.0
+    """Seconds per 1,000 bytes of its reply."""
 
 
 class Users(Value):
     """Webmail users: a Poisson stream of calls to the same workers as the client's."""
 
+    model_config = with_example({"per_second": 40, "service_s": 0.15})
+
     per_second: Annotated[float, Field(gt=0, le=10_000)]
+    """Calls of users per second."""
     service_s: Seconds
+    """Seconds that a user's call occupies a worker, on average."""
     spread: Spread = "exponential"
+    """How the times spread around that mean."""
 
 
 class RefusalWindow(Value):
@@ -42,27 +52,44 @@ class RefusalWindow(Value):
     It opens at call `first` and every `every` calls later.
     """
 
+    model_config = with_example({"seconds": 5, "first": 100, "every": 100, "retry_after_s": 5})
+
     seconds: Seconds
+    """How long the window stays open."""
     first: Count = 1
+    """The call that opens the first window."""
     every: Count | None = None
+    """Each so many calls later another window opens."""
     status: Literal[429, 503] = 503
+    """The HTTP status of the refusals."""
     retry_after_s: Annotated[int, Field(ge=0, le=3600)] | None = None
+    """The value of Retry-After in seconds; null: none is sent."""
 
 
 class Reindexing(Value):
     """Reindexing: some folders answer 4100 for a while from their first call."""
 
+    model_config = with_example({"seconds": 4, "share": 0.34})
+
     seconds: Seconds
+    """How long a folder answers 4100 after its first call."""
     share: Share = 1.0
+    """The share of the folders, 0 to 1."""
     folder: str = "*"
+    """Only this folder: its id, or the last part of it."""
 
 
 class MailboxLock(Value):
     """A lock: from call `first`, and every `every` later, calls answer 4101 a while."""
 
+    model_config = with_example({"seconds": 2, "first": 60, "every": 500})
+
     seconds: Seconds
+    """How long calls answer 4101."""
     first: Count = 1
+    """The call that starts the first lock."""
     every: Count | None = None
+    """Each so many calls later another lock starts."""
 
 
 class Load(Value):
@@ -72,18 +99,32 @@ class Load(Value):
     spread is exponential). With `places` None the queue is unbounded and no call is refused.
     """
 
+    model_config = with_example({"workers": 8, "call_s": 0.015, "kb_s": 0.0003, "places": 128})
+
     workers: Count = 8
+    """Calls served at once; the others queue."""
     call_s: Seconds = 0.0
+    """Seconds that a call takes."""
     kb_s: Seconds = 0.0
+    """Seconds per 1,000 bytes of a reply."""
     spread: Spread = "exponential"
+    """How the times spread around the mean."""
     costs: tuple[Cost, ...] = ()
+    """Other times for some methods."""
     places: Annotated[int, Field(ge=0)] | None = None
+    """Calls that may wait for a worker; null: any number. Further calls are refused."""
     status: Literal[429, 503] = 503
+    """The HTTP status of a call that finds no place."""
     retry_after_s: Annotated[int, Field(ge=0, le=3600)] | None = 2
+    """The value of Retry-After for a call that finds no place; null: none is sent."""
     users: Users | None = None
+    """Webmail users who take the same workers."""
     refusal_windows: tuple[RefusalWindow, ...] = ()
+    """Times in which all calls are refused."""
     reindexing: tuple[Reindexing, ...] = ()
+    """Folders that answer 4100 for a while."""
     locks: tuple[MailboxLock, ...] = ()
+    """Times in which the mailbox is locked and answers 4101."""
 
 
 FaultKind = Literal[
@@ -91,6 +132,11 @@ FaultKind = Literal[
     "garbled", "wrong-type", "html", "empty", "code", "status", "session-death",
     "duplicate", "missing", "wrong-total", "shuffled",
 ]  # fmt: skip
+
+
+_ONE_RULE = {
+    "not": {"required": ["nth", "every"], "properties": {"nth": {"type": "integer"}, "every": {"type": "integer"}}}
+}
 
 
 class Fault(Value):
@@ -101,18 +147,32 @@ class Fault(Value):
     hits. `at` is the byte of the body where it happens, drawn if None; for wrong-length it is the claimed length.
     """
 
+    model_config = with_example({"kind": "status", "status": 503, "method": "GET *", "chance": 0.1}, **_ONE_RULE)
+
     kind: FaultKind
+    """What happens to the reply."""
     method: str = "*"
+    """A method of the API, `GET attachment`, `GET archive`, or a pattern such as `Mails.*`."""
     nth: Count | None = None
+    """Only the n-th reply to each method."""
     every: Count | None = None
+    """Each n-th reply to each method."""
     chance: Share = 1.0
+    """The chance of each reply, 0 to 1."""
     limit: Count | None = None
+    """The most replies that are hit."""
     at: int | None = Field(default=None, ge=0)
+    """The byte where it happens; null: drawn."""
     seconds: Seconds = 30.0
+    """How long a stall lasts; 0: for ever."""
     rate: float = Field(default=1000.0, gt=0)
+    """Bytes per second of a drip."""
     code: int = -32603
+    """The code of an application error."""
     status: int = Field(default=500, ge=400, le=599)
+    """The status of an error page."""
     retry_after_s: Annotated[int, Field(ge=0, le=3600)] | None = None
+    """The Retry-After of an error page in seconds; null: none is sent."""
 
     @model_validator(mode="after")
     def _one_rule(self) -> Self:
@@ -135,12 +195,20 @@ USUAL_WEIGHTS: dict[Action, float] = {
 class Step(Value):
     """A change made after the `nth`, and every `every` later, reply to `method`."""
 
+    model_config = with_example({"action": "arrive", "nth": 10, "every": 10})
+
     action: Action
+    """The change."""
     method: str = "*"
+    """The method, or a pattern, whose replies trigger it."""
     nth: Count = 1
+    """The reply after which it happens first."""
     every: Count | None = None
+    """Each so many replies later it happens again."""
     times: Annotated[int, Field(ge=1, le=10_000)] = 1
+    """How often it happens each time."""
     folder: str | None = None
+    """The id of the folder that changes; null: drawn."""
 
 
 class Churn(Value):
@@ -151,10 +219,16 @@ class Churn(Value):
     `weights` sets how often each action is drawn; the random changes end after `limit`.
     """
 
+    model_config = with_example({"per_second": 10})
+
     per_second: Annotated[float, Field(ge=0, le=10_000)] = 0.0
+    """Random changes per second."""
     limit: Count | None = None
+    """The random changes end after so many."""
     weights: dict[Action, Annotated[float, Field(ge=0)]] = Field(default_factory=lambda: dict(USUAL_WEIGHTS))
+    """How often each action is drawn."""
     script: tuple[Step, ...] = ()
+    """Changes after certain replies."""
 
     @model_validator(mode="after")
     def _some_weight(self) -> Self:
@@ -170,25 +244,40 @@ class Quirks(Value):
     """
 
     http_errors: Literal["documented", "always_200"] = "documented"
+    """The HTTP status of error replies: as documented, or always 200."""
     refused_key_code: Literal[1000, 1002] = 1000
+    """The error code for a sync key that is too old."""
     page_limit: Count = 50_000
+    """The most rows of one page, whatever was asked for."""
     ranges: bool = True
+    """Whether downloads support ranges."""
     etags: bool = True
+    """Whether downloads have an ETag."""
     compression: tuple[Literal["gzip", "zstd", "deflate", "br"], ...] = ("zstd", "gzip", "deflate", "br")
+    """The encodings offered."""
     session_idle_s: Annotated[float, Field(gt=0)] = 7_200.0
+    """Seconds without a call after which a session ends."""
     session_s: Annotated[float, Field(gt=0)] = 312 * 3_600.0
+    """Seconds after which a session ends in any case."""
     session_bound_to_address: bool = False
+    """Whether a session ends when the client's address changes."""
     message_id: Literal["kept", "assigned"] = "kept"
+    """Whether a created mail keeps the client's Message-ID or gets one from the server."""
 
 
 class Conditions(Value):
     """All conditions; by default a perfect link and an idle server without faults."""
 
     link: Link | None = None
+    """The link between client and server; null: none."""
     load: Load | None = None
+    """The server's load; null: none."""
     faults: tuple[Fault, ...] = ()
+    """Faults of replies."""
     churn: Churn | None = None
+    """Changes of the mailbox while the client works; null: none."""
     quirks: Quirks = Quirks()
+    """What the vendor leaves open, or servers differ in."""
 
     @classmethod
     def parse(cls, value: bytes | str | Mapping[str, Any]) -> Self:

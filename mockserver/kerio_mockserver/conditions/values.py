@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WithJsonSchema
 
 _RATE = re.compile(r"\s*(?P<figure>\d+(?:\.\d+)?)\s*(?P<scale>[kKMG]?)(?P<unit>bit|B)(?:/s|ps)?\s*")
 _SCALES = {"": 1, "k": 1_000, "K": 1_000, "M": 1_000_000, "G": 1_000_000_000}
@@ -49,13 +49,28 @@ def explain(error: ValidationError) -> str:
     return "\n".join(lines)
 
 
+def with_example(example: dict[str, Any], **rule: Any) -> ConfigDict:
+    """Return the configuration of a value whose JSON schema has an example.
+
+    `rule` has keywords of the schema that say which members belong together.
+    """
+    return ConfigDict(json_schema_extra={"examples": [example], **rule})
+
+
 class Value(BaseModel):
     """An immutable value from outside; unknown members, NaN and infinity are refused."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 
 
-Rate = Annotated[float, BeforeValidator(parse_rate), Field(gt=0, le=1e12)]
+_RATE_PATTERN = f"^{re.sub(r'[?]P<[a-z]+>', '', _RATE.pattern)}$"  # without names of groups, which dialects differ in
+_RATE_SCHEMA = {
+    "anyOf": [
+        {"type": "number", "exclusiveMinimum": 0, "maximum": 1e12},
+        {"type": "string", "pattern": _RATE_PATTERN, "examples": ["20 Mbit/s", "2.5 MB/s"]},
+    ]
+}
+Rate = Annotated[float, BeforeValidator(parse_rate), Field(gt=0, le=1e12), WithJsonSchema(_RATE_SCHEMA)]
 Seconds = Annotated[float, Field(ge=0, le=86_400)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]

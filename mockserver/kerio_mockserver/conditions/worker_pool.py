@@ -61,6 +61,16 @@ class WorkerPool:
         self._outages = Outages(load or Load(), self.seed, _now)
         self.tally = LoadStats(load.workers if load else 1)
 
+    @property
+    def busy(self) -> int:
+        """The number of workers that serve a call or a user."""
+        return self._busy
+
+    @property
+    def queued(self) -> int:
+        """The number of calls and users that wait for a worker."""
+        return len(self._queue)
+
     # start and end
 
     def start(self) -> None:

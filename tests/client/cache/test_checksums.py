@@ -48,10 +48,11 @@ def test_item_checksum_separates_fields() -> None:
         WHOLE._replace(payload=b"{}x", extra=b"")
     )
     assert item_checksum(WHOLE._replace(text="ab", html="c")) != item_checksum(WHOLE._replace(text="a", html="bc"))
-    for name in ("extra", "details"):
-        assert item_checksum(WHOLE._replace(**{name: None})) != item_checksum(WHOLE._replace(**{name: b""}))
-    for name in ("text", "html"):
-        assert item_checksum(WHOLE._replace(**{name: None})) != item_checksum(WHOLE._replace(**{name: ""}))
+    empty: dict[str, Any] = {"extra": b"", "details": b"", "text": "", "html": ""}
+    for name, value in empty.items():
+        missing: dict[str, Any] = {name: None}
+        present: dict[str, Any] = {name: value}
+        assert item_checksum(WHOLE._replace(**missing)) != item_checksum(WHOLE._replace(**present))
 
 
 def test_item_checksum_ignores_order_of_folders() -> None:

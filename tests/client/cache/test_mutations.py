@@ -37,8 +37,8 @@ BYTES = bytes(LARGE)
 ROWS = tuple(listed(str(n)) for n in range(500))
 FILES = (LocalFile("a", "t", BYTES),)
 HEAVY: list[Mutation] = [
-    PutPage("inbox", ROWS),
-    PutPage("inbox", (), (BIG,)),
+    PutPage(("inbox",), ROWS),
+    PutPage(("inbox",), (), (BIG,)),
     PutItems((BIG,)),
     PutAttachmentBytes(1, 0, BYTES),
     PutWholeAttachment(1, BYTES, b""),
@@ -57,7 +57,7 @@ HEAVY: list[Mutation] = [
 LIGHT: list[Mutation] = [
     FOLDERS,
     SetFolders(()),
-    ResetListing("inbox"),
+    ResetListing(("inbox",)),
     FinishAttachment(1, b"", 5),
     RestartAttachment(1),
     OmitAttachment(1, "policy"),

@@ -50,16 +50,26 @@ def choose_proxy(server: str, setting: str | None, environment: Mapping[str, str
 
     `setting` (None: not set) wins over the environment. BadSettings for an unusable proxy.
     """
+    return choose_with_source(server, setting, environment)[0]
+
+
+def choose_with_source(server: str, setting: str | None, environment: Mapping[str, str]) -> tuple[Proxy | None, str]:
+    """Return the proxy, as `choose_proxy` does, and what decided on it.
+
+    That is "proxy" (the setting), the name of a variable, or "" if nothing names a proxy. BadSettings.
+    """
     scheme, name, port = _origin(server)
     if setting is not None and setting.strip().lower() in DIRECT:
-        return None
+        return None, "proxy"
     url, source = setting, "proxy"
     if url is None:
         url, source = _from_environment(scheme, environment)
-    if not url or is_exempt(name, port, _value("no_proxy", environment)):
-        return None
+    if url and is_exempt(name, port, _value("no_proxy", environment)):
+        return None, "no_proxy"
+    if not url:
+        return None, ""
     try:
-        return parse_proxy(url)
+        return parse_proxy(url), source
     except ValueError as error:
         raise BadSettings(f"{source}: {error}") from None  # the URL may hold a password
 

@@ -158,6 +158,16 @@ def test_open_refuses_a_second_reader(tmp_path: Path) -> None:
         Format71Reader.open(tmp_path / "old.db")
 
 
+def test_open_reads_a_file_that_the_migration_has_locked(tmp_path: Path) -> None:
+    write(tmp_path / "old.db", 3, 100)
+    with (
+        Format71Reader.open(tmp_path / "old.db") as first,
+        Format71Reader.open(tmp_path / "old.db", locked_elsewhere=True) as second,
+    ):
+        assert second.identity == first.identity
+        assert list(second.items("mail", 0)) == list(first.items("mail", 0))
+
+
 def test_close_releases_the_lock_while_a_content_is_being_read(tmp_path: Path) -> None:
     write(tmp_path / "old.db", 1, 100)
     put_lines(tmp_path / "old.db", [bytes(LINE_BYTES)] * 9)

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import hashlib
 import re
 import ssl
 import sys
 from contextlib import AbstractAsyncContextManager
-from datetime import UTC, datetime, timedelta
-from ipaddress import ip_address
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,10 +16,8 @@ import aiohttp
 import pytest
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp_socks import ProxyError, ProxyTimeoutError
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from kerio_resync.errors import (
     BadSettings,
@@ -38,66 +33,9 @@ from kerio_resync.server.http.connections import map_transport_error, without_fr
 from kerio_resync.server.http.proxies import Proxy
 from kerio_resync.server.http.transport import AiohttpTransport, Request, Route
 from kerio_resync.server.http.trust import handshake_advice, tls_context
+from tests.support.certificates import Authority, fingerprint, made, pem, pem_of_key
 from tests.support.proxy_servers import http_proxy, socks_proxy
 from tests.support.socket_server import saying, serving
-
-Key = ec.EllipticCurvePrivateKey
-PLAIN = serialization.NoEncryption()
-
-
-def pem_of_key(key: Key, encryption: serialization.KeySerializationEncryption = PLAIN) -> bytes:
-    return key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption)
-
-
-def made(
-    name: str, key: Key, issuer: str, signer: Key, *, days: tuple[int, int] = (-1, 9), ca: bool = False, san: str = ""
-) -> x509.Certificate:
-    def named(text: str) -> x509.Name:
-        return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)])
-
-    now = datetime.now(UTC)
-    builder = (
-        x509.CertificateBuilder().subject_name(named(name)).issuer_name(named(issuer)).public_key(key.public_key())
-        .serial_number(x509.random_serial_number()).not_valid_before(now + timedelta(days=days[0]))
-        .not_valid_after(now + timedelta(days=days[1]))
-        .add_extension(x509.BasicConstraints(ca=ca, path_length=None), critical=True)
-    )  # fmt: skip
-    if san:
-        names = [x509.IPAddress(ip_address(san)), x509.DNSName("mail.test")]
-        builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
-    return builder.sign(signer, hashes.SHA256())
-
-
-def pem(*certificates: x509.Certificate) -> bytes:
-    return b"".join(each.public_bytes(serialization.Encoding.PEM) for each in certificates)
-
-
-class Authority:
-    """A root, an intermediate authority, and what they sign."""
-
-    def __init__(self, folder: Path, name: str = "root") -> None:
-        self.folder, self.name = folder, name
-        self.key, self.middle_key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
-        self.root = made(name, self.key, name, self.key, ca=True)
-        self.middle = made("middle", self.middle_key, name, self.key, ca=True)
-        self.file = folder / f"{name}.pem"
-        self.file.write_bytes(pem(self.root))
-
-    def server(self, *, kind: str = "good") -> tuple[ssl.SSLContext, x509.Certificate]:
-        key = ec.generate_private_key(ec.SECP256R1())
-        days = {"expired": (-9, -1), "not yet": (5, 9)}.get(kind, (-1, 9))
-        san = "127.0.0.2" if kind == "other host" else "127.0.0.1"
-        if kind == "self-signed":
-            chain = [made("self", key, "self", key, san=san)]
-        elif kind == "no intermediate":
-            chain = [made("leaf", key, "middle", self.middle_key, san=san)]
-        else:
-            chain = [made("leaf", key, "middle", self.middle_key, san=san, days=days), self.middle]
-        file = self.folder / f"server-{kind}.pem"
-        file.write_bytes(pem(*chain) + pem_of_key(key))
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(file)
-        return context, chain[0]
 
 
 @pytest.fixture
@@ -125,10 +63,6 @@ async def failure(url: str, route: Route) -> ResyncError:
     with pytest.raises(ResyncError) as caught:
         await fetched(url, route)
     return caught.value
-
-
-def fingerprint(certificate: x509.Certificate) -> str:
-    return hashlib.sha256(certificate.public_bytes(serialization.Encoding.DER)).hexdigest()
 
 
 # trust
@@ -355,6 +289,20 @@ async def test_refused_port_suggests_the_one_that_answers(monkeypatch: pytest.Mo
         error = await connections.diagnose(refused, Unreachable("no connection"), *args)
     assert "did you mean https://mail.test:8843?" in str(error)
     assert asked == ["https://mail.test", "https://mail.test:8843"]
+
+
+async def test_status_400_of_a_server_without_tls_is_passed_on() -> None:
+    async with web(reply=b"HTTP/1.1 400 Bad Request\r\nContent-Length: 5\r\n\r\nhello") as url:
+        assert await fetched(url, Route()) == b"hello"
+
+
+def test_map_transport_error_names_the_reason_of_a_failed_handshake() -> None:
+    key = aiohttp.client_reqrep.ConnectionKey("mail.test", 443, True, True, None, None, None)
+    failure = ssl.SSLError(1, "wrong version number")
+    failure.reason = "WRONG_VERSION_NUMBER"
+    error = map_transport_error(aiohttp.ClientConnectorSSLError(key, failure), "https://mail.test/x", 5.0, Route())
+    assert isinstance(error, Unreachable)
+    assert error.detail == handshake_advice("WRONG_VERSION_NUMBER", "mail.test")
 
 
 def test_map_transport_error_names_limit_of_open_files() -> None:

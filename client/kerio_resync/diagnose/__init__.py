@@ -1,0 +1,1 @@
+"""What people need when something is wrong."""
