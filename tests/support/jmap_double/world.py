@@ -6,11 +6,11 @@ import asyncio
 import json
 import random
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from kerio_resync import Report, VerifyReport, rebuild, verify
 from kerio_resync.errors import ResyncError
@@ -24,6 +24,7 @@ from tests.support.jmap_double.choices import Choices
 from tests.support.jmap_double.direct import DirectTransport
 from tests.support.jmap_double.running import settings_of
 from tests.support.jmap_double.server import JmapDouble
+from tests.support.jmap_double.store import Store
 
 Ending = Literal["done", "killed"] | ResyncError
 
@@ -53,18 +54,20 @@ class JmapWorld:
         """Rebuild once; return how the run ended."""
         return self._live(lambda how, mailbox: self._rebuild(how, listen, mailbox), listen, **settings)
 
-    def verify(self, **how: bool) -> Ending:
+    def verify(self, *, deep: bool = False, repair: bool = False) -> Ending:
         """Verify once and set `verdict`; return how the run ended."""
 
         async def work(settings: Settings, mailbox: JmapMailbox) -> None:
-            self.verdict = await verify(settings, mailbox=mailbox, **how)
+            self.verdict = await verify(settings, mailbox=mailbox, deep=deep, repair=repair)
 
         return self._live(work, ignore_events)
 
     async def _rebuild(self, settings: Settings, listen: Listener, mailbox: JmapMailbox) -> None:
         self.report = await rebuild(settings, listen, mailbox=mailbox, clock=asyncio.get_running_loop().time)
 
-    def _live(self, work: Callable[[Settings, JmapMailbox], object], listen: Listener, **more: object) -> Ending:
+    def _live(
+        self, work: Callable[[Settings, JmapMailbox], Coroutine[Any, Any, None]], listen: Listener, **more: object
+    ) -> Ending:
         settings = settings_of(self.double, self.profile, max_in_flight=6, **more)
         rng = random.Random(f"{self.seed}/{self.now}")
         self.requests = 0
@@ -85,7 +88,7 @@ class JmapWorld:
             transport = DirectTransport(self.double, before)
             mailbox = JmapMailbox(settings, listen, transport=transport, chance=rng.random)
             try:
-                task = asyncio.ensure_future(work(settings, mailbox))  # type: ignore[arg-type]
+                task = asyncio.create_task(work(settings, mailbox))
                 await task
             except asyncio.CancelledError:
                 return "killed"
@@ -105,45 +108,45 @@ class JmapWorld:
 
     def differences(self) -> list[str]:
         """Return what the cache and the server do not have in common; [] if they are equal."""
-        server = {
-            (mail_id, folders, tuple(sorted(words)), sha256)
-            for mail_id, (folders, words, sha256) in self.double.store.contents().items()
-        }
-        cache = set(self._cached())
-        folders = {(one.id, one.name, one.parent or "") for one in self.double.store.mailboxes.values()}
-        cached_folders = self._cached_folders()
-        return [
-            *(f"here  {one}" for one in sorted(cache - server)),
-            *(f"there {one}" for one in sorted(server - cache)),
-            *(f"folder here  {one}" for one in sorted(cached_folders - folders)),
-            *(f"folder there {one}" for one in sorted(folders - cached_folders)),
-        ]
+        return differences(self.profile, self.double.store)
 
-    def _cached(self) -> list[tuple[str, tuple[str, ...], tuple[str, ...], str]]:
-        """Read every mail: its columns have to say what its payload says."""
-        found = []
-        with closing(sqlite3.connect(f"file:{self.profile / 'cache.db'}?mode=ro", uri=True)) as db:
-            rows = db.execute(
-                "SELECT item.number, item.id, seen, flagged, answered, payload, hex(sha256) FROM item"
-                " LEFT JOIN attachment ON attachment.item = item.number AND role = 'source' AND state = 'done'"
-                " WHERE kind = 'mail'"
-            ).fetchall()
-            for number, item_id, seen, flagged, answered, payload, sha256 in rows:
-                placed = db.execute(
-                    "SELECT folder.id FROM placement JOIN folder ON folder.number = placement.folder"
-                    " WHERE placement.item = ? ORDER BY folder.id",
-                    (number,),
-                ).fetchall()
-                email = json.loads(payload)
-                words = email["keywords"]
-                assert (bool(seen), bool(flagged), bool(answered)) == tuple(
-                    words.get(word, False) for word in ("$seen", "$flagged", "$answered")
-                ), item_id
-                folders = tuple(folder for (folder,) in placed)
-                assert folders == tuple(sorted(email["mailboxIds"])), item_id
-                found.append((item_id, folders, tuple(sorted(words)), sha256.lower()))
-        return found
 
-    def _cached_folders(self) -> set[tuple[str, str, str]]:
-        with closing(sqlite3.connect(f"file:{self.profile / 'cache.db'}?mode=ro", uri=True)) as db:
-            return set(db.execute("SELECT id, name, parent_id FROM folder WHERE standing = 'server'").fetchall())
+def differences(profile: Path, store: Store) -> list[str]:
+    """Return what the cache of a profile and a store do not have in common."""
+    server = {
+        (mail_id, folders, tuple(sorted(words)), sha256)
+        for mail_id, (folders, words, sha256) in store.contents().items()
+    }
+    folders = {(one.id, one.name, one.parent or "") for one in store.mailboxes.values()}
+    with closing(sqlite3.connect(f"file:{profile / 'cache.db'}?mode=ro", uri=True)) as db:
+        cache = set(_mails(db))
+        cached = set(db.execute("SELECT id, name, parent_id FROM folder WHERE standing = 'server'").fetchall())
+    return [
+        *(f"here  {one}" for one in sorted(cache - server)),
+        *(f"there {one}" for one in sorted(server - cache)),
+        *(f"folder here  {one}" for one in sorted(cached - folders)),
+        *(f"folder there {one}" for one in sorted(folders - cached)),
+    ]
+
+
+def _mails(db: sqlite3.Connection) -> Iterator[tuple[str, tuple[str, ...], tuple[str, ...], str]]:
+    """Read every mail: its columns have to say what its payload says."""
+    rows = db.execute(
+        "SELECT item.number, item.id, seen, flagged, answered, payload, hex(sha256) FROM item"
+        " LEFT JOIN attachment ON attachment.item = item.number AND role = 'source' AND state = 'done'"
+        " WHERE kind = 'mail'"
+    ).fetchall()
+    for number, item_id, seen, flagged, answered, payload, sha256 in rows:
+        placed = db.execute(
+            "SELECT folder.id FROM placement JOIN folder ON folder.number = placement.folder"
+            " WHERE placement.item = ? ORDER BY folder.id",
+            (number,),
+        ).fetchall()
+        email = json.loads(payload)
+        words = email["keywords"]
+        assert (bool(seen), bool(flagged), bool(answered)) == tuple(
+            words.get(word, False) for word in ("$seen", "$flagged", "$answered")
+        ), item_id
+        folders = tuple(folder for (folder,) in placed)
+        assert folders == tuple(sorted(email["mailboxIds"])), item_id
+        yield item_id, folders, tuple(sorted(words)), sha256.lower()
