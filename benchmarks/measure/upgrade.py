@@ -1,9 +1,9 @@
-"""The rate of an upgrade compared with `cp` + `sync`, the vendor, the estimate.
+"""The rate of an upgrade compared with `cp` + `sync`, the vendor, the estimate; from 7.1 and from 7.2.
 
 `measure` writes old databases of growing size, copies each with `cp` and `sync`, asks `estimate` for the time of its
-upgrade, upgrades it, and returns rates in MB (10**6 bytes) of the old file per second. Both sides take turns on the
-same disk, and ratios are taken within a turn. Memory is the sum of the peaks of both processes; processor time includes
-their start.
+upgrade, upgrades it, and returns rates in MB (10**6 bytes) of the old file per second. The same mailbox in format 7.2
+is upgraded in the same turn. All sides take turns on the same disk, and ratios are taken within a turn. Memory is the
+sum of the peaks of both processes; processor time includes their start.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from benchmarks.format72_writer import convert
 from benchmarks.legacy import write
 from benchmarks.measure.scale import exponent
 from benchmarks.tools import machine
@@ -42,7 +43,8 @@ print(json.dumps({
 _UPGRADE = """
 import json, resource, sys, threading, time
 from pathlib import Path
-from kerio_resync.upgrade.migration.format71 import migrate
+from kerio_resync.upgrade.formats import UPGRADES, detect_format, path_from
+migrate = path_from(detect_format(Path(sys.argv[1])).version, UPGRADES)[0].load().migrate
 started = time.perf_counter()
 moved = migrate(Path(sys.argv[1]), Path(sys.argv[1] + ".next"), lambda *progress: None, threading.Event())
 seconds = time.perf_counter() - started
@@ -92,7 +94,7 @@ def report(found: dict[str, Any]) -> str:
         )
         for cell in found["sizes"]
     ]
-    lines = [*head, *rows, ""]
+    lines = [*head, *rows, "", *_format72_lines(found["sizes"]), ""]
     if found["exponent"] is not None:
         lines.append(f"Time grows with the power {found['exponent']:.2f} of the size.")
     if found["ok"] is not None:
@@ -104,12 +106,28 @@ def report(found: dict[str, Any]) -> str:
     return "\n".join([*lines, ""])
 
 
+def _format72_lines(cells: list[dict[str, Any]]) -> list[str]:
+    """Return a table of the upgrades from format 7.2."""
+    return [
+        "From format 7.2, the same mailboxes in the same turns:",
+        "",
+        "| old file | upgrade | processor | rate | time relative to 7.1 (pairs) | memory |",
+        "|---:|---:|---:|---:|---:|---:|",
+        *(
+            f"| {cell['old_bytes'] / 1e6:,.0f} MB | {cell['seconds']:.1f} s | {cell['cpu']:.1f} s"
+            f" | {cell['rate'] / 1e6:,.0f} MB/s | {cell['relative']:.2f} ({cell['least']:.2f}–{cell['most']:.2f})"
+            f" | {cell['memory'] / 1e6:,.0f} MB |"
+            for cell in (each["format72"] for each in cells)
+        ),
+    ]
+
+
 def _measure(folder: Path, megabytes: int, rounds: int) -> dict[str, Any]:
-    master, profile = folder / "master.db", folder / "profile"
+    master, second, profile = folder / "master.db", folder / "master72.db", folder / "profile"
     write(master, max(1, int(megabytes * 1e6 / 90_000)), MEAN)
     size = master.stat().st_size
-    copies, upgrades, forecasts = [], [], []
-    for _ in range(rounds):
+    copies, upgrades, forecasts, upgrades72 = [], [], [], []
+    for number in range(rounds):
         profile.mkdir()
         os.sync()
         started = time.perf_counter()
@@ -118,10 +136,18 @@ def _measure(folder: Path, megabytes: int, rounds: int) -> dict[str, Any]:
         copies.append(time.perf_counter() - started)
         forecasts.append(_run(_ESTIMATE, profile / "cache.db"))
         upgrades.append(_run(_UPGRADE, profile / "cache.db"))
+        if not number:
+            convert(profile / "cache.db", second)
+        (profile / "cache.db").unlink()
+        subprocess.run(["cp", second, profile / "cache.db"], check=True)
+        subprocess.run(["sync", profile / "cache.db"], check=True)
+        upgrades72.append(_run(_UPGRADE, profile / "cache.db"))
         for path in profile.iterdir():
             path.unlink()
         profile.rmdir()
+    size72 = second.stat().st_size
     master.unlink()
+    second.unlink()
     seconds, copy = statistics.median(upgrade["seconds"] for upgrade in upgrades), statistics.median(copies)
     pairs = [copied / upgrade["seconds"] for copied, upgrade in zip(copies, upgrades, strict=True)]
     errors = [guess["seconds"] / real["seconds"] - 1 for guess, real in zip(forecasts, upgrades, strict=True)]
@@ -131,6 +157,18 @@ def _measure(folder: Path, megabytes: int, rounds: int) -> dict[str, Any]:
         "ratio": statistics.median(pairs), "least": min(pairs), "most": max(pairs),
         "memory": max(upgrade["memory"] for upgrade in upgrades), "foretold_error": statistics.median(errors),
         "foretold": forecasts, "pairs": pairs, "seconds_each": [upgrade["seconds"] for upgrade in upgrades],
+        "format72": _format72_cell(size72, upgrades72, upgrades),
+    }  # fmt: skip
+
+
+def _format72_cell(size: int, upgrades: list[dict[str, float]], others: list[dict[str, float]]) -> dict[str, Any]:
+    seconds = statistics.median(upgrade["seconds"] for upgrade in upgrades)
+    pairs = [own["seconds"] / other["seconds"] for own, other in zip(upgrades, others, strict=True)]
+    return {
+        "old_bytes": size, "seconds": seconds, "rate": size / seconds, "relative": statistics.median(pairs),
+        "least": min(pairs), "most": max(pairs), "cpu": statistics.median(real["cpu"] for real in upgrades),
+        "memory": max(upgrade["memory"] for upgrade in upgrades), "pairs": pairs,
+        "seconds_each": [upgrade["seconds"] for upgrade in upgrades],
     }  # fmt: skip
 
 

@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.format72_writer import convert
 from benchmarks.legacy import copy, write
 from kerio_mockserver.conditions.model import Fault
 from kerio_mockserver.testing import Server, running
@@ -25,6 +27,7 @@ from kerio_resync.errors import Exit
 from kerio_resync.server.kerio.mailbox import KerioMailbox
 from kerio_resync.upgrade import estimate, launcher
 from kerio_resync.upgrade.formats import detect_format
+from kerio_resync.upgrade.migration import format71
 
 PENDING = tuple(
     AddChange(LocalChange(
@@ -66,15 +69,27 @@ def settings(server: Server, profile: Path) -> Settings:
     )
 
 
-async def old_cache(server: Server, profile: Path, pending: tuple[AddChange, ...] = PENDING) -> Settings:
-    """A profile with the server's mailbox in format 7.1, and three changes that were not sent."""
+async def old_cache(
+    server: Server, profile: Path, pending: tuple[AddChange, ...] = PENDING, *, version: str = "7.1"
+) -> Settings:
+    """A profile with the server's mailbox in an older format, and three changes that were not sent."""
     told = settings(server, profile)
     mailbox = KerioMailbox(told)
     try:
         await copy(mailbox, told.cache, pending=pending)
     finally:
         await mailbox.close()
+    if version == "7.2":
+        to_format72(told.cache)
     return told
+
+
+def to_format72(path: Path) -> None:
+    """Turns a file of format 7.1 into one of 7.2."""
+    today = path.rename(path.with_name("today.db"))
+    format71.migrate(today, path.with_name("today.db.next"), lambda *_: None, threading.Event())
+    convert(today, path)
+    today.unlink()
 
 
 def spoil(path: Path) -> bytes:
@@ -90,10 +105,11 @@ async def outbox(told: Settings) -> set[str]:
     return {str(row["id"]) for row in (await status(told)).outbox}
 
 
+@pytest.mark.parametrize("version", ["7.1", "7.2"])
 async def test_the_upgraded_cache_equals_the_server_and_the_next_rebuild_fetches_only_changes(
-    server: Server, tmp_path: Path
+    version: str, server: Server, tmp_path: Path
 ) -> None:
-    told = await old_cache(server, tmp_path / "p")
+    told = await old_cache(server, tmp_path / "p", version=version)
     ended = await run("--profile", str(told.profile), "upgrade", "--json")
     assert ended.code == Exit.DONE, ended.err
     finished = json.loads(ended.out.splitlines()[-1])
@@ -112,8 +128,9 @@ async def test_the_upgraded_cache_equals_the_server_and_the_next_rebuild_fetches
     assert digest.out.splitlines() == [line.rstrip("\n") for line in server.store.digest()]
 
 
-async def test_damage_leads_to_a_rebuild_and_the_changes_arrive(server: Server, tmp_path: Path) -> None:
-    told = await old_cache(server, tmp_path / "p")
+@pytest.mark.parametrize("version", ["7.1", "7.2"])
+async def test_damage_leads_to_a_rebuild_and_the_changes_arrive(version: str, server: Server, tmp_path: Path) -> None:
+    told = await old_cache(server, tmp_path / "p", version=version)
     data = spoil(told.cache)
     ended = await run("--profile", str(told.profile), "upgrade", password=server.password)
     assert ended.code == Exit.REBUILD_NEEDED
@@ -127,6 +144,22 @@ async def test_damage_leads_to_a_rebuild_and_the_changes_arrive(server: Server, 
     assert digest.code == Exit.DONE, digest.err
     assert digest.out.splitlines() == [line.rstrip("\n") for line in server.store.digest()]
     assert await outbox(told) == {each.uuid for each, _ in PENDING}
+
+
+async def test_unfinished_rebuild_of_format_72_gives_its_changes_to_the_next_one(
+    server: Server, tmp_path: Path
+) -> None:
+    told = await old_cache(server, tmp_path / "p", version="7.2")
+    told.cache.rename(told.next_cache)  # the old cache was dropped first, so this file alone has the changes
+    ended = await run("--profile", str(told.profile), "upgrade", password=server.password)
+    assert ended.code == Exit.REBUILD_NEEDED
+    ended = await run("--profile", str(told.profile), "rebuild", "--json", password=server.password)
+    assert ended.code == Exit.DONE, ended.err
+    assert "The unfinished cache is of an older format; only its local changes are taken over." in ended.out
+    assert await outbox(told) == {each.uuid for each, _ in PENDING}
+    assert not list(told.profile.glob("cache.db.*"))
+    digest = await run("--profile", str(told.profile), "digest")
+    assert digest.out.splitlines() == [line.rstrip("\n") for line in server.store.digest()]
 
 
 async def test_changes_that_the_server_does_not_take_now_end_in_code_4(server: Server, tmp_path: Path) -> None:
@@ -205,8 +238,11 @@ def ended(child: subprocess.Popen[bytes]) -> int:
     return child.returncode
 
 
-def test_the_program_never_runs_before_the_database_is_ready(tmp_path: Path) -> None:
+@pytest.mark.parametrize("version", ["7.1", "7.2"])
+def test_the_program_never_runs_before_the_database_is_ready(version: str, tmp_path: Path) -> None:
     write(tmp_path / "cache.db", 1200, 30_000)
+    if version == "7.2":
+        to_format72(tmp_path / "cache.db")
     killed = 0
     for wait in (0.5, 0.9, 1.2):
         child = begin(tmp_path)

@@ -186,11 +186,13 @@ def _patched(value: dict[str, Any], patch: Mapping[str, Any]) -> dict[str, Any]:
         if not slash:
             result[name] = member
             continue
+        key = _unescaped(key)
         inner = dict(result[name]) if isinstance(result.get(name), dict) else {}
-        if member is None:
-            inner.pop(_unescaped(key), None)
-        else:
-            inner[_unescaped(key)] = member
+        if name == "keywords":  # in any case
+            inner = {word: value for word, value in inner.items() if word.lower() != key.lower()}
+        inner.pop(key, None)
+        if member is not None:
+            inner[key] = member
         result[name] = inner
     return result
 
