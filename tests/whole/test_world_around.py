@@ -24,6 +24,7 @@ from kerio_resync.cache.store import Store
 from kerio_resync.cli import commands, entry, process
 from kerio_resync.errors import Exit, explain
 from kerio_resync.events import Listener
+from kerio_resync.version import VERSION
 
 ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith(("KERIO_RESYNC", "PYTHON"))} | {
     "PYTHON_KEYRING_BACKEND": "keyring.backends.null.Keyring",
@@ -235,7 +236,8 @@ async def test_with_json_the_last_line_is_run_finished(arguments: list[str], cod
     assert ended.err.count("kerio-resync: ") >= 1
     if log:
         logged = json.loads((tmp_path / "log").read_text().splitlines()[-1])
-        assert logged.pop("time")
+        assert all(logged.pop(name) for name in ("time", "run", "version"))
+        assert logged.pop("command") in (arguments[0], "")
         assert logged == last
 
 
@@ -277,6 +279,8 @@ async def test_a_signal_during_the_imports_ends_the_run_in_order(
     assert last == expected
     logged = json.loads(log.read_text().splitlines()[-1])
     assert logged.pop("time").endswith("Z")
+    assert (len(logged.pop("run")), logged.pop("version")) == (8, VERSION)
+    assert logged.pop("command") in ("rebuild", "")
     assert logged == expected
 
 

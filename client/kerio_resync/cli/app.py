@@ -27,6 +27,8 @@ from kerio_resync.cli.options import (
     InFlight,
     Json,
     LogFile,
+    LogLevel,
+    LogLevelName,
     PasswordFile,
     Profile,
     Proxy,
@@ -40,6 +42,7 @@ from kerio_resync.cli.options import (
 from kerio_resync.cli.process import ExitCodeOf, own_exit_code, run_command
 from kerio_resync.errors import BadSettings, Exit
 from kerio_resync.events import Listener
+from kerio_resync.run_log import Level
 from kerio_resync.version import VERSION
 
 UsageError: Any = typer.BadParameter.__base__  # of the click inside typer, which exports no other name for it
@@ -120,6 +123,7 @@ def rebuild(
     json: Json = False,
     quiet: Quiet = False,
     log_file: LogFile = None,
+    log_level: LogLevel = None,
     profile: Profile = None,
 ) -> None:
     """Rebuild the cache from the server, or resume a rebuild."""
@@ -135,7 +139,10 @@ def rebuild(
         "folders": tuple(folder) if folder else None,
     }
     _run_and_exit(
-        partial(commands.rebuild, given=given), profile, View(json, quiet, log_file), formatting.summary_of_rebuild
+        partial(commands.rebuild, given=given),
+        profile,
+        View(json, quiet, log_file, _level(log_level), "rebuild"),
+        formatting.summary_of_rebuild,
     )
 
 
@@ -154,6 +161,7 @@ def verify(
     json: Json = False,
     quiet: Quiet = False,
     log_file: LogFile = None,
+    log_level: LogLevel = None,
     profile: Profile = None,
 ) -> None:
     """Compare the cache with the server, item by item."""
@@ -162,17 +170,32 @@ def verify(
     _run_and_exit(
         partial(commands.verify, given=given, deep=deep, repair=repair),
         profile,
-        View(json, quiet, log_file),
+        View(json, quiet, log_file, _level(log_level), "verify"),
         partial(formatting.summary_of_verify, repair=repair),
     )
 
 
 @app.command()
-def status(json: Json = False, profile: Profile = None) -> None:
-    """Show the state of the cache and of unsent changes.
+def status(
+    check: Annotated[
+        bool, typer.Option("--check", help="Print one line; exit with 0, 1, 2 or 3 as Nagios plugins do.")
+    ] = False,
+    prometheus: Annotated[
+        Path | None,
+        typer.Option("--prometheus", metavar="FILE", parser=parse_path, help="Write metrics for a textfile collector."),
+    ] = None,
+    json: Json = False,
+    profile: Profile = None,
+) -> None:
+    """Show the state of the cache, of unsent changes, and the last runs.
 
     Works offline. An unfinished cache of an interrupted rebuild is shown too.
     """
+    if check or prometheus:
+        target = located(prometheus, "--prometheus") if prometheus else None
+        run = partial(diagnose_commands.check_status, check=check, prometheus=target)
+        exit_code_of = diagnose_commands.check_exit_code if check else own_exit_code
+        _run_and_exit(run, profile, View(json), exit_code_of=exit_code_of)
     _run_and_exit(commands.status, profile, View(json, flat=True), formatting.lines_of_status)
 
 
@@ -199,6 +222,7 @@ def estimate(
     json: Json = False,
     quiet: Quiet = False,
     log_file: LogFile = None,
+    log_level: LogLevel = None,
     profile: Profile = None,
 ) -> None:
     """Estimate the time of an upgrade and of a rebuild.
@@ -210,7 +234,7 @@ def estimate(
     _run_and_exit(
         partial(commands.estimate, given=given),
         profile,
-        View(json, quiet, log_file),
+        View(json, quiet, log_file, _level(log_level), "estimate"),
         lambda summary: [str(line) for line in summary["lines"]],
     )
 
@@ -222,6 +246,7 @@ def upgrade(
     json: Json = False,
     quiet: Quiet = False,
     log_file: LogFile = None,
+    log_level: LogLevel = None,
     profile: Profile = None,
 ) -> None:
     """Upgrade an old database, or say what to do instead.
@@ -230,7 +255,7 @@ def upgrade(
     if profile.toml has `on_failure = "rebuild"`.
     """
     given = {"same_mailbox": same_mailbox or None, "password_file": password_file}
-    view = View(json, quiet, log_file)
+    view = View(json, quiet, log_file, _level(log_level), "upgrade")
     _run_and_exit(partial(upgrade_commands.upgrade, given=given), profile, view, upgrade_commands.sentences)
 
 
@@ -242,6 +267,7 @@ def start(
     json: Json = False,
     quiet: Quiet = False,
     log_file: LogFile = None,
+    log_level: LogLevel = None,
     profile: Profile = None,
 ) -> None:
     """Upgrade the database, then run a program.
@@ -251,7 +277,12 @@ def start(
     """
     given = {"same_mailbox": same_mailbox or None, "password_file": password_file}
     run = partial(upgrade_commands.start, command=command, given=given)
-    _run_and_exit(run, profile, View(json, quiet, log_file), exit_code_of=upgrade_commands.start_exit_code)
+    _run_and_exit(
+        run,
+        profile,
+        View(json, quiet, log_file, _level(log_level), "start"),
+        exit_code_of=upgrade_commands.start_exit_code,
+    )
 
 
 @app.command()
@@ -314,6 +345,10 @@ def demo(
     raise typer.Exit(run_command(run, folder))
 
 
+def _level(chosen: LogLevelName | None) -> Level | None:
+    return chosen.value if chosen else None
+
+
 def _connection(
     bwlimit: str | None,
     max_in_flight: int | None,
@@ -349,7 +384,7 @@ def _run_and_exit(
 
         return located(named or default_profile(), "--profile")
 
-    with display.open_display(view, summarise) as shown:
+    with display.open_display(view, summarise, folder) as shown:
         code = run_command(lambda: command(folder(), shown), folder, shown, exit_code_of)
     raise typer.Exit(code)
 
@@ -377,7 +412,11 @@ def _refuse(error: Any, given: Sequence[str]) -> int:
         raise BadSettings(f"{reason}; see `{path} --help`")
 
     is_start = "start" in options or path.endswith(" start")
+    is_check = "--check" in options and (path.endswith(" status") or "status" in options)
+    exit_code_of = upgrade_commands.start_exit_code if is_start else own_exit_code
+    if is_check:
+        exit_code_of = diagnose_commands.check_exit_code
     log_file = arguments.log_file(options)
     view = View(as_json=arguments.wants_json(options), log_file=Path(log_file) if log_file else None)
     with display.open_display(view, lambda _: ()) as shown:
-        return run_command(refuse, Path, shown, upgrade_commands.start_exit_code if is_start else own_exit_code)
+        return run_command(refuse, Path, shown, exit_code_of)

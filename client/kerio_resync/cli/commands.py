@@ -122,16 +122,22 @@ def watch_verify(
 
 
 def status(profile: Path, shown: Listener) -> Exit:
-    """Show the state of the profile's files."""
+    """Show the state of the profile's files, and the last runs."""
+    streams.wait_for_reader()
+    shown(RunFinished(ok=True, exit_code=Exit.DONE, summary=state_of(profile)))
+    require_written()
+    return Exit.DONE
+
+
+def state_of(profile: Path) -> JsonObject:
+    """Return the status of a profile, with the last runs as `runs`."""
     import kerio_resync
+    from kerio_resync import run_log
     from kerio_resync.profile_file import load
 
     settings = load(profile, {})
-    streams.wait_for_reader()
-    state = run(lambda: kerio_resync.status(settings)).as_json()
-    shown(RunFinished(ok=True, exit_code=Exit.DONE, summary=state))
-    _require_written()
-    return Exit.DONE
+    found = run(lambda: kerio_resync.status(settings)).as_json()
+    return {**found, "runs": [record.as_json() for record in run_log.last_runs(profile)]}
 
 
 def digest(profile: Path, shown: Listener) -> Exit:
@@ -141,7 +147,7 @@ def digest(profile: Path, shown: Listener) -> Exit:
     settings = load(profile, {})
     streams.wait_for_reader()
     run(lambda: _print_digest(settings))
-    _require_written()
+    require_written()
     return Exit.DONE
 
 
@@ -154,7 +160,7 @@ async def _print_digest(settings: Settings) -> None:
             break
 
 
-def _require_written() -> None:
+def require_written() -> None:
     """Raise OutputFull or BadSettings if standard output could not be written.
 
     For commands whose result is their output. A reader that closed the pipe needs no more of it.

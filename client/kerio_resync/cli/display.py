@@ -35,6 +35,7 @@ from kerio_resync.events import (
     RunStarted,
     Skipped,
 )
+from kerio_resync.run_log import Level, RunLog, new_run_id, stamp
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -62,11 +63,17 @@ PROGRESS_SECONDS = 0.1  # the shortest time between two progress events
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """How a run is shown; `flat`: JSON has the result in `run-finished` itself."""
+    """How a run is shown and logged.
+
+    `log_level`: None for the logs' own. `command`: the name in the profile's log; "" if the run is not logged there.
+    `flat`: JSON has the result in `run-finished` itself.
+    """
 
     as_json: bool = False
     quiet: bool = False
     log_file: Path | None = None
+    log_level: Level | None = None
+    command: str = ""
     flat: bool = False
 
 
@@ -304,12 +311,19 @@ def wrap(line: str, width: int, indent: str = "  ") -> str:
 
 
 @contextmanager
-def open_display(view: View, summarise: Summarise) -> Iterator[Display]:
-    """Open the display that fits the view and the terminal, and the log file."""
+def open_display(view: View, summarise: Summarise, profile: Callable[[], Path] | None = None) -> Iterator[Display]:
+    """Open the display that fits the view and the terminal, and the logs.
+
+    `profile` returns the folder of the profile's log.
+    """
     views = _displays(view, summarise)
+    run = new_run_id()
     if view.log_file is not None:
         shown = views[0] if views else None
-        views.append(LogFile(view.log_file, (lambda text: shown(Notice(text))) if shown else print_error))
+        report = (lambda text: shown(Notice(text))) if shown else print_error
+        views.append(LogFile(view.log_file, report, lambda: stamp(run, view.command), view.log_level or "debug"))
+    if view.command and profile is not None:
+        views.append(RunLog(profile, view.command, run, view.log_level or "info"))
     combined = CombinedDisplay(tuple(views))
     try:
         yield combined

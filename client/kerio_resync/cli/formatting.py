@@ -107,8 +107,20 @@ def lines_of_status(state: Mapping[str, Any]) -> list[str]:
     aside = [_aside(file) for file in state.get("set_aside", ())]
     lines += _named("Local changes", changes) or ["Local changes: none"] * (not aside)
     lines += _named("Files with local changes that the cache lacks", aside)
+    lines += _named("Last runs", [line_of_run(run) for run in state.get("runs", ())])
     lines.append(f"In use by: {state['holder'] or 'no process'}")
     return [*lines, f"Free on the disk: {format_size(state['free_bytes'])}"]
+
+
+def line_of_run(run: Mapping[str, Any]) -> str:
+    """Return one line for a run of the log: when, what, and how it ended."""
+    begun = f"{run['started'][:10]} {run['started'][11:16]} UTC  {run['command']}"
+    if not run["ended"]:
+        return f"{begun}: no end recorded (it was killed, or is still working)"
+    duration = f" after {format_duration(run['seconds'])}" if run["seconds"] is not None else ""
+    if run["exit_code"]:
+        return f"{begun}: exit code {run['exit_code']}{duration}" + (f": {run['error']}" if run["error"] else "")
+    return f"{begun}: done{duration}"
 
 
 def _aside(file: Mapping[str, Any]) -> str:

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from kerio_resync.errors import BadSettings
+from kerio_resync.run_log import Level
 
 
 class AttachmentPolicy(StrEnum):
@@ -17,6 +18,17 @@ class AttachmentPolicy(StrEnum):
     ALL = "all"
     INBOX = "inbox"
     NONE = "none"
+
+
+class LogLevelName(StrEnum):
+    """The least level of what the logs get."""
+
+    value: Level
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+    OFF = "off"
 
 
 def parse_path(value: str) -> Path:
@@ -40,6 +52,9 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard outpu
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show errors only.")]
 LogFile = Annotated[
     Path | None, typer.Option("--log-file", metavar="PATH", help="Append every event to this file, as JSON.")
+]
+LogLevel = Annotated[
+    LogLevelName | None, typer.Option("--log-level", help="Log this and what is more severe, in both logs.")
 ]
 CaFile = Annotated[
     Path | None, typer.Option("--ca-file", metavar="PATH", help="Trust only this certificate authority (PEM).")
