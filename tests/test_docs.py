@@ -28,7 +28,7 @@ from kerio_resync.upgrade import launcher
 ROOT = Path(__file__).parents[1]
 PAGES = (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md")))
 TEXT = "\n\n".join(page.read_text(encoding="utf-8") for page in PAGES)
-COMMANDS = ("rebuild", "verify", "status", "digest", "estimate", "upgrade", "start", "doctor", "demo")
+COMMANDS = ("rebuild", "verify", "status", "digest", "estimate", "upgrade", "start", "doctor", "support-bundle", "demo")
 
 
 def blocks(language: str) -> list[str]:
@@ -68,11 +68,11 @@ def test_the_option_table_is_what_help_says(options: dict[str, set[str]]) -> Non
 
 
 def test_the_command_table_is_what_there_is() -> None:
-    listed = [re.findall("`([a-z]+)`", row[0])[0] for row in table_after("| command | does |")]
+    listed = [re.findall("`([a-z-]+)`", row[0])[0] for row in table_after("| command | does |")]
     assert tuple(listed) == COMMANDS
     assert help_of("kerio-resync") == {"--profile", "--version"}
     done = subprocess.run([sys.executable, "-m", "kerio_resync", "--help"], capture_output=True, text=True, check=True)
-    assert re.findall(r"^  ([a-z]+)  ", done.stdout.split("Commands:")[1], re.MULTILINE) == list(COMMANDS)
+    assert re.findall(r"^  ([a-z-]+)  ", done.stdout.split("Commands:")[1], re.MULTILINE) == list(COMMANDS)
 
 
 def test_every_command_shown_exists_with_its_options(options: dict[str, set[str]]) -> None:

@@ -156,7 +156,7 @@ def last_runs(profile: Path, count: int = 5) -> list[RunRecord]:
     found: dict[str, RunRecord] = {}
     for path in files(profile):
         older: dict[str, RunRecord] = {}
-        for entry in _entries(path):
+        for entry in entries(path):
             _note(older, entry)
         found = {**_joined(older, found)}
         if len(found) > count:
@@ -174,7 +174,8 @@ def _joined(older: dict[str, RunRecord], newer: dict[str, RunRecord]) -> dict[st
     return joined
 
 
-def _entries(path: Path) -> Iterator[dict[str, Any]]:
+def entries(path: Path) -> Iterator[dict[str, Any]]:
+    """Yield the lines of one file as objects; invalid ones are left out."""
     for line in read_lines(path):
         try:
             entry = json.loads(line)

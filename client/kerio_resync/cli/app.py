@@ -311,6 +311,33 @@ def doctor(
     )
 
 
+@app.command("support-bundle")
+def support_bundle(
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", metavar="FILE", parser=parse_path, help="The zip file; in this folder if not given."),
+    ] = None,
+    with_names: Annotated[bool, typer.Option("--with-names", help="Keep the names of folders.")] = False,
+    login: Annotated[bool, typer.Option("--login", help="Let doctor log in, too.")] = False,
+    server: Server = None,
+    user: User = None,
+    password_file: PasswordFile = None,
+    json: Json = False,
+    profile: Profile = None,
+) -> None:
+    """Write one zip file for support, without secrets.
+
+    It holds what doctor finds, versions, settings, the status, counts per folder, the schema, the last logs and a
+    sample of timings, and no text of a mail. What is inside is printed before it is written.
+    """
+    given = {"server": server, "user": user, "password_file": password_file}
+    target = located(output, "--output") if output else None
+    run = partial(
+        diagnose_commands.support_bundle, given=given, output=target, with_names=with_names, login=login, as_json=json
+    )
+    _run_and_exit(run, profile, View(json))
+
+
 @app.command()
 def demo(
     imports: Annotated[

@@ -1,9 +1,10 @@
-"""The commands that tell what is wrong: `doctor`, and `status` for monitoring."""
+"""The commands that tell what is wrong: `doctor`, `support-bundle`, `status --check`."""
 
 from __future__ import annotations
 
 import shutil
 import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,38 @@ def doctor(profile: Path, shown: Listener, given: Mapping[str, Any], *, login: b
         print(formatting.conclusion_of_doctor(summary), flush=True)
     shown(RunFinished(ok=code is Exit.DONE, exit_code=code, summary=summary))
     return code
+
+
+def support_bundle(
+    profile: Path,
+    shown: Listener,
+    given: Mapping[str, Any],
+    *,
+    output: Path | None,
+    with_names: bool,
+    login: bool,
+    as_json: bool,
+) -> Exit:
+    """Collect a bundle, print what is inside, and write it."""
+    from kerio_resync.diagnose import bundle as bundles
+
+    path = output or Path.cwd() / time.strftime("kerio-resync-support-%Y%m%d-%H%M%S.zip")
+    bundle = run(lambda: bundles.collect(profile, given, with_names=with_names, login=login, ask=password_prompt()))
+    if not as_json:
+        sizes = {name: formatting.format_size(len(content)) for name, content in bundle.members.items()}
+        print("The bundle holds:")
+        for name, about in bundle.about.items():
+            print(formatting.printable(f"  {name:<26} {sizes[name]:>9}  {about}"))
+        kept = (
+            "Names of folders are in it." if with_names else "Names of folders are replaced; --with-names keeps them."
+        )
+        print(f"It {kept}, and no password and no text of a mail.", flush=True)
+    size = bundles.write(bundle, path)
+    if not as_json:
+        print(formatting.printable(f"Written: {path} ({formatting.format_size(size)})"))
+    summary = {"path": str(path), "bytes": size, "members": bundle.about}
+    shown(RunFinished(ok=True, exit_code=Exit.DONE, summary=summary))
+    return Exit.DONE
 
 
 def check_status(profile: Path, shown: Listener, *, check: bool, prometheus: Path | None) -> int:
