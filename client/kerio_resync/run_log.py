@@ -11,6 +11,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -85,7 +86,7 @@ class RunLog:
                 self._file = self._open()
             line = json.dumps({**stamp(self._run, self._command), **event.as_json()}, default=str)
             self._file.write(line)
-        except (OSError, ValueError, ResyncError):
+        except Exception:  # a run does not depend on its log
             self.close()
 
     def _open(self) -> RotatingFile:
@@ -106,7 +107,8 @@ class RunLog:
         """Close the file; later events are ignored."""
         self._ended = True
         if self._file is not None:
-            self._file.close()
+            with suppress(Exception):
+                self._file.close()
 
 
 @dataclass(frozen=True, slots=True)

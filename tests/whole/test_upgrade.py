@@ -230,7 +230,7 @@ def test_a_program_that_is_nowhere_is_said_before_anything_is_done(tmp_path: Pat
         [sys.executable, "-m", "kerio_resync", "--profile", str(tmp_path), "start", "--", "no-such-program"],
         capture_output=True, text=True, check=False,
     )  # fmt: skip
-    assert (child.returncode, detect_format(tmp_path / "cache.db").state) == (launcher.NOT_FOUND, "old")
+    assert (child.returncode, detect_format(tmp_path / "cache.db").state) == (launcher.FAILED, "old")
     assert "no-such-program" in child.stderr
 
 

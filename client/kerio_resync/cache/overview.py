@@ -1,4 +1,4 @@
-"""Queries that describe a file without quoting its mails: schema, folders and counts."""
+"""Queries that describe a file without quoting its mails."""
 
 from __future__ import annotations
 

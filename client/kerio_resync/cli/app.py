@@ -29,6 +29,7 @@ from kerio_resync.cli.options import (
     LogFile,
     LogLevel,
     LogLevelName,
+    Notify,
     PasswordFile,
     Profile,
     Proxy,
@@ -57,7 +58,7 @@ app = typer.Typer(
         " After 4 and 130, run the command again to resume."
     ),
     no_args_is_help=True,
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
@@ -107,6 +108,9 @@ def rebuild(
     drop_first: Annotated[
         bool, typer.Option("--drop-first", help="Delete the old cache first: for a disk without room for both.")
     ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only tell what would be fetched, how long, and how much room.")
+    ] = False,
     same_mailbox: SameMailbox = False,
     attachments: Annotated[AttachmentPolicy | None, typer.Option(help="Which attachments to download.")] = None,
     shared: Annotated[
@@ -124,6 +128,7 @@ def rebuild(
     quiet: Quiet = False,
     log_file: LogFile = None,
     log_level: LogLevel = None,
+    notify: Notify = None,
     profile: Profile = None,
 ) -> None:
     """Rebuild the cache from the server, or resume a rebuild."""
@@ -138,10 +143,13 @@ def rebuild(
         "same_mailbox": same_mailbox or None,
         "folders": tuple(folder) if folder else None,
     }
+    if dry_run:
+        view = View(json, quiet, log_file, _level(log_level), "rebuild --dry-run", notify or "")
+        _run_and_exit(partial(commands.dry_run, given=given), profile, view, formatting.lines_of_plan)
     _run_and_exit(
         partial(commands.rebuild, given=given),
         profile,
-        View(json, quiet, log_file, _level(log_level), "rebuild"),
+        View(json, quiet, log_file, _level(log_level), "rebuild", notify or ""),
         formatting.summary_of_rebuild,
     )
 
@@ -162,6 +170,7 @@ def verify(
     quiet: Quiet = False,
     log_file: LogFile = None,
     log_level: LogLevel = None,
+    notify: Notify = None,
     profile: Profile = None,
 ) -> None:
     """Compare the cache with the server, item by item."""
@@ -170,7 +179,7 @@ def verify(
     _run_and_exit(
         partial(commands.verify, given=given, deep=deep, repair=repair),
         profile,
-        View(json, quiet, log_file, _level(log_level), "verify"),
+        View(json, quiet, log_file, _level(log_level), "verify", notify or ""),
         partial(formatting.summary_of_verify, repair=repair),
     )
 
@@ -187,9 +196,9 @@ def status(
     json: Json = False,
     profile: Profile = None,
 ) -> None:
-    """Show the state of the cache, of unsent changes, and the last runs.
+    """Show the state of the cache, and the last runs.
 
-    Works offline. An unfinished cache of an interrupted rebuild is shown too.
+    Unsent changes are listed. Works offline. An unfinished cache of an interrupted rebuild is shown too.
     """
     if check or prometheus:
         target = located(prometheus, "--prometheus") if prometheus else None
@@ -247,6 +256,7 @@ def upgrade(
     quiet: Quiet = False,
     log_file: LogFile = None,
     log_level: LogLevel = None,
+    notify: Notify = None,
     profile: Profile = None,
 ) -> None:
     """Upgrade an old database, or say what to do instead.
@@ -255,7 +265,7 @@ def upgrade(
     if profile.toml has `on_failure = "rebuild"`.
     """
     given = {"same_mailbox": same_mailbox or None, "password_file": password_file}
-    view = View(json, quiet, log_file, _level(log_level), "upgrade")
+    view = View(json, quiet, log_file, _level(log_level), "upgrade", notify or "")
     _run_and_exit(partial(upgrade_commands.upgrade, given=given), profile, view, upgrade_commands.sentences)
 
 
@@ -283,6 +293,19 @@ def start(
         View(json, quiet, log_file, _level(log_level), "start"),
         exit_code_of=upgrade_commands.start_exit_code,
     )
+
+
+config_app = typer.Typer(help="Show the settings.", no_args_is_help=True)
+app.add_typer(config_app, name="config")
+
+
+@config_app.command("show")
+def config_show(json: Json = False, profile: Profile = None) -> None:
+    """Show each setting, its value, and where it comes from.
+
+    The password is shown as set or not set.
+    """
+    _run_and_exit(diagnose_commands.config_show, profile, View(json), formatting.lines_of_settings)
 
 
 @app.command()

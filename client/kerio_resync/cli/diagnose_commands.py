@@ -1,8 +1,7 @@
-"""The commands that tell what is wrong: `doctor`, `support-bundle`, `status --check`."""
+"""The commands that tell what is wrong, and the settings."""
 
 from __future__ import annotations
 
-import shutil
 import sys
 import time
 from collections.abc import Mapping
@@ -12,7 +11,6 @@ from typing import Any
 from kerio_resync import streams
 from kerio_resync.cli import formatting
 from kerio_resync.cli.commands import password_prompt, require_written, state_of
-from kerio_resync.cli.display import MIN_COLUMNS, wrap
 from kerio_resync.cli.process import run
 from kerio_resync.errors import Exit, explain
 from kerio_resync.events import Checked, Listener, RunFinished
@@ -67,6 +65,18 @@ def support_bundle(
     return Exit.DONE
 
 
+def config_show(profile: Path, shown: Listener) -> Exit:
+    """Show the settings and their origins."""
+    from kerio_resync.diagnose.origins import load_complete
+
+    streams.wait_for_reader()
+    _, origins = load_complete(profile, {})
+    values = {name: {"value": value, "source": source} for name, value, source in origins}
+    shown(RunFinished(ok=True, exit_code=Exit.DONE, summary={"settings": values}))
+    require_written()
+    return Exit.DONE
+
+
 def check_status(profile: Path, shown: Listener, *, check: bool, prometheus: Path | None) -> int:
     """Print the status as one line for monitoring, or write it as metrics, or both.
 
@@ -100,7 +110,6 @@ def check_exit_code(error: BaseException, code: Exit) -> int:
 
 
 def _print_finding(finding: Checked) -> None:
-    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 0
     for line in map(formatting.printable, formatting.lines_of_check(finding.as_json())):
-        print(wrap(line, width, " " * 14) if MIN_COLUMNS <= width < len(line) else line)
+        print(formatting.fit(line, sys.stdout, " " * 14))
     sys.stdout.flush()

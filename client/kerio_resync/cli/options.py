@@ -56,6 +56,10 @@ LogFile = Annotated[
 LogLevel = Annotated[
     LogLevelName | None, typer.Option("--log-level", help="Log this and what is more severe, in both logs.")
 ]
+Notify = Annotated[
+    str | None,
+    typer.Option("--notify", metavar="COMMAND", help="Run this at the end, with the report as JSON on its input."),
+]
 CaFile = Annotated[
     Path | None, typer.Option("--ca-file", metavar="PATH", help="Trust only this certificate authority (PEM).")
 ]

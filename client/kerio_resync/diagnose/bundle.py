@@ -1,4 +1,4 @@
-"""Collects what support needs to see into one zip file, without secrets and mail texts.
+"""Collects what support needs into one zip file, without anything private.
 
 Names of folders are replaced by numbers, unless the user wants them in. Everything is collected before anything is
 written, so that the user can be shown what is inside.
