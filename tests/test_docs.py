@@ -29,18 +29,9 @@ ROOT = Path(__file__).parents[1]
 PAGES = (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md")))
 TEXT = "\n\n".join(page.read_text(encoding="utf-8") for page in PAGES)
 COMMANDS = (
-    "rebuild",
-    "verify",
-    "status",
-    "digest",
-    "estimate",
-    "upgrade",
-    "start",
-    "doctor",
-    "support-bundle",
-    "demo",
+    "rebuild", "verify", "status", "digest", "estimate", "upgrade", "start", "doctor", "support-bundle", "demo",
     "config show",
-)
+)  # fmt: skip
 
 
 def blocks(language: str) -> list[str]:
@@ -233,3 +224,26 @@ def test_the_queries_run_and_the_views_have_the_columns_named(example: tuple[Pat
             assert about.partition(": ")[2].split(", ") == columns, view
         views = [row[0] for row in db.execute("SELECT name FROM sqlite_master WHERE type = 'view'")]
         assert sorted(view.strip("`") for view, _ in table_after("| view | a row is |")) == sorted(views)
+
+
+def test_the_manual_page_is_what_help_says() -> None:
+    made = subprocess.run(
+        [sys.executable, ROOT / "tools" / "man_page.py"], capture_output=True, text=True, check=True, cwd=ROOT
+    ).stdout
+    assert (ROOT / "docs" / "kerio-resync.1").read_text(encoding="utf-8") == made, "run `make man`"
+    assert [name for name in COMMANDS if f".SS {name}" not in made.replace("\\-", "-").splitlines()] == []
+
+
+@pytest.mark.parametrize("command", ["", *COMMANDS])
+def test_help_fits_a_terminal_of_80_columns_without_cut_sentences(command: str) -> None:
+    help_text = {
+        option: subprocess.run(
+            [sys.executable, "-m", "kerio_resync", *command.split(), option],
+            env={**os.environ, "COLUMNS": "80"}, capture_output=True, text=True, check=True,
+        ).stdout
+        for option in ("--help", "-h")
+    }  # fmt: skip
+    assert help_text["--help"] == help_text["-h"]
+    lines = help_text["--help"].splitlines()
+    assert max(map(len, lines)) <= 80
+    assert [line for line in lines[1:] if "..." in line] == []
