@@ -8,7 +8,7 @@ COMMA  := ,
 CONSTRAINTS ?= constraints.txt
 PYTEST := $(BIN)/pytest -n 2 --dist worksteal
 
-.PHONY: docs demo cyrus test quick test-all test-lowest coverage soak check bench clean
+.PHONY: docs man demo cyrus test quick test-all test-lowest coverage soak check bench clean
 .DELETE_ON_ERROR:
 
 # $(call install,EXTRAS): a virtual environment with the project in it
@@ -104,6 +104,9 @@ $(VENV)/.docs: $(READY)
 docs: $(VENV)/.docs  ## the pages of docs/ as HTML, in docs/_build/html
 	$(BIN)/sphinx-build -q -W --keep-going -b html docs docs/_build/html
 	@echo "docs/_build/html/index.html"
+
+man: $(READY)  ## the manual page, from the command line's own descriptions
+	$(BIN)/python tools/man_page.py > docs/kerio-resync.1
 
 bench: $(READY)  ## the measurements, into benchmarks/results
 	$(BIN)/python -m benchmarks

@@ -28,7 +28,10 @@ from kerio_resync.upgrade import launcher
 ROOT = Path(__file__).parents[1]
 PAGES = (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md")))
 TEXT = "\n\n".join(page.read_text(encoding="utf-8") for page in PAGES)
-COMMANDS = ("rebuild", "verify", "status", "digest", "estimate", "upgrade", "start", "doctor", "demo")
+COMMANDS = (
+    "rebuild", "verify", "status", "digest", "estimate", "upgrade", "start", "doctor", "support-bundle", "demo",
+    "config show",
+)  # fmt: skip
 
 
 def blocks(language: str) -> list[str]:
@@ -56,7 +59,7 @@ def help_of(program: str, *command: str) -> set[str]:
 
 @pytest.fixture(scope="module")
 def options() -> dict[str, set[str]]:
-    return {command: help_of("kerio-resync", command) for command in COMMANDS}
+    return {command: help_of("kerio-resync", *command.split()) for command in COMMANDS}
 
 
 def test_the_option_table_is_what_help_says(options: dict[str, set[str]]) -> None:
@@ -68,11 +71,13 @@ def test_the_option_table_is_what_help_says(options: dict[str, set[str]]) -> Non
 
 
 def test_the_command_table_is_what_there_is() -> None:
-    listed = [re.findall("`([a-z]+)`", row[0])[0] for row in table_after("| command | does |")]
+    listed = [re.findall("`([a-z -]+)`", row[0])[0] for row in table_after("| command | does |")]
     assert tuple(listed) == COMMANDS
-    assert help_of("kerio-resync") == {"--profile", "--version"}
+    assert help_of("kerio-resync") == {"--profile", "--version", "--install-completion", "--show-completion"}
     done = subprocess.run([sys.executable, "-m", "kerio_resync", "--help"], capture_output=True, text=True, check=True)
-    assert re.findall(r"^  ([a-z]+)  ", done.stdout.split("Commands:")[1], re.MULTILINE) == list(COMMANDS)
+    assert re.findall(r"^  ([a-z-]+)  ", done.stdout.split("Commands:")[1], re.MULTILINE) == [
+        name.split()[0] for name in COMMANDS
+    ]
 
 
 def test_every_command_shown_exists_with_its_options(options: dict[str, set[str]]) -> None:
@@ -85,11 +90,13 @@ def test_every_command_shown_exists_with_its_options(options: dict[str, set[str]
         if program == "make":
             assert re.search(rf"^{command}:", makefile, re.MULTILINE), line
             continue
-        if program == "python":
+        if program in ("python", "curl"):
             continue  # tests/benchmarks/test_main.py
         if program in ("pip", "pipx"):
             assert command == "install", line
             continue
+        if command == "config":
+            command = f"config {rest.pop(0)}"
         known = options[command] if program == "kerio-resync" else help_of(program, command)
         assert {word for word in rest if word.startswith("--")} <= known, line
 
@@ -100,7 +107,7 @@ def test_the_exit_codes_are_all_there() -> None:
 
 def test_the_codes_of_start_are_those_it_ends_with() -> None:
     listed = [int(row[0]) for row in table_after("| code of `start` |")]
-    assert listed == [launcher.FAILED, launcher.NOT_EXECUTABLE, launcher.NOT_FOUND, Exit.INTERRUPTED]
+    assert listed == [launcher.FAILED, Exit.INTERRUPTED]
 
 
 def test_the_settings_without_an_option_are_all_there(options: dict[str, set[str]]) -> None:
@@ -111,7 +118,7 @@ def test_the_settings_without_an_option_are_all_there(options: dict[str, set[str
     fields = {name: field.default for name, field in Settings.model_fields.items()}
     without_option = {name: default for name, default in fields.items() if name not in optional}
     assert {name: without_option.pop(name) for name in described} == described
-    assert set(without_option) == {"password", "folders", "replace_other"}  # never in the file
+    assert set(without_option) == {"path", "password", "token", "folders", "replace_other"}  # never in the file
 
 
 def test_the_refusals_that_are_tried_again_are_named() -> None:
@@ -217,3 +224,26 @@ def test_the_queries_run_and_the_views_have_the_columns_named(example: tuple[Pat
             assert about.partition(": ")[2].split(", ") == columns, view
         views = [row[0] for row in db.execute("SELECT name FROM sqlite_master WHERE type = 'view'")]
         assert sorted(view.strip("`") for view, _ in table_after("| view | a row is |")) == sorted(views)
+
+
+def test_the_manual_page_is_what_help_says() -> None:
+    made = subprocess.run(
+        [sys.executable, ROOT / "tools" / "man_page.py"], capture_output=True, text=True, check=True, cwd=ROOT
+    ).stdout
+    assert (ROOT / "docs" / "kerio-resync.1").read_text(encoding="utf-8") == made, "run `make man`"
+    assert [name for name in COMMANDS if f".SS {name}" not in made.replace("\\-", "-").splitlines()] == []
+
+
+@pytest.mark.parametrize("command", ["", *COMMANDS])
+def test_help_fits_a_terminal_of_80_columns_without_cut_sentences(command: str) -> None:
+    help_text = {
+        option: subprocess.run(
+            [sys.executable, "-m", "kerio_resync", *command.split(), option],
+            env={**os.environ, "COLUMNS": "80"}, capture_output=True, text=True, check=True,
+        ).stdout
+        for option in ("--help", "-h")
+    }  # fmt: skip
+    assert help_text["--help"] == help_text["-h"]
+    lines = help_text["--help"].splitlines()
+    assert max(map(len, lines)) <= 80
+    assert [line for line in lines[1:] if re.search(r"[a-z,]\.\.\.", line)] == []

@@ -22,7 +22,7 @@ from kerio_resync.settings import Settings
 from kerio_resync.variables import PASSWORD_VARIABLE, TOKEN_VARIABLE
 
 FILE_NAME = "profile.toml"
-_SINGLE_RUN_SETTINGS = frozenset(
+SINGLE_RUN_SETTINGS = frozenset(
     {"profile", "path", "password", "token", "folders", "fresh", "drop_first", "same_mailbox", "replace_other"}
 )
 _RENAMED = {"patience": "retry_timeout"}  # settings by the names that earlier versions wrote
@@ -152,7 +152,7 @@ def _read(path: Path) -> dict[str, Any]:
             )
     kept = {_RENAMED.get(name, name): value for name, value in kept.items() if _RENAMED.get(name) not in kept}
     for name in kept:
-        if name not in Settings.model_fields or name in _SINGLE_RUN_SETTINGS:
+        if name not in Settings.model_fields or name in SINGLE_RUN_SETTINGS:
             raise BadSettings(f"{path}: there is no setting {name!r} here")
     return kept
 

@@ -283,3 +283,26 @@ async def test_doctor_prints_a_line_per_check_and_ends_with_the_code_of_the_caus
     assert gone.code == 4
     assert [event["event"] for event in gone.events] == ["check"] * (len(gone.events) - 1) + ["run-finished"]
     assert gone.events[-1]["summary"]["cause"] == "tcp"
+
+
+async def test_status_names_the_last_runs_and_checks_them_for_monitoring(tmp_path: Path) -> None:
+    profile, file = tmp_path / "p", tmp_path / "kerio.prom"
+    unknown = await kerio_resync("--profile", profile, "status", "--check", "--prometheus", file)
+    assert (unknown.code, unknown.err) == (3, "")
+    assert unknown.out.startswith("UNKNOWN - There is no profile folder")
+    assert f'kerio_resync_health{{profile="{profile}"}} 3\n' in file.read_text()
+    async with mock(mails=5) as (_, options):
+        assert (await kerio_resync("--profile", profile, "rebuild", *options)).code == 0
+        good = await kerio_resync("--profile", profile, "status", "--check")
+        assert (good.code, good.err, good.out.count("\n")) == (0, "", 1)
+        assert good.out.startswith("OK - cache ready")
+        assert (await kerio_resync("--profile", profile, "verify", password="wrong battery")).code == 5
+    bad = await kerio_resync("--profile", profile, "status", "--check", "--prometheus", file)
+    assert (bad.code, bad.out.partition(" |")[0][:44]) == (2, "CRITICAL - the last verify ended with 5: The")
+    assert f'last_run_exit_code{{profile="{profile}",command="verify"}} 5\n' in file.read_text()
+    shown = await kerio_resync("--profile", profile, "status")
+    [at] = [number for number, line in enumerate(shown.out.splitlines()) if line == "Last runs (2):"]
+    assert re.search(r"UTC  verify: exit code 5 after [\d.]+ s: The server refused", shown.out.splitlines()[at + 1])
+    assert re.search(r"UTC  rebuild: done after [\d.]+ s$", shown.out.splitlines()[at + 2])
+    wrong = await kerio_resync("status", "--check", "--nonsense")
+    assert wrong.code == 3

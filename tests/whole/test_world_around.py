@@ -24,6 +24,7 @@ from kerio_resync.cache.store import Store
 from kerio_resync.cli import commands, entry, process
 from kerio_resync.errors import Exit, explain
 from kerio_resync.events import Listener
+from kerio_resync.version import VERSION
 
 ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith(("KERIO_RESYNC", "PYTHON"))} | {
     "PYTHON_KEYRING_BACKEND": "keyring.backends.null.Keyring",
@@ -213,9 +214,9 @@ async def test_every_command_in_every_state(state: str, words: list[str], code: 
         (["upgrade", "--json"], 10),
         (["status", "--json", "--profile", "~nobodyhere/x"], 2),
         (["status", "--json", "--profile", ""], 2),
-        (["start", "--json", "--", "/no/such/program"], 127),
-        (["start", "--json", "--", "/etc/passwd"], 126),
-        (["start", "--json", "--", "/"], 126),
+        (["start", "--json", "--", "/no/such/program"], 125),
+        (["start", "--json", "--", "/etc/passwd"], 125),
+        (["start", "--json", "--", "/"], 125),
         (["start", "--json", "--", "true"], 125),
         (["start", "--json"], 125),
         (["start", "--json", "--nonsense", "--", "true"], 125),
@@ -228,14 +229,15 @@ async def test_with_json_the_last_line_is_run_finished(arguments: list[str], cod
     end = arguments.index("--") if "--" in arguments else len(arguments)
     ended = await program(*before, *arguments[:end], *log, *arguments[end:])
     last = json.loads(ended.out.splitlines()[-1])
-    own = {125: last["exit_code"], 126: 2, 127: 2}.get(code, code)
+    own = last["exit_code"] if code == 125 else code
     assert (ended.code, last["event"], last["exit_code"], last["ok"]) == (code, "run-finished", own, False), ended
     assert own not in (0, 125)
     assert last["summary"]["error"]
     assert ended.err.count("kerio-resync: ") >= 1
     if log:
         logged = json.loads((tmp_path / "log").read_text().splitlines()[-1])
-        assert logged.pop("time")
+        assert all(logged.pop(name) for name in ("time", "run", "version"))
+        assert logged.pop("command") in (arguments[0], "")
         assert logged == last
 
 
@@ -277,6 +279,8 @@ async def test_a_signal_during_the_imports_ends_the_run_in_order(
     assert last == expected
     logged = json.loads(log.read_text().splitlines()[-1])
     assert logged.pop("time").endswith("Z")
+    assert (len(logged.pop("run")), logged.pop("version")) == (8, VERSION)
+    assert logged.pop("command") in ("rebuild", "")
     assert logged == expected
 
 

@@ -27,6 +27,9 @@ from kerio_resync.cli.options import (
     InFlight,
     Json,
     LogFile,
+    LogLevel,
+    LogLevelName,
+    Notify,
     PasswordFile,
     Profile,
     Protocol,
@@ -42,6 +45,7 @@ from kerio_resync.cli.options import (
 from kerio_resync.cli.process import ExitCodeOf, own_exit_code, run_command
 from kerio_resync.errors import BadSettings, Exit
 from kerio_resync.events import Listener
+from kerio_resync.run_log import Level
 from kerio_resync.version import VERSION
 
 UsageError: Any = typer.BadParameter.__base__  # of the click inside typer, which exports no other name for it
@@ -56,7 +60,7 @@ app = typer.Typer(
         " After 4 and 130, run the command again to resume."
     ),
     no_args_is_help=True,
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
@@ -107,6 +111,9 @@ def rebuild(
     drop_first: Annotated[
         bool, typer.Option("--drop-first", help="Delete the old cache first: for a disk without room for both.")
     ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only tell what would be fetched, how long, and how much room.")
+    ] = False,
     same_mailbox: SameMailbox = False,
     attachments: Annotated[AttachmentPolicy | None, typer.Option(help="Which attachments to download.")] = None,
     sources: Annotated[
@@ -126,6 +133,8 @@ def rebuild(
     json: Json = False,
     quiet: Quiet = False,
     log_file: LogFile = None,
+    log_level: LogLevel = None,
+    notify: Notify = None,
     profile: Profile = None,
 ) -> None:
     """Rebuild the cache from the server, or resume a rebuild."""
@@ -142,8 +151,14 @@ def rebuild(
         "same_mailbox": same_mailbox or None,
         "folders": tuple(folder) if folder else None,
     }
+    if dry_run:
+        view = View(json, quiet, log_file, _level(log_level), "rebuild --dry-run", notify or "")
+        _run_and_exit(partial(commands.dry_run, given=given), profile, view, formatting.lines_of_plan)
     _run_and_exit(
-        partial(commands.rebuild, given=given), profile, View(json, quiet, log_file), formatting.summary_of_rebuild
+        partial(commands.rebuild, given=given),
+        profile,
+        View(json, quiet, log_file, _level(log_level), "rebuild", notify or ""),
+        formatting.summary_of_rebuild,
     )
 
 
@@ -162,6 +177,8 @@ def verify(
     json: Json = False,
     quiet: Quiet = False,
     log_file: LogFile = None,
+    log_level: LogLevel = None,
+    notify: Notify = None,
     profile: Profile = None,
 ) -> None:
     """Compare the cache with the server, item by item."""
@@ -170,17 +187,32 @@ def verify(
     _run_and_exit(
         partial(commands.verify, given=given, deep=deep, repair=repair),
         profile,
-        View(json, quiet, log_file),
+        View(json, quiet, log_file, _level(log_level), "verify", notify or ""),
         partial(formatting.summary_of_verify, repair=repair),
     )
 
 
 @app.command()
-def status(json: Json = False, profile: Profile = None) -> None:
-    """Show the state of the cache and of unsent changes.
+def status(
+    check: Annotated[
+        bool, typer.Option("--check", help="Print one line; exit with 0, 1, 2 or 3 as Nagios plugins do.")
+    ] = False,
+    prometheus: Annotated[
+        Path | None,
+        typer.Option("--prometheus", metavar="FILE", parser=parse_path, help="Write metrics for a textfile collector."),
+    ] = None,
+    json: Json = False,
+    profile: Profile = None,
+) -> None:
+    """Show the state of the cache, and the last runs.
 
-    Works offline. An unfinished cache of an interrupted rebuild is shown too.
+    Unsent changes are listed. Works offline. An unfinished cache of an interrupted rebuild is shown too.
     """
+    if check or prometheus:
+        target = located(prometheus, "--prometheus") if prometheus else None
+        run = partial(diagnose_commands.check_status, check=check, prometheus=target)
+        exit_code_of = diagnose_commands.check_exit_code if check else own_exit_code
+        _run_and_exit(run, profile, View(json), exit_code_of=exit_code_of)
     _run_and_exit(commands.status, profile, View(json, flat=True), formatting.lines_of_status)
 
 
@@ -208,6 +240,7 @@ def estimate(
     json: Json = False,
     quiet: Quiet = False,
     log_file: LogFile = None,
+    log_level: LogLevel = None,
     profile: Profile = None,
 ) -> None:
     """Estimate the time of an upgrade and of a rebuild.
@@ -219,7 +252,7 @@ def estimate(
     _run_and_exit(
         partial(commands.estimate, given=given),
         profile,
-        View(json, quiet, log_file),
+        View(json, quiet, log_file, _level(log_level), "estimate"),
         lambda summary: [str(line) for line in summary["lines"]],
     )
 
@@ -231,6 +264,8 @@ def upgrade(
     json: Json = False,
     quiet: Quiet = False,
     log_file: LogFile = None,
+    log_level: LogLevel = None,
+    notify: Notify = None,
     profile: Profile = None,
 ) -> None:
     """Upgrade an old database, or say what to do instead.
@@ -239,7 +274,7 @@ def upgrade(
     if profile.toml has `on_failure = "rebuild"`.
     """
     given = {"same_mailbox": same_mailbox or None, "password_file": password_file}
-    view = View(json, quiet, log_file)
+    view = View(json, quiet, log_file, _level(log_level), "upgrade", notify or "")
     _run_and_exit(partial(upgrade_commands.upgrade, given=given), profile, view, upgrade_commands.sentences)
 
 
@@ -251,6 +286,7 @@ def start(
     json: Json = False,
     quiet: Quiet = False,
     log_file: LogFile = None,
+    log_level: LogLevel = None,
     profile: Profile = None,
 ) -> None:
     """Upgrade the database, then run a program.
@@ -260,7 +296,25 @@ def start(
     """
     given = {"same_mailbox": same_mailbox or None, "password_file": password_file}
     run = partial(upgrade_commands.start, command=command, given=given)
-    _run_and_exit(run, profile, View(json, quiet, log_file), exit_code_of=upgrade_commands.start_exit_code)
+    _run_and_exit(
+        run,
+        profile,
+        View(json, quiet, log_file, _level(log_level), "start"),
+        exit_code_of=upgrade_commands.start_exit_code,
+    )
+
+
+config_app = typer.Typer(help="Show the settings.", no_args_is_help=True)
+app.add_typer(config_app, name="config")
+
+
+@config_app.command("show")
+def config_show(json: Json = False, profile: Profile = None) -> None:
+    """Show each setting, its value, and where it comes from.
+
+    The password is shown as set or not set.
+    """
+    _run_and_exit(diagnose_commands.config_show, profile, View(json), formatting.lines_of_settings)
 
 
 @app.command()
@@ -287,6 +341,33 @@ def doctor(
     _run_and_exit(
         partial(diagnose_commands.doctor, given=given, login=login, as_json=json), profile, View(json), lambda _: ()
     )
+
+
+@app.command("support-bundle")
+def support_bundle(
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", metavar="FILE", parser=parse_path, help="The zip file; in this folder if not given."),
+    ] = None,
+    with_names: Annotated[bool, typer.Option("--with-names", help="Keep the names of folders.")] = False,
+    login: Annotated[bool, typer.Option("--login", help="Let doctor log in, too.")] = False,
+    server: Server = None,
+    user: User = None,
+    password_file: PasswordFile = None,
+    json: Json = False,
+    profile: Profile = None,
+) -> None:
+    """Write one zip file for support, without secrets.
+
+    It holds what doctor finds, versions, settings, the status, counts per folder, the schema, the last logs and a
+    sample of timings, and no text of a mail. What is inside is printed before it is written.
+    """
+    given = {"server": server, "user": user, "password_file": password_file}
+    target = located(output, "--output") if output else None
+    run = partial(
+        diagnose_commands.support_bundle, given=given, output=target, with_names=with_names, login=login, as_json=json
+    )
+    _run_and_exit(run, profile, View(json))
 
 
 @app.command()
@@ -321,6 +402,10 @@ def demo(
         return run_demo(folder(), [located(path, "--import").resolve() for path in imports or ()])
 
     raise typer.Exit(run_command(run, folder))
+
+
+def _level(chosen: LogLevelName | None) -> Level | None:
+    return chosen.value if chosen else None
 
 
 def _connection(
@@ -358,7 +443,7 @@ def _run_and_exit(
 
         return located(named or default_profile(), "--profile")
 
-    with display.open_display(view, summarise) as shown:
+    with display.open_display(view, summarise, folder) as shown:
         code = run_command(lambda: command(folder(), shown), folder, shown, exit_code_of)
     raise typer.Exit(code)
 
@@ -386,7 +471,11 @@ def _refuse(error: Any, given: Sequence[str]) -> int:
         raise BadSettings(f"{reason}; see `{path} --help`")
 
     is_start = "start" in options or path.endswith(" start")
+    is_check = "--check" in options and (path.endswith(" status") or "status" in options)
+    exit_code_of = upgrade_commands.start_exit_code if is_start else own_exit_code
+    if is_check:
+        exit_code_of = diagnose_commands.check_exit_code
     log_file = arguments.log_file(options)
     view = View(as_json=arguments.wants_json(options), log_file=Path(log_file) if log_file else None)
     with display.open_display(view, lambda _: ()) as shown:
-        return run_command(refuse, Path, shown, upgrade_commands.start_exit_code if is_start else own_exit_code)
+        return run_command(refuse, Path, shown, exit_code_of)

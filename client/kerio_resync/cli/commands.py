@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from kerio_resync import streams
-from kerio_resync.cli import formatting
+from kerio_resync.cli import first_run, formatting
 from kerio_resync.cli.process import print_error, run
 from kerio_resync.errors import BadCredentials, BadSettings, Exit, LocalError, OtherAccount, OutputFull, explain
-from kerio_resync.events import Event, Listener, Notice, RunFinished, RunStarted
+from kerio_resync.events import Event, Listener, Notice, PhaseChanged, RunFinished, RunStarted
 from kerio_resync.os_errors import FAILING_DISK
 
 if TYPE_CHECKING:
@@ -29,8 +29,14 @@ JsonObject = dict[str, Any]
 
 
 def rebuild(profile: Path, shown: Listener, given: Mapping[str, Any]) -> Exit:
-    """Rebuild the cache; ask before it replaces that of another account."""
+    """Rebuild the cache; ask before it replaces that of another account.
+
+    On a terminal, ask for the server and the user if nothing is configured.
+    """
+    given, is_first_run = first_run.complete(profile, given, _input)
     settings = load_online_settings(profile, given)
+    if is_first_run:
+        shown = first_run.offer_keyring(settings, _input, shown)
     try:
         return watch_rebuild(settings, shown, given)
     except OtherAccount as error:
@@ -39,9 +45,30 @@ def rebuild(profile: Path, shown: Listener, given: Mapping[str, Any]) -> Exit:
     return watch_rebuild(settings.model_copy(update={"replace_other": True}), shown, given)
 
 
+def dry_run(profile: Path, shown: Listener, given: Mapping[str, Any]) -> Exit:
+    """Tell what a rebuild would fetch, how long it would take, and the room."""
+    from kerio_resync.diagnose.dry_run import Plan, plan_rebuild
+    from kerio_resync.upgrade import estimation
+
+    settings = load_online_settings(profile, given)
+
+    async def work(listen: Listener) -> tuple[Plan, estimation.Estimate]:
+        listen(PhaseChanged("folders"))
+        return await plan_rebuild(settings), await estimation.estimate(settings, listen)
+
+    def to_exit(found: tuple[Plan, estimation.Estimate]) -> tuple[Exit, JsonObject]:
+        plan, estimate = found
+        fits = plan.needed_bytes <= plan.free_bytes
+        measured = estimate.as_json()
+        names = ("rebuild", "rebuild_problem", "round_trip", "rate")
+        return Exit.DONE if fits else Exit.NOT_ENOUGH_SPACE, plan.as_json() | {name: measured[name] for name in names}
+
+    return run_with_display(shown, settings, work, to_exit)
+
+
 def _confirm_other_account(error: OtherAccount, settings: Settings) -> bool:
     """Ask whether the profile is to hold another mailbox; False if not at a terminal."""
-    if any(stream is None or not stream.isatty() for stream in (sys.stdin, sys.stderr)):
+    if not first_run.can_ask():
         return False
     print_error(explain(error)[0])
     question = f"Move its files aside and download the mailbox of {settings.user} into this profile? [y/N] "
@@ -124,16 +151,22 @@ def watch_verify(
 
 
 def status(profile: Path, shown: Listener) -> Exit:
-    """Show the state of the profile's files."""
+    """Show the state of the profile's files, and the last runs."""
+    streams.wait_for_reader()
+    shown(RunFinished(ok=True, exit_code=Exit.DONE, summary=state_of(profile)))
+    require_written()
+    return Exit.DONE
+
+
+def state_of(profile: Path) -> JsonObject:
+    """Return the status of a profile, with the last runs as `runs`."""
     import kerio_resync
+    from kerio_resync import run_log
     from kerio_resync.profile_file import load
 
     settings = load(profile, {})
-    streams.wait_for_reader()
-    state = run(lambda: kerio_resync.status(settings)).as_json()
-    shown(RunFinished(ok=True, exit_code=Exit.DONE, summary=state))
-    _require_written()
-    return Exit.DONE
+    found = run(lambda: kerio_resync.status(settings)).as_json()
+    return {**found, "runs": [record.as_json() for record in run_log.last_runs(profile)]}
 
 
 def digest(profile: Path, shown: Listener) -> Exit:
@@ -143,7 +176,7 @@ def digest(profile: Path, shown: Listener) -> Exit:
     settings = load(profile, {})
     streams.wait_for_reader()
     run(lambda: _print_digest(settings))
-    _require_written()
+    require_written()
     return Exit.DONE
 
 
@@ -156,7 +189,7 @@ async def _print_digest(settings: Settings) -> None:
             break
 
 
-def _require_written() -> None:
+def require_written() -> None:
     """Raise OutputFull or BadSettings if standard output could not be written.
 
     For commands whose result is their output. A reader that closed the pipe needs no more of it.

@@ -1,18 +1,18 @@
-"""The commands that tell what is wrong: `doctor`."""
+"""The commands that tell what is wrong, and the settings."""
 
 from __future__ import annotations
 
-import shutil
 import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from kerio_resync import streams
 from kerio_resync.cli import formatting
-from kerio_resync.cli.commands import password_prompt
-from kerio_resync.cli.display import MIN_COLUMNS, wrap
+from kerio_resync.cli.commands import password_prompt, require_written, state_of
 from kerio_resync.cli.process import run
-from kerio_resync.errors import Exit
+from kerio_resync.errors import Exit, explain
 from kerio_resync.events import Checked, Listener, RunFinished
 
 
@@ -33,8 +33,83 @@ def doctor(profile: Path, shown: Listener, given: Mapping[str, Any], *, login: b
     return code
 
 
+def support_bundle(
+    profile: Path,
+    shown: Listener,
+    given: Mapping[str, Any],
+    *,
+    output: Path | None,
+    with_names: bool,
+    login: bool,
+    as_json: bool,
+) -> Exit:
+    """Collect a bundle, print what is inside, and write it."""
+    from kerio_resync.diagnose import bundle as bundles
+
+    path = output or Path.cwd() / time.strftime("kerio-resync-support-%Y%m%d-%H%M%S.zip")
+    bundle = run(lambda: bundles.collect(profile, given, with_names=with_names, login=login, ask=password_prompt()))
+    if not as_json:
+        sizes = {name: formatting.format_size(len(content)) for name, content in bundle.members.items()}
+        print("The bundle holds:")
+        for name, about in bundle.about.items():
+            print(formatting.printable(f"  {name:<26} {sizes[name]:>9}  {about}"))
+        kept = (
+            "Names of folders are in it." if with_names else "Names of folders are replaced; --with-names keeps them."
+        )
+        print(f"It {kept}, and no password and no text of a mail.", flush=True)
+    size = bundles.write(bundle, path)
+    if not as_json:
+        print(formatting.printable(f"Written: {path} ({formatting.format_size(size)})"))
+    summary = {"path": str(path), "bytes": size, "members": bundle.about}
+    shown(RunFinished(ok=True, exit_code=Exit.DONE, summary=summary))
+    return Exit.DONE
+
+
+def config_show(profile: Path, shown: Listener) -> Exit:
+    """Show the settings and their origins."""
+    from kerio_resync.diagnose.origins import load_complete
+
+    streams.wait_for_reader()
+    _, origins = load_complete(profile, {})
+    values = {name: {"value": value, "source": source} for name, value, source in origins}
+    shown(RunFinished(ok=True, exit_code=Exit.DONE, summary={"settings": values}))
+    require_written()
+    return Exit.DONE
+
+
+def check_status(profile: Path, shown: Listener, *, check: bool, prometheus: Path | None) -> int:
+    """Print the status as one line for monitoring, or write it as metrics, or both.
+
+    With `check` the exit code is that of a Nagios plugin.
+    """
+    from kerio_resync.diagnose.monitoring import Health, Level, judge, line, metrics, write_metrics
+
+    streams.wait_for_reader()
+    state, trouble = None, None
+    try:
+        state = state_of(profile)
+        health = judge(state)
+    except Exception as error:
+        trouble, health = error, Health(Level.UNKNOWN, (explain(error)[0],))
+    if prometheus is not None:
+        write_metrics(prometheus, metrics(health, state, str(profile)))
+    if not check:
+        if trouble is not None:
+            raise trouble
+        return Exit.DONE
+    print(formatting.printable(line(health, state)))
+    require_written()
+    return health.level
+
+
+def check_exit_code(error: BaseException, code: Exit) -> int:
+    """Return the exit code of a `status --check` that could not be made: unknown."""
+    from kerio_resync.diagnose.monitoring import Level
+
+    return code if code is Exit.INTERRUPTED else Level.UNKNOWN
+
+
 def _print_finding(finding: Checked) -> None:
-    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 0
     for line in map(formatting.printable, formatting.lines_of_check(finding.as_json())):
-        print(wrap(line, width, " " * 14) if MIN_COLUMNS <= width < len(line) else line)
+        print(formatting.fit(line, sys.stdout, " " * 14))
     sys.stdout.flush()

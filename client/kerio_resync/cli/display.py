@@ -11,7 +11,6 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-import textwrap
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -20,7 +19,16 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Protocol, cast
 
 from kerio_resync import streams
-from kerio_resync.cli.formatting import format_duration, format_estimate, format_rate, format_size, pluralize, printable
+from kerio_resync.cli.formatting import (
+    MIN_COLUMNS,
+    fit,
+    format_duration,
+    format_estimate,
+    format_rate,
+    format_size,
+    pluralize,
+    printable,
+)
 from kerio_resync.cli.json_lines import JsonLines, LogFile
 from kerio_resync.cli.process import print_error
 from kerio_resync.events import (
@@ -35,6 +43,7 @@ from kerio_resync.events import (
     RunStarted,
     Skipped,
 )
+from kerio_resync.run_log import Level, RunLog, new_run_id, stamp
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -56,17 +65,24 @@ PHASES: dict[Phase, str] = {
 }
 _BAR_WIDTH = 50  # characters
 _PLAIN_INTERVAL_SECONDS = 5.0  # between two plain lines of progress
-MIN_COLUMNS = 20  # some terminals report 0 or 1; a live view needs more
 PROGRESS_SECONDS = 0.1  # the shortest time between two progress events
 
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """How a run is shown; `flat`: JSON has the result in `run-finished` itself."""
+    """How a run is shown and logged.
+
+    `log_level`: None for the logs' own. `command`: the name in the profile's log; "" if the run is not logged there.
+    `notify`: a command to run at the end.
+    `flat`: JSON has the result in `run-finished` itself.
+    """
 
     as_json: bool = False
     quiet: bool = False
     log_file: Path | None = None
+    log_level: Level | None = None
+    command: str = ""
+    notify: str = ""
     flat: bool = False
 
 
@@ -194,7 +210,7 @@ class PlainLines:
 
     def _print(self, *lines: str) -> None:
         for line in filter(None, lines):
-            print(printable(line), file=self._out, flush=True)
+            print(fit(printable(line), self._out), file=self._out, flush=True)
 
     def close(self) -> None:
         """Do nothing."""
@@ -258,7 +274,7 @@ class LiveView:
                 Text.assemble(("━" * done, "green"), ("━" * (_BAR_WIDTH - done), "bright_black"), f" {share:4.0%}")
             )
         lines += [Text(line) for line in (counts(progress), rate_line(progress)) if line]
-        lines += [Text(line, style="yellow", no_wrap=True, overflow="ellipsis") for line in warnings(state, now)]
+        lines += [Text(line, style="yellow", overflow="fold") for line in warnings(state, now)]
         return Group(*lines)
 
     def close(self) -> None:
@@ -290,26 +306,29 @@ def show_summary(event: RunFinished, summarise: Summarise) -> None:
     """
     if "error" in event.summary:
         return  # printed on standard error
-    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 0
     for line in map(printable, summarise(event.summary)):
-        print(wrap(line, width) if MIN_COLUMNS <= width < len(line) else line)
+        print(fit(line, sys.stdout))
     sys.stdout.flush()
 
 
-def wrap(line: str, width: int, indent: str = "  ") -> str:
-    """Wrap a line at `width` characters; a longer word, such as a path, stays whole."""
-    return textwrap.fill(
-        line, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False, replace_whitespace=False
-    )
-
-
 @contextmanager
-def open_display(view: View, summarise: Summarise) -> Iterator[Display]:
-    """Open the display that fits the view and the terminal, and the log file."""
+def open_display(view: View, summarise: Summarise, profile: Callable[[], Path] | None = None) -> Iterator[Display]:
+    """Open the display that fits the view and the terminal, and the logs.
+
+    `profile` returns the folder of the profile's log.
+    """
     views = _displays(view, summarise)
+    run = new_run_id()
     if view.log_file is not None:
         shown = views[0] if views else None
-        views.append(LogFile(view.log_file, (lambda text: shown(Notice(text))) if shown else print_error))
+        report = (lambda text: shown(Notice(text))) if shown else print_error
+        views.append(LogFile(view.log_file, report, lambda: stamp(run, view.command), view.log_level or "debug"))
+    if view.command and profile is not None:
+        views.append(RunLog(profile, view.command, run, view.log_level or "info"))
+    if view.notify:
+        from kerio_resync.cli.notify import Notifier
+
+        views.append(Notifier(view.notify, lambda: stamp(run, view.command), print_error))
     combined = CombinedDisplay(tuple(views))
     try:
         yield combined

@@ -69,6 +69,7 @@ def _leave(number: int, frame: object) -> None:
     import time
 
     from kerio_resync.streams import write_at_once
+    from kerio_resync.version import VERSION
 
     words, _ = arguments.split_at_dashes(sys.argv[1:])
     event = f'"event": "run-finished", "ok": false, "exit_code": {INTERRUPTED}'
@@ -83,7 +84,8 @@ def _leave(number: int, frame: object) -> None:
         else:
             now = time.time()
             stamp = f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(now))}.{int(now % 1 * 1e6):06}Z"
-            write_at_once(log, f'{{"time": "{stamp}", {event}')
+            run = f'"run": "{os.urandom(4).hex()}", "version": "{VERSION}", "command": ""'
+            write_at_once(log, f'{{"time": "{stamp}", {run}, {event}')
     write_at_once(2, f"kerio-resync: {INTERRUPTION}\n")
     os._exit(INTERRUPTED)
 

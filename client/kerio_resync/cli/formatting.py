@@ -5,8 +5,12 @@ Sizes are in powers of 1024 (KiB, MiB). Every skipped entry is named or counted.
 
 from __future__ import annotations
 
+import shutil
+import textwrap
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import IO, Any
+
+MIN_COLUMNS = 20  # some terminals report 0 or 1; a live view needs more
 
 _MAX_NAMED = 10  # rows of a list that are shown
 _DIFFERS = "Run `kerio-resync verify --repair` to fetch what differs again."
@@ -16,6 +20,19 @@ _LEFT = "The remaining differences cannot be repaired in place. Run `kerio-resyn
 def printable(text: str) -> str:
     """Return the text as one line without control characters."""
     return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
+
+
+def fit(line: str, out: IO[str], indent: str = "  ") -> str:
+    """Wrap a line that is too long for the terminal `out`; leave others as they are."""
+    width = shutil.get_terminal_size().columns if out.isatty() else 0
+    return wrap(line, width, indent) if MIN_COLUMNS <= width < len(line) else line
+
+
+def wrap(line: str, width: int, indent: str = "  ") -> str:
+    """Wrap a line at `width` characters; a longer word, such as a path, stays whole."""
+    return textwrap.fill(
+        line, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False, replace_whitespace=False
+    )
 
 
 def format_size(count: float) -> str:
@@ -71,6 +88,35 @@ def summary_of_rebuild(report: Mapping[str, Any]) -> list[str]:
     return [*lines, f"Database: {report['cache']}"]
 
 
+def lines_of_plan(plan: Mapping[str, Any]) -> list[str]:
+    """Return the lines for `rebuild --dry-run`."""
+    size = f", {format_size(plan['bytes'])} at most" if plan["bytes"] else ""
+    folders = plan["folders"]
+    rows = [f"{row['path']}: {pluralize(row['items'], 'item')}, {format_size(row['bytes'])}" for row in folders]
+    counted = f"{pluralize(plan['items'], 'item')} in {pluralize(len(folders), 'folder')}{size}"
+    lines = [f"A rebuild of {plan['user']} at {plan['server']} would fetch {counted}.", *_named("Folders", rows)]
+    if plan["has_cache"]:
+        lines.append("What the present cache has unchanged is copied from it, not fetched.")
+    if plan["rebuild"]:
+        time = plan["rebuild"]
+        bounds = f"{format_duration(time['low'])} to {format_duration(time['high'])}"
+        lines.append(f"It would take about {format_duration(time['seconds'])} ({bounds}) without a cache to copy from.")
+        lines.append(f"Measured: round trip {plan['round_trip'] * 1000:.0f} ms, {format_rate(plan['rate'])}.")
+    else:
+        lines.append(f"How long it would take is unknown: {plan['rebuild_problem']}.")
+    room = "enough" if plan["needed_bytes"] <= plan["free_bytes"] else "NOT ENOUGH"
+    needed, free = format_size(plan["needed_bytes"]), format_size(plan["free_bytes"])
+    return [*lines, f"It needs {needed} on the disk; {free} are free: {room}.", "Nothing was changed."]
+
+
+def lines_of_settings(summary: Mapping[str, Any]) -> list[str]:
+    """Return one line per setting: name, value, and where it comes from."""
+    rows = [(name, row["value"] or "-", row["source"]) for name, row in summary["settings"].items()]
+    name_width, value_width = (max(len(row[place]) for row in rows) for place in (0, 1))
+    value_width = min(value_width, 40)
+    return [f"{name:<{name_width}}  {value:<{value_width}}  {source}" for name, value, source in rows]
+
+
 def _fetched(report: Mapping[str, Any]) -> str:
     seconds, plain, wire = report["seconds"], report["plain_bytes"], report["wire_bytes"]
     parts = [
@@ -107,8 +153,20 @@ def lines_of_status(state: Mapping[str, Any]) -> list[str]:
     aside = [_aside(file) for file in state.get("set_aside", ())]
     lines += _named("Local changes", changes) or ["Local changes: none"] * (not aside)
     lines += _named("Files with local changes that the cache lacks", aside)
+    lines += _named("Last runs", [line_of_run(run) for run in state.get("runs", ())])
     lines.append(f"In use by: {state['holder'] or 'no process'}")
     return [*lines, f"Free on the disk: {format_size(state['free_bytes'])}"]
+
+
+def line_of_run(run: Mapping[str, Any]) -> str:
+    """Return one line for a run of the log: when, what, and how it ended."""
+    begun = f"{run['started'][:10]} {run['started'][11:16]} UTC  {run['command']}"
+    if not run["ended"]:
+        return f"{begun}: no end recorded (it was killed, or is still working)"
+    duration = f" after {format_duration(run['seconds'])}" if run["seconds"] is not None else ""
+    if run["exit_code"]:
+        return f"{begun}: exit code {run['exit_code']}{duration}" + (f": {run['error']}" if run["error"] else "")
+    return f"{begun}: done{duration}"
 
 
 def _aside(file: Mapping[str, Any]) -> str:

@@ -9,18 +9,18 @@ import errno
 import json
 import os
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from kerio_resync import streams
 from kerio_resync.events import Event, Progress, RunFinished
+from kerio_resync.run_log import LEVELS, Level, level_of
 
 
 class JsonLines:
     """Writes one event per line; drops progress while the reader is behind."""
 
-    def __init__(self, out: IO[str], stamp: Callable[[], str] | None = None, *, flat: bool = False) -> None:
+    def __init__(self, out: IO[str], stamp: Callable[[], dict[str, Any]] | None = None, *, flat: bool = False) -> None:
         self._out, self._stamp, self._flat = out, stamp, flat
 
     def __call__(self, event: Event) -> None:
@@ -28,7 +28,7 @@ class JsonLines:
             return
         fields = event.as_json()
         if self._stamp is not None:
-            fields = {"time": self._stamp(), **fields}
+            fields = {**self._stamp(), **fields}
         if self._flat and isinstance(event, RunFinished):
             fields = {**event.summary, **fields}
         self._out.write(json.dumps(fields, default=str) + "\n")
@@ -39,13 +39,19 @@ class JsonLines:
 
 
 class LogFile:
-    """Appends events with their time to a file; reports a failure once.
+    """Appends events to a file that the user named; reports a failure once.
 
-    Never raises: a run does not depend on its log.
+    `stamp` returns what each line begins with. Never raises: a run does not depend on its log.
     """
 
-    def __init__(self, path: Path, report: Callable[[str], None]) -> None:
-        self._path, self._report = path, report
+    def __init__(
+        self,
+        path: Path,
+        report: Callable[[str], None],
+        stamp: Callable[[], dict[str, Any]] = dict,
+        level: Level = "debug",
+    ) -> None:
+        self._path, self._report, self._least = path, report, LEVELS[level]
         self._lines: JsonLines | None = None
         flags = (
             os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_NONBLOCK", 0)
@@ -56,10 +62,10 @@ class LogFile:
             self._give_up(error)
         else:
             self._file = streams.text(self._descriptor, str(path))
-            self._lines = JsonLines(self._file, lambda: f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S.%fZ}")
+            self._lines = JsonLines(self._file, stamp)
 
     def __call__(self, event: Event) -> None:
-        if self._lines is None:
+        if self._lines is None or level_of(event) < self._least:
             return
         self._lines(event)
         if (error := streams.failure(self._file)) is not None:

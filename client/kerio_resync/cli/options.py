@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from kerio_resync.errors import BadSettings
+from kerio_resync.run_log import Level
 
 
 class ProtocolChoice(StrEnum):
@@ -32,6 +33,17 @@ class AttachmentPolicy(StrEnum):
     ALL = "all"
     INBOX = "inbox"
     NONE = "none"
+
+
+class LogLevelName(StrEnum):
+    """The least level of what the logs get."""
+
+    value: Level
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+    OFF = "off"
 
 
 def parse_path(value: str) -> Path:
@@ -59,6 +71,13 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard outpu
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show errors only.")]
 LogFile = Annotated[
     Path | None, typer.Option("--log-file", metavar="PATH", help="Append every event to this file, as JSON.")
+]
+LogLevel = Annotated[
+    LogLevelName | None, typer.Option("--log-level", help="Log this and what is more severe, in both logs.")
+]
+Notify = Annotated[
+    str | None,
+    typer.Option("--notify", metavar="COMMAND", help="Run this at the end, with the report as JSON on its input."),
 ]
 CaFile = Annotated[
     Path | None, typer.Option("--ca-file", metavar="PATH", help="Trust only this certificate authority (PEM).")

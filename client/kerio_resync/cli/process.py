@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from kerio_resync import signals, streams
-from kerio_resync.cli.formatting import printable
+from kerio_resync.cli.formatting import fit, printable
 from kerio_resync.errors import Exit, ResyncError, explain
 from kerio_resync.events import Listener, RunFinished, ignore_events
 from kerio_resync.version import VERSION
@@ -85,7 +85,7 @@ def run_command(
 def print_error(sentence: str) -> None:
     """Print a sentence on standard error, with the name of the program."""
     with contextlib.suppress(OSError):
-        print(f"kerio-resync: {printable(sentence)}", file=sys.stderr, flush=True)
+        print(fit(f"kerio-resync: {printable(sentence)}", sys.stderr), file=sys.stderr, flush=True)
 
 
 def run(work: Callable[[], Coroutine[Any, Any, T]]) -> T:

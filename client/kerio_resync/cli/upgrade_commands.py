@@ -39,14 +39,9 @@ def start(profile: Path, shown: Listener, command: Sequence[str], given: Mapping
 
 
 def start_exit_code(error: BaseException, code: Exit) -> int:
-    """Return the exit code of a failed `start`, in the manner of `env`."""
+    """Return the exit code of a failed `start`: one that few programs use."""
     from kerio_resync.upgrade import launcher
 
-    match error:
-        case launcher.NoProgram():
-            return launcher.NOT_FOUND
-        case launcher.NotExecutable():
-            return launcher.NOT_EXECUTABLE
     return code if code is Exit.INTERRUPTED else launcher.FAILED
 
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from kerio_resync.cache.file_identity import stored_owner
 from kerio_resync.errors import BadSettings, LocalError
-from kerio_resync.profile_file import FILE_NAME, load, saved_names
+from kerio_resync.profile_file import FILE_NAME, SINGLE_RUN_SETTINGS, load, saved_names
 from kerio_resync.server.http.proxies import choose_with_source
 from kerio_resync.settings import Settings, stored_password
 
@@ -69,7 +69,7 @@ def list_origins(loaded: Settings, settings: Settings, given: Mapping[str, Any])
     for name in Settings.model_fields:
         if name == "proxy":
             found.append(_proxy(settings, source_of(name)))
-        elif name not in _SECRET:
+        elif name not in SINGLE_RUN_SETTINGS or (given.get(name) is not None and name not in _SECRET):
             found.append(Origin(name, _as_text(getattr(settings, name)), source_of(name)))
     return [*found, _password(settings)]
 

@@ -24,18 +24,7 @@ from kerio_resync.variables import SECRET_VARIABLES
 
 RunProgram = Callable[[str, Sequence[str], Callable[[], None]], int]  # path, command, unlock
 
-# Exit codes of failures before the program runs, as with `env`, `nice` and `timeout`.
-FAILED: Final = 125
-NOT_EXECUTABLE: Final = 126
-NOT_FOUND: Final = 127
-
-
-class NoProgram(BadSettings):
-    """There is no program of this name."""
-
-
-class NotExecutable(BadSettings):
-    """The file exists, but the operating system does not run it."""
+FAILED: Final = 125  # the exit code of a failure before the program runs, as with `env`, `nice` and `timeout`
 
 
 def find_program(command: Sequence[str]) -> str:
@@ -50,8 +39,8 @@ def find_program(command: Sequence[str]) -> str:
         return path
     for folder in [""] if os.path.dirname(name) else os.get_exec_path():
         if os.path.exists(path := os.path.join(folder, name)):
-            raise NotExecutable(f"{path} cannot be started: it is a folder, or not executable")
-    raise NoProgram(f"there is no program {name!r} to start")
+            raise BadSettings(f"{path} cannot be started: it is a folder, or not executable")
+    raise BadSettings(f"there is no program {name!r} to start")
 
 
 def launch_when_ready(
@@ -90,7 +79,7 @@ def _run_program(path: str, command: Sequence[str], unlock: Callable[[], None]) 
     try:
         child = subprocess.Popen(list(command), executable=path, env=environment)
     except OSError as error:
-        raise NotExecutable(f"{path} cannot be started: {error.strerror}") from error
+        raise BadSettings(f"{path} cannot be started: {error.strerror}") from error
     unlock()
     return child.wait()
 
@@ -100,4 +89,4 @@ def _exec(path: str, command: Sequence[str], environment: Mapping[str, str]) -> 
     try:
         os.execve(path, list(command), environment)
     except OSError as error:
-        raise NotExecutable(f"{path} cannot be started: {error.strerror}") from error
+        raise BadSettings(f"{path} cannot be started: {error.strerror}") from error

@@ -15,6 +15,7 @@ from kerio_resync.cache.mutations import (
     MarkChange,
     Mutation,
     OmitAttachment,
+    PatchItems,
     PutAttachmentBytes,
     PutItems,
     PutLocal,
@@ -29,6 +30,7 @@ from kerio_resync.cache.mutations import (
 )
 from kerio_resync.cache.write import dispatch
 from kerio_resync.cache.write.session import WriteSession
+from kerio_resync.model import ItemPatch
 from tests.support.cache import FOLDERS, listed, mail
 
 LARGE = 100_000
@@ -47,6 +49,7 @@ HEAVY: list[Mutation] = [
     ApplyChanges("k", deleted=tuple(row.id for row in ROWS)),
     ApplyChanges("k", queued=tuple(("inbox", "mail", row) for row in ROWS)),
     ApplyChanges("k", moved=tuple((row.id, row.id, "inbox") for row in ROWS)),
+    PatchItems(tuple(ItemPatch(row.id, ("inbox",), "2", True, False, False, False, b"{}") for row in ROWS)),
     SetMeta("k", "x" * LARGE),
     AddChange(LocalChange("u", "create", "mail", struct=BYTES)),
     AddChange(LocalChange("u", "create", "mail"), FILES),

@@ -1,0 +1,79 @@
+"""Says what a rebuild would fetch, and how much room it needs."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from kerio_resync.cache.file_identity import stored_owner
+from kerio_resync.cache.write.folders import folder_paths
+from kerio_resync.filesystem import available_bytes
+from kerio_resync.server.kerio.mailbox import KerioMailbox
+from kerio_resync.settings import Settings
+from kerio_resync.sync.disk_space import DATABASE_OVERHEAD, RESERVE_BYTES, expected_bytes, freed_by_drop
+from kerio_resync.sync.fetch.folders import syncable
+from kerio_resync.sync.partial_rebuild import select_folders
+
+
+@dataclass(frozen=True, slots=True)
+class FolderPlan:
+    """A folder that would be fetched; `bytes`: at most, 0 if the server states none."""
+
+    path: str
+    kind: str
+    items: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a rebuild would fetch: folders, largest first, items, and bytes at most.
+
+    `has_cache`: unchanged items are copied from the present cache. `needed_bytes`, `free_bytes`: on the disk.
+    """
+
+    server: str
+    user: str
+    folders: tuple[FolderPlan, ...]
+    items: int
+    bytes: int
+    has_cache: bool
+    needed_bytes: int
+    free_bytes: int
+
+    def as_json(self) -> dict[str, Any]:
+        """Return plain values only, for one line of JSON."""
+        return {**asdict(self), "folders": [asdict(folder) for folder in self.folders]}
+
+
+async def plan_rebuild(settings: Settings) -> Plan:
+    """Log in, read the folders, and return the plan.
+
+    BadSettings for an unknown folder; the errors of the server.
+    """
+    mailbox = KerioMailbox(settings)
+    try:
+        identity = await mailbox.open()
+        folders = await mailbox.folders(shared=settings.shared, public=settings.public)
+    finally:
+        await mailbox.close()
+    paths = folder_paths(folders)
+    chosen = syncable(folders)
+    if settings.folders:
+        chosen = select_folders(settings.folders, chosen, paths)
+    plans = [
+        FolderPlan(paths[folder.id], str(folder.kind), folder.count, expected_bytes([folder], settings.attachments))
+        for folder in chosen
+    ]
+    size = sum(plan.bytes for plan in plans)
+    freed = freed_by_drop(settings.cache) if settings.drop_first else 0
+    return Plan(
+        server=identity.server,
+        user=identity.user,
+        folders=tuple(sorted(plans, key=lambda plan: (-plan.bytes, -plan.items, plan.path))),
+        items=sum(plan.items for plan in plans),
+        bytes=size,
+        has_cache=not (settings.fresh or settings.drop_first) and stored_owner(settings.cache) is not None,
+        needed_bytes=int(size * DATABASE_OVERHEAD) + RESERVE_BYTES,
+        free_bytes=available_bytes(settings.cache) + freed,
+    )
