@@ -139,8 +139,8 @@ CREATE TABLE chunk (             -- the content of an attachment, at most 256 Ki
 CREATE TABLE wanted (            -- the fetch queue: items that are missing here, or newer on the server
   number         INTEGER PRIMARY KEY,
   id             TEXT NOT NULL UNIQUE,
-  folder         INTEGER NOT NULL REFERENCES folder (number) ON DELETE CASCADE,
-  kind           TEXT NOT NULL,
+  folder         INTEGER NOT NULL REFERENCES folder (number) ON DELETE CASCADE DEFERRABLE INITIALLY DEFERRED,
+  kind           TEXT NOT NULL,  -- (a reference that is checked at once would make SQLite copy each changed page)
   version        TEXT NOT NULL,  -- '' if unknown
   size           INTEGER NOT NULL,
   date           TEXT NOT NULL,  -- '' if unknown

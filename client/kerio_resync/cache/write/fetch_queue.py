@@ -25,7 +25,8 @@ from kerio_resync.model import ItemPatch, Kind, ListedItem
 _ROW: Final = "(?, ?, ?, ?, ?, ?, ?, ?)"
 _WITH: Final = "WITH given (id, folder, kind, version, size, date, has_attachment, keep) AS ("
 _INSERT: Final = (
-    "INSERT INTO wanted (id, folder, kind, version, size, date, has_attachment, keep, rank)"
+    # OR FAIL: after an error the writer rolls all back, so SQLite need not copy pages to undo this statement alone
+    "INSERT OR FAIL INTO wanted (id, folder, kind, version, size, date, has_attachment, keep, rank)"
     " SELECT given.*, (SELECT rank FROM folder WHERE number = given.folder) FROM given"
 )
 _UNLESS_STORED: Final = (

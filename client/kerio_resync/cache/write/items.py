@@ -162,7 +162,7 @@ def _write_items(session: WriteSession, items: Sequence[tuple[int, Item]], store
     `items`: by their numbers; `stored`: the numbers of those that are to be replaced.
     """
     rows = [item_row(number, item) for number, item in items]
-    insert_many(session.db, f"INSERT INTO item ({COLUMNS})", ROW, rows, _UPSERT)
+    insert_many(session.db, f"INSERT OR FAIL INTO item ({COLUMNS})", ROW, rows, _UPSERT)  # as in fetch_queue
     _place(session, items, stored)
 
 

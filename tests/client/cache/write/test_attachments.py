@@ -211,7 +211,7 @@ def test_content_in_source_is_never_downloaded(tables: WriteSession) -> None:
     omit_all_attachments(tables, ["inbox"])
     assert state(tables) == ("source", 0)
     assert queries.queued_attachments(tables.db, 9, 0) == ()
-    assert queries.totals(tables.db).attachments == 0
+    assert queries.totals(tables.db).queued_attachments == 0
 
 
 def test_omit_all_attachments_spares_sources_and_other_folders(tables: WriteSession) -> None:
