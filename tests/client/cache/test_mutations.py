@@ -49,7 +49,7 @@ HEAVY: list[Mutation] = [
     ApplyChanges("k", deleted=tuple(row.id for row in ROWS)),
     ApplyChanges("k", queued=tuple(("inbox", "mail", row) for row in ROWS)),
     ApplyChanges("k", moved=tuple((row.id, row.id, "inbox") for row in ROWS)),
-    PatchItems(tuple(ItemPatch(row.id, ("inbox",), "2", True, False, False, False, b"{}") for row in ROWS)),
+    PatchItems(tuple(ItemPatch(row.id, ("inbox",), "2", True, False, False, False, b"{}") for row in ROWS[:200])),
     SetMeta("k", "x" * LARGE),
     AddChange(LocalChange("u", "create", "mail", struct=BYTES)),
     AddChange(LocalChange("u", "create", "mail"), FILES),
