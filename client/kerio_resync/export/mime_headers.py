@@ -18,8 +18,8 @@ from urllib.parse import quote
 from kerio_resync.server.mime import HeaderValue, Person
 
 _PLAIN: Final = re.compile(r"[!-~]{1,900}(?: [!-~]{1,900})*")
-_ATOMS: Final = re.compile(r"[\w!#$%&'*+/=?^`{|}~-]+(?: [\w!#$%&'*+/=?^`{|}~-]+)*", re.ASCII)
-_ADDRESS: Final = re.compile(r"[^\s<>()\[\],;:\"\\@]+(?:@[^\s<>()\[\],;:\"\\@]+)?")
+_ATOMS: Final = re.compile(r"[\w!#$%&'*+/^`{|}~-]+(?: [\w!#$%&'*+/^`{|}~-]+)*", re.ASCII)
+_ADDRESS: Final = re.compile(r"[^\s\x00-\x1f\x7f<>()\[\],;:\"\\@]+(?:@[^\s\x00-\x1f\x7f<>()\[\],;:\"\\@]+)?")
 _TOKEN_VALUE: Final = re.compile(r"[ !#-\[\]-~]{0,200}")
 # Releases of Python since 2024 refuse lines with an invalid address unless they are asked to be lenient.
 _LENIENT: Final[dict[str, Any]] = {"strict": False} if "strict" in signature(getaddresses).parameters else {}
@@ -43,10 +43,14 @@ def header_line(name: str, value: HeaderValue) -> tuple[bytes, bool]:
 
 def encoded_text(text: str, used: int) -> str:
     """Return a text for a header of which `used` characters are taken, folded."""
-    text = " ".join(text.splitlines()) if not text.isprintable() else text
+    text = _one_line(text)
     if _PLAIN.fullmatch(text) and "=?" not in text:
         return _folded(text, used)
     return "\n ".join(_encoded_words(text))
+
+
+def _one_line(text: str) -> str:
+    return text if text.isprintable() else " ".join(text.splitlines())
 
 
 def _folded(text: str, used: int) -> str:
@@ -105,11 +109,12 @@ def _reads_as(written: str, person: Person) -> bool:
 
 
 def _phrase(name: str) -> str:
-    if _ATOMS.fullmatch(name) and "=?" not in name and len(name) < _LINE_CHARACTERS:
+    name = _one_line(name)
+    if _ATOMS.fullmatch(name) and len(name) < _LINE_CHARACTERS:
         return name
     if _TOKEN_VALUE.fullmatch(name) and name == name.strip() and "=?" not in name:
         return f'"{name}"'
-    return encoded_text(name, 1) if not _PLAIN.fullmatch(name) else "\n ".join(_encoded_words(name))
+    return "\n ".join(_encoded_words(name))
 
 
 def parameters(pairs: Sequence[tuple[str, str]]) -> str:
