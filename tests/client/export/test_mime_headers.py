@@ -86,7 +86,7 @@ def test_date_is_in_utc() -> None:
     assert header_line("Date", datetime(2026, 3, 1, 9, 30, tzinfo=UTC))[0] == b"Date: Sun, 01 Mar 2026 09:30:00 +0000\n"
 
 
-@given(LINES.map(str.strip).filter(None))
+@given(LINES.map(str.strip).filter(bool))
 @example('a "b" \\c.txt')
 @example("ä" * 150)
 def test_file_name_is_read_back_unchanged(name: str) -> None:
