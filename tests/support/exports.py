@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from kerio_mockserver.conditions.model import Churn, Conditions
-from kerio_mockserver.mailbox.digest import hash_of
+from kerio_mockserver.mailbox.blobs import hash_of
 from kerio_mockserver.mailbox.imports.importer import load
 from kerio_mockserver.mailbox.store import MailboxStore
 from kerio_mockserver.server import MockServer

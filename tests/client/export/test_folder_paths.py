@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from kerio_resync.export.folder_paths import FolderRow, folder_paths, maildir_name, safe_stem, split_path
+from kerio_resync.export.folder_paths import folder_paths, maildir_name, safe_stem, split_path
+from kerio_resync.export.read_cache import FolderRow
 from kerio_resync.model import Folder
 
 
@@ -13,8 +14,8 @@ def rows(*paths: str) -> list[FolderRow]:
     ids = {tuple(split_path(path)): f"id {path}" for path in paths}
 
     def folder(steps: tuple[str, ...]) -> Folder:
-        role = "inbox" if steps == ("Inbox",) else "none"
-        return Folder(ids[steps], ids.get(steps[:-1], ""), steps[-1], "mail", role)
+        parent = ids.get(steps[:-1], "")
+        return Folder(ids[steps], parent, steps[-1], "mail", "inbox" if steps == ("Inbox",) else "none")
 
     return [FolderRow(number, folder(tuple(split_path(path))), path) for number, path in enumerate(paths)]
 
