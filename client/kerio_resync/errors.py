@@ -16,7 +16,7 @@
     ├─ VerificationFailed           cache and server differ
     └─ LocalError
        ├─ NotEnoughSpace · DiskTrouble · OutputFull
-       ├─ CacheInUse · OtherAccount · NoCache · BadSettings
+       ├─ CacheInUse · TargetInUse · OtherAccount · NoCache · BadSettings
        └─ CacheDamaged
           └─ OtherFormat            perhaps sound, but in another format
              └─ OlderFormat         an upgrade converts it
@@ -297,6 +297,12 @@ class DiskTrouble(LocalError):
 
 class CacheInUse(LocalError):
     """Another program has the cache or the profile open."""
+
+    exit = Exit.IN_USE
+
+
+class TargetInUse(LocalError):
+    """Another export is writing to the same folder."""
 
     exit = Exit.IN_USE
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import Any, ClassVar, Literal
 
-Phase = Literal["session", "rescue", "folders", "fetch", "catch-up", "verify", "swap", "replay", "upgrade"]
+Phase = Literal["session", "rescue", "folders", "fetch", "catch-up", "verify", "swap", "replay", "upgrade", "export"]
 
 
 @dataclass(frozen=True, slots=True)

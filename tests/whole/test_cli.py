@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import re
@@ -306,3 +307,92 @@ async def test_status_names_the_last_runs_and_checks_them_for_monitoring(tmp_pat
     assert re.search(r"UTC  rebuild: done after [\d.]+ s$", shown.out.splitlines()[at + 2])
     wrong = await kerio_resync("status", "--check", "--nonsense")
     assert wrong.code == 3
+
+
+async def test_dry_run_tells_what_a_rebuild_would_fetch_and_makes_no_cache(tmp_path: Path) -> None:
+    async with mock(mails=40) as (_, options):
+        shown = await kerio_resync("--profile", tmp_path, "rebuild", "--dry-run", *options)
+        assert (shown.code, shown.err.splitlines()[0]) == (0, "Reading the folders")
+        lines = shown.out.splitlines()
+        assert re.match(r"A rebuild of anna@example.com at http://\S+ would fetch \d+ items in \d+ folders, ", lines[0])
+        assert any(re.match("It would take about .* without a cache to copy from", line) for line in lines)
+        assert re.search(r"^It needs [\d.]+ MiB on the disk; .* are free: enough\.$", shown.out, re.MULTILINE)
+        assert lines[-1] == "Nothing was changed."
+        assert not (tmp_path / "cache.db").exists()
+        part = await kerio_resync(
+            "--profile", tmp_path, "rebuild", "--dry-run", "--json", "--folder", "Inbox", *options
+        )
+        summary = part.events[-1]["summary"]
+        assert {folder["path"].partition("/")[0] for folder in summary["folders"]} == {"Inbox"}
+        unknown = await kerio_resync("--profile", tmp_path, "rebuild", "--dry-run", "--folder", "nope", *options)
+        assert (unknown.code, "there is no folder 'nope'" in unknown.err.lower()) == (2, True)
+
+
+async def test_notify_gets_the_report_and_does_not_change_the_exit_code(tmp_path: Path) -> None:
+    async with mock(mails=5) as (_, options):
+        command = f"sh -c 'cat > {tmp_path / 'report'}; exit 9'"
+        done = await kerio_resync("--profile", tmp_path / "p", "rebuild", "-q", "--notify", command, *options)
+    assert done.code == 0
+    assert done.err == "kerio-resync: The command of --notify ended with exit code 9.\n"
+    report = json.loads((tmp_path / "report").read_text())
+    assert (report["event"], report["command"], report["exit_code"]) == ("run-finished", "rebuild", 0)
+    assert report["summary"]["items"]["mail"] == 5
+
+
+async def test_config_show_names_the_source_of_each_value(tmp_path: Path) -> None:
+    (tmp_path / "profile.toml").write_text('server = "https://mail.example.com"\nmax_in_flight = 7\n')
+    done = await kerio_resync("--profile", tmp_path, "config", "show")
+    assert (done.code, done.err) == (0, "")
+    rows = {line.split()[0]: line.split()[1:] for line in done.out.splitlines()}
+    assert rows["server"] == ["https://mail.example.com", "profile.toml"]
+    assert rows["max_in_flight"] == ["7", "profile.toml"]
+    assert rows["password"] == ["set", "KERIO_RESYNC_PASSWORD"]
+
+
+async def test_completion_offers_commands_and_options() -> None:
+    async def completed(words: str) -> str:
+        environment = ENVIRONMENT | {
+            "_KERIO_RESYNC_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(words.count(" ")),
+        }  # fmt: skip
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "kerio_resync", env=environment, stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )  # fmt: skip
+        return (await finish(process)).out
+
+    assert (await completed("kerio-resync supp")).split() == ["support-bundle"]
+    assert "--dry-run" in (await completed("kerio-resync rebuild --d")).split()
+
+
+async def test_first_run_asks_on_a_terminal(tmp_path: Path) -> None:
+    profile = tmp_path / "p"
+    async with mock(mails=5) as (server, _):
+        master, slave = os.openpty()
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "kerio_resync", "--profile", str(profile), "rebuild", "-q",
+            env=ENVIRONMENT | {"TERM": "dumb"}, stdin=slave, stdout=asyncio.subprocess.PIPE, stderr=slave,
+            start_new_session=True,
+        )  # fmt: skip
+        os.close(slave)
+        seen = ""
+        for question, answer in (
+            ("Server, such as", "ftp://x"), ("must be an address such as", ""), ("Server, such as", server.url),
+            ("Name to log in with:", server.user), ("Password of", PASSWORD),
+        ):  # fmt: skip
+            while question not in seen:
+                seen += await asyncio.to_thread(lambda: os.read(master, 1000).decode())
+            seen = seen.split(question, 1)[1]
+            if answer:
+                os.write(master, f"{answer}\n".encode())
+        reading = asyncio.create_task(asyncio.to_thread(_read_to_end, master))
+        await asyncio.wait_for(process.communicate(), 50)
+        await reading
+        os.close(master)
+    assert process.returncode == 0
+    assert f'server = "{server.url}"' in (profile / "profile.toml").read_text()
+
+
+def _read_to_end(descriptor: int) -> None:
+    with contextlib.suppress(OSError):  # the other end is closed
+        while os.read(descriptor, 1000):
+            pass

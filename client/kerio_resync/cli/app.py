@@ -29,6 +29,8 @@ from kerio_resync.cli.options import (
     LogFile,
     LogLevel,
     LogLevelName,
+    MailLayout,
+    NoteFormat,
     Notify,
     PasswordFile,
     Profile,
@@ -255,6 +257,66 @@ def estimate(
         View(json, quiet, log_file, _level(log_level), "estimate"),
         lambda summary: [str(line) for line in summary["lines"]],
     )
+
+
+def _target(name: str, text: str) -> Any:
+    return typer.Option(f"--{name}", metavar="DIR", parser=parse_path, help=text)
+
+
+@app.command()
+def export(
+    maildir: Annotated[Path | None, _target("maildir", "Write the mails as Maildirs.")] = None,
+    mbox: Annotated[Path | None, _target("mbox", "Write the mails as one mbox file per folder.")] = None,
+    eml: Annotated[Path | None, _target("eml", "Write the mails as .eml files.")] = None,
+    ics: Annotated[Path | None, _target("ics", "Write events, tasks and notes as .ics files.")] = None,
+    vcf: Annotated[Path | None, _target("vcf", "Write the contacts as .vcf files (vCard 4.0).")] = None,
+    folder: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Export only this folder and its subfolders; repeatable."),
+    ] = None,
+    since: Annotated[
+        str | None, typer.Option(metavar="DATE", help="Leave out what is older, such as 2026-03-01.")
+    ] = None,
+    layout: Annotated[
+        MailLayout,
+        typer.Option(help="Folders within folders, Maildir++ (Dovecot), or Thunderbird's (mbox)."),
+    ] = MailLayout.NESTED,
+    split: Annotated[bool, typer.Option("--split", help="Write one .ics or .vcf file per item.")] = False,
+    notes: Annotated[NoteFormat, typer.Option(help="Notes in .ics files, or as .txt files.")] = NoteFormat.JOURNAL,
+    time_zone: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Time zone of events, such as Europe/Prague; this computer's by default."),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be written; write nothing.")] = False,
+    json: Json = False,
+    quiet: Quiet = False,
+    log_file: LogFile = None,
+    log_level: LogLevel = None,
+    notify: Notify = None,
+    profile: Profile = None,
+) -> None:
+    """Write the cache to files that other programs read.
+
+    Works offline, changes nothing in the cache, and never replaces a file that it did not write. Run it again to resume
+    an interrupted export, or to add what is new.
+    """
+    folders = (("maildir", maildir), ("mbox", mbox), ("eml", eml), ("ics", ics), ("vcf", vcf))
+    given = {
+        "folders": tuple(folder or ()),
+        "since": since,
+        "layout": layout.value,
+        "split": split,
+        "notes": notes.value,
+        "time_zone": time_zone,
+        "dry_run": dry_run,
+    }
+
+    def run(named: Path, shown: Listener) -> int:
+        targets = tuple((name, located(path, f"--{name}")) for name, path in folders if path is not None)
+        return commands.export(named, shown, {**given, "targets": targets})
+
+    view = View(json, quiet, log_file, _level(log_level), "export", notify or "")
+    _run_and_exit(run, profile, view, formatting.summary_of_export)
 
 
 @app.command()

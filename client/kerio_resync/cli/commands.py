@@ -229,6 +229,32 @@ def estimate(profile: Path, shown: Listener, given: Mapping[str, Any]) -> Exit:
     )
 
 
+def export(profile: Path, shown: Listener, given: Mapping[str, Any]) -> Exit:
+    """Write the cache to files of other programs."""
+    from kerio_resync.export.options import ExportOptions, parse_since, parse_zone, system_zone
+    from kerio_resync.export.run import export as export_cache
+    from kerio_resync.profile_file import load
+
+    since, zone = given["since"], given["time_zone"]
+    options = ExportOptions(
+        targets=given["targets"],
+        layout=given["layout"],
+        folders=given["folders"],
+        since=parse_since(since) if since else None,
+        split=given["split"],
+        text_notes=given["notes"] == "text",
+        zone=parse_zone(zone) if zone else system_zone(),
+        dry_run=given["dry_run"],
+    )
+    settings = load(profile, {})
+    return run_with_display(
+        shown,
+        settings,
+        lambda listen: export_cache(settings, options, listen),
+        lambda report: (Exit.DONE, report.as_json()),
+    )
+
+
 def run_with_display(
     shown: Listener,
     settings: Settings,

@@ -62,6 +62,7 @@ PHASES: dict[Phase, str] = {
     "swap": "Putting the new cache in place",
     "replay": "Sending local changes",
     "upgrade": "Upgrading",
+    "export": "Exporting",
 }
 _BAR_WIDTH = 50  # characters
 _PLAIN_INTERVAL_SECONDS = 5.0  # between two plain lines of progress

@@ -145,6 +145,33 @@ def summary_of_verify(verdict: Mapping[str, Any], *, repair: bool = False) -> li
     ]
 
 
+def summary_of_export(report: Mapping[str, Any]) -> list[str]:
+    """Return the lines for an export, target by target."""
+    lines = []
+    for target in report["targets"]:
+        items = ", ".join(pluralize(count, kind) for kind, count in target["items"].items() if count) or "no items"
+        verb = "Would export" if report["dry_run"] else "Exported"
+        lines.append(f"{verb} {items} in {pluralize(target['folders'], 'folder')} to {target['path']}.")
+        counts = [f"{target['written']:,} {'new' if report['dry_run'] else 'written'}"]
+        counts += [f"{target[name]:,} {text}" for name, text in _EXPORT_COUNTS if target[name]]
+        about = "about " if report["dry_run"] else ""
+        lines.append(f"  {', '.join(counts)}; {about}{format_size(target['bytes'])}")
+        lost = [
+            f"{count:,} × {reason}{_examples(target['examples'].get(reason, ()))}"
+            for reason, count in target["lost"].items()
+        ]
+        lines += _named("Not expressed", lost)
+        lines += _named("Skipped", [f"{scope} {item}: {reason}" for scope, item, reason in target["skipped"]])
+    return [*lines, f"Finished in {format_duration(report['seconds'])}."]
+
+
+_EXPORT_COUNTS = (("replaced", "changed"), ("unchanged", "already there"))
+
+
+def _examples(names: Sequence[str]) -> str:
+    return f" (for example {names[0]})" if names else ""
+
+
 def lines_of_status(state: Mapping[str, Any]) -> list[str]:
     """Return the lines for a status: each file with its state."""
     lines = [f"Profile: {state['profile']}"]

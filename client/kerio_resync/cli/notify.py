@@ -65,6 +65,7 @@ class Notifier:
         )
         if not waits:  # a second signal, or the grace period, ends this process soon
             _send(process.stdin, data)
+            process.returncode = 0  # so that Python does not warn of a process that still runs
             return
         try:
             process.communicate(data, timeout=MAX_SECONDS)

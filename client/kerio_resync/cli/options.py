@@ -35,6 +35,21 @@ class AttachmentPolicy(StrEnum):
     NONE = "none"
 
 
+class MailLayout(StrEnum):
+    """How exported folders lie in each other."""
+
+    NESTED = "nested"
+    MAILDIR_PLUS_PLUS = "maildir++"
+    THUNDERBIRD = "thunderbird"
+
+
+class NoteFormat(StrEnum):
+    """How exported notes are written."""
+
+    JOURNAL = "journal"
+    TEXT = "text"
+
+
 class LogLevelName(StrEnum):
     """The least level of what the logs get."""
 

@@ -144,7 +144,7 @@ async def digest(settings: Settings) -> AsyncIterator[str]:
 
     NoCache if there is no cache.
     """
-    store = await _open_cache(settings)
+    store = await open_cache(settings)
     try:
         async for kind, item_id, version, sha256 in item_digests(store):
             yield f"{kind} {item_id} {version} {sha256}"
@@ -152,7 +152,8 @@ async def digest(settings: Settings) -> AsyncIterator[str]:
         await store.close()
 
 
-async def _open_cache(settings: Settings, *, readonly: bool = True) -> Store:
+async def open_cache(settings: Settings, *, readonly: bool = True) -> Store:
+    """Open the cache of the profile. NoCache, CacheDamaged, OtherFormat, BadSettings."""
     require_places(settings.profile)
     if not settings.cache.exists():
         raise NoCache(f"there is no cache at {settings.cache}; {_next_step(settings)}")
@@ -203,12 +204,12 @@ async def verify(
     check_profile(settings)
     try:
         with single_errors(), ProfileLock(settings.profile):
-            await (await _open_cache(settings)).close()  # fail without a readable cache before any request
+            await (await open_cache(settings)).close()  # fail without a readable cache before any request
             listen(PhaseChanged("session"))
             mailbox = mailbox or await open_mailbox(settings, listen)
             identity = await mailbox.open()
             await claim_live(settings, identity)
-            store = await _open_cache(settings, readonly=False)
+            store = await open_cache(settings, readonly=False)
             try:
                 require(settings, store.identity, identity)
                 listen(RunStarted(str(settings.profile), identity.server, identity.user, protocol=identity.protocol))

@@ -1,0 +1,146 @@
+"""Writes each mail into a file of its own: Maildir and .eml.
+
+A file's name contains hashes of the item's id and of its version. A mail that is there in its version is left alone,
+with the flags that a mail program may have given it since; one that has changed is written anew, and its old file is
+removed. No other file is touched.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from kerio_resync.export.files import NewFile, mapped_os_errors, write_pieces
+from kerio_resync.export.folder_paths import maildir_name, safe_stem
+from kerio_resync.export.mails import FLAGS_LOST, MailRenderer, RenderedMail, maildir_flags, status_lines, time_of
+from kerio_resync.export.options import Layout
+from kerio_resync.export.read_cache import ItemRow, Selection
+from kerio_resync.export.record import ExportRecord
+from kerio_resync.export.report import TargetReport
+
+_MAILDIR: Final = re.compile(r"\d+\.([0-9a-f]{16})([0-9a-f]{8})\.kerio-resync(?:[,:;!].*)?")
+_EML: Final = re.compile(r".*\(([0-9a-f]{16})-([0-9a-f]{8})\)\.eml", re.DOTALL)
+_SEPARATOR: Final = "!" if os.name == "nt" else ":"
+
+
+_REVISION: Final = 1  # of how mails are composed; a new one writes them again
+
+
+class Names(NamedTuple):
+    """The hashes in a file's name."""
+
+    item: str
+    version: str
+
+
+@dataclass(slots=True)
+class MailFiles:
+    """Writes the mails of one target. `eml`: else Maildir."""
+
+    root: Path
+    layout: Layout
+    eml: bool
+    renderer: MailRenderer
+    record: ExportRecord
+    report: TargetReport
+
+    def folder(self, path: tuple[str, ...]) -> Path:
+        """Return the folder on disk for a folder's path."""
+        return self.root / maildir_name(path) if self.layout == "maildir++" else self.root.joinpath(*path)
+
+    def make_folder(self, path: tuple[str, ...]) -> None:
+        """Make an empty folder."""
+        if self.record.dry_run:
+            return
+        folder = self.folder(path)
+        with mapped_os_errors(folder):
+            for name in ("",) if self.eml else ("cur", "new", "tmp"):
+                (folder / name).mkdir(parents=True, exist_ok=True, mode=0o700)
+            if self.layout == "maildir++" and folder != self.root:
+                (folder / "maildirfolder").touch(0o600)
+
+    async def write(self, path: tuple[str, ...], selection: Selection, progress: Callable[[int, int], None]) -> None:
+        """Write the mails of a folder."""
+        self.make_folder(path)
+        folder = self.folder(path)
+        there = self._existing(folder)
+        async for page in self.renderer.reader.pages(selection):
+            for item in page.items:
+                await self._write(folder, item, there)
+            progress(len(page.items), sum(item.size for item in page.items))
+
+    async def _write(self, folder: Path, item: ItemRow, there: dict[str, dict[str, Path]]) -> None:
+        names = names_of(item)
+        others = there.get(names.item, {})
+        self.report.items["mail"] += 1
+        if names.version in others:
+            self.report.unchanged += 1
+            return
+        try:
+            mail = await self.renderer.render(item)
+        except ValueError as error:
+            self.report.items["mail"] -= 1
+            self.report.skipped.append(("item", item.id, str(error)))
+            return
+        lost = mail.lost + [FLAGS_LOST] * (self.eml and mail.exact and bool(maildir_flags(item)))
+        self.report.lose(item.id, lost)
+        if others:
+            self.report.replaced += 1
+        else:
+            self.report.written += 1
+        if self.record.dry_run:
+            self.report.bytes += item.size
+            return
+        await self._create(folder, item, names, mail)
+        for path in others.values():
+            with mapped_os_errors(path):
+                path.unlink(missing_ok=True)
+
+    async def _create(self, folder: Path, item: ItemRow, names: Names, mail: RenderedMail) -> None:
+        moment = time_of(item)
+        if self.eml:
+            stem = f"{moment:%Y-%m-%d %H%M} {safe_stem(item.title)}".strip()
+            name = f"{stem} ({names.item}-{names.version}).eml"
+            temporary, target = folder / f".{names.item}.part", folder
+        else:
+            name = f"{max(int(moment.timestamp()), 0):010}.{names.item}{names.version}.kerio-resync"
+            temporary, target = folder / "tmp" / name, folder / "cur"
+        with NewFile(temporary) as file:
+            if self.eml and not mail.exact:
+                file.write(status_lines(item, forwarded=mail.forwarded))
+            await write_pieces(file, mail.pieces, self.renderer.reader)
+            if not self.eml:
+                name += f",S={file.size}{_SEPARATOR}2,{maildir_flags(item, forwarded=mail.forwarded)}"
+            file.commit(target / name, moment.timestamp())
+            self.report.bytes += file.size
+
+    def _existing(self, folder: Path) -> dict[str, dict[str, Path]]:
+        """Return the complete files of earlier exports by item and version."""
+        there: dict[str, dict[str, Path]] = {}
+        for part in (folder,) if self.eml else (folder / "cur", folder / "new"):
+            if not part.is_dir():
+                continue
+            with mapped_os_errors(part), os.scandir(part) as entries:
+                for entry in entries:
+                    match = (_EML if self.eml else _MAILDIR).fullmatch(entry.name)
+                    if match is None:
+                        continue
+                    version = match[2] if self.record.is_complete(entry.stat()) else ""
+                    there.setdefault(match[1], {})[version] = Path(entry.path)
+        return there
+
+
+def names_of(item: ItemRow) -> Names:
+    """Return the hashes of an item's id, and of what its file depends on."""
+    states = [content.problem for content in item.contents]
+    version = f"{_REVISION} {item.version} {states}"
+    return Names(_hash(item.id)[:16], _hash(version)[:8])
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()

@@ -1,0 +1,68 @@
+"""The result of an export, for callers and for the summary."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from kerio_resync.export.options import Format
+from kerio_resync.model import Kind
+
+MAX_EXAMPLES: Final = 5  # ids named for one reason
+
+
+@dataclass(slots=True)
+class TargetReport:
+    """Counts of one format.
+
+    `written`: new files or entries; `replaced`: those that changed since an earlier export; `unchanged`: already there.
+    `bytes`: written in this run. `lost`: what could not be expressed, by reason, with how often; `examples`: ids of the
+    first items with it. `skipped`: (scope, id, reason) of what is not in the export.
+    """
+
+    format: Format
+    path: Path
+    folders: int = 0
+    items: Counter[Kind] = field(default_factory=Counter)
+    written: int = 0
+    replaced: int = 0
+    unchanged: int = 0
+    bytes: int = 0
+    lost: Counter[str] = field(default_factory=Counter)
+    examples: dict[str, list[str]] = field(default_factory=dict)
+    skipped: list[tuple[str, str, str]] = field(default_factory=list)
+
+    def lose(self, item_id: str, reasons: list[str]) -> None:
+        """Count what an item's file does not express."""
+        for reason in reasons:
+            self.lost[reason] += 1
+            named = self.examples.setdefault(reason, [])
+            if len(named) < MAX_EXAMPLES and item_id not in named:
+                named.append(item_id)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return plain values only."""
+        return {
+            **{name: getattr(self, name) for name in self.__slots__},
+            "path": str(self.path),
+            "items": dict(self.items),
+            "lost": dict(self.lost),
+            "skipped": [list(entry) for entry in self.skipped],
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class ExportReport:
+    """Counts of one run; `unsent`: local changes that the export does not have."""
+
+    targets: tuple[TargetReport, ...]
+    seconds: float
+    dry_run: bool
+    unsent: int
+
+    def as_json(self) -> dict[str, Any]:
+        """Return plain values only, for one line of JSON."""
+        targets = [target.as_json() for target in self.targets]
+        return {"targets": targets, "seconds": self.seconds, "dry_run": self.dry_run, "unsent": self.unsent}
