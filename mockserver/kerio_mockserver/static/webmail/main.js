@@ -250,8 +250,12 @@ on("selection-flag", () => actions.set(selectedMails(), { isFlagged: selectedMai
 on("selection-move", () => actions.moveAfterQuestion(selectedMails()));
 on("selection-delete", () => actions.remove(selectedMails()));
 on("selection-none", () => { list.select([]); showSelection(); });
+document.addEventListener("click", (event) => {
+  if (!event.target.closest("#folders, #folders-toggle")) document.body.classList.remove("folders-open");
+});
 addEventListener("hashchange", () => attempt(route));
 addEventListener("keydown", (event) => {
+  if (event.key === "Escape") document.body.classList.remove("folders-open");
   if (event.target.closest("input, textarea, select, dialog") || event.ctrlKey || event.metaKey || event.altKey) return;
   if (event.key === "Delete" && reader.mail && byId("selection").hidden) attempt(() => actions.remove([reader.mail]));
   else if (event.key === "Delete" && !byId("selection").hidden) attempt(() => actions.remove(selectedMails()));
