@@ -139,6 +139,10 @@ def test_pages_have_no_inline_script_or_style_and_no_address_elsewhere() -> None
             assert "innerHTML" not in text, entry.name
 
 
+def test_the_charts_are_a_small_module() -> None:
+    assert len((STATIC / "control" / "charts.js").read_text(encoding="utf-8").splitlines()) <= 200
+
+
 def test_find_returns_none_for_an_unknown_name() -> None:
     assert static_files.find("control", "nothing.js") is None
     assert static_files.find("control", "../control.py") is None
