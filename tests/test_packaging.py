@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import tomllib
+import zipfile
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -89,6 +90,19 @@ def test_package_is_typed(package: str) -> None:
     assert spec is not None
     assert spec.origin is not None
     assert (Path(spec.origin).parent / "py.typed").is_file()
+
+
+def test_wheel_has_the_files_of_the_mocks_pages(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    with zipfile.ZipFile(next(tmp_path.glob("*.whl"))) as wheel:
+        packed = {name: wheel.read(name) for name in wheel.namelist()}
+    pages = ROOT / "mockserver" / "kerio_mockserver" / "static"
+    files = [path for path in pages.rglob("*") if path.is_file()]
+    assert len(files) > 20
+    for path in files:
+        assert packed[f"kerio_mockserver/static/{path.relative_to(pages).as_posix()}"] == path.read_bytes()
 
 
 def test_examples_type_check(tmp_path: Path) -> None:

@@ -232,7 +232,15 @@ async def run(
         except OSError as error:
             if not options.port:
                 raise CannotPrintAddress(error.strerror or str(error)) from error
+        _name_pages(server.url, server.control_url)
         await end.wait()
+
+
+def _name_pages(url: str, control_url: str) -> None:
+    """Tell a person at a terminal what to open in a browser."""
+    with suppress(OSError, ValueError):
+        if sys.stderr is not None and sys.stderr.isatty():
+            print(f"webmail: {url}/webmail/  control page: {control_url}/control/", file=sys.stderr, flush=True)
 
 
 async def _print_line(line: str, end: asyncio.Event) -> None:

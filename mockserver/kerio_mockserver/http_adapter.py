@@ -1,5 +1,9 @@
 """The HTTP side: converts aiohttp's messages and applies transport faults.
 
+The files of the webmail page are answered here, before load, faults and statistics: they are not the API that clients
+use, and measurements do not count them. Only the link applies to them. What the page then asks of the API is treated as
+any client's calls.
+
 Large bodies are sent in slices of 256 KiB. Transport faults act on the connection itself: a reset is a TCP reset
 (SO_LINGER 0), a cut an orderly end in the middle of the body.
 """
@@ -16,6 +20,7 @@ from urllib.parse import unquote
 from aiohttp import web
 from multidict import CIMultiDict
 
+from kerio_mockserver import static_files
 from kerio_mockserver.messages import Blob, Reply, Request, TransportFault
 from kerio_mockserver.server import MockServer
 
@@ -23,6 +28,7 @@ SLICE = 256 * 1024
 MAX_BODIES_BYTES = 512 << 20
 BODY_PAUSE_SECONDS = 60.0
 SERVER = "Kerio Connect (mock)"
+PAGE = "/webmail/"
 _RESET = struct.pack("ii", 1, 0)
 _FOREVER = 86_400.0
 
@@ -36,6 +42,8 @@ class HttpAdapter:
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request."""
+        if (page := page_reply(request)) is not None:
+            return page
         with self._bodies.reserve() as take:
             try:
                 wanted = await parse_request(request, self._core.max_request, take)
@@ -89,6 +97,23 @@ class Bodies:
             yield take
         finally:
             self.held -= taken
+
+
+def page_reply(request: web.BaseRequest) -> web.Response | None:
+    """Return the reply to a request for the webmail page; None for all others."""
+    if request.method not in {"GET", "HEAD"}:
+        return None
+    path = request.raw_path.partition("?")[0]
+    if path in {"/", "/webmail"}:
+        return web.Response(status=302, headers={"Server": SERVER, "Location": PAGE})
+    if not path.startswith(PAGE):
+        return None
+    file = static_files.find("webmail", path.removeprefix(PAGE))
+    if file is None:
+        return None
+    unchanged = request.headers.get("If-None-Match") == file.etag
+    headers = {"Server": SERVER, **file.headers}
+    return web.Response(status=304, headers=headers) if unchanged else web.Response(body=file.body, headers=headers)
 
 
 async def parse_request(

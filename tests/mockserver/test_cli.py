@@ -48,6 +48,22 @@ async def login(line: dict[str, str], **options: Any) -> int:
         return reply.status
 
 
+async def test_names_its_pages_at_a_terminal() -> None:
+    terminal, end = os.openpty()
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "kerio_mockserver", "serve", "--mails", "5",
+        stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=end,
+    )  # fmt: skip
+    os.close(end)
+    line = await told(process)
+    shown = await asyncio.to_thread(os.read, terminal, 1000)
+    process.terminate()
+    await process.communicate()
+    os.close(terminal)
+    text = f"webmail: {line['url']}/webmail/  control page: {line['control_url']}/control/"
+    assert shown.decode().strip() == text
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 async def test_serves_until_a_signal(number: signal.Signals) -> None:
     async with started("--mails", "20", "--user", "eva@example.net", "--password", "pw") as process:

@@ -20,7 +20,7 @@ from icalendar import Timezone, TimezoneStandard
 
 from kerio_resync.export.cards import write_card
 from kerio_resync.export.dialect import Dialect
-from kerio_resync.export.files import NewFile, Output, mapped_os_errors
+from kerio_resync.export.files import NewFile, Output, make_folder, mapped_os_errors
 from kerio_resync.export.folder_paths import safe_stem
 from kerio_resync.export.options import ExportOptions
 from kerio_resync.export.read_cache import CacheReader, ItemRow, Selection
@@ -75,8 +75,7 @@ class EntryFiles:
         if self.record.dry_run:
             await self._write_into(_Nowhere(), selection, progress)
         elif count:
-            with mapped_os_errors(path):
-                path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            make_folder(path.parent)
             with NewFile(path.with_name(f".{path.name}.part")) as file:
                 await self._write_into(file, selection, progress)
                 file.commit(path)
@@ -143,8 +142,7 @@ class EntryFiles:
         if self.record.dry_run:
             return
         if not is_same:
-            with mapped_os_errors(path):
-                folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            make_folder(folder)
             with NewFile(path.with_name(f".{path.name}.part")) as file:
                 file.write(content)
                 file.commit(path)

@@ -25,6 +25,14 @@ def mapped_os_errors(path: Path) -> Iterator[None]:
         raise translate_os_error(error, Path(os.fsdecode(error.filename)) if error.filename else path) from error
 
 
+def make_folder(path: Path) -> None:
+    """Make a folder and those above it, for their owner only."""
+    with mapped_os_errors(path):
+        for folder in (*reversed(path.parents), path):
+            if not folder.is_dir():
+                folder.mkdir(mode=0o700, exist_ok=True)
+
+
 class Output(Protocol):
     """Something that takes bytes."""
 

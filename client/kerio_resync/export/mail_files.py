@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from kerio_resync.export.files import NewFile, mapped_os_errors, write_pieces
+from kerio_resync.export.files import NewFile, make_folder, mapped_os_errors, write_pieces
 from kerio_resync.export.folder_paths import maildir_name, safe_stem
 from kerio_resync.export.mails import FLAGS_LOST, MailRenderer, RenderedMail, maildir_flags, status_lines, time_of
 from kerio_resync.export.options import Layout
@@ -58,9 +58,9 @@ class MailFiles:
         if self.record.dry_run:
             return
         folder = self.folder(path)
+        for name in ("",) if self.eml else ("cur", "new", "tmp"):
+            make_folder(folder / name)
         with mapped_os_errors(folder):
-            for name in ("",) if self.eml else ("cur", "new", "tmp"):
-                (folder / name).mkdir(parents=True, exist_ok=True, mode=0o700)
             if self.layout == "maildir++" and folder != self.root:
                 (folder / "maildirfolder").touch(0o600)
 
@@ -96,12 +96,13 @@ class MailFiles:
         if self.record.dry_run:
             self.report.bytes += item.size
             return
-        await self._create(folder, item, names, mail)
+        new = await self._create(folder, item, names, mail)
         for path in others.values():
-            with mapped_os_errors(path):
-                path.unlink(missing_ok=True)
+            if path != new:
+                with mapped_os_errors(path):
+                    path.unlink(missing_ok=True)
 
-    async def _create(self, folder: Path, item: ItemRow, names: Names, mail: RenderedMail) -> None:
+    async def _create(self, folder: Path, item: ItemRow, names: Names, mail: RenderedMail) -> Path:
         moment = time_of(item)
         if self.eml:
             stem = f"{moment:%Y-%m-%d %H%M} {safe_stem(item.title)}".strip()
@@ -118,6 +119,7 @@ class MailFiles:
                 name += f",S={file.size}{_SEPARATOR}2,{maildir_flags(item, forwarded=mail.forwarded)}"
             file.commit(target / name, moment.timestamp())
             self.report.bytes += file.size
+        return target / name
 
     def _existing(self, folder: Path) -> dict[str, dict[str, Path]]:
         """Return the complete files of earlier exports by item and version."""

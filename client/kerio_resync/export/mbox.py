@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from kerio_resync.export.files import NewFile, mapped_os_errors, write_pieces
+from kerio_resync.export.files import NewFile, make_folder, write_pieces
 from kerio_resync.export.mails import MailRenderer, status_lines, time_of
 from kerio_resync.export.options import Layout
 from kerio_resync.export.read_cache import ItemRow, Selection
@@ -52,8 +52,7 @@ class MboxFiles:
         if self.record.dry_run:
             await self._write(selection, None, path, 0, progress)
             return
-        with mapped_os_errors(path):
-            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        make_folder(path.parent)
         replaces = path.exists()
         temporary = path.with_name(f".{path.name}.part")
         start, size = self.record.begin_part(path, fingerprint)

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from kerio_resync.errors import BadSettings, OtherAccount, TargetInUse
-from kerio_resync.export.files import mapped_os_errors
+from kerio_resync.export.files import make_folder, mapped_os_errors
 from kerio_resync.filesystem import open_regular
 from kerio_resync.identity import describe, same_mailbox
 from kerio_resync.model import Identity
@@ -56,7 +56,7 @@ class ExportRecord:
             if folder.exists() and not folder.is_dir():
                 raise BadSettings(f"{folder} is not a folder; name another one")
             if not dry_run:
-                folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+                make_folder(folder)
             if not (folder / RECORD_NAME).exists():
                 record.is_new = True
                 record.save()
@@ -154,7 +154,7 @@ def locked(folder: Path, *, dry_run: bool = False) -> Iterator[None]:
     from filelock import FileLock, Timeout
 
     with mapped_os_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        make_folder(folder)
         lock = FileLock(folder / LOCK_NAME, timeout=0, mode=0o600)
         try:
             lock.acquire()

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +17,8 @@ from kerio_mockserver.conditions.model import Conditions
 from kerio_mockserver.conditions.presets import PRESETS
 from tests.support import programs
 from tests.support.browser import Browser, needs_browser, open_browser
+from tests.support.webmail_caller import control as ask
+from tests.support.webmail_caller import mock_process
 
 pytestmark = needs_browser
 
@@ -32,22 +32,8 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture
 def url() -> Iterator[str]:
     """The control port of a mock server under `monday-morning`."""
-    command = [
-        sys.executable, "-m", "kerio_mockserver", "serve", "--exit-with-parent", "--mails", "50",
-        "--preset", "monday-morning",
-    ]  # fmt: skip
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
-        assert server.stdout is not None
-        try:
-            yield json.loads(server.stdout.readline())["control_url"]
-        finally:
-            server.terminate()
-
-
-def ask(url: str, method: str = "GET", body: Any = None) -> Any:
-    data = None if body is None else json.dumps(body).encode()
-    with urlopen(Request(url, data, {"Content-Type": "application/json"}, method=method)) as reply:
-        return json.load(reply)
+    with mock_process("--mails", "50", "--preset", "monday-morning") as caller:
+        yield caller.control_url
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 // `control(schema, root, path, change)` returns {node, set}. `set(value)` shows a value without a rebuild, so that focus
 // and selection stay; `change(path, value)` is called when the user changed a member and resolves to an error text or "".
 
-import { formatBitRate, h } from "/control/dom.js";
+import { formatBitRate, h } from "./dom.js";
 
 /** A schema without references; `nullable` tells whether null is allowed. */
 export function resolve(schema, root) {

@@ -1,8 +1,8 @@
 // The control page: polls the server's history once a second, draws it, and changes the conditions.
 
-import { Chart } from "/control/charts.js";
-import { byId, confirm, formatByteRate, formatBytes, formatNumber, formatSeconds, h } from "/control/dom.js";
-import { control } from "/control/forms.js";
+import { Chart } from "./charts.js";
+import { byId, confirm, formatByteRate, formatBytes, formatNumber, formatSeconds, h } from "./dom.js";
+import { control } from "./forms.js";
 
 const POLL_MS = 1000;
 const KEPT_SAMPLES = 900;
