@@ -111,7 +111,7 @@ def test_the_settings_without_an_option_are_all_there(options: dict[str, set[str
     fields = {name: field.default for name, field in Settings.model_fields.items()}
     without_option = {name: default for name, default in fields.items() if name not in optional}
     assert {name: without_option.pop(name) for name in described} == described
-    assert set(without_option) == {"password", "folders", "replace_other"}  # never in the file
+    assert set(without_option) == {"password", "token", "path", "folders", "replace_other"}  # never in the file
 
 
 def test_the_refusals_that_are_tried_again_are_named() -> None:
