@@ -14,6 +14,7 @@ import asyncio
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Final
 
 from kerio_resync.cache import queries
 from kerio_resync.cache.file_identity import owner_of
@@ -34,6 +35,8 @@ from kerio_resync.sync.context import RebuildContext
 from kerio_resync.sync.listing.early import EarlyListing, list_early
 from kerio_resync.sync.ownership import claim, claim_live, may_use, refusal
 from kerio_resync.sync.partial_rebuild import PARTIAL_REBUILD_KEY
+
+_OLDER_FORMAT: Final = "The old cache has an older format: its items are downloaded again, unless it is upgraded first."
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +79,8 @@ async def open_build_file(settings: Settings, identity: Identity, listen: Listen
                 readable = f"Items that could be read from it: {copied.items:,}."
                 listen(Notice(f"The old cache is damaged. {readable} The rest is downloaded."))
             return BuildTarget(await Store.open(path, sound=copied.as_checked), ahead=ahead, owner=owner)
+        if has_format72(settings.cache):
+            listen(Notice(_OLDER_FORMAT))
     return BuildTarget(await Store.create(path, identity), owner=owner)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import threading
 from contextlib import closing
 from pathlib import Path
 
@@ -18,7 +19,9 @@ from kerio_resync.cache.recovery.rescue_outbox import rescue_outbox
 from kerio_resync.cache.schema_guard import require_shape, require_tables, restrict, shape_of, strip_comments
 from kerio_resync.cache.store import Store
 from kerio_resync.errors import CacheDamaged
+from kerio_resync.upgrade.migration import format72
 from tests.support.cache import IDENTITY, filled, old_cache
+from tests.support.format72 import LATE, load
 
 ENDLESS = "WITH RECURSIVE c(number) AS (SELECT 1 UNION ALL SELECT number FROM c)"
 VIEWS = {
@@ -97,6 +100,25 @@ async def test_rescue_copies_changes_of_planted_file(name: str, tmp_path: Path) 
     new = await filled(tmp_path / "new.db")
     assert (await rescue_outbox(path, new)).changes == len(names)
     await new.close()
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("name", PLANTED)
+async def test_every_reader_of_planted_file_of_format_7_2_ends(name: str, tmp_path: Path) -> None:
+    path = load(LATE, tmp_path / "cache.db")
+    plant(path, PLANTED[name])
+    before = path.read_bytes()
+    new = await filled(tmp_path / "new.db")
+    rescued = await rescue_outbox(path, new)
+    assert rescued.changes == 8 or rescued.uncounted
+    assert bool(rescued.backup) == rescued.uncounted
+    await new.close()
+    if name not in HARMLESS:
+        with pytest.raises(CacheDamaged):
+            format72.migrate(path, tmp_path / "cache.db.next", lambda *_: None, threading.Event())
+        assert path.read_bytes() == before
+        return
+    assert format72.migrate(path, tmp_path / "cache.db.next", lambda *_: None, threading.Event()).pending == 12
 
 
 @pytest.mark.timeout(60)

@@ -140,7 +140,10 @@ async def test_unfinished_file_of_format_72_is_dropped_after_rescue_of_its_chang
     (tmp_path / "next").mkdir()
     resumed, _, said = await opened(tmp_path)
     assert not resumed
-    assert said == ["The unfinished cache is of an older format; only its local changes are taken over."]
+    assert said == [
+        "The unfinished cache is of an older format; only its local changes are taken over.",
+        "The old cache has an older format: its items are downloaded again, unless it is upgraded first.",
+    ]
     assert names(tmp_path) == ["cache.db", "cache.db.next", "cache.db.next.dropped-1", "next"]
     async with running(tmp_path / "next", Mailbox()) as begun:
         run = replace(begun, settings=settings(tmp_path), owner=IDENTITY)

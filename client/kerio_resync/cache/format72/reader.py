@@ -64,7 +64,9 @@ class Format72Reader:
     def identity(self) -> Identity:
         """Return whose cache the file is."""
         with mapped_errors(self.path):
-            return identity_from(dict(self._db.execute("SELECT key, value FROM meta")))
+            marks = ", ".join("?" * len(Identity._fields))
+            sql = f"SELECT key, value FROM meta WHERE key IN ({marks})"
+            return identity_from(dict(self._db.execute(sql, Identity._fields)))
 
     def used_bytes(self) -> int:
         """Return how many bytes of the file are in use."""
