@@ -79,7 +79,7 @@ def test_missing_password_names_the_extra_if_keyring_is_missing(
 ) -> None:
     monkeypatch.setattr("kerio_resync.settings.find_spec", lambda name: None)
     settings = load(tmp_path, {"server": "https://mail.example.com", "user": "jane"})
-    monkeypatch.setattr("kerio_resync.settings._from_keyring", lambda settings: None)
+    monkeypatch.setattr("kerio_resync.settings._from_keyring", lambda *_: None)
     with pytest.raises(BadSettings, match=r"`pip install 'kerio-resync\[keyring\]'` and `keyring set "):
         with_password(settings, None)
 

@@ -93,10 +93,10 @@ def item_keys(db: sqlite3.Connection, folder: int, kind: Kind, since: str | None
     """
     rows = db.execute(
         "SELECT number, id, version, size FROM placement JOIN item ON item.number = placement.item"
-        ' WHERE placement.folder = ?1 AND kind = ?2 AND (?3 IS NULL OR date IS NULL OR date >= ?3 OR "end" >= ?3'
+        ' WHERE placement.folder = :folder AND kind = :kind AND (:since IS NULL OR date IS NULL OR date >= :since OR "end" >= :since'
         " OR (kind IN ('event', 'task') AND coalesce(json_extract(details, '$.recurring'), 0)))"
         " ORDER BY date, number",
-        (folder, kind, since),
+        {"folder": folder, "kind": kind, "since": since},
     )
     numbers, size, digest = array("q"), 0, hashlib.sha256()
     for number, item_id, version, item_size in rows:

@@ -105,7 +105,7 @@ async def test_changed_mail_replaces_its_file(profile: Path, tmp_path: Path, nam
     target = tmp_path / "mail"
     await run_export(profile, target, name)
     before = files_in(target)
-    change(profile / "cache.db", "UPDATE item SET seen = 0, watermark = watermark + 1 WHERE id = '1'")
+    change(profile / "cache.db", "UPDATE item SET seen = 0, version = version || 'x' WHERE id = '1'")
     report = await run_export(profile, target, name)
     after = files_in(target)
     assert (report.replaced, report.unchanged) == (1, 4)
@@ -146,12 +146,12 @@ async def test_mbox_is_replaced_only_as_it_was_written(profile: Path, tmp_path: 
     await run_export(profile, target, "mbox")
     first = files_in(target)
     assert (await run_export(profile, target, "mbox")).unchanged == 5
-    change(profile / "cache.db", "UPDATE item SET watermark = watermark + 1 WHERE id = '1'")
+    change(profile / "cache.db", "UPDATE item SET version = version || 'x' WHERE id = '1'")
     assert (await run_export(profile, target, "mbox")).replaced == 3
     assert files_in(target) == first
     with (target / "Inbox.mbox").open("ab") as file:
         file.write(b"From a mail program\n")
-    change(profile / "cache.db", "UPDATE item SET watermark = watermark + 1 WHERE id = '1'")
+    change(profile / "cache.db", "UPDATE item SET version = version || 'x' WHERE id = '1'")
     with pytest.raises(BadSettings, match=r"Inbox\.mbox .* or was changed since"):
         await run_export(profile, target, "mbox")
 
