@@ -93,7 +93,8 @@ def item_keys(db: sqlite3.Connection, folder: int, kind: Kind, since: str | None
     """
     rows = db.execute(
         "SELECT number, id, version, size FROM placement JOIN item ON item.number = placement.item"
-        ' WHERE placement.folder = :folder AND kind = :kind AND (:since IS NULL OR date IS NULL OR date >= :since OR "end" >= :since'
+        " WHERE placement.folder = :folder AND kind = :kind AND"
+        ' (:since IS NULL OR date IS NULL OR date >= :since OR "end" >= :since'
         " OR (kind IN ('event', 'task') AND coalesce(json_extract(details, '$.recurring'), 0)))"
         " ORDER BY date, number",
         {"folder": folder, "kind": kind, "since": since},
