@@ -55,7 +55,7 @@ _INSERT_CHANGE = (
 
 
 def write(out: Path, messages: int, size: int, *, pending: int = 3, seed: int = 1) -> None:
-    """Write a database of `messages` mails of `size` bytes on the average, as `legacy.write` does."""
+    """Write a database of format 7.2 with the mailbox of `legacy.write`."""
     today = out.with_name(out.name + ".today")
     legacy.write(today, messages, size, pending=pending, seed=seed)
     format71.migrate(today, today.with_name(today.name + ".next"), lambda *_: None, threading.Event())

@@ -1,4 +1,6 @@
-"""The rate of an upgrade compared with `cp` + `sync`, the vendor, the estimate; from 7.1 and from 7.2.
+"""The rate of an upgrade from format 7.1, and of one from 7.2.
+
+The former is compared with `cp` + `sync`, the vendor, and the estimate.
 
 `measure` writes old databases of growing size, copies each with `cp` and `sync`, asks `estimate` for the time of its
 upgrade, upgrades it, and returns rates in MB (10**6 bytes) of the old file per second. The same mailbox in format 7.2

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from kerio_resync.errors import UnknownServer
 from simulation.world import kill
 from tests.support.jmap_double.choices import LIKE_CYRUS, Choices
 from tests.support.jmap_double.server import Fault
@@ -53,7 +54,8 @@ def live(world: JmapWorld, rng: random.Random) -> None:
         if rng.random() < 0.3:
             plan(world, rng, kill)
         ending = world.run()
-        assert ending in ("done", "killed"), ending
+        if not isinstance(ending, UnknownServer):  # a page in place of the first reply of a run
+            assert ending in ("done", "killed"), ending
         if ending == "done" and world.report is not None and not world.report.unfinished and not world.report.skipped:
             assert world.differences() == []
 

@@ -203,8 +203,11 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", str(folder)], check=True)
 
 
-async def test_put_off_until_there_is_room(small_disk: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("version", ["7.1", "7.2"])
+async def test_put_off_until_there_is_room(version: str, small_disk: Path, tmp_path: Path) -> None:
     write(small_disk / "cache.db", 100, 20_000)
+    if version == "7.2":
+        to_format72(small_disk / "cache.db")
     before, ran = (small_disk / "cache.db").read_bytes(), tmp_path / "ran"
     (small_disk / "film.mkv").write_bytes(bytes(60 * 1024 * 1024))
     for attempt in (1, 2, 3):

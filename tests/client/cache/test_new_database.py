@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from kerio_resync.cache.new_database import Checkpoint, NewDatabase, Row, source_of, verify
+from kerio_resync.cache.new_database import Checkpoint, NewDatabase, Row, source_of
+from kerio_resync.cache.verify_new import verify
 from kerio_resync.cache.write.items import item_row
 from kerio_resync.errors import CacheDamaged
 from tests.support.cache import FOLDERS, IDENTITY, attachment, change, mail

@@ -37,7 +37,13 @@ def estimated(profile: Path, probe: Probe, monkeypatch: pytest.MonkeyPatch) -> t
 
     monkeypatch.setattr(estimation, "rebuild", rebuild)
     settings = Settings.model_validate(
-        {"profile": profile, "server": "https://mail.example.com", "user": "jane", "password": "secret"}
+        {
+            "profile": profile,
+            "server": "https://mail.example.com",
+            "user": "jane",
+            "password": "secret",
+            "protocol": "kerio",
+        }
     )
     found = virtual_time.run(measure())
     assert not list(profile.iterdir())

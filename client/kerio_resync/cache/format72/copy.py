@@ -1,6 +1,7 @@
-"""Copies rows of a 7.2 file into the new database, by statements that read the one and write the other.
+"""Copies rows of a 7.2 file into the new database.
 
-Row numbers stay the same. Only items and local changes pass through Python, because their checksums are new.
+Each statement reads the one file and writes the other. Row numbers stay the same. Only items and local changes pass
+through Python, because their checksums are new.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a rescue reads of a file of format 7.2: local changes, and items of local folders."""
+"""Reads the local changes and local items of a file of format 7.2."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def local_item_numbers(db: sqlite3.Connection) -> list[int]:
 
 
 def read_local_item(db: sqlite3.Connection, number: int) -> tuple[Item, tuple[LocalFile, ...]]:
-    """Return an item with its files. ValueError if anything does not match its checksum."""
+    """Return an item with its files. ValueError if a checksum does not match."""
     ((_, _, item, contents),) = items(db, "item.number = ?", (number,))
     files = [
         LocalFile(file.name, file.content_type, _content(db, content.number, content.received), file.content_id)

@@ -20,8 +20,8 @@ LISTED: Final = ("id", "blobId", "mailboxIds", "keywords", "size", "receivedAt",
 CHANGEABLE: Final = ("id", "mailboxIds", "keywords")
 WHOLE: Final = (
     "id", "blobId", "threadId", "mailboxIds", "keywords", "size", "receivedAt", "sentAt", "messageId", "inReplyTo",
-    "references", "sender", "from", "to", "cc", "bcc", "replyTo", "subject", "hasAttachment", "preview", "textBody",
-    "htmlBody", "attachments", "bodyValues",
+    "references", "sender", "from", "to", "cc", "bcc", "replyTo", "subject", "hasAttachment", "textBody", "htmlBody",
+    "attachments", "bodyValues",
 )  # fmt: skip
 PART: Final = ("partId", "blobId", "size", "name", "type", "charset", "disposition", "cid")
 SOURCE_TYPE: Final = "message/rfc822"

@@ -16,8 +16,6 @@ from kerio_resync.errors import (
     ForeignAddress,
     ForeignReply,
     Misconfigured,
-    OutcomeUnknown,
-    Overloaded,
     ProtocolError,
     UnknownServer,
 )
@@ -26,15 +24,12 @@ from kerio_resync.server.jmap.methods import request_error
 from kerio_resync.server.jmap.resource import Resource, origin_of, parse_resource
 from kerio_resync.server.json_codec import parse_json
 from kerio_resync.server.pacing.requests import Reply, Requests
-from kerio_resync.server.pacing.retry import MIN_DELAY_SECONDS
 from kerio_resync.settings import Settings
 
 WELL_KNOWN: Final = "/.well-known/jmap"
 SESSION_NAME: Final = "GET session"
 MAX_REDIRECTS: Final = 4
 MAX_RESOURCE_BYTES: Final = 4 << 20
-FIRST_CONTACT_SECONDS: Final = 15.0  # a wrong address should be reported soon
-SECOND_CONTACT_SECONDS: Final = 60.0  # if something accepted the first request and the answer was lost
 
 
 def resource_url(server: str) -> str:
@@ -117,16 +112,13 @@ class Session:
 
     async def open(self, requests: Requests) -> None:
         """Fetch the session resource; give up early if nothing answers."""
-        began, retry_timeout = requests.limiter.now(), requests.retrier.retry_timeout
+        await requests.first_contact(lambda seconds: self._contact(requests, seconds))
+
+    async def _contact(self, requests: Requests, retry_timeout: float) -> None:
         try:
-            await self._fetch(requests, min(retry_timeout, FIRST_CONTACT_SECONDS))
+            await self._fetch(requests, retry_timeout)
         except ForeignReply as error:
             raise UnknownServer(error.detail) from error
-        except (Overloaded, OutcomeUnknown) as error:
-            left = retry_timeout - (requests.limiter.now() - began)
-            if left < MIN_DELAY_SECONDS:
-                raise
-            await self._fetch(requests, left if isinstance(error, Overloaded) else min(left, SECOND_CONTACT_SECONDS))
 
     async def _fetch(self, requests: Requests, retry_timeout: float) -> None:
         """Fetch the session resource, following redirects."""

@@ -8,8 +8,6 @@ from __future__ import annotations
 from kerio_resync.errors import (
     BadCredentials,
     ForeignReply,
-    OutcomeUnknown,
-    Overloaded,
     ProtocolError,
     ResyncError,
     UnknownServer,
@@ -17,26 +15,13 @@ from kerio_resync.errors import (
 from kerio_resync.redaction import emptied
 from kerio_resync.server.kerio import error_codes
 from kerio_resync.server.kerio.rpc import RpcClient, RpcResponse
-from kerio_resync.server.pacing.retry import MIN_DELAY_SECONDS
 from kerio_resync.settings import Settings
 from kerio_resync.version import VERSION
-
-FIRST_CONTACT_SECONDS = 15.0  # a wrong address should be reported soon
-SECOND_CONTACT_SECONDS = 60.0  # if something accepted the first request and the answer was lost
 
 
 async def first_login(client: RpcClient, settings: Settings) -> None:
     """Log in for the first time in a run; give up early if nothing answers."""
-    began, retry_timeout = client.limiter.now(), settings.retry_timeout
-    try:
-        await log_in(client, settings, min(retry_timeout, FIRST_CONTACT_SECONDS))
-    except (Overloaded, OutcomeUnknown) as error:
-        left = retry_timeout - (client.limiter.now() - began)
-        if left < MIN_DELAY_SECONDS:
-            raise
-        # An overloaded server exists, so the address is right. If the answer was lost, something exists: worth a
-        # second try, but not the whole retry timeout.
-        await log_in(client, settings, left if isinstance(error, Overloaded) else min(left, SECOND_CONTACT_SECONDS))
+    await client.first_contact(lambda seconds: log_in(client, settings, seconds))
 
 
 async def log_in(client: RpcClient, settings: Settings, retry_timeout: float | None = None) -> None:

@@ -9,16 +9,18 @@ import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
-from kerio_resync.errors import ResyncError
+from kerio_resync.errors import OutcomeUnknown, Overloaded, ResyncError
 from kerio_resync.model import ItemBatch
 from kerio_resync.redaction import Redactor, emptied
 from kerio_resync.server.http.transport import Request, Response, Transport
 from kerio_resync.server.pacing.limiter import Limiter, Slot
-from kerio_resync.server.pacing.retry import Retrier, RetryState
+from kerio_resync.server.pacing.retry import MIN_DELAY_SECONDS, Retrier, RetryState
 
 T = TypeVar("T")
 
 READ_TIMEOUT_SECONDS = 60.0
+FIRST_CONTACT_SECONDS = 15.0  # a wrong address should be reported soon
+SECOND_CONTACT_SECONDS = 60.0  # if something accepted the first request and the answer was lost
 
 
 class Reply(NamedTuple):
@@ -118,6 +120,22 @@ class Requests:
             state=state,
             retry_timeout=retry_timeout,
         )
+
+    async def first_contact(self, contact: Callable[[float], Awaitable[None]]) -> None:
+        """Make the first request of a run; give up early if nothing answers.
+
+        `contact` gets the seconds for which it may be retried.
+        """
+        began, retry_timeout = self.limiter.now(), self.retrier.retry_timeout
+        try:
+            await contact(min(retry_timeout, FIRST_CONTACT_SECONDS))
+        except (Overloaded, OutcomeUnknown) as error:
+            left = retry_timeout - (self.limiter.now() - began)
+            if left < MIN_DELAY_SECONDS:
+                raise
+            # An overloaded server exists, so the address is right. If the answer was lost, something exists: worth a
+            # second try, but not the whole retry timeout.
+            await contact(left if isinstance(error, Overloaded) else min(left, SECOND_CONTACT_SECONDS))
 
     async def share(self, call: Callable[[], Coroutine[Any, Any, object]]) -> None:
         """Wait for one call that all who wait share."""

@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Final, Generic, Protocol, Self, TypeVar
 
 from kerio_resync.cache.files import processes_holding
-from kerio_resync.cache.new_database import Checkpoint, NewDatabase, verify
+from kerio_resync.cache.new_database import Checkpoint, NewDatabase
+from kerio_resync.cache.verify_new import verify
 from kerio_resync.errors import CacheInUse
 from kerio_resync.model import KINDS, Identity
 from kerio_resync.upgrade.formats import MigrationResult, ProgressCallback, SizeEstimate
@@ -66,7 +67,7 @@ SourceT = TypeVar("SourceT", bound=Source)
 class CopyAndVerify(ABC, Generic[SourceT]):
     """One migration from `source` to `target`.
 
-    A subclass copies what its format has. `hashes`: see `new_database.verify`.
+    A subclass copies what its format has. `hashes`: see `verify_new.verify`.
     """
 
     hashes = False

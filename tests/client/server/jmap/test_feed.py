@@ -192,6 +192,16 @@ def test_key_of_other_accounts_is_expired() -> None:
     opened(double, work, shared=True)
 
 
+def test_key_of_more_accounts_serves_for_the_own_one() -> None:
+    double = filled(Choices())
+    double.share("b", "bob@example.com")
+    key = opened(double, lambda mailbox: mailbox.sync_key(), shared=True)
+    double.store.mutate("expunge")
+    feed = opened(double, lambda mailbox: mailbox.changes(key))
+    assert [change.type for change in feed.changes] == ["deleted"]
+    assert set(json.loads(feed.key)) == {"a1"}
+
+
 @pytest.mark.parametrize(
     ("method", "members"),
     [("Email/changes", {"newState": None}), ("Email/changes", {"destroyed": 7}), ("Email/get", {"list": 7})],

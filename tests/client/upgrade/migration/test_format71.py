@@ -360,14 +360,14 @@ def test_full_disk_raises_not_enough_space_and_keeps_the_old_file(
     old: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     profile = profile_of(old, tmp_path)
-    connect = new_database._connect
+    connect = new_database.connect
 
     def small(path: Path) -> sqlite3.Connection:
         db = connect(path)
         db.execute("PRAGMA max_page_count = 60")
         return db
 
-    monkeypatch.setattr(new_database, "_connect", small)
+    monkeypatch.setattr(new_database, "connect", small)
     with pytest.raises(NotEnoughSpace):
         upgraded(profile)
     assert (profile / "cache.db").read_bytes() == old.read_bytes()
