@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+PROFILE_VARIABLE: Final = "KERIO_RESYNC_PROFILE"
 PASSWORD_VARIABLE: Final = "KERIO_RESYNC_PASSWORD"
 TOKEN_VARIABLE: Final = "KERIO_RESYNC_TOKEN"
 SECRET_VARIABLES: Final = frozenset(

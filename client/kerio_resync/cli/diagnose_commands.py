@@ -111,5 +111,6 @@ def check_exit_code(error: BaseException, code: Exit) -> int:
 
 def _print_finding(finding: Checked) -> None:
     for line in map(formatting.printable, formatting.lines_of_check(finding.as_json())):
-        print(formatting.fit(line, sys.stdout, " " * 14))
+        begins = len(line) - len(line.lstrip())
+        print(formatting.fit(line, sys.stdout, " " * (14 - begins if begins < 14 else 2)))
     sys.stdout.flush()

@@ -23,9 +23,15 @@ def printable(text: str) -> str:
 
 
 def fit(line: str, out: IO[str], indent: str = "  ") -> str:
-    """Wrap a line that is too long for the terminal `out`; leave others as they are."""
+    """Wrap a line that is too long for the terminal `out`; leave others as they are.
+
+    `indent`: of the further lines, beyond that of the first.
+    """
     width = shutil.get_terminal_size().columns if out.isatty() else 0
-    return wrap(line, width, indent) if MIN_COLUMNS <= width < len(line) else line
+    if not MIN_COLUMNS <= width < len(line):
+        return line
+    begins = len(line) - len(line.lstrip())
+    return wrap(line, width, " " * begins + indent)
 
 
 def wrap(line: str, width: int, indent: str = "  ") -> str:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from contextlib import suppress
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from kerio_resync.cache.file_identity import stored_owner
 from kerio_resync.errors import BadSettings, LocalError
 from kerio_resync.profile_file import FILE_NAME, SINGLE_RUN_SETTINGS, load, saved_names
 from kerio_resync.server.http.proxies import choose_with_source
-from kerio_resync.settings import Settings, stored_password
+from kerio_resync.settings import Settings, default_profile, stored_password
+from kerio_resync.variables import PROFILE_VARIABLE
 
 COMMAND_LINE = "command line"
 CACHE = "cache"
@@ -41,7 +43,7 @@ def with_owner_of_cache(settings: Settings) -> Settings:
         ) from None
 
 
-def load_complete(profile: Any, given: Mapping[str, Any]) -> tuple[Settings, list[Origin]]:
+def load_complete(profile: Path, given: Mapping[str, Any]) -> tuple[Settings, list[Origin]]:
     """Return the settings, completed from the cache, and their origins. BadSettings."""
     loaded = load(profile, given)
     settings = loaded
@@ -65,13 +67,23 @@ def list_origins(loaded: Settings, settings: Settings, given: Mapping[str, Any])
             return CACHE
         return FILE_NAME if name in saved else DEFAULT
 
-    found = [Origin("profile", str(settings.profile), COMMAND_LINE if given.get("profile") else DEFAULT)]
+    found = [Origin("profile", str(settings.profile), _source_of_profile(settings.profile))]
     for name in Settings.model_fields:
         if name == "proxy":
             found.append(_proxy(settings, source_of(name)))
         elif name not in SINGLE_RUN_SETTINGS or (given.get(name) is not None and name not in _SECRET):
             found.append(Origin(name, _as_text(getattr(settings, name)), source_of(name)))
     return [*found, _password(settings)]
+
+
+def _source_of_profile(profile: Path) -> str:
+    variable = os.environ.get(PROFILE_VARIABLE, "")
+    if variable and Path(variable).expanduser().absolute() == profile:
+        return PROFILE_VARIABLE
+    with suppress(BadSettings):
+        if default_profile() == profile:
+            return DEFAULT
+    return COMMAND_LINE
 
 
 def _proxy(settings: Settings, source: str) -> Origin:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 from typing import Any
 
 import pytest
@@ -151,3 +152,21 @@ def test_a_status_in_the_middle_of_things() -> None:
     assert "  4 skipped" in lines
     assert "  1 create mail refused quota" in lines
     assert "In use by: pid 7" in lines
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_fit_wraps_at_words_and_indents_further_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "30")
+    line = "  verify: exit code 5: the server refused the user name /a/path/that/is/longer/than/the/terminal"
+    assert formatting.fit(line, Terminal()).split("\n") == [
+        "  verify: exit code 5: the",
+        "    server refused the user",
+        "    name",
+        "    /a/path/that/is/longer/than/the/terminal",
+    ]
+    assert formatting.fit("short", Terminal()) == "short"
+    assert formatting.fit(line, io.StringIO()) == line

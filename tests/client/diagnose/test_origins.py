@@ -69,3 +69,10 @@ def test_password_file_is_named_and_its_password_is_not(tmp_path: Path) -> None:
     assert origins["password"] == ("set", str(tmp_path / "secret"))
     (tmp_path / "secret").write_text("")
     assert found(tmp_path)["password"][0].startswith("unusable (the password file")
+
+
+def test_profile_names_its_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    monkeypatch.setenv("KERIO_RESYNC_PROFILE", str(tmp_path / "variable"))
+    sources = {name: found(tmp_path / name)["profile"][1] for name in ("kerio-resync", "variable", "other")}
+    assert sources == {"kerio-resync": "default", "variable": "KERIO_RESYNC_PROFILE", "other": "command line"}
