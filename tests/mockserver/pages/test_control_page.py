@@ -46,12 +46,12 @@ def page(browser: Browser, url: str) -> Iterator[Browser]:
 
 
 def leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """All members of conditions by path; those of lists are the tests' own."""
-    if isinstance(value, dict):
-        for name, member in value.items():
-            yield from leaves(member, f"{path}.{name}" if path else name)
-    elif not isinstance(value, list):
+    """All members of conditions by path, those of lists with their index."""
+    if isinstance(value, str | float | int | None):
         yield path, value
+        return
+    for name, member in value.items() if isinstance(value, dict) else enumerate(value):
+        yield from leaves(member, f"{path}.{name}" if path else str(name))
 
 
 def field(path: str) -> str:
@@ -79,11 +79,13 @@ def test_page_fits_the_window_in_both_colour_schemes(
     assert browser.errors() == []
 
 
-@pytest.mark.parametrize("preset", ["monday-morning", "home-cable", "living-mailbox"])
+@pytest.mark.parametrize("preset", ["monday-morning", "flaky", "server-dying", "reindexing", "living-mailbox"])
 def test_page_shows_the_present_value_of_every_condition(page: Browser, url: str, preset: str) -> None:
     conditions = ask(f"{url}/conditions", "PUT", PRESETS[preset].as_json())
     page.until(lambda: page.find("#preset").get_property("value") == preset)
     assert page.text("#preset-about")
+    encodings = conditions["quirks"].pop("compression")
+    assert [page.find(field(f"quirks.compression.{name}")).is_selected() for name in encodings] == [True] * 4
     for path, value in leaves(conditions):
         shown = page.run(
             "const e = document.querySelector(arguments[0]); return e.type === 'checkbox' ? e.checked : e.value",

@@ -53,7 +53,7 @@ function optional(schema, root, path, change) {
   const error = h("p.error", { role: "alert" });
   const body = h("div.body");
   const node = h("fieldset.optional", {},
-    h("legend", {}, h("label.row", {}, box, h("span.name", {}, path.at(-1)))), h("p.about", {}, summary(schema)), error, body);
+    h("legend", {}, h("label.row", {}, box, h("span.name", {}, path.at(-1)))), about(schema), error, body);
   let inner = null;
   box.addEventListener("change", async () => {
     error.textContent = await change(path, box.checked ? initial(schema) : null);
@@ -75,7 +75,20 @@ function optional(schema, root, path, change) {
   return { node, set };
 }
 
-const summary = (schema) => (schema.description ?? "").split("\n\n")[0];
+/** A description with its names set as code. */
+function about(schema, properties = {}) {
+  const [text] = (schema.description ?? "").split("\n\n");
+  return h("p.about", properties, text.split("`").map((part, index) => (index % 2 ? h("code", {}, part) : part)));
+}
+
+/** What is special about an element of a list, in one line. */
+function briefly(schema, root, value) {
+  return Object.entries(schema.properties).map(([name, member]) => {
+    const { type, default: usual } = resolve(member, root);
+    if (value[name] === usual || value[name] === null || Array.isArray(value[name])) return "";
+    return typeof value[name] === "string" ? value[name] : type === "rate" ? `${name} ${formatBitRate(value[name])}` : `${name} ${value[name]}`;
+  }).filter(Boolean).join(" · ");
+}
 
 /** A list of objects, each of which can be removed. */
 function list(schema, root, path, change) {
@@ -86,22 +99,26 @@ function list(schema, root, path, change) {
   let value = [];
   let parts = [];
   const replace = async (next) => { error.textContent = await change(path, next); };
-  const add = h("button", { type: "button", "data-path": `${path.join(".")}+`, onclick: () => replace([...value, initial(element)]) },
+  let added = -1; // the element that is shown open
+  const add = h("button", { type: "button", "data-path": `${path.join(".")}+`, onclick: () => { added = value.length; replace([...value, initial(element)]); } },
     `Add to ${name}`);
-  const node = h("fieldset.list", {}, h("legend.name", {}, name), h("p.about", {}, summary(schema)), body, error, add);
+  const node = h("fieldset.list", {}, h("legend.name", {}, name), about(schema), body, error, add);
   const rebuild = () => {
-    parts = value.map((_, index) => members(element, root, [...path, index], change));
+    parts = value.map((_, index) => ({ ...members(element, root, [...path, index], change), brief: h("span.ellipsis") }));
     body.replaceChildren(...parts.map((part, index) =>
-      h("div.element", {}, h("div.row", {}, h("strong.grow", {}, `${name} ${index + 1}`),
+      h("details.element", { open: index === added }, h("summary", {}, part.brief), part.node, h("div.row.actions", {},
         h("button.quiet.danger", {
           type: "button", "aria-label": `Remove ${name} ${index + 1}`,
-          onclick: () => replace(value.filter((_, at) => at !== index)),
-        }, "Remove")), part.node)));
+          onclick: () => { added = -1; replace(value.filter((_, at) => at !== index)); },
+        }, "Remove")))));
   };
   const set = (next) => {
     value = next;
     if (parts.length !== next.length) rebuild();
-    parts.forEach((part, index) => part.set(next[index]));
+    parts.forEach((part, index) => {
+      part.set(next[index]);
+      part.brief.textContent = `${index + 1}. ${briefly(element, root, next[index])}`;
+    });
   };
   return { node, set };
 }
@@ -117,7 +134,7 @@ function choices(schema, path, change) {
     });
     return [name, box];
   });
-  const node = h("fieldset.choices", {}, h("legend.name", {}, path.at(-1)), h("p.about", {}, summary(schema)),
+  const node = h("fieldset.choices", {}, h("legend.name", {}, path.at(-1)), about(schema),
     h("div.row", {}, boxes.map(([name, box]) => h("label.row", {}, box, name))), error);
   return { node, set: (next) => { value = next; boxes.forEach(([name, box]) => { box.checked = next.includes(name); }); } };
 }
@@ -126,7 +143,7 @@ function choices(schema, path, change) {
 function weights(schema, path, change) {
   const parts = schema.propertyNames.enum.map((name) =>
     [name, leaf({ ...schema.additionalProperties, label: name, default: 0 }, [...path, name], change)]);
-  const node = h("details.weights", {}, h("summary", {}, h("span.name", {}, path.at(-1)), " ", h("span.about", {}, summary(schema))),
+  const node = h("details.weights", {}, h("summary", {}, h("span.name", {}, path.at(-1)), " ", about(schema)),
     h("div.grid", {}, parts.map(([, part]) => part.node)));
   return { node, set: (value) => parts.forEach(([name, part]) => part.set(value[name] ?? 0)) };
 }
@@ -144,7 +161,7 @@ function leaf(schema, path, change) {
   });
   const node = h(input.type === "checkbox" ? "div.leaf.switch" : "div.leaf", {},
     h("label.name", { for: key }, schema.label ?? path.at(-1)), input,
-    schema.description ? h("p.about", { id: `${key}-about` }, schema.description) : null, error);
+    schema.description ? about(schema, { id: `${key}-about` }) : null, error);
   const set = (value) => {
     const text = textOf(schema, value);
     if (text === shown) return; // what the user is typing stays

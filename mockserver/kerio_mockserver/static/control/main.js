@@ -164,7 +164,10 @@ function buildForm(schema) {
     state.form[name] = control(schema.properties[name], schema, [name], change);
     byId(`panel-${name}`).append(state.form[name].node);
     const tab = byId(`tab-${name}`);
-    tab.addEventListener("click", () => selectTab(name));
+    tab.addEventListener("click", () => {
+      selectTab(name);
+      tab.scrollIntoView({ block: "nearest", inline: "nearest" });
+    });
     tab.addEventListener("keydown", (event) => {
       const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
       if (step) selectTab(TABS[(TABS.indexOf(name) + step + TABS.length) % TABS.length], true);

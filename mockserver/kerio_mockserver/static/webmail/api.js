@@ -33,12 +33,14 @@ class Waits extends EventTarget {
 
   note(number, text) {
     const call = this.running.get(number);
-    if (call) call.note = text;
+    if (!call) return;
+    call.note = text;
     this.dispatchEvent(new Event("change"));
   }
 
   end(number, outcome, tries) {
     const call = this.running.get(number);
+    if (!call) return;
     this.running.delete(number);
     this.ended.unshift({ name: call.name, seconds: (performance.now() - call.began) / 1000, outcome, tries, at: new Date() });
     this.ended.length = Math.min(this.ended.length, KEPT_CALLS);
@@ -68,9 +70,10 @@ export function raiseItemErrors(result) {
   return result;
 }
 
-/** Fetch until the server takes the request; `repeatable` also after a broken connection or a foreign reply. */
+/** Fetch until the server takes the request; `repeatable` also after a broken connection or a foreign reply. A call
+ * without a name, such as a long poll, is not recorded. */
 async function fetchPatiently(name, url, options, read, repeatable) {
-  const number = waits.begin(name);
+  const number = name ? waits.begin(name) : 0;
   let outcome = "failed";
   let tries = 0;
   try {
@@ -124,11 +127,11 @@ async function readResult(reply) {
 }
 
 /** Call a method of the API; raise ApiError. */
-export function call(method, params = {}, { label = method } = {}) {
+export function call(method, params = {}, { recorded = true } = {}) {
   const headers = { "Content-Type": "application/json; charset=UTF-8", ...(session.token ? { "X-Token": session.token } : {}) };
   const body = JSON.stringify({ jsonrpc: "2.0", id: 1, method, params });
   const repeatable = /\.(get|who|login)/.test(method);
-  return fetchPatiently(label, API, { method: "POST", headers, body }, readResult, repeatable);
+  return fetchPatiently(recorded ? method : "", API, { method: "POST", headers, body }, readResult, repeatable);
 }
 
 /** Call a method that changes items by a list of values; raise the error of the first that failed. */

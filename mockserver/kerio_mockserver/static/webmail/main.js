@@ -154,7 +154,7 @@ async function poll(number) {
   while (state.loggedIn && number === state.polling) {
     try {
       key ??= (await call("Changes.getSyncKey")).syncKey;
-      const { list: changes, syncKey } = await call("Changes.get", { lastSyncKey: key, timeout: POLL_SECONDS });
+      const { list: changes, syncKey } = await call("Changes.get", { lastSyncKey: key, timeout: POLL_SECONDS }, { recorded: false });
       key = syncKey;
       if (changes.length && number === state.polling) {
         await loadFolders();

@@ -9,7 +9,7 @@ const TICK_MS = 200;
 let timer = 0;
 
 function drawLine() {
-  const running = [...waits.running.values()].filter((call) => call.name !== "Changes.get");
+  const running = [...waits.running.values()];
   const [oldest] = running;
   const waited = oldest ? (performance.now() - oldest.began) / 1000 : 0;
   document.body.classList.toggle("busy", waited > SLOW_SECONDS);
