@@ -158,6 +158,8 @@ def login(port: int, user: str, password: str) -> Iterator[imaplib.IMAP4]:
     finally:
         with contextlib.suppress(OSError, imaplib.IMAP4.error):
             connection.logout()
+        with contextlib.suppress(OSError):
+            connection.shutdown()
 
 
 def check(reply: tuple[str, Sequence[object]]) -> Sequence[object]:

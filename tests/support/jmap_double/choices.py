@@ -14,7 +14,7 @@ class Choices:
     no limit of its own. `two_hosts`: contents are at another origin, and addresses are absolute. `well_known`: where
     the session resource is. `blobs`: the capability that offers Blob/get, `digests`: with SHA-256. `token`: a Bearer
     token instead of a password. `one_per_content`: equal mails are one Email, as on Cyrus. `reference_error`: the
-    error of a call whose back-reference failed.
+    error of a call whose back-reference failed. `subject_header`: a query may name the header Subject.
     """
 
     objects_in_get: int = 5
@@ -34,6 +34,7 @@ class Choices:
     numeric_states: bool = False
     one_per_content: bool = False
     reference_error: Literal["invalidResultReference", "resultReference"] = "invalidResultReference"
+    subject_header: bool = False
     quota: bool = True
     bare_session: bool = False  # only the members that no client can do without
 
@@ -41,5 +42,6 @@ class Choices:
 LIKE_CYRUS = Choices(
     objects_in_get=4096, objects_in_set=4096, calls_in_request=50, request_bytes=10_485_760, concurrent_requests=5,
     concurrent_uploads=5, two_hosts=False, ranges=False, blobs="https://cyrusimap.org/ns/jmap/blob",
-    numeric_states=True, one_per_content=True, reference_error="resultReference", bare_session=True,
+    numeric_states=True, one_per_content=True, reference_error="resultReference", subject_header=True,
+    bare_session=True,
 )  # fmt: skip

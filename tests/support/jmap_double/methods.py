@@ -90,8 +90,8 @@ def _matches(store: Store, mail: Mail, condition: Mapping[str, Any]) -> bool:
     for name, value in condition.items():
         if name == "inMailbox":
             fits = value in mail.mailboxes
-        elif name == "subject":
-            fits = value.lower() in str(parsed(mail.source)[0]["subject"]).lower()
+        elif name == "header" and value[0].lower() == "subject" and store.choices.subject_header:
+            fits = value[1].lower() in str(parsed(mail.source)[0]["subject"]).lower()
         elif name == "header" and value[0].lower() == "message-id":
             fits = any(value[1] in one for one in parsed(mail.source)[0]["messageId"] or ())
         else:

@@ -11,6 +11,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager
+from io import BytesIO
 from types import SimpleNamespace
 from typing import Any, NamedTuple, Protocol
 from urllib.parse import urljoin, urlsplit
@@ -44,6 +45,7 @@ DIRECT = Route()
 CONNECT_SECONDS = 30.0  # for the name, TCP and TLS
 MIN_BYTES_PER_SECOND = 64.0  # a slower body counts as silent
 BUFFER_BYTES = 1 << 20  # of a body that has not been read yet
+MAX_BLOCK_BYTES = 1 << 20  # of a request's body that is sent as one block
 # A slow link delivers a body packet by packet; handling each costs more than waiting for several.
 COALESCE_BYTES = 32 * 1024  # wait for more if a read returned less
 MAX_COALESCE_SECONDS = 0.02
@@ -186,7 +188,7 @@ class AiohttpTransport:
                     request.method,
                     URL(request.url, encoded=True),
                     headers=request.headers,
-                    data=request.body,
+                    data=_streamed(request.body),
                     allow_redirects=False,
                     timeout=timeouts,
                     trace_request_ctx=exchange,
@@ -256,6 +258,11 @@ def _trace_connections() -> aiohttp.TraceConfig:
     config.on_connection_create_start.append(begins)
     config.on_connection_create_end.append(ends)
     return config
+
+
+def _streamed(body: bytes | None) -> bytes | BytesIO | None:
+    """Return a body as aiohttp takes it: a long one in pieces, between which other requests run."""
+    return BytesIO(body) if body and len(body) > MAX_BLOCK_BYTES else body
 
 
 class _Exchange:

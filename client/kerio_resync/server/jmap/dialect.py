@@ -12,7 +12,6 @@ import re
 from collections.abc import Mapping, Sequence
 from email.header import decode_header, make_header
 from email.parser import BytesHeaderParser
-from email.policy import compat32
 from typing import Any, Final
 
 from kerio_resync.model import Attachment, Item, Kind
@@ -45,7 +44,7 @@ class JmapDialect:
         `struct` has flags. Line ends become those of RFC 5322, which servers require.
         """
         source = _LINE_END.sub(b"\r\n", source)
-        headers = BytesHeaderParser(policy=compat32).parsebytes(source[:MAX_HEADER_BYTES])
+        headers = BytesHeaderParser().parsebytes(source[:MAX_HEADER_BYTES])
         value = _patched({}, _parse(self.flags_struct("mail", struct)))
         given = _MESSAGE_ID.search(str(headers["message-id"] or ""))
         if given is None:

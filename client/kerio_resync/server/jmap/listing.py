@@ -54,7 +54,10 @@ class Position:
 
 
 class _Page(NamedTuple):
-    """`ids` in the list's order; `rows` of those that still exist; `width`: rows that a page may have."""
+    """A page: `ids` in the list's order, and `rows` of those that still exist.
+
+    `width`: the rows that a page may have.
+    """
 
     ids: list[str]
     rows: dict[str, ListedItem]

@@ -1,4 +1,4 @@
-"""The session of a JMAP user: where the server is, and what proves who the user is.
+"""The session of a JMAP user: the server's addresses, and the user's credentials.
 
 The proof is a password (Basic) or a token (Bearer). It goes to the server that the user named, to where that server
 redirects over TLS, and to the origins that its session resource names. It never goes from https to http. A 401 is

@@ -219,20 +219,27 @@ async def find(client: JmapClient, item: Item) -> tuple[str, ...]:
     They are compared by Message-ID if the item has one, else by what a person wrote. ProtocolError if there are too
     many.
     """
-    account, mailbox_id = client.resource.split(item.folder_id)
-    wanted: dict[str, Any] = {"inMailbox": mailbox_id}
+    _, mailbox_id = client.resource.split(item.folder_id)
+    condition: dict[str, Any] = {"inMailbox": mailbox_id}
     if item.message_id:
-        wanted["header"] = ["Message-ID", item.message_id.strip("<>")]
-    elif item.title and len(item.title) < 200:
-        wanted["subject"] = item.title
-    else:
+        return await _find_among(client, item, {**condition, "header": ["Message-ID", item.message_id.strip("<>")]})
+    if not item.title or len(item.title) >= 200:
         return ()
+    try:  # a condition on `subject` needs a search index: without one, Cyrus answers that it failed
+        return await _find_among(client, item, {**condition, "header": ["Subject", item.title]})
+    except ServerRefused:
+        return await _find_among(client, item, condition)
+
+
+async def _find_among(client: JmapClient, item: Item, condition: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the ids of the mails under `condition` that look created from the item."""
+    account, _ = client.resource.split(item.folder_id)
     dialect, found = JmapDialect(), []
     scope = partial(client.resource.scoped, account)
     most = min(client.resource.limits.objects_in_get, 200)
     start = 0
     while start < MAX_CANDIDATES:
-        query = Call("Email/query", {"accountId": account, "filter": wanted, "position": start, "limit": most})
+        query = Call("Email/query", {"accountId": account, "filter": condition, "position": start, "limit": most})
         details: dict[str, Any] = {"accountId": account, "#ids": result_of(0, query, "/ids"), "properties": _COMPARED}
         details |= {"fetchTextBodyValues": True, "maxBodyValueBytes": 256 * 1024, "bodyProperties": emails.PART}
         answer = await client.call([query, Call("Email/get", details)])

@@ -106,6 +106,23 @@ async def test_what_goes_out_is_what_was_asked_for() -> None:
     assert not [line for line in lines if line.startswith(("User-Agent", "Accept-Encoding"))]
 
 
+async def test_long_body_is_sent_whole_each_time() -> None:
+    """Not chunked, which some servers refuse."""
+    sent, received = bytes(range(256)) * 12_000, []
+
+    async def receive(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        received.append(await reader.readexactly(len(sent)))
+        writer.write(body(b"{}"))
+
+    transport = AiohttpTransport()
+    async with serving(receive) as url:
+        for _ in range(2):
+            async with transport.send(Request("POST", url + "/x", {"Content-Type": "text/plain"}, sent)) as response:
+                assert await response.read(100) == b"{}"
+        await transport.aclose()
+    assert received == [sent, sent]
+
+
 async def test_only_the_first_reply_on_a_connection_waited_for_it() -> None:
     async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(body(b"{}"))
