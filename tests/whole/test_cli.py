@@ -245,6 +245,17 @@ async def test_the_demo_takes_ones_own_mail_and_says_what_it_can_not_read(tmp_pa
     done = await kerio_resync("demo", "--import", tmp_path / "one.eml", "--keep", tmp_path / "kept", password=None)
     assert done.code == 0, done
     assert "1 mail " in done.out
+    [pages] = [line for line in done.out.splitlines() if "kerio_mockserver serve" in line]
+    server = await asyncio.create_subprocess_shell(
+        f"exec {pages}", stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE
+    )
+    assert server.stdout is not None
+    told = json.loads(await server.stdout.readline())
+    for address in (f"{told['url']}/webmail/", f"{told['control_url']}/control/"):
+        with await asyncio.to_thread(urllib.request.urlopen, address) as reply:
+            assert reply.status == 200
+    server.terminate()
+    await server.wait()
     missing = await kerio_resync("demo", "--import", tmp_path / "none", "--keep", tmp_path / "other", password=None)
     assert (missing.code, missing.err.count("\n")) == (2, 1), missing
 

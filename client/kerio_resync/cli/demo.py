@@ -68,6 +68,9 @@ def run_demo(folder: Path, paths: Sequence[Path]) -> Exit:
             f" {formatting.pluralize(compare_digests(settings, server['control_url']), 'item')}."
         )
     _suggest(settings.cache)
+    _suggest_pages(paths)
+    _print()
+    _print(f"To remove it: rm -r {shlex.quote(str(settings.cache.parent))}")
     return Exit.DONE
 
 
@@ -174,5 +177,13 @@ def _suggest(cache: Path) -> None:
             _print(f'  sqlite3 {shlex.quote(str(cache))} "{query}"')
         for row in query_readonly(cache, query):
             _print("    " + " | ".join("" if value is None else str(value)[:60] for value in row))
+
+
+def _suggest_pages(paths: Sequence[Path]) -> None:
+    """Name the command that serves this mailbox's pages: the demo's server ends with it."""
+    command = [sys.executable, "-m", "kerio_mockserver", "serve", "--preset", "monday-morning"]
+    for path in paths:
+        command += ["--import", str(path)]
     _print()
-    _print(f"To remove it: rm -r {shlex.quote(str(cache.parent))}")
+    _print("The same server under load, with a webmail and live charts, at the addresses that it prints:")
+    _print(f"  {shlex.join(command)}")
