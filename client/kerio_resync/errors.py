@@ -123,18 +123,15 @@ class ForeignReply(OutcomeUnknown):
     Examples are a captive portal, a proxy and an error page.
 
     It says nothing about the request. All requests wait until one of them is answered by the server. `status`: of HTTP.
-    `retry_after`: seconds, None if none were given. `location`: the URL of a redirect within the server, or "".
+    `retry_after`: seconds, None if none were given.
     """
 
     summary = "another program answered"
 
-    def __init__(
-        self, detail: str = "", *, status: int = 0, retry_after: float | None = None, location: str = ""
-    ) -> None:
+    def __init__(self, detail: str = "", *, status: int = 0, retry_after: float | None = None) -> None:
         super().__init__(detail)
         self.status = status
         self.retry_after = retry_after
-        self.location = location
 
 
 class Overloaded(TransientServerError):

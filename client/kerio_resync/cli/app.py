@@ -385,6 +385,7 @@ def doctor(
         bool, typer.Option("--login", help="Log in, too; check the size of the mailbox and the speed.")
     ] = False,
     server: Server = None,
+    protocol: Protocol = None,
     user: User = None,
     ca_file: CaFile = None,
     client_cert: ClientCert = None,
@@ -399,7 +400,7 @@ def doctor(
     One line per check, with what to do. The exit code is the one that a rebuild would end with. Changes nothing.
     """
     given = _connection(None, None, ca_file, client_cert, fingerprint, proxy, password_file)
-    given |= {"server": server, "user": user}
+    given |= {"server": server, "protocol": protocol.value if protocol else None, "user": user}
     _run_and_exit(
         partial(diagnose_commands.doctor, given=given, login=login, as_json=json), profile, View(json), lambda _: ()
     )

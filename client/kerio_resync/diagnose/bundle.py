@@ -26,12 +26,12 @@ from kerio_resync.cache.store import Store
 from kerio_resync.diagnose.doctor import examine, summarise
 from kerio_resync.diagnose.findings import Emit
 from kerio_resync.diagnose.folder_names import FolderNames
-from kerio_resync.diagnose.origins import load_complete
+from kerio_resync.diagnose.origins import load_complete, secrets_of
 from kerio_resync.errors import BadSettings, LocalError, ResyncError, explain
 from kerio_resync.events import Checked
 from kerio_resync.filesystem import read_small, translate_os_error, write_private
 from kerio_resync.redaction import MASK
-from kerio_resync.settings import Settings, stored_password
+from kerio_resync.settings import Settings, with_password
 from kerio_resync.sync.status import status
 from kerio_resync.version import VERSION
 
@@ -97,7 +97,7 @@ def _secrets_of(settings: Settings) -> list[str]:
 
     found = []
     with suppress(ResyncError):
-        found.append(stored_password(settings)[0])
+        found += secrets_of(with_password(settings, None))
     with suppress(ResyncError):
         setting = settings.proxy.get_secret_value() if settings.proxy else None
         proxy, _ = choose_with_source(settings.server, setting, os.environ)

@@ -17,7 +17,7 @@ from kerio_resync.diagnose.findings import Emit, exit_of, failure, of_error, ok,
 from kerio_resync.diagnose.local import LOCAL_CHECKS, check_files, check_version
 from kerio_resync.diagnose.login import LOGIN_CHECKS, check_login
 from kerio_resync.diagnose.network import NETWORK_CHECKS, check_clock, check_way
-from kerio_resync.diagnose.origins import DEFAULT, Origin, load_complete
+from kerio_resync.diagnose.origins import DEFAULT, Origin, load_complete, secrets_of
 from kerio_resync.diagnose.protocols import Probe, check_protocol, send
 from kerio_resync.diagnose.way import STEP_SECONDS, Way, in_thread
 from kerio_resync.errors import BadSettings, Exit, ResyncError
@@ -88,7 +88,7 @@ async def _load(
             settings = with_password(settings, ask)
         except BadSettings as error:
             finding = of_error("settings", error)
-        settings.redactor.keep(settings.password.get_secret_value())
+        settings.redactor.keep(*secrets_of(settings))
     return settings, finding
 
 
@@ -193,7 +193,7 @@ async def _check_server(settings: Settings, way: Way, emit: Emit, *, login: bool
     if probe is None:
         return
     emit(await _measure_round_trip(way, probe))
-    if login and settings.user and settings.password.get_secret_value():
+    if login and settings.user and settings.has_credentials:
         await check_login(settings, way, probe, emit)
 
 

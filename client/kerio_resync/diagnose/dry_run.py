@@ -8,7 +8,7 @@ from typing import Any
 from kerio_resync.cache.file_identity import stored_owner
 from kerio_resync.cache.write.folders import folder_paths
 from kerio_resync.filesystem import available_bytes
-from kerio_resync.server.kerio.mailbox import KerioMailbox
+from kerio_resync.server.connect import open_mailbox
 from kerio_resync.settings import Settings
 from kerio_resync.sync.disk_space import DATABASE_OVERHEAD, RESERVE_BYTES, expected_bytes, freed_by_drop
 from kerio_resync.sync.fetch.folders import syncable
@@ -51,7 +51,7 @@ async def plan_rebuild(settings: Settings) -> Plan:
 
     BadSettings for an unknown folder; the errors of the server.
     """
-    mailbox = KerioMailbox(settings)
+    mailbox = await open_mailbox(settings)
     try:
         identity = await mailbox.open()
         folders = await mailbox.folders(shared=settings.shared, public=settings.public)

@@ -8,13 +8,13 @@ from typing import Final
 
 from kerio_resync.diagnose.findings import Emit, failure, of_error, ok, skipped, warning
 from kerio_resync.diagnose.local import existing_folder
-from kerio_resync.diagnose.protocols import Probe, basic_login, is_jmap_session, send
+from kerio_resync.diagnose.protocols import Probe
 from kerio_resync.diagnose.way import Way
-from kerio_resync.errors import BadCredentials, Exit, ResyncError
+from kerio_resync.errors import Exit, ResyncError
 from kerio_resync.events import Checked
 from kerio_resync.filesystem import available_bytes
 from kerio_resync.identity import describe
-from kerio_resync.model import Folder, Listing
+from kerio_resync.model import Folder
 from kerio_resync.server.connect import open_mailbox
 from kerio_resync.server.mailbox import Mailbox
 from kerio_resync.settings import Settings
@@ -29,9 +29,6 @@ _MAILBOX_ADVICE: Final = "Run again later"
 
 async def check_login(settings: Settings, way: Way, probe: Probe, emit: Emit) -> None:
     """Log in once, and look at the mailbox."""
-    if probe.protocol != "kerio":
-        await _check_session(settings, way, probe, emit)
-        return
     mailbox = await open_mailbox(settings.model_copy(update={"protocol": probe.protocol}))
     loop = asyncio.get_running_loop()
     started, left = loop.time(), list(LOGIN_CHECKS)
@@ -63,28 +60,6 @@ def _fail(left: list[str], finding: Checked, emit: Emit) -> None:
         emit(skipped(name, f"{finding.check} failed"))
 
 
-async def _check_session(settings: Settings, way: Way, probe: Probe, emit: Emit) -> None:
-    """Request the session of a JMAP server with the credentials."""
-    try:
-        reply = await send(way, probe, basic_login(settings))
-    except ResyncError as error:
-        _fail(list(LOGIN_CHECKS), of_error("login", error, _MAILBOX_ADVICE), emit)
-        return
-    if reply.status in (401, 403):
-        refused = BadCredentials(f"status {reply.status}", code=reply.status)
-        finding = failure(
-            "login", f"the server refused user or password ({refused.detail})", "Check both", refused.exit
-        )
-        _fail(list(LOGIN_CHECKS), finding, emit)
-    elif is_jmap_session(reply.body):
-        emit(ok("login", f"{settings.user}, session at {probe.path}", user=settings.user))
-        for name in LOGIN_CHECKS[1:]:
-            emit(skipped(name, f"not measured with {probe.name}"))
-    else:
-        found = f"the login is answered with {reply.describe()}"
-        _fail(list(LOGIN_CHECKS), failure("login", found, "Check the address", Exit.UNEXPECTED_RESPONSE), emit)
-
-
 def check_mailbox(settings: Settings, folders: tuple[Folder, ...]) -> Checked:
     """Compare the size of the mailbox with the free room."""
     size = expected_bytes(list(folders), settings.attachments)
@@ -112,7 +87,7 @@ async def _measure(mailbox: Mailbox, folders: tuple[Folder, ...]) -> Checked:
     before, started = mailbox.wire_bytes, loop.time()
     try:
         async with asyncio.timeout(SAMPLE_SECONDS):
-            async with aclosing(mailbox.list_items(Listing((largest,)))) as pages:
+            async with aclosing(mailbox.list_items(mailbox.listings([largest])[0])) as pages:
                 rows = (await anext(pages)).rows[:SAMPLE_ROWS]
             sizes = {row.id: row.size for row in rows}
             await mailbox.items_by_id("mail", [row.id for row in rows], sizes=sizes)

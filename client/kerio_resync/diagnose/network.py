@@ -176,14 +176,10 @@ async def _check_http(way: Way, emit: Emit) -> bool:
     started = loop.time()
     try:
         async with asyncio.timeout(STEP_SECONDS + 1):
-            async with way.transport.send(Request("GET", f"{way.server}/", timeout=STEP_SECONDS)) as response:
-                status, headers = response.status, response.headers
+            reply = await way.follow(Request("GET", f"{way.server}/", timeout=STEP_SECONDS))
     except ForeignReply as error:
-        if not error.location:
-            advice = "Open any web page in a browser: this network may need a login"
-            emit(of_error("http", error, advice))
-            return False
-        status, headers = error.status, {}
+        emit(of_error("http", error, "Open any web page in a browser: this network may need a login"))
+        return False
     except ResyncError as error:
         name = "proxy" if "the proxy" in str(error) else "http"
         emit(of_error(name, error, "Check the address, and run again later"))
@@ -193,9 +189,9 @@ async def _check_http(way: Way, emit: Emit) -> bool:
         emit(failure("http", f"{way.host} does not answer within {STEP_SECONDS:.0f} s", advice, Exit.UNFINISHED))
         return False
     seconds = way.timings["http"] = loop.time() - started
-    way.difference = clock_difference(headers.get("date", ""))
-    server = "".join(letter for letter in headers.get("server", "")[:60] if letter.isprintable())
-    finding = _describe_reply(status, seconds, server)
+    way.difference = clock_difference(reply.headers.get("date", ""))
+    server = "".join(letter for letter in reply.headers.get("server", "")[:60] if letter.isprintable())
+    finding = _describe_reply(reply.status, seconds, server)
     emit(finding)
     return finding.level != "failure"
 

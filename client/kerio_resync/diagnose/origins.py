@@ -12,8 +12,8 @@ from kerio_resync.cache.file_identity import stored_owner
 from kerio_resync.errors import BadSettings, LocalError
 from kerio_resync.profile_file import FILE_NAME, SINGLE_RUN_SETTINGS, load, saved_names
 from kerio_resync.server.http.proxies import choose_with_source
-from kerio_resync.settings import Settings, default_profile, stored_password
-from kerio_resync.variables import PROFILE_VARIABLE
+from kerio_resync.settings import Settings, default_profile, stored_password, with_password
+from kerio_resync.variables import PROFILE_VARIABLE, TOKEN_VARIABLE
 
 COMMAND_LINE = "command line"
 CACHE = "cache"
@@ -73,7 +73,7 @@ def list_origins(loaded: Settings, settings: Settings, given: Mapping[str, Any])
             found.append(_proxy(settings, source_of(name)))
         elif name not in SINGLE_RUN_SETTINGS or (given.get(name) is not None and name not in _SECRET):
             found.append(Origin(name, _as_text(getattr(settings, name)), source_of(name)))
-    return [*found, _password(settings)]
+    return [*found, _credentials(settings)]
 
 
 def _source_of_profile(profile: Path) -> str:
@@ -98,13 +98,26 @@ def _proxy(settings: Settings, source: str) -> Origin:
     return Origin("proxy", value, source if decided_by == "proxy" else decided_by or DEFAULT)
 
 
-def _password(settings: Settings) -> Origin:
+def _credentials(settings: Settings) -> Origin:
+    """Return whether there is a password or a token, and its source."""
     try:
         password, source = stored_password(settings)
     except BadSettings as error:
         return Origin("password", f"unusable ({error.detail})", "password_file")
-    settings.redactor.keep(password)
+    has_token = False
+    with suppress(BadSettings):  # there is neither
+        found = with_password(settings, None)
+        has_token = found.token is not None
+        settings.redactor.keep(*secrets_of(found))
+    if has_token:
+        return Origin("token", "set", TOKEN_VARIABLE if os.environ.get(TOKEN_VARIABLE, "").strip() else "keyring")
     return Origin("password", "set" if password else "", source or DEFAULT)
+
+
+def secrets_of(settings: Settings) -> list[str]:
+    """Return the password and the token, as far as they are set."""
+    token = settings.token.get_secret_value() if settings.token else ""
+    return list(filter(None, (settings.password.get_secret_value(), token)))
 
 
 def _as_text(value: object) -> str:

@@ -6,41 +6,22 @@ Each protocol is one `Probe`: a request, and a function that recognises its repl
 
 from __future__ import annotations
 
-import base64
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
 
 from kerio_resync.diagnose.findings import Emit, failure, ok
-from kerio_resync.diagnose.way import STEP_SECONDS, Way
-from kerio_resync.errors import Exit, ForeignReply, ResyncError, ServerRefused, words_of
+from kerio_resync.diagnose.way import STEP_SECONDS, Reply, Way
+from kerio_resync.errors import Exit, ResyncError, ServerRefused, words_of
 from kerio_resync.events import Checked
 from kerio_resync.server.http.content_type import looks_like_page
 from kerio_resync.server.http.transport import Request
+from kerio_resync.server.kerio import wire
 from kerio_resync.server.kerio.replies import parse_response
 from kerio_resync.server.kerio.rpc import PATH, WHO
-from kerio_resync.server.kerio.wire import request
 from kerio_resync.settings import Settings
-
-MAX_REPLY_BYTES: Final = 1 << 20
-MAX_REDIRECTS: Final = 3
-
-
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """A reply of any service."""
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
-
-    def describe(self) -> str:
-        """Return what it is in a few words."""
-        what = "a web page" if looks_like_page(self.body) else "no reply of this API"
-        return f"{what} (status {self.status})"
-
 
 Recognise = Callable[[Reply], bool]
 
@@ -76,13 +57,13 @@ def recognises_kerio(reply: Reply) -> bool:
 
 
 def recognises_jmap(reply: Reply) -> bool:
-    """Return whether a reply is a JMAP session, or asks for its login.
+    """Return whether a reply is a JMAP session, or asks for its login, or leads to it.
 
-    See RFC 8620, section 2.
+    The criteria are those of `server.discovery`, which finds the protocol for a rebuild. See RFC 8620, section 2.
     """
-    if reply.status == 401:
-        return not looks_like_page(reply.body) or "www-authenticate" in reply.headers
-    return reply.status == 200 and is_jmap_session(reply.body)
+    if reply.is_redirect:
+        return "jmap" in urlsplit(urljoin("https://x", reply.headers.get("location", ""))).path.lower()
+    return reply.status == 401 or (reply.status == 200 and is_jmap_session(reply.body))
 
 
 def is_jmap_session(body: bytes) -> bool:
@@ -95,36 +76,36 @@ def is_jmap_session(body: bytes) -> bool:
 
 
 PROBES: Final[tuple[Probe, ...]] = (
+    Probe("jmap", "JMAP", "GET", "/.well-known/jmap", recognises_jmap, {"Accept": "application/json"}),
     Probe(
         "kerio", "Kerio Connect", "POST", PATH, recognises_kerio,
-        {"Content-Type": "application/json-rpc; charset=UTF-8", "Accept": "application/json"}, request(1, WHO, {}),
+        {"Content-Type": "application/json-rpc; charset=UTF-8", "Accept": "application/json"},
+        wire.request(1, WHO, {}),
     ),
-    Probe("jmap", "JMAP", "GET", "/.well-known/jmap", recognises_jmap, {"Accept": "application/json"}),
 )  # fmt: skip
 
 
-async def send(way: Way, probe: Probe, headers: Mapping[str, str] | None = None) -> Reply:
+async def send(way: Way, probe: Probe) -> Reply:
     """Send a probe's request; follow redirects within the server.
 
     Raise the errors of the transport.
     """
     url = f"{way.server}{probe.path}"
-    for _ in range(MAX_REDIRECTS):
-        try:
-            sent = {**(probe.headers or {}), **(headers or {})}
-            async with way.transport.send(Request(probe.method, url, sent, probe.body, STEP_SECONDS)) as response:
-                return Reply(response.status, response.headers, await response.read(MAX_REPLY_BYTES))
-        except ForeignReply as error:
-            if not error.location or urlsplit(error.location)[:2] != urlsplit(way.server)[:2]:
-                raise
-            url = error.location
-    raise ForeignReply("a chain of redirects")
+    request = Request(probe.method, url, probe.headers or {}, probe.body, STEP_SECONDS)
+    return await way.follow(request, until=probe.recognises)
+
+
+def describe(reply: Reply) -> str:
+    """Return what a reply is, in a few words."""
+    what = "a web page" if looks_like_page(reply.body) else "no reply of this API"
+    return f"{what} (status {reply.status})"
 
 
 async def check_protocol(way: Way, settings: Settings, emit: Emit, probes: Sequence[Probe] = PROBES) -> Probe | None:
     """Find the server's API; return the probe that was answered."""
-    wanted = str(getattr(settings, "protocol", "auto"))
-    chosen = [probe for probe in probes if wanted in ("auto", probe.protocol)]
+    chosen = [probe for probe in probes if settings.protocol in ("auto", probe.protocol)]
+    if settings.path:
+        chosen = [replace(probe, path=settings.path) if probe.protocol == "jmap" else probe for probe in chosen]
     seen: list[str] = []
     pages = 0
     for probe in chosen:
@@ -137,7 +118,7 @@ async def check_protocol(way: Way, settings: Settings, emit: Emit, probes: Seque
             emit(ok("protocol", f"{probe.name}, at {probe.path}", protocol=probe.protocol))
             return probe
         pages += looks_like_page(reply.body)
-        seen.append(f"{probe.path}: {reply.describe()}")
+        seen.append(f"{probe.path}: {describe(reply)}")
     emit(_not_found(way, chosen, seen, pages))
     return None
 
@@ -149,9 +130,3 @@ def _not_found(way: Way, chosen: Sequence[Probe], seen: Sequence[str], pages: in
     if not pages:
         advice = "Check the address and the port; tell the server's administrator"
     return failure("protocol", found, advice, Exit.UNEXPECTED_RESPONSE, seen=list(seen))
-
-
-def basic_login(settings: Settings) -> dict[str, str]:
-    """Return the header that carries user and password (RFC 7617)."""
-    pair = f"{settings.user}:{settings.password.get_secret_value()}".encode()
-    return {"Authorization": f"Basic {base64.b64encode(pair).decode()}"}

@@ -4,21 +4,37 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, Final, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
 
-from kerio_resync.errors import ResyncError
-from kerio_resync.server.http.transport import AiohttpTransport, Request, Route
+from kerio_resync.errors import ForeignReply, ResyncError
+from kerio_resync.server.http.transport import AiohttpTransport, Request, Route, refuse_redirect
 
 T = TypeVar("T")
 STEP_SECONDS: Final = 3.0  # for a name, a connection, a handshake and a reply each
+MAX_REDIRECTS: Final = 4
+MAX_REPLY_BYTES: Final = 1 << 20
 CLOCK_SECONDS: Final = 60.0  # a larger difference is named
 Address = tuple[int, tuple[Any, ...]]  # family, and what `connect` takes
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A reply of any service."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def is_redirect(self) -> bool:
+        """Return whether it names another address."""
+        return self.status in (301, 302, 303, 307, 308)
 
 
 @dataclass(slots=True)
@@ -54,6 +70,28 @@ class Way:
         """Host and port to connect to: those of the proxy, if there is one."""
         proxy = self.route.proxy
         return (proxy.host, proxy.port) if proxy else (self.host, self.port)
+
+    async def follow(self, request: Request, until: Callable[[Reply], bool] = lambda _: False) -> Reply:
+        """Send a request without secrets; follow redirects within the server, or `until` accepts one.
+
+        ForeignReply for a redirect to another server, and other errors of the transport.
+        """
+        url = request.url
+        for _ in range(MAX_REDIRECTS):
+            async with self.transport.send(request._replace(url=url, redirects=True)) as response:
+                reply = Reply(response.status, response.headers, await response.read(MAX_REPLY_BYTES))
+            if not reply.is_redirect or until(reply):
+                return reply
+            location = reply.headers.get("location", "")
+            try:
+                target = urljoin(url, location)
+                is_inside = urlsplit(target)[:2] == urlsplit(self.server)[:2]
+            except ValueError:
+                is_inside = False
+            if not is_inside:
+                refuse_redirect(url, reply.status, location)
+            url = target
+        raise ForeignReply("a chain of redirects")
 
 
 async def in_thread(work: Callable[[], T], seconds: float) -> T:

@@ -32,6 +32,10 @@ from kerio_resync.errors import Exit
 from kerio_resync.events import Checked
 from kerio_resync.variables import PASSWORD_VARIABLE
 from tests.support.certificates import Authority, fingerprint
+from tests.support.jmap_double.choices import LIKE_CYRUS
+from tests.support.jmap_double.running import settings_of
+from tests.support.jmap_double.server import JmapDouble
+from tests.support.jmap_double.serving import serving as jmap_serving
 from tests.support.proxy_servers import http_proxy, socks_proxy
 from tests.support.socket_server import Handler, serving
 
@@ -400,25 +404,43 @@ async def test_doctor_names_server_of_another_kind(tmp_path: Path) -> None:
     async with serving(replying("404 Not Found", b'{"error": "no such route"}')) as url:
         check, text, code = await trouble(tmp_path, server=url)
     assert (check, code) == ("protocol", Exit.UNEXPECTED_RESPONSE)
-    assert "does not answer as Kerio Connect or JMAP" in text
+    assert "does not answer as JMAP or Kerio Connect" in text
+
+
+async def test_doctor_finds_and_uses_jmap_server(tmp_path: Path) -> None:
+    double = JmapDouble(LIKE_CYRUS)
+    async with jmap_serving(double):
+        settings = settings_of(double)
+        given = {"server": settings.server, "user": settings.user}
+        password = settings.password.get_secret_value()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv(PASSWORD_VARIABLE, password)
+            good = await findings_of(tmp_path, login=True, **given)
+            patch.setenv(PASSWORD_VARIABLE, "wrong battery")
+            check, text, code = await trouble(tmp_path, login=True, **given)
+    by_name = {finding.check: finding for finding in good}
+    assert by_name["protocol"].data == {"protocol": "jmap"}
+    assert [by_name[name].level for name in ("login", "mailbox")] == ["ok", "ok"]
+    assert by_name["speed"].level in ("ok", "skipped")
+    assert (check, code) == ("login", Exit.CREDENTIALS), text
+
+
+async def test_doctor_names_server_of_another_protocol_than_set(tmp_path: Path, mock: Server) -> None:
+    check, text, code = await trouble(tmp_path, server=mock.url, protocol="jmap")
+    assert (check, code) == ("protocol", Exit.UNEXPECTED_RESPONSE)
+    assert "does not answer as JMAP" in text
 
 
 async def test_doctor_finds_jmap_behind_redirect(tmp_path: Path) -> None:
-    session = b'{"apiUrl": "/jmap/api", "capabilities": {}}'
+    pages = [replying("200 OK", PAGE)]
+    moved = replying("301 Moved Permanently", b"", "Location: /jmap/session")
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await replies.pop(0)(reader, writer)
+        await (pages.pop() if pages else moved)(reader, writer)
 
-    moved = replying("301 Moved Permanently", b"", "Location: /jmap/")
-    wants = replying("401 Unauthorized", b"", 'WWW-Authenticate: Basic realm="mail"')
-    kerio, found = replying("404 Not Found", b"no"), replying("200 OK", session)
-    replies = [found, kerio, moved, wants, *[moved, wants] * doctor.ROUND_TRIPS, moved, found]
     async with serving(answer) as url:
-        findings = await findings_of(tmp_path, login=True, server=url)
-    by_name = {finding.check: finding for finding in findings}
-    assert by_name["protocol"].data == {"protocol": "jmap"}
-    assert by_name["login"].level == "ok"
-    assert replies == []
+        findings = await findings_of(tmp_path, server=url)
+    assert {f.check: f.data for f in findings}["protocol"] == {"protocol": "jmap"}
 
 
 async def test_doctor_names_wrong_login(tmp_path: Path, mock: Server, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from kerio_resync.diagnose.origins import load_complete
-from kerio_resync.variables import PASSWORD_VARIABLE
+from kerio_resync.variables import PASSWORD_VARIABLE, TOKEN_VARIABLE
 from tests.support.cache import IDENTITY, filled
 
 
@@ -76,3 +76,13 @@ def test_profile_names_its_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("KERIO_RESYNC_PROFILE", str(tmp_path / "variable"))
     sources = {name: found(tmp_path / name)["profile"][1] for name in ("kerio-resync", "variable", "other")}
     assert sources == {"kerio-resync": "default", "variable": "KERIO_RESYNC_PROFILE", "other": "command line"}
+
+
+def test_token_is_named_instead_of_the_password(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(TOKEN_VARIABLE, "bearer-secret")
+    monkeypatch.setenv(PASSWORD_VARIABLE, "pass-word")
+    (tmp_path / "profile.toml").write_text('server = "https://x"\nuser = "jane"\n')
+    origins = found(tmp_path)
+    assert origins["token"] == ("set", TOKEN_VARIABLE)
+    assert "password" not in origins
+    assert "bearer-secret" not in str(origins)

@@ -123,11 +123,7 @@ def refuse_redirect(url: str, status: int, location: str, clean: Callable[[str],
         raise ForeignReply(
             f"a redirect to another server ({host}, status {status}), which is not followed", status=status
         )
-    raise ForeignReply(
-        f"a redirect (status {status}) instead of an answer; the address may be wrong",
-        status=status,
-        location=urljoin(url, location),
-    )
+    raise ForeignReply(f"a redirect (status {status}) instead of an answer; the address may be wrong", status=status)
 
 
 class AiohttpTransport:
