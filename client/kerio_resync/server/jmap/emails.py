@@ -1,4 +1,4 @@
-"""Email and Mailbox objects (RFC 8621) as items and folders. Pure: no request is made.
+"""Email and Mailbox objects (RFC 8621) as items and folders, without requests.
 
 A mail's version is a hash of what may change: its keywords and its mailboxes. Everything else of an Email is immutable,
 so an Email in another version has the same contents. Ids are scoped (`Resource.scoped`).
@@ -166,7 +166,7 @@ def keywords(email: Mapping[str, Any]) -> frozenset[str]:
 
 
 def version_of(email: Mapping[str, Any]) -> str:
-    """Return the version of an Email, "" if the server did not send what it depends on."""
+    """Return the version of an Email, "" if the server left out what it depends on."""
     if not isinstance(email.get("mailboxIds"), dict) or not isinstance(email.get("keywords"), dict):
         return ""
     parts = ("\0".join(sorted(keywords(email))), "\0".join(folder_ids(email, str)))
@@ -201,7 +201,7 @@ def people(addresses: Any) -> str:
 
 
 def body_text(parts: Any, values: Mapping[str, Any], content_type: str) -> str | None:
-    """Return the decoded text of the parts of this type, joined; None if there is none."""
+    """Return the decoded text of the parts of a type, joined; None without any."""
     texts = []
     for part in _objects(parts):
         value = _object(values.get(str(part.get("partId"))))

@@ -75,7 +75,7 @@ async def changes_since(client: JmapClient, key: str, accounts: Sequence[str], s
 
 
 async def fetch_patches(client: JmapClient, account: str, email_ids: Sequence[str]) -> list[ItemPatch]:
-    """Return the flags and folders of mails, except those that are gone or in no folder."""
+    """Return flags and folders of mails, except those that are gone or in no folder."""
     scope = partial(client.resource.scoped, account)
     patches: list[ItemPatch] = []
     most = client.resource.limits.objects_in_get

@@ -1,4 +1,4 @@
-"""Reads the folders of an account, however many there are, and the size of the mailbox."""
+"""Reads the folders of an account, in batches, and the size of the mailbox."""
 
 from __future__ import annotations
 

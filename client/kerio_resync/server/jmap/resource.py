@@ -1,4 +1,4 @@
-"""The JMAP session resource (RFC 8620, section 2): a server's offers and addresses.
+"""The JMAP session resource (RFC 8620, 2): a server's offers and addresses.
 
 `parse_resource` is pure. It reads what servers in use send: relative addresses, missing members, limits of 0.
 UnknownServer if the document cannot be a session resource, ForeignAddress if it names an unusable address.

@@ -60,7 +60,7 @@ class Replayed:
 
 @dataclass(slots=True)
 class ItemAddress:
-    """The id of an item now, and the versions that our own changes were made of or left."""
+    """An item's present id, and the versions before and after our own changes."""
 
     id: str
     versions: frozenset[str] = frozenset()
