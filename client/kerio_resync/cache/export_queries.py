@@ -15,11 +15,11 @@ from typing import Any, Final, NamedTuple
 from kerio_resync.cache import compression
 from kerio_resync.cache.bulk_sql import json_array
 from kerio_resync.cache.checksums import crc32
-from kerio_resync.cache.schema import CHUNK_BYTES
 from kerio_resync.errors import CacheDamaged
 from kerio_resync.model import Attachment, Folder, Kind
 
 PAGE_BYTES: Final = 8 * 1024 * 1024
+INLINE_BYTES: Final = 1024 * 1024  # larger contents are read in chunks while they are written
 
 
 class FolderRow(NamedTuple):
@@ -130,7 +130,7 @@ def item_page(db: sqlite3.Connection, numbers: Sequence[int]) -> ItemPage:
     for place, number, item_id, kind, version, title, date, item_size, seen, flagged, answered, draft, payload in rows:
         flags = (bool(seen), bool(flagged), bool(answered), bool(draft))
         page.append(ItemRow(number, item_id, kind, version, title, date, item_size, *flags, payload))
-        size += len(payload) + min(item_size, CHUNK_BYTES)
+        size += len(payload) + min(item_size, INLINE_BYTES)
         if size >= PAGE_BYTES:
             considered = place + 1
             break
@@ -148,7 +148,7 @@ def _contents(db: sqlite3.Connection, numbers: Sequence[int]) -> dict[int, tuple
     small: list[int] = []
     room = PAGE_BYTES
     for _, key, received, state, *_ in rows:
-        if state == "done" and received <= min(CHUNK_BYTES, room):
+        if state == "done" and received <= min(INLINE_BYTES, room):
             small.append(key)
             room -= received
     data = _small_contents(db, small)
@@ -163,12 +163,12 @@ def _contents(db: sqlite3.Connection, numbers: Sequence[int]) -> dict[int, tuple
 def _small_contents(db: sqlite3.Connection, keys: Sequence[int]) -> dict[int, bytes]:
     data = dict.fromkeys(keys, b"")
     rows: Any = db.execute(
-        'SELECT attachment, crc32, size, data FROM chunk WHERE "offset" = 0'
-        " AND attachment IN (SELECT value FROM json_each(?))",
+        "SELECT attachment, data, crc32, size FROM chunk WHERE attachment IN (SELECT value FROM json_each(?))"
+        ' ORDER BY attachment, "offset"',
         (json_array(keys),),
     )
-    for key, checksum, size, chunk in rows:
-        data[key] = _checked(chunk, checksum, size)
+    for key, *chunk in rows:
+        data[key] += _checked(*chunk)
     return data
 
 

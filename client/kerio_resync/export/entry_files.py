@@ -76,9 +76,9 @@ class EntryFiles:
             await self._write_into(_Nowhere(), selection, progress)
         elif count:
             make_folder(path.parent)
-            with NewFile(path.with_name(f".{path.name}.part")) as file:
+            with NewFile(str(path.with_name(f".{path.name}.part"))) as file:
                 await self._write_into(file, selection, progress)
-                file.commit(path)
+                file.commit(str(path))
             self.report.bytes += file.size
             self.record.add(path, fingerprint)
             self.record.save()
@@ -143,9 +143,9 @@ class EntryFiles:
             return
         if not is_same:
             make_folder(folder)
-            with NewFile(path.with_name(f".{path.name}.part")) as file:
+            with NewFile(str(path.with_name(f".{path.name}.part"))) as file:
                 file.write(content)
-                file.commit(path)
+                file.commit(str(path))
         self.record.add(path, "")
 
     def _name(self, item: ItemRow) -> str:

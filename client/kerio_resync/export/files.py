@@ -47,30 +47,37 @@ class NewFile:
     `start`: bytes of an unfinished file to keep. `keep_part`: leave an unfinished file for the next run.
     """
 
-    def __init__(self, temporary: Path, *, start: int = 0, keep_part: bool = False) -> None:
+    def __init__(self, temporary: str, *, start: int = 0, keep_part: bool = False) -> None:
         self.temporary = temporary
         self.size = start
         self._keep_part = keep_part
-        with mapped_os_errors(temporary):
-            self._descriptor = os.open(temporary, _FLAGS, 0o600)
-            os.ftruncate(self._descriptor, start)
-            os.lseek(self._descriptor, start, os.SEEK_SET)
+        try:
+            self._descriptor = os.open(temporary, _FLAGS if start else _FLAGS | os.O_TRUNC, 0o600)
+            if start:
+                os.ftruncate(self._descriptor, start)
+                os.lseek(self._descriptor, start, os.SEEK_SET)
+        except OSError as error:
+            raise translate_os_error(error, Path(temporary)) from error
 
     def write(self, data: bytes) -> None:
         """Append bytes."""
-        view = memoryview(data)
-        with mapped_os_errors(self.temporary):
-            while view:
-                view = view[os.write(self._descriptor, view) :]
         self.size += len(data)
+        try:
+            written = os.write(self._descriptor, data)
+            while written < len(data):
+                written += os.write(self._descriptor, memoryview(data)[written:])
+        except OSError as error:
+            raise translate_os_error(error, Path(self.temporary)) from error
 
-    def commit(self, path: Path, modified: float | None = None) -> None:
+    def commit(self, path: str, modified: float | None = None) -> None:
         """Give the file its name, and its time in seconds since 1970."""
-        with mapped_os_errors(path):
+        try:
             if modified is not None:
                 os.utime(self._descriptor, (modified, modified))
             self._close()
             os.replace(self.temporary, path)
+        except OSError as error:
+            raise translate_os_error(error, Path(path)) from error
 
     def _close(self) -> None:
         descriptor, self._descriptor = self._descriptor, -1
@@ -82,12 +89,11 @@ class NewFile:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if self._descriptor < 0:
-            return
-        self._close()
-        if not self._keep_part:
+        if self._descriptor >= 0:
+            self._close()
+        if error is not None and not self._keep_part:
             with suppress(OSError):
-                self.temporary.unlink()
+                os.unlink(self.temporary)
 
 
 async def write_pieces(out: Output, pieces: list[Piece], reader: CacheReader) -> None:

@@ -67,28 +67,30 @@ class MailFiles:
     async def write(self, path: tuple[str, ...], selection: Selection, progress: Callable[[int, int], None]) -> None:
         """Write the mails of a folder."""
         self.make_folder(path)
-        folder = self.folder(path)
+        folder = str(self.folder(path))
         there = self._existing(folder)
         async for page in self.renderer.reader.pages(selection):
             for item in page.items:
                 await self._write(folder, item, there)
             progress(len(page.items), sum(item.size for item in page.items))
 
-    async def _write(self, folder: Path, item: ItemRow, there: dict[str, dict[str, Path]]) -> None:
+    async def _write(self, folder: str, item: ItemRow, there: dict[str, dict[str, str]]) -> None:
         names = names_of(item)
-        others = there.get(names.item, {})
-        self.report.items["mail"] += 1
-        if names.version in others:
+        others = there.get(names.item)
+        if others is not None and names.version in others:
+            self.report.items["mail"] += 1
             self.report.unchanged += 1
             return
         try:
             mail = await self.renderer.render(item)
         except ValueError as error:
-            self.report.items["mail"] -= 1
             self.report.skipped.append(("item", item.id, str(error)))
             return
-        lost = mail.lost + [FLAGS_LOST] * (self.eml and mail.exact and bool(maildir_flags(item)))
-        self.report.lose(item.id, lost)
+        self.report.items["mail"] += 1
+        if mail.lost:
+            self.report.lose(item.id, mail.lost)
+        if self.eml and mail.exact and maildir_flags(item):
+            self.report.lose(item.id, [FLAGS_LOST])
         if others:
             self.report.replaced += 1
         else:
@@ -97,52 +99,53 @@ class MailFiles:
             self.report.bytes += item.size
             return
         new = await self._create(folder, item, names, mail)
-        for path in others.values():
+        for path in (others or {}).values():
             if path != new:
-                with mapped_os_errors(path):
-                    path.unlink(missing_ok=True)
+                with mapped_os_errors(Path(path)):
+                    os.unlink(path)
 
-    async def _create(self, folder: Path, item: ItemRow, names: Names, mail: RenderedMail) -> Path:
+    async def _create(self, folder: str, item: ItemRow, names: Names, mail: RenderedMail) -> str:
         moment = time_of(item)
+        seconds = moment.timestamp()
         if self.eml:
             stem = f"{moment:%Y-%m-%d %H%M} {safe_stem(item.title)}".strip()
-            name = f"{stem} ({names.item}-{names.version}).eml"
-            temporary, target = folder / f".{names.item}.part", folder
+            path = f"{folder}/{stem} ({names.item}-{names.version}).eml"
+            temporary = f"{folder}/.{names.item}.part"
         else:
-            name = f"{max(int(moment.timestamp()), 0):010}.{names.item}{names.version}.kerio-resync"
-            temporary, target = folder / "tmp" / name, folder / "cur"
+            name = f"{max(int(seconds), 0):010}.{names.item}{names.version}.kerio-resync"
+            path, temporary = f"{folder}/cur/{name}", f"{folder}/tmp/{name}"
         with NewFile(temporary) as file:
             if self.eml and not mail.exact:
                 file.write(status_lines(item, forwarded=mail.forwarded))
             await write_pieces(file, mail.pieces, self.renderer.reader)
             if not self.eml:
-                name += f",S={file.size}{_SEPARATOR}2,{maildir_flags(item, forwarded=mail.forwarded)}"
-            file.commit(target / name, moment.timestamp())
-            self.report.bytes += file.size
-        return target / name
+                path += f",S={file.size}{_SEPARATOR}2,{maildir_flags(item, forwarded=mail.forwarded)}"
+            file.commit(path, seconds)
+        self.report.bytes += file.size
+        return path
 
-    def _existing(self, folder: Path) -> dict[str, dict[str, Path]]:
+    def _existing(self, folder: str) -> dict[str, dict[str, str]]:
         """Return the complete files of earlier exports by item and version."""
-        there: dict[str, dict[str, Path]] = {}
-        for part in (folder,) if self.eml else (folder / "cur", folder / "new"):
-            if not part.is_dir():
+        there: dict[str, dict[str, str]] = {}
+        for part in (folder,) if self.eml else (f"{folder}/cur", f"{folder}/new"):
+            if not os.path.isdir(part):
                 continue
-            with mapped_os_errors(part), os.scandir(part) as entries:
+            with mapped_os_errors(Path(part)), os.scandir(part) as entries:
                 for entry in entries:
                     match = (_EML if self.eml else _MAILDIR).fullmatch(entry.name)
                     if match is None:
                         continue
                     version = match[2] if self.record.is_complete(entry.stat()) else ""
-                    there.setdefault(match[1], {})[version] = Path(entry.path)
+                    there.setdefault(match[1], {})[version] = f"{part}/{entry.name}"
         return there
 
 
 def names_of(item: ItemRow) -> Names:
     """Return the hashes of an item's id, and of what its file depends on."""
-    states = [content.problem for content in item.contents]
-    version = f"{_REVISION} {item.version} {states}"
+    missing = [content.problem for content in item.contents if content.problem]
+    version = f"{_REVISION} {item.version} {missing}"
     return Names(_hash(item.id)[:16], _hash(version)[:8])
 
 
 def _hash(text: str) -> str:
-    return hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()
+    return hashlib.sha256(text.encode("utf-8", "replace"), usedforsecurity=False).hexdigest()

@@ -61,9 +61,9 @@ class MboxFiles:
         before = self.report.items["mail"]
         self.report.items["mail"] += start
         progress(start, 0)
-        with NewFile(temporary, start=size, keep_part=True) as file:
+        with NewFile(str(temporary), start=size, keep_part=True) as file:
             await self._write(selection, file, path, start, progress)
-            file.commit(path)
+            file.commit(str(path))
         self.record.add(path, fingerprint)
         self.record.save()
         count = self.report.items["mail"] - before

@@ -18,7 +18,7 @@ from kerio_resync.cache.store import Store
 from kerio_resync.errors import ResyncError
 from kerio_resync.model import Identity, Kind
 from kerio_resync.settings import Settings
-from kerio_resync.sync.status import open_cache
+from kerio_resync.sync.open_cache import open_cache
 
 __all__ = ["CacheReader", "ContentRow", "FolderRow", "ItemPage", "ItemRow", "Selection"]
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator
-from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,12 +17,9 @@ from typing import Any
 from kerio_resync.cache import outbox_rows, queries
 from kerio_resync.cache.file_identity import all_changes
 from kerio_resync.cache.files import require_places
-from kerio_resync.cache.format71 import schema as format71
-from kerio_resync.cache.format72 import schema as format72
-from kerio_resync.cache.header import read_header
 from kerio_resync.cache.lock import ProfileLock
 from kerio_resync.cache.store import Store
-from kerio_resync.errors import BadSettings, CacheDamaged, NoCache, OtherFormat
+from kerio_resync.errors import BadSettings, CacheDamaged, OtherFormat
 from kerio_resync.events import Listener, PhaseChanged, RunStarted, ignore_events
 from kerio_resync.filesystem import available_bytes
 from kerio_resync.model import Kind
@@ -32,12 +28,11 @@ from kerio_resync.server.mailbox import Mailbox
 from kerio_resync.settings import Settings
 from kerio_resync.sync.context import RebuildContext
 from kerio_resync.sync.converge.compare_lists import VerifyReport, item_digests
+from kerio_resync.sync.open_cache import old_format_problem, open_cache
 from kerio_resync.sync.ownership import claim_live, require
 from kerio_resync.sync.set_aside import SetAside, files_set_aside
 from kerio_resync.sync.setup import check_profile, single_errors
 from kerio_resync.sync.verify.verification import verify_and_repair
-
-_OLD_FORMATS = {(each.APPLICATION_ID, each.USER_VERSION): each.FORMAT for each in (format71, format72)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,39 +147,11 @@ async def digest(settings: Settings) -> AsyncIterator[str]:
         await store.close()
 
 
-async def open_cache(settings: Settings, *, readonly: bool = True) -> Store:
-    """Open the cache of the profile. NoCache, CacheDamaged, OtherFormat, BadSettings."""
-    require_places(settings.profile)
-    if not settings.cache.exists():
-        raise NoCache(f"there is no cache at {settings.cache}; {_next_step(settings)}")
-    try:
-        return await Store.open(settings.cache, readonly=readonly)
-    except CacheDamaged as error:
-        if problem := _old_format_problem(settings.cache):
-            raise BadSettings(f"{settings.cache}: {problem}") from error
-        raise
-
-
-def _next_step(settings: Settings) -> str:
-    again = "run `kerio-resync rebuild`"
-    return f"an unfinished rebuild exists: {again} to resume it" if settings.next_cache.exists() else again
-
-
 def _state_of(path: Path, error: CacheDamaged) -> tuple[str, str]:
     """Return the state of a file that cannot be opened, and the problem."""
-    if problem := _old_format_problem(path):
+    if problem := old_format_problem(path):
         return "old", problem
     return "unknown" if isinstance(error, OtherFormat) else "damaged", str(error)
-
-
-def _old_format_problem(path: Path) -> str:
-    """Return what to do about a file of an older format, "" if it is of another."""
-    with suppress(OSError):
-        header = read_header(path)
-        name = _OLD_FORMATS.get((header.mark, header.version))
-        if name and not header.cut_short:
-            return f"it has format {name}; run `kerio-resync upgrade`"
-    return ""
 
 
 async def verify(

@@ -430,3 +430,43 @@ def test_record_replaces_only_what_it_wrote(tmp_path: Path) -> None:
     assert (again.may_replace(ours), again.may_replace(theirs)) == (True, False)
     assert (again.is_current(ours, "sum"), again.is_current(ours, "other")) == (True, False)
     assert again.may_replace(tmp_path / "mail" / "c.mbox")
+
+
+SOURCE = (
+    b"Received: by mx; Sun, 1 Mar 2026 00:00:00 +0000\r\nSubject: =?x?q?broken\r\n\r\nFrom here\r\n\xff\0 no line end"
+)
+
+
+def with_source(name: str, source: bytes = SOURCE, folder: str | tuple[str, ...] = "inbox") -> Item:
+    raw = Attachment(f"source-{name}", "", "", "message/rfc822", "", len(source), "source", source)
+    part = Attachment("part", "", "a.pdf", "application/pdf", "", 3, in_source=True)
+    return mail(name, folder=folder, attached=(raw, part))
+
+
+async def test_source_is_exported_byte_by_byte_into_each_of_its_folders(tmp_path: Path) -> None:
+    sources = [SOURCE, SOURCE + os.urandom(700_000), SOURCE + os.urandom(1_500_000)]
+    items = [with_source(str(number), source) for number, source in enumerate(sources)]
+    both = with_source("both", folder=("inbox", "work"))
+    await (await filled(tmp_path / "cache.db", PutItems((*items, both)))).close()
+    formats: tuple[Format, ...] = ("maildir", "eml")
+    for name in formats:
+        report = await run_export(tmp_path, tmp_path / name, name)
+        assert (report.items, report.skipped) == ({"mail": 5}, [])
+        assert sorted(files_in(tmp_path / name).values()) == sorted([*sources, SOURCE, SOURCE])
+    assert dict(report.lost) == {"flags, which an .eml file with the mail's exact source cannot have": 5}
+
+
+async def test_source_in_an_mbox_gets_flags_and_quotes_only(tmp_path: Path) -> None:
+    await (await filled(tmp_path / "cache.db", PutItems((with_source("1"),)))).close()
+    await run_export(tmp_path, tmp_path / "mail", "mbox")
+    quoted = SOURCE.replace(b"From here", b">From here")
+    assert files_in(tmp_path / "mail")["Inbox.mbox"] == (
+        b"From MAILER-DAEMON Sun Mar  1 00:00:00 2026\nStatus: RO\n" + quoted + b"\n\n"
+    )
+
+
+async def test_mail_of_another_protocol_without_its_source_is_named(tmp_path: Path) -> None:
+    cache = await filled(tmp_path / "cache.db", letters("1"), identity=IDENTITY._replace(protocol="jmap"))
+    await cache.close()
+    report = await run_export(tmp_path, tmp_path / "mail")
+    assert report.skipped == [("item", "1", "its source is not in the cache")]
