@@ -8,7 +8,7 @@ const POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:";
 export const SANDBOX = "allow-popups allow-popups-to-escape-sandbox";
 const REMOVED = "script, noscript, iframe, frame, frameset, object, embed, applet, base, meta, link, template, audio, video, portal";
 const STYLE = "html { color-scheme: light; background: #fff; color: #1b2230; font: 15px/1.5 system-ui, 'DejaVu Sans', sans-serif; }"
-  + " body { margin: 0; padding: 16px; overflow-wrap: anywhere; } img { max-width: 100%; height: auto; } table { max-width: 100%; }";
+  + " body { margin: 0; padding: 16px; overflow-wrap: anywhere; } img { max-width: 100%; height: auto; } table { max-width: 100%; } img:not([src]) { visibility: hidden; }";
 
 /** The content ids of inline images that the HTML shows. */
 export function contentIds(html) {
@@ -44,6 +44,7 @@ export function mailDocument(html, images = new Map()) {
     else if (!/^data:image\//i.test(source)) {
       if (source && !idOf(source)) blocked += 1;
       image.removeAttribute("src");
+      if (image.getAttribute("alt")?.trim()) image.replaceWith(image.getAttribute("alt"));
     }
   }
   for (const link of parsed.querySelectorAll("[href]")) {

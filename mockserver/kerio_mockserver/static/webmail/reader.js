@@ -3,7 +3,7 @@
 import { call, download } from "./api.js";
 import { formatBytes, h } from "./dom.js";
 import { SANDBOX, contentIds, mailDocument } from "./mail_html.js";
-import { longTime, namesOf, parseTime, writePeople, writePerson } from "./values.js";
+import { longTime, parseTime, writePeople, writePerson } from "./values.js";
 
 const MAX_INLINE_BYTES = 5_000_000;
 const ADDRESS = /\bhttps?:\/\/[^\s<>"']+[^\s<>"'.,;:!?)\]]/g;
@@ -161,5 +161,3 @@ export function plainText(mail) {
   if (text.trim()) return text.replace(/\r\n?/g, "\n");
   return new DOMParser().parseFromString(part("ctTextHtml"), "text/html").body.textContent.replace(/\n\s*\n\s*\n+/g, "\n\n").trim();
 }
-
-export const summaryOf = (mail) => `${namesOf([mail.from]) || "somebody"}: ${mail.subject}`;
