@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 import urllib.request
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -407,3 +408,20 @@ def _read_to_end(descriptor: int) -> None:
     with contextlib.suppress(OSError):  # the other end is closed
         while os.read(descriptor, 1000):
             pass
+
+
+async def test_support_bundle_prints_what_is_inside_and_writes_it(tmp_path: Path) -> None:
+    async with mock(mails=5) as (_, options):
+        assert (await kerio_resync("--profile", tmp_path / "p", "rebuild", "-q", *options)).code == 0
+        words = ("--profile", tmp_path / "p", "support-bundle", "--output", tmp_path / "b.zip")
+        done = await kerio_resync(*words)
+        again = await kerio_resync(*words)
+    assert (done.code, done.err) == (0, "")
+    lines = done.out.splitlines()
+    with zipfile.ZipFile(tmp_path / "b.zip") as archive:
+        names = archive.namelist()
+    assert [line.split()[0] for line in lines[1:-2]] == names
+    assert lines[-2].startswith("Names of folders are replaced by numbers (--with-names keeps them). No password ")
+    assert lines[-1].startswith(f"Written: {tmp_path / 'b.zip'} (")
+    assert (again.code, again.out) == (2, "")
+    assert "exists already; name another file with --output" in again.err

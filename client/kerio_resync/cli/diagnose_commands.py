@@ -47,16 +47,15 @@ def support_bundle(
     from kerio_resync.diagnose import bundle as bundles
 
     path = output or Path.cwd() / time.strftime("kerio-resync-support-%Y%m%d-%H%M%S.zip")
+    bundles.require_new(path)
     bundle = run(lambda: bundles.collect(profile, given, with_names=with_names, login=login, ask=password_prompt()))
     if not as_json:
         sizes = {name: formatting.format_size(len(content)) for name, content in bundle.members.items()}
         print("The bundle holds:")
         for name, about in bundle.about.items():
             print(formatting.printable(f"  {name:<26} {sizes[name]:>9}  {about}"))
-        kept = (
-            "Names of folders are in it." if with_names else "Names of folders are replaced; --with-names keeps them."
-        )
-        print(f"It {kept}, and no password and no text of a mail.", flush=True)
+        kept = "are kept" if with_names else "are replaced by numbers (--with-names keeps them)"
+        print(f"Names of folders {kept}. No password and no text of a mail is in it.", flush=True)
     size = bundles.write(bundle, path)
     if not as_json:
         print(formatting.printable(f"Written: {path} ({formatting.format_size(size)})"))

@@ -230,13 +230,18 @@ def _add_contents(bundle: Bundle, *, with_names: bool) -> None:
     bundle.add("CONTENTS.txt", "this list", "\n".join([*lines, ""]))
 
 
+def require_new(path: Path) -> None:
+    """Raise BadSettings if the file exists."""
+    if os.path.lexists(path):
+        raise BadSettings(f"{path} exists already; name another file with --output")
+
+
 def write(bundle: Bundle, path: Path) -> int:
     """Write the zip file, readable by its owner only; return its size.
 
     LocalError, also if the file exists.
     """
-    if path.exists():
-        raise BadSettings(f"{path} exists already; name another file with --output")
+    require_new(path)
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0), 0o600)
         with os.fdopen(descriptor, "wb") as file, zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:

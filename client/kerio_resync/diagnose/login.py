@@ -64,8 +64,9 @@ def check_mailbox(settings: Settings, folders: tuple[Folder, ...]) -> Checked:
     """Compare the size of the mailbox with the free room."""
     size = expected_bytes(list(folders), settings.attachments)
     needed, free = int(size * DATABASE_OVERHEAD) + RESERVE_BYTES, available_bytes(existing_folder(settings.cache))
-    items = sum(folder.count for folder in folders if folder.readable)
-    found = f"{items:,} items in {len(folders):,} folders"
+    readable = [folder for folder in folders if folder.kind and folder.readable]
+    items = sum(folder.count for folder in readable)
+    found = f"{items:,} items in {len(readable):,} folders"
     found += f", {size / 2**20:,.1f} MiB to fetch at most" if size else ""
     data = {"items": items, "bytes": size, "needed_bytes": needed, "free_bytes": free}
     if needed <= free:

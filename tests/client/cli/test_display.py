@@ -290,3 +290,15 @@ def test_a_line_of_the_summary_that_is_too_long_is_broken_between_words(
     assert capsys.readouterr().out.splitlines() == said
     display.show_summary(events.RunFinished(ok=True, exit_code=0, summary={"words": "short"}), summarise)
     assert capsys.readouterr().out == "short\n"
+
+
+def test_live_view_wraps_a_long_reason_at_words() -> None:
+    out = io.StringIO()
+    view = LiveView(out, summarise)
+    view._state.update(events.Retrying("Mails.getById", 1, 0.5, "the connection to mail.example.com broke again"), 0.0)
+    console = Console(file=out, width=40, color_system=None)
+    console.print(view.render())
+    lines = [line.strip() for line in out.getvalue().splitlines()]
+    reason = " ".join(lines)
+    assert "the connection to mail.example.com broke again" in reason
+    assert max(map(len, lines)) <= 40
