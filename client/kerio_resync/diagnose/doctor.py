@@ -169,7 +169,9 @@ async def _run_network(settings: Settings | None, emit: Emit, *, login: bool) ->
             later.remove(finding.check)
         elif finding.level == "skipped":
             return  # it was found out in another way
-        emit(finding)
+        redacted = settings.redactor.event(finding)
+        assert isinstance(redacted, Checked)
+        emit(redacted)
 
     transport = AiohttpTransport(route=route, connect_timeout=STEP_SECONDS, redactor=settings.redactor)
     way = Way(settings.server, route, transport)
@@ -177,7 +179,8 @@ async def _run_network(settings: Settings | None, emit: Emit, *, login: bool) ->
         async with asyncio.timeout(CHECKS_SECONDS):
             await _check_server(settings, way, tell, login=login)
     except TimeoutError:
-        tell(failure(later[0], f"no time was left after {CHECKS_SECONDS:.0f} s", "Run again", Exit.UNFINISHED))
+        name = later[0] if later else LOGIN_CHECKS[-1]
+        tell(failure(name, f"no time was left after {CHECKS_SECONDS:.0f} s", "Run again", Exit.UNFINISHED))
     finally:
         await transport.aclose()
     for name in tuple(later):

@@ -72,9 +72,10 @@ class Way:
         return (proxy.host, proxy.port) if proxy else (self.host, self.port)
 
     async def follow(self, request: Request, until: Callable[[Reply], bool] = lambda _: False) -> Reply:
-        """Send a request without secrets; follow redirects within the server, or `until` accepts one.
+        """Send a request without secrets; follow redirects within the server.
 
-        ForeignReply for a redirect to another server, and other errors of the transport.
+        A redirect that `until` accepts is returned. ForeignReply for a redirect to another server, and other errors of
+        the transport.
         """
         url = request.url
         for _ in range(MAX_REDIRECTS):

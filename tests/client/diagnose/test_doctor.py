@@ -215,7 +215,7 @@ async def test_doctor_names_broken_ipv6(tmp_path: Path, mock: Server, monkeypatc
 async def test_doctor_names_port_that_says_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from kerio_resync.diagnose import tls
 
-    monkeypatch.setattr(tls, "STEP_SECONDS", 0.3)
+    monkeypatch.setattr(tls, "STEP_SECONDS", 1.0)
     async with silent() as port:
         check, text, _ = await trouble(tmp_path, server=f"https://127.0.0.1:{port}")
     assert check == "tls"
@@ -223,7 +223,7 @@ async def test_doctor_names_port_that_says_nothing(tmp_path: Path, monkeypatch: 
 
 
 async def test_doctor_names_web_server_that_hangs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(network, "STEP_SECONDS", 0.3)
+    monkeypatch.setattr(network, "STEP_SECONDS", 1.0)
     async with silent() as port:
         check, text, _ = await trouble(tmp_path, server=f"http://127.0.0.1:{port}")
     assert check == "http"
