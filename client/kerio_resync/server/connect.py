@@ -1,4 +1,4 @@
-"""Opens the mailbox that the settings name, by its protocol. Imports the protocols when they are needed."""
+"""Opens the mailbox that the settings name; imports its protocol when needed."""
 
 from __future__ import annotations
 

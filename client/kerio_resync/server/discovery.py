@@ -1,4 +1,4 @@
-"""Finds out which protocol a server speaks, with at most two requests without credentials.
+"""Finds out a server's protocol by at most two requests without credentials.
 
 A JMAP server answers at its well-known address (RFC 8620, 2.2). Everything else is left to the Kerio side, which says
 what is wrong.

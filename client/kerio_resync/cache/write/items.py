@@ -167,7 +167,7 @@ def _write_items(session: WriteSession, items: Sequence[tuple[int, Item]], store
 
 
 def _place(session: WriteSession, items: Iterable[tuple[int, Item]], stored: Collection[int]) -> None:
-    """Write the placements of items. `stored`: the numbers of those that may have some."""
+    """Write the placements of items; `stored`: numbers of those that may have some."""
     wanted = {(number, session.folder_number(folder)) for number, item in items for folder in item.folder_ids}
     found = set[tuple[int, int]]()
     if stored:

@@ -1,4 +1,4 @@
-"""What an HTTP status, a `Retry-After` and a server's text mean, for every protocol.
+"""The meaning of statuses, `Retry-After` and server texts, for every protocol.
 
 If a status does not say whether the request was processed (a gateway's 502), the outcome of one that must not happen
 twice is unknown. Messages are cut to one line.

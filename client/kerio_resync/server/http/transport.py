@@ -257,7 +257,7 @@ def _trace_connections() -> aiohttp.TraceConfig:
 
 
 def _streamed(body: bytes | None) -> bytes | BytesIO | None:
-    """Return a body as aiohttp takes it: a long one in pieces, between which other requests run."""
+    """Return a body for aiohttp, which sends a long one in pieces."""
     return BytesIO(body) if body and len(body) > MAX_BLOCK_BYTES else body
 
 

@@ -1,4 +1,4 @@
-"""Makes method calls: several in one HTTP request, paced, retried, within the server's limits.
+"""Makes method calls: several in a request, paced, retried, within limits.
 
 Only errors of `kerio_resync.errors` are raised, without secrets. A request that must not be processed twice ends in
 `OutcomeUnknown` if its reply is unusable.

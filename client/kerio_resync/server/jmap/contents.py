@@ -98,7 +98,7 @@ def _check(results: list[dict[str, Any]]) -> None:
 
 
 def _contents(values: Iterable[Any]) -> dict[str, bytes]:
-    """Return the contents of a Blob/get by blob id; those that contradict themselves are left out.
+    """Return the contents of a Blob/get by blob id, without inconsistent ones.
 
     They are downloaded apart then.
     """

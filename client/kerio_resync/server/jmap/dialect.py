@@ -66,7 +66,7 @@ class JmapDialect:
         return canonical_json({**_parse(struct), "id": item_id})
 
     def with_files(self, kind: Kind, struct: bytes, uploads: Sequence[Upload], current: Item | None = None) -> bytes:
-        """Return the struct with uploaded files; a single message/rfc822 is the mail itself."""
+        """Return the struct with uploaded files; one message/rfc822 is the mail itself."""
         if not uploads:
             return struct
         value = _parse(struct)

@@ -1,4 +1,4 @@
-"""Downloads blobs: sources and attachments, streamed, and resumed where the server honours ranges.
+"""Streams blobs: sources and attachments; resumes where ranges are honoured.
 
 A blob's content never changes, so every reply with a range fits the bytes that are here.
 """
