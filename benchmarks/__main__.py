@@ -152,9 +152,11 @@ def draw(module: ModuleType, results: dict[str, Any], path: Path) -> None:
         module.picture(results, path)
 
 
-def legacy_parser() -> argparse.ArgumentParser:
-    """Return the parser for `python -m benchmarks legacy`."""
-    made = argparse.ArgumentParser(prog="python -m benchmarks legacy", description="Writes a database of format 7.1.")
+def old_database_parser() -> argparse.ArgumentParser:
+    """Return the parser for `python -m benchmarks old-database`."""
+    made = argparse.ArgumentParser(
+        prog="python -m benchmarks old-database", description="Writes a database of format 7.1."
+    )
     made.add_argument("--out", type=Path, required=True, metavar="FILE")
     invented = made.add_argument_group("of a mailbox that is made up")
     invented.add_argument("--messages", type=int, default=10_000, metavar="N", help="mails (%(default)s)")
@@ -170,11 +172,11 @@ def legacy_parser() -> argparse.ArgumentParser:
 
 
 def write_legacy(arguments: list[str]) -> int:
-    """`python -m benchmarks legacy --out FILE`.
+    """`python -m benchmarks old-database --out FILE`.
 
     A database of the old format, to try an upgrade on.
     """
-    made = legacy_parser()
+    made = old_database_parser()
     options = made.parse_args(arguments)
     if min(options.messages, options.pending) < 0 or options.size < 1:
         made.error("numbers cannot be negative")
@@ -187,10 +189,10 @@ def write_legacy(arguments: list[str]) -> int:
             count = asyncio.run(_copied(options.out, options.server, options.user))
             print(f"{options.out}: {count} items of {options.server}")
         else:
-            from benchmarks import legacy
+            from benchmarks import format71_files
 
             mean = max(1, options.size // max(1, options.messages))
-            legacy.write(options.out, options.messages, mean, pending=options.pending, seed=options.seed)
+            format71_files.write(options.out, options.messages, mean, pending=options.pending, seed=options.seed)
     except (OSError, ResyncError) as error:
         options.out.unlink(missing_ok=True)
         made.error(f"{options.out}: {getattr(error, 'strerror', None) or error}")
@@ -198,7 +200,7 @@ def write_legacy(arguments: list[str]) -> int:
 
 
 async def _copied(out: Path, server: str, user: str) -> int:
-    from benchmarks import legacy
+    from benchmarks import format71_files
     from kerio_resync.events import ignore_events
     from kerio_resync.server.kerio.mailbox import KerioMailbox
     from kerio_resync.settings import Settings
@@ -212,12 +214,12 @@ async def _copied(out: Path, server: str, user: str) -> int:
     }
     mailbox = KerioMailbox(Settings.model_validate(values), ignore_events)
     try:
-        return await legacy.copy(mailbox, out)
+        return await format71_files.copy(mailbox, out)
     finally:
         await mailbox.close()
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["legacy"]:
+    if sys.argv[1:2] == ["old-database"]:
         sys.exit(write_legacy(sys.argv[2:]))
     sys.exit(main(sys.argv[1:]))

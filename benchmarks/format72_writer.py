@@ -11,7 +11,7 @@ import threading
 from contextlib import closing
 from pathlib import Path
 
-from benchmarks import legacy
+from benchmarks import format71_files
 from kerio_resync.cache import outbox_rows
 from kerio_resync.cache.format72.rows import change_checksum, item_checksum
 from kerio_resync.cache.format72.schema import APPLICATION_ID, TABLES, USER_VERSION
@@ -55,9 +55,9 @@ _INSERT_CHANGE = (
 
 
 def write(out: Path, messages: int, size: int, *, pending: int = 3, seed: int = 1) -> None:
-    """Write a database of format 7.2 with the mailbox of `legacy.write`."""
+    """Write a database of format 7.2 with the mailbox of `format71_files.write`."""
     today = out.with_name(out.name + ".today")
-    legacy.write(today, messages, size, pending=pending, seed=seed)
+    format71_files.write(today, messages, size, pending=pending, seed=seed)
     format71.migrate(today, today.with_name(today.name + ".next"), lambda *_: None, threading.Event())
     convert(today, out)
     today.unlink()

@@ -20,8 +20,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from benchmarks.format71_files import write
 from benchmarks.format72_writer import convert
-from benchmarks.legacy import write
 from benchmarks.measure.scale import exponent
 from benchmarks.tools import machine
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from benchmarks import format71_writer
+from benchmarks.format71_files import IDENTITY, write
 from benchmarks.format71_writer import Format71Writer
-from benchmarks.legacy import IDENTITY, write
 from kerio_resync.cache.format71.reader import Format71Reader
 from kerio_resync.errors import CacheDamaged
 from kerio_resync.server.json_codec import canonical_json

@@ -31,7 +31,7 @@ def test_docs_list_every_measurement() -> None:
 
 def test_options_in_docs_exist() -> None:
     told = set(re.findall(r"--[a-z]+", DOCS))
-    assert told <= options(program.parser()) | options(program.legacy_parser())
+    assert told <= options(program.parser()) | options(program.old_database_parser())
     assert {"--quick", "--full", "--only", "--scheduler"} <= told
 
 
@@ -40,8 +40,8 @@ def test_commands_in_docs_parse() -> None:
     assert shown
     for line in shown:
         words = line.split()
-        parser = program.legacy_parser() if words[:1] == ["legacy"] else program.parser()
-        parser.parse_args(words[words[:1] == ["legacy"] :])
+        parser = program.old_database_parser() if words[:1] == ["old-database"] else program.parser()
+        parser.parse_args(words[words[:1] == ["old-database"] :])
 
 
 def test_legacy_writes_an_old_database_and_refuses_an_existing_path(tmp_path: Path) -> None:

@@ -37,8 +37,8 @@ from tests.support.hostile_replies import REPLIES, send
 
 SEEDS = int(os.environ.get("KERIO_HOSTILE", "1"))
 TOGETHER = 32  # requests that wait when it begins, of 16 batches, 16 attachments and 8 lists
-ENOUGH = 24  # of them on a machine so slow that it begins before
-HELD = 1.5  # seconds after which it does
+ENOUGH = TOGETHER
+HELD = 20.0  # seconds after which it begins with fewer; a client waits for longer
 FIRST = 6  # batches answered well, from which attachments become wanted
 # Bytes that the client may have at the most: 60 MB to begin with, twice 64 MB for what comes, one reply of 60 MB that
 # is put together and read (each letter of it may take four bytes), and what waits in buffers and for the disk.

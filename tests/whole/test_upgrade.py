@@ -16,8 +16,8 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.format71_files import copy, write
 from benchmarks.format72_writer import convert
-from benchmarks.legacy import copy, write
 from kerio_mockserver.conditions.model import Fault
 from kerio_mockserver.testing import Server, running
 from kerio_resync import Settings, rebuild, status

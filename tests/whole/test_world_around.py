@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.legacy import IDENTITY
+from benchmarks.format71_files import IDENTITY
 from kerio_mockserver.testing import running
 from kerio_resync import streams
 from kerio_resync.cache.store import Store

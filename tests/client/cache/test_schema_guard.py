@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.legacy import write
+from benchmarks.format71_files import write
 from kerio_resync.cache import schema, schema_guard
 from kerio_resync.cache.format71.reader import Format71Reader
 from kerio_resync.cache.new_database import source_of

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.legacy import IDENTITY
+from benchmarks.format71_files import IDENTITY
 from kerio_resync.cache.lock import ProfileLock
 from kerio_resync.cache.store import Store
 from kerio_resync.cli import entry

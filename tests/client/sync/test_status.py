@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
+from benchmarks.format71_files import write
 from benchmarks.format71_writer import Format71Writer
-from benchmarks.legacy import write
 from kerio_resync.cache.mutations import AddChange, LocalChange, LocalFile, PutLocal
 from kerio_resync.cache.outbox import Outbox
 from kerio_resync.cache.store import Store

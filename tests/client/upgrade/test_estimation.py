@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.legacy import write
+from benchmarks.format71_files import write
 from kerio_resync.errors import BadSettings, Unreachable
 from kerio_resync.events import Listener, Progress
 from kerio_resync.settings import Settings

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.legacy import IDENTITY, write
+from benchmarks.format71_files import IDENTITY, write
 from kerio_resync.cache import schema
 from kerio_resync.cache.format71 import schema as format71
 from kerio_resync.cache.format72 import schema as format72

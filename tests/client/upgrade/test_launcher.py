@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.legacy import IDENTITY, write
+from benchmarks.format71_files import IDENTITY, write
 from kerio_resync.cache.lock import ProfileLock
 from kerio_resync.cache.store import Store
 from kerio_resync.errors import BadSettings, CacheInUse, Exit

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.legacy import IDENTITY, write
+from benchmarks.format71_files import IDENTITY, write
 from kerio_resync.cache.lock import ProfileLock
 from kerio_resync.cache.schema import USER_VERSION
 from kerio_resync.cache.store import Store

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from benchmarks.format71_files import IDENTITY, write
 from benchmarks.format71_writer import Format71Writer
-from benchmarks.legacy import IDENTITY, write
 from kerio_resync.cache.format71.reader import ContentExtent, Format71Reader
 from kerio_resync.cache.format71.schema import LINE_BYTES
 from kerio_resync.cache.mutations import AddChange, LocalChange, LocalFile

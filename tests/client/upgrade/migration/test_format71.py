@@ -14,8 +14,8 @@ from random import Random
 
 import pytest
 
+from benchmarks.format71_files import IDENTITY, write
 from benchmarks.format71_writer import Format71Writer
-from benchmarks.legacy import IDENTITY, write
 from kerio_resync.cache import new_database, outbox_rows, queries
 from kerio_resync.cache.format71.reader import Format71Reader
 from kerio_resync.cache.new_database import Checkpoint

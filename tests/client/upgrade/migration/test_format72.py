@@ -16,9 +16,9 @@ from typing import Any
 
 import pytest
 
+from benchmarks.format71_files import IDENTITY
 from benchmarks.format71_writer import Format71Writer
 from benchmarks.format72_writer import convert, write
-from benchmarks.legacy import IDENTITY
 from kerio_resync.cache import new_database, outbox_rows
 from kerio_resync.cache.format72 import copy
 from kerio_resync.cache.format72.reader import Format72Reader
