@@ -9,7 +9,8 @@ shrink.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 from kerio_resync.cache.queries import QueuedItem
 from kerio_resync.model import Traits
@@ -18,6 +19,7 @@ from kerio_resync.sync.work_estimate import TEXT_RATIO, TEXT_RATIO_WITH_ATTACHME
 TARGET_SECONDS = 1.0  # of one batch
 TARGET_SERVER_SECONDS = 0.05  # of one batch in the server, its queue included
 DEFAULT_BYTES = 48 * 1024  # never less for the server's sake: the round trips would cost more than the contents
+DEFAULT_BYTES_WITH_SOURCES = 512 * 1024
 MIN_BYTES = 16 * 1024
 MAX_BYTES = 512 * 1024  # over a long link; bounds the memory of the replies in flight
 MAX_BYTES_SHORT_LINK = 128 * 1024  # over a short link, where more round trips cost nothing
@@ -33,9 +35,22 @@ INLINE_RATIO = 1.6  # bytes of JSON per byte of a source: it comes in base64, or
 
 @dataclass(frozen=True, slots=True)
 class BatchSize:
-    """`bytes`: uncompressed JSON to request at once."""
+    """`bytes`: uncompressed JSON to request at once.
+
+    `default`: the bytes to begin with, and those to which a busy server reduces them at most.
+    """
 
     bytes: float = DEFAULT_BYTES
+    default: float = DEFAULT_BYTES
+
+    @classmethod
+    def begin(cls, traits: Traits) -> Self:
+        """Return the size for the first batch of a mailbox.
+
+        Sources that come with the items cost the server little per byte, and much per call.
+        """
+        default = DEFAULT_BYTES_WITH_SOURCES if traits.inline_bytes else DEFAULT_BYTES
+        return cls(default, default)
 
     def after(
         self,
@@ -53,12 +68,12 @@ class BatchSize:
             return self  # too small a reply to tell
         wanted = plain_bytes / max(seconds, 0.001) * TARGET_SECONDS
         if server_seconds > 0:
-            wanted = min(wanted, max(DEFAULT_BYTES, plain_bytes / server_seconds * TARGET_SERVER_SECONDS))
+            wanted = min(wanted, max(self.default, plain_bytes / server_seconds * TARGET_SERVER_SECONDS))
         size = min(2 * self.bytes, max(self.bytes / 2, wanted))
         if server_seconds < CHEAP_SERVER_SECONDS:
-            enough = max(MAX_BYTES_SHORT_LINK, MAX_BYTES * min_latency / LONG_LINK_SECONDS)
+            enough = max(MAX_BYTES_SHORT_LINK, self.default, MAX_BYTES * min_latency / LONG_LINK_SECONDS)
             size = min(size, max(self.bytes, enough))
-        return BatchSize(min(MAX_BYTES, max(MIN_BYTES, size)))
+        return replace(self, bytes=min(max(MAX_BYTES, 2 * self.default), max(MIN_BYTES, size)))
 
     def packing(self, work: WorkEstimate, traits: Traits) -> Callable[[list[QueuedItem], QueuedItem], bool]:
         """Return a function for one batch: whether a row fits with the rows taken so far.

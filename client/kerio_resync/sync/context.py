@@ -14,6 +14,7 @@ from kerio_resync.events import Listener, Notice, Skipped
 from kerio_resync.model import Folder, Identity, is_newer
 from kerio_resync.server.mailbox import Mailbox
 from kerio_resync.settings import Settings
+from kerio_resync.sync.batch_size import BatchSize
 from kerio_resync.sync.doubts import Doubts
 from kerio_resync.sync.listing.early import EarlyListing
 from kerio_resync.sync.progress import ProgressTracker
@@ -71,6 +72,7 @@ class RebuildContext:
             *_queues(store),
             Doubts(clock, settings.retry_timeout),
             owner=owner,
+            fetch=FetchState(BatchSize.begin(mailbox.traits)),
             comparison=ComparisonState(early or EarlyListing()),
         )
 
@@ -86,7 +88,7 @@ class RebuildContext:
             item_queue=items,
             attachment_queue=attachments,
             doubts=Doubts(self.clock, self.settings.retry_timeout),
-            fetch=FetchState(),
+            fetch=FetchState(BatchSize.begin(self.mailbox.traits)),
             reuse=ReuseState(),
             comparison=ComparisonState(),
         )

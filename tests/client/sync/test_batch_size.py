@@ -2,9 +2,11 @@ from __future__ import annotations
 
 import pytest
 
+from kerio_resync.model import Traits
 from kerio_resync.sync.batch_size import (
     CHEAP_SERVER_SECONDS,
     DEFAULT_BYTES,
+    DEFAULT_BYTES_WITH_SOURCES,
     LONG_LINK_SECONDS,
     MAX_BYTES,
     MAX_BYTES_SHORT_LINK,
@@ -19,6 +21,14 @@ def after(*replies: tuple[int, float], server_seconds: float = 0.0, min_latency:
     for plain, seconds in replies:
         size = size.after(plain, seconds, server_seconds, min_latency)
     return int(size.bytes)
+
+
+def test_busy_server_gets_larger_batches_if_sources_come_with_items() -> None:
+    size = BatchSize.begin(Traits(inline_bytes=1))
+    for _ in range(9):
+        size = size.after(600_000, 0.6, 0.5)
+    assert size.bytes == DEFAULT_BYTES_WITH_SOURCES
+    assert BatchSize.begin(Traits()).bytes == DEFAULT_BYTES
 
 
 def test_batches_converge_to_about_a_second() -> None:
