@@ -1,25 +1,26 @@
 """Checksums of stored rows, and how they are computed.
 
 An item's checksum covers every field of `model.Item`, with the descriptions of its attachments, so that a lost or
-damaged row of any table shows. It is the SHA-256 of one line of JSON (an array in the order below, ASCII, Python's
-default spacing) that ends in the lengths of payload, extra members and details, and the CRC-32 of text and html (UTF-8;
-null: there is none), a newline, the payload, the extra members and the details. A chunk has a CRC-32 (zlib) of what is
-stored, an attachment a SHA-256. Texts have a CRC-32 only, because most of them are a part of the payload.
+damaged row of any table shows. It is the SHA-256 of one line of JSON (an array in the order below, UTF-8, no spaces), a
+newline, the payload, the extra members and the details. The line ends in the lengths of these three and an entry for
+each of text and html: their place in the payload (`shared_text`) as `[first byte, bytes]`, the CRC-32 of a text that is
+stored apart, or null. A chunk has a CRC-32 (zlib) of what is stored, an attachment a SHA-256.
 
 Python's hashes release the interpreter's lock for more than 2,047 bytes (CRC-32: 5 KiB). Acquiring it again takes up to
 5 ms while the event loop computes: with rows of 25 KB a busy loop slows the writer down to a tenth. So data is hashed
-in smaller slices, unless it is so large that hashing takes longer than the wait. The line of JSON is written by hand,
-because a general encoder takes four times as long.
+in smaller slices, unless it is so large that hashing takes longer than the wait.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from json.encoder import encode_basestring_ascii as _quoted
-from typing import Final
+from typing import Any, Final
+
+import orjson
 
 from kerio_resync.cache.mutations import LocalChange
+from kerio_resync.cache.shared_text import StoredText, place_text
 from kerio_resync.model import Attachment, Item
 
 try:
@@ -31,23 +32,24 @@ plain_crc32: Final = _crc32
 GIL_RELEASE_LIMIT_BYTES: Final = 2047
 _CRC_SLICE_BYTES: Final = 4096
 THREAD_MIN_BYTES: Final = 4 * 1024 * 1024
+_DESCRIPTION: Final = Attachment._fields.index("data")  # the members of an attachment before its content
 
 
 def item_checksum(item: Item) -> bytes:
     """Return the 32 bytes of the column `item.checksum`."""
-    q, folder_ids, extra, details = _quoted, item.folder_ids, item.extra, item.details
-    folders = q(folder_ids[0]) if len(folder_ids) == 1 else ", ".join(map(q, sorted({*folder_ids})))
-    head = (
-        f"[{q(item.kind)}, {q(item.id)}, [{folders}], {q(item.version)}, {_quoted_or_null(item.date)},"
-        f" {_quoted_or_null(item.end)}, {item.seen:d}, {item.flagged:d}, {item.answered:d}, {item.draft:d},"
-        f" {item.size}, {q(item.title)}, {q(item.who)}, {q(item.recipients)}, {q(item.message_id)},"
-        f" [{', '.join(map(_description, item.attachments))}], {len(item.payload)},"
-        f" {'null' if extra is None else len(extra)}, {'null' if details is None else len(details)},"
-        f" {_crc_or_null(item.text)}, {_crc_or_null(item.html)}]\n"
-    )
-    parts = [head.encode(), item.payload]
-    parts += filter(None, (extra, details))
-    return sha256(*parts)
+    return checksum_of(item, place_text(item.text, item.payload), place_text(item.html, item.payload))
+
+
+def checksum_of(item: Item, text: StoredText, html: StoredText) -> bytes:
+    """Return `item_checksum(item)`, given the columns of its text and html."""
+    folder_ids, extra, details = item.folder_ids, item.extra, item.details
+    head = orjson.dumps([
+        item.kind, item.id, folder_ids if len(folder_ids) == 1 else sorted({*folder_ids}), item.version, item.date,
+        item.end, item.seen, item.flagged, item.answered, item.draft, item.size, item.title, item.who, item.recipients,
+        item.message_id, [attachment[:_DESCRIPTION] for attachment in item.attachments], len(item.payload),
+        None if extra is None else len(extra), None if details is None else len(details), _entry(text), _entry(html),
+    ])  # fmt: skip
+    return sha256(head + b"\n", item.payload, *filter(None, (extra, details)))
 
 
 def change_checksum(change: LocalChange) -> bytes:
@@ -64,20 +66,11 @@ def change_checksum(change: LocalChange) -> bytes:
     return sha256(json.dumps(head).encode() + b"\n", change.struct)
 
 
-def _description(attachment: Attachment) -> str:
-    q, size = _quoted, "null" if attachment.size is None else attachment.size
-    return (
-        f"[{q(attachment.id)}, {q(attachment.url)}, {q(attachment.name)}, {q(attachment.content_type)},"
-        f" {q(attachment.content_id)}, {size}, {q(attachment.role)}]"
-    )
-
-
-def _quoted_or_null(text: str | None) -> str:
-    return "null" if text is None else _quoted(text)
-
-
-def _crc_or_null(text: str | None) -> str:
-    return "null" if text is None else str(crc32(text.encode()))
+def _entry(stored: StoredText) -> Any:
+    text, at, size = stored
+    if text is not None:
+        return crc32(text.encode())
+    return None if at is None else [at, size]
 
 
 def sha256(*parts: bytes) -> bytes:

@@ -12,9 +12,8 @@ from typing import Final
 
 import orjson
 
+# Both numbers are part of the format: an item's checksum covers where its texts are.
 MIN_CHARS: Final = 64  # a shorter text saves too little
-
-
 _MAX_TRIES: Final = 16  # a payload may have the beginning of a text a million times
 
 StoredText = tuple[str | None, int | None, int | None]
@@ -23,11 +22,14 @@ StoredText = tuple[str | None, int | None, int | None]
 
 def place_text(text: str | None, payload: bytes) -> StoredText:
     """Return the columns of a text."""
-    if text is None or len(text) < MIN_CHARS or "\0" in text:  # SQLite's JSON functions cut text at a NUL
+    if text is None or len(text) < MIN_CHARS:
         return text, None, None
     try:
-        quoted = orjson.dumps(text)[1:-1]
+        quoted = orjson.dumps(text)
     except TypeError:  # a lone surrogate
+        return text, None, None
+    # SQLite's JSON functions cut text at a NUL. Looking for one in wide characters takes longer than all else here.
+    if "\0" in text if text.isascii() else b"\\u0000" in quoted:
         return text, None, None
     head, start = quoted[:MIN_CHARS], -1  # a search for all of a long text takes ten times as long
     for _ in range(_MAX_TRIES):
@@ -35,7 +37,7 @@ def place_text(text: str | None, payload: bytes) -> StoredText:
         if start < 0:
             break
         if payload.startswith(quoted, start):
-            return None, start + 1, len(quoted)
+            return None, start + 2, len(quoted) - 2
     return text, None, None
 
 

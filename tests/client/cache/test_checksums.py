@@ -62,7 +62,7 @@ def test_item_checksum_ignores_order_of_folders() -> None:
 
 
 def test_item_checksum_stays_the_same() -> None:
-    assert item_checksum(WHOLE).hex() == "db679e541ef349d1a152745f6386d67c6c827e42f7f24aa481a8d05cf19c1f47"
+    assert item_checksum(WHOLE).hex() == "024d4c1a17c028700090b0c03f0f5a9791445aac51da2d4a290925375a25113f"
 
 
 @pytest.mark.parametrize("text", ["", "a", 'quote " slash / back \\', "tab\t line\n nul\0 \x7f", "müde ✓ 𝄞", "\u2028"])
@@ -85,12 +85,24 @@ def test_item_checksum_hashes_the_line_that_json_writes(text: str) -> None:
     ):
         rest = [item.payload, item.extra, item.details]
         texts = [None if part is None else zlib.crc32(part.encode()) for part in (item.text, item.html)]
-        head = [
-            item.kind, item.id, sorted(item.folder_ids), item.version, item.date, item.end, int(item.seen),
-            int(item.flagged), int(item.answered), int(item.draft), item.size, item.title, item.who, item.recipients,
-            item.message_id,
-            [[a.id, a.url, a.name, a.content_type, a.content_id, a.size, a.role] for a in item.attachments],
-            *(None if part is None else len(part) for part in rest), *texts,
-        ]  # fmt: skip
-        line = json.dumps(head).encode() + b"\n"
-        assert item_checksum(item) == hashlib.sha256(line + b"".join(filter(None, rest))).digest()
+        assert item_checksum(item) == hashlib.sha256(line_of(item, texts) + b"".join(filter(None, rest))).digest()
+
+
+def line_of(item: Item, texts: list[Any]) -> bytes:
+    head = [
+        item.kind, item.id, sorted(item.folder_ids), item.version, item.date, item.end, item.seen, item.flagged,
+        item.answered, item.draft, item.size, item.title, item.who, item.recipients, item.message_id,
+        [[a.id, a.url, a.name, a.content_type, a.content_id, a.size, a.role] for a in item.attachments],
+        *(None if part is None else len(part) for part in (item.payload, item.extra, item.details)), *texts,
+    ]  # fmt: skip
+    return json.dumps(head, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
+
+
+def test_item_checksum_covers_place_of_text_in_payload() -> None:
+    one, other = "a" * 100, "b" * 100
+    payload = f'{{"parts":["{one}","{other}"]}}'.encode()
+    item = WHOLE._replace(text=one, html=other, payload=payload, extra=None, details=None)
+    line = line_of(item, [[12, 100], [115, 100]])
+    assert item_checksum(item) == hashlib.sha256(line + payload).digest()
+    assert item_checksum(item._replace(text=other, html=one)) != item_checksum(item)
+    assert item_checksum(item._replace(text=one[1:])) != item_checksum(item)

@@ -35,6 +35,7 @@ def test_long_text_of_payload_is_stored_once(text: str) -> None:
         (LONG + "x", payload(LONG)),
         ("\ud800" * 100, b"{}"),
         (LONG + "\0", payload(LONG + "\0")),
+        ("x" * 100 + "\0", payload("x" * 100 + "\0")),
         ("x" * 100 + "y", payload("x" * 1000 + "y")),  # found late, after too many tries
     ],
 )

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Sequence
 from typing import Any, Final
 
 from kerio_resync.cache.bulk_sql import insert_many, json_array, select_in
-from kerio_resync.cache.checksums import item_checksum, sha256
+from kerio_resync.cache.checksums import checksum_of, item_checksum, sha256
 from kerio_resync.cache.mutations import OMITTED_BY_POLICY, PutItems
 from kerio_resync.cache.queries import folder_ids
 from kerio_resync.cache.shared_text import place_text, read_text
@@ -148,11 +148,11 @@ def read_item_row(db: sqlite3.Connection, condition: str, values: Sequence[Any])
 
 def item_row(number: int, item: Item) -> tuple[Any, ...]:
     """Return the values of an item in the order of `COLUMNS`, for `ROW`."""
+    text, html = place_text(item.text, item.payload), place_text(item.html, item.payload)
     return (
         number, item.id, item.kind, item.version, item.date, item.end, int(item.seen), int(item.flagged),
         int(item.answered), int(item.draft), item.size, item.title, item.who, item.recipients, item.message_id,
-        item_checksum(item), item.details, *place_text(item.text, item.payload), *place_text(item.html, item.payload),
-        item.extra, item.payload,
+        checksum_of(item, text, html), item.details, *text, *html, item.extra, item.payload,
     )  # fmt: skip
 
 
