@@ -29,8 +29,8 @@ ROOT = Path(__file__).parents[1]
 PAGES = (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md")))
 TEXT = "\n\n".join(page.read_text(encoding="utf-8") for page in PAGES)
 COMMANDS = (
-    "rebuild", "verify", "status", "digest", "estimate", "export", "upgrade", "start", "doctor", "support-bundle",
-    "demo", "config show",
+    "rebuild", "verify", "status", "digest", "estimate", "export", "browse", "upgrade", "start", "doctor",
+    "support-bundle", "demo", "config show",
 )  # fmt: skip
 
 

@@ -10,7 +10,9 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import Any, ClassVar, Literal
 
-Phase = Literal["session", "rescue", "folders", "fetch", "catch-up", "verify", "swap", "replay", "upgrade", "export"]
+Phase = Literal[
+    "session", "rescue", "folders", "fetch", "catch-up", "verify", "swap", "replay", "upgrade", "export", "index"
+]  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

@@ -320,6 +320,22 @@ def export(
 
 
 @app.command()
+def browse(
+    port: Annotated[int, typer.Option(metavar="N", min=0, max=65535, help="Listen on this port; 0: a free one.")] = 0,
+    no_open: Annotated[bool, typer.Option("--no-open", help="Print the address; open no browser.")] = False,
+    no_search: Annotated[bool, typer.Option("--no-search", help="Build no search index.")] = False,
+    profile: Profile = None,
+) -> None:
+    """Show the cache in a browser: mails, search, SQL.
+
+    Works offline and changes nothing in the cache. Only this computer can reach the pages, and only the browser that
+    opens the printed address. Ctrl-C ends it.
+    """
+    run = partial(commands.browse, port=port, opens_browser=not no_open, has_search=not no_search)
+    _run_and_exit(run, profile, View())
+
+
+@app.command()
 def upgrade(
     same_mailbox: SameMailbox = False,
     password_file: PasswordFile = None,

@@ -255,6 +255,30 @@ def export(profile: Path, shown: Listener, given: Mapping[str, Any]) -> Exit:
     )
 
 
+def browse(profile: Path, shown: Listener, *, port: int, opens_browser: bool, has_search: bool) -> Exit:
+    """Show the cache in a browser until the command is interrupted."""
+    from importlib.util import find_spec
+
+    from kerio_resync.profile_file import load
+
+    if any(find_spec(name) is None for name in ("datasette", "nh3")):
+        raise BadSettings("datasette is not installed: run `pip install 'kerio-resync[browse]'`")
+    from kerio_resync.browse.run import BrowseOptions
+    from kerio_resync.browse.run import browse as browse_cache
+
+    settings = load(profile, {})
+    options = BrowseOptions(port, opens_browser, has_search)
+
+    def announce(url: str, opened: bool) -> None:
+        shown(RunFinished(ok=True, exit_code=Exit.DONE, summary={}))  # ends the display of the progress
+        where = "It is opened in your browser. For another browser, start it again." if opened else ""
+        lines = [f"{settings.cache} is shown, read-only, at this address, which works once:", f"  {url}", where]
+        print("\n".join(filter(None, [*lines, "Press Ctrl-C to end."])), flush=True)
+
+    run(lambda: browse_cache(settings, options, shown, announce))
+    return Exit.DONE
+
+
 def run_with_display(
     shown: Listener,
     settings: Settings,

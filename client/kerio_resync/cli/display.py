@@ -63,6 +63,7 @@ PHASES: dict[Phase, str] = {
     "replay": "Sending local changes",
     "upgrade": "Upgrading",
     "export": "Exporting",
+    "index": "Building the search index",
 }
 _BAR_WIDTH = 50  # characters
 _PLAIN_INTERVAL_SECONDS = 5.0  # between two plain lines of progress
