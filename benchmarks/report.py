@@ -10,21 +10,19 @@ import json
 import re
 import subprocess
 from base64 import b64encode
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader
 from markdown_it import MarkdownIt
+from markupsafe import Markup
+
+from kerio_resync.cli.run_report import charts
+from kerio_resync.cli.run_report.page import environment
 
 LINES = "results.jsonl"
 MIN_CHANGE = 0.1  # relative change of a figure that the report names
-_TEMPLATES = Environment(
-    loader=FileSystemLoader(Path(__file__).parent / "templates"),
-    trim_blocks=True,
-    lstrip_blocks=True,
-    autoescape=lambda name: bool(name and name.endswith(".html.j2")),
-)
+_TEMPLATES = environment(Path(__file__).parent / "templates")
 
 
 def load(folder: Path) -> dict[str, dict[str, Any]]:
@@ -126,8 +124,15 @@ def write(
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "report.md"
     path.write_text(text)
-    (folder / "report.html").write_text(page(text, folder))
+    (folder / "report.html").write_text(page(text, folder, _charts(sections)))
     return path
+
+
+def _charts(sections: Sequence[Mapping[str, Any]]) -> str:
+    """Return bars of how long each measurement took, and of the figures that changed."""
+    rows = [(section["name"], section["entry"]["seconds"], len(section["changes"])) for section in sections]
+    bars = [charts.Bar(name, seconds, f"{seconds:,.0f} s", (f"{changes:,}",)) for name, seconds, changes in rows]
+    return charts.bar_chart(("Measurement", "Took", "Changed figures"), bars) if bars else ""
 
 
 def _section(name: str, entry: Mapping[str, Any], describe: Callable[[Any], str]) -> str:
@@ -144,15 +149,18 @@ def _comparable(old: Mapping[str, Any] | None, entry: Mapping[str, Any]) -> Mapp
     return old if old and old != entry and old["quick"] == entry["quick"] else None
 
 
-def page(text: str, folder: Path | None = None) -> str:
-    """Return the report as one HTML page, with the pictures of `folder` embedded."""
+def page(text: str, folder: Path | None = None, overview: str = "") -> str:
+    """Return the report as one HTML page, with the pictures of `folder` embedded.
+
+    `overview`: HTML to begin with.
+    """
     body = MarkdownIt("commonmark", {"html": False}).enable("table").render(text)
     titles = re.findall(r"<h2>(.*?)</h2>", body)
     for number, title in enumerate(titles):
         body = body.replace(f"<h2>{title}</h2>", f'<h2 id="s{number}">{title}</h2>', 1)
     if folder is not None:
         body = re.sub(r'src="([^"/:]+\.png)"', lambda match: f'src="{_data_url(folder / match[1])}"', body)
-    return _TEMPLATES.get_template("report.html.j2").render(titles=titles, body=body)
+    return _TEMPLATES.get_template("report.html.j2").render(titles=titles, body=Markup(body), overview=Markup(overview))
 
 
 def _data_url(path: Path) -> str:

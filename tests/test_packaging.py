@@ -19,7 +19,7 @@ from kerio_resync.settings import with_password
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-EXTRAS = ("browse", "export", "fast", "keyring", "mock", "socks")
+EXTRAS = ("browse", "export", "fast", "keyring", "mock", "report", "socks")
 
 
 def names_of(requirements: list[str]) -> set[str]:

@@ -176,14 +176,14 @@ def _given_names(given: Mapping[str, Any]) -> list[str]:
 def _file_value(settings: Settings, given: Mapping[str, Any], name: str) -> Any:
     """Return a setting's value for the file: some as they were typed, a path as text."""
     value = given[name] if name in ("bwlimit", "proxy", "fingerprint") else getattr(settings, name)
-    return str(value) if isinstance(value, Path) else value
+    return list(value) if isinstance(value, tuple) else str(value) if isinstance(value, Path) else value
 
 
 def _first_problem(error: ValidationError, profile: Path, chosen: Mapping[str, Any]) -> str:
     first = error.errors(include_input=False, include_url=False)[0]
     name = str(first["loc"][0]) if first["loc"] else "settings"
     place = (
-        f"--{name.rstrip('s') if name == 'folders' else name}".replace("_", "-")
+        f"--{name.rstrip('s') if name.endswith('folders') else name}".replace("_", "-")
         if name in chosen
         else f"{profile / FILE_NAME}: {name}"
     )
@@ -223,6 +223,8 @@ _OPTIONS: tuple[tuple[str, str, Any], ...] = (
     ),
     ("protocol", "the server's protocol: auto, kerio or jmap", "auto"),
     ("attachments", "which attachments to download: all, inbox or none", "all"),
+    ("since", "leave out the attachments of mails that are older than this date", "2026-01-01"),
+    ("exclude_folders", "folders to leave out, with those inside them", ["Archive"]),
     ("sources", "keep the raw text of each mail, if the server has it: auto, yes or no", "auto"),
     ("shared", "also the mailboxes that other users share with you", False),
     ("public", "also the public folders", False),

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable
+from datetime import UTC, datetime
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
@@ -53,6 +54,8 @@ class Settings(BaseModel):
     shared: bool = False
     public: bool = False
     folders: tuple[str, ...] = ()  # rebuild only these; empty: all
+    since: str = ""  # leave out the attachments of mails that are older than this date or time
+    exclude_folders: tuple[str, ...] = ()  # leave these out, and what is inside them
     fresh: bool = False
     drop_first: bool = False
     same_mailbox: bool = False  # the server or the account was renamed
@@ -84,7 +87,7 @@ class Settings(BaseModel):
     @property
     def keeps_sources(self) -> bool:
         """Return whether the sources of mails are kept if the server has them."""
-        return self.sources == "yes" or (self.sources == "auto" and self.attachments == "all")
+        return self.sources == "yes" or (self.sources == "auto" and self.attachments == "all" and not self.since)
 
     @model_validator(mode="before")
     @classmethod
@@ -122,12 +125,17 @@ class Settings(BaseModel):
     def _digits(cls, value: str) -> str:
         return sha256_digits(value) if value.strip() else ""
 
-    @field_validator("user", "folders")
+    @field_validator("user", "folders", "exclude_folders")
     @classmethod
     def _text(cls, value: str | tuple[str, ...]) -> str | tuple[str, ...]:
         if any("\ud800" <= letter <= "\udfff" for letter in "".join(value)):
             raise ValueError("must be text; it contains bytes that are no characters in this locale")
         return value.strip() if isinstance(value, str) else value
+
+    @field_validator("since", mode="before")
+    @classmethod
+    def _date(cls, value: object) -> str:
+        return parse_date(str(value)) if value else ""
 
     @field_validator("bwlimit", mode="before")
     @classmethod
@@ -168,6 +176,20 @@ def sha256_digits(text: str) -> str:
             "must be the SHA-256 of the server's certificate: 64 hexadecimal digits, with or without colons"
         )
     return digits
+
+
+def parse_date(text: str) -> str:
+    """Return a date or a time as the cache has them: `2026-03-01`, `2026-03-01T09:00:00Z`.
+
+    A time without a zone is that of this computer. ValueError for anything else.
+    """
+    try:
+        moment = datetime.fromisoformat(text.strip())
+    except ValueError:
+        raise ValueError(f"{text!r} is not a date; write it as 2026-03-01") from None
+    if len(text.strip()) <= len("2026-03-01"):
+        return moment.date().isoformat()
+    return moment.astimezone().astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def byte_rate(text: str) -> float:

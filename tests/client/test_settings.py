@@ -218,6 +218,8 @@ def test_every_option_in_the_file_is_a_setting_with_its_default(tmp_path: Path) 
         "fingerprint": "",
         "proxy": None,
         "bwlimit": None,
+        "since": "",
+        "exclude_folders": (),
     }
     assert settings.model_copy(update=unset) == load(tmp_path / "x", GIVEN).model_copy(update={"profile": tmp_path})
 

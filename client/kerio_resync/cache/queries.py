@@ -285,6 +285,21 @@ def places(db: sqlite3.Connection, ids: Sequence[str]) -> dict[str, tuple[tuple[
     return {item_id: (folders.get(number, ()), version) for number, item_id, version in rows}
 
 
+def items_in_folder(db: sqlite3.Connection, folder_id: str) -> list[str]:
+    """Return the ids of the stored items of a folder."""
+    sql = (
+        "SELECT item.id FROM placement JOIN item ON item.number = placement.item"
+        " WHERE placement.folder = (SELECT number FROM folder WHERE id = ?)"
+    )
+    return [row[0] for row in db.execute(sql, (folder_id,))]
+
+
+def queued_in_folder(db: sqlite3.Connection, folder_id: str) -> list[str]:
+    """Return the ids of the items that are queued for a folder."""
+    sql = "SELECT id FROM wanted WHERE folder = (SELECT number FROM folder WHERE id = ?)"
+    return [row[0] for row in db.execute(sql, (folder_id,))]
+
+
 def folder_ids(db: sqlite3.Connection, numbers: Iterable[int]) -> dict[int, tuple[str, ...]]:
     """Return the ids of each item's folders, sorted, by the item's number."""
     rows = db.execute(

@@ -169,12 +169,12 @@ class Store:
         """Queue attachments again that could not be downloaded."""
         await self._write(fetch_queue.retry_failed)
 
-    async def omit_contents(self, folder_ids: Sequence[str]) -> None:
+    async def omit_contents(self, folder_ids: Sequence[str], before: str = "") -> None:
         """Drop the attachments of items that are only in these folders.
 
-        They are not downloaded. Sources stay.
+        So are those of mails with an earlier date than `before`. They are not downloaded. Sources stay.
         """
-        await self._write(attachments.omit_all_attachments, folder_ids)
+        await self._write(attachments.omit_all_attachments, folder_ids, before)
 
     async def check(self, *, contents: bool = True) -> tuple[check.Defect, ...]:
         """Return the defects of the file, at most 1,000; () if it is sound.

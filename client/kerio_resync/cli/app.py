@@ -110,6 +110,10 @@ def rebuild(
         list[str] | None,
         typer.Option(metavar="NAME", help="Rebuild only this folder and its subfolders; repeatable."),
     ] = None,
+    exclude_folder: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Leave out this folder and its subfolders; repeatable."),
+    ] = None,
     drop_first: Annotated[
         bool, typer.Option("--drop-first", help="Delete the old cache first: for a disk without room for both.")
     ] = False,
@@ -118,6 +122,9 @@ def rebuild(
     ] = False,
     same_mailbox: SameMailbox = False,
     attachments: Annotated[AttachmentPolicy | None, typer.Option(help="Which attachments to download.")] = None,
+    since: Annotated[
+        str | None, typer.Option(metavar="DATE", help="Leave out the attachments of older mails, as 2026-03-01.")
+    ] = None,
     sources: Annotated[
         SourcePolicy | None, typer.Option(help="Whether to keep the raw text of mails (JMAP). Default: yes.")
     ] = None,
@@ -132,6 +139,10 @@ def rebuild(
     fingerprint: Fingerprint = None,
     proxy: Proxy = None,
     password_file: PasswordFile = None,
+    report: Annotated[
+        Path | None,
+        typer.Option("--report", metavar="FILE", parser=parse_path, help="Write a page with charts of the run (HTML)."),
+    ] = None,
     json: Json = False,
     quiet: Quiet = False,
     log_file: LogFile = None,
@@ -145,6 +156,7 @@ def rebuild(
         "protocol": protocol.value if protocol else None,
         "user": user,
         "attachments": attachments.value if attachments else None,
+        "since": since,
         "sources": sources.value if sources else None,
         "shared": shared,
         "public": public,
@@ -152,16 +164,15 @@ def rebuild(
         "drop_first": drop_first or None,
         "same_mailbox": same_mailbox or None,
         "folders": tuple(folder) if folder else None,
+        "exclude_folders": tuple(exclude_folder) if exclude_folder else None,
     }
     if dry_run:
         view = View(json, quiet, log_file, _level(log_level), "rebuild --dry-run", notify or "")
         _run_and_exit(partial(commands.dry_run, given=given), profile, view, formatting.lines_of_plan)
-    _run_and_exit(
-        partial(commands.rebuild, given=given),
-        profile,
-        View(json, quiet, log_file, _level(log_level), "rebuild", notify or ""),
-        formatting.summary_of_rebuild,
-    )
+    page = located(report, "--report") if report else None
+    view = View(json, quiet, log_file, _level(log_level), "rebuild", notify or "", report=page)
+    run = partial(commands.rebuild, given=given, has_report=page is not None)
+    _run_and_exit(run, profile, view, formatting.summary_of_rebuild)
 
 
 @app.command()

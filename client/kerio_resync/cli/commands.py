@@ -28,11 +28,16 @@ T = TypeVar("T")
 JsonObject = dict[str, Any]
 
 
-def rebuild(profile: Path, shown: Listener, given: Mapping[str, Any]) -> Exit:
+def rebuild(profile: Path, shown: Listener, given: Mapping[str, Any], *, has_report: bool = False) -> Exit:
     """Rebuild the cache; ask before it replaces that of another account.
 
-    On a terminal, ask for the server and the user if nothing is configured.
+    On a terminal, ask for the server and the user if nothing is configured. `has_report`: BadSettings if what its page
+    needs is not installed.
     """
+    if has_report:
+        from kerio_resync.cli.run_report.page import require_jinja
+
+        require_jinja()
     given, is_first_run = first_run.complete(profile, given, _input)
     settings = load_online_settings(profile, given)
     if is_first_run:

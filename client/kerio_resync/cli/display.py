@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Protocol, cast
 
@@ -75,7 +76,7 @@ class View:
     """How a run is shown and logged.
 
     `log_level`: None for the logs' own. `command`: the name in the profile's log; "" if the run is not logged there.
-    `notify`: a command to run at the end.
+    `notify`: a command to run at the end. `report`: the page to write at the end.
     `flat`: JSON has the result in `run-finished` itself.
     """
 
@@ -86,6 +87,7 @@ class View:
     command: str = ""
     notify: str = ""
     flat: bool = False
+    report: Path | None = None
 
 
 class Display(Protocol):
@@ -327,6 +329,10 @@ def open_display(view: View, summarise: Summarise, profile: Callable[[], Path] |
         views.append(LogFile(view.log_file, report, lambda: stamp(run, view.command), view.log_level or "debug"))
     if view.command and profile is not None:
         views.append(RunLog(profile, view.command, run, view.log_level or "info"))
+    if view.report is not None and profile is not None and find_spec("jinja2"):
+        from kerio_resync.cli.run_report.page import ReportPage
+
+        views.append(ReportPage(view.report, profile, print_error))
     if view.notify:
         from kerio_resync.cli.notify import Notifier
 

@@ -91,6 +91,8 @@ def summary_of_rebuild(report: Mapping[str, Any]) -> list[str]:
         lines.append("Some local changes are not settled yet. Run again.")
     lines += _named("Problems", [str(problem) for problem in report["problems"]])
     lines += _named("Skipped", [f"{scope} {item}: {reason}" for scope, item, reason in report["skipped"]])
+    excluded = report.get("excluded", ())
+    lines += _named("Left out as asked", [f"{path}: {pluralize(count, 'item')}" for path, count in excluded])
     return [*lines, f"Database: {report['cache']}"]
 
 

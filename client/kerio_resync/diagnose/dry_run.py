@@ -12,7 +12,8 @@ from kerio_resync.server.connect import open_mailbox
 from kerio_resync.settings import Settings
 from kerio_resync.sync.disk_space import DATABASE_OVERHEAD, RESERVE_BYTES, expected_bytes, freed_by_drop
 from kerio_resync.sync.fetch.folders import syncable
-from kerio_resync.sync.partial_rebuild import select_folders
+from kerio_resync.sync.folder_names import select_folders
+from kerio_resync.sync.left_out import LeftOut
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +55,8 @@ async def plan_rebuild(settings: Settings) -> Plan:
     mailbox = await open_mailbox(settings)
     try:
         identity = await mailbox.open()
-        folders = await mailbox.folders(shared=settings.shared, public=settings.public)
+        listed = await mailbox.folders(shared=settings.shared, public=settings.public)
+        folders = LeftOut(settings.exclude_folders).mark(listed)
     finally:
         await mailbox.close()
     paths = folder_paths(folders)

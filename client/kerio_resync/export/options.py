@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import Final, Literal
 from zoneinfo import ZoneInfo
 
 from kerio_resync.errors import BadSettings
 from kerio_resync.model import Kind
+from kerio_resync.settings import parse_date
 
 Format = Literal["maildir", "mbox", "eml", "ics", "vcf"]
 Layout = Literal["nested", "maildir++", "thunderbird"]
@@ -64,12 +64,9 @@ class ExportOptions:
 def parse_since(text: str) -> str:
     """Return a date or time as the cache has them. BadSettings for anything else."""
     try:
-        moment = datetime.fromisoformat(text.strip())
-    except ValueError:
-        raise BadSettings(f"--since: {text!r} is not a date; write it as 2026-03-01") from None
-    if len(text.strip()) <= len("2026-03-01"):
-        return moment.date().isoformat()
-    return moment.astimezone().astimezone(_UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        return parse_date(text)
+    except ValueError as error:
+        raise BadSettings(f"--since: {error}") from None
 
 
 def parse_zone(name: str) -> ZoneInfo:
@@ -90,6 +87,3 @@ def system_zone() -> ZoneInfo | None:
         return ZoneInfo(name) if name else None
     except (ValueError, OSError, LookupError):
         return None
-
-
-_UTC: Final = ZoneInfo("UTC")

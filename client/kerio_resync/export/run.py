@@ -21,6 +21,7 @@ from kerio_resync.export.record import ExportRecord, locked
 from kerio_resync.export.report import ExportReport, TargetReport
 from kerio_resync.filesystem import available_bytes, not_enough_space
 from kerio_resync.settings import Settings
+from kerio_resync.sync.folder_names import select_folders
 
 if TYPE_CHECKING:
     from kerio_resync.export.entry_files import EntryFiles
@@ -76,8 +77,6 @@ def _chosen(folders: Sequence[FolderRow], names: Sequence[str]) -> set[str]:
     """Return the ids of the folders to export."""
     if not names:
         return {row.folder.id for row in folders}
-    from kerio_resync.sync.partial_rebuild import select_folders  # imports most of the engine
-
     paths = {row.folder.id: row.path for row in folders}
     return {folder.id for folder in select_folders(names, (row.folder for row in folders), paths)}
 

@@ -11,11 +11,12 @@ from kerio_resync.cache.mutations import SkipEntry
 from kerio_resync.cache.queries import QueueCursor, QueuedAttachment, QueuedItem
 from kerio_resync.cache.store import Store
 from kerio_resync.events import Listener, Notice, Skipped
-from kerio_resync.model import Folder, Identity, is_newer
+from kerio_resync.model import Folder, Identity, Item, is_newer
 from kerio_resync.server.mailbox import Mailbox
 from kerio_resync.settings import Settings
 from kerio_resync.sync.batch_size import BatchSize
 from kerio_resync.sync.doubts import Doubts
+from kerio_resync.sync.left_out import LeftOut
 from kerio_resync.sync.listing.early import EarlyListing
 from kerio_resync.sync.progress import ProgressTracker
 from kerio_resync.sync.state import Announcements, ComparisonState, FetchState, ReuseState
@@ -27,7 +28,7 @@ class RebuildContext:
     """The two ends of a run, its queues, and the state of each phase.
 
     The context itself never changes. `folders`: the server's folders by id, as it last listed them. `owner`: the
-    mailbox that the old cache says it belongs to. `clock` returns seconds.
+    mailbox that the old cache says it belongs to. `left_out`: folders to build without. `clock` returns seconds.
     """
 
     settings: Settings
@@ -40,6 +41,7 @@ class RebuildContext:
     attachment_queue: WorkQueue[QueuedAttachment, int]
     doubts: Doubts
     owner: Identity | None = None
+    left_out: LeftOut = field(default_factory=LeftOut)
     folders: dict[str, Folder] = field(default_factory=dict)
     fetch: FetchState = field(default_factory=FetchState)
     reuse: ReuseState = field(default_factory=ReuseState)
@@ -57,10 +59,11 @@ class RebuildContext:
         *,
         owner: Identity | None = None,
         early: EarlyListing | None = None,
+        left_out: LeftOut | None = None,
     ) -> Self:
         """Return the context of a run that begins now.
 
-        `early`: lists that were requested before.
+        `early`: lists that were requested before. `left_out`: if not those of the settings.
         """
         return cls(
             settings,
@@ -72,6 +75,7 @@ class RebuildContext:
             *_queues(store),
             Doubts(clock, settings.retry_timeout),
             owner=owner,
+            left_out=left_out or LeftOut(settings.exclude_folders),
             fetch=FetchState(BatchSize.begin(mailbox.traits)),
             comparison=ComparisonState(early or EarlyListing()),
         )
@@ -93,6 +97,11 @@ class RebuildContext:
             comparison=ComparisonState(),
         )
 
+    async def list_folders(self) -> tuple[Folder, ...]:
+        """Return the server's folders; those that are left out are not readable."""
+        settings = self.settings
+        return self.left_out.mark(await self.mailbox.folders(shared=settings.shared, public=settings.public))
+
     def set_folders(self, folders: Iterable[Folder]) -> None:
         """Replace `folders`."""
         self.folders.clear()
@@ -110,6 +119,11 @@ class RebuildContext:
             folder.kind == "mail" and (self.settings.attachments == "none" or folder.role != "inbox")
             for folder in folders
         )
+
+    def omits_contents(self, item: Item) -> bool:
+        """Return whether the settings leave out the attachments of an item."""
+        is_old = item.kind == "mail" and item.date is not None and item.date < self.settings.since
+        return is_old or self.omits_attachments(item.folder_ids)
 
     def is_outdated(self, stored: str | None, version: str) -> bool:
         """Return whether an item stored in version `stored` has to be fetched again.

@@ -37,7 +37,7 @@ async def check_space(run: RebuildContext) -> None:
 async def check_space_before_drop(run: RebuildContext) -> None:
     """Check before the old cache is dropped, and count its space as free."""
     settings = run.settings
-    folders, _ = unique_folders(await run.mailbox.folders(shared=settings.shared, public=settings.public))
+    folders, _ = unique_folders(await run.list_folders())
     await _check(run, folders, freed=freed_by_drop(settings.cache))
 
 

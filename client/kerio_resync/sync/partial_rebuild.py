@@ -8,9 +8,7 @@ the server no longer lists are requested by id, and deleted if they are gone.
 from __future__ import annotations
 
 import json
-import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
-from difflib import get_close_matches
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from kerio_resync.cache import queries
@@ -23,70 +21,11 @@ from kerio_resync.sync.converge.compare_lists import new_comparison
 from kerio_resync.sync.converge.reconcile import bring_up_to_date
 from kerio_resync.sync.converge.resolve_doubts import resolve_doubts
 from kerio_resync.sync.fetch.folders import announce_listed, refresh_folders, skipping_failed_list, syncable
+from kerio_resync.sync.folder_names import select_folders
+from kerio_resync.sync.left_out import LeftOut
 from kerio_resync.sync.listing.concurrency import for_each_concurrently
 
-MAX_SUGGESTIONS: Final = 10  # folders in an error message
-PARTIAL_REBUILD_KEY = "part"  # meta: number of the comparison, and ids of the folders being rebuilt
-
-
-def select_folders(names: Sequence[str], folders: Iterable[Folder], paths: Mapping[str, str]) -> list[Folder]:
-    """Return the folders that `names` mean, with the folders inside them.
-
-    A name is a path (`Inbox/Projects`), or the bare name of a single folder. BadSettings for an unknown or ambiguous
-    name.
-    """
-    known = list(folders)
-    selected: dict[str, Folder] = {}
-    for name in names:
-        matches = _find_by_name(name, known, paths)
-        if not matches:
-            existing = (paths.get(folder.id, folder.name) for folder in known)
-            raise BadSettings(f"there is no folder {name!r}; {_suggest_folders(name, existing)}")
-        if len(matches) > 1:
-            several = sorted(paths.get(folder.id, folder.name) for folder in matches)
-            choices = ", ".join(map(_unambiguous, several))
-            raise BadSettings(f"several folders are called {name!r}; give the path of one: {choices}")
-        inside = paths.get(matches[0].id, name) + "/"
-        for folder in known:
-            if folder is matches[0] or paths.get(folder.id, "").startswith(inside):
-                selected[folder.id] = folder
-    return list(selected.values())
-
-
-def _find_by_name(name: str, known: Sequence[Folder], paths: Mapping[str, str]) -> list[Folder]:
-    """Return the folders with that path, else those with that name.
-
-    The comparison is exact, else normalised, else ignores case.
-    """
-    for normalise in (str, _composed, _folded):
-        wanted = normalise(name)
-        matches = [folder for folder in known if normalise(paths.get(folder.id, "")) == wanted]
-        if matches := matches or [folder for folder in known if normalise(folder.name) == wanted]:
-            return matches
-    return []
-
-
-def _composed(name: str) -> str:
-    return unicodedata.normalize("NFC", name)
-
-
-def _folded(name: str) -> str:
-    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
-
-
-def _unambiguous(path: str) -> str:
-    """Return a path for a message; in ASCII if another path may look the same."""
-    return path if path == _composed(path) else ascii(path)
-
-
-def _suggest_folders(name: str, existing: Iterable[str]) -> str:
-    """Return similar paths, or else existing ones, as part of a message."""
-    names = {path: (path.casefold(), path.rpartition("/")[2].casefold()) for path in sorted(existing)}
-    near = get_close_matches(name.casefold(), list({text: None for both in names.values() for text in both}))
-    if meant := dict.fromkeys(path for text in near for path, both in names.items() if text in both):
-        return f"did you mean {' or '.join(map(repr, list(meant)[:MAX_SUGGESTIONS]))}?"
-    more = f" and {len(names) - MAX_SUGGESTIONS} more" if len(names) > MAX_SUGGESTIONS else ""
-    return f"there are {', '.join(map(repr, list(names)[:MAX_SUGGESTIONS])) or 'none'}{more}"
+PARTIAL_REBUILD_KEY: Final = "part"  # meta: number of the comparison, and ids of the folders being rebuilt
 
 
 async def rebuild_partially(run: RebuildContext) -> None:
@@ -96,7 +35,7 @@ async def rebuild_partially(run: RebuildContext) -> None:
     """
     await refresh_folders(run)
     paths = {row.folder.id: row.path for row in await run.store.read(queries.folders)}
-    folders = select_folders(run.settings.folders, syncable(run.folders.values()), paths)
+    folders = _chosen(run, paths)
     round_ = await _begin(run, folders)
     unlisted = {row.folder.id: row for row in await run.store.read(queries.folders) if not row.listed}
     run.progress.work.folders_total = len(folders)
@@ -114,6 +53,25 @@ async def rebuild_partially(run: RebuildContext) -> None:
     await resolve_doubts(run)
     await run.store.apply(SetMeta(PARTIAL_REBUILD_KEY, ""))
     await run.store.flush()
+
+
+def _chosen(run: RebuildContext, paths: Mapping[str, str]) -> list[Folder]:
+    """Return the folders to rebuild; BadSettings if all of them are left out."""
+    without, excluded = run.left_out.found, LeftOut(run.settings.exclude_folders)
+    excluded.mark(run.folders.values())
+    known = [folder for folder in run.folders.values() if folder.kind and (folder.readable or folder.id in without)]
+    named = select_folders(run.settings.folders, known, paths)
+    chosen = syncable(folder for folder in named if folder.id not in excluded.found)
+    if named and not chosen:
+        if all(folder.id in without for folder in named):
+            raise BadSettings(
+                f"the cache was built without {paths[named[0].id]!r}; run `kerio-resync rebuild`, without"
+                " --exclude-folder and without --folder, to fetch it"
+            )
+        raise BadSettings(
+            "each folder of --folder is also left out; see --exclude-folder, and exclude_folders in the profile.toml"
+        )
+    return chosen
 
 
 async def _begin(run: RebuildContext, folders: Sequence[Folder]) -> int:

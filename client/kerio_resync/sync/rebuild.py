@@ -45,8 +45,9 @@ from kerio_resync.sync.converge.reconcile import bring_up_to_date, converge, req
 from kerio_resync.sync.converge.resolve_doubts import resolve_doubts
 from kerio_resync.sync.disk_space import check_space, check_space_before_drop
 from kerio_resync.sync.fetch.attachments import attachment_worker
-from kerio_resync.sync.fetch.folders import list_into_cache, refresh_folders, syncable
+from kerio_resync.sync.fetch.folders import drop_left_out, list_into_cache, refresh_folders, syncable
 from kerio_resync.sync.fetch.items import item_worker
+from kerio_resync.sync.left_out import LEFT_OUT_KEY, LeftOut
 from kerio_resync.sync.listing.concurrency import for_each_concurrently
 from kerio_resync.sync.open_target import (
     BuildTarget,
@@ -128,9 +129,13 @@ async def _build_once(
         async with _open_target(settings, identity, listen, mailbox) as target:
             resumed = target.resumed
             listen(RunStarted(str(settings.profile), identity.server, identity.user, target.resumed, identity.protocol))
+            left_out = None
+            if settings.folders:
+                left_out = LeftOut.from_meta(await target.store.read(queries.meta, LEFT_OUT_KEY))
             run = RebuildContext.begin(
-                settings, listen, mailbox, target.store, clock, owner=target.owner, early=target.ahead
-            )
+                settings, listen, mailbox, target.store, clock, owner=target.owner, early=target.ahead,
+                left_out=left_out,
+            )  # fmt: skip
             if settings.folders:
                 await rebuild_partially(run)
             else:
@@ -179,10 +184,13 @@ async def _build(run: RebuildContext) -> None:
         await run.store.flush()
     listen(PhaseChanged("folders"))
     unlisted = await refresh_folders(run)
+    await drop_left_out(run)
     await check_space(run)
     run.reuse.is_copy = bool(await run.store.read(queries.meta, COPIED_ITEMS_KEY))
     if run.reuse.is_copy:
-        await run.store.omit_contents([folder_id for folder_id in run.folders if run.omits_attachments([folder_id])])
+        await run.store.omit_contents(
+            [folder_id for folder_id in run.folders if run.omits_attachments([folder_id])], before=settings.since
+        )
     listen(PhaseChanged("fetch"))
     await _fetch(run, unlisted)
     await converge(run)
@@ -255,6 +263,7 @@ async def _finish(run: RebuildContext, identity: Identity, started: float, resum
         repaired=run.comparison.repaired,
         retries=run.mailbox.retries,
         skipped=skipped,
+        excluded=run.left_out.holding_items(),
         outbox_sent=replayed.sent,
         outbox_pending=replayed.pending,
         outbox_refused=replayed.refused,

@@ -16,8 +16,9 @@ class Report:
     `folders`: those that can hold items and may be read. `plain_bytes`: items and attachments fetched in this run,
     uncompressed; `wire_bytes`: bodies as they travelled; `seconds`: wall time. `salvaged`: items taken from the old
     cache. `repaired`: items that a comparison of the lists found missing or different. `skipped`: (scope, id, reason)
-    of everything left out. `outbox_pending`, `outbox_refused`: local changes that the server does not have;
-    `conflicts`: local changes that lost in this run. `unfinished`: run again for the pending changes.
+    of everything left out. `excluded`: (path, items on the server) of the folders that were left
+    out as asked. `outbox_pending`, `outbox_refused`: local changes that the server does not have; `conflicts`: local
+    changes that lost in this run. `unfinished`: run again for the pending changes.
     """
 
     cache: Path
@@ -32,6 +33,7 @@ class Report:
     repaired: int = 0
     retries: int = 0
     skipped: tuple[tuple[str, str, str], ...] = ()
+    excluded: tuple[tuple[str, int], ...] = ()
     outbox_sent: int = 0
     outbox_pending: int = 0
     outbox_refused: int = 0
@@ -45,5 +47,6 @@ class Report:
             **{name: getattr(self, name) for name in self.__slots__},
             "cache": str(self.cache),
             "skipped": [list(entry) for entry in self.skipped],
+            "excluded": [list(entry) for entry in self.excluded],
             "problems": list(self.problems),
         }

@@ -28,6 +28,7 @@ from kerio_resync.server.mailbox import Mailbox
 from kerio_resync.settings import Settings
 from kerio_resync.sync.context import RebuildContext
 from kerio_resync.sync.converge.compare_lists import VerifyReport, item_digests
+from kerio_resync.sync.left_out import LEFT_OUT_KEY, LeftOut
 from kerio_resync.sync.open_cache import old_format_problem, open_cache
 from kerio_resync.sync.ownership import claim_live, require
 from kerio_resync.sync.set_aside import SetAside, files_set_aside
@@ -180,7 +181,8 @@ async def verify(
             try:
                 require(settings, store.identity, identity)
                 listen(RunStarted(str(settings.profile), identity.server, identity.user, protocol=identity.protocol))
-                run = RebuildContext.begin(settings, listen, mailbox, store, time.monotonic)
+                left_out = LeftOut.from_meta(await store.read(queries.meta, LEFT_OUT_KEY))
+                run = RebuildContext.begin(settings, listen, mailbox, store, time.monotonic, left_out=left_out)
                 return await verify_and_repair(run, deep=deep, repair=repair)
             finally:
                 await store.close()

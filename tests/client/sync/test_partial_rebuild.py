@@ -14,7 +14,8 @@ from kerio_resync.cache.mutations import ApplyChanges, Mutation, PutPage, SetMet
 from kerio_resync.errors import BadSettings, FolderDenied, OutcomeUnknown
 from kerio_resync.events import Event, FolderListed
 from kerio_resync.model import Folder, Listing, ListingPage
-from kerio_resync.sync.partial_rebuild import PARTIAL_REBUILD_KEY, rebuild_partially, select_folders
+from kerio_resync.sync.folder_names import select_folders
+from kerio_resync.sync.partial_rebuild import PARTIAL_REBUILD_KEY, rebuild_partially
 from tests.support.cache import FOLDERS, INBOX, PEOPLE, WORK, items, mail
 from tests.support.fake_mailbox import Mailbox, running
 

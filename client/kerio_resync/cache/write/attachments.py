@@ -100,19 +100,32 @@ def omit_attachment(mutation: OmitAttachment, session: WriteSession) -> None:
     )
 
 
-def omit_all_attachments(session: WriteSession, folder_ids: Sequence[str]) -> None:
+def omit_all_attachments(session: WriteSession, folder_ids: Sequence[str], before: str = "") -> None:
     """Drop the attachments of items that are in no other folder; mark them as omitted.
 
-    Sources stay, with what is part of them.
+    So are those of mails with a date before `before`. Sources stay, with what is part of them.
     """
     numbers = [row[0] for row in select_in(session.db, "SELECT number FROM folder WHERE id IN (...)", folder_ids)]
-    omitted = (
+    _omit(
+        session,
         "number IN (SELECT attachment.number FROM placement JOIN attachment ON attachment.item = placement.item"
         " WHERE placement.folder IN (SELECT value FROM json_each(:folders)) AND role <> 'source' AND state <> 'source'"
         " AND NOT EXISTS (SELECT 1 FROM placement AS other WHERE other.item = placement.item"
-        "  AND other.folder NOT IN (SELECT value FROM json_each(:folders))))"
+        "  AND other.folder NOT IN (SELECT value FROM json_each(:folders))))",
+        {"folders": json_array(numbers)},
     )
-    values = {"folders": json_array(numbers), "reason": OMITTED_BY_POLICY}
+    if before:
+        _omit(
+            session,
+            "role <> 'source' AND state <> 'source'"
+            " AND item IN (SELECT number FROM item WHERE kind = 'mail' AND date < :before)",
+            {"before": before},
+        )
+
+
+def _omit(session: WriteSession, omitted: str, values: dict[str, str]) -> None:
+    """Mark the attachments that the condition selects as omitted."""
+    values = {**values, "reason": OMITTED_BY_POLICY}
     session.db.execute(f"DELETE FROM chunk WHERE attachment IN (SELECT number FROM attachment WHERE {omitted})", values)
     session.db.execute(
         "UPDATE attachment SET state = 'omitted', reason = :reason, etag = '', received = 0, sha256 = NULL WHERE "

@@ -170,7 +170,7 @@ async def reconcile_lists(run: RebuildContext, *, last: bool = False) -> int:
     folders = [folder for folder in syncable(run.folders.values()) if folder.id not in skipped]
     if refused := await compare_folders(run, folders, take):
         _raise_protocol_errors(refused.values())
-        listing = await run.mailbox.folders(shared=run.settings.shared, public=run.settings.public)
+        listing = await run.list_folders()
         existing = {folder.id: folder for folder in listing if folder.id in refused}  # catch-up deletes the others
         refused = await compare_folders(run, list(existing.values()), take)
         _raise_protocol_errors(refused.values())

@@ -10,13 +10,14 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 
 from kerio_resync.cache import queries
-from kerio_resync.cache.mutations import PutPage, SetFolders
+from kerio_resync.cache.mutations import DeleteItems, PutPage, ResetListing, SetFolders, SetMeta
 from kerio_resync.errors import ProtocolError, ResyncError, words_of
 from kerio_resync.events import FolderListed
 from kerio_resync.model import Folder, Listing
 from kerio_resync.server.memory_budget import HeldReservations
 from kerio_resync.sync.context import RebuildContext
 from kerio_resync.sync.fetch.items import put_items
+from kerio_resync.sync.left_out import LEFT_OUT_KEY
 from kerio_resync.sync.listing.concurrency import for_each_concurrently
 from kerio_resync.sync.listing.failures import concerns_this_list_only
 
@@ -90,26 +91,45 @@ async def refresh_folders(run: RebuildContext) -> list[Folder]:
 
     Return those to be listed.
     """
-    settings = run.settings
-    listing = await run.mailbox.folders(shared=settings.shared, public=settings.public)
+    listing = await run.list_folders()
     if not listing:
         raise ProtocolError("the server lists no folder at all")
     if {row.folder.id for row in await run.store.read(queries.folders)} - {folder.id for folder in listing}:
         # A folder is dropped with all its items, so the server has to leave it out twice.
-        again = await run.mailbox.folders(shared=settings.shared, public=settings.public)
+        again = await run.list_folders()
         listing = tuple({folder.id: folder for folder in (*listing, *again)}.values())
     folders, duplicates = unique_folders(listing)
     report_invalid_folders(run, folders, duplicates)
     for folder in folders:
-        if folder.kind and not folder.readable:
+        if folder.kind and not folder.readable and folder.id not in run.left_out.found:
             await run.skip("folder", folder.id, f"the server does not let you read {folder.name!r}")
-        if not folder.kind and folder.count:
+        if not folder.kind and folder.count and folder.id not in run.left_out.found:
             reason = f"{folder.name!r} is of an unknown kind, and holds {folder.count:,} items"
             await run.skip("folder", folder.id, reason)
     run.set_folders(folders)
     await run.store.apply(SetFolders(tuple(folders), {folder.id: rank(folder) for folder in folders}))
     listed = {row.folder.id for row in await run.store.read(queries.folders) if row.listed}
     return [folder for folder in syncable(folders) if folder.id not in listed]
+
+
+async def drop_left_out(run: RebuildContext) -> None:
+    """Record which folders are left out, and drop what the file has of them.
+
+    Items that are in another folder too are kept.
+    """
+    store, left_out = run.store, run.left_out
+    for sentence in left_out.unknown:
+        run.notice(f"Nothing is left out by this name: {sentence}.")
+    await store.apply(SetMeta(LEFT_OUT_KEY, left_out.to_meta()))
+    if not left_out.found:
+        return
+    for folder_id in left_out.found:
+        numbers = await store.read(queries.items_in_folder, folder_id)
+        placed = await store.read(queries.places, numbers)
+        alone = tuple(id_ for id_, (folder_ids, _) in placed.items() if left_out.found.keys() >= set(folder_ids))
+        queued = await store.read(queries.queued_in_folder, folder_id)
+        await store.apply(DeleteItems((*alone, *queued)))
+    await store.apply(ResetListing(tuple(left_out.found)))
 
 
 async def list_new_folders(run: RebuildContext) -> None:

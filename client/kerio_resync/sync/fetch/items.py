@@ -82,7 +82,7 @@ async def _store(run: RebuildContext, rows: dict[str, QueuedItem], reply: ItemBa
         if row is None:
             continue  # not requested, or sent twice
         items.append(item)
-        fetch = not run.omits_attachments(item.folder_ids)
+        fetch = not run.omits_contents(item)
         run.progress.stored(item, row.size, row.has_attachment, fetch_attachments=fetch)
     await put_items(run, items)
     # Some servers leave out deleted items instead of naming them: an item without list row and answer is gone.
@@ -100,8 +100,8 @@ async def _store(run: RebuildContext, rows: dict[str, QueuedItem], reply: ItemBa
 
 
 async def put_items(run: RebuildContext, items: list[Item]) -> None:
-    """Store items; those of folders without attachments in a mutation of their own."""
+    """Store items; those without attachments in a mutation of their own."""
     for omit in (False, True):
-        some = tuple(item for item in items if run.omits_attachments(item.folder_ids) == omit)
+        some = tuple(item for item in items if run.omits_contents(item) == omit)
         if some:
             await run.store.apply(PutItems(some, omit_attachments=omit, keep_contents=run.fetch.flag_changes))

@@ -16,6 +16,7 @@ from kerio_resync.errors import ResyncError
 from kerio_resync.model import Folder, ListedItem, Listing
 from kerio_resync.server.mailbox import Mailbox
 from kerio_resync.settings import Settings
+from kerio_resync.sync.left_out import LeftOut
 from kerio_resync.sync.listing.concurrency import for_each_concurrently
 from kerio_resync.sync.listing.failures import concerns_this_list_only
 
@@ -74,7 +75,8 @@ async def list_early(mailbox: Mailbox, settings: Settings) -> EarlyListing:
                     raise
 
     early.key = await mailbox.sync_key()
-    folders = await mailbox.folders(shared=settings.shared, public=settings.public)
+    listed = await mailbox.folders(shared=settings.shared, public=settings.public)
+    folders = LeftOut(settings.exclude_folders).mark(listed)
     readable: list[Folder] = [folder for folder in folders if folder.kind and folder.readable]
     await for_each_concurrently(longest_first(mailbox.listings(readable)), list_if_rows_are_left)
     return early

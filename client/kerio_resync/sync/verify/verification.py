@@ -87,10 +87,13 @@ class Verification:
 
     async def _fetch_folders(self) -> None:
         run = self.run
-        listing = await run.mailbox.folders(shared=run.settings.shared, public=run.settings.public)
+        listing = await run.list_folders()
         folders, duplicates = unique_folders(listing)
         report_invalid_folders(run, folders, duplicates)
         run.set_folders(folders)
+        if names := [path for path, _ in run.left_out.holding_items()]:
+            more = f" and {len(names) - MAX_NAMED_FOLDERS:,} more" if len(names) > MAX_NAMED_FOLDERS else ""
+            run.notice(f"The cache was built without: {', '.join(map(repr, names[:MAX_NAMED_FOLDERS]))}{more}.")
 
     async def _skipped_folders(self, unlisted: Collection[str]) -> set[str]:
         """Return those of these folders that the cache was built without, and report them."""

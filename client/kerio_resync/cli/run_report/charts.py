@@ -1,0 +1,159 @@
+"""Charts as HTML with SVG, for pages that need no script.
+
+The plots stretch with the page, and their labels are HTML, so that they are readable at any width. Colours come from
+`base.html.j2`. All texts are escaped here. Values are plain numbers; a `Format` turns one into a label.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from html import escape
+from math import floor, log10
+from typing import Final, NamedTuple
+
+WIDTH: Final = 1000  # of a plot, in units of its own
+HEIGHT: Final = 200
+COLOURS: Final = 4  # classes s0 to s3 of the style sheet
+Format = Callable[[float], str]
+Point = tuple[float, float]
+
+
+class Line(NamedTuple):
+    """A named series of points (x, y), in order of x; `filled`: as an area."""
+
+    name: str
+    points: Sequence[Point]
+    filled: bool = False
+
+
+class Lane(NamedTuple):
+    """A row of a timeline: intervals (start, end), and a text at its end."""
+
+    name: str
+    intervals: Sequence[Point]
+    note: str
+
+
+class Bar(NamedTuple):
+    """A row of a bar chart; `notes` are further columns."""
+
+    name: str
+    value: float
+    label: str
+    notes: tuple[str, ...] = ()
+
+
+def ceiling(value: float, base: int = 10) -> float:
+    """Return the least round number (1, 2 or 5 of its magnitude) from `value` on.
+
+    `base` 1024: round as a number of bytes.
+    """
+    if value <= 0:
+        return 1.0
+    unit = 1.0
+    while base == 1024 and value / unit >= 1024:
+        unit *= 1024
+    magnitude = 10.0 ** floor(log10(value / unit))
+    return float(next(step * magnitude * unit for step in (1, 2, 5, 10) if value / unit <= step * magnitude * 1.0001))
+
+
+def line_chart(
+    title: str, lines: Sequence[Line], end: float, x_format: Format, y_format: Format, *, base: int = 10
+) -> str:
+    """Return lines over x from 0 to `end`, with y from 0 to a round number."""
+    top = ceiling(max((y for line in lines for _, y in line.points), default=0.0), base)
+    shapes = "".join(_line(number, line, end, top) for number, line in enumerate(lines))
+    grid = "".join(f'<path class="grid" d="M0 {y}H{WIDTH}"/>' for y in (0, HEIGHT // 2, HEIGHT))
+    return _figure(
+        title,
+        _svg(title, grid + shapes, HEIGHT, "plot"),
+        y_labels=(y_format(top), y_format(top / 2), y_format(0)),
+        x_labels=_x_labels(end, x_format),
+        legend=[line.name for line in lines] if len(lines) > 1 else [],
+    )
+
+
+def column_chart(
+    title: str, columns: Iterable[tuple[float, float, float]], end: float, x_format: Format, y_format: Format
+) -> str:
+    """Return columns (start, width, value) over x from 0 to `end`."""
+    columns = list(columns)
+    top = ceiling(max((value for _, _, value in columns), default=0.0))
+    shapes = "".join(
+        f'<rect class="s0" x="{_x(start, end):.1f}" y="{HEIGHT - HEIGHT * value / top:.1f}"'
+        f' width="{max(2.0, _x(width, end)):.1f}" height="{HEIGHT * value / top:.1f}"/>'
+        for start, width, value in columns
+    )
+    grid = "".join(f'<path class="grid" d="M0 {y}H{WIDTH}"/>' for y in (0, HEIGHT // 2, HEIGHT))
+    labels = (y_format(top), y_format(top / 2), y_format(0))
+    return _figure(title, _svg(title, grid + shapes, HEIGHT, "plot"), labels, _x_labels(end, x_format))
+
+
+def timeline(title: str, lanes: Sequence[Lane], end: float, x_format: Format) -> str:
+    """Return one row per lane, with its intervals between 0 and `end`."""
+    rows = []
+    for number, lane in enumerate(lanes):
+        shapes = "".join(
+            f'<rect class="s{number % COLOURS}" x="{_x(start, end):.1f}" y="0" height="20"'
+            f' width="{max(3.0, _x(stop - start, end)):.1f}"/>'
+            for start, stop in lane.intervals
+        )
+        frame = f'<rect class="lane" width="{WIDTH}" height="20"/>'
+        rows.append(
+            f'<div class="row"><span>{escape(lane.name)}</span>{_svg(lane.name, frame + shapes, 20, "strip")}'
+            f'<span class="number">{escape(lane.note)}</span></div>'
+        )
+    labels = "".join(f"<span>{escape(label)}</span>" for label in _x_labels(end, x_format))
+    axis = f'<div class="row axis"><span></span><div class="x">{labels}</div><span></span></div>'
+    return f'<figure class="timeline" aria-label="{escape(title)}">{"".join(rows)}{axis}</figure>'
+
+
+def bar_chart(heads: Sequence[str], bars: Sequence[Bar]) -> str:
+    """Return a table with a bar in each row; `heads` has the titles of name, value and notes."""
+    top = max((bar.value for bar in bars), default=0.0) or 1.0
+    notes = "".join(f'<th class="number">{escape(head)}</th>' for head in heads[2:])
+    head = f'<tr><th>{escape(heads[0])}</th><th class="number">{escape(heads[1])}</th><th class="bar"></th>{notes}</tr>'
+    rows = []
+    for bar in bars:
+        shape = f'<rect class="s0" width="{WIDTH * max(0.0, bar.value) / top:.1f}" height="20"/>'
+        cells = "".join(f'<td class="number">{escape(note)}</td>' for note in bar.notes)
+        rows.append(
+            f'<tr><td>{escape(bar.name)}</td><td class="number">{escape(bar.label)}</td>'
+            f'<td class="bar">{_svg(bar.label, shape, 20, "strip")}</td>{cells}</tr>'
+        )
+    return f'<div class="scroll"><table>{head}{"".join(rows)}</table></div>'
+
+
+def _line(number: int, line: Line, end: float, top: float) -> str:
+    if not line.points:
+        return ""
+    places = [f"{_x(x, end):.1f} {HEIGHT - HEIGHT * min(y, top) / top:.1f}" for x, y in line.points]
+    path, colour = "M" + "L".join(places), f"s{number % COLOURS}"
+    first, last = (_x(line.points[place][0], end) for place in (0, -1))
+    area = f'<path class="area {colour}" d="{path}L{last:.1f} {HEIGHT}L{first:.1f} {HEIGHT}Z"/>' if line.filled else ""
+    return f'{area}<path class="line {colour}" d="{path}"/>'
+
+
+def _x(value: float, end: float) -> float:
+    return WIDTH * min(1.0, max(0.0, value / end)) if end > 0 else 0.0
+
+
+def _x_labels(end: float, x_format: Format) -> tuple[str, str, str]:
+    return x_format(0), x_format(end / 2), x_format(end)
+
+
+def _svg(title: str, shapes: str, height: int, kind: str) -> str:
+    return (
+        f'<svg class="{kind}" viewBox="0 0 {WIDTH} {height}" preserveAspectRatio="none" role="img"'
+        f' aria-label="{escape(title)}">{shapes}</svg>'
+    )
+
+
+def _figure(title: str, plot: str, y_labels: Sequence[str], x_labels: Sequence[str], legend: Sequence[str] = ()) -> str:
+    y_axis, x_axis = ("".join(f"<span>{escape(label)}</span>" for label in labels) for labels in (y_labels, x_labels))
+    keys = "".join(f'<span><i class="s{number}"></i>{escape(name)}</span>' for number, name in enumerate(legend))
+    caption = f'<figcaption class="legend">{keys}</figcaption>' if keys else ""
+    return (
+        f'<figure class="chart" aria-label="{escape(title)}">{caption}<div class="y">{y_axis}</div>{plot}'
+        f'<div class="x">{x_axis}</div></figure>'
+    )

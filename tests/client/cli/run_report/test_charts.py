@@ -1,0 +1,50 @@
+"""Charts: round axes, escaped texts, shapes inside their plots."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from kerio_resync.cli.run_report.charts import Bar, Lane, Line, bar_chart, ceiling, column_chart, line_chart, timeline
+
+BAD = '<script>alert("1")</script>'
+
+
+def plain(value: float) -> str:
+    return f"{value:g}"
+
+
+@pytest.mark.parametrize(
+    ("value", "base", "top"),
+    [(0, 10, 1), (0.03, 10, 0.05), (1, 10, 1), (7, 10, 10), (110, 10, 200), (1500, 1024, 2048), (700, 1024, 1000)],
+)
+def test_ceiling_is_the_next_round_number(value: float, base: int, top: float) -> None:
+    assert ceiling(value, base) == pytest.approx(top)
+
+
+def test_charts_escape_every_text() -> None:
+    made = [
+        line_chart(BAD, [Line(BAD, [(0, 1)]), Line(BAD, [(0, 1)])], 1, lambda _: BAD, lambda _: BAD),
+        column_chart(BAD, [(0, 1, 1)], 1, lambda _: BAD, lambda _: BAD),
+        timeline(BAD, [Lane(BAD, [(0, 1)], BAD)], 1, lambda _: BAD),
+        bar_chart((BAD, BAD, BAD), [Bar(BAD, 1, BAD, (BAD,))]),
+    ]
+    assert all("<script" not in text and "&lt;script&gt;" in text for text in made)
+
+
+def test_line_chart_scales_points_into_the_plot() -> None:
+    text = line_chart("t", [Line("a", [(0, 0), (5, 10), (10, 5)])], 10, plain, plain)
+    assert 'd="M0.0 200.0L500.0 0.0L1000.0 100.0"' in text
+    assert re.findall(r"<span>([^<]*)</span>", text) == ["10", "5", "0", "0", "5", "10"]
+
+
+def test_charts_of_nothing_are_empty_plots() -> None:
+    assert 'class="line' not in line_chart("t", [Line("a", [])], 0, plain, plain)
+    assert "<rect" not in column_chart("t", [], 0, plain, plain)
+    assert "<td" not in bar_chart(("a", "b"), [])
+
+
+def test_timeline_shows_short_intervals_too() -> None:
+    text = timeline("t", [Lane("short", [(1, 1.0001)], "0 s")], 100, plain)
+    assert 'x="10.0" y="0" height="20" width="3.0"' in text
