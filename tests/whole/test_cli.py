@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import mailbox
 import os
 import re
 import shlex
@@ -237,6 +238,9 @@ async def test_the_demo_shows_and_proves_it(tmp_path: Path) -> None:
     assert "The digests of cache and server agree" in done.out
     assert done.out.count("sqlite3 ") == 3
     assert (tmp_path / "kept" / "cache.db").is_file()
+    (export,) = [line.strip() for line in done.out.splitlines() if " export --maildir " in line]
+    assert await (await asyncio.create_subprocess_shell(export)).wait() == 0  # as pasted by a user
+    assert len(mailbox.Maildir(tmp_path / "kept" / "exported" / "mail" / "easy-ham-1", create=False)) > 0
 
 
 async def test_the_demo_takes_ones_own_mail_and_says_what_it_can_not_read(tmp_path: Path) -> None:

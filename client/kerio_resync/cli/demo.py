@@ -68,6 +68,7 @@ def run_demo(folder: Path, paths: Sequence[Path]) -> Exit:
             f" {formatting.pluralize(compare_digests(settings, server['control_url']), 'item')}."
         )
     _suggest(settings.cache)
+    _suggest_export(settings.cache.parent)
     _suggest_pages(paths)
     _print()
     _print(f"To remove it: rm -r {shlex.quote(str(settings.cache.parent))}")
@@ -177,6 +178,26 @@ def _suggest(cache: Path) -> None:
             _print(f'  sqlite3 {shlex.quote(str(cache))} "{query}"')
         for row in query_readonly(cache, query):
             _print("    " + " | ".join("" if value is None else str(value)[:60] for value in row))
+
+
+def _suggest_export(folder: Path) -> None:
+    """Name the command that writes the mailbox for other programs."""
+    target = folder / "exported"
+    command = [
+        sys.executable,
+        "-m",
+        "kerio_resync",
+        "--profile",
+        str(folder),
+        "export",
+        "--maildir",
+        str(target / "mail"),
+    ]
+    if find_spec("icalendar"):
+        command += ["--ics", str(target / "calendars"), "--vcf", str(target / "contacts")]
+    _print()
+    _print("The mailbox as files of other programs (mutt -f opens the mail):")
+    _print(f"  {shlex.join(command)}")
 
 
 def _suggest_pages(paths: Sequence[Path]) -> None:

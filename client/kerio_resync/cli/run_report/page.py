@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 MAX_FOLDERS: Final = 40  # rows of the table
 MAX_PAUSES: Final = 20
+MAX_PREDICTED: Final = 3  # times the run; the chart cuts off higher estimates
 FORECASTS: Final = (0.1, 0.25, 0.5, 0.75, 0.9)  # of the run
 FOLDERS_QUERY: Final = """
 SELECT folder.id, folder.path, count(item.number), coalesce(sum(item.size), 0)
@@ -131,7 +132,7 @@ def render(series: RunSeries, folders: Sequence[FolderRow] = ()) -> str:
     return environment().get_template("run.html.j2").render(
         **{name: Markup(text) for name, text in shown.items()},
         title=printable(f"Rebuild of {who}"),
-        run={"ok": finished.ok, "ended": _ending(finished.exit_code, end)},
+        run={"ok": finished.ok, "ended": _ending(finished.exit_code, end, has_excluded=bool(summary.get("excluded")))},
         error=printable(str(summary.get("error", ""))) if finished.exit_code != Exit.INTERRUPTED else "",
         cards=_cards(series, end),
         retry_text=f"{pluralize(series.retries_count, 'retry', 'retries')}; waits of "
@@ -158,10 +159,11 @@ def _more(noun: str, count: int, plural: str = "") -> str:
     return f"… and {pluralize(count, noun, plural)}." if count > 0 else ""
 
 
-def _ending(code: int, seconds: float) -> str:
+def _ending(code: int, seconds: float, *, has_excluded: bool) -> str:
     duration = format_duration(seconds)
     if code == Exit.DONE:
-        return f"Done after {duration}: the cache equals the server."
+        less = ", except what was left out as asked" if has_excluded else ""
+        return f"Done after {duration}: the cache equals the server{less}."
     if code == Exit.INTERRUPTED:
         return f"Interrupted after {duration}. Run the command again to resume."
     return f"Ended with exit code {code} after {duration}."
@@ -237,7 +239,8 @@ def _retries(series: RunSeries, end: float) -> str:
 
 
 def _estimate(series: RunSeries, end: float) -> str:
-    points = [(sample.at, sample.predicted) for sample in series.samples if sample.predicted is not None]
+    known = [(sample.at, sample.predicted) for sample in series.samples if sample.predicted is not None]
+    points = [(at, min(predicted, MAX_PREDICTED * end)) for at, predicted in known]
     if not points:
         return ""
     lines = [charts.Line("expected end", points), charts.Line("end of the run", [(0.0, end), (end, end)])]

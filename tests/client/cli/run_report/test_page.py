@@ -57,7 +57,14 @@ def test_page_shows_the_run_and_escapes_what_the_server_says() -> None:
     assert BAD not in text
     for section in ("Phases", "Rate", "Requests in flight", "Retries and waits", "Estimate and truth", "Folders"):
         assert f"<h2>{section}</h2>" in text
-    for fact in ("jane at https://mail.example.com", "1,200", "3.0 MiB", "Done after 10 s", "pauses of 2.0 s", "m1"):
+    for fact in (
+        "jane at https://mail.example.com",
+        "1,200",
+        "3.0 MiB",
+        "Done after 10 s: the cache equals",
+        "pauses of 2.0 s",
+        "m1",
+    ):
         assert fact in text, fact
     assert text.count("&lt;img") == 6  # reason, pause, notice, folder, left out, skipped
 
