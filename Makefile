@@ -25,7 +25,7 @@ $(READY): pyproject.toml $(CONSTRAINTS)
 	$(call install,dev$(COMMA)bench)
 
 $(VENV)/.demo: pyproject.toml $(CONSTRAINTS)
-	$(call install,fast$(COMMA)mock)
+	$(call install,browse$(COMMA)fast$(COMMA)mock)
 
 demo: $(if $(wildcard $(READY)),$(READY),$(VENV)/.demo)  ## a mock server, a rebuild of real mail from it, verification, and what happened
 	@$(BIN)/kerio-resync demo

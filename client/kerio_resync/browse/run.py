@@ -77,7 +77,7 @@ async def _indexed(cache: Path, listen: Listener) -> Path:
             told = True
             listen(PhaseChanged("index"))
         elapsed = time.monotonic() - begun
-        left = elapsed / done * (total - done) if done else None
+        left = elapsed / done * (total - done) if 0 < done < total else None
         listen(Progress(items_done=done, items_total=total, seconds_left=left, elapsed=elapsed))
 
     def tell(done: int, total: int) -> bool:

@@ -68,6 +68,7 @@ def run_demo(folder: Path, paths: Sequence[Path]) -> Exit:
             f" {formatting.pluralize(compare_digests(settings, server['control_url']), 'item')}."
         )
     _suggest(settings.cache)
+    _suggest_browse(settings.cache.parent)
     _suggest_export(settings.cache.parent)
     _suggest_pages(paths)
     _print()
@@ -178,6 +179,16 @@ def _suggest(cache: Path) -> None:
             _print(f'  sqlite3 {shlex.quote(str(cache))} "{query}"')
         for row in query_readonly(cache, query):
             _print("    " + " | ".join("" if value is None else str(value)[:60] for value in row))
+
+
+def _suggest_browse(folder: Path) -> None:
+    """Name the command that shows the mailbox in a browser."""
+    if find_spec("datasette") is None:
+        return
+    command = [sys.executable, "-m", "kerio_resync", "--profile", str(folder), "browse"]
+    _print()
+    _print("The mails, a search and the tables in a browser:")
+    _print(f"  {shlex.join(command)}")
 
 
 def _suggest_export(folder: Path) -> None:
