@@ -3,6 +3,7 @@
 Time, memory, disk, and the exponent of growth.
 
 Mails are small, so that their number counts. Two more mailboxes have all mails in one folder, and very many folders.
+The same sizes are measured over JMAP from a server whose ids are hashes (`tools/hashed_mails.py`), with sources.
 The server computes a mailbox while it is first read; the client's processor time does not depend on that.
 """
 
@@ -11,6 +12,8 @@ from __future__ import annotations
 from math import exp, log
 from pathlib import Path
 from typing import Any
+
+import psutil  # type: ignore[import-untyped,unused-ignore]
 
 from benchmarks.tools import machine
 
@@ -27,7 +30,7 @@ _FROM = 10_000  # below that the start of the program dominates
 
 
 def measure(quick: bool = False, *, full: bool = False) -> dict[str, Any]:
-    """Return {"cells": one per mailbox, "exponent", "spread", "steady", "ok"}.
+    """Return {"cells": one per mailbox, "exponent", "spread", "steady", "ok", "jmap": likewise}.
 
     `exponent` is that of processor time, `spread` the range of peak memory in MB. They and `ok` are None if all
     mailboxes are too small.
@@ -37,19 +40,35 @@ def measure(quick: bool = False, *, full: bool = False) -> dict[str, Any]:
     if not quick:
         cells.append(_cell("one folder of 100,000", 100_000, {"biggest": 100_000, "folders": 6}))
         cells.append(_cell("5,000 folders", 10_000, {"folders": 5_000, "shape": "wide"}))
-    grown = [cell for cell in cells[: len(sizes)] if cell["mails"] >= _FROM]
+    found = _judged(cells[: len(sizes)])
+    jmap = [_jmap_cell(f"{size:,} mails", size) for size in sizes]
+    return {**found, "cells": cells, "jmap": {**_judged(jmap), "cells": jmap}}
+
+
+def _judged(cells: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return {"exponent", "spread", "steady", "ok"} of mailboxes that grow."""
+    grown = [cell for cell in cells if cell["mails"] >= _FROM]
     found: dict[str, Any] = {
-        "cells": cells,
         "exponent": None,
         "spread": None,
         "ok": None,
-        "steady": min(cell["steady"] for cell in cells[: len(sizes)]),
+        "steady": min(cell["steady"] for cell in cells),
     }
     if len(grown) > 1:
         found["exponent"] = exponent([(cell["mails"], cell["cpu"]) for cell in grown])
         found["spread"] = max(cell["peak"] for cell in grown) - min(cell["peak"] for cell in grown)
         found["ok"] = found["exponent"] <= EXPONENT and found["spread"] <= SPREAD and found["steady"] >= LAST
     return found
+
+
+def _jmap_cell(name: str, mails: int) -> dict[str, Any]:
+    with (
+        machine.workspace() as folder,
+        machine.child("JMAP server", "benchmarks.tools.hashed_mails", str(mails)) as (pid, line),
+    ):
+        account = machine.Account(line.strip(), "jane@example.com", "secret")
+        spent, summary = machine.rebuilt(account, folder / "profile", "--protocol", "jmap")
+        return _figures(name, spent, summary, folder / "profile", sum(psutil.Process(pid).cpu_times()[:2]))
 
 
 def _cell(name: str, mails: int, more: dict[str, Any]) -> dict[str, Any]:
@@ -64,18 +83,23 @@ def _cell(name: str, mails: int, more: dict[str, Any]) -> dict[str, Any]:
     }
     with machine.workspace() as folder, machine.server(**made, shared=False, **more) as server:
         spent, summary = machine.rebuilt(server, folder / "profile")
-        database = (folder / "profile" / "cache.db").stat().st_size
-        return {
-            "name": name,
-            "mails": summary["items"]["mail"],
-            "folders": summary["folders"],
-            "seconds": summary["seconds"],
-            "cpu": spent.cpu,
-            "peak": spent.peak,
-            "server_cpu": server.cpu(),
-            "database": database,
-            "steady": steadiness(machine.progress(spent.output)),
-        }
+        return _figures(name, spent, summary, folder / "profile", server.cpu())
+
+
+def _figures(
+    name: str, spent: machine.Spent, summary: dict[str, Any], profile: Path, server_cpu: float
+) -> dict[str, Any]:
+    return {
+        "name": name,
+        "mails": summary["items"]["mail"],
+        "folders": summary["folders"],
+        "seconds": summary["seconds"],
+        "cpu": spent.cpu,
+        "peak": spent.peak,
+        "server_cpu": server_cpu,
+        "database": (profile / "cache.db").stat().st_size,
+        "steady": steadiness(machine.progress(spent.output)),
+    }
 
 
 def steadiness(events: list[dict[str, Any]]) -> float:
@@ -100,12 +124,17 @@ def exponent(points: list[tuple[float, float]]) -> float:
 
 
 def report(results: dict[str, Any]) -> str:
-    """Return a table in Markdown."""
+    """Return tables in Markdown."""
+    intro = f"Mails of {MEAN} bytes without attachments, one run each; the mailbox is computed while it is read."
+    lines = ["## Scale", "", intro, "", *_table(results)]
+    if jmap := results.get("jmap"):
+        lines += ["", "### Scale, ids that are hashes", ""]
+        lines += ["Mails of half a kilobyte over JMAP, with their sources, one run each.", "", *_table(jmap)]
+    return "\n".join([*lines, ""])
+
+
+def _table(results: dict[str, Any]) -> list[str]:
     lines = [
-        "## Scale",
-        "",
-        f"Mails of {MEAN} bytes without attachments, one run each; the mailbox is computed while it is read.",
-        "",
         "| mailbox | folders | seconds | client, CPU s | µs per mail | server, CPU s | peak, MB | on disk, MB"
         " | last tenth / first |",
         "|:---|---:|---:|---:|---:|---:|---:|---:|---:|",
@@ -128,7 +157,7 @@ def report(results: dict[str, Any]) -> str:
         ]
     else:
         lines += ["", "These mailboxes are too small to show growth: the start of the program dominates."]
-    return "\n".join([*lines, ""])
+    return lines
 
 
 def picture(results: dict[str, Any], path: Path) -> None:
