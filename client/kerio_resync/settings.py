@@ -179,9 +179,10 @@ def sha256_digits(text: str) -> str:
 
 
 def parse_date(text: str) -> str:
-    """Return a date or a time as the cache has them: `2026-03-01`, `2026-03-01T09:00:00Z`.
+    """Return a date or a time as the cache has them.
 
-    A time without a zone is that of this computer. ValueError for anything else.
+    For example `2026-03-01` or `2026-03-01T09:00:00Z`. A time without a zone is that of this computer. ValueError
+    for anything else.
     """
     try:
         moment = datetime.fromisoformat(text.strip())

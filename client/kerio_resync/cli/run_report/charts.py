@@ -109,7 +109,10 @@ def timeline(title: str, lanes: Sequence[Lane], end: float, x_format: Format) ->
 
 
 def bar_chart(heads: Sequence[str], bars: Sequence[Bar]) -> str:
-    """Return a table with a bar in each row; `heads` has the titles of name, value and notes."""
+    """Return a table with a bar in each row.
+
+    `heads` has the titles of name, value and notes.
+    """
     top = max((bar.value for bar in bars), default=0.0) or 1.0
     notes = "".join(f'<th class="number">{escape(head)}</th>' for head in heads[2:])
     head = f'<tr><th>{escape(heads[0])}</th><th class="number">{escape(heads[1])}</th><th class="bar"></th>{notes}</tr>'
