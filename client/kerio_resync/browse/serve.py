@@ -6,6 +6,7 @@ import asyncio
 import os
 import socket
 import sys
+import threading
 import webbrowser
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -82,8 +83,8 @@ def opened_browser(url: str, folder: Path) -> Iterator[bool]:
             link = escape(url, quote=True)
             text = f'<!doctype html><meta charset="utf-8"><meta http-equiv="refresh" content="0;url={link}">'
             write_private(page, f'{text}<title>kerio-resync</title><a href="{link}">Open</a>\n'.encode(), sync=False)
-            with suppress(webbrowser.Error):
-                found = webbrowser.open(page.absolute().as_uri())
+            # some browsers keep the caller waiting until their window is closed
+            threading.Thread(target=webbrowser.open, args=(page.absolute().as_uri(),), daemon=True).start()
         yield found
     finally:
         with suppress(OSError):
