@@ -240,7 +240,8 @@ class RemoteChange(NamedTuple):
 class ItemPatch(NamedTuple):
     """New flags and folders of an item whose contents are immutable.
 
-    `members`: a JSON object whose members replace those of the payload.
+    `members`: a JSON object whose members replace those of the payload. `same`: a JSON object with members that the
+    payload has; if it has others, the server gave the id to another item, which has to be fetched.
     """
 
     id: str
@@ -251,6 +252,7 @@ class ItemPatch(NamedTuple):
     answered: bool
     draft: bool
     members: bytes
+    same: bytes = b"{}"
 
 
 class ChangeSet(NamedTuple):

@@ -48,7 +48,11 @@ def add(world: JmapWorld, action: Action, *, files: tuple[LocalFile, ...] = (), 
     """Record a change of the version that the server has now; return its uuid."""
     if mail := world.double.store.mails.get(more.get("item_id", "")):
         more["version"] = version_of(
-            {"mailboxIds": dict.fromkeys(mail.mailboxes, True), "keywords": dict.fromkeys(mail.keywords, True)}
+            {
+                "blobId": mail.blob_id,
+                "mailboxIds": dict.fromkeys(mail.mailboxes, True),
+                "keywords": dict.fromkeys(mail.keywords, True),
+            }
         )
     more["struct"] = json.dumps(more.get("struct", {})).encode()
     return open_cache(world, lambda store: Outbox(store).add(action, "mail", files=files, **more))

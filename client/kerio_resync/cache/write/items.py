@@ -97,14 +97,17 @@ def move_item(session: WriteSession, old: str, new: str, folder_id: str) -> tupl
 
 
 def patch_items(session: WriteSession, patches: Iterable[ItemPatch]) -> tuple[ItemPatch, ...]:
-    """Apply patches to the stored items; return those whose items are not stored."""
+    """Apply patches to the stored items; return those whose items are not stored.
+
+    An item with the same id and another content counts as not stored.
+    """
     last = {patch.id: patch for patch in patches}
     stored = set[str]()
     ids = list(last)
     for start in range(0, len(ids), _ITEMS_PER_SLICE):
         part = ids[start : start + _ITEMS_PER_SLICE]
         rows = read_item_row(session.db, f"item.id IN ({', '.join('?' * len(part))})", part)
-        patched = [(number, _patched(item, last[item.id])) for number, item, _ in rows]
+        patched = [(number, _patched(item, last[item.id])) for number, item, _ in rows if _is_same(item, last[item.id])]
         _write_items(session, patched, {number for number, _ in patched})
         stored |= {item.id for _, item in patched}
     return tuple(patch for patch in last.values() if patch.id not in stored)
@@ -176,6 +179,11 @@ def _place(session: WriteSession, items: Iterable[tuple[int, Item]], stored: Col
     if superfluous := sorted(found - wanted):
         session.db.executemany("DELETE FROM placement WHERE item = ? AND folder = ?", superfluous)
     insert_many(session.db, "INSERT INTO placement", "(?, ?)", sorted(wanted - found))
+
+
+def _is_same(item: Item, patch: ItemPatch) -> bool:
+    same = json.loads(patch.same)
+    return not same or same.items() <= json.loads(item.payload).items()
 
 
 def _patched(item: Item, patch: ItemPatch) -> Item:

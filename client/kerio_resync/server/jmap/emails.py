@@ -1,7 +1,8 @@
 """Email and Mailbox objects (RFC 8621) as items and folders, without requests.
 
-A mail's version is a hash of what may change: its keywords and its mailboxes. Everything else of an Email is immutable,
-so an Email in another version has the same contents. Ids are scoped (`Resource.scoped`).
+A mail's version is a hash of what may change, its keywords and its mailboxes, and of its blobId. Everything else of an
+Email is immutable, so an Email in another version has the same contents, unless a server that was restored from a
+backup gave its id to another mail: then it has another blobId. Ids are scoped (`Resource.scoped`).
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from kerio_resync.server.json_codec import Canonical
 Scope = Callable[[str], str]  # from an id of the account to one that is unique among all accounts
 
 LISTED: Final = ("id", "blobId", "mailboxIds", "keywords", "size", "receivedAt", "hasAttachment")
-CHANGEABLE: Final = ("id", "mailboxIds", "keywords")
+CHANGEABLE: Final = ("id", "blobId", "mailboxIds", "keywords")
 WHOLE: Final = (
     "id", "blobId", "threadId", "mailboxIds", "keywords", "size", "receivedAt", "sentAt", "messageId", "inReplyTo",
     "references", "sender", "from", "to", "cc", "bcc", "replyTo", "subject", "hasAttachment", "textBody", "htmlBody",
@@ -75,6 +76,7 @@ def patch_of(email: Mapping[str, Any], scope: Scope, write: Canonical) -> ItemPa
         "$answered" in words,
         "$draft" in words,
         write({name: email.get(name) for name in ("keywords", "mailboxIds")}),
+        write({"blobId": email["blobId"]}) if "blobId" in email else b"{}",
     )
 
 
@@ -169,7 +171,8 @@ def version_of(email: Mapping[str, Any]) -> str:
     """Return the version of an Email, "" if the server left out what it depends on."""
     if not isinstance(email.get("mailboxIds"), dict) or not isinstance(email.get("keywords"), dict):
         return ""
-    parts = ("\0".join(sorted(keywords(email))), "\0".join(folder_ids(email, str)))
+    blob = str(email.get("blobId", ""))
+    parts = ("\0".join(sorted(keywords(email))), "\0".join(folder_ids(email, str)), blob)
     return hashlib.blake2b("\1".join(parts).encode("utf-8", "surrogatepass"), digest_size=12).hexdigest()
 
 

@@ -258,7 +258,7 @@ async def _find_among(client: JmapClient, item: Item, condition: Mapping[str, An
 
 
 _COMPARED: Final = (
-    "id", "mailboxIds", "keywords", "messageId", "subject", "from", "to", "cc", "bcc", "textBody", "htmlBody",
+    "id", "blobId", "mailboxIds", "keywords", "messageId", "subject", "from", "to", "cc", "bcc", "textBody", "htmlBody",
     "bodyValues",
 )  # fmt: skip
 

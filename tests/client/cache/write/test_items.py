@@ -5,6 +5,8 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+import pytest
+
 from kerio_resync.cache import queries
 from kerio_resync.cache.checksums import item_checksum
 from kerio_resync.cache.integrity import check
@@ -178,6 +180,16 @@ def test_put_items_leaves_in_source_what_was_stored_apart(tables: WriteSession) 
 def patch(name: str, version: str, folders: tuple[str, ...] = ("inbox",), **more: object) -> ItemPatch:
     values: dict[str, Any] = {"seen": True, "flagged": False, "answered": False, "draft": False, "members": b"{}"}
     return ItemPatch(name, folders, version, **{**values, **more})
+
+
+@pytest.mark.parametrize(("blob", "queued"), [(b'"B1"', []), (b'"B2"', ["1"])])
+def test_patch_of_an_id_with_another_content_queues_the_item(
+    blob: bytes, queued: list[str], tables: WriteSession
+) -> None:
+    put(tables, PutItems((mail("1", "a")._replace(payload=b'{"blobId":"B1"}'),)))
+    put(tables, ApplyChanges("k", patched=(patch("1", "b", same=b'{"blobId":%s}' % blob),)))
+    assert [row.id for row in queries.queued_items(tables.db, 9, None)] == queued
+    assert queries.versions(tables.db, ["1"]) == {"1": "a" if queued else "b"}
 
 
 def test_patch_changes_flags_folders_and_members_only(tables: WriteSession) -> None:

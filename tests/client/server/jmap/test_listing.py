@@ -33,7 +33,11 @@ def filled(choices: Choices = DEFAULT, mails: int = 40, seed: int = 0) -> JmapDo
 
 def version(mail: Mail) -> str:
     return version_of(
-        {"mailboxIds": dict.fromkeys(mail.mailboxes, True), "keywords": dict.fromkeys(mail.keywords, True)}
+        {
+            "blobId": mail.blob_id,
+            "mailboxIds": dict.fromkeys(mail.mailboxes, True),
+            "keywords": dict.fromkeys(mail.keywords, True),
+        }
     )
 
 
