@@ -30,7 +30,9 @@ _FROM = 10_000  # below that the start of the program dominates
 
 
 def measure(quick: bool = False, *, full: bool = False) -> dict[str, Any]:
-    """Return {"cells": one per mailbox, "exponent", "spread", "steady", "ok", "jmap": likewise}.
+    """Return the growth over both protocols.
+
+    {"cells": one per mailbox, "exponent", "spread", "steady", "ok", "jmap": likewise}.
 
     `exponent` is that of processor time, `spread` the range of peak memory in MB. They and `ok` are None if all
     mailboxes are too small.

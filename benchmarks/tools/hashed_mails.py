@@ -1,4 +1,6 @@
-"""A JMAP server whose ids are hashes, with as many mails as are asked for and no memory per mail.
+"""A JMAP server whose ids are hashes.
+
+It has as many mails as are asked for, and needs no memory per mail.
 
     python -m benchmarks.tools.hashed_mails MAILS
 

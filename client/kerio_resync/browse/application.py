@@ -1,4 +1,7 @@
-"""Makes the datasette application: the cache as its only file, read-only, with our plugin alone."""
+"""Makes the datasette application.
+
+The cache is its only file, read-only, and our plugin the only one.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +35,10 @@ _SETTINGS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """What is shown: the cache, its search index (None: no search), and whose mailbox it is."""
+    """What is shown, and whose mailbox it is.
+
+    The cache and its search index; None: no search.
+    """
 
     cache: Path
     index: Path | None
@@ -40,7 +46,10 @@ class Shown:
 
 
 class _CacheDatabase(Database):  # type: ignore[misc]
-    """Opens the cache as this package does; datasette would put its path into a URI unquoted."""
+    """Opens the cache as this package does.
+
+    Datasette would put its path into a URI unquoted.
+    """
 
     def __init__(self, datasette: Any, shown: Shown) -> None:
         super().__init__(datasette, path=str(shown.cache), is_mutable=True)
@@ -68,7 +77,9 @@ class Application:
 
 @contextmanager
 def application(shown: Shown, port: int) -> Iterator[Application]:
-    """Yield the application for a server on this port; its files are closed at the end.
+    """Yield the application for a server on this port.
+
+    Its files are closed at the end.
 
     Plugins that other packages have installed are not used: they could write, or listen to what is shown.
     """

@@ -1,4 +1,7 @@
-"""The SQL of our own pages; each statement gets the folder, item or text as a parameter."""
+"""The SQL of our own pages.
+
+Each statement gets the folder, item or text as a parameter.
+"""
 
 from __future__ import annotations
 

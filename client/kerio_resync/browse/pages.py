@@ -135,7 +135,10 @@ class Pages:
         return Response.html(_FRAME_PAGE.format(body), headers={"content-security-policy": FRAME_POLICY})
 
     async def error(self, datasette: Any, request: Any, exception: Exception) -> Response:
-        """Show what is wrong. An unexpected exception is named only, as its text may quote a mail."""
+        """Show what is wrong.
+
+        An unexpected exception is named only, as its text may quote a mail.
+        """
         if isinstance(exception, DatasetteError | Base400 | QueryInterrupted | ResyncError):
             status = getattr(exception, "status", 400)
             text = str(exception) or "There is no such page."

@@ -54,7 +54,10 @@ class Parts:
 
 
 async def data_addresses(database: Any, contents: Iterable[Any]) -> dict[int, str]:
-    """Return a `data:` URI for each of these pictures, as long as they are not large together."""
+    """Return a `data:` URI for each of these pictures.
+
+    Pictures that are too large together are left out.
+    """
     addresses: dict[int, str] = {}
     room = MAX_IMAGES_BYTES
     for row in contents:

@@ -1,4 +1,7 @@
-"""Opens the cache of a profile, brings its search index up to date, and serves both until it is ended."""
+"""Serves the cache of a profile until it is ended.
+
+The search index is brought up to date before.
+"""
 
 from __future__ import annotations
 

@@ -92,7 +92,10 @@ def opened_browser(url: str, folder: Path) -> Iterator[bool]:
 
 
 def _can_show() -> bool:
-    """Return whether a browser can open a window; one in the terminal would cover our lines."""
+    """Return whether a browser can open a window.
+
+    One in the terminal would cover our lines.
+    """
     if sys.platform in ("win32", "darwin") or os.environ.get("BROWSER"):
         return True
     return bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))

@@ -108,7 +108,10 @@ def item_keys(db: sqlite3.Connection, folder: int, kind: Kind, since: str | None
 
 
 class ItemPage(NamedTuple):
-    """Items in the order in which they were asked for; `considered`: how many of those the page accounts for."""
+    """Items in the order of the request.
+
+    `considered`: how many of the requested ones the page accounts for.
+    """
 
     items: tuple[ItemRow, ...]
     considered: int

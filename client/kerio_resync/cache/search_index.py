@@ -1,4 +1,6 @@
-"""The full-text index of a cache, for `browse`: an FTS5 table in a file of its own.
+"""The full-text index of a cache, for `browse`.
+
+It is an FTS5 table in a file of its own.
 
 The file is `cache.db.search` beside the cache, readable by its owner only. It has the texts of all items, so that a
 result can show where a word is. It is derived: a damaged or foreign one is deleted and built again. An update changes
@@ -84,7 +86,10 @@ def remove_index(path: Path) -> None:
 
 
 def _open(path: Path) -> sqlite3.Connection:
-    """Open the index; a missing, damaged or foreign file is replaced by an empty index."""
+    """Open the index.
+
+    A missing, damaged or foreign file is replaced by an empty index.
+    """
     if path.exists():
         db = _connect(path)
         with suppress(sqlite3.DatabaseError):
@@ -185,7 +190,10 @@ def _update(
 
 
 def _marks(cache_db: sqlite3.Connection) -> dict[int, bytes]:
-    """Return the mark of each item; both queries read indexes only, not the large rows."""
+    """Return the mark of each item.
+
+    Both queries read indexes only, not the large rows.
+    """
     ids = dict(cache_db.execute("SELECT number, id FROM item ORDER BY id"))
     versions = cache_db.execute("SELECT number, version FROM item INDEXED BY item_by_kind")
     return {number: _mark(ids[number], version) for number, version in versions if number in ids}

@@ -212,7 +212,10 @@ def _suggest_export(folder: Path) -> None:
 
 
 def _suggest_pages(paths: Sequence[Path]) -> None:
-    """Name the command that serves this mailbox's pages: the demo's server ends with it."""
+    """Name the command that serves this mailbox's pages.
+
+    The demo's own server ends with it.
+    """
     command = [sys.executable, "-m", "kerio_mockserver", "serve", "--preset", "monday-morning"]
     for path in paths:
         command += ["--import", str(path)]

@@ -1,1 +1,4 @@
-"""Writes the cache to files that other programs read: Maildir, mbox, .eml, .ics, .vcf."""
+"""Writes the cache to files that other programs read.
+
+These are Maildir, mbox, .eml, .ics and .vcf files.
+"""

@@ -1,4 +1,7 @@
-"""Finds what turns a server's structs into mails, calendar entries and cards, by the cache's protocol."""
+"""Finds what turns structs into mails, calendar entries and cards.
+
+It depends on the cache's protocol.
+"""
 
 from __future__ import annotations
 

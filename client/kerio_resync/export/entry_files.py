@@ -1,4 +1,6 @@
-"""Writes calendars and contacts: one .ics or .vcf file for each folder, or for each item.
+"""Writes calendars and contacts.
+
+There is one .ics or .vcf file for each folder, or for each item.
 
 A file of another program, or one that was changed since it was written, is never replaced.
 """

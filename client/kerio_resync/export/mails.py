@@ -1,4 +1,7 @@
-"""Renders stored mails: from their source byte by byte, else from the server's struct."""
+"""Renders stored mails.
+
+A mail comes from its source byte by byte, else from the server's struct.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Writes each folder into an mbox file (mboxrd): flags as Status and X-Status, lines that begin with "From " quoted.
+"""Writes each folder into an mbox file (mboxrd).
+
+Flags become Status and X-Status, and lines that begin with "From " are quoted.
 
 A file is written under a temporary name and renamed when it is complete. An interrupted export resumes it. A file that
 is there, as it was written from the same items, is left alone; one of another program is never replaced.

@@ -92,7 +92,10 @@ def _mailbox(person: Person) -> tuple[str, bool]:
 
 
 def _spellings(address: str) -> Iterator[str]:
-    """Yield an address as it is, and with a quoted local part: mails have invalid ones too."""
+    """Yield an address as it is, and with a quoted local part.
+
+    Mails have invalid ones too.
+    """
     yield address
     local, at, domain = address.rpartition("@")
     if at and local and _TOKEN_VALUE.fullmatch(local) and _ADDRESS.fullmatch(f"x@{domain}"):

@@ -1,4 +1,6 @@
-"""Renders a message as pieces of bytes, and contents that are encoded while they are written.
+"""Renders a message as pieces of bytes.
+
+Contents are encoded while they are written.
 
 Texts become 7 bit, quoted-printable or base64, so that every byte of them survives, also in an mbox; an attachment
 becomes base64. An attached mail must not be encoded (RFC 2046), so it is written as it is if its lines allow that. The

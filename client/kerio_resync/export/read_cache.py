@@ -73,7 +73,10 @@ class CacheReader:
         return sum(row.state in ("pending", "sending") for row in await self.store.read(outbox_rows.changes))
 
     async def pages(self, selection: Selection, start: int = 0) -> AsyncIterator[ItemPage]:
-        """Yield the selected items from the `start`-th on; the next page is read meanwhile."""
+        """Yield the selected items from the `start`-th on.
+
+        The next page is read meanwhile.
+        """
         reading = asyncio.ensure_future(self._page(selection, start))
         try:
             while start < len(selection.keys.numbers):
@@ -108,6 +111,9 @@ class CacheReader:
 
 
 async def _ended(reading: asyncio.Future[Any]) -> None:
-    """Wait for a read that is not needed; its error, if any, is raised by the next one."""
+    """Wait for a read that is not needed.
+
+    Its error, if any, is raised by the next one.
+    """
     with suppress(ResyncError):
         await reading

@@ -97,7 +97,10 @@ class ExportRecord:
             new.replace(path)
 
     def is_complete(self, status: os.stat_result) -> bool:
-        """Return whether a file of an earlier run is not empty, and no power cut can have cut it short."""
+        """Return whether a file of an earlier run is complete.
+
+        It is not empty, and no power cut can have cut it short.
+        """
         return status.st_size > 0 and (self._doubtful_since is None or status.st_ctime < self._doubtful_since)
 
     def may_replace(self, path: Path) -> bool:

@@ -1,4 +1,7 @@
-"""Exports the cache of a profile: opens it, selects folders, and writes one target after the other."""
+"""Exports the cache of a profile.
+
+It opens the cache, selects folders, and writes one target after the other.
+"""
 
 from __future__ import annotations
 
@@ -143,7 +146,10 @@ async def _writer(
 
 
 def _require_free(writer: MailFiles | MboxFiles | EntryFiles, job: _Job, record: ExportRecord) -> None:
-    """Raise BadSettings for files of other programs in the way, before anything is written."""
+    """Raise BadSettings for files of other programs in the way.
+
+    That is checked before anything is written.
+    """
     if isinstance(writer, MailFiles):
         return
     paths = [writer.path(job.paths[selection.folder.number]) for selection in job.selections]

@@ -1,4 +1,4 @@
-"""The search index: what it has, how it follows the cache, and what becomes of a damaged one."""
+"""The search index: what it has, how it follows the cache, and how a damaged one is replaced."""
 
 from __future__ import annotations
 

@@ -229,8 +229,8 @@ async def test_dry_run_writes_nothing(profile: Path, tmp_path: Path) -> None:
 
 async def test_folder_names_are_those_of_rebuild(profile: Path, tmp_path: Path) -> None:
     assert (await run_export(profile, tmp_path / "a", folders=("work",))).items == {"mail": 2}
-    with pytest.raises(BadSettings, match="there is no folder 'Wrok'; did you mean 'Work'"):
-        await run_export(profile, tmp_path / "b", folders=("Wrok",))
+    with pytest.raises(BadSettings, match="there is no folder 'Wrk'; did you mean 'Work'"):
+        await run_export(profile, tmp_path / "b", folders=("Wrk",))
     assert not (tmp_path / "b").exists()
 
 
