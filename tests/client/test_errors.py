@@ -48,6 +48,7 @@ TABLE: list[tuple[BaseException, Exit, str]] = [
     (errors.DiskTrouble("the disk is odd. Check it"), Exit.USAGE, "The disk is odd. Check it."),
     (errors.NotEnoughSpace(available=0), Exit.NOT_ENOUGH_SPACE, "disk: 0 are free at the profile"),
     (errors.CacheInUse("by pid 7"), Exit.IN_USE, "in use: by pid 7."),
+    (errors.TargetInUse("/x is written by pid 7"), Exit.IN_USE, "/x is written by pid 7."),
     (errors.OtherAccount("the cache is another's"), Exit.OTHER_ACCOUNT, "The cache is another's."),
     (errors.NoCache("there is none"), Exit.REBUILD_NEEDED, "There is none."),
     (
