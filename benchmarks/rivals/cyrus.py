@@ -280,7 +280,8 @@ def main(arguments: Sequence[str]) -> int:
     options = made.parse_args(arguments)
     if options.corpus is not None and not options.corpus.exists():
         made.error(f"{options.corpus} does not exist")
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for number in (signal.SIGINT, signal.SIGTERM):  # a shell starts a job in the background with SIGINT ignored
+        signal.signal(number, signal.default_int_handler)
     try:
         with running() as server:
             source = options.corpus or imap_mailbox.SAMPLE
