@@ -72,7 +72,9 @@ async def _with(name: str, mails: int, size: int, seed: int, profile: Path, work
     store = generate_mailbox(SeedOptions(seed, mails, total_bytes=size, shared=False))
     core = MockServer(store, password=PASSWORD, seed=seed,
                 conditions=conditions.model_copy(update={"link": None}))  # fmt: skip
-    settings = Settings.model_validate({"profile": profile, "server": ORIGIN, "user": core.user, "password": PASSWORD})
+    settings = Settings.model_validate(
+        {"profile": profile, "server": ORIGIN, "protocol": "kerio", "user": core.user, "password": PASSWORD}
+    )
     transport = LinkTransport(core, conditions.link or Link())
     core.start()
     try:

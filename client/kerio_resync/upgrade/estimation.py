@@ -152,8 +152,9 @@ async def estimate(
         return replace(local, rebuild_problem="it needs a server, a user and a password")
     listen(PhaseChanged("fetch"))
     try:
-        async with asyncio.timeout(MAX_SECONDS):
+        async with asyncio.timeout(MAX_SECONDS):  # two requests at most, if the protocol has to be found out
             mailbox = await open_mailbox(settings, transport=transport, chance=chance)
+        async with asyncio.timeout(MAX_SECONDS):
             return await _estimate_rebuild(settings, mailbox, local)
     except TimeoutError:
         return replace(local, rebuild_problem=TOO_SLOW)
