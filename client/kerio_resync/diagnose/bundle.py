@@ -25,7 +25,7 @@ from kerio_resync.cache import overview
 from kerio_resync.cache.store import Store
 from kerio_resync.diagnose.doctor import examine, summarise
 from kerio_resync.diagnose.findings import Emit
-from kerio_resync.diagnose.folder_names import FolderNames
+from kerio_resync.diagnose.folder_names import FolderNames, names_in
 from kerio_resync.diagnose.origins import load_complete, secrets_of
 from kerio_resync.errors import BadSettings, LocalError, ResyncError, explain
 from kerio_resync.events import Checked
@@ -74,13 +74,14 @@ async def collect(
     """
     bundle = Bundle()
     findings = await examine(profile, emit, given, login=login, ask=ask)
-    settings, secrets = Settings(profile=profile), list[str]()
+    settings, secrets, described = Settings(profile=profile), list[str](), None
     with suppress(ResyncError):
         settings, origins = load_complete(profile, given)
         secrets = _secrets_of(settings)
         described = {name: {"value": value, "source": source} for name, value, source in origins}
-        bundle.add_json("settings.json", "settings, and where each comes from", described)
     names = await _add_cache(bundle, settings, keep=with_names)
+    if described is not None:
+        bundle.add_json("settings.json", "settings, and where each comes from", names.value(described))
     _add_findings(bundle, names, findings)
     bundle.add_json("versions.json", "versions of the program, Python, the system and packages", _versions())
     await _add_status(bundle, names, settings)
@@ -133,7 +134,9 @@ async def _add_cache(bundle: Bundle, settings: Settings, *, keep: bool) -> Folde
         finally:
             await store.close()
     rows = [row for table in tables.values() if isinstance(table, list) for row in table]
-    names = FolderNames([row["path"] for row in rows], keep=keep)
+    logged = names_in([list(run_log.entries(path)) for path in run_log.files(settings.profile)])
+    given = {"exclude_folders": settings.exclude_folders, "folders": settings.folders}
+    names = FolderNames([row["path"] for row in rows], others=[*logged], settings=given, keep=keep)
     for row in rows:
         row["path"] = names.alias(row["path"])
         row.pop("id", None)
@@ -179,8 +182,8 @@ def _add_logs(bundle: Bundle, names: FolderNames, profile: Path) -> None:
 def _clean_line(names: FolderNames, line: str) -> str:
     try:
         return json.dumps(names.value(json.loads(line)), ensure_ascii=False)
-    except (ValueError, RecursionError):
-        return names.text(line)
+    except (ValueError, RecursionError):  # names in it cannot be told apart
+        return line if names.keep else f"(a damaged line of {len(line)} characters)"
 
 
 def _timings(profile: Path, findings: Sequence[Checked]) -> dict[str, Any]:

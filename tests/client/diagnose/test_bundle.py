@@ -132,6 +132,35 @@ async def test_bundle_keeps_names_if_asked(profile: Path) -> None:
     assert b"folder-1" not in b"".join(bundle.members.values())
 
 
+async def test_bundle_replaces_names_that_the_cache_lacks(profile: Path) -> None:
+    secret = ["Lawsuit Brown", "Clinic/Züri", "Gone-7", "Planned", "Vanished", "Mistyped", "Zzz9"]
+    with (profile / "profile.toml").open("a", encoding="utf-8") as file:
+        file.write(f"exclude_folders = {json.dumps([secret[0], secret[1]], ensure_ascii=False)}\n")
+    log = RunLog(lambda: profile, "rebuild", "2", "debug")
+    log(Notice(f"The server does not let you read {secret[4]!r}."))
+    log(RunFinished(ok=True, exit_code=0, summary={"excluded": [[secret[2], 50]], "problems": [f"{secret[2]} twice"]}))
+    log(RunFinished(ok=True, exit_code=0, summary={"folders": [{"path": secret[3], "kind": "mail", "items": 4}]}))
+    log(RunFinished(ok=False, exit_code=2, summary={"error": f"There is no folder {secret[5]!r}."}))
+    log.close()
+    with (profile / "kerio-resync.log").open("a") as file:
+        file.write('{"event": "run-finished", "summary": {"excluded": [["Zzz9", 5')
+    bundle = await bundles.collect(profile, {})
+    for name, content in bundle.members.items():
+        assert [word for word in [*secret, "Clinic", "Züri"] if word in content.decode()] == [], name
+    described = json.loads(bundle.members["settings.json"])["exclude_folders"]
+    assert re.fullmatch(r"folder-\d+, folder-\d+", described["value"])
+    [check] = [c for c in json.loads(bundle.members["doctor.json"])["checks"] if c["check"] == "settings"]
+    assert check["data"]["exclude_folders"] == described
+    assert f"exclude_folders {described['value']}" in check["found"]
+    summaries = [json.loads(text)["summary"] for text in bundle.members["logs/kerio-resync.log"].decode().splitlines()
+                 if '"run": "2"' in text and "summary" in text]  # fmt: skip
+    assert summaries[0]["excluded"][0][1] == 50
+    assert summaries[0]["problems"] == [f"{summaries[0]['excluded'][0][0]} twice"]
+    assert re.fullmatch(r"folder-\d+", summaries[1]["folders"][0]["path"])
+    kept = await bundles.collect(profile, {}, with_names=True)
+    assert [name for name in secret if name not in b"".join(kept.members.values()).decode()] == []
+
+
 async def test_bundle_of_damaged_profile_says_what_is_wrong(tmp_path: Path) -> None:
     (tmp_path / "cache.db").write_bytes(b"nothing" * 10_000)
     (tmp_path / "profile.toml").write_text("server = [")
