@@ -18,6 +18,7 @@ from kerio_resync.cli.run_report import charts
 from kerio_resync.cli.run_report.series import MAX_ENTRIES, RunSeries
 from kerio_resync.errors import BadSettings, Exit, ResyncError
 from kerio_resync.events import Event
+from kerio_resync.filesystem import write_private
 from kerio_resync.os_errors import reason_of
 from kerio_resync.version import VERSION
 
@@ -86,7 +87,7 @@ class ReportPage:
 def _write(path: Path, text: str) -> None:
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
-        part.write_text(text, encoding="utf-8", errors="replace")
+        write_private(part, text.encode("utf-8", "replace"), sync=False)
         part.replace(path)
     except OSError:
         part.unlink(missing_ok=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import stat
 from pathlib import Path
 
 import pytest
@@ -105,6 +106,14 @@ def test_report_is_written_once_and_replaces_an_older_one(tmp_path: Path) -> Non
     assert written(file, *EVENTS, GOOD) == []
     assert "<!doctype html>" in file.read_text(encoding="utf-8")
     assert list(tmp_path.iterdir()) == [file]
+
+
+def test_report_is_readable_by_its_owner_only(tmp_path: Path) -> None:
+    file = tmp_path / "run.html"
+    file.write_text("old")
+    file.chmod(0o644)
+    written(file, *EVENTS, GOOD)
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
 
 
 def test_report_that_cannot_be_written_is_a_notice(tmp_path: Path) -> None:
