@@ -321,6 +321,12 @@ async def test_status_names_the_last_runs_and_checks_them_for_monitoring(tmp_pat
     [at] = [number for number, line in enumerate(shown.out.splitlines()) if line == "Last runs (2):"]
     assert re.search(r"UTC  verify: exit code 5 after [\d.]+ s: The server refused", shown.out.splitlines()[at + 1])
     assert re.search(r"UTC  rebuild: done after [\d.]+ s$", shown.out.splitlines()[at + 2])
+    for _ in range(6):
+        export = await kerio_resync("--profile", profile, "export", "--maildir", tmp_path / "out", "--folder", "nope")
+        assert export.code == 2
+    assert len((await kerio_resync("--profile", profile, "status", "--json")).events[-1]["runs"]) == 5
+    again = await kerio_resync("--profile", profile, "status", "--check")
+    assert (again.code, again.out.partition(" |")[0][:44]) == (2, "CRITICAL - the last verify ended with 5: The")
     wrong = await kerio_resync("status", "--check", "--nonsense")
     assert wrong.code == 3
 

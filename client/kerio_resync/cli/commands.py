@@ -163,15 +163,15 @@ def status(profile: Path, shown: Listener) -> Exit:
     return Exit.DONE
 
 
-def state_of(profile: Path) -> JsonObject:
-    """Return the status of a profile, with the last runs as `runs`."""
+def state_of(profile: Path, runs: int = 5) -> JsonObject:
+    """Return the status of a profile, with the last runs as `runs`, at most so many."""
     import kerio_resync
     from kerio_resync import run_log
     from kerio_resync.profile_file import load
 
     settings = load(profile, {})
     found = run(lambda: kerio_resync.status(settings)).as_json()
-    return {**found, "runs": [record.as_json() for record in run_log.last_runs(profile)]}
+    return {**found, "runs": [record.as_json() for record in run_log.last_runs(profile, runs)]}
 
 
 def digest(profile: Path, shown: Listener) -> Exit:

@@ -86,7 +86,7 @@ def check_status(profile: Path, shown: Listener, *, check: bool, prometheus: Pat
     streams.wait_for_reader()
     state, trouble = None, None
     try:
-        state = state_of(profile)
+        state = state_of(profile, runs=sys.maxsize)  # many exports may follow the last rebuild
         health = judge(state)
     except Exception as error:
         trouble, health = error, Health(Level.UNKNOWN, (explain(error)[0],))

@@ -21,6 +21,7 @@ from kerio_resync.version import VERSION
 FILE_STATES: Final = ("absent", "ready", "building", "old", "unknown", "damaged")
 CHANGE_STATES: Final = ("pending", "sending", "conflict", "refused")
 _PASSING: Final = (Exit.POSTPONED, Exit.UNFINISHED, Exit.IN_USE, Exit.INTERRUPTED)  # the next run may succeed
+_JUDGING: Final = ("rebuild", "verify", "upgrade", "start")  # commands whose result tells about the cache
 State = Mapping[str, Any]  # of `Status.as_json`, with "runs"
 
 
@@ -61,7 +62,7 @@ def _problems(state: State) -> Iterator[tuple[Level, str]]:
         yield Level.WARNING, f"{count:,} local changes not sent"
     if count := len(state.get("set_aside", ())):
         yield Level.WARNING, f"{count:,} files set aside hold local changes"
-    ended = next((run for run in state.get("runs", ()) if run["ended"]), None)
+    ended = next((run for run in state.get("runs", ()) if run["ended"] and run["command"] in _JUDGING), None)
     if ended and ended["exit_code"]:
         level = Level.WARNING if ended["exit_code"] in _PASSING else Level.CRITICAL
         yield level, f"the last {ended['command']} ended with {ended['exit_code']}: {ended['error']}".rstrip(": ")

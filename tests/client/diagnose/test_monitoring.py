@@ -55,6 +55,9 @@ def test_good_profile_is_ok() -> None:
         ({"set_aside": [{}]}, Level.WARNING, "set aside"),
         ({"runs": [RUN | {"exit_code": 4, "error": "no | way"}]}, Level.WARNING, "ended with 4: no / way"),
         ({"runs": [RUN | {"exit_code": 5}]}, Level.CRITICAL, "the last rebuild ended with 5"),
+        ({"runs": [RUN | {"command": "export", "exit_code": 2}, RUN]}, Level.OK, "cache ready"),
+        ({"runs": [RUN | {"command": "export"}, RUN | {"exit_code": 5}]}, Level.CRITICAL, "the last rebuild ended"),
+        ({"runs": [RUN | {"command": "start", "exit_code": 5}, RUN]}, Level.CRITICAL, "the last start ended with 5"),
         ({"runs": [RUN | {"ended": "", "exit_code": None}, RUN]}, Level.OK, "cache ready"),
     ],
 )  # fmt: skip
