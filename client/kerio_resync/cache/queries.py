@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple
 from kerio_resync.cache import compression
 from kerio_resync.cache.bulk_sql import json_array, select_in
 from kerio_resync.cache.mutations import AttachmentState
-from kerio_resync.model import KINDS, Attachment, Folder, Kind
+from kerio_resync.model import KINDS, Attachment, Folder, Kind, ListedItem
 
 READ_PAGE_BYTES: Final = 8 * 1024 * 1024
 KINDS_SQL: Final = ", ".join(f"'{kind}'" for kind in KINDS)
@@ -211,6 +211,35 @@ def queued_attachments(db: sqlite3.Connection, limit: int, after: int | None = N
     return tuple(
         QueuedAttachment(key, item_id, folders.get(item, ()), Attachment(*fields), received, etag)
         for key, item, item_id, received, etag, *fields in rows
+    )
+
+
+class MailWithoutSource(NamedTuple):
+    """A mail to fetch again for its source. `number`: the cursor of the next page."""
+
+    number: int
+    folder_id: str
+    row: ListedItem
+
+
+def mails_without_source(db: sqlite3.Connection, after: int, limit: int) -> tuple[MailWithoutSource, ...]:
+    """Return the next mails of the server without a row for their source.
+
+    They follow the item number `after`. They have no version: any that the server sends is stored.
+    """
+    rows = db.execute(
+        "SELECT indexed.number, folder.id, item.id, item.size, item.date,"
+        " EXISTS (SELECT 1 FROM attachment WHERE attachment.item = item.number)"
+        " FROM item AS indexed INDEXED BY item_by_kind CROSS JOIN item ON item.number = indexed.number"
+        " CROSS JOIN folder ON folder.number = (SELECT min(folder) FROM placement WHERE item = indexed.number)"
+        " WHERE indexed.kind = 'mail' AND indexed.number > ? AND folder.standing = 'server'"
+        " AND NOT EXISTS (SELECT 1 FROM attachment WHERE attachment.item = indexed.number AND role = 'source')"
+        " ORDER BY indexed.number LIMIT ?",
+        (after, limit),
+    )
+    return tuple(
+        MailWithoutSource(number, folder_id, ListedItem(item_id, "", size, date, bool(has_attachment)))
+        for number, folder_id, item_id, size, date, has_attachment in rows
     )
 
 

@@ -21,17 +21,22 @@ if TYPE_CHECKING:
     from kerio_resync.server.kerio.to_vcard import Card
 
 MailMaker = Callable[[bytes, Sequence[Attachment]], MailMessage]
+ForwardedReader = Callable[[bytes], bool]
 EntryMaker = Callable[[Kind, str, bytes, ZoneInfo | None, datetime], "CalendarEntry"]
 CardMaker = Callable[[str, bytes], "Card"]
 
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """Converters of a protocol; None where it has none, or a package is missing."""
+    """Converters of a protocol; None where it has none, or a package is missing.
+
+    `is_forwarded`: for mails that are exported as their source.
+    """
 
     mail: MailMaker | None = None
     entry: EntryMaker | None = None
     card: CardMaker | None = None
+    is_forwarded: ForwardedReader | None = None
 
 
 def dialect_of(protocol: str, *, calendars: bool) -> Dialect:
@@ -43,6 +48,10 @@ def dialect_of(protocol: str, *, calendars: bool) -> Dialect:
         raise BadSettings(
             "--ics and --vcf need the package icalendar, which is missing: run `pip install 'kerio-resync[export]'`"
         )
+    if protocol == "jmap":
+        from kerio_resync.server.jmap.emails import is_forwarded
+
+        return Dialect(is_forwarded=is_forwarded)
     if protocol != "kerio":
         return Dialect()
     from kerio_resync.server.kerio.to_mime import mail_message

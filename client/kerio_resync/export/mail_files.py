@@ -89,7 +89,7 @@ class MailFiles:
         self.report.items["mail"] += 1
         if mail.lost:
             self.report.lose(item.id, mail.lost)
-        if self.eml and mail.exact and maildir_flags(item):
+        if self.eml and mail.exact and maildir_flags(item, forwarded=mail.forwarded):
             self.report.lose(item.id, [FLAGS_LOST])
         if others:
             self.report.replaced += 1

@@ -11,7 +11,7 @@ from email.utils import format_datetime
 from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
-from kerio_resync.export.dialect import MailMaker
+from kerio_resync.export.dialect import ForwardedReader, MailMaker
 from kerio_resync.export.mime_writer import Piece, Rendering, StoredPiece, boundary_of, is_clean, is_unencodable
 from kerio_resync.export.read_cache import CacheReader, ContentRow, ItemRow
 from kerio_resync.version import VERSION
@@ -31,17 +31,22 @@ class RenderedMail(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class MailRenderer:
-    """Renders the mails of one cache; `make`: None if only sources can be exported."""
+    """Renders the mails of one cache; `make`: None if only sources can be exported.
+
+    `is_forwarded`: reads that flag of a mail with a source from its payload.
+    """
 
     reader: CacheReader
     make: MailMaker | None
+    is_forwarded: ForwardedReader | None = None
 
     async def render(self, item: ItemRow) -> RenderedMail:
         """Return a mail's pieces. ValueError says why it cannot be exported."""
         source = next((content for content in item.contents if content.role == "source"), None)
         if source is not None and not source.problem:
             piece = source.data if source.data is not None else StoredPiece(source, "identity")
-            return RenderedMail([piece], True, False, [])
+            forwarded = self.is_forwarded is not None and self.is_forwarded(item.payload)
+            return RenderedMail([piece], True, forwarded, [])
         if self.make is None:
             raise ValueError(NO_SOURCE)
         contents = [content for content in item.contents if content.role == "attachment"]

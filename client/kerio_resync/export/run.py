@@ -139,7 +139,7 @@ async def _writer(
 
         stamp = parse_stamp(await reader.finished_at())
         return EntryFiles(job.root, f".{job.format}", options, dialect, reader, stamp, record, report)
-    renderer = MailRenderer(reader, dialect.mail)
+    renderer = MailRenderer(reader, dialect.mail, dialect.is_forwarded)
     if job.format == "mbox":
         return MboxFiles(job.root, layout, renderer, record, report)
     return MailFiles(job.root, layout, job.format == "eml", renderer, record, report)

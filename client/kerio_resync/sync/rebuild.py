@@ -47,6 +47,7 @@ from kerio_resync.sync.disk_space import check_space, check_space_before_drop
 from kerio_resync.sync.fetch.attachments import attachment_worker
 from kerio_resync.sync.fetch.folders import drop_left_out, list_into_cache, refresh_folders, syncable
 from kerio_resync.sync.fetch.items import item_worker
+from kerio_resync.sync.fetch.sources import enqueue_mails_without_source
 from kerio_resync.sync.left_out import LEFT_OUT_KEY, LeftOut
 from kerio_resync.sync.listing.concurrency import for_each_concurrently
 from kerio_resync.sync.open_target import (
@@ -191,6 +192,8 @@ async def _build(run: RebuildContext) -> None:
         await run.store.omit_contents(
             [folder_id for folder_id in run.folders if run.omits_attachments([folder_id])], before=settings.since
         )
+    if run.mailbox.traits.sources:
+        await enqueue_mails_without_source(run)
     listen(PhaseChanged("fetch"))
     await _fetch(run, unlisted)
     await converge(run)

@@ -470,3 +470,17 @@ async def test_mail_of_another_protocol_without_its_source_is_named(tmp_path: Pa
     await cache.close()
     report = await run_export(tmp_path, tmp_path / "mail")
     assert report.skipped == [("item", "1", "its source is not in the cache")]
+
+
+async def test_keyword_forwarded_of_a_jmap_mail_is_exported_beside_its_source(tmp_path: Path) -> None:
+    keywords = {"1": {"$Forwarded": True, "$seen": True}, "2": {"$seen": True, "$forwarded": False}}
+    items = tuple(
+        with_source(name)._replace(payload=json.dumps({"keywords": words}).encode()) for name, words in keywords.items()
+    )
+    await (await filled(tmp_path / "cache.db", PutItems(items), identity=IDENTITY._replace(protocol="jmap"))).close()
+    await run_export(tmp_path, tmp_path / "maildir")
+    assert sorted(name.rpartition(",")[2] for name in files_in(tmp_path / "maildir")) == ["PS", "S"]
+    await run_export(tmp_path, tmp_path / "mbox", "mbox")
+    assert files_in(tmp_path / "mbox")["Inbox.mbox"].count(b"Status: RO\nX-Keywords: $Forwarded\n") == 1
+    report = await run_export(tmp_path, tmp_path / "eml", "eml")
+    assert dict(report.lost) == {"flags, which an .eml file with the mail's exact source cannot have": 2}

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from kerio_resync.model import Attachment, Folder, Item, ItemPatch, ListedItem, Place, Role
-from kerio_resync.server.json_codec import Canonical
+from kerio_resync.server.json_codec import Canonical, parse_json
 
 Scope = Callable[[str], str]  # from an id of the account to one that is unique among all accounts
 
@@ -165,6 +165,11 @@ def folder_ids(email: Mapping[str, Any], scope: Scope) -> tuple[str, ...]:
 def keywords(email: Mapping[str, Any]) -> frozenset[str]:
     """Return an Email's keywords, in lower case as in RFC 8621."""
     return frozenset(str(name).lower() for name, value in _object(email.get("keywords")).items() if value is True)
+
+
+def is_forwarded(payload: bytes) -> bool:
+    """Return whether the Email in an item's payload has the keyword `$forwarded`."""
+    return "$forwarded" in keywords(_object(parse_json(payload)[0]))
 
 
 def version_of(email: Mapping[str, Any]) -> str:
