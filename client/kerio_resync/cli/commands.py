@@ -256,7 +256,7 @@ def export(profile: Path, shown: Listener, given: Mapping[str, Any]) -> Exit:
         shown,
         settings,
         lambda listen: export_cache(settings, options, listen),
-        lambda report: (Exit.DONE, report.as_json()),
+        lambda report: (report.exit, report.as_json()),
     )
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from kerio_resync.errors import Exit
 from kerio_resync.export.options import Format
 from kerio_resync.model import Kind
 
@@ -55,14 +56,30 @@ class TargetReport:
 
 @dataclass(frozen=True, slots=True)
 class ExportReport:
-    """Counts of one run; `unsent`: local changes that the export does not have."""
+    """Counts of one run; `unsent`: local changes that the export does not have.
+
+    `without_source`: mails left out because the cache has no source of them.
+    """
 
     targets: tuple[TargetReport, ...]
     seconds: float
     dry_run: bool
     unsent: int
+    without_source: int = 0
+
+    @property
+    def exit(self) -> Exit:
+        """Return the exit code: a rebuild is needed if nothing but mails without a source was selected."""
+        is_empty = not any(target.items.total() for target in self.targets)
+        return Exit.REBUILD_NEEDED if self.without_source and is_empty else Exit.DONE
 
     def as_json(self) -> dict[str, Any]:
         """Return plain values only, for one line of JSON."""
         targets = [target.as_json() for target in self.targets]
-        return {"targets": targets, "seconds": self.seconds, "dry_run": self.dry_run, "unsent": self.unsent}
+        return {
+            "targets": targets,
+            "seconds": self.seconds,
+            "dry_run": self.dry_run,
+            "unsent": self.unsent,
+            "without_source": self.without_source,
+        }

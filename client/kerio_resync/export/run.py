@@ -16,7 +16,7 @@ from kerio_resync.events import Listener, Notice, PhaseChanged, Progress, RunSta
 from kerio_resync.export.dialect import Dialect, dialect_of
 from kerio_resync.export.folder_paths import folder_paths, is_renamed
 from kerio_resync.export.mail_files import MailFiles
-from kerio_resync.export.mails import MailRenderer
+from kerio_resync.export.mails import NO_SOURCE, MailRenderer
 from kerio_resync.export.mbox import MboxFiles
 from kerio_resync.export.options import FORMATS, ExportOptions, Format
 from kerio_resync.export.read_cache import CacheReader, FolderRow, Selection
@@ -58,12 +58,23 @@ async def export(settings: Settings, options: ExportOptions, listen: Listener = 
         unsent = await reader.unsent_changes()
     finally:
         await reader.close()
+    without_source = set[str]()
     for report in reports:
         for scope, item_id, reason in report.skipped:
-            listen(Skipped(scope, item_id, reason))
+            if reason == NO_SOURCE:
+                without_source.add(item_id)
+            else:
+                listen(Skipped(scope, item_id, reason))
+    if without_source:
+        listen(
+            Notice(
+                f"Mails without a source in the cache were left out: {len(without_source):,}."
+                " Run `kerio-resync rebuild --sources yes`, and export again."
+            )
+        )
     if unsent:
         listen(Notice(f"{unsent:,} local changes are not sent yet. The export has what the server has."))
-    return ExportReport(tuple(reports), time.monotonic() - begun, options.dry_run, unsent)
+    return ExportReport(tuple(reports), time.monotonic() - begun, options.dry_run, unsent, len(without_source))
 
 
 @dataclass(frozen=True, slots=True)

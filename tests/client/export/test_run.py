@@ -20,6 +20,7 @@ from kerio_resync.errors import (
     BadSettings,
     CacheDamaged,
     DiskTrouble,
+    Exit,
     NoCache,
     NotEnoughSpace,
     OtherAccount,
@@ -468,8 +469,25 @@ async def test_source_in_an_mbox_gets_flags_and_quotes_only(tmp_path: Path) -> N
 async def test_mail_of_another_protocol_without_its_source_is_named(tmp_path: Path) -> None:
     cache = await filled(tmp_path / "cache.db", letters("1"), identity=IDENTITY._replace(protocol="jmap"))
     await cache.close()
-    report = await run_export(tmp_path, tmp_path / "mail")
+    told: list[Event] = []
+    report = await run_export(tmp_path, tmp_path / "mail", told=told)
     assert report.skipped == [("item", "1", "its source is not in the cache")]
+    assert [event.text for event in told if isinstance(event, Notice)] == [
+        "Mails without a source in the cache were left out: 1."
+        " Run `kerio-resync rebuild --sources yes`, and export again."
+    ]
+    assert not any(isinstance(event, Skipped) for event in told)
+
+
+@pytest.mark.parametrize(("others", "code"), [((), Exit.REBUILD_NEEDED), ((True,), Exit.DONE)], ids=["none", "some"])
+async def test_export_ends_with_10_if_no_mail_has_its_source(
+    tmp_path: Path, others: tuple[bool, ...], code: Exit
+) -> None:
+    items = PutItems(tuple(with_source("2") for _ in others))
+    jmap = IDENTITY._replace(protocol="jmap")
+    await (await filled(tmp_path / "cache.db", letters("1"), items, identity=jmap)).close()
+    report = await export(settings(tmp_path), ExportOptions((("maildir", tmp_path / "mail"),)))
+    assert (report.without_source, report.exit) == (1, code)
 
 
 async def test_keyword_forwarded_of_a_jmap_mail_is_exported_beside_its_source(tmp_path: Path) -> None:
