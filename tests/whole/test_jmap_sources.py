@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from kerio_resync.cli.formatting import summary_of_rebuild
 from tests.support.jmap_double.choices import LIKE_CYRUS, Choices
 from tests.support.jmap_double.world import JmapWorld
 
@@ -38,3 +39,13 @@ def test_rebuild_fetches_sources_that_an_earlier_one_left_out(
     assert (world.report.salvaged, world.report.skipped) == (0, ())
     assert world.run(sources="yes") == "done"
     assert world.report.salvaged == len(world.double.store.mails)
+
+
+def test_report_counts_omitted_attachments_apart(tmp_path: Path) -> None:
+    world = JmapWorld(tmp_path, Choices(), mails=25)
+    assert world.run(attachments="none") == "done"
+    assert world.report is not None
+    omitted = roles(world)["attachment", "omitted"]
+    assert omitted > 0
+    assert (world.report.attachments, world.report.attachments_omitted) == (0, omitted)
+    assert f"0 attachments; left out as asked: {omitted:,} attachment" in summary_of_rebuild(world.report.as_json())[0]

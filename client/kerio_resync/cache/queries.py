@@ -84,7 +84,8 @@ class Totals:
     """Counts and bytes of a cache.
 
     `item_bytes` and `queued_item_bytes` are the server's figures, `attachment_bytes` is stored. `folders` counts those
-    that hold items and may be read. Sources count as bytes, and not as attachments.
+    that hold items and may be read. Sources count as bytes, and not as attachments; `attachments` counts none that are
+    omitted.
     """
 
     folders: int
@@ -98,6 +99,7 @@ class Totals:
     queued_attachments: int
     queued_attachment_bytes: int
     skipped: int
+    omitted_attachments: int = 0
 
     @property
     def bytes_here(self) -> int:
@@ -270,14 +272,20 @@ def totals(db: sqlite3.Connection) -> Totals:
     )
     queued_items, queued_item_bytes = pair("SELECT count(*), coalesce(sum(size), 0) FROM wanted")
     attachments, attachment_bytes = pair(
-        "SELECT count(*) FILTER (WHERE role <> 'source'), coalesce(sum(received), 0) FROM attachment"
+        "SELECT count(*) FILTER (WHERE role <> 'source' AND state <> 'omitted'), coalesce(sum(received), 0)"
+        " FROM attachment"
     )
     local_attachments, local_attachment_bytes = pair(
-        f"SELECT count(*) FILTER (WHERE role <> 'source'), coalesce(sum(received), 0) FROM attachment"
+        f"SELECT count(*) FILTER (WHERE role <> 'source' AND state <> 'omitted'), coalesce(sum(received), 0)"
+        " FROM attachment"
         f" WHERE item IN {local}"
     )
     queued_attachments, queued_attachment_bytes = pair(
         "SELECT count(*) FILTER (WHERE role <> 'source'), coalesce(sum(size), 0) FROM attachment WHERE state = 'wanted'"
+    )
+    omitted, local_omitted = pair(
+        f"SELECT count(*), count(*) FILTER (WHERE item IN {local}) FROM attachment"
+        " WHERE role <> 'source' AND state = 'omitted'"
     )
     skipped, failed = pair(
         "SELECT (SELECT count(*) FROM skipped), (SELECT count(*) FROM attachment WHERE state = 'failed')"
@@ -285,7 +293,7 @@ def totals(db: sqlite3.Connection) -> Totals:
     return Totals(
         folders, folders_listed, items, item_bytes, queued_items, queued_item_bytes,
         attachments - local_attachments, attachment_bytes - local_attachment_bytes,
-        queued_attachments, queued_attachment_bytes, skipped + failed,
+        queued_attachments, queued_attachment_bytes, skipped + failed, omitted - local_omitted,
     )  # fmt: skip
 
 

@@ -80,7 +80,7 @@ def pluralize(count: int, noun: str, plural: str = "") -> str:
 def summary_of_rebuild(report: Mapping[str, Any]) -> list[str]:
     """Return the lines for the report of a rebuild, as JSON has it."""
     items = ", ".join(pluralize(count, kind) for kind, count in report["items"].items() if count) or "no items"
-    folders, attachments = pluralize(report["folders"], "folder"), pluralize(report["attachments"], "attachment")
+    folders, attachments = pluralize(report["folders"], "folder"), _attachments(report)
     lines = [f"Rebuilt in {format_duration(report['seconds'])}: {items} in {folders}, {attachments}.", _fetched(report)]
     sent, pending, conflicts = report["outbox_sent"], report["outbox_pending"], report["conflicts"]
     refused = report.get("outbox_refused", 0)
@@ -123,6 +123,12 @@ def lines_of_settings(summary: Mapping[str, Any]) -> list[str]:
     name_width, value_width = (max(len(row[place]) for row in rows) for place in (0, 1))
     value_width = min(value_width, 40)
     return [f"{name:<{name_width}}  {value:<{value_width}}  {source}" for name, value, source in rows]
+
+
+def _attachments(counts: Mapping[str, Any]) -> str:
+    """Return the stored attachments, and those that the settings left out."""
+    stored, omitted = pluralize(counts["attachments"], "attachment"), counts.get("attachments_omitted", 0)
+    return f"{stored}; left out as asked: {pluralize(omitted, 'attachment')}" if omitted else stored
 
 
 def _fetched(report: Mapping[str, Any]) -> str:
@@ -222,7 +228,7 @@ def _file(title: str, file: Mapping[str, Any]) -> list[str]:
     lines = [
         f"{title}: {file['state']}, {format_size(file['bytes'])}{finished}",
         f"  {file['account']} at {file['server']}",
-        f"  {items} in {folders}, {pluralize(file['attachments'], 'attachment')}",
+        f"  {items} in {folders}, {_attachments(file)}",
     ]
     if file["wanted"] or file["attachments_wanted"] or file["state"] == "building":
         lines.append(

@@ -273,6 +273,7 @@ async def _finish(run: RebuildContext, identity: Identity, started: float, resum
         conflicts=replayed.conflicts,
         unfinished=bool(replayed.trouble or replayed.pending),
         problems=tuple(run.announced.notices),
+        attachments_omitted=totals.omitted_attachments,
     )
 
 

@@ -18,7 +18,8 @@ class Report:
     cache. `repaired`: items that a comparison of the lists found missing or different. `skipped`: (scope, id, reason)
     of everything left out. `excluded`: (path, items on the server) of the folders that were left
     out as asked. `outbox_pending`, `outbox_refused`: local changes that the server does not have; `conflicts`: local
-    changes that lost in this run. `unfinished`: run again for the pending changes.
+    changes that lost in this run. `attachments_omitted`: left out as asked. `unfinished`: run again for the
+    pending changes.
     """
 
     cache: Path
@@ -40,6 +41,7 @@ class Report:
     conflicts: int = 0
     unfinished: bool = False
     problems: tuple[str, ...] = ()
+    attachments_omitted: int = 0
 
     def as_json(self) -> dict[str, Any]:
         """Return plain values only, for one line of JSON."""

@@ -41,7 +41,8 @@ class FileStatus:
     """One database file and its contents.
 
     `state`: absent, ready, building, old, unknown (a format that cannot be read) or damaged. `folders`: those that can
-    hold items and may be read. `wanted`, `attachments_wanted`: queued, not fetched yet.
+    hold items and may be read. `wanted`, `attachments_wanted`: queued, not fetched yet. `attachments_omitted`: left out
+    as asked, and not among `attachments`.
     """
 
     path: str
@@ -58,6 +59,7 @@ class FileStatus:
     skipped: int = 0
     finished_at: str = ""
     problem: str = ""
+    attachments_omitted: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +134,7 @@ async def _file_status(path: Path, state: str) -> tuple[FileStatus, tuple[dict[s
         attachments_wanted=totals.queued_attachments,
         skipped=totals.skipped,
         finished_at=finished,
+        attachments_omitted=totals.omitted_attachments,
     ), outbox
 
 
