@@ -412,6 +412,11 @@ def explain(error: BaseException) -> tuple[str, Exit]:
             return "Interrupted; run again to resume.", Exit.INTERRUPTED
 
 
+def end_sentence(text: str) -> str:
+    """Return the text with a full stop, unless a sentence ends there already."""
+    return text if text.endswith((".", "?", "!")) else f"{text}."
+
+
 def _explain_by_table(error: ResyncError) -> str:
     detail = error.detail.rstrip(".")
     for kind, sentence in _SENTENCES:
@@ -420,7 +425,7 @@ def _explain_by_table(error: ResyncError) -> str:
             what = f"{method}: " if method else ""
             text = sentence.format(detail=detail, code=getattr(error, "code", 0), what=what)
             return text.replace("?.", "?")
-    return f"{detail[:1].upper()}{detail[1:]}."
+    return end_sentence(f"{detail[:1].upper()}{detail[1:]}")
 
 
 def _explain_space(error: NotEnoughSpace) -> str:

@@ -129,3 +129,8 @@ def test_scope_and_whether_to_try_again(kind: type[ResyncError], scope: str, ret
 
 def test_the_codes_are_those_that_scripts_know() -> None:
     assert [code.value for code in Exit] == [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 130]
+
+
+def test_explain_ends_a_question_without_a_full_stop() -> None:
+    error = errors.BadSettings("there is no folder 'Nots'; did you mean 'Notes'?")
+    assert errors.explain(error)[0] == "There is no folder 'Nots'; did you mean 'Notes'?"

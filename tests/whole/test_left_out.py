@@ -91,6 +91,14 @@ def test_unknown_folder_to_leave_out_is_a_notice(world: World) -> None:
     assert world.differences() == []
 
 
+def test_notice_of_a_similar_folder_ends_with_its_question(world: World) -> None:
+    heard: list[Event] = []
+    assert world.run(heard.append, exclude_folders=("Inbxo",)) == "done"
+    [text] = [event.text for event in heard if isinstance(event, Notice) and "Inbxo" in event.text]
+    assert text.startswith("Nothing is left out by this name: there is no folder 'Inbxo'; did you mean ")
+    assert text.endswith("'?")
+
+
 @pytest.mark.parametrize("fresh", [True, False])
 def test_since_leaves_out_attachments_of_older_mails_only(world: World, fresh: bool) -> None:
     world.run()

@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 
 from kerio_resync.cache import queries
 from kerio_resync.cache.mutations import DeleteItems, PutPage, ResetListing, SetFolders, SetMeta
-from kerio_resync.errors import ProtocolError, ResyncError, words_of
+from kerio_resync.errors import ProtocolError, ResyncError, end_sentence, words_of
 from kerio_resync.events import FolderListed
 from kerio_resync.model import Folder, Listing
 from kerio_resync.server.memory_budget import HeldReservations
@@ -119,7 +119,7 @@ async def drop_left_out(run: RebuildContext) -> None:
     """
     store, left_out = run.store, run.left_out
     for sentence in left_out.unknown:
-        run.notice(f"Nothing is left out by this name: {sentence}.")
+        run.notice(end_sentence(f"Nothing is left out by this name: {sentence}"))
     await store.apply(SetMeta(LEFT_OUT_KEY, left_out.to_meta()))
     if not left_out.found:
         return
