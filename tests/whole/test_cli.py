@@ -346,6 +346,8 @@ async def test_dry_run_tells_what_a_rebuild_would_fetch_and_makes_no_cache(tmp_p
         )
         summary = part.events[-1]["summary"]
         assert {folder["path"].partition("/")[0] for folder in summary["folders"]} == {"Inbox"}
+        assert (summary["rebuild_problem"], summary["partial"]) == ("", True)
+        assert summary["rebuild"]["seconds"] > 0
         unknown = await kerio_resync("--profile", tmp_path, "rebuild", "--dry-run", "--folder", "nope", *options)
         assert (unknown.code, "there is no folder 'nope'" in unknown.err.lower()) == (2, True)
 

@@ -184,7 +184,7 @@ def _estimate_upgrade(settings: Settings, found: Estimate) -> Estimate:
 
 
 async def _estimate_rebuild(settings: Settings, mailbox: Mailbox, found: Estimate) -> Estimate:
-    """Begin a rebuild in a scratch profile, and return its own estimate."""
+    """Begin a rebuild of all folders in a scratch profile; return its own estimate."""
     loop = asyncio.get_running_loop()
     started = loop.time()
     last: Progress | None = None
@@ -198,7 +198,9 @@ async def _estimate_rebuild(settings: Settings, mailbox: Mailbox, found: Estimat
                 totals.append((elapsed, elapsed + event.seconds_left))
 
     with tempfile.TemporaryDirectory(dir=settings.profile, prefix="estimate-", ignore_cleanup_errors=True) as folder:
-        scratch = settings.model_copy(update={"profile": Path(folder), "fresh": True, "drop_first": False})
+        scratch = settings.model_copy(
+            update={"profile": Path(folder), "fresh": True, "drop_first": False, "folders": ()}
+        )
         try:
             async with asyncio.timeout(PROBE_SECONDS):
                 await rebuild(scratch, listen, mailbox=mailbox, clock=loop.time)

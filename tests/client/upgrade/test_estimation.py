@@ -27,6 +27,7 @@ def estimated(profile: Path, probe: Probe, monkeypatch: pytest.MonkeyPatch) -> t
     async def rebuild(settings: Settings, listen: Listener, **_: Any) -> None:
         assert settings.profile.parent == profile
         assert settings.fresh
+        assert settings.folders == ()  # the scratch profile has no cache that a part could be replaced in
         await probe(listen)
 
     async def measure() -> tuple[Estimate, float]:
@@ -43,6 +44,7 @@ def estimated(profile: Path, probe: Probe, monkeypatch: pytest.MonkeyPatch) -> t
             "user": "jane",
             "password": "secret",
             "protocol": "kerio",
+            "folders": ("Inbox",),
         }
     )
     found = virtual_time.run(measure())
