@@ -63,6 +63,8 @@ def dry_run(profile: Path, shown: Listener, given: Mapping[str, Any]) -> Exit:
 
     def to_exit(found: tuple[Plan, estimation.Estimate]) -> tuple[Exit, JsonObject]:
         plan, estimate = found
+        if not plan.partial:  # the estimate is that of all folders
+            plan = plan.with_measured(estimate.mailbox_bytes)
         fits = plan.needed_bytes <= plan.free_bytes
         measured = estimate.as_json()
         names = ("rebuild", "rebuild_problem", "round_trip", "rate")

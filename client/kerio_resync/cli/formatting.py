@@ -10,6 +10,8 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from typing import IO, Any
 
+from kerio_resync.errors import end_sentence
+
 MIN_COLUMNS = 20  # some terminals report 0 or 1; a live view needs more
 
 _MAX_NAMED = 10  # rows of a list that are shown
@@ -98,9 +100,9 @@ def summary_of_rebuild(report: Mapping[str, Any]) -> list[str]:
 
 def lines_of_plan(plan: Mapping[str, Any]) -> list[str]:
     """Return the lines for `rebuild --dry-run`."""
-    size = f", {format_size(plan['bytes'])} at most" if plan["bytes"] else ""
+    size = f", {format_size(plan['bytes'])} at most" if plan["bytes"] else ", of unknown size" * bool(plan["items"])
     folders = plan["folders"]
-    rows = [f"{row['path']}: {pluralize(row['items'], 'item')}, {format_size(row['bytes'])}" for row in folders]
+    rows = [f"{row['path']}: {pluralize(row['items'], 'item')}{_stated(row['bytes'])}" for row in folders]
     counted = f"{pluralize(plan['items'], 'item')} in {pluralize(len(folders), 'folder')}{size}"
     lines = [f"A rebuild of {plan['user']} at {plan['server']} would fetch {counted}.", *_named("Folders", rows)]
     if plan["has_cache"]:
@@ -108,13 +110,27 @@ def lines_of_plan(plan: Mapping[str, Any]) -> list[str]:
     if plan["rebuild"]:
         time = plan["rebuild"]
         bounds = f"{format_duration(time['low'])} to {format_duration(time['high'])}"
-        lines.append(f"It would take about {format_duration(time['seconds'])} ({bounds}) without a cache to copy from.")
+        what = "A rebuild of all folders" if plan["partial"] else "It"
+        lines.append(
+            f"{what} would take about {format_duration(time['seconds'])} ({bounds}) without a cache to copy from."
+        )
         lines.append(f"Measured: round trip {plan['round_trip'] * 1000:.0f} ms, {format_rate(plan['rate'])}.")
     else:
-        lines.append(f"How long it would take is unknown: {plan['rebuild_problem']}.")
-    room = "enough" if plan["needed_bytes"] <= plan["free_bytes"] else "NOT ENOUGH"
+        lines.append(f"How long it would take is unknown: {end_sentence(plan['rebuild_problem'])}")
+    return [*lines, _room(plan), "Nothing was changed."]
+
+
+def _stated(size: int) -> str:
+    return f", {format_size(size)}" if size else ""
+
+
+def _room(plan: Mapping[str, Any]) -> str:
     needed, free = format_size(plan["needed_bytes"]), format_size(plan["free_bytes"])
-    return [*lines, f"It needs {needed} on the disk; {free} are free: {room}.", "Nothing was changed."]
+    if plan["needed_bytes"] > plan["free_bytes"]:
+        return f"It needs {needed} on the disk; {free} are free: NOT ENOUGH."
+    if plan["items"] and not plan["bytes"]:
+        return f"How much room it needs is unknown, because the server states no sizes; {free} are free."
+    return f"It needs {needed} on the disk; {free} are free: enough."
 
 
 def lines_of_settings(summary: Mapping[str, Any]) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from kerio_resync.cache.file_identity import stored_owner
@@ -18,7 +18,7 @@ from kerio_resync.sync.left_out import LeftOut
 
 @dataclass(frozen=True, slots=True)
 class FolderPlan:
-    """A folder that would be fetched; `bytes`: at most, 0 if the server states none."""
+    """A folder that would be fetched; `bytes`: at most, 0 if the server states no size."""
 
     path: str
     kind: str
@@ -30,7 +30,9 @@ class FolderPlan:
 class Plan:
     """What a rebuild would fetch: folders, largest first, items, and bytes at most.
 
-    `has_cache`: unchanged items are copied from the present cache. `needed_bytes`, `free_bytes`: on the disk.
+    `bytes`: 0 if it is unknown; then `needed_bytes` is what a rebuild needs in any case. `has_cache`: unchanged items
+    are copied from the present cache. `partial`: only some folders were named. `needed_bytes`, `free_bytes`: on the
+    disk.
     """
 
     server: str
@@ -39,12 +41,17 @@ class Plan:
     items: int
     bytes: int
     has_cache: bool
+    partial: bool
     needed_bytes: int
     free_bytes: int
 
     def as_json(self) -> dict[str, Any]:
         """Return plain values only, for one line of JSON."""
         return {**asdict(self), "folders": [asdict(folder) for folder in self.folders]}
+
+    def with_measured(self, size: int) -> Plan:
+        """Return the plan with a measured size, if the server states none."""
+        return self if self.bytes or not size else replace(self, bytes=size, needed_bytes=_needed(size))
 
 
 async def plan_rebuild(settings: Settings) -> Plan:
@@ -76,6 +83,11 @@ async def plan_rebuild(settings: Settings) -> Plan:
         items=sum(plan.items for plan in plans),
         bytes=size,
         has_cache=not (settings.fresh or settings.drop_first) and stored_owner(settings.cache) is not None,
-        needed_bytes=int(size * DATABASE_OVERHEAD) + RESERVE_BYTES,
+        partial=bool(settings.folders),
+        needed_bytes=_needed(size),
         free_bytes=available_bytes(settings.cache) + freed,
     )
+
+
+def _needed(size: int) -> int:
+    return int(size * DATABASE_OVERHEAD) + RESERVE_BYTES

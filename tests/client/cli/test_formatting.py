@@ -170,3 +170,27 @@ def test_fit_wraps_at_words_and_indents_further_lines(monkeypatch: pytest.Monkey
     ]
     assert formatting.fit("short", Terminal()) == "short"
     assert formatting.fit(line, io.StringIO()) == line
+
+
+PLAN: dict[str, Any] = {
+    "server": "https://mail.example.com", "user": "jane", "items": 7, "bytes": 0, "has_cache": False, "partial": False,
+    "folders": [{"path": "Inbox", "kind": "mail", "items": 7, "bytes": 0}], "needed_bytes": 2**20, "free_bytes": 2**30,
+    "rebuild": None, "rebuild_problem": "there is no folder 'Nots'; did you mean 'Notes'?",
+}  # fmt: skip
+
+
+def test_plan_without_sizes_says_that_they_are_unknown() -> None:
+    lines = formatting.lines_of_plan(PLAN)
+    assert lines[0].endswith("would fetch 7 items in 1 folder, of unknown size.")
+    assert lines[2] == "  Inbox: 7 items"
+    assert lines[3].endswith("did you mean 'Notes'?")
+    assert lines[-2] == "How much room it needs is unknown, because the server states no sizes; 1.0 GiB are free."
+
+
+def test_plan_with_sizes_compares_them_with_the_room() -> None:
+    folders = [PLAN["folders"][0] | {"bytes": 2048}]
+    lines = formatting.lines_of_plan(PLAN | {"bytes": 2048, "folders": folders})
+    assert lines[0].endswith(", 2.0 KiB at most.")
+    assert lines[2] == "  Inbox: 7 items, 2.0 KiB"
+    assert lines[-2] == "It needs 1.0 MiB on the disk; 1.0 GiB are free: enough."
+    assert formatting.lines_of_plan(PLAN | {"needed_bytes": 2**31})[-2].endswith("are free: NOT ENOUGH.")
