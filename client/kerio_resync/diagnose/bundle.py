@@ -182,7 +182,7 @@ def _add_logs(bundle: Bundle, names: FolderNames, profile: Path) -> None:
 def _clean_line(names: FolderNames, line: str) -> str:
     try:
         return json.dumps(names.value(json.loads(line)), ensure_ascii=False)
-    except (ValueError, RecursionError):  # names in it cannot be told apart
+    except (ValueError, RecursionError):  # names in it cannot be found
         return line if names.keep else f"(a damaged line of {len(line)} characters)"
 
 

@@ -18,7 +18,10 @@ from kerio_resync.sync.left_out import LeftOut
 
 @dataclass(frozen=True, slots=True)
 class FolderPlan:
-    """A folder that would be fetched; `bytes`: at most, 0 if the server states no size."""
+    """A folder that would be fetched.
+
+    `bytes`: at most, 0 if the server states no size.
+    """
 
     path: str
     kind: str

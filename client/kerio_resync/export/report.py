@@ -69,7 +69,10 @@ class ExportReport:
 
     @property
     def exit(self) -> Exit:
-        """Return the exit code: a rebuild is needed if nothing but mails without a source was selected."""
+        """Return the exit code.
+
+        A rebuild is needed if nothing but mails without a source was selected.
+        """
         is_empty = not any(target.items.total() for target in self.targets)
         return Exit.REBUILD_NEEDED if self.without_source and is_empty else Exit.DONE
 
