@@ -33,7 +33,7 @@ demo: $(if $(wildcard $(READY)),$(READY),$(VENV)/.demo)  ## a mock server, a reb
 cyrus: $(READY)  ## a throw-away Cyrus with IMAP, JMAP and some mail, until Ctrl-C; ARGS="--mails 1000 --corpus PATH"
 	@$(BIN)/python -m benchmarks.rivals.cyrus $(ARGS)
 
-test: $(READY)  ## the suite (about seven minutes on two cores)
+test: $(READY)  ## the suite (ten to fifteen minutes on two cores)
 	$(PYTEST)
 
 # The core without the tests that try very many cases.
