@@ -11,8 +11,8 @@ import random
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import Final
 
-from kerio_resync.errors import BadSettings, FolderDenied, ItemGone
-from kerio_resync.events import Listener, Notice, Paused, Skipped, ignore_events
+from kerio_resync.errors import FolderDenied, ItemGone
+from kerio_resync.events import Listener, Notice, Skipped, ignore_events
 from kerio_resync.model import (
     Attachment,
     ChangeSet,
@@ -29,19 +29,15 @@ from kerio_resync.model import (
     Traits,
     WriteResult,
 )
-from kerio_resync.server.http.bandwidth_limit import BandwidthLimit
-from kerio_resync.server.http.link_stats import LinkStats
-from kerio_resync.server.http.routes import route_of
-from kerio_resync.server.http.transport import AiohttpTransport, Transport
+from kerio_resync.server.http.transport import Transport
 from kerio_resync.server.jmap import contents, downloads, feed, folders, writing
 from kerio_resync.server.jmap.client import JmapClient
 from kerio_resync.server.jmap.dialect import JmapDialect
 from kerio_resync.server.jmap.listing import MAX_ROWS, EmailList, Position
 from kerio_resync.server.memory_budget import HeldReservations
 from kerio_resync.server.pacing.adaptive_limit import AdaptiveLimit
-from kerio_resync.server.pacing.limiter import Limiter
+from kerio_resync.server.pacing.channel import make_channel
 from kerio_resync.server.pacing.requests import READ_TIMEOUT_SECONDS, join_batches
-from kerio_resync.server.pacing.retry import Retrier
 from kerio_resync.settings import Settings
 
 MAX_BATCH_ITEMS: Final = 500
@@ -67,28 +63,12 @@ class JmapMailbox:
         timeout: float = READ_TIMEOUT_SECONDS,
         limit: AdaptiveLimit | None = None,
     ) -> None:
-        if not settings.server or not settings.user:
-            raise BadSettings("a server and a user name are needed")
         self._settings = settings
         self._listen = listen
-        stats = LinkStats()
-        limiter = Limiter(
-            limit or AdaptiveLimit(most=settings.max_in_flight),
-            stats=stats,
-            clock=clock,
-            max_pause=settings.retry_timeout,
-            on_pause=lambda seconds, reason: listen(Paused(seconds, reason)),
+        channel = make_channel(
+            settings, listen, transport=transport, clock=clock, sleep=sleep, chance=chance, limit=limit
         )
-        throttle = BandwidthLimit(settings.bwlimit, clock=clock, sleep=sleep) if settings.bwlimit else None
-        transport = transport or AiohttpTransport(
-            connections=settings.max_in_flight,
-            route=route_of(settings),
-            stats=stats,
-            throttle=throttle,
-            redactor=settings.redactor,
-        )
-        retrier = Retrier(settings.retry_timeout, listen, clock, sleep, chance)
-        self._client = JmapClient(transport, settings, limiter, retrier, timeout=timeout)
+        self._client = JmapClient(channel.transport, settings, channel.limiter, channel.retrier, timeout=timeout)
         self._keeps_sources = settings.keeps_sources
         self._dialect = JmapDialect()
         self._folders: tuple[Folder, ...] = ()

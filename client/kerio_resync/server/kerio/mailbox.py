@@ -13,8 +13,8 @@ from dataclasses import replace
 from functools import partial
 from typing import Final
 
-from kerio_resync.errors import BadSettings, FolderDenied, ItemGone, KeyExpired, ResyncError
-from kerio_resync.events import Listener, Paused, Skipped, ignore_events
+from kerio_resync.errors import FolderDenied, ItemGone, KeyExpired, ResyncError
+from kerio_resync.events import Listener, Skipped, ignore_events
 from kerio_resync.model import (
     Attachment,
     ChangeSet,
@@ -32,10 +32,7 @@ from kerio_resync.model import (
     Traits,
     WriteResult,
 )
-from kerio_resync.server.http.bandwidth_limit import BandwidthLimit
-from kerio_resync.server.http.link_stats import LinkStats
-from kerio_resync.server.http.routes import route_of
-from kerio_resync.server.http.transport import AiohttpTransport, Transport
+from kerio_resync.server.http.transport import Transport
 from kerio_resync.server.kerio import downloads, items, mutations, outgoing_structs, wire
 from kerio_resync.server.kerio.item_batches import fetch_batch
 from kerio_resync.server.kerio.login import first_login, log_in
@@ -45,9 +42,8 @@ from kerio_resync.server.kerio.session import Session
 from kerio_resync.server.mailbox import Dialect
 from kerio_resync.server.memory_budget import HeldReservations
 from kerio_resync.server.pacing.adaptive_limit import AdaptiveLimit
-from kerio_resync.server.pacing.limiter import Limiter
+from kerio_resync.server.pacing.channel import make_channel
 from kerio_resync.server.pacing.requests import READ_TIMEOUT_SECONDS
-from kerio_resync.server.pacing.retry import Retrier
 from kerio_resync.settings import Settings
 
 LOGOUT_SECONDS = 5.0
@@ -74,32 +70,17 @@ class KerioMailbox:
         timeout: float = READ_TIMEOUT_SECONDS,
         limit: AdaptiveLimit | None = None,
     ) -> None:
-        if not settings.server or not settings.user:
-            raise BadSettings("a server and a user name are needed")
         self._settings = settings
         self._listen = listen
-        stats = LinkStats()
-        limiter = Limiter(
-            limit or AdaptiveLimit(most=settings.max_in_flight),
-            stats=stats,
-            clock=clock,
-            max_pause=settings.retry_timeout,
-            on_pause=lambda seconds, reason: listen(Paused(seconds, reason)),
-        )
         settings.redactor.keep(settings.password.get_secret_value())
-        throttle = BandwidthLimit(settings.bwlimit, clock=clock, sleep=sleep) if settings.bwlimit else None
-        transport = transport or AiohttpTransport(
-            connections=settings.max_in_flight,
-            route=route_of(settings),
-            stats=stats,
-            throttle=throttle,
-            redactor=settings.redactor,
+        channel = make_channel(
+            settings, listen, transport=transport, clock=clock, sleep=sleep, chance=chance, limit=limit
         )
         self._client = RpcClient(
-            transport,
+            channel.transport,
             Session(settings.server, settings.redactor),
-            limiter,
-            Retrier(settings.retry_timeout, listen, clock, sleep, chance),
+            channel.limiter,
+            channel.retrier,
             lambda: log_in(self._client, settings),
             timeout=timeout,
         )

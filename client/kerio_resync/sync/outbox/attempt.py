@@ -1,7 +1,7 @@
 """One attempt to send a local change.
 
 What is needed to find out later whether a call was executed is durable before the call. If the last call may have been
-executed, the attempt looks for its effect before it repeats the call. A change of somebody else is never overwritten:
+executed, the attempt looks for its effect before it repeats the call. A change of another client is never overwritten:
 an edit, a flag or a deletion that was made of another version than the server's is a conflict, unless the server's item
 has just these members already. Where only flags and folders of an item can change, a flag overwrites nothing else, and
 is no conflict. A move takes along whatever version is there.

@@ -97,7 +97,7 @@ def make_batches(source: Format72Reader, start: Start) -> Iterator[Batch]:
 def with_columns(item: Item) -> Item:
     """Return the item with text, html and details.
 
-    They stay empty if its struct is none of the server's.
+    They stay empty if the struct is not one of the server's.
     """
     try:
         struct, write = parse_json(item.payload)
