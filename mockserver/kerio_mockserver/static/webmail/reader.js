@@ -85,19 +85,21 @@ export class Reader {
       return h("div.text", { dir: "auto" }, text.trim() ? linked(text) : h("span.muted", {}, "This mail has no text."));
     }
     const notice = h("p.notice.muted", { hidden: true });
-    const frame = h("iframe", { sandbox: SANDBOX, title: `Text of ${mail.subject || "the mail"}`, referrerpolicy: "no-referrer" });
+    const holder = h("div.html", {}, notice);
     const show = (images) => {
       const { text, blocked } = mailDocument(html.content, images);
-      frame.srcdoc = text;
+      const frame = h("iframe", { sandbox: SANDBOX, title: `Text of ${mail.subject || "the mail"}`, referrerpolicy: "no-referrer" });
+      frame.srcdoc = text; // a frame of its own each time: a second document can be lost while the first one loads
       notice.hidden = !blocked;
       notice.textContent = blocked === 1 ? "An image from elsewhere is not shown." : `${blocked} images from elsewhere are not shown.`;
+      holder.replaceChildren(notice, frame);
     };
     show(new Map());
     const wanted = new Set(contentIds(html.content));
     const images = mail.attachments.filter((attachment) => wanted.has(attachment.contentId) && attachment.size <= MAX_INLINE_BYTES);
     for (const image of images) inline.add(image.id);
     if (images.length) this.#loadImages(images, request).then(show);
-    return h("div.html", {}, notice, frame);
+    return holder;
   }
 
   async #loadImages(attachments, request) {
