@@ -17,8 +17,8 @@ from typing import Any
 from markdown_it import MarkdownIt
 from markupsafe import Markup
 
-from kerio_resync.cli.run_report import charts
-from kerio_resync.cli.run_report.page import environment
+from kerio_resync.report_page import charts
+from kerio_resync.report_page.page import environment
 
 LINES = "results.jsonl"
 MIN_CHANGE = 0.1  # relative change of a figure that the report names

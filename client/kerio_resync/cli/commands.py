@@ -14,8 +14,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from kerio_resync import streams
-from kerio_resync.cli import first_run, formatting
+from kerio_resync import plain_text, streams
+from kerio_resync.cli import first_run
 from kerio_resync.cli.process import print_error, run
 from kerio_resync.errors import BadCredentials, BadSettings, Exit, LocalError, OtherAccount, OutputFull, explain
 from kerio_resync.events import Event, Listener, Notice, PhaseChanged, RunFinished, RunStarted
@@ -35,9 +35,9 @@ def rebuild(profile: Path, shown: Listener, given: Mapping[str, Any], *, has_rep
     needs is not installed.
     """
     if has_report:
-        from kerio_resync.cli.run_report.page import require_jinja
+        from kerio_resync.report_page.page import require_jinja
 
-        require_jinja()
+        require_jinja("--report")
     given, is_first_run = first_run.complete(profile, given, _input)
     settings = load_online_settings(profile, given)
     if is_first_run:
@@ -231,7 +231,7 @@ def estimate(profile: Path, shown: Listener, given: Mapping[str, Any]) -> Exit:
         lambda listen: estimation.estimate(settings, listen),
         lambda found: (
             Exit.DONE,
-            {**found.as_json(), "lines": found.lines(formatting.format_size, formatting.format_duration)},
+            {**found.as_json(), "lines": found.lines(plain_text.format_size, plain_text.format_duration)},
         ),
     )
 

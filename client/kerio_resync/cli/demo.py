@@ -19,6 +19,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+from kerio_resync import plain_text
 from kerio_resync.cli import display, formatting
 from kerio_resync.cli.commands import digest_lines, watch_rebuild, watch_verify
 from kerio_resync.cli.display import View
@@ -45,7 +46,7 @@ def run_demo(folder: Path, paths: Sequence[Path]) -> Exit:
     from kerio_resync.settings import Settings
 
     paths = paths or sample_mail()
-    _print(f"Starting a mock server with {formatting.pluralize(len(paths), 'file')} of {paths[0].parent} …")
+    _print(f"Starting a mock server with {plain_text.pluralize(len(paths), 'file')} of {paths[0].parent} …")
     with start_mock_server(paths) as server:
         _report_import(server["imported"], paths)
         _print(f"It answers at {server['url']}; rebuilding its mailbox into {folder} …")
@@ -65,7 +66,7 @@ def run_demo(folder: Path, paths: Sequence[Path]) -> Exit:
             return code
         _print(
             "The digests of cache and server agree:"
-            f" {formatting.pluralize(compare_digests(settings, server['control_url']), 'item')}."
+            f" {plain_text.pluralize(compare_digests(settings, server['control_url']), 'item')}."
         )
     _suggest(settings.cache)
     _suggest_browse(settings.cache.parent)
@@ -77,7 +78,7 @@ def run_demo(folder: Path, paths: Sequence[Path]) -> Exit:
 
 
 def _print(text: str = "") -> None:
-    print(formatting.printable(text), flush=True)
+    print(plain_text.printable(text), flush=True)
 
 
 def sample_mail() -> list[Path]:
@@ -146,10 +147,10 @@ def _report_import(imported: dict[str, Any], paths: Sequence[Path]) -> None:
             f"no mail, calendar or contact was found in {where}{found}: name a file or folder that has some"
         )
     if skipped:
-        _print(f"{formatting.pluralize(skipped, 'entry', 'entries')} could not be imported: {named}")
+        _print(f"{plain_text.pluralize(skipped, 'entry', 'entries')} could not be imported: {named}")
     if imported["simplified"]:
         count = sum(imported["undecodable"].values())
-        _print(f"In {formatting.pluralize(count, 'place')}, data was unreadable or had to be simplified, such as:")
+        _print(f"In {plain_text.pluralize(count, 'place')}, data was unreadable or had to be simplified, such as:")
         _print(f"  {'; '.join(imported['simplified'][:MAX_NAMED])}")
 
 

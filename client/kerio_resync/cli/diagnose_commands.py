@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from kerio_resync import streams
+from kerio_resync import plain_text, streams
 from kerio_resync.cli import formatting
 from kerio_resync.cli.commands import password_prompt, require_written, state_of
 from kerio_resync.cli.process import run
@@ -50,15 +50,15 @@ def support_bundle(
     bundles.require_new(path)
     bundle = run(lambda: bundles.collect(profile, given, with_names=with_names, login=login, ask=password_prompt()))
     if not as_json:
-        sizes = {name: formatting.format_size(len(content)) for name, content in bundle.members.items()}
+        sizes = {name: plain_text.format_size(len(content)) for name, content in bundle.members.items()}
         print("The bundle holds:")
         for name, about in bundle.about.items():
-            print(formatting.printable(f"  {name:<26} {sizes[name]:>9}  {about}"))
+            print(plain_text.printable(f"  {name:<26} {sizes[name]:>9}  {about}"))
         kept = "are kept" if with_names else "are replaced by numbers (--with-names keeps them)"
         print(f"Names of folders {kept}. No password and no text of a mail is in it.", flush=True)
     size = bundles.write(bundle, path)
     if not as_json:
-        print(formatting.printable(f"Written: {path} ({formatting.format_size(size)})"))
+        print(plain_text.printable(f"Written: {path} ({plain_text.format_size(size)})"))
     summary = {"path": str(path), "bytes": size, "members": bundle.about}
     shown(RunFinished(ok=True, exit_code=Exit.DONE, summary=summary))
     return Exit.DONE
@@ -96,7 +96,7 @@ def check_status(profile: Path, shown: Listener, *, check: bool, prometheus: Pat
         if trouble is not None:
             raise trouble
         return Exit.DONE
-    print(formatting.printable(line(health, state)))
+    print(plain_text.printable(line(health, state)))
     require_written()
     return health.level
 
@@ -109,7 +109,7 @@ def check_exit_code(error: BaseException, code: Exit) -> int:
 
 
 def _print_finding(finding: Checked) -> None:
-    for line in map(formatting.printable, formatting.lines_of_check(finding.as_json())):
+    for line in map(plain_text.printable, formatting.lines_of_check(finding.as_json())):
         begins = len(line) - len(line.lstrip())
         print(formatting.fit(line, sys.stdout, " " * (14 - begins if begins < 14 else 2)))
     sys.stdout.flush()

@@ -20,16 +20,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Protocol, cast
 
 from kerio_resync import streams
-from kerio_resync.cli.formatting import (
-    MIN_COLUMNS,
-    fit,
-    format_duration,
-    format_estimate,
-    format_rate,
-    format_size,
-    pluralize,
-    printable,
-)
+from kerio_resync.cli.formatting import MIN_COLUMNS, fit
 from kerio_resync.cli.json_lines import JsonLines, LogFile
 from kerio_resync.cli.process import print_error
 from kerio_resync.events import (
@@ -43,6 +34,14 @@ from kerio_resync.events import (
     RunFinished,
     RunStarted,
     Skipped,
+)
+from kerio_resync.plain_text import (
+    format_duration,
+    format_estimate,
+    format_rate,
+    format_size,
+    pluralize,
+    printable,
 )
 from kerio_resync.run_log import Level, RunLog, new_run_id, stamp
 

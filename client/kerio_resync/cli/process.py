@@ -19,9 +19,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from kerio_resync import signals, streams
-from kerio_resync.cli.formatting import fit, printable
+from kerio_resync.cli.formatting import fit
 from kerio_resync.errors import Exit, ResyncError, explain
 from kerio_resync.events import Listener, RunFinished, ignore_events
+from kerio_resync.plain_text import printable
 from kerio_resync.version import VERSION
 
 T = TypeVar("T")

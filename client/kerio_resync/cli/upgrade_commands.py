@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kerio_resync.cli import commands, formatting
+from kerio_resync import plain_text
+from kerio_resync.cli import commands
 from kerio_resync.cli.process import print_error
 from kerio_resync.errors import Exit
 from kerio_resync.events import Listener, RunFinished
@@ -75,7 +76,7 @@ def _upgrade(profile: Path, shown: Listener, given: Mapping[str, Any]) -> Upgrad
         shown, settings, lambda listen: procedure.upgrade(settings, listen, rebuild=rebuild), to_exit
     )
     if not decisions[0].ready:
-        for sentence in decisions[0].sentences(formatting.format_size):
+        for sentence in decisions[0].sentences(plain_text.format_size):
             print_error(sentence)
     return decisions[0]
 
@@ -96,7 +97,7 @@ def _decision_if_current(profile: Path) -> UpgradeDecision | None:
 
 
 def _decision_as_json(decision: UpgradeDecision) -> commands.JsonObject:
-    sentences = decision.sentences(formatting.format_size)
+    sentences = decision.sentences(plain_text.format_size)
     return decision.as_json() | ({"sentences": sentences} if decision.ready else {"error": " ".join(sentences)})
 
 

@@ -6,24 +6,19 @@ were removed from the events before they come here. Whatever fails is a notice, 
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-from kerio_resync.cli.formatting import format_duration, format_rate, format_size, pluralize, printable
-from kerio_resync.cli.run_report import charts
 from kerio_resync.cli.run_report.series import MAX_ENTRIES, RunSeries
-from kerio_resync.errors import BadSettings, Exit, ResyncError
+from kerio_resync.errors import Exit, ResyncError
 from kerio_resync.events import Event
-from kerio_resync.filesystem import write_private
 from kerio_resync.os_errors import reason_of
+from kerio_resync.plain_text import format_duration, format_rate, format_size, pluralize, printable
+from kerio_resync.report_page import charts
+from kerio_resync.report_page.page import environment, write_page
 from kerio_resync.version import VERSION
-
-if TYPE_CHECKING:
-    from jinja2 import Environment
 
 MAX_FOLDERS: Final = 40  # rows of the table
 MAX_PAUSES: Final = 20
@@ -36,25 +31,6 @@ WHERE folder.kind IS NOT NULL GROUP BY folder.number
 """
 NAMES_QUERY: Final = "SELECT id, path, count, size FROM folder WHERE kind IS NOT NULL"
 FolderRow = tuple[str, str, int, int]  # id, path, items, bytes
-
-
-def require_jinja() -> None:
-    """Raise BadSettings if Jinja2 is not installed."""
-    if find_spec("jinja2") is None:
-        raise BadSettings("--report needs Jinja2: run `pip install 'kerio-resync[report]'`, or leave --report out")
-
-
-def environment(*more: Path) -> Environment:
-    """Return the templates of this package, and of the folders in `more`."""
-    from jinja2 import Environment, FileSystemLoader
-
-    here = Path(__file__).parent / "templates"
-    return Environment(
-        loader=FileSystemLoader([here, *more]),
-        trim_blocks=True,
-        lstrip_blocks=True,
-        autoescape=lambda name: bool(name and name.endswith(".html.j2")),
-    )
 
 
 class ReportPage:
@@ -77,21 +53,11 @@ class ReportPage:
             return
         try:
             text = render(series, _folders(self._profile(), series))
-            _write(self._path, text)
+            write_page(self._path, text)
         except OSError as error:
             self._report(f"The report {self._path} cannot be written ({reason_of(error)}). Name another file.")
         except Exception as error:  # the run is over, and its result stands
             self._report(f"The report {self._path} was not written ({type(error).__name__}).")
-
-
-def _write(path: Path, text: str) -> None:
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
-        write_private(part, text.encode("utf-8", "replace"), sync=False)
-        part.replace(path)
-    except OSError:
-        part.unlink(missing_ok=True)
-        raise
 
 
 def _folders(profile: Path, series: RunSeries) -> list[FolderRow]:
@@ -130,7 +96,7 @@ def render(series: RunSeries, folders: Sequence[FolderRow] = ()) -> str:
     }
     skipped = [tuple(map(printable, entry)) for entry in _skipped(series)]
     count = len(summary["skipped"]) if "skipped" in summary else series.skipped_count
-    return environment().get_template("run.html.j2").render(
+    return environment(Path(__file__).parent / "templates").get_template("run.html.j2").render(
         **{name: Markup(text) for name, text in shown.items()},
         title=printable(f"Rebuild of {who}"),
         run={"ok": finished.ok, "ended": _ending(finished.exit_code, end, has_excluded=bool(summary.get("excluded")))},

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from kerio_resync.cli.run_report.charts import Bar, Lane, Line, bar_chart, ceiling, column_chart, line_chart, timeline
+from kerio_resync.report_page.charts import Bar, Lane, Line, bar_chart, ceiling, column_chart, line_chart, timeline
 
 BAD = '<script>alert("1")</script>'
 
