@@ -16,7 +16,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from kerio_resync.cli import arguments, commands, diagnose_commands, display, formatting, upgrade_commands
+from kerio_resync.cli import arguments, commands, diagnose_commands, display, fleet, formatting, upgrade_commands
 from kerio_resync.cli.display import Summarise, View
 from kerio_resync.cli.options import (
     AttachmentPolicy,
@@ -395,6 +395,7 @@ def start(
 
 config_app = typer.Typer(help="Show the settings.", no_args_is_help=True)
 app.add_typer(config_app, name="config")
+app.add_typer(fleet.fleet_app, name="fleet", hidden=True)
 
 
 @config_app.command("show")
