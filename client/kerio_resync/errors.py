@@ -27,12 +27,13 @@ ForeignReply starts the same pause and leaves the number as it is. A read timeou
 the number. Unreachable and any other OutcomeUnknown change neither. All other errors count as answers.
 
 Each package maps foreign exceptions in one place (`server/http/`, `filesystem.py`, `cache/`), with `from`. `explain`
-is the only function that turns an exception into a sentence and an exit code. No exception contains a password, a
-token or mail text.
+is the only function that turns an exception into a sentence and an exit code, and `kind_of` into a word for programs.
+No exception contains a password, a token or mail text.
 """
 
 from __future__ import annotations
 
+import re
 from enum import IntEnum
 from typing import ClassVar, Literal
 
@@ -343,46 +344,56 @@ class BadSettings(LocalError):
     """A setting, an argument or the profile folder is unusable."""
 
 
-# The first class that matches; {what} is the call, if there is one.
-_SENTENCES: tuple[tuple[type[ResyncError], str], ...] = (
-    (BadCredentials, "The server refused the user name or password ({detail}); check both and run again."),
-    (CertificateError, "The server's certificate is not trusted: {detail}."),
-    (Misconfigured, "The server cannot be reached this way: {detail}."),
-    (Unreachable, "The server cannot be reached: {detail}. Check the address and the network, then run again."),
-    (Overloaded, "The server is too busy: {detail}. What was fetched is kept; run again later to resume."),
+# Of the first class that matches: what happened, and what to do. {what} is the call, if there is one. An empty advice
+# means that the detail has it.
+_SENTENCES: tuple[tuple[type[ResyncError], str, str], ...] = (
+    (BadCredentials, "The server refused the user name or password ({detail})", "; check both and run again."),
+    (CertificateError, "The server's certificate is not trusted: {detail}.", ""),
+    (Misconfigured, "The server cannot be reached this way: {detail}.", ""),
+    (Unreachable, "The server cannot be reached: {detail}.", " Check the address and the network, then run again."),
+    (Overloaded, "The server is too busy: {detail}.", " What was fetched is kept; run again later to resume."),
     (
         ForeignReply,
-        "Another program answered in the server's place: {detail}. Check whether this network needs a login or a proxy."
-        " What was fetched is kept; run again to resume.",
+        "Another program answered in the server's place: {detail}.",
+        " Check whether this network needs a login or a proxy. What was fetched is kept; run again to resume.",
     ),
     (
         TransientServerError,
-        "The connection to the server broke: {detail}. What was fetched is kept; run again to resume.",
+        "The connection to the server broke: {detail}.",
+        " What was fetched is kept; run again to resume.",
     ),
     (
         ServerRefused,
-        "The server refused a request ({what}{detail}, code {code})."
+        "The server refused a request ({what}{detail}, code {code}).",
         " Run again; if it persists, tell the server's administrator.",
     ),
     (
         UnknownServer,
-        "This is neither a Kerio Connect nor a JMAP server: {detail}. Check the address, and whether this network needs"
-        " a login (open any web page in a browser) or a proxy.",
+        "This is neither a Kerio Connect nor a JMAP server: {detail}.",
+        " Check the address, and whether this network needs a login (open any web page in a browser) or a proxy.",
     ),
     (
         ProtocolError,
-        "Unexpected response from the server: {detail}. Check that the address is that of the mail server.",
+        "Unexpected response from the server: {detail}.",
+        " Check that the address is that of the mail server.",
     ),
     (
         VerificationFailed,
-        "Verification failed: {detail}. Run again; if it persists, the server contradicts itself: tell its"
-        " administrator.",
+        "Verification failed: {detail}.",
+        " Run again; if it persists, the server contradicts itself: tell its administrator.",
     ),
-    (CacheInUse, "The cache is in use: {detail}. Close the mail program (or wait for the other run) and run again."),
-    (OlderFormat, "The local cache cannot be used: {detail}. Run `kerio-resync upgrade`."),
-    (OtherFormat, "The local cache cannot be used: {detail}. Run `kerio-resync rebuild`."),
-    (CacheDamaged, "The local cache is damaged: {detail}. Run `kerio-resync rebuild`."),
+    (
+        CacheInUse,
+        "The cache is in use: {detail}.",
+        " Close the mail program (or wait for the other run) and run again.",
+    ),
+    (OlderFormat, "The local cache cannot be used: {detail}.", " Run `kerio-resync upgrade`."),
+    (OtherFormat, "The local cache cannot be used: {detail}.", " Run `kerio-resync rebuild`."),
+    (CacheDamaged, "The local cache is damaged: {detail}.", " Run `kerio-resync rebuild`."),
 )
+_FREE_SPACE = "Free some space and run again"
+INTERRUPTED, INTERNAL_ERROR = "interrupted", "internal-error"  # kinds of what is not a ResyncError
+_REPORT_CRASH = "Please report it with crash.log, which is in the profile."
 
 
 def words_of(error: BaseException) -> str:
@@ -412,6 +423,47 @@ def explain(error: BaseException) -> tuple[str, Exit]:
             return "Interrupted; run again to resume.", Exit.INTERRUPTED
 
 
+def kind_of(error: BaseException) -> str:
+    """Return the kind of an error, for JSON: its class in lower case, with hyphens.
+
+    It names the same error as the sentence of `explain`. Scripts depend on the kinds.
+    """
+    match error:
+        case ResyncError():
+            return _kind_of_class(type(error))
+        case BaseExceptionGroup():
+            return kind_of(_most_severe(error))
+        case OSError() if error.errno in CERTAIN:
+            return _kind_of_class(NotEnoughSpace if error.errno in NO_ROOM else DiskTrouble)
+        case Exception():
+            return INTERNAL_ERROR
+        case _:
+            return INTERRUPTED
+
+
+def advice_of(kind: str) -> str:
+    """Return what to do about errors of a kind, as a sentence.
+
+    It is the advice in the sentences of `explain`. "" if each of these sentences has its own, or the kind is unknown.
+    """
+    if kind in (INTERRUPTED, INTERNAL_ERROR):
+        return "Run again to resume." if kind == INTERRUPTED else _REPORT_CRASH
+    if kind == _kind_of_class(NotEnoughSpace):
+        return f"{_FREE_SPACE}."
+    pending: list[type[ResyncError]] = [ResyncError]
+    while pending:
+        error = pending.pop()
+        if _kind_of_class(error) == kind:
+            advice = next((advice for each, _, advice in _SENTENCES if issubclass(error, each)), "").lstrip("; ")
+            return advice[:1].upper() + advice[1:]
+        pending += error.__subclasses__()
+    return ""
+
+
+def _kind_of_class(error: type[ResyncError]) -> str:
+    return re.sub("(?<!^)(?=[A-Z])", "-", error.__name__).lower()
+
+
 def end_sentence(text: str) -> str:
     """Return the text with a full stop, unless a sentence ends there already."""
     return text if text.endswith((".", "?", "!")) else f"{text}."
@@ -419,11 +471,11 @@ def end_sentence(text: str) -> str:
 
 def _explain_by_table(error: ResyncError) -> str:
     detail = error.detail.rstrip(".")
-    for kind, sentence in _SENTENCES:
+    for kind, sentence, advice in _SENTENCES:
         if isinstance(error, kind):
             method = getattr(error, "method", "")
             what = f"{method}: " if method else ""
-            text = sentence.format(detail=detail, code=getattr(error, "code", 0), what=what)
+            text = (sentence + advice).format(detail=detail, code=getattr(error, "code", 0), what=what)
             return text.replace("?.", "?")
     return end_sentence(f"{detail[:1].upper()}{detail[1:]}")
 
@@ -435,7 +487,7 @@ def _explain_space(error: NotEnoughSpace) -> str:
     advice = f", or use {error.advice}" if error.advice else ""
     return (
         f"There is not enough room on the disk: {needed}{error.available:,} are free at"
-        f" {error.where or 'the profile'}. Free some space and run again{advice}."
+        f" {error.where or 'the profile'}. {_FREE_SPACE}{advice}."
     )
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import inspect
 
 import pytest
@@ -125,6 +126,42 @@ def test_of_several_errors_the_weightiest_is_told(group: list[BaseException], co
 def test_scope_and_whether_to_try_again(kind: type[ResyncError], scope: str, retryable: bool) -> None:
     assert (kind("x").scope, kind.retryable) == (scope, retryable)
     assert errors.ServerRefused("x", scope="item").scope == "item"
+
+
+def test_kinds_are_those_that_scripts_know() -> None:
+    assert {errors.kind_of(error) for error, _, _ in TABLE} == {
+        "bad-credentials", "bad-settings", "cache-damaged", "cache-in-use", "certificate-error", "disk-trouble",
+        "download-refused", "folder-denied", "foreign-address", "foreign-reply", "internal-error", "interrupted",
+        "item-gone", "key-expired", "local-error", "misconfigured", "no-cache", "not-enough-space", "older-format",
+        "other-account", "other-format", "outcome-unknown", "output-full", "overloaded", "protocol-error",
+        "resync-error", "server-refused", "session-expired", "target-in-use", "too-large", "transient-server-error",
+        "unknown-server", "unreachable", "verification-failed",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (OSError(errno.ENOSPC, "full"), "not-enough-space"),
+        (OSError(errno.EROFS, "read-only"), "disk-trouble"),
+        (ExceptionGroup("x", [errors.CacheInUse("x"), ValueError()]), "internal-error"),
+        (BaseExceptionGroup("x", [asyncio.CancelledError(), errors.Overloaded("x")]), "overloaded"),
+    ],
+)
+def test_kind_of_foreign_and_grouped_errors_is_that_of_the_sentence(error: BaseException, kind: str) -> None:
+    assert errors.kind_of(error) == kind
+
+
+def test_advice_of_a_kind_is_part_of_its_sentence() -> None:
+    with_advice = 0
+    for error, _, _ in TABLE:
+        advice = errors.advice_of(errors.kind_of(error)).rstrip(".")
+        if advice and not getattr(error, "sentence", "") and errors.kind_of(error) != "internal-error":
+            assert advice.lower() in explain(error)[0].lower()
+            with_advice += 1
+    assert with_advice > 20
+    assert errors.advice_of("bad-credentials") == "Check both and run again."
+    assert errors.advice_of("no-such-kind") == ""
 
 
 def test_the_codes_are_those_that_scripts_know() -> None:

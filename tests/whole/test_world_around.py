@@ -275,7 +275,8 @@ async def test_a_signal_during_the_imports_ends_the_run_in_order(
     ended = await program("--profile", tmp_path / "p", *words, code=code)
     assert (ended.code, ended.err) == (130, f"kerio-resync: {INTERRUPTED}\n")
     last = json.loads(ended.out.splitlines()[-1])
-    expected = {"event": "run-finished", "ok": False, "exit_code": 130, "summary": {"error": INTERRUPTED}}
+    summary = {"error": INTERRUPTED, "kind": "interrupted"}
+    expected = {"event": "run-finished", "ok": False, "exit_code": 130, "summary": summary}
     assert last == expected
     logged = json.loads(log.read_text().splitlines()[-1])
     assert logged.pop("time").endswith("Z")

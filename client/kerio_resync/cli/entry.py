@@ -73,7 +73,7 @@ def _leave(number: int, frame: object) -> None:
 
     words, _ = arguments.split_at_dashes(sys.argv[1:])
     event = f'"event": "run-finished", "ok": false, "exit_code": {INTERRUPTED}'
-    event += f', "summary": {{"error": "{INTERRUPTION}"}}}}\n'
+    event += f', "summary": {{"error": "{INTERRUPTION}", "kind": "interrupted"}}}}\n'
     if arguments.wants_json(words):
         write_at_once(1, "{" + event)
     if path := arguments.log_file(words):

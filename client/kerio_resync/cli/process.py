@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 
 from kerio_resync import signals, streams
 from kerio_resync.cli.formatting import fit
-from kerio_resync.errors import Exit, ResyncError, explain
+from kerio_resync.errors import Exit, NotEnoughSpace, ResyncError, explain, kind_of
 from kerio_resync.events import Listener, RunFinished, ignore_events
 from kerio_resync.plain_text import printable
 from kerio_resync.version import VERSION
@@ -77,10 +77,18 @@ def run_command(
             if kind is Exit.INTERNAL_ERROR:
                 path = write_crash_log(error, profile)
                 sentence += f" Please report it with {path}." if path else ""
-            listen(RunFinished(ok=False, exit_code=kind, summary={"error": sentence}))
+            listen(RunFinished(ok=False, exit_code=kind, summary=_summary(error, sentence)))
             print_error(sentence)
             code = exit_code_of(error, kind)
     return code
+
+
+def _summary(error: BaseException, sentence: str) -> dict[str, Any]:
+    """Return the summary of a failed run: the sentence, and what programs need."""
+    summary: dict[str, Any] = {"error": sentence, "kind": kind_of(error)}
+    if isinstance(error, NotEnoughSpace):
+        summary |= {"needed_bytes": error.needed, "free_bytes": error.available, "where": error.where}
+    return summary
 
 
 def print_error(sentence: str) -> None:
@@ -175,9 +183,10 @@ def _exit_after(seconds: float) -> None:
 
 def _print_last_error() -> None:
     with contextlib.suppress(Exception):
-        sentence, code = explain(KeyboardInterrupt())
+        interrupt = KeyboardInterrupt()
+        sentence, code = explain(interrupt)
         for listen in _listeners:
-            listen(RunFinished(ok=False, exit_code=code, summary={"error": sentence}))
+            listen(RunFinished(ok=False, exit_code=code, summary=_summary(interrupt, sentence)))
         print_error(sentence)
         streams.drain(EXIT_GRACE_SECONDS / 2)
     os._exit(Exit.INTERRUPTED)
