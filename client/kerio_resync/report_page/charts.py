@@ -1,14 +1,15 @@
 """Charts as HTML with SVG, for pages that need no script.
 
 The plots stretch with the page, and their labels are HTML, so that they are readable at any width. Colours come from
-`base.html.j2`. All texts are escaped here. Values are plain numbers; a `Format` turns one into a label.
+`base.html.j2`. All texts are escaped here. Values are plain numbers; a `Format` turns one into a label. Where the
+middle of an axis has no meaning, for example with a gap, `ticks` say what to write below it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from html import escape
-from math import floor, log10
+from math import floor, isnan, log10
 from typing import Final, NamedTuple
 
 WIDTH: Final = 1000  # of a plot, in units of its own
@@ -19,19 +20,37 @@ Point = tuple[float, float]
 
 
 class Line(NamedTuple):
-    """A named series of points (x, y), in order of x; `filled`: as an area."""
+    """A named series of points (x, y), in order of x; a y of NaN interrupts it.
+
+    `filled`: as an area. `limit`: dashed, in the colour of what must not be.
+    """
 
     name: str
     points: Sequence[Point]
     filled: bool = False
+    limit: bool = False
 
 
 class Lane(NamedTuple):
-    """A row of a timeline: intervals (start, end), and a text at its end."""
+    """A row of a timeline: intervals (start, end), and a text at its end.
+
+    `ranges`: intervals drawn lighter, where something is possible but not expected. `colour`: 0 to 3, else by its row.
+    """
 
     name: str
     intervals: Sequence[Point]
     note: str
+    ranges: Sequence[Point] = ()
+    colour: int | None = None
+
+
+class Tick(NamedTuple):
+    """A label below an axis, at `x`; `minor`: left out on narrow screens. `rule`: with a line through the plot."""
+
+    x: float
+    label: str
+    minor: bool = False
+    rule: bool = False
 
 
 class Bar(NamedTuple):
@@ -58,18 +77,30 @@ def ceiling(value: float, base: int = 10) -> float:
 
 
 def line_chart(
-    title: str, lines: Sequence[Line], end: float, x_format: Format, y_format: Format, *, base: int = 10
+    title: str,
+    lines: Sequence[Line],
+    end: float,
+    x: Format | Sequence[Tick],
+    y_format: Format,
+    *,
+    base: int = 10,
+    top: float | None = None,
 ) -> str:
-    """Return lines over x from 0 to `end`, with y from 0 to a round number."""
-    top = ceiling(max((y for line in lines for _, y in line.points), default=0.0), base)
-    shapes = "".join(_line(number, line, end, top) for number, line in enumerate(lines))
+    """Return lines over x from 0 to `end`, with y from 0 to `top`, or to a round number.
+
+    `x`: the format of the labels below, or the labels. Lines that are higher than `top` are cut off.
+    """
+    if top is None:
+        top = ceiling(max((y for line in lines for _, y in line.points if not isnan(y)), default=0.0), base)
+    shapes = "".join(_line(colour, line, end, top) for colour, line in zip(_colours(lines), lines, strict=True))
     grid = "".join(f'<path class="grid" d="M0 {y}H{WIDTH}"/>' for y in (0, HEIGHT // 2, HEIGHT))
+    rules = "" if callable(x) else _rules(x, end, HEIGHT)
     return _figure(
         title,
-        _svg(title, grid + shapes, HEIGHT, "plot"),
+        _svg(title, grid + rules + shapes, HEIGHT, "plot"),
         y_labels=(y_format(top), y_format(top / 2), y_format(0)),
-        x_labels=_x_labels(end, x_format),
-        legend=[line.name for line in lines] if len(lines) > 1 else [],
+        x_axis=_x_axis(end, x),
+        legend=list(zip(_colours(lines), (line.name for line in lines), strict=True)) if len(lines) > 1 else [],
     )
 
 
@@ -86,25 +117,22 @@ def column_chart(
     )
     grid = "".join(f'<path class="grid" d="M0 {y}H{WIDTH}"/>' for y in (0, HEIGHT // 2, HEIGHT))
     labels = (y_format(top), y_format(top / 2), y_format(0))
-    return _figure(title, _svg(title, grid + shapes, HEIGHT, "plot"), labels, _x_labels(end, x_format))
+    return _figure(title, _svg(title, grid + shapes, HEIGHT, "plot"), labels, _x_axis(end, x_format))
 
 
-def timeline(title: str, lanes: Sequence[Lane], end: float, x_format: Format) -> str:
+def timeline(title: str, lanes: Sequence[Lane], end: float, x: Format | Sequence[Tick]) -> str:
     """Return one row per lane, with its intervals between 0 and `end`."""
+    rules = "" if callable(x) else _rules(x, end, 20)
     rows = []
     for number, lane in enumerate(lanes):
-        shapes = "".join(
-            f'<rect class="s{number % COLOURS}" x="{_x(start, end):.1f}" y="0" height="20"'
-            f' width="{max(3.0, _x(stop - start, end)):.1f}"/>'
-            for start, stop in lane.intervals
-        )
-        frame = f'<rect class="lane" width="{WIDTH}" height="20"/>'
+        colour = f"s{(number if lane.colour is None else lane.colour) % COLOURS}"
+        shapes = _strips(lane.ranges, end, f"range {colour}") + _strips(lane.intervals, end, colour)
+        frame = f'<rect class="lane" width="{WIDTH}" height="20"/>{rules}'
         rows.append(
             f'<div class="row"><span>{escape(lane.name)}</span>{_svg(lane.name, frame + shapes, 20, "strip")}'
             f'<span class="number">{escape(lane.note)}</span></div>'
         )
-    labels = "".join(f"<span>{escape(label)}</span>" for label in _x_labels(end, x_format))
-    axis = f'<div class="row axis"><span></span><div class="x">{labels}</div><span></span></div>'
+    axis = f'<div class="row axis"><span></span>{_x_axis(end, x)}<span></span></div>'
     return f'<figure class="timeline" aria-label="{escape(title)}">{"".join(rows)}{axis}</figure>'
 
 
@@ -127,22 +155,67 @@ def bar_chart(heads: Sequence[str], bars: Sequence[Bar]) -> str:
     return f'<div class="scroll"><table>{head}{"".join(rows)}</table></div>'
 
 
-def _line(number: int, line: Line, end: float, top: float) -> str:
-    if not line.points:
-        return ""
-    places = [f"{_x(x, end):.1f} {HEIGHT - HEIGHT * min(y, top) / top:.1f}" for x, y in line.points]
-    path, colour = "M" + "L".join(places), f"s{number % COLOURS}"
-    first, last = (_x(line.points[place][0], end) for place in (0, -1))
-    area = f'<path class="area {colour}" d="{path}L{last:.1f} {HEIGHT}L{first:.1f} {HEIGHT}Z"/>' if line.filled else ""
+def _colours(lines: Sequence[Line]) -> list[str]:
+    """Return the class of each line; limits take no colour from the others."""
+    numbers = iter(range(len(lines)))
+    return ["limit" if line.limit else f"s{next(numbers) % COLOURS}" for line in lines]
+
+
+def _line(colour: str, line: Line, end: float, top: float) -> str:
+    return "".join(_part(colour, part, end, top, filled=line.filled) for part in _parts(line.points))
+
+
+def _parts(points: Sequence[Point]) -> list[list[Point]]:
+    """Return the parts between points without a value."""
+    parts: list[list[Point]] = [[]]
+    for point in points:
+        if isnan(point[1]):
+            parts.append([])
+        else:
+            parts[-1].append(point)
+    return [part for part in parts if part]
+
+
+def _part(colour: str, points: Sequence[Point], end: float, top: float, *, filled: bool) -> str:
+    places = [f"{_x(x, end):.1f} {HEIGHT - HEIGHT * min(y, top) / top:.1f}" for x, y in points]
+    path = "M" + "L".join(places)
+    first, last = (_x(points[place][0], end) for place in (0, -1))
+    area = f'<path class="area {colour}" d="{path}L{last:.1f} {HEIGHT}L{first:.1f} {HEIGHT}Z"/>' if filled else ""
     return f'{area}<path class="line {colour}" d="{path}"/>'
+
+
+def _strips(intervals: Sequence[Point], end: float, kind: str) -> str:
+    return "".join(
+        f'<rect class="{kind}" x="{_x(start, end):.1f}" y="0" height="20"'
+        f' width="{max(3.0, _x(stop, end) - _x(start, end)):.1f}"/>'
+        for start, stop in intervals
+    )
+
+
+def _rules(ticks: Sequence[Tick], end: float, height: int) -> str:
+    return "".join(f'<path class="grid" d="M{_x(tick.x, end):.1f} 0V{height}"/>' for tick in ticks if tick.rule)
 
 
 def _x(value: float, end: float) -> float:
     return WIDTH * min(1.0, max(0.0, value / end)) if end > 0 else 0.0
 
 
-def _x_labels(end: float, x_format: Format) -> tuple[str, str, str]:
-    return x_format(0), x_format(end / 2), x_format(end)
+def _x_axis(end: float, x: Format | Sequence[Tick]) -> str:
+    if callable(x):
+        labels = "".join(f"<span>{escape(x(value))}</span>" for value in (0, end / 2, end))
+        return f'<div class="x">{labels}</div>'
+    labels = "".join(
+        f'<span class="{_place(tick, end)}" style="left:{_x(tick.x, end) / WIDTH:.1%}">{escape(tick.label)}</span>'
+        for tick in x
+    )
+    return f'<div class="x ticks">{labels}</div>'
+
+
+def _place(tick: Tick, end: float) -> str:
+    """Return the classes of a label, which must not leave its axis at either end."""
+    place = _x(tick.x, end) / WIDTH
+    side = "left" if place < 0.04 else "right" if place > 0.96 else "middle"
+    return f"{side} minor" if tick.minor else side
 
 
 def _svg(title: str, shapes: str, height: int, kind: str) -> str:
@@ -152,11 +225,11 @@ def _svg(title: str, shapes: str, height: int, kind: str) -> str:
     )
 
 
-def _figure(title: str, plot: str, y_labels: Sequence[str], x_labels: Sequence[str], legend: Sequence[str] = ()) -> str:
-    y_axis, x_axis = ("".join(f"<span>{escape(label)}</span>" for label in labels) for labels in (y_labels, x_labels))
-    keys = "".join(f'<span><i class="s{number}"></i>{escape(name)}</span>' for number, name in enumerate(legend))
+def _figure(title: str, plot: str, y_labels: Sequence[str], x_axis: str, legend: Sequence[tuple[str, str]] = ()) -> str:
+    y_axis = "".join(f"<span>{escape(label)}</span>" for label in y_labels)
+    keys = "".join(f'<span><i class="{kind}"></i>{escape(name)}</span>' for kind, name in legend)
     caption = f'<figcaption class="legend">{keys}</figcaption>' if keys else ""
     return (
         f'<figure class="chart" aria-label="{escape(title)}">{caption}<div class="y">{y_axis}</div>{plot}'
-        f'<div class="x">{x_axis}</div></figure>'
+        f"{x_axis}</figure>"
     )
