@@ -28,6 +28,7 @@ class PlannedUser(Value):
     its name, "" if unknown. `bytes`: what a rebuild will fetch, 0 for the other actions. `items`: mails and entries to
     fetch; estimated if the inventory has none. `cache_bytes`: of the present cache file, None if unknown. `free_bytes`:
     room on the disk, None if unknown. `needed_bytes`: room that the action needs on the disk beside what is used now.
+    `drop_first`: a rebuild that fits only with `rebuild --drop-first`, which deletes the old cache before it begins.
 
     `start`: the instant the user's client starts. `end`: when it is expected to be done, with the earliest and the
     latest likely instant in `end_low` and `end_high`. All four are None without a wave.
@@ -45,6 +46,7 @@ class PlannedUser(Value):
     cache_bytes: int | None = None
     free_bytes: int | None = None
     needed_bytes: int = 0
+    drop_first: bool = False
     start: datetime | None = None
     end: datetime | None = None
     end_low: datetime | None = None
@@ -112,11 +114,13 @@ class Window(Value):
 class Limits(Value):
     """What a plan must keep.
 
-    `users_p95`: the webmail users' p95 wait, at most this many times that without the clients. `link_share`: the share
-    of a site's link that the clients may use, at most.
+    `users_p95`: the webmail users' p95 wait, at most this many times that without the clients. `unnoticed_s`: a p95
+    below this is always allowed, also where users alone wait for nothing. `link_share`: the share of a site's link that
+    the clients may use, at most.
     """
 
     users_p95: float
+    unnoticed_s: float
     link_share: float
 
 
@@ -230,8 +234,9 @@ class Plan(Value):
     """A plan, as plan.json has it.
 
     `made`: when it was made. `made_by`: program and version. `ok`: each user who needs work has a wave. `range`: how
-    the ranges were made, one sentence. `load`: one series per window that is used, in order. `peak_p95`: the highest
-    ratio of the webmail users' p95 to that without clients. `naive`: None if there is nothing to do.
+    the ranges were made, one sentence. `load`: one series per window that is used, in order. `peak_p95_s`: the webmail
+    users' highest p95 during the waves. `peak_p95`: the highest ratio of their p95 to that without clients, where it is
+    above `limits.unnoticed_s` (1 where it never is). `naive`: None if there is nothing to do.
     `others`: all users without a wave: nothing to do, no room, or no place in the windows.
     """
 
@@ -250,6 +255,7 @@ class Plan(Value):
     others: tuple[PlannedUser, ...]
     problems: tuple[Problem, ...]
     range: str
+    peak_p95_s: float
     peak_p95: float
     load: tuple[Series, ...]
     naive: NaiveStart | None
