@@ -426,11 +426,12 @@ def explain(error: BaseException) -> tuple[str, Exit]:
 def kind_of(error: BaseException) -> str:
     """Return the kind of an error, for JSON: its class in lower case, with hyphens.
 
-    It names the same error as the sentence of `explain`. Scripts depend on the kinds.
+    It names the same error as the sentence of `explain`. Scripts depend on the kinds, so the class is one of this
+    module also where a subclass is raised.
     """
     match error:
         case ResyncError():
-            return _kind_of_class(type(error))
+            return _kind_of_class(next(each for each in type(error).__mro__ if each.__module__ == __name__))
         case BaseExceptionGroup():
             return kind_of(_most_severe(error))
         case OSError() if error.errno in CERTAIN:

@@ -8,6 +8,7 @@ import pytest
 
 from kerio_resync import errors
 from kerio_resync.errors import Exit, ResyncError, explain
+from kerio_resync.server.kerio.replies import MalformedJson
 
 TABLE: list[tuple[BaseException, Exit, str]] = [
     (
@@ -146,9 +147,10 @@ def test_kinds_are_those_that_scripts_know() -> None:
         (OSError(errno.EROFS, "read-only"), "disk-trouble"),
         (ExceptionGroup("x", [errors.CacheInUse("x"), ValueError()]), "internal-error"),
         (BaseExceptionGroup("x", [asyncio.CancelledError(), errors.Overloaded("x")]), "overloaded"),
+        (MalformedJson("x"), "protocol-error"),
     ],
 )
-def test_kind_of_foreign_and_grouped_errors_is_that_of_the_sentence(error: BaseException, kind: str) -> None:
+def test_kind_of_foreign_grouped_and_derived_errors_is_that_of_the_sentence(error: BaseException, kind: str) -> None:
     assert errors.kind_of(error) == kind
 
 
