@@ -17,6 +17,7 @@
     └─ LocalError
        ├─ NotEnoughSpace · DiskTrouble · OutputFull
        ├─ CacheInUse · TargetInUse · OtherAccount · NoCache · BadSettings
+       ├─ Postponed                 the window of an unattended run is closed
        └─ CacheDamaged
           └─ OtherFormat            perhaps sound, but in another format
              └─ OlderFormat         an upgrade converts it
@@ -342,6 +343,12 @@ class OutputFull(LocalError):
 
 class BadSettings(LocalError):
     """A setting, an argument or the profile folder is unusable."""
+
+
+class Postponed(LocalError):
+    """The window of the run is closed, or closed while the run worked."""
+
+    exit = Exit.POSTPONED
 
 
 # Of the first class that matches: what happened, and what to do. {what} is the call, if there is one. An empty advice

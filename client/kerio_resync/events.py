@@ -27,6 +27,19 @@ class Event:
 
 
 @dataclass(frozen=True, slots=True)
+class Waiting(Event):
+    """A run waits for its turn, which is in `seconds`.
+
+    `until`: ISO 8601 with an offset. `reason`: the bound and the delay, as part of a sentence.
+    """
+
+    name: ClassVar[str] = "waiting"
+    until: str
+    seconds: float
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class RunStarted(Event):
     """A run begins, after the login.
 

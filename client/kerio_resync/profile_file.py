@@ -19,7 +19,7 @@ from pydantic import ValidationError
 from kerio_resync.errors import BadSettings
 from kerio_resync.filesystem import read_small, translate_os_error, write_private
 from kerio_resync.settings import Settings
-from kerio_resync.variables import PASSWORD_VARIABLE, TOKEN_VARIABLE
+from kerio_resync.variables import PASSWORD_VARIABLE, SETTING_VARIABLES, TOKEN_VARIABLE
 
 FILE_NAME = "profile.toml"
 SINGLE_RUN_SETTINGS = frozenset(
@@ -36,17 +36,22 @@ def saved_names(profile: Path) -> frozenset[str]:
 def load(profile: Path, given: Mapping[str, Any]) -> Settings:
     """Return the settings of one run. BadSettings.
 
-    A value of `given` (None: not given) precedes one of the file, and that precedes the default.
+    A value of `given` (None: not given) precedes one of the environment, that one of the file, and that the default.
     """
     kept = _read(profile / FILE_NAME)
     chosen = {name: value for name, value in given.items() if value is not None}
-    merged = {**kept, **chosen, "profile": profile}
+    merged = {**kept, **from_environment(), **chosen, "profile": profile}
     try:
         settings = Settings.model_validate(merged)
     except ValidationError as error:
         raise BadSettings(_first_problem(error, profile, chosen)) from None  # pydantic's own text repeats the input
     names = [name for name in ("ca_file", "client_cert", "password_file") if getattr(settings, name)]
     return settings.model_copy(update={name: _resolve_file(settings, name, chosen) for name in names})
+
+
+def from_environment() -> dict[str, str]:
+    """Return the settings that variables of the environment have."""
+    return {name: text for name, variable in SETTING_VARIABLES.items() if (text := os.environ.get(variable, ""))}
 
 
 def _resolve_file(settings: Settings, name: str, chosen: Mapping[str, Any]) -> Path:
@@ -167,9 +172,9 @@ def _read_text(path: Path) -> str:
 def _given_names(given: Mapping[str, Any]) -> list[str]:
     """Return the names of the given settings that are saved in the file.
 
-    A proxy's URL with a password is not.
+    A proxy's URL with a password is not, and neither is when this run was to begin.
     """
-    names = [name for name, _, _ in _OPTIONS if given.get(name) is not None]
+    names = [name for name, _, _ in _OPTIONS if given.get(name) is not None and name not in SETTING_VARIABLES]
     return [name for name in names if name != "proxy" or "@" not in given[name]]
 
 
@@ -182,11 +187,12 @@ def _file_value(settings: Settings, given: Mapping[str, Any], name: str) -> Any:
 def _first_problem(error: ValidationError, profile: Path, chosen: Mapping[str, Any]) -> str:
     first = error.errors(include_input=False, include_url=False)[0]
     name = str(first["loc"][0]) if first["loc"] else "settings"
-    place = (
-        f"--{name.rstrip('s') if name.endswith('folders') else name}".replace("_", "-")
-        if name in chosen
-        else f"{profile / FILE_NAME}: {name}"
-    )
+    if name in chosen:
+        place = f"--{name.rstrip('s') if name.endswith('folders') else name}".replace("_", "-")
+    elif name in from_environment():
+        place = SETTING_VARIABLES[name]
+    else:
+        place = f"{profile / FILE_NAME}: {name}"
     return f"{place}: {first['msg'].removeprefix('Value error, ')}"
 
 
@@ -232,6 +238,9 @@ _OPTIONS: tuple[tuple[str, str, Any], ...] = (
     ("max_in_flight", "at most this many requests in flight", 64),
     ("retry_timeout", "seconds that one call is retried before it fails", 600.0),
     ("on_failure", "if the local upgrade fails: offer a rebuild, or rebuild at once", "offer"),
+    ("not_before", "`upgrade` and `rebuild` wait until this time, of each day or with a date", "22:00"),
+    ("not_after", "they do not begin after this time, and stop at it; the next start resumes", "06:00"),
+    ("splay", "they wait up to this long, each computer its own part of it", "30m"),
 )
 
 

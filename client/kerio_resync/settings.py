@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, time
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
@@ -22,6 +22,7 @@ from kerio_resync.errors import BadSettings
 from kerio_resync.filesystem import read_small, real_place
 from kerio_resync.os_errors import reason_of
 from kerio_resync.redaction import Redactor
+from kerio_resync.start_window import MAX_SPLAY_SECONDS, parse_bound, parse_duration
 from kerio_resync.variables import PASSWORD_VARIABLE, TOKEN_VARIABLE
 
 _UNITS = {"": 1, "b": 1, "k": 2**10, "m": 2**20, "g": 2**30, "kb": 10**3, "mb": 10**6, "gb": 10**9}
@@ -66,6 +67,9 @@ class Settings(BaseModel):
     overlap: int = Field(default=3, ge=0)  # rows that a page has in common with the one before
     page_size: int = Field(default=1000, ge=2, le=50_000)
     on_failure: Literal["offer", "rebuild"] = "offer"  # if the local upgrade fails
+    splay: float = Field(default=0.0, ge=0, le=MAX_SPLAY_SECONDS)  # the longest delay of an unattended run
+    not_before: str = ""  # an unattended run waits until then
+    not_after: str = ""  # it does not begin after that, and ends then
 
     _redactor: Redactor = PrivateAttr(default_factory=Redactor)
 
@@ -141,6 +145,20 @@ class Settings(BaseModel):
     @classmethod
     def _rate(cls, value: object) -> object:
         return byte_rate(value) if isinstance(value, str) else value
+
+    @field_validator("splay", mode="before")
+    @classmethod
+    def _duration(cls, value: object) -> object:
+        return parse_duration(value) if isinstance(value, str) else value
+
+    @field_validator("not_before", "not_after", mode="before")
+    @classmethod
+    def _bound(cls, value: object) -> str:
+        """Return a bound as text; TOML has values of its own for times."""
+        text = value.isoformat() if isinstance(value, (datetime, time)) else str(value).strip()
+        text = "" if text.lower() == "none" else text
+        parse_bound(text)
+        return text
 
     @property
     def cache(self) -> Path:

@@ -65,6 +65,7 @@ TABLE: list[tuple[BaseException, Exit, str]] = [
     ),
     (errors.CacheDamaged("page 1"), Exit.REBUILD_NEEDED, "damaged: page 1. Run `kerio-resync rebuild`."),
     (errors.BadSettings("no user is named."), Exit.USAGE, "No user is named."),
+    (errors.Postponed("it is too late to begin"), Exit.POSTPONED, "It is too late to begin."),
     (errors.OutputFull("standard output is full"), Exit.NOT_ENOUGH_SPACE, "Standard output is full."),
     (errors.LocalError("x"), Exit.USAGE, "X."),
     (errors.ResyncError("something"), Exit.UNFINISHED, "Something."),

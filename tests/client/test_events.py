@@ -11,6 +11,7 @@ from kerio_resync.events import Event, ignore_events
 
 EVENTS: list[Event] = [
     events.RunStarted("/p", "https://x", "jane", resumed=True),
+    events.Waiting("2026-12-01T22:14:00+01:00", 840.0, "not before 22:00"),
     events.PhaseChanged("fetch"),
     events.FolderListed("Inbox", 3),
     events.Progress(items_done=1, items_total=2, seconds_left=None),

@@ -109,6 +109,26 @@ def test_load_reads_the_retry_timeout_under_its_former_name_too(tmp_path: Path, 
     assert load(tmp_path, {}).retry_timeout == 5
 
 
+@pytest.mark.parametrize(
+    ("written", "kept"),
+    [
+        ('"22:00"', "22:00"), ("22:00:00", "22:00:00"), ("2026-12-01T22:00:00Z", "2026-12-01T22:00:00+00:00"),
+        ('"none"', ""), ('""', ""),
+    ],
+)  # fmt: skip
+def test_load_reads_times_as_text_and_as_toml_has_them(written: str, kept: str, tmp_path: Path) -> None:
+    (tmp_path / "profile.toml").write_text(f"not_before = {written}\nsplay = 90\n")
+    settings = load(tmp_path, {})
+    assert (settings.not_before, settings.splay) == (kept, 90)
+
+
+def test_remember_saves_no_window_from_the_command_line(tmp_path: Path) -> None:
+    given = {**GIVEN, "splay": "30m", "not_before": "22:00", "bwlimit": "1M"}
+    remember(load(tmp_path, given), given, bound=False)
+    assert load(tmp_path, {}).splay == 0
+    assert load(tmp_path, {}).bwlimit == 2**20
+
+
 def test_a_profile_without_a_file_has_the_defaults(tmp_path: Path) -> None:
     assert load(tmp_path / "none", {}) == Settings(profile=tmp_path / "none")
 
@@ -220,6 +240,9 @@ def test_every_option_in_the_file_is_a_setting_with_its_default(tmp_path: Path) 
         "bwlimit": None,
         "since": "",
         "exclude_folders": (),
+        "not_before": "",
+        "not_after": "",
+        "splay": 0.0,
     }
     assert settings.model_copy(update=unset) == load(tmp_path / "x", GIVEN).model_copy(update={"profile": tmp_path})
 

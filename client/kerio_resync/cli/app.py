@@ -30,6 +30,8 @@ from kerio_resync.cli.options import (
     LogLevel,
     LogLevelName,
     MailLayout,
+    NotAfter,
+    NotBefore,
     NoteFormat,
     Notify,
     PasswordFile,
@@ -40,6 +42,7 @@ from kerio_resync.cli.options import (
     SameMailbox,
     Server,
     SourcePolicy,
+    Splay,
     User,
     located,
     parse_path,
@@ -139,6 +142,9 @@ def rebuild(
     fingerprint: Fingerprint = None,
     proxy: Proxy = None,
     password_file: PasswordFile = None,
+    splay: Splay = None,
+    not_before: NotBefore = None,
+    not_after: NotAfter = None,
     report: Annotated[
         Path | None,
         typer.Option("--report", metavar="FILE", parser=parse_path, help="Write a page with charts of the run (HTML)."),
@@ -165,6 +171,9 @@ def rebuild(
         "same_mailbox": same_mailbox or None,
         "folders": tuple(folder) if folder else None,
         "exclude_folders": tuple(exclude_folder) if exclude_folder else None,
+        "splay": splay,
+        "not_before": not_before,
+        "not_after": not_after,
     }
     if dry_run:
         view = View(json, quiet, log_file, _level(log_level), "rebuild --dry-run", notify or "")
@@ -350,6 +359,9 @@ def browse(
 def upgrade(
     same_mailbox: SameMailbox = False,
     password_file: PasswordFile = None,
+    splay: Splay = None,
+    not_before: NotBefore = None,
+    not_after: NotAfter = None,
     json: Json = False,
     quiet: Quiet = False,
     log_file: LogFile = None,
@@ -362,7 +374,13 @@ def upgrade(
     An upgrade that cannot be done now is postponed. A missing or damaged database needs a rebuild, which begins at once
     if profile.toml has `on_failure = "rebuild"`.
     """
-    given = {"same_mailbox": same_mailbox or None, "password_file": password_file}
+    given = {
+        "same_mailbox": same_mailbox or None,
+        "password_file": password_file,
+        "splay": splay,
+        "not_before": not_before,
+        "not_after": not_after,
+    }
     view = View(json, quiet, log_file, _level(log_level), "upgrade", notify or "")
     _run_and_exit(partial(upgrade_commands.upgrade, given=given), profile, view, upgrade_commands.sentences)
 

@@ -17,7 +17,16 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from kerio_resync import plain_text, streams
 from kerio_resync.cli import first_run
 from kerio_resync.cli.process import print_error, run
-from kerio_resync.errors import BadCredentials, BadSettings, Exit, LocalError, OtherAccount, OutputFull, explain
+from kerio_resync.errors import (
+    BadCredentials,
+    BadSettings,
+    Exit,
+    LocalError,
+    OtherAccount,
+    OutputFull,
+    Postponed,
+    explain,
+)
 from kerio_resync.events import Event, Listener, Notice, PhaseChanged, RunFinished, RunStarted
 from kerio_resync.os_errors import FAILING_DISK
 
@@ -47,7 +56,8 @@ def rebuild(profile: Path, shown: Listener, given: Mapping[str, Any], *, has_rep
     except OtherAccount as error:
         if settings.folders or settings.same_mailbox or not _confirm_other_account(error, settings):
             raise
-    return watch_rebuild(settings.model_copy(update={"replace_other": True}), shown, given)
+    # It had its turn.
+    return watch_rebuild(settings.model_copy(update={"replace_other": True, "splay": 0.0}), shown, given)
 
 
 def dry_run(profile: Path, shown: Listener, given: Mapping[str, Any]) -> Exit:
@@ -68,9 +78,25 @@ def dry_run(profile: Path, shown: Listener, given: Mapping[str, Any]) -> Exit:
         fits = plan.needed_bytes <= plan.free_bytes
         measured = estimate.as_json()
         names = ("rebuild", "rebuild_problem", "round_trip", "rate")
-        return Exit.DONE if fits else Exit.NOT_ENOUGH_SPACE, plan.as_json() | {name: measured[name] for name in names}
+        summary = plan.as_json() | {name: measured[name] for name in names} | _turn_as_json(settings)
+        return Exit.DONE if fits else Exit.NOT_ENOUGH_SPACE, summary
 
     return run_with_display(shown, settings, work, to_exit)
+
+
+def _turn_as_json(settings: Settings) -> JsonObject:
+    """Return when a rebuild that is started now would begin, or why it would not."""
+    from kerio_resync import turn
+
+    if not turn.has_window(settings):
+        return {}
+    window, now = turn.window_of(settings), turn.local_now()
+    try:
+        found = turn.next_turn(settings, window, now, now)
+    except Postponed as error:
+        return {"begins": None, "postponed": explain(error)[0]}
+    closes = found.closes.isoformat(timespec="seconds") if found.closes else None
+    return {"begins": max(now, found.begins).isoformat(timespec="seconds"), "closes": closes}
 
 
 def _confirm_other_account(error: OtherAccount, settings: Settings) -> bool:
@@ -127,13 +153,18 @@ def _saving_settings(
 
 
 def watch_rebuild(settings: Settings, shown: Listener, given: Mapping[str, Any] | None = None) -> Exit:
-    """Rebuild and show the run; save the `given` settings."""
+    """Rebuild in the run's turn and show it; save the `given` settings."""
     import kerio_resync
+    from kerio_resync.turn import own_turn
+
+    async def work(settings: Settings, listen: Listener) -> Any:
+        async with own_turn(settings, listen) as hear:
+            return await kerio_resync.rebuild(settings, hear)
 
     return run_with_display(
         shown,
         settings,
-        _saving_settings(settings, given, kerio_resync.rebuild),
+        _saving_settings(settings, given, work),
         lambda report: (Exit.UNFINISHED if report.unfinished else Exit.DONE, report.as_json()),
     )
 

@@ -34,6 +34,7 @@ from kerio_resync.events import (
     RunFinished,
     RunStarted,
     Skipped,
+    Waiting,
 )
 from kerio_resync.plain_text import (
     format_duration,
@@ -106,6 +107,8 @@ class RunState:
     """The state of a run, as far as its events describe it."""
 
     started: RunStarted | None = None
+    waiting: Waiting | None = None
+    turn_at: float = 0.0
     phase: Phase | None = None
     progress: Progress = Progress()  # noqa: RUF009 - a frozen value
     retries: int = 0
@@ -119,8 +122,10 @@ class RunState:
         match event:
             case RunStarted():
                 self.started = event
+            case Waiting():
+                self.waiting, self.turn_at = event, now + event.seconds
             case PhaseChanged():
-                self.phase = event.phase
+                self.phase, self.waiting = event.phase, None
             case Progress():
                 self.progress = event
             case Retrying():
@@ -130,6 +135,11 @@ class RunState:
                 self.paused_until, self.pause_reason = now + event.seconds, event.reason
             case Skipped():
                 self.skipped += 1
+
+
+def waiting_line(event: Waiting) -> str:
+    """Return until when the run waits, and why."""
+    return f"Waiting until {event.until[:10]} {event.until[11:19]}: {event.reason}"
 
 
 def headline(started: RunStarted) -> str:
@@ -204,6 +214,8 @@ class PlainLines:
             case Retrying() if now >= self._next_retry:
                 self._next_retry = now + _PLAIN_INTERVAL_SECONDS
                 self._print(retry_line(self._state.retries, event))
+            case Waiting():
+                self._print(waiting_line(event))
             case Paused():
                 self._print(f"waiting {format_duration(event.seconds)}: {event.reason}")
             case Notice():
@@ -264,6 +276,10 @@ class LiveView:
         from rich.text import Text
 
         state, now, progress = self._state, self._clock(), self._state.progress
+        if state.waiting is not None:
+            left = format_duration(max(0.0, state.turn_at - now))
+            line = Text(waiting_line(state.waiting), style="bold", overflow="fold")
+            return Group(line, Text(f"{left} left; Ctrl-C ends it", style="dim"))
         title = Text(
             PHASES[state.phase] if state.phase else "Starting", style="bold", no_wrap=True, overflow="ellipsis"
         )

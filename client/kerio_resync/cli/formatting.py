@@ -77,7 +77,21 @@ def lines_of_plan(plan: Mapping[str, Any]) -> list[str]:
         lines.append(f"Measured: round trip {plan['round_trip'] * 1000:.0f} ms, {format_rate(plan['rate'])}.")
     else:
         lines.append(f"How long it would take is unknown: {end_sentence(plan['rebuild_problem'])}")
-    return [*lines, _room(plan), "Nothing was changed."]
+    return [*lines, _room(plan), *_turn(plan), "Nothing was changed."]
+
+
+def _turn(plan: Mapping[str, Any]) -> list[str]:
+    """Return when the rebuild would begin, if a setting says anything about it."""
+    if "begins" not in plan:
+        return []
+    if plan["begins"] is None:
+        return [f"It would not begin now. {plan['postponed']}"]
+    stop = f", and stop at {_clock(plan['closes'])} at the latest" if plan["closes"] else ""
+    return [f"It would begin at {_clock(plan['begins'])}{stop}."]
+
+
+def _clock(moment: str) -> str:
+    return f"{moment[:10]} {moment[11:19]}"
 
 
 def _stated(size: int) -> str:

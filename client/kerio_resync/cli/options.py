@@ -68,6 +68,13 @@ def parse_path(value: str) -> Path:
     return Path(value)
 
 
+def parse_text(value: str) -> str:
+    """Parse the value of an option that is a text; refuse an empty one."""
+    if not value:
+        raise typer.BadParameter("the value is empty (is a variable not set?)")
+    return value
+
+
 Profile = Annotated[
     Path | None,
     typer.Option(
@@ -116,6 +123,30 @@ PasswordFile = Annotated[
 BwLimit = Annotated[
     str | None,
     typer.Option("--bwlimit", metavar="RATE", help="Limit the bandwidth, in bytes per second: 500k, 10M, 1.5MiB."),
+]
+Splay = Annotated[
+    str | None,
+    typer.Option(
+        "--splay",
+        metavar="DURATION",
+        parser=parse_text,
+        help="Wait up to this long, such as 30m; each computer and user its own part of it.",
+    ),
+]
+NotBefore = Annotated[
+    str | None,
+    typer.Option(
+        "--not-before", metavar="TIME", parser=parse_text, help="Wait until this time: 22:00 or 2026-12-01T22:00."
+    ),
+]
+NotAfter = Annotated[
+    str | None,
+    typer.Option(
+        "--not-after",
+        metavar="TIME",
+        parser=parse_text,
+        help="Do not begin after this time, and stop at it; exit with 3.",
+    ),
 ]
 SameMailbox = Annotated[
     bool,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ from kerio_resync.cli import commands
 from kerio_resync.cli.process import print_error
 from kerio_resync.errors import Exit
 from kerio_resync.events import Listener, RunFinished
+from kerio_resync.variables import SETTING_VARIABLES
 
 if TYPE_CHECKING:
     from kerio_resync.settings import Settings
@@ -18,12 +20,12 @@ if TYPE_CHECKING:
 
 
 def upgrade(profile: Path, shown: Listener, given: Mapping[str, Any]) -> Exit:
-    """Upgrade the database."""
-    return _upgrade(profile, shown, given).exit
+    """Upgrade the database in the run's turn."""
+    return _upgrade(profile, shown, given, waits=True).exit
 
 
 def start(profile: Path, shown: Listener, command: Sequence[str], given: Mapping[str, Any]) -> int:
-    """Upgrade the database and run the program.
+    """Upgrade the database and run the program, at once: a user waits for it.
 
     Where the system allows it, the program replaces this process. Otherwise its exit code is returned.
     """
@@ -32,7 +34,7 @@ def start(profile: Path, shown: Listener, command: Sequence[str], given: Mapping
     decisions: list[UpgradeDecision] = []
 
     def upgrade_once() -> UpgradeDecision:
-        decisions.append(_upgrade(profile, shown, given))
+        decisions.append(_upgrade(profile, shown, given, waits=False))
         return decisions[0]
 
     code = launcher.launch_when_ready(profile, command, upgrade_once)
@@ -46,13 +48,17 @@ def start_exit_code(error: BaseException, code: Exit) -> int:
     return code if code is Exit.INTERRUPTED else launcher.FAILED
 
 
-def _upgrade(profile: Path, shown: Listener, given: Mapping[str, Any]) -> UpgradeDecision:
-    """Return the decision; print on standard error why the database is not ready."""
+def _upgrade(profile: Path, shown: Listener, given: Mapping[str, Any], *, waits: bool) -> UpgradeDecision:
+    """Return the decision; print on standard error why the database is not ready.
+
+    `waits`: for the turn of an unattended run.
+    """
     decision = _decision_if_current(profile)
     if decision is not None:
         shown(RunFinished(ok=True, exit_code=decision.exit, summary=_decision_as_json(decision)))
         return decision
     from kerio_resync.profile_file import load
+    from kerio_resync.turn import own_turn
     from kerio_resync.upgrade import procedure
 
     decisions: list[UpgradeDecision] = []
@@ -71,9 +77,10 @@ def _upgrade(profile: Path, shown: Listener, given: Mapping[str, Any]) -> Upgrad
         decisions.append(decision)
         return decision.exit, _decision_as_json(decision)
 
-    settings = load(profile, {})
+    settings = load(profile, {name: given.get(name) for name in SETTING_VARIABLES})
+    in_turn = partial(own_turn, settings) if waits else None
     commands.run_with_display(
-        shown, settings, lambda listen: procedure.upgrade(settings, listen, rebuild=rebuild), to_exit
+        shown, settings, lambda listen: procedure.upgrade(settings, listen, rebuild=rebuild, in_turn=in_turn), to_exit
     )
     if not decisions[0].ready:
         for sentence in decisions[0].sentences(plain_text.format_size):

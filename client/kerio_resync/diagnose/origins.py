@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 
 from kerio_resync.cache.file_identity import stored_owner
 from kerio_resync.errors import BadSettings, LocalError
-from kerio_resync.profile_file import FILE_NAME, SINGLE_RUN_SETTINGS, load, saved_names
+from kerio_resync.profile_file import FILE_NAME, SINGLE_RUN_SETTINGS, from_environment, load, saved_names
 from kerio_resync.server.http.proxies import choose_with_source
 from kerio_resync.settings import Settings, default_profile, stored_password, with_password
-from kerio_resync.variables import PROFILE_VARIABLE, TOKEN_VARIABLE
+from kerio_resync.variables import PROFILE_VARIABLE, SETTING_VARIABLES, TOKEN_VARIABLE
 
 COMMAND_LINE = "command line"
 CACHE = "cache"
@@ -58,13 +58,15 @@ def list_origins(loaded: Settings, settings: Settings, given: Mapping[str, Any])
 
     `loaded`: before they were completed from the cache. `given`: the options of the command line.
     """
-    saved = saved_names(settings.profile)
+    saved, variables = saved_names(settings.profile), from_environment()
 
     def source_of(name: str) -> str:
         if given.get(name) is not None:
             return COMMAND_LINE
         if getattr(loaded, name) != getattr(settings, name):
             return CACHE
+        if name in variables:
+            return SETTING_VARIABLES[name]
         return FILE_NAME if name in saved else DEFAULT
 
     found = [Origin("profile", str(settings.profile), _source_of_profile(settings.profile))]

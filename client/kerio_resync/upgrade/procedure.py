@@ -10,8 +10,8 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
-from dataclasses import asdict, replace
+from contextlib import AbstractAsyncContextManager, suppress
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from kerio_resync.cache.files import processes_holding, raise_unreadable, require_places
@@ -39,6 +39,7 @@ if TYPE_CHECKING:  # a start that has nothing to do needs no settings
 PROGRESS_INTERVAL_SECONDS: Final = 0.25
 VERIFY_SHARE: Final = 0.25  # of the time that copying takes
 Rebuild = Callable[["Settings", Listener], Awaitable[Any]]
+InTurn = Callable[[Listener], AbstractAsyncContextManager[Listener]]
 
 
 async def upgrade(
@@ -48,26 +49,39 @@ async def upgrade(
     upgrades: Sequence[Upgrade] = UPGRADES,
     rebuild: Rebuild | None = None,
     free: Callable[[Settings], int] | None = None,
+    in_turn: InTurn | None = None,
 ) -> UpgradeDecision:
     """Do what a start has to do about `settings.cache`, and return what that was.
 
     The decision says whether the mail program may start (`ready`), and the exit code (`exit`). CacheInUse if another
     program has the profile or the database; and the errors of `rebuild`, if the profile wants one at once. Cancelled,
-    it stops soon, and the next run resumes. Tests replace `upgrades`, `rebuild` and `free` (bytes on the disk).
+    it stops soon, and the next run resumes. `in_turn` is entered before work that takes time, without a lock. Tests
+    replace `upgrades`, `rebuild` and `free` (bytes on the disk).
     """
     require_places(settings.profile)
     found = await _recover_journal(settings, detect_format(settings.cache, upgrades), upgrades)
+    procedure = _Procedure(settings, listen, upgrades, free or _free_bytes)
+    if in_turn is None or not procedure.has_work(found):
+        return await _upgrade_now(procedure, found, rebuild or _rebuild)
+    async with in_turn(listen) as hear:
+        # The mail program may have been started meanwhile.
+        found = await _recover_journal(settings, detect_format(settings.cache, upgrades), upgrades)
+        return await _upgrade_now(replace(procedure, listen=hear), found, rebuild or _rebuild)
+
+
+async def _upgrade_now(procedure: _Procedure, found: FileFormat, rebuild: Rebuild) -> UpgradeDecision:
+    settings, listen = procedure.settings, procedure.listen
     if found.state == "current":
         _require_no_other_run(settings)
         _clear_log(settings)
         version = format_version(found.version)
         return decide(UpgradeState("current", version, version))
-    decision = await _Procedure(settings, listen, upgrades, free or _free_bytes).run(found)
+    decision = await procedure.run(found)
     if decision.action != "rebuild":
         return decision
     for sentence in decision.sentences(str):
         listen(Notice(sentence))
-    report = await (rebuild or _rebuild)(settings, listen)
+    report = await rebuild(settings, listen)
     if report.unfinished:
         listen(Notice(UNSENT_CHANGES))
     _clear_log(settings)
@@ -129,13 +143,18 @@ async def _rebuild(settings: Settings, listen: Listener) -> Any:
     return await rebuild(settings, listen)
 
 
+@dataclass(frozen=True, slots=True)
 class _Procedure:
     """One run on a database that is not up to date."""
 
-    def __init__(
-        self, settings: Settings, listen: Listener, upgrades: Sequence[Upgrade], free: Callable[[Settings], int]
-    ) -> None:
-        self._settings, self._listen, self._upgrades, self._free = settings, listen, upgrades, free
+    settings: Settings
+    listen: Listener
+    upgrades: Sequence[Upgrade]
+    free: Callable[[Settings], int]
+
+    def has_work(self, found: FileFormat) -> bool:
+        """Return whether there is anything to do but to tell the state."""
+        return found.state != "current" and decide(self._state(found)).action in ("migrate", "rebuild")
 
     async def run(self, found: FileFormat) -> UpgradeDecision:
         """Migrate as often as needed.
@@ -143,14 +162,14 @@ class _Procedure:
         A rebuild is only decided, because it locks the profile itself.
         """
         if found.state != "old":
-            _require_no_other_run(self._settings)
+            _require_no_other_run(self.settings)
             return decide(self._state(found))
         from kerio_resync.cache.lock import ProfileLock
 
         before = format_version(found.version)
-        with ProfileLock(self._settings.profile):
+        with ProfileLock(self.settings.profile):
             decision: UpgradeDecision | None = None
-            while (found := detect_format(self._settings.cache, self._upgrades)).state == "old":
+            while (found := detect_format(self.settings.cache, self.upgrades)).state == "old":
                 decision = await self._migrate_once(found)
                 if not decision.done:
                     return decision
@@ -160,11 +179,11 @@ class _Procedure:
 
     async def _migrate_once(self, found: FileFormat) -> UpgradeDecision:
         """Migrate to the next format, or decide why not."""
-        settings, state = self._settings, self._state(found)
+        settings, state = self.settings, self._state(found)
         if state.failure or self._is_rebuild_unfinished():
             return decide(replace(state, begun=True))
-        self._listen(PhaseChanged("upgrade"))
-        migration = path_from(found.version, self._upgrades)[0].load()
+        self.listen(PhaseChanged("upgrade"))
+        migration = path_from(found.version, self.upgrades)[0].load()
         needed = 0
         try:
             needed = (await asyncio.to_thread(migration.survey, settings.cache, settings.next_cache)).needed
@@ -187,7 +206,7 @@ class _Procedure:
 
     async def _resume_or_restart(self, migration: Migration) -> MigrationResult:
         """Resume an unfinished migration; if that is what is damaged, start over."""
-        resumed = self._settings.next_cache.exists()
+        resumed = self.settings.next_cache.exists()
         try:
             return await self._run_in_thread(migration)
         except CacheDamaged:
@@ -197,12 +216,12 @@ class _Procedure:
             return await self._run_in_thread(migration)
 
     def _state(self, found: FileFormat) -> UpgradeState:
-        settings = self._settings
+        settings = self.settings
         log = attempt_log.read(settings.profile)
         same_file = bool(log.failed) and log.failed == attempt_log.identity_of(settings.cache)
         return UpgradeState(
-            found.state, format_version(found.version) if found.version else "", format_version(target(self._upgrades)),
-            free=self._free(settings) if settings.profile.is_dir() else 0, where=str(settings.profile),
+            found.state, format_version(found.version) if found.version else "", format_version(target(self.upgrades)),
+            free=self.free(settings) if settings.profile.is_dir() else 0, where=str(settings.profile),
             attempts=log.attempts, failure=log.failure if same_file else "",
             begun=found.state == "absent" and settings.next_cache.exists(), at_once=settings.on_failure == "rebuild",
         )  # fmt: skip
@@ -212,8 +231,8 @@ class _Procedure:
 
         A migration's states its source.
         """
-        path = self._settings.next_cache
-        if not path.exists() or detect_format(path, self._upgrades).state not in ("current", "old"):
+        path = self.settings.next_cache
+        if not path.exists() or detect_format(path, self.upgrades).state not in ("current", "old"):
             return False
         from kerio_resync.cache.new_database import source_of
 
@@ -223,7 +242,7 @@ class _Procedure:
         """Delete the unfinished database, so that its space is free again."""
         from kerio_resync.cache.swap import drop
 
-        drop(self._settings.next_cache)
+        drop(self.settings.next_cache)
 
     async def _run_in_thread(self, migration: Migration) -> MigrationResult:
         """Run a migration in a thread, and emit its progress.
@@ -240,7 +259,7 @@ class _Procedure:
             latest = phase, done, total, items, all_items
 
         work = asyncio.ensure_future(
-            asyncio.to_thread(migration.migrate, self._settings.cache, self._settings.next_cache, report, stop)
+            asyncio.to_thread(migration.migrate, self.settings.cache, self.settings.next_cache, report, stop)
         )
         started, phase = loop.time(), "upgrade"
         estimator = RateEstimator(started)
@@ -251,8 +270,8 @@ class _Procedure:
                     continue
                 if latest[0] != phase:
                     phase, estimator = latest[0], RateEstimator(loop.time())
-                    self._listen(PhaseChanged("verify"))
-                self._listen(_progress(*latest, loop.time() - started, loop.time(), estimator))
+                    self.listen(PhaseChanged("verify"))
+                self.listen(_progress(*latest, loop.time() - started, loop.time(), estimator))
             return work.result()
         except asyncio.CancelledError:
             stop.set()

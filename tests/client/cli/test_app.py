@@ -126,6 +126,76 @@ def test_a_rebuild_is_told_and_summed_up(call: Call, library: Library, tmp_path:
     assert settings.password.get_secret_value() == PASSWORD
 
 
+LATE = ("--not-after", "2026-01-01T06:00")
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [(("rebuild", *SERVER, *LATE), 3), (("rebuild", *SERVER), 0), (("rebuild", *SERVER, "--not-after", "none"), 0)],
+)
+def test_rebuild_is_postponed_after_its_window(
+    words: tuple[str, ...], code: int, call: Call, library: Library, tmp_path: Path
+) -> None:
+    ended, out, err = call("--profile", tmp_path, *words)
+    assert ended == code
+    assert len(library.settings) == (code == 0)
+    if code:
+        assert (out, err.count("\n")) == ("", 1)
+        assert err.startswith("kerio-resync: It is too late to begin: the window closed at 2026-01-01 06:00:00 ")
+    else:
+        assert '\nnot_after = "' not in (tmp_path / "profile.toml").read_text()
+
+
+def test_window_of_the_profile_and_the_environment_is_obeyed(
+    call: Call, library: Library, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "profile.toml").write_text("not_after = 2026-01-01T06:00:00Z\n")
+    assert call("--profile", tmp_path, "rebuild", *SERVER)[0] == 3
+    monkeypatch.setenv("KERIO_RESYNC_NOT_AFTER", "2099-01-01T06:00")
+    assert call("--profile", tmp_path, "rebuild", *SERVER)[0] == 0
+    assert call("--profile", tmp_path, "rebuild", *SERVER, *LATE)[0] == 3
+    assert len(library.settings) == 1
+
+
+@pytest.mark.parametrize("on_failure", ["offer", "rebuild"])
+def test_upgrade_waits_only_for_work_and_start_never_waits(
+    on_failure: str, call: Call, library: Library, tmp_path: Path
+) -> None:
+    (tmp_path / "profile.toml").write_text(
+        f'server = "https://x"\nuser = "jane"\non_failure = "{on_failure}"\nnot_after = 2026-01-01T06:00:00\n'
+    )
+    assert call("--profile", tmp_path, "upgrade")[0] == (3 if on_failure == "rebuild" else 10)
+    assert library.settings == []
+    call("--profile", tmp_path, "start", "--", "true")
+    assert len(library.settings) == (on_failure == "rebuild")
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("--not-before", ""), "Invalid value for '--not-before': the value is empty (is a variable not set?)"),
+        (("--not-after", "noon"), "--not-after: must be a time such as 22:00 or 2026-12-01T22:00"),
+        (("--splay", "long"), "--splay: must be a duration such as 90s, 30m, 2h or 1h30m"),
+        (("--splay", "9h", "--not-before", "22:00", "--not-after", "06:00"), "A splay of 9:00:00 does not fit"),
+    ],
+)
+def test_unusable_window_is_a_usage_error(
+    words: tuple[str, ...], says: str, call: Call, library: Library, tmp_path: Path
+) -> None:
+    code, _, err = call("--profile", tmp_path, "rebuild", *SERVER, *words)
+    assert (code, library.settings) == (2, [])
+    assert err.startswith(f"kerio-resync: {says}")
+
+
+def test_unusable_variable_is_named(
+    call: Call, library: Library, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KERIO_RESYNC_SPLAY", "long")
+    code, _, err = call("--profile", tmp_path, "rebuild", *SERVER)
+    assert code == 2
+    assert err.startswith("kerio-resync: KERIO_RESYNC_SPLAY: must be a duration")
+
+
 def test_a_rebuild_that_leaves_local_changes_pending_is_unfinished(
     call: Call, library: Library, tmp_path: Path
 ) -> None:

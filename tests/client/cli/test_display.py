@@ -126,6 +126,21 @@ def test_the_live_view_tells_where_the_run_stands() -> None:
     view.close()
 
 
+def test_wait_for_the_turn_is_shown_until_the_run_begins() -> None:
+    clock, out = Clock(), io.StringIO()
+    waiting = events.Waiting("2026-12-01T22:14:00+01:00", 840.0, "not before 22:00 and 0:14:00 of the splay")
+    told = "Waiting until 2026-12-01 22:14:00: not before 22:00 and 0:14:00 of the splay"
+    PlainLines(out, summarise, clock)(waiting)
+    assert out.getvalue() == f"{told}\n"
+    view = LiveView(io.StringIO(), summarise, clock)
+    view(waiting)
+    clock.now += 240
+    assert [line.rstrip() for line in rendered(view).splitlines()] == [told, "10 min 00 s left; Ctrl-C ends it"]
+    view(events.PhaseChanged("session"))
+    assert rendered(view).startswith("Logging in")
+    view.close()
+
+
 def everything(descriptor: int) -> str:
     """What was written to a terminal whose other end is closed."""
     seen = b""

@@ -37,6 +37,17 @@ def test_each_setting_names_its_source(tmp_path: Path, monkeypatch: pytest.Monke
     assert not any(secret in str(origins) for secret in ("proxy-secret", "pass-word"))
 
 
+def test_window_names_its_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KERIO_RESYNC_SPLAY", "30m")
+    monkeypatch.setenv("KERIO_RESYNC_NOT_AFTER", "05:00")
+    (tmp_path / "profile.toml").write_text('not_before = "22:00"\nnot_after = "06:00"\n')
+    origins = found(tmp_path)
+    assert origins["splay"] == ("1800", "KERIO_RESYNC_SPLAY")
+    assert origins["not_before"] == ("22:00", "profile.toml")
+    assert origins["not_after"] == ("05:00", "KERIO_RESYNC_NOT_AFTER")
+    assert found(tmp_path, not_after="04:00")["not_after"] == ("04:00", "command line")
+
+
 @pytest.mark.parametrize(
     ("setting", "environment", "expected"),
     [

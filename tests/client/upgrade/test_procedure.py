@@ -9,6 +9,8 @@ import shutil
 import subprocess
 import sys
 import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,7 @@ from kerio_resync.cache.lock import ProfileLock
 from kerio_resync.cache.schema import USER_VERSION
 from kerio_resync.cache.store import Store
 from kerio_resync.errors import CacheDamaged, CacheInUse, Exit, NotEnoughSpace
-from kerio_resync.events import Event, Notice, Progress
+from kerio_resync.events import Event, Listener, Notice, Progress
 from kerio_resync.settings import Settings
 from kerio_resync.upgrade import attempt_log
 from kerio_resync.upgrade.decide import UpgradeDecision
@@ -128,6 +130,34 @@ async def test_any_other_state_leads_to_rebuild(state: str, at_once: bool, profi
     assert any(isinstance(each, Notice) and step.reason in each.text for each in heard) == at_once
     assert (path.read_bytes() if path.exists() else b"") == before
     assert step.reason in " ".join(step.sentences(str)) or step.done
+
+
+async def test_turn_is_waited_for_without_a_lock_and_only_for_work(profile: Path) -> None:
+    turns: list[str] = []
+
+    @asynccontextmanager
+    async def in_turn(listen: Listener) -> AsyncIterator[Listener]:
+        with ProfileLock(profile):
+            turns.append("begun")
+        yield listen
+        turns.append("ended")
+
+    assert (await run(profile, in_turn=in_turn)).action == "migrate"
+    assert turns == ["begun", "ended"]
+    assert (await run(profile, in_turn=in_turn)).action == "nothing"
+    await harm(profile / "cache.db", "damaged")
+    assert (await run(profile, in_turn=in_turn)).action == "offer"
+    assert len(turns) == 2
+
+
+async def test_database_that_became_current_while_the_run_waited_is_left_alone(profile: Path) -> None:
+    @asynccontextmanager
+    async def in_turn(listen: Listener) -> AsyncIterator[Listener]:
+        await run(profile)
+        yield listen
+
+    step = await run(profile, in_turn=in_turn)
+    assert (step.action, step.ready) == ("nothing", True)
 
 
 async def harm(path: Path, state: str) -> None:
