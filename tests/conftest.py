@@ -14,6 +14,8 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis.configuration import set_hypothesis_home_dir
 
+from tests.support.cases import EXAMPLES
+
 if TYPE_CHECKING:
     from benchmarks.rivals.cyrus import Cyrus
 
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
 if "PYTEST_XDIST_WORKER" in os.environ:
     set_hypothesis_home_dir(Path(__file__).parents[1] / ".hypothesis" / os.environ["PYTEST_XDIST_WORKER"])
 
-settings.register_profile("suite", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("suite", max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("suite")
 
 MEMORY = Path("/dev/shm")  # a file system in memory, on Linux

@@ -24,6 +24,7 @@ from kerio_resync.errors import Exit
 from kerio_resync.settings import Settings
 from kerio_resync.sync.outbox.replay import TEMPORARY_REFUSALS
 from kerio_resync.upgrade import launcher
+from tests.support.fork_server import forked
 
 ROOT = Path(__file__).parents[1]
 PAGES = (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md")))
@@ -47,7 +48,7 @@ def help_of(program: str, *command: str) -> set[str]:
     """The long options that `--help` lists."""
     module = {"kerio-resync": "kerio_resync", "kerio-mockserver": "kerio_mockserver"}[program]
     done = subprocess.run(
-        [sys.executable, "-m", module, *command, "--help"],
+        [*forked(module), *command, "--help"],
         env={**os.environ, "COLUMNS": "200"},
         capture_output=True,
         text=True,
@@ -74,7 +75,7 @@ def test_the_command_table_is_what_there_is() -> None:
     listed = [re.findall("`([a-z -]+)`", row[0])[0] for row in table_after("| command | does |")]
     assert tuple(listed) == COMMANDS
     assert help_of("kerio-resync") == {"--profile", "--version", "--install-completion", "--show-completion"}
-    done = subprocess.run([sys.executable, "-m", "kerio_resync", "--help"], capture_output=True, text=True, check=True)
+    done = subprocess.run([*forked("kerio_resync"), "--help"], capture_output=True, text=True, check=True)
     assert re.findall(r"^  ([a-z-]+)  ", done.stdout.split("Commands:")[1], re.MULTILINE) == [
         name.split()[0] for name in COMMANDS
     ]
@@ -131,8 +132,8 @@ def test_the_refusals_that_are_tried_again_are_named() -> None:
 def test_every_list_of_import_formats_is_the_same() -> None:
     formats = ["mbox", "Maildir", "Thunderbird profiles", ".eml", ".ics", ".vcf"]
     texts = [
-        " ".join(subprocess.check_output([sys.executable, "-m", *words, "--help"], text=True).split())
-        for words in (("kerio_resync", "demo"), ("kerio_mockserver", "serve"))
+        " ".join(subprocess.check_output([*forked(module), name, "--help"], text=True).split())
+        for module, name in (("kerio_resync", "demo"), ("kerio_mockserver", "serve"))
     ]
     lists = re.findall(r"`--import[^`]*`[^.]*? reads (.*?archives of them)", TEXT, re.DOTALL)
     assert len(lists) == 2
@@ -180,7 +181,7 @@ def test_the_presets_are_all_there() -> None:
 
 @pytest.fixture(scope="module")
 def mock() -> Iterator[dict[str, str]]:
-    command = [sys.executable, "-m", "kerio_mockserver", "serve", "--exit-with-parent", "--seed", "7", "--mails", "20"]
+    command = [*forked("kerio_mockserver"), "serve", "--exit-with-parent", "--seed", "7", "--mails", "20"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
         assert server.stdout is not None
         try:
@@ -239,7 +240,7 @@ def test_the_manual_page_is_what_help_says() -> None:
 def test_help_fits_a_terminal_of_80_columns_without_cut_sentences(command: str) -> None:
     help_text = {
         option: subprocess.run(
-            [sys.executable, "-m", "kerio_resync", *command.split(), option],
+            [*forked("kerio_resync"), *command.split(), option],
             env={**os.environ, "COLUMNS": "80"}, capture_output=True, text=True, check=True,
         ).stdout
         for option in ("--help", "-h")

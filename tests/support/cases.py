@@ -1,11 +1,17 @@
-"""Chooses the cases of a matrix that run by default; the soak runs the others."""
+"""Chooses the cases that run by default; the soak runs the others.
+
+`KERIO_EXAMPLES`: how many examples Hypothesis tries of each property (default 25; `make soak`: 1,000).
+"""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 
 import pytest
 from _pytest.mark import ParameterSet
+
+EXAMPLES = int(os.environ.get("KERIO_EXAMPLES", "25"))
 
 
 def covering(rows: Sequence[str], columns: Sequence[str], per_row: int) -> list[ParameterSet]:

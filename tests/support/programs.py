@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from kerio_mockserver.testing import Server, running
+from tests.support.fork_server import forked
 
 PASSWORD = "correct horse battery staple"
 ENVIRONMENT = {
@@ -34,7 +34,7 @@ class Done:
 async def start(*arguments: str | Path, password: str | None = PASSWORD) -> asyncio.subprocess.Process:
     secret = {} if password is None else {"KERIO_RESYNC_PASSWORD": password}
     return await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "kerio_resync", *map(str, arguments), env=ENVIRONMENT | secret,
+        *forked("kerio_resync"), *map(str, arguments), env=ENVIRONMENT | secret,
         stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
     )  # fmt: skip
 

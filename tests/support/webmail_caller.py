@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.cookiejar import CookieJar
 from typing import Any
 from urllib.parse import quote
 from urllib.request import HTTPCookieProcessor, Request, build_opener, urlopen
+
+from tests.support.fork_server import forked
 
 USER, PASSWORD = "anna@example.com", "secret"
 
@@ -82,8 +83,8 @@ class Caller:
 @contextmanager
 def mock_process(*options: str) -> Iterator[Caller]:
     """Run `kerio-mockserver serve` with these options."""
-    command = [sys.executable, "-m", "kerio_mockserver", "serve", "--exit-with-parent", *options]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
+    words = [*forked("kerio_mockserver"), "serve", "--exit-with-parent", *options]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
         assert server.stdout is not None
         try:
             line = json.loads(server.stdout.readline())

@@ -37,7 +37,7 @@ WRITES = [
     f"{service}.{verb}" for service in ("Mails", "Events", "Notes") for verb in ("create", "set", "move", "remove")
 ]
 LOST = ["reset-before-head", "reset-after-head", "cut", "garbled", "html", "session-death"]
-RUNS = int(os.environ.get("KERIO_SIMULATIONS", "40"))
+RUNS = int(os.environ.get("KERIO_SIMULATIONS", "12"))
 MOMENT = st.integers(1, 60)
 
 
@@ -113,7 +113,7 @@ class OpaqueMailbox(ChangingMailbox):
     opaque = True
 
 
-SHARES = max(4, RUNS // 250)  # of the runs, so that several processes can take them
+SHARES = max(2, RUNS // 250)  # of the runs, so that several processes can take them
 
 
 @pytest.mark.timeout(24 * 3600 if RUNS > 200 else 280)

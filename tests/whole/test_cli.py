@@ -23,6 +23,7 @@ import pytest
 
 from kerio_mockserver.conditions.model import Conditions
 from kerio_mockserver.testing import Server
+from tests.support.fork_server import forked
 from tests.support.programs import ENVIRONMENT, PASSWORD, Done, finish, kerio_resync, mock, start
 
 SLOW = {"load": {"workers": 2, "call_s": 0.2, "spread": "fixed"}}
@@ -129,7 +130,7 @@ async def test_a_crash_tells_where_and_nothing_secret(tmp_path: Path, monkeypatc
     async with mock(seed=7, mails=20) as (server, named):
         secrets = remembered(server, monkeypatch)
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-c", CRASH, "--profile", str(profile), "rebuild", *named, "--json", "--log-file", str(log),
+            *forked("-c"), CRASH, "--profile", str(profile), "rebuild", *named, "--json", "--log-file", str(log),
             env=ENVIRONMENT | {"KERIO_RESYNC_PASSWORD": PASSWORD},
             stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
         )  # fmt: skip
@@ -379,7 +380,7 @@ async def test_completion_offers_commands_and_options() -> None:
             "_KERIO_RESYNC_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(words.count(" ")),
         }  # fmt: skip
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "kerio_resync", env=environment, stdout=asyncio.subprocess.PIPE,
+            *forked("kerio_resync"), env=environment, stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
         )  # fmt: skip
         return (await finish(process)).out

@@ -19,8 +19,8 @@ from tests.support.jmap_double.server import Fault
 from tests.support.jmap_double.store import MUTATIONS
 from tests.support.jmap_double.world import JmapWorld
 
-RUNS = int(os.environ.get("KERIO_SIMULATIONS", "40"))
-SHARES = max(4, RUNS // 250)
+RUNS = int(os.environ.get("KERIO_SIMULATIONS", "16"))
+SHARES = max(2, RUNS // 250)
 FAULTS = ("lost", "refused", "cut", "html", "429", "503", "serverFail", "serverUnavailable")
 PLACES = ("", "Email/query", "Email/get", "Email/changes", "Mailbox/get", "Blob/get", "blobs")
 ALL_CHOICES = (

@@ -19,10 +19,12 @@ from kerio_resync.errors import ResyncError
 from kerio_resync.model import Kind
 from simulation.world import World
 from tests.support import offline_changes as offline
-from tests.support.offline_changes import KINDS, Meddler
+from tests.support.cases import EXAMPLES, covering
+from tests.support.offline_changes import Meddler
 
 UPLOAD = "/webmail/api/jsonrpc/attachment-upload/"
-MODES = pytest.mark.parametrize("message_id", ["kept", "assigned"])
+MESSAGE_IDS = ("kept", "assigned")
+MODES = pytest.mark.parametrize("message_id", MESSAGE_IDS)
 PLAN = LocalFile("plán (1).pdf", "application/pdf", bytes(range(256)) * 300, "cid-1")
 NOTE = LocalFile("a.txt", "text/plain", b"hello\r\n")
 PHOTO = LocalFile("me.jpg", "image/jpeg", b"\xff\xd8\xff" + bytes(5000))
@@ -43,8 +45,9 @@ def states(world: World) -> Counter[str]:
     return Counter(each.state for each in offline.outbox(world).values())
 
 
-@MODES
-@pytest.mark.parametrize("happening", ["", "lost", "unheard", "died", "died unheard"])
+@pytest.mark.parametrize(
+    ("happening", "message_id"), covering(["", "lost", "unheard", "died", "died unheard"], MESSAGE_IDS, 1)
+)
 def test_drafts_with_files_and_a_photo_arrive_once(tmp_path: Path, message_id: str, happening: str) -> None:
     world = world_with(tmp_path / "profile", message_id)
     drafts, people = offline.folder_of(world, "mail"), offline.folder_of(world, "contact")
@@ -76,9 +79,15 @@ def test_drafts_with_files_and_a_photo_arrive_once(tmp_path: Path, message_id: s
     assert all(each.endswith("outbox.kerio-resync.invalid>") for each in headers) == (message_id == "kept")
 
 
-@MODES
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("meanwhile", ["", "written on", "moved", "both", "moved twice", "read"])
+MEANWHILE = ("", "written on", "moved", "both", "moved twice")
+RECOGNISED = [
+    *(("mail", meanwhile, message_id) for meanwhile in (*MEANWHILE, "read") for message_id in MESSAGE_IDS),
+    *((kind, meanwhile, "kept") for kind in ("contact", "event", "task") for meanwhile in MEANWHILE),
+    *(("note", meanwhile, "kept") for meanwhile in ("", "moved", "moved twice")),  # of another text nothing is left
+]
+
+
+@pytest.mark.parametrize(("kind", "meanwhile", "message_id"), RECOGNISED)
 def test_what_was_created_is_known_again_whatever_happened_to_it(
     tmp_path: Path, message_id: str, kind: Kind, meanwhile: str
 ) -> None:
@@ -94,13 +103,13 @@ def test_what_was_created_is_known_again_whatever_happened_to_it(
     meddler.plan[f"{create}.create"] = "died"
     assert world.run() == "killed"
     (there,) = offline.titled(world, kind, "Mine")
-    if meanwhile in ("written on", "both") and kind != "note":  # of a note nothing else would be left
+    if meanwhile in ("written on", "both"):
         world.store.set(kind, {"id": there, offline.TITLE[kind]: "Theirs"})
     if meanwhile in ("moved", "both", "moved twice"):
         there = world.store.move(there, other)[0]
     if meanwhile == "moved twice":
         world.store.move(there, home)
-    if meanwhile == "read" and kind == "mail":
+    if meanwhile == "read":
         world.store.set(kind, {"id": there, "isSeen": True})
     assert world.run() == "done"
     assert len(offline.titled(world, kind, "")) == before + 1
@@ -226,7 +235,7 @@ CHANGES = st.lists(
 
 
 @given(message_id=st.sampled_from(["kept", "assigned"]), changes=CHANGES, happenings=HAPPENINGS)
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=max(5, EXAMPLES // 5))
 def test_no_creation_is_lost_or_doubled_whatever_fails_when(
     message_id: str, changes: list[tuple[Kind, int, bool]], happenings: list[tuple[str, int]]
 ) -> None:

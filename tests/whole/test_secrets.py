@@ -10,7 +10,6 @@ import asyncio
 import json
 import os
 import subprocess
-import sys
 import traceback
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -25,6 +24,7 @@ from kerio_resync.errors import ResyncError, explain
 from kerio_resync.events import Event
 from kerio_resync.redaction import chain
 from tests.support.cases import covering
+from tests.support.fork_server import forked
 
 PASSWORD = 'zQ7#kW"v9<xJ&p4/TüB%2Gm'
 TOKEN = "Qz7Vx9Kw3Jy5Wq8Zk2Xv6Jq4Yh"
@@ -237,8 +237,8 @@ async def test_the_program_writes_no_secret_anywhere(tmp_path: Path, method: str
 
     async with serving(reply) as url:
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "kerio_resync", "--profile", str(tmp_path / "p"), "rebuild", "--server", url,
-            "--user", "jane", "--log-file", str(tmp_path / "log"), *(["--json"] if as_json else []),
+            *forked("kerio_resync"), "--profile", str(tmp_path / "p"), "rebuild", "--server", url, "--user", "jane",
+            "--log-file", str(tmp_path / "log"), *(["--json"] if as_json else []),
             env={**os.environ, "KERIO_RESYNC_PASSWORD": PASSWORD}, stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         )  # fmt: skip

@@ -28,6 +28,7 @@ from kerio_resync.server.kerio.mailbox import KerioMailbox
 from kerio_resync.upgrade import estimate, launcher
 from kerio_resync.upgrade.formats import detect_format
 from kerio_resync.upgrade.migration import format71
+from tests.support.fork_server import forked
 
 PENDING = tuple(
     AddChange(LocalChange(
@@ -47,7 +48,7 @@ class Ended:
 
 async def run(*words: str, password: str = "") -> Ended:
     child = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "kerio_resync", *words, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        *forked("kerio_resync"), *words, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         env={**os.environ, "KERIO_RESYNC_PASSWORD": password},
     )  # fmt: skip
     out, err = await child.communicate()
@@ -234,7 +235,7 @@ def begin(profile: Path) -> subprocess.Popen[bytes]:
     """A start whose program ends with 17 if the database is ready, else with 99."""
     words = ["--profile", str(profile), "start", "--quiet", "--", sys.executable, "-c", CHECK]
     words.append(str(profile / "cache.db"))
-    return subprocess.Popen([sys.executable, "-m", "kerio_resync", *words], stderr=subprocess.PIPE)
+    return subprocess.Popen([*forked("kerio_resync"), *words], stderr=subprocess.PIPE)
 
 
 def ended(child: subprocess.Popen[bytes]) -> int:

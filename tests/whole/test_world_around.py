@@ -25,6 +25,7 @@ from kerio_resync.cli import commands, entry, process
 from kerio_resync.errors import Exit, explain
 from kerio_resync.events import Listener
 from kerio_resync.version import VERSION
+from tests.support.fork_server import forked
 
 ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith(("KERIO_RESYNC", "PYTHON"))} | {
     "PYTHON_KEYRING_BACKEND": "keyring.backends.null.Keyring",
@@ -67,6 +68,8 @@ async def program(*arguments: str | Path, state: str = "", code: str = "", **opt
     """Runs kerio-resync with its streams in a state; `code` stands in for the module."""
     environment = ENVIRONMENT | SETTINGS.get(state, {}) | options.pop("env", {})
     start = [sys.executable, "-c", code] if code else [sys.executable, "-m", "kerio_resync"]
+    if not state and not code:
+        start = forked("kerio_resync")
     if state in ("reader-gone", "reader-stalls"):
         start = [sys.executable, "-c", IMPATIENT]
         options["stdout"] = broken_pipe() if state == "reader-gone" else full_pipe()

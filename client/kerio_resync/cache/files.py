@@ -107,10 +107,10 @@ def processes_holding(path: Path, *, own: int = 0) -> tuple[str, ...]:
     except OSError:
         return ()
     processes = []
-    for process in Path("/proc").glob("[0-9]*"):
-        handles = sum(os.path.samestat(status, wanted) for status in _open_files(process))
-        if handles > (own if int(process.name) == os.getpid() else 0):
-            processes.append(f"process {process.name} ({_process_name(process)})")
+    for number in filter(str.isdigit, os.listdir("/proc") if os.path.isdir("/proc") else ()):
+        handles = sum(os.path.samestat(status, wanted) for status in _open_files(f"/proc/{number}/fd"))
+        if handles > (own if int(number) == os.getpid() else 0):
+            processes.append(f"process {number} ({_process_name(Path('/proc', number))})")
     return tuple(processes)
 
 
@@ -150,11 +150,12 @@ def set_aside(path: Path, label: str) -> Path:
     return target
 
 
-def _open_files(process: Path) -> Iterator[os.stat_result]:
+def _open_files(handles: str) -> Iterator[os.stat_result]:
+    """Return what the handles of a process are, by strings: a `Path` each takes five times as long."""
     with suppress(OSError):  # the process ended, or belongs to another user, who cannot open a file of mode 0600
-        for handle in (process / "fd").iterdir():
+        for handle in os.listdir(handles):
             with suppress(OSError):
-                yield handle.stat()
+                yield os.stat(f"{handles}/{handle}")
 
 
 def _process_name(process: Path) -> str:

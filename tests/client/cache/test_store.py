@@ -9,7 +9,6 @@ import signal
 import sqlite3
 import stat
 import subprocess
-import sys
 import threading
 from collections import namedtuple
 from collections.abc import Callable, Sequence
@@ -52,6 +51,7 @@ from tests.support.cache import (
     size,
     whole,
 )
+from tests.support.fork_server import forked
 
 T = TypeVar("T")
 Usage = namedtuple("Usage", "total used free")
@@ -501,9 +501,6 @@ from pathlib import Path
 sys.path.insert(0, sys.argv[2])
 from kerio_resync.cache import queries
 from kerio_resync.cache.mutations import ApplyChanges, PutItems
-from kerio_resync.cache.files import processes_holding
-from kerio_resync.cache.connection import Connection
-from kerio_resync.cache.queries import StoredItem
 from kerio_resync.cache.store import Store
 from tests.support.cache import mail
 
@@ -523,11 +520,12 @@ asyncio.run(main())
 
 def killed_after(path: Path, flushes: int) -> int:
     """Has a process write to the cache, kills it after so many flushes; how many items it said were flushed."""
-    command = [sys.executable, "-c", CHILD, str(path), str(Path(__file__).parents[3])]
+    command = [*forked("-c"), CHILD, str(path), str(Path(__file__).parents[3])]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
         assert child.stdout is not None
         flushed = [int(child.stdout.readline()) for _ in range(flushes)]
         child.send_signal(signal.SIGKILL)
+        child.stdout.read()  # to its end: then the process is gone
     return flushed[-1]
 
 

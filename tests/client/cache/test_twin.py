@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kerio_resync.cache import queries
@@ -34,6 +34,7 @@ from kerio_resync.cache.write.items import read_item_row
 from kerio_resync.cache.write.session import WriteSession
 from kerio_resync.model import Attachment, Folder, Item, ItemPatch, ListedItem
 from tests.support.cache import mail, open_tables, put
+from tests.support.cases import EXAMPLES
 
 FOLDERS = {each: Folder(each, "", each, "mail") for each in ("inbox", "work", "new")}
 RANKS = {"inbox": 0, "work": 10}
@@ -367,7 +368,7 @@ def compare(cache: WriteSession, twin: Twin, told: list[Mutation]) -> None:
     assert cache.db.execute("PRAGMA foreign_key_check").fetchall() == []
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=2 * EXAMPLES)
 @given(st.lists(facts, max_size=25))
 def test_mutations_have_same_effect_as_model(told: list[Mutation]) -> None:
     play(told)
@@ -375,13 +376,12 @@ def test_mutations_have_same_effect_as_model(told: list[Mutation]) -> None:
 
 @pytest.mark.soak
 @pytest.mark.timeout(24 * 3600)
-@settings(max_examples=5000, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=5000)
 @given(st.lists(facts, max_size=60))
 def test_mutations_have_same_effect_as_model_in_long_runs(told: list[Mutation]) -> None:
     play(told)
 
 
-@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(facts, max_size=12))
 def test_last_mutation_applied_twice_changes_nothing(told: list[Mutation]) -> None:
     """But for what stays wanted once: the second telling of an older version ends that."""

@@ -23,6 +23,7 @@ from kerio_resync.events import Listener
 from kerio_resync.settings import Settings
 from kerio_resync.variables import PASSWORD_VARIABLE
 from kerio_resync.version import VERSION
+from tests.support.fork_server import forked
 
 PASSWORD = "correct horse battery staple"
 SERVER = ("--server", "https://mail.example.com", "--user", "jane")
@@ -442,16 +443,8 @@ def test_ctrl_c_in_a_run_is_130_and_the_log_says_so(tmp_path: Path, then: str) -
     )
     log = tmp_path / "log"
     command = [
-        sys.executable,
-        "-c",
-        script,
-        "--profile",
-        str(tmp_path / "p"),
-        "rebuild",
-        *SERVER,
-        "--log-file",
-        str(log),
-    ]
+        *forked("-c"), script, "--profile", str(tmp_path / "p"), "rebuild", *SERVER, "--log-file", str(log),
+    ]  # fmt: skip
     environment = {PASSWORD_VARIABLE: "x", "PATH": ""}
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment, text=True

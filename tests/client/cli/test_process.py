@@ -16,6 +16,7 @@ import pytest
 
 from kerio_resync.cli.process import print_error, run, run_command, write_crash_log
 from kerio_resync.errors import Exit, Unreachable
+from tests.support.fork_server import forked
 
 
 def failing(error: BaseException):  # type: ignore[no-untyped-def]
@@ -168,7 +169,7 @@ def test_a_signal_ends_it_in_time(
 ) -> None:
     script = textwrap.dedent(SCRIPT).replace("{after}", after)
     with subprocess.Popen(
-        [sys.executable, "-c", script, str(tmp_path)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [*forked("-c"), script, str(tmp_path)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
         assert process.stdout is not None
         assert process.stderr is not None

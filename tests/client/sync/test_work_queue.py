@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from kerio_resync.sync.work_queue import WorkQueue
@@ -99,7 +99,6 @@ async def test_what_was_done_in_vain_while_it_was_being_read_is_handed_out_again
         assert await waiting == [1]
 
 
-@settings(max_examples=100, deadline=None)
 @given(seed=st.integers(0, 2**32), workers=st.integers(1, 8))
 async def test_many_workers_and_sources_in_any_order(seed: int, workers: int) -> None:
     rng = random.Random(seed)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from random import Random
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from kerio_mockserver.mailbox.generate.seed import SeedOptions, generate_mailbox
@@ -72,7 +72,6 @@ def act(store: MailboxStore, dice: Random) -> None:
             store.remove_folder(here["id"], recursive=dice.random() < 0.5)
 
 
-@settings(max_examples=60, deadline=None)
 @given(st.integers(0, 2**32), st.integers(1, 40), st.integers(0, 40))
 def test_replayed_changes_give_the_present_state(seed: int, steps: int, from_step: int) -> None:
     dice, store = (

@@ -273,7 +273,7 @@ def read_all(path: Path) -> None:
         reader.require_counts()
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(seed=st.integers(0, 2**32))
 def test_random_damage_raises_nothing_but_cache_damaged(seed: int, tmp_path: Path) -> None:
     path = tmp_path / "old.db"

@@ -78,7 +78,7 @@ def test_an_empty_body_needs_no_stream(encoding: str) -> None:
     ids=["gzip", "zstd"],
 )
 def test_a_bomb_ends_soon_and_in_little_memory(encoding: str, pack: Callable[[bytes], bytes], room: int) -> None:
-    bomb = pack(bytes(200_000_000))
+    bomb = pack(bytes(100_000_000))
     assert len(bomb) < 200_000
     decode = decoder(encoding, 1 << 20)
     tracemalloc.start()
@@ -100,9 +100,10 @@ def test_what_follows_the_end_of_a_stream_is_let_go(encoding: str, step: int) ->
 @pytest.mark.parametrize("step", [1, 7, 4096, 1 << 20])
 @pytest.mark.parametrize("count", [1, 3, 40])
 def test_members_and_frames_are_joined(count: int, step: int) -> None:
-    skippable = b"\x50\x2a\x4d\x18\x03\x00\x00\x00abc"
-    assert unpacked("gzip", (gzip.compress(b"") + PACKED["gzip"]) * count, step) == TEXT * count
-    assert unpacked("zstd", (skippable + PACKED["zstd"]) * count, step) == TEXT * count
+    text, skippable = TEXT[:3000], b"\x50\x2a\x4d\x18\x03\x00\x00\x00abc"
+    assert unpacked("gzip", (gzip.compress(b"") + gzip.compress(text)) * count, step) == text * count
+    frame = zstandard.ZstdCompressor().compress(text)
+    assert unpacked("zstd", (skippable + frame) * count, step) == text * count
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from kerio_resync.errors import ProtocolError
 from kerio_resync.model import Folder, ListedItem, ListingPage, MalformedItem
 from kerio_resync.server.kerio.paging import ANCHOR_IDS, Page, Position, advance, list_folder, next_offset
+from tests.support.cases import EXAMPLES
 
 FOLDER = Folder("f", "", "Inbox", "mail", count=10)
 
@@ -74,7 +75,7 @@ async def test_steps_back_when_no_anchor_is_on_the_page() -> None:
     assert await listing(living, limit=25) >= set(range(10, 100))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=4 * EXAMPLES)
 @given(seed=st.integers(0, 2**32), rate=st.sampled_from([0.3, 1.0, 4.0]), limit=st.integers(12, 30))
 async def test_no_unchanged_item_is_missed(seed: int, rate: float, limit: int) -> None:
     """What was there all the time is listed, however many others come and go between the pages."""

@@ -248,7 +248,13 @@ def alone(**options: float) -> float:
 
 
 @pytest.mark.parametrize(
-    ("service", "rtt", "refuse_at"), [(0.1, 0.02, None), (0.1, 0.02, 32), (0.1, 0.2, None), (0.05, 0.02, 32)]
+    ("service", "rtt", "refuse_at"),
+    [
+        (0.1, 0.2, None),
+        (0.05, 0.02, 32),
+        pytest.param(0.1, 0.02, None, marks=pytest.mark.soak),
+        pytest.param(0.1, 0.02, 32, marks=pytest.mark.soak),
+    ],
 )
 def test_limit_uses_what_is_left_and_at_most_doubles_the_users_waits(
     service: float, rtt: float, refuse_at: int | None

@@ -6,7 +6,6 @@ import asyncio
 import os
 import sqlite3
 import subprocess
-import sys
 import threading
 from contextlib import closing
 from pathlib import Path
@@ -28,6 +27,7 @@ from kerio_resync.upgrade.formats import MigrationResult, detect_format
 from kerio_resync.upgrade.migration import format71, format71_batches, run
 from kerio_resync.upgrade.migration.format71 import measure_sample, migrate, survey
 from kerio_resync.upgrade.migration.run import JOURNAL_BYTES
+from tests.support.fork_server import forked
 
 
 def ignore(*_: object, **__: object) -> None:
@@ -134,7 +134,6 @@ def test_survey_asks_for_enough_space_and_not_much_more(old: Path, tmp_path: Pat
 
 KILLED = """
 import os, sys, threading
-sys.path[:0] = ["."]
 from pathlib import Path
 from kerio_resync.cache import new_database
 from kerio_resync.upgrade.migration import format71, format71_batches
@@ -174,7 +173,7 @@ print("steps", int(sys.argv[2]) - left)
 
 def run_killed(profile: Path, after: int) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-c", KILLED, str(profile / "cache.db"), str(after)],
+        [*forked("-c"), KILLED, str(profile / "cache.db"), str(after)],
         capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from kerio_mockserver.mailbox.api_structs import complete
@@ -142,7 +142,6 @@ def test_calendar_in_another_charset() -> None:
     assert warnings["charset wrong"] == 1
 
 
-@settings(max_examples=60, deadline=None)
 @given(st.data())
 def test_damaged_calendar_never_raises(data: st.DataObject) -> None:
     at = data.draw(st.integers(0, len(SAMPLE)))

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from kerio_mockserver.mailbox.api_structs import complete
@@ -185,7 +185,6 @@ def test_grouped_properties_in_lower_case() -> None:
     ]
 
 
-@settings(max_examples=60, deadline=None)
 @given(st.data())
 def test_damaged_file_never_raises_or_loses_a_card(data: st.DataObject) -> None:
     at = data.draw(st.integers(0, len(SAMPLE)))

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from kerio_mockserver.mailbox.api_structs import complete
 from kerio_mockserver.mailbox.imports import mail_to_struct, mime_parts
 from kerio_mockserver.mailbox.imports.mail_to_struct import Origin, read_mail
+from tests.support.cases import EXAMPLES
 
 PIECES = st.sampled_from(
     [b"\n", b"\r\n", b"\r", b"\0", b"From ", b"From: ", b"Subject: ", b"Date: ", b"=?utf-8?b?", b"=?big5?q?=A4", b"?=",
@@ -21,7 +22,7 @@ PIECES = st.sampled_from(
 )  # fmt: skip
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=4 * EXAMPLES)
 @given(
     st.one_of(st.binary(max_size=300), st.lists(st.one_of(PIECES, st.binary(max_size=8)), max_size=40).map(b"".join))
 )
