@@ -111,6 +111,7 @@ class Cyrus:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.user = USER  # of `imap` and `call`
         self.imap_port, self.http_port = _free_ports(2)
         self._account = pwd.getpwnam(_ACCOUNT if os.geteuid() == 0 else getpass.getuser())
         self._process: subprocess.Popen[bytes] | None = None
@@ -155,15 +156,15 @@ class Cyrus:
             imap_mailbox.check(admin.create(f"user/{name}"))
 
     @contextlib.contextmanager
-    def imap(self, user: str = USER) -> Iterator[imaplib.IMAP4]:
-        """Yield a connection to a user's mailbox, logged in."""
-        with imap_mailbox.login(self.imap_port, user, PASSWORD) as connection:
+    def imap(self, user: str = "") -> Iterator[imaplib.IMAP4]:
+        """Yield a connection to the mailbox of a user, by default `self.user`, logged in."""
+        with imap_mailbox.login(self.imap_port, user or self.user, PASSWORD) as connection:
             yield connection
 
     def call(self, method: str, **arguments: Any) -> tuple[str, dict[str, Any]]:
-        """Make one JMAP call as `USER`; return the name and arguments of its reply."""
-        call = {"using": _CAPABILITIES, "methodCalls": [[method, {"accountId": USER, **arguments}, "0"]]}
-        secret = b64encode(f"{USER}:{PASSWORD}".encode()).decode()
+        """Make one JMAP call as `user`; return the name and arguments of its reply."""
+        call = {"using": _CAPABILITIES, "methodCalls": [[method, {"accountId": self.user, **arguments}, "0"]]}
+        secret = b64encode(f"{self.user}:{PASSWORD}".encode()).decode()
         headers = {"Authorization": f"Basic {secret}", "Content-Type": "application/json"}
         request = urllib.request.Request(f"{self.url}/jmap/", json.dumps(call).encode(), headers)
         with urllib.request.urlopen(request) as reply:

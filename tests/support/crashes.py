@@ -29,7 +29,7 @@ CHURN = {
 
 
 def new_server() -> Any:
-    store = cached_mailbox(3, 120, contacts=9, events=7, tasks=3, notes=3, total_bytes=3_000_000)
+    store = cached_mailbox(3, 70, contacts=9, events=7, tasks=3, notes=3, total_bytes=2_000_000)
     return running(store, seed=3, password=PASSWORD, conditions=CHURN)
 
 

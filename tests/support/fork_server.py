@@ -77,12 +77,12 @@ class Server:
         os.write(1, b"ready\n")
         while True:
             handles = {client.fileno(): handle for handle, (client, _) in self.clients.items()}
-            ready, _, _ = select.select([0, self.listener, *self.clients, *handles], [], [])
+            ready: list[int] = select.select([0, self.listener.fileno(), *self.clients, *handles], [], [])[0]
             if 0 in ready:
                 os._exit(0)
-            for handle in {handles.get(number, number) for number in ready if number is not self.listener}:
+            for handle in {handles.get(number, number) for number in ready if number != self.listener.fileno()}:
                 self.reap(handle, is_orphan=handle not in ready)
-            if self.listener in ready and (module := self.accept()):
+            if self.listener.fileno() in ready and (module := self.accept()):
                 return module
 
     def accept(self) -> str:
@@ -127,7 +127,8 @@ def become(request: bytes, streams: list[int]) -> str:
         setattr(sys, f"__{name}__", new)
     os.chdir(folder)
     os.environ.clear()
-    os.environ.update(each.split("=", 1) for each in environment)
+    for each in environment:
+        name, _, os.environ[name] = each.partition("=")
     sys.argv = [module, *arguments]
     return module
 
@@ -139,8 +140,8 @@ def run() -> None:
     gc.freeze()
     module = Server(sys.argv[1]).serve()
     if module == "-c":
-        sys.modules["__main__"] = main = types.ModuleType("__main__")
-        exec(sys.argv.pop(1), vars(main))
+        sys.modules["__main__"] = own = types.ModuleType("__main__")
+        exec(sys.argv.pop(1), vars(own))
     else:
         runpy.run_module(module, run_name="__main__", alter_sys=True)
 

@@ -147,10 +147,10 @@ async def test_reuse_of_sound_cache_brings_everything(tmp_path: Path) -> None:
     assert found.rescued == RescueReport(changes=30, items=1)
 
 
-def test_reuse_of_cache_damaged_at_thirty_places_brings_only_what_was_there(tmp_path: Path) -> None:
-    found = damage_many(tmp_path, range(30))
-    assert sum(len(each.changes) < 30 for each in found) > 2  # the damage is real
-    assert sum(len(each.items) > 100 for each in found) > 25  # and most of the rest is reused
+def test_reuse_of_cache_damaged_at_twelve_places_brings_only_what_was_there(tmp_path: Path) -> None:
+    found = damage_many(tmp_path, range(12))
+    assert sum(len(each.changes) < 30 for each in found) > 1  # the damage is real
+    assert sum(len(each.items) > 100 for each in found) > 9  # and most of the rest is reused
 
 
 @pytest.mark.soak
