@@ -11,7 +11,7 @@ from typing import NoReturn
 
 import typer
 
-from kerio_resync.cli import display
+from kerio_resync.cli import display, fleet_measure
 from kerio_resync.cli.display import Summarise, View
 from kerio_resync.cli.process import run_command
 from kerio_resync.events import Listener
@@ -22,6 +22,9 @@ fleet_app = typer.Typer(help="Plan, measure and follow the rebuild of many machi
 @fleet_app.callback()
 def fleet() -> None:
     """Plan, measure and follow the rebuild of many machines."""
+
+
+fleet_app.command("measure")(fleet_measure.measure)
 
 
 def run_and_exit(command: Callable[[Listener], int], view: View, summarise: Summarise) -> NoReturn:

@@ -39,7 +39,9 @@ class Point(Value):
     together, while all of them ran. `failed`: clients that ended without a cache, or whose worker died. `refused`:
     requests that the server refused as overloaded. `users_p95_s`: the webmail users' p95 wait meanwhile, where the
     server tells it (the mock does). `probe_p95_s`: the p95 of small requests sent meanwhile beside the clients, as a
-    webmail user would send them. Either is None if it was not measured.
+    webmail user would send them. `users_alone_p95_s`: the p95 wait of the same webmail users without clients, which
+    the mock computes. `clients_busy`: the share of their machines' processors that the clients used; near 1, the
+    clients were measured, not the server. Each is None if it was not measured.
     """
 
     clients: int = Field(ge=1)
@@ -49,7 +51,9 @@ class Point(Value):
     failed: int = Field(default=0, ge=0)
     refused: int = Field(default=0, ge=0)
     users_p95_s: float | None = Field(default=None, ge=0)
+    users_alone_p95_s: float | None = Field(default=None, ge=0)
     probe_p95_s: float | None = Field(default=None, ge=0)
+    clients_busy: float | None = Field(default=None, ge=0)
 
 
 class Capacity(Value):
