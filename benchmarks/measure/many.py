@@ -2,25 +2,31 @@
 
 The server is the mock with two workers and a few webmail users, with the presets' costs: once it refuses when its queue
 is full, once its queue is unbounded. It can give far less than the clients' machine could take, so that the server is
-measured; the clients' processor time is shown beside it. All clients are loaded before they start at one instant. With
-`scheduler` they run on an existing Dask cluster (see `cluster.py`), with `listen` its machines can reach the mock, and
-with `target` they rebuild from another server.
+measured; the clients' processor time is shown beside it. The clients are those of `fleet measure`: all are loaded
+before they start at one instant. With `scheduler` they run on an existing Dask cluster, with `listen` its machines can
+reach the mock, and with `target` they rebuild from another server.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
-from urllib.request import Request, urlopen
 
-from benchmarks.tools import cluster, machine
-from benchmarks.tools.cluster import Target
+from pydantic import SecretStr
 
-Served = contextlib.AbstractContextManager[tuple[Target, str]]
+from benchmarks.tools import machine
+from kerio_resync.fleet.measure import cluster as clusters
+from kerio_resync.fleet.measure import figures
+from kerio_resync.fleet.measure.cluster import Cluster
+from kerio_resync.fleet.measure.probe import MockUsers
+from kerio_resync.fleet.measure.states import Order
+from kerio_resync.fleet.measure.step import Client, run_step
+from kerio_resync.variables import PASSWORD_VARIABLE
+
+Served = contextlib.AbstractContextManager[tuple[Order, MockUsers | None]]
 
 KEPT = 0.9  # of the best total
 FAIR = 2.0  # the slowest client's time over the fastest's
@@ -30,7 +36,7 @@ _LOAD: dict[str, Any] = {"workers": 2, "call_s": 0.015, "kb_s": 0.0003, "users":
 _MANNERS: dict[str, dict[str, Any]] = {"refuses": {"places": 128, "retry_after_s": 2}, "queues": {"places": None}}
 
 
-def measure(
+async def measure(
     quick: bool = False,
     *,
     full: bool = False,
@@ -47,8 +53,8 @@ def measure(
     """
     counts = _COUNTS["quick" if quick else "full" if full else "usual"]
     quirks = [""] if target else ["refuses"] if quick else list(_MANNERS)
-    with cluster.joined(scheduler) as joined:
-        servers = [_measure(joined, _server(manner, listen, target, user), manner, counts) for manner in quirks]
+    async with clusters.connected(scheduler) as cluster:
+        servers = [await _measure(cluster, _server(manner, listen, target, user), manner, counts) for manner in quirks]
     return {
         "servers": servers, "target": target, "scheduler": bool(scheduler),
         "kept": min(server["kept"] for server in servers), "unfair": max(server["unfair"] for server in servers),
@@ -56,59 +62,57 @@ def measure(
     }  # fmt: skip
 
 
-def _measure(joined: Any, server: Served, manner: str, counts: tuple[int, ...]) -> dict[str, Any]:
-    with server as (there, control):
-        cluster.run(joined, there, 1)  # the server computes the mailbox when it is first read
-        cells = [_cell(joined, there, control, count) for count in counts]
+async def _measure(cluster: Cluster, server: Served, manner: str, counts: tuple[int, ...]) -> dict[str, Any]:
+    with server as (order, users):
+        await _rebuild(cluster, order, 1, None)  # the server computes the mailbox when it is first read
+        cells = [await _cell(cluster, order, users, count) for count in counts]
     best, last = max(cell["total"] for cell in cells), cells[-1]
     return {"manner": manner, "cells": cells, "best": best, "kept": last["total"] / best, "unfair": last["unfair"]}
 
 
 @contextlib.contextmanager
-def _server(manner: str, listen: str, target: str, user: str) -> Iterator[tuple[Target, str]]:
-    """Yield the server and the address of its statistics ("" if there are none)."""
+def _server(manner: str, listen: str, target: str, user: str) -> Iterator[tuple[Order, MockUsers | None]]:
+    """Yield what a client rebuilds, and the mock's users."""
     if target:
-        yield Target(target, user, os.environ.get("KERIO_RESYNC_PASSWORD", "")), ""
+        yield Order({"server": target, "user": user}, SecretStr(os.environ.get(PASSWORD_VARIABLE, "")), rounds=1), None
         return
     with machine.server({"load": _LOAD | _MANNERS[manner]}, host=listen, **_MADE) as made:
-        yield Target(made.url, made.user, made.password), made.control_url
+        settings = {"server": made.url, "user": made.user, "proxy": ""}
+        yield Order(settings, SecretStr(made.password), rounds=1), MockUsers(made.control_url)
 
 
-def _cell(joined: Any, server: Target, control: str, count: int) -> dict[str, Any]:
-    if control:
-        _ask(control + "/reset", b"{}")
-    ended = cluster.run(joined, server, count)
-    wall = max(client.seconds for client in ended)
-    seconds = [client.seconds for client in ended]
-    cores = {client.host: client.cores for client in ended}
-    bytes_ = sum(client.summary["plain_bytes"] for client in ended)
+async def _rebuild(cluster: Cluster, order: Order, count: int, users: MockUsers | None) -> Sequence[Client]:
+    """Rebuild once by each of `count` clients; raise OSError if one fails."""
+
+    async def start() -> None:
+        if users is not None:
+            await users.reset()
+
+    clients = (await run_step(cluster, [order] * count, on_start=start)).clients
+    for client in clients:
+        if client.state.failed or not client.state.rounds:
+            raise OSError(f"a client ended with {client.state.exit_code}: {client.state.error}")
+    return clients
+
+
+async def _cell(cluster: Cluster, order: Order, users: MockUsers | None, count: int) -> dict[str, Any]:
+    clients = await _rebuild(cluster, order, count, users)
+    waits = await users.all_waits() if users is not None else None
+    seconds = [client.state.rounds[0].seconds for client in clients]
+    wall = max(seconds)
     return {
         "clients": count,
         "seconds": wall,
-        "total": bytes_ / wall,
+        "total": sum(client.state.rounds[0].bytes for client in clients) / wall,
         "fastest": min(seconds),
         "slowest": wall,
         "unfair": wall / min(seconds),
-        "retries": sum(client.summary["retries"] for client in ended),
-        "cpu": sum(client.cpu for client in ended),
-        "busy": sum(client.cpu for client in ended) / wall / sum(cores.values()),
-        "hosts": len(cores),
-        "users": _users(control),
+        "retries": sum(client.state.retries for client in clients),
+        "cpu": sum(client.state.cpu for client in clients),
+        "busy": figures.busy(clients),
+        "hosts": len({client.machine.host for client in clients}),
+        "users": {"p95": waits.p95, "alone": waits.alone, "count": waits.users} if waits is not None else None,
     }
-
-
-def _users(control: str) -> dict[str, float] | None:
-    """Return the webmail users' waits, and those without the clients."""
-    if not control:
-        return None
-    waits = _ask(control + "/stats", None)["load"]["users"]
-    alone = waits["without_client"]["wait"]
-    return {"p95": waits["wait"]["p95"], "alone": alone["p95"], "count": waits["wait"]["count"]}
-
-
-def _ask(url: str, body: bytes | None) -> Any:
-    with urlopen(Request(url, body, {"Content-Type": "application/json"}), timeout=30) as reply:
-        return json.load(reply)
 
 
 def report(results: dict[str, Any]) -> str:
