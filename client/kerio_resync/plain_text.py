@@ -8,6 +8,8 @@ from __future__ import annotations
 
 def printable(text: str) -> str:
     """Return the text as one line without control characters."""
+    if text.isprintable():
+        return text
     return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
 
 

@@ -22,13 +22,14 @@ Point = tuple[float, float]
 class Line(NamedTuple):
     """A named series of points (x, y), in order of x; a y of NaN interrupts it.
 
-    `filled`: as an area. `limit`: dashed, in the colour of what must not be.
+    `filled`: as an area. `limit`: dashed, in the colour of what must not be. `colour`: 0 to 3, else by its place.
     """
 
     name: str
     points: Sequence[Point]
     filled: bool = False
     limit: bool = False
+    colour: int | None = None
 
 
 class Lane(NamedTuple):
@@ -45,7 +46,10 @@ class Lane(NamedTuple):
 
 
 class Tick(NamedTuple):
-    """A label below an axis, at `x`; `minor`: left out on narrow screens. `rule`: with a line through the plot."""
+    """A label below an axis, at `x`; `minor`: left out where there is little room.
+
+    `rule`: what is right of `x` has this label, and a line through the plot begins it.
+    """
 
     x: float
     label: str
@@ -157,7 +161,8 @@ def bar_chart(heads: Sequence[str], bars: Sequence[Bar]) -> str:
 
 def _colours(lines: Sequence[Line]) -> list[str]:
     """Return the class of each line; limits take no colour from the others."""
-    numbers = iter(range(len(lines)))
+    plain = [line for line in lines if not line.limit]
+    numbers = (number if line.colour is None else line.colour for number, line in enumerate(plain))
     return ["limit" if line.limit else f"s{next(numbers) % COLOURS}" for line in lines]
 
 
@@ -214,7 +219,7 @@ def _x_axis(end: float, x: Format | Sequence[Tick]) -> str:
 def _place(tick: Tick, end: float) -> str:
     """Return the classes of a label, which must not leave its axis at either end."""
     place = _x(tick.x, end) / WIDTH
-    side = "left" if place < 0.04 else "right" if place > 0.96 else "middle"
+    side = "left" if place < 0.04 or tick.rule else "right" if place > 0.96 else "middle"
     return f"{side} minor" if tick.minor else side
 
 
