@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 from zoneinfo import ZoneInfo
 
@@ -17,7 +18,7 @@ from kerio_resync.plain_text import format_duration, format_size, pluralize, pri
 from kerio_resync.version import VERSION
 
 if TYPE_CHECKING:
-    from icalendar import Calendar, Event
+    from icalendar import Calendar, Event, Timezone
 
 _MAX_SITES: Final = 30  # named in an entry
 _ZONE_MARGIN: Final = timedelta(days=400)  # around a plan, that the rules of its zones cover
@@ -101,5 +102,13 @@ def _entry(plan: Plan, name: str, start: datetime, end: datetime, zone: ZoneInfo
 
 def _text(plan: Plan, calendar: Calendar) -> bytes:
     days = [wave.start.date() for wave in plan.waves] or [plan.made.date()]
-    calendar.add_missing_timezones(min(days) - _ZONE_MARGIN, max(days) + _ZONE_MARGIN)
+    for name in sorted(calendar.get_missing_tzids()):
+        calendar.add_component(_zone(name, min(days) - _ZONE_MARGIN, max(days) + _ZONE_MARGIN))
     return bytes(calendar.to_ical())
+
+
+@lru_cache
+def _zone(name: str, first: date, last: date) -> Timezone:
+    from icalendar import Timezone
+
+    return Timezone.from_tzid(name, first_date=first, last_date=last)

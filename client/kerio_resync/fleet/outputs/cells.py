@@ -37,5 +37,7 @@ def local_time(instant: datetime | None, zone: str) -> str:
 def _cell(value: Cell) -> Cell:
     if not isinstance(value, str):
         return "" if value is None else value
+    if value[:1].isalnum() and value.isprintable():  # most are
+        return value
     text = printable(value)
     return f"'{text}" if text.lstrip().startswith(_FORMULA) else text

@@ -97,7 +97,7 @@ class NoticeWriter:
         users = sorted(users, key=lambda user: (user.site, user.user))
         subject, text = self._templates.render(group.language, self._values(group, users))
         yield f"{name}.txt", f"{subject}\n\n{text}".encode()
-        yield f"{name}.recipients.csv", write_csv(HEADS, (self._row(group, user, subject) for user in users))
+        yield f"{name}.recipients.csv", write_csv(HEADS, self._rows(group, users, subject))
         entry = None
         if wave := self._waves.get(group.wave):
             key = uid(self._series, group.wave, group.action, group.language, group.zone.replace("/", "-"))
@@ -139,18 +139,25 @@ class NoticeWriter:
             "duration_high": wording.duration_text(max(seconds), language),
         }
 
-    def _row(self, group: Group, user: PlannedUser, subject: str) -> tuple[Cell, ...]:
-        person = (user.email or (user.user if mail_address(user.user) else ""), user.user, user.site, user.machine)
-        language, wave = group.language, self._waves.get(group.wave)
+    def _rows(self, group: Group, users: Sequence[PlannedUser], subject: str) -> Iterator[tuple[Cell, ...]]:
+        """Yield a line of the recipients per user: the variables of the text, for this user alone."""
+        language, zone, wave = group.language, group.zone, self._waves.get(group.wave)
+        start: tuple[str, ...] = ("", "")
+        zone_text = room = ""
         if wave is None:
-            return (*person, "", "", "", "", "", "", wording.room_text(group.room, language), subject)
-        times = (
-            text(instant, group.zone, language)
-            for instant in (wave.start, _end(user, wave))
-            for text in (wording.date_text, wording.time_text)
-        )
-        duration = wording.duration_text(_seconds(user, wave), language)
-        return (*person, *times, wording.zone_text(wave.start, group.zone, language), duration, "", subject)
+            room = wording.room_text(group.room, language)
+        else:
+            start = _clock_texts(wave.start, zone, language)
+            zone_text = wording.zone_text(wave.start, zone, language)
+        for user in users:
+            end: tuple[str, ...] = ("", "")
+            duration = ""
+            if wave is not None:
+                end = _clock_texts(_end(user, wave), zone, language)
+                duration = wording.duration_text(_seconds(user, wave), language)
+            address = user.email or (user.user if mail_address(user.user) else "")
+            person = (address, user.user, user.site, user.machine)
+            yield (*person, *start, *end, zone_text, duration, room, subject)
 
     def _mail(self, subject: str, text: str, recipients: Sequence[str], entry: bytes | None) -> bytes:
         mail = EmailMessage(policy=SMTP)
@@ -171,6 +178,10 @@ def _folder(group: Group) -> str:
     if not group.wave:
         return f"notices/no-room/free-{group.room}-GB"
     return f"notices/wave-{group.wave:03}/{group.action}"
+
+
+def _clock_texts(instant: datetime, zone: str, language: str) -> tuple[str, str]:
+    return wording.date_text(instant, zone, language), wording.time_text(instant, zone, language)
 
 
 def _end(user: PlannedUser, wave: Wave) -> datetime:
