@@ -398,9 +398,15 @@ _SENTENCES: tuple[tuple[type[ResyncError], str, str], ...] = (
     (OtherFormat, "The local cache cannot be used: {detail}.", " Run `kerio-resync rebuild`."),
     (CacheDamaged, "The local cache is damaged: {detail}.", " Run `kerio-resync rebuild`."),
 )
+OTHER_PROFILE = "use another --profile, or --same-mailbox if this is the same mailbox under a new name"
 _FREE_SPACE = "Free some space and run again"
 INTERRUPTED, INTERNAL_ERROR = "interrupted", "internal-error"  # kinds of what is not a ResyncError
-_REPORT_CRASH = "Please report it with crash.log, which is in the profile."
+_ADVICE = {  # of kinds whose sentences are not made of the table
+    INTERRUPTED: "Run again to resume.",
+    INTERNAL_ERROR: "Please report it with crash.log, which is in the profile.",
+    "not-enough-space": f"{_FREE_SPACE}.",
+    "other-account": f"{OTHER_PROFILE[:1].upper()}{OTHER_PROFILE[1:]}.",
+}
 
 
 def words_of(error: BaseException) -> str:
@@ -454,10 +460,8 @@ def advice_of(kind: str) -> str:
 
     It is the advice in the sentences of `explain`. "" if each of these sentences has its own, or the kind is unknown.
     """
-    if kind in (INTERRUPTED, INTERNAL_ERROR):
-        return "Run again to resume." if kind == INTERRUPTED else _REPORT_CRASH
-    if kind == _kind_of_class(NotEnoughSpace):
-        return f"{_FREE_SPACE}."
+    if kind in _ADVICE:
+        return _ADVICE[kind]
     pending: list[type[ResyncError]] = [ResyncError]
     while pending:
         error = pending.pop()

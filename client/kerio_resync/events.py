@@ -11,7 +11,8 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, ClassVar, Literal
 
 Phase = Literal[
-    "session", "rescue", "folders", "fetch", "catch-up", "verify", "swap", "replay", "upgrade", "export", "index"
+    "session", "rescue", "folders", "fetch", "catch-up", "verify", "swap", "replay", "upgrade", "export", "index",
+    "logs",
 ]  # fmt: skip
 
 

@@ -413,7 +413,7 @@ def start(
 
 config_app = typer.Typer(help="Show the settings.", no_args_is_help=True)
 app.add_typer(config_app, name="config")
-app.add_typer(fleet.fleet_app, name="fleet", hidden=True)
+app.add_typer(fleet.fleet_app, name="fleet")
 
 
 @config_app.command("show")

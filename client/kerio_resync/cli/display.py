@@ -65,6 +65,7 @@ PHASES: dict[Phase, str] = {
     "upgrade": "Upgrading",
     "export": "Exporting",
     "index": "Building the search index",
+    "logs": "Reading the logs",
 }
 _BAR_WIDTH = 50  # characters
 _PLAIN_INTERVAL_SECONDS = 5.0  # between two plain lines of progress

@@ -11,7 +11,7 @@ from typing import NoReturn
 
 import typer
 
-from kerio_resync.cli import display, fleet_measure
+from kerio_resync.cli import display, fleet_measure, fleet_report
 from kerio_resync.cli.display import Summarise, View
 from kerio_resync.cli.process import run_command
 from kerio_resync.events import Listener
@@ -25,6 +25,7 @@ def fleet() -> None:
 
 
 fleet_app.command("measure")(fleet_measure.measure)
+fleet_app.command("report")(fleet_report.report)
 
 
 def run_and_exit(command: Callable[[Listener], int], view: View, summarise: Summarise) -> NoReturn:

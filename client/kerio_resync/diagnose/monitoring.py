@@ -97,7 +97,7 @@ def line(health: Health, state: State | None = None) -> str:
 
 def metrics(health: Health, state: State | None, profile: str) -> str:
     """Return the metrics in the text format of Prometheus."""
-    page = _Page(profile)
+    page = MetricsPage("kerio_resync", {"profile": profile})
     page.add("info", "The version.", [({"version": VERSION}, 1)])
     page.add("health", "The level of `status --check`: 0 OK, 1 warning, 2 critical, 3 unknown.", [({}, health.level)])
     if state is None:
@@ -121,7 +121,7 @@ def metrics(health: Health, state: State | None, profile: str) -> str:
     return page.text()
 
 
-def _add_runs(page: _Page, runs: Sequence[State]) -> None:
+def _add_runs(page: MetricsPage, runs: Sequence[State]) -> None:
     last: dict[str, State] = {}
     for run in runs:
         if run["ended"]:
@@ -136,20 +136,23 @@ def _add_runs(page: _Page, runs: Sequence[State]) -> None:
     page.add("last_run_seconds", "How long the last run took.", samples("seconds"))
 
 
-class _Page:
-    """Collects gauges, each with the profile as a label."""
+class MetricsPage:
+    """Collects gauges whose names begin with `prefix`, each with the same `labels`."""
 
-    def __init__(self, profile: str) -> None:
-        self._profile, self._lines = profile, list[str]()
+    def __init__(self, prefix: str, labels: Mapping[str, str] | None = None) -> None:
+        self._prefix, self._labels, self._lines = prefix, labels or {}, list[str]()
 
     def add(self, name: str, about: str, samples: Sequence[tuple[Mapping[str, str], float]]) -> None:
+        """Add a gauge with a sample for each set of labels; none without a sample."""
         if samples:
-            self._lines += [f"# HELP kerio_resync_{name} {about}", f"# TYPE kerio_resync_{name} gauge"]
+            self._lines += [f"# HELP {self._prefix}_{name} {about}", f"# TYPE {self._prefix}_{name} gauge"]
         for labels, value in samples:
-            named = ",".join(f'{key}="{_escape(text)}"' for key, text in {"profile": self._profile, **labels}.items())
-            self._lines.append(f"kerio_resync_{name}{{{named}}} {float(value):.17g}")
+            named = ",".join(f'{key}="{_escape(text)}"' for key, text in {**self._labels, **labels}.items())
+            shown = f"{{{named}}}" if named else ""
+            self._lines.append(f"{self._prefix}_{name}{shown} {float(value):.17g}")
 
     def text(self) -> str:
+        """Return the page in the text format of Prometheus."""
         return "\n".join([*self._lines, ""])
 
 

@@ -17,7 +17,7 @@ from kerio_resync.cache.files import processes_holding, set_aside
 from kerio_resync.cache.mutations import SetMeta
 from kerio_resync.cache.schema import identity_rows
 from kerio_resync.cache.store import Store
-from kerio_resync.errors import CacheDamaged, CacheInUse, OtherAccount
+from kerio_resync.errors import OTHER_PROFILE, CacheDamaged, CacheInUse, OtherAccount
 from kerio_resync.identity import describe, same_mailbox
 from kerio_resync.model import Identity
 from kerio_resync.profile_file import rebind
@@ -78,7 +78,7 @@ def refusal(settings: Settings, path: Path, owner: Identity, identity: Identity)
     return OtherAccount(
         f"the {file} in {settings.profile} belongs to {describe(owner)}, not to {describe(identity)},"
         " and was left as it is:"
-        " use another --profile, or --same-mailbox if this is the same mailbox under a new name"
+        f" {OTHER_PROFILE}"
     )
 
 

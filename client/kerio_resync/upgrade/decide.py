@@ -20,6 +20,10 @@ from kerio_resync.upgrade.formats import FormatState
 
 Action = Literal["nothing", "migrate", "postpone", "offer", "rebuild"]
 NO_SPACE_WARNING: Final = "There was not enough disk space to proceed with the upgrade of the database"
+REBUILD_ADVICE: Final = (
+    "Run `kerio-resync rebuild` to download the mailbox from the server; unsent changes are kept where they can"
+    ' be read. With `on_failure = "rebuild"` in profile.toml this happens without asking.'
+)
 UNSENT_CHANGES: Final = "Some local changes were not sent. Run `kerio-resync rebuild` again."
 
 
@@ -88,8 +92,7 @@ class UpgradeDecision:
                 return [f"The database cannot be upgraded: {self.reason}. It is rebuilt from the server."]
         return [
             f"The database cannot be upgraded: {self.reason}.",
-            "Run `kerio-resync rebuild` to download the mailbox from the server; unsent changes are kept where they can"
-            ' be read. With `on_failure = "rebuild"` in profile.toml this happens without asking.',
+            REBUILD_ADVICE,
         ]
 
     def as_json(self) -> dict[str, Any]:
