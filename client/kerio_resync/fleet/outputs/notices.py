@@ -129,14 +129,15 @@ class NoticeWriter:
             }  # fmt: skip
         end = max(_end(user, wave) for user in users)
         seconds = [_seconds(user, wave) for user in users]
+        low, high = wording.duration_range(min(seconds), max(seconds), language)
         return values | {
             "start_date": wording.date_text(wave.start, zone, language),
             "start_time": wording.time_text(wave.start, zone, language),
             "end_date": wording.date_text(end, zone, language),
             "end_time": wording.time_text(end, zone, language),
             "zone": wording.zone_text(wave.start, zone, language),
-            "duration_low": wording.duration_text(min(seconds), language),
-            "duration_high": wording.duration_text(max(seconds), language),
+            "duration_low": low,
+            "duration_high": high,
         }
 
     def _rows(self, group: Group, users: Sequence[PlannedUser], subject: str) -> Iterator[tuple[Cell, ...]]:

@@ -70,9 +70,25 @@ def zone_text(instant: datetime, zone: str, language: str) -> str:
 
 def duration_text(seconds: float, language: str) -> str:
     """Return a duration, rounded up to what a user cares for: `25 minutes`, `1 hour 20 minutes`."""
+    return _duration(_rounded_minutes(seconds), language)
+
+
+def duration_range(low: float, high: float, language: str) -> tuple[str, str]:
+    """Return two durations to stand before and after a word such as "to": `15` and `30 minutes`.
+
+    They are equal if the rounded durations are.
+    """
+    first, last = _rounded_minutes(low), _rounded_minutes(high)
+    same_unit = (first < 60 and last < 60) or first % 60 == last % 60 == 0
+    if first == last or not same_unit:
+        return _duration(first, language), _duration(last, language)
+    return count_text(first if first < 60 else first // 60, language), _duration(last, language)
+
+
+def _rounded_minutes(seconds: float) -> int:
     minutes = max(1, ceil(seconds / 60))
     step = 1 if minutes <= 10 else 5 if minutes <= 120 else 15
-    return _duration(ceil(minutes / step) * step, language)
+    return ceil(minutes / step) * step
 
 
 @lru_cache(maxsize=4096)

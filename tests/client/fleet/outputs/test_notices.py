@@ -92,7 +92,7 @@ def test_mail_is_a_draft_to_all_of_the_group_with_its_entry() -> None:
     assert found["Subject"] == "Upgrade of your mail program: Saturday, 28 November 2026, 22:00"
     body, attached = found.get_body(), list(found.iter_attachments())
     assert body is not None
-    assert body.get_content().replace("\r\n", "\n").startswith("Hello,\n\nyour mail program will be upgraded.")
+    assert body.get_content().replace("\r\n", "\n").startswith("Hello,\n\nYour mail program will be upgraded.")
     assert [part.get_content_type() for part in attached] == ["text/calendar"]
 
 

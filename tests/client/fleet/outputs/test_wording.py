@@ -58,6 +58,20 @@ def test_durations_are_rounded_up_and_in_the_right_plural(seconds: float, langua
     assert plain(wording.duration_text(seconds, language)) == text
 
 
+@pytest.mark.parametrize(
+    ("low", "high", "texts"),
+    [
+        (15, 30, ("15", "30 minut")),
+        (60, 180, ("1", "3 hodiny")),
+        (3, 3, ("3 minuty", "3 minuty")),
+        (50, 80, ("50 minut", "1 hodina 20 minut")),
+        (60, 80, ("1 hodina", "1 hodina 20 minut")),
+    ],
+)
+def test_ranges_name_a_common_unit_once(low: int, high: int, texts: tuple[str, str]) -> None:
+    assert wording.duration_range(low * 60, high * 60, "cs") == texts
+
+
 @pytest.mark.parametrize(("count", "room"), [(0, 1), (2**30, 1), (2**30 + 1, 2), (4 * 2**30, 5), (101 * 2**30, 200)])
 def test_room_is_rounded_up_to_what_is_easy_to_say(count: int, room: int) -> None:
     assert wording.round_up_room(count) == room
