@@ -11,7 +11,7 @@ from typing import NoReturn
 
 import typer
 
-from kerio_resync.cli import display, fleet_measure, fleet_report
+from kerio_resync.cli import display, fleet_measure, fleet_plan, fleet_report
 from kerio_resync.cli.display import Summarise, View
 from kerio_resync.cli.process import run_command
 from kerio_resync.events import Listener
@@ -24,6 +24,7 @@ def fleet() -> None:
     """Plan, measure and follow the rebuild of many machines."""
 
 
+fleet_app.command("plan")(fleet_plan.plan)
 fleet_app.command("measure")(fleet_measure.measure)
 fleet_app.command("report")(fleet_report.report)
 

@@ -1,0 +1,1 @@
+"""What `fleet plan` reads: an inventory of users, the settings of a plan, and time windows."""
