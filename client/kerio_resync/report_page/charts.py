@@ -95,7 +95,8 @@ def line_chart(
     `x`: the format of the labels below, or the labels. Lines that are higher than `top` are cut off.
     """
     if top is None:
-        top = ceiling(max((y for line in lines for _, y in line.points if not isnan(y)), default=0.0), base)
+        room = 1.02 if any(line.limit for line in lines) else 1.0  # a limit stays visible below the upper edge
+        top = ceiling(room * max((y for line in lines for _, y in line.points if not isnan(y)), default=0.0), base)
     shapes = "".join(_line(colour, line, end, top) for colour, line in zip(_colours(lines), lines, strict=True))
     grid = "".join(f'<path class="grid" d="M0 {y}H{WIDTH}"/>' for y in (0, HEIGHT // 2, HEIGHT))
     rules = "" if callable(x) else _rules(x, end, HEIGHT)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 from zoneinfo import ZoneInfo
 
 from kerio_resync.fleet.outputs import page_tables, sentences
@@ -16,6 +16,9 @@ from kerio_resync.fleet.outputs.pictures import MAX_LINKS, Pictures
 from kerio_resync.fleet.plan import Plan
 from kerio_resync.plain_text import printable
 from kerio_resync.report_page.page import environment
+
+if TYPE_CHECKING:
+    from markupsafe import Markup
 
 MAX_NOTICES: Final = 40
 _FILES: Final = (
@@ -42,6 +45,7 @@ def plan_page(plan: Plan, notices: Sequence[str] = (), *, has_notices: bool = Tr
         cards=page_tables.cards(plan),
         zone=zone.key,
         problems=[page_tables.problem_values(problem) for problem in plan.problems],
+        code=_code,
         range=plan.range,
         waves=page_tables.waves_table(plan, clock),
         wave_picture=Markup(pictures.waves()),
@@ -62,4 +66,15 @@ def plan_page(plan: Plan, notices: Sequence[str] = (), *, has_notices: bool = Tr
         inputs=page_tables.inputs_table(plan, clock),
         notices=[printable(text) for text in (*plan.inputs.notices, *notices)][:MAX_NOTICES],
         footer=f"{plan.made_by}, {clock.full(plan.made)}.",
+    )
+
+
+def _code(text: str) -> Markup:
+    """Return a text in which what stands between backticks is code."""
+    from markupsafe import Markup
+
+    parts = text.split("`")
+    return Markup().join(
+        Markup("<code>{}</code>").format(part) if place % 2 and place < len(parts) - 1 else part
+        for place, part in enumerate(parts)
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from kerio_resync.fleet.outputs.clock import Clock, format_wait
 from kerio_resync.fleet.plan import NaiveStart, Plan
 from kerio_resync.plain_text import format_duration, format_size, pluralize
@@ -70,13 +72,11 @@ def _feel(plan: Plan) -> str:
 
 def _what(plan: Plan) -> str:
     totals = plan.totals
-    parts = [f"{pluralize(totals.rebuild, 'cache is', 'caches are')} rebuilt from the server"] * bool(totals.rebuild)
-    if totals.upgrade:
-        noun = "" if parts else " cache" if totals.upgrade == 1 else " caches"
-        parts.append(f"{totals.upgrade:,}{noun} {'is' if totals.upgrade == 1 else 'are'} converted on the machine")
-    if totals.nothing:
-        parts.append(f"{totals.nothing:,} {'is' if totals.nothing == 1 else 'are'} current")
-    return f"{', '.join(parts)}. The planned rebuilds fetch {format_size(totals.bytes)}."
+    planned = Counter(user.action for wave in plan.waves for user in wave.users)
+    counts = [(planned["rebuild"], "rebuilt from the server"), (planned["upgrade"], "converted on the machine")]
+    parts = [f"{count:,} {'is' if count == 1 else 'are'} {text}" for count, text in counts if count]
+    current = f" {totals.nothing:,} {'is' if totals.nothing == 1 else 'are'} current already." if totals.nothing else ""
+    return f"Of the caches in waves, {' and '.join(parts)}; {format_size(totals.bytes)} are fetched.{current}"
 
 
 def limit_text(plan: Plan) -> str:

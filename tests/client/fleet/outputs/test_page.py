@@ -29,7 +29,8 @@ def test_page_begins_with_who_when_and_what_others_feel() -> None:
         " Sun 29 Nov 2026 03:40 CET, and between Sun 29 Nov 03:27 CET and Sun 29 Nov 04:06 CET.",
         "95 % of the webmail users’ requests wait at most 310 ms, and at most 1.6 times as long as without the"
         " upgrade; the limit is 2 times.",
-        "45 caches are rebuilt from the server, 15 are converted on the machine. The planned rebuilds fetch 79.7 GiB.",
+        "Of the caches in waves, 45 are rebuilt from the server and 15 are converted on the machine; 79.7 GiB are"
+        " fetched.",
         "If all started on Mon 30 Nov 2026 08:00 CET instead, the last user would be ready after 7 h 50 min, and"
         " 95 % of the webmail users’ requests would wait up to 14 s.",
     ):
@@ -48,6 +49,13 @@ def test_page_names_who_does_not_fit_and_what_would_help() -> None:
         "pc-67",
     ):
         assert sentence in text
+
+
+def test_text_between_backticks_is_code_and_escaped() -> None:
+    plan = sample_plan(8, unplaced=1)
+    problem = plan.problems[0].model_copy(update={"remedies": (f"Set `a = {BAD}` or ` {BAD}",)})
+    page = plan_page(plan.model_copy(update={"problems": (problem,)}))
+    assert "Set <code>a = &lt;img src=x onerror=alert(1)&gt;</code> or  &lt;img" in page
 
 
 def test_page_of_a_plan_without_waves_is_complete() -> None:
