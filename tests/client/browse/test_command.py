@@ -54,7 +54,7 @@ def test_browse_serves_until_it_is_ended(tmp_path: Path, number: signal.Signals)
         with pytest.raises(OSError, match="refused"):
             socket.create_connection(("127.0.0.2", port), 5)
         process.send_signal(number)
-        assert process.wait(20) == 0
+        assert process.wait(60) == 0
         assert process.stderr.read().splitlines()[:1] == ["Building the search index"]
     assert {path.name for path in profile.iterdir()} == {"cache.db", "cache.db.search"}
 

@@ -13,7 +13,7 @@ import pytest
 from kerio_resync.browse import pages, safe_html
 from kerio_resync.browse.safe_html import SafeHtml
 from kerio_resync.cache.mutations import PutItems
-from tests.support.browser import Browser, needs_browser, open_browser
+from tests.support.browser import Browser, needs_browser
 from tests.support.browsing import html_mail, make_cache, running
 
 pytestmark = needs_browser
@@ -56,12 +56,6 @@ def canary() -> Iterator[tuple[str, list[str]]]:
     server.shutdown()
     thread.join()
     server.server_close()
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with open_browser() as browser:
-        yield browser
 
 
 def hostile(canary: str) -> str:

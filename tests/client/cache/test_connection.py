@@ -98,5 +98,5 @@ async def test_failed_open_leaves_no_thread(tmp_path: Path) -> None:
     with pytest.raises(LocalError):
         await Connection.open(tmp_path / "missing.db")
     for thread in threading.enumerate()[threads:]:
-        thread.join(5)
+        thread.join(60)
     assert threading.active_count() == threads

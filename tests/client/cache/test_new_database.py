@@ -79,7 +79,7 @@ def test_one_sync_at_a_time_runs_beside_the_commits(tmp_path: Path, monkeypatch:
 
     def slow_sync(descriptor: int) -> None:
         synced.append(descriptor)
-        gate.wait(10)
+        gate.wait(60)
 
     with opened(tmp_path / "new.db") as database:
         monkeypatch.setattr("kerio_resync.cache.new_database.os.fsync", slow_sync)

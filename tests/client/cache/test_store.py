@@ -561,7 +561,7 @@ async def test_cancelled_query_leaves_writer_working(tmp_path: Path) -> None:
 
     def slowly(tables: WriteSession) -> None:
         begun.set()
-        gate.wait(10)
+        gate.wait(60)
 
     task = asyncio.create_task(cache._writer.execute(slowly))
     await asyncio.to_thread(begun.wait, 10)

@@ -454,7 +454,7 @@ def test_ctrl_c_in_a_run_is_130_and_the_log_says_so(tmp_path: Path, then: str) -
         process.stdout.readline()
         started = time.monotonic()
         process.send_signal(signal.SIGINT)
-        assert process.wait(10) == 130
-        assert time.monotonic() - started < 2
+        assert process.wait(60) == 130
+        assert time.monotonic() - started < 30  # 2 s and what a busy machine adds; the run would take 60
         assert process.stderr.read() == "kerio-resync: Interrupted; run again to resume.\n"
     assert json.loads(log.read_text())["exit_code"] == 130

@@ -71,8 +71,8 @@ def test_slow_command_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_interrupted_run_does_not_wait_for_command() -> None:
     began = time.monotonic()
-    assert reported(python("import time; time.sleep(3)"), RunFinished(ok=False, exit_code=130)) == []
-    assert time.monotonic() - began < 2.5
+    assert reported(python("import time; time.sleep(60)"), RunFinished(ok=False, exit_code=130)) == []
+    assert time.monotonic() - began < 30
 
 
 def test_run_without_an_end_runs_no_command(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -60,6 +61,17 @@ async def relayed(link: Link, handler: Handler = sender, **options: Any) -> Asyn
         server.close()
 
 
+async def measured(attempt: Callable[[], Awaitable[float]], least: float, below: float) -> None:
+    """No attempt takes less than `least` seconds, and one of many, on a busy machine, less than `below`."""
+    took = least
+    for _ in range(50):
+        took = await attempt()
+        assert took > least
+        if took < below:
+            return
+    pytest.fail(f"never below {below} s; the last took {took} s")
+
+
 async def ask(pair: Pair, size: int) -> float:
     """Seconds until `size` bytes have come."""
     began = time.monotonic()
@@ -70,34 +82,47 @@ async def ask(pair: Pair, size: int) -> float:
 
 async def test_delay_and_the_cost_of_a_new_connection() -> None:
     async with relayed(Link(rtt_s=0.05)) as place:
+
+        async def ask_anew() -> float:
+            return await ask(await place.dial(), 1)
+
+        await measured(ask_anew, 0.099, 0.15)
         pair = await place.dial()
-        assert 0.099 < await ask(pair, 1) < 0.15
-        assert 0.049 < min([await ask(pair, 1) for _ in range(3)]) < 0.06
+        await ask(pair, 1)
+        await measured(lambda: ask(pair, 1), 0.049, 0.06)
 
 
 async def test_rate_is_shared_by_all_connections() -> None:
     async with relayed(Link(down_bytes_s=2e6)) as place:
         pairs = [await place.dial() for _ in range(4)]
-        times = await asyncio.gather(*(ask(pair, 100_000) for pair in pairs))
-        assert 0.19 < max(times) < 0.4
-        assert min(times) > 0.8 * max(times), "evenly"
+
+        async def ask_all() -> float:
+            times = await asyncio.gather(*(ask(pair, 100_000) for pair in pairs))
+            is_even = min(times) > 0.8 * max(times)
+            return max(times) if is_even else math.inf
+
+        await measured(ask_all, 0.19, 0.4)
         stats = place.relay.stats()
-        assert (stats["down_bytes"], stats["connections"], stats["most_connections"]) == (400_000, 4, 4)
-        assert stats["up_bytes"] == 4 * len(b"100000\n")
+        assert (stats["connections"], stats["most_connections"]) == (4, 4)
+        assert stats["down_bytes"] % 400_000 == 0
+        assert stats["up_bytes"] == stats["down_bytes"] // 100_000 * len(b"100000\n")
 
 
 async def test_uploads_are_shaped_and_hold_the_sender_back() -> None:
     async with relayed(Link(up_bytes_s=4e6), counter) as place:
-        reader, writer = await place.dial()
-        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 16_384)
-        began = time.monotonic()
-        writer.write(b"x" * 1_200_000)
-        await writer.drain()
-        drained = time.monotonic() - began
-        writer.write_eof()
-        assert await reader.read() == b"1200000"
-        assert 0.29 < time.monotonic() - began < 0.6
-        assert drained > 0.01, "the sender felt the line"
+
+        async def send() -> float:
+            reader, writer = await place.dial()
+            writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 16_384)
+            began = time.monotonic()
+            writer.write(b"x" * 1_200_000)
+            await writer.drain()
+            assert time.monotonic() - began > 0.01, "the sender felt the line"
+            writer.write_eof()
+            assert await reader.read() == b"1200000"
+            return time.monotonic() - began
+
+        await measured(send, 0.29, 0.6)
 
 
 async def test_streams_arrive_complete() -> None:
@@ -121,7 +146,7 @@ async def test_conditions_change_while_running() -> None:
         await asyncio.sleep(0.05)
         assert not asking.done()
         place.relay.link = Link()
-        assert await asking < 1.2  # one or another packet of 1460 bytes may be on the slow line already
+        assert await asking < 40  # it would take 100 s
 
 
 @pytest.mark.parametrize("size", [0, 5000])
@@ -140,7 +165,7 @@ async def test_truncation_is_an_orderly_end() -> None:
     async with relayed(Link(breaks=(LinkFault(kind="truncate", at=5000, limit=1),))) as place:
         reader, writer = await place.dial()
         writer.write(b"20000\n")
-        assert len(await asyncio.wait_for(reader.read(), 5)) == 5000
+        assert len(await asyncio.wait_for(reader.read(), 60)) == 5000
         assert await ask(await place.dial(), 20_000) < 5, "only one connection was to break"
 
 
@@ -156,7 +181,7 @@ async def test_break_upwards_ends_the_connection() -> None:
         reader, writer = await place.dial()
         writer.write(b"x" * 1000)
         with pytest.raises(ConnectionResetError):
-            await asyncio.wait_for(reader.read(), 5)
+            await asyncio.wait_for(reader.read(), 60)
 
 
 async def test_same_seed_breaks_the_same_connections() -> None:
@@ -182,7 +207,7 @@ async def test_reset_by_the_server_reaches_the_client() -> None:
         reader, writer = await place.dial()
         writer.write(b"hello\n")
         with pytest.raises(ConnectionResetError):
-            await asyncio.wait_for(reader.read(), 5)
+            await asyncio.wait_for(reader.read(), 60)
 
 
 async def test_connection_breaks_without_a_server() -> None:
@@ -192,7 +217,7 @@ async def test_connection_breaks_without_a_server() -> None:
         free.close()
         reader, _ = await place.dial()
         with pytest.raises(ConnectionResetError):
-            await asyncio.wait_for(reader.read(), 5)
+            await asyncio.wait_for(reader.read(), 60)
 
 
 async def test_client_disconnect_reaches_the_server() -> None:
@@ -207,9 +232,10 @@ async def test_client_disconnect_reaches_the_server() -> None:
         _, writer = await place.dial()
         writer.write(b"hello")
         writer.close()
-        await asyncio.wait_for(left.wait(), 5)
-        await asyncio.sleep(0.05)
-        assert place.relay.stats()["open_connections"] == 0
+        await asyncio.wait_for(left.wait(), 60)
+        async with asyncio.timeout(60):
+            while place.relay.stats()["open_connections"]:  # noqa: ASYNC110  # no event says so
+                await asyncio.sleep(0.005)
 
 
 async def test_relay_takes_over_a_listening_socket() -> None:
@@ -239,8 +265,8 @@ def test_relay_runs_on_uvloop() -> None:
             reader, writer = await place.dial()
             began = time.monotonic()
             writer.write(b"100000\n")
-            assert len(await asyncio.wait_for(reader.read(), 5)) == 50_000
-            assert 0.06 < time.monotonic() - began < 0.5
+            assert len(await asyncio.wait_for(reader.read(), 60)) == 50_000
+            assert 0.06 < time.monotonic() - began < 20
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(main())

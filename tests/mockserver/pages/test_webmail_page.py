@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from selenium.webdriver.common.keys import Keys
 
-from tests.support.browser import Browser, needs_browser, open_browser
+from tests.support.browser import Browser, needs_browser
 from tests.support.webmail_caller import PASSWORD, USER, Caller, control, mock_process
 
 pytestmark = needs_browser
@@ -22,17 +22,6 @@ DOT = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNkYPhfDwAChwGA60e6kgAAAABJRU5ErkJggg=="
 )
 WIDE, NARROW = (1280, 900), (390, 844)
-
-
-@pytest.fixture(scope="module")
-def downloads(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("downloads")
-
-
-@pytest.fixture(scope="module")
-def browser(downloads: Path) -> Iterator[Browser]:
-    with open_browser(str(downloads)) as browser:
-        yield browser
 
 
 @pytest.fixture(scope="module")

@@ -6,8 +6,6 @@ import re
 import stat
 from pathlib import Path
 
-import pytest
-
 from kerio_resync.cli.run_report.page import ReportPage, render
 from kerio_resync.cli.run_report.series import RunSeries
 from kerio_resync.events import (
@@ -22,7 +20,7 @@ from kerio_resync.events import (
     RunStarted,
     Skipped,
 )
-from tests.support.browser import Browser, needs_browser, open_browser
+from tests.support.browser import Browser, needs_browser
 
 BAD = "<img src=x onerror=alert(1)>"
 SUMMARY = {
@@ -129,17 +127,13 @@ def test_report_that_fails_otherwise_is_a_notice(tmp_path: Path) -> None:
     ]
 
 
-@pytest.mark.parametrize("mark", [pytest.param(None, marks=needs_browser)])
-def test_page_fits_wide_and_narrow_windows(mark: None, tmp_path: Path) -> None:
+@needs_browser[0]
+@needs_browser[1]
+def test_page_fits_wide_and_narrow_windows(browser: Browser, tmp_path: Path) -> None:
     file = tmp_path / "run.html"
     file.write_text(render(recorded(*EVENTS, GOOD), FOLDERS), encoding="utf-8")
-    with open_browser() as browser:
-        _look(browser, file.as_uri())
-
-
-def _look(browser: Browser, address: str) -> None:
     for width in (1280, 390):
-        browser.open(address, width, dark=width == 390)
+        browser.open(file.as_uri(), width, dark=width == 390)
         assert browser.overflow() <= 0  # less by a scroll bar
         assert browser.errors() == []
         shown = browser.run("return getComputedStyle(document.body).backgroundColor")

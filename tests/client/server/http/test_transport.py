@@ -547,7 +547,7 @@ async def test_a_compressed_body_that_gives_nothing_counts_as_silence(
             await asyncio.sleep(0.01)
 
     transport = AiohttpTransport(throttle=BandwidthLimit(rate) if rate else None)
-    async with serving(handler) as url, asyncio.timeout(20):
+    async with serving(handler) as url, asyncio.timeout(60):
         with pytest.raises(ReadTimeout):
             await taken(transport, Request("GET", url + "/x", timeout=0.3), streamed)
         await transport.aclose()
@@ -573,7 +573,7 @@ async def test_what_is_no_body_ends_in_the_timeout_and_in_little_memory(tail: by
 
     transport = AiohttpTransport(connect_timeout=0.5)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    async with serving(handler) as url, asyncio.timeout(20):
+    async with serving(handler) as url, asyncio.timeout(60):
         with pytest.raises((OutcomeUnknown, ProtocolError, Misconfigured)):
             await taken(transport, Request("GET", url + "/x", timeout=1.0), streamed=False)
         await transport.aclose()
