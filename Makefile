@@ -33,7 +33,7 @@ demo: $(if $(wildcard $(READY)),$(READY),$(VENV)/.demo)  ## a mock server, a reb
 cyrus: $(READY)  ## a throw-away Cyrus with IMAP, JMAP and some mail, until Ctrl-C; ARGS="--mails 1000 --corpus PATH"
 	@$(BIN)/python -m benchmarks.rivals.cyrus $(ARGS)
 
-test: $(READY)  ## the suite (ten to fifteen minutes on two cores)
+test: $(READY)  ## the suite (less than five minutes on two cores)
 	$(PYTEST)
 
 # The core without the tests that try very many cases.
@@ -71,22 +71,26 @@ coverage: .venv-coverage/.ready  ## every branch of the cache, of the rebuild an
 	.venv-coverage/bin/coverage report --fail-under=100
 
 # Every proof prints how many there were and in what time. The numbers may be given: make soak CRASHES=50 JOBS=8
+# First what is marked `soak`: the cases that are left out by default. Then the proofs that take a number, with large
+# ones, and the properties that Hypothesis checks, with many examples.
 SIMULATIONS ?= 20000
 CRASHES     ?= 500
 REPAIRS     ?= 1000
 DAMAGES     ?= 1000
 FULL_DISKS  ?= 50
 FUZZ        ?= 100000
+EXAMPLES    ?= 1000
 HOSTILE     ?= 20
 JOBS        ?= 2
-MANY := changing_mailbox outbox fuzz hostile_crowd crash repairs damage disk_full two_accounts
+MANY := changing_mailbox jmap_world outbox fuzz header_flips hostile_crowd crash repairs damage disk_full two_accounts
 
 soak: export TMPDIR ?= /tmp
 soak: $(READY)  ## the same proofs with large numbers, on the disk: hours
 	$(BIN)/pytest -n $(JOBS) --dist worksteal -rP -m soak
 	KERIO_SIMULATIONS=$(SIMULATIONS) KERIO_FUZZ=$(FUZZ) KERIO_HOSTILE=$(HOSTILE) KERIO_CRASHES=$(CRASHES) \
 	KERIO_REPAIRS=$(REPAIRS) KERIO_DAMAGES=$(DAMAGES) KERIO_FULL_DISKS=$(FULL_DISKS) \
-	$(BIN)/pytest -n $(JOBS) --dist worksteal -rP $(MANY:%=tests/whole/test_%.py)
+	KERIO_FLIPS=all $(BIN)/pytest -n $(JOBS) --dist worksteal -rP $(MANY:%=tests/whole/test_%.py)
+	KERIO_EXAMPLES=$(EXAMPLES) $(BIN)/pytest -n $(JOBS) --dist worksteal --timeout 7200 -m "hypothesis and not soak"
 	@echo "$(SIMULATIONS) simulated runs of a changing mailbox (in the time above); differences: 0"
 
 check: $(READY)  ## style, types, layers, spelling, phrases

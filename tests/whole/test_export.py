@@ -56,7 +56,12 @@ def check_round_trip(settings: Settings, store: MailboxStore, folder: Path, name
 
 @pytest.mark.parametrize(
     ("name", "layout"),
-    [("maildir", "nested"), ("maildir", "maildir++"), ("mbox", "nested"), ("eml", "nested")],
+    [
+        ("maildir", "nested"),
+        ("mbox", "nested"),
+        ("eml", "nested"),
+        pytest.param("maildir", "maildir++", marks=pytest.mark.soak),
+    ],
 )
 def test_exported_mail_comes_back_the_same(
     sample: tuple[Settings, MailboxStore], tmp_path: Path, name: Format, layout: Layout

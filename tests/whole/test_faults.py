@@ -2,7 +2,7 @@
 
 The first and the third reply to the method are damaged; the run must recover by itself, in virtual time within the
 retry timeout of one call. By default a covering set runs, in which each method meets six faults and each fault at least
-two methods. The other pairs are marked `soak`.
+two methods; methods for shared folders meet two. The other pairs are marked `soak`.
 """
 
 from __future__ import annotations
@@ -36,21 +36,22 @@ MORE: dict[str, tuple[dict[str, Any], ...]] = {
 }  # fmt: skip
 FAULTS = [(kind, more) for kind in get_args(FaultKind) for more in MORE.get(kind, ({},))]
 FAULTS_PER_METHOD = 6  # in the covering set
+FAULTS_PER_OTHER = 2
 RETRY_TIMEOUT = 600.0
 
 
-def covered(method_number: int, fault_number: int) -> bool:
-    """Tell whether a pair belongs to the covering set; the step spreads six faults per method over all of them."""
-    return (fault_number - 7 * method_number) % len(FAULTS) < FAULTS_PER_METHOD
+def covered(method_number: int, fault_number: int, count: int = FAULTS_PER_METHOD) -> bool:
+    """Tell whether a pair belongs to the covering set; the step spreads `count` faults per method over all of them."""
+    return (fault_number - 7 * method_number) % len(FAULTS) < count
 
 
-def pairs(methods: tuple[str, ...]) -> list[ParameterSet]:
+def pairs(methods: tuple[str, ...], count: int) -> list[ParameterSet]:
     """All pairs of a method and a fault as test parameters, those outside the covering set marked `soak`."""
     return [
         pytest.param(
             method, kind, more,
             id="-".join([method, kind, *map(str, more.values())]),
-            marks=() if covered(method_number, fault_number) else pytest.mark.soak,
+            marks=() if covered(method_number, fault_number, count) else pytest.mark.soak,
         )
         for method_number, method in enumerate(methods)
         for fault_number, (kind, more) in enumerate(FAULTS)
@@ -86,7 +87,7 @@ def ends_first_contact(kind: str, more: dict[str, Any]) -> bool:
     return kind in ("html", "empty") or (kind, more.get("code")) == ("code", -32001)
 
 
-@pytest.mark.parametrize(("method", "kind", "more"), pairs(METHODS))
+@pytest.mark.parametrize(("method", "kind", "more"), pairs(METHODS, FAULTS_PER_METHOD))
 def test_rebuild_recovers_from_fault(method: str, kind: str, more: dict[str, Any], tmp_path: Path) -> None:
     world = Small(tmp_path)
     hits = [Fault.model_validate({"kind": kind, "method": method, "nth": nth, **more}) for nth in (1, 3)]
@@ -100,7 +101,7 @@ def test_rebuild_recovers_from_fault(method: str, kind: str, more: dict[str, Any
     assert world.now < RETRY_TIMEOUT, "it took longer than one call may be tried again"
 
 
-@pytest.mark.parametrize(("method", "kind", "more"), pairs(OTHERS))
+@pytest.mark.parametrize(("method", "kind", "more"), pairs(OTHERS, FAULTS_PER_OTHER))
 def test_rebuild_with_shared_folders_recovers_from_fault(
     method: str, kind: str, more: dict[str, Any], tmp_path: Path
 ) -> None:

@@ -88,7 +88,7 @@ METHODS = (
     "Changes.get",
 )  # fmt: skip
 DOWNLOAD = "GET attachment"
-CASES = [*covering(METHODS, list(KINDS), 6), *covering([DOWNLOAD], list(KINDS), 24)]
+CASES = [*covering(METHODS, list(KINDS), 4), *covering([DOWNLOAD], list(KINDS), 16)]
 
 
 @dataclass
