@@ -6,6 +6,8 @@ READY  := $(VENV)/.ready
 COMMA  := ,
 # The versions to install; empty: the newest ones.
 CONSTRAINTS ?= constraints.txt
+# Compiled files are kept: else each process of the tests compiles all that it imports.
+export PYTHONDONTWRITEBYTECODE :=
 PYTEST := $(BIN)/pytest -n 2 --dist worksteal
 
 .PHONY: docs man demo cyrus test quick test-all test-lowest coverage soak check bench clean
