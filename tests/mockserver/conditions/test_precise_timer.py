@@ -18,7 +18,7 @@ async def test_timer_fires_at_the_last_instant_set(fine: bool, monkeypatch: pyte
         monkeypatch.setattr(precise_timer, "_CALLS", None)
     rung: asyncio.Queue[float] = asyncio.Queue()
     one = PreciseTimer(asyncio.get_running_loop(), lambda: rung.put_nowait(time.monotonic()))
-    delays = []
+    delays: list[float] = []
     async with asyncio.timeout(60):
         while not delays or min(delays) > 0.05:  # a busy machine may be late, but not always
             at = time.monotonic() + 0.02
