@@ -230,6 +230,17 @@ async def record(kind: str) -> bytes:
     return text.encode()
 
 
+def shape_of(log: bytes) -> list[tuple[Any, ...]]:
+    """What of a log the report depends on, without times and counts: events, members, exit codes and kinds."""
+    rows = [json.loads(line) for line in log.splitlines()]
+    return [
+        (row["event"], row["command"], sorted(row), sorted(row.get("summary", ())), row.get("exit_code"),
+         row.get("summary", {}).get("kind"))
+        for row in rows
+        if row["event"] in ("run-started", "run-finished")
+    ]  # fmt: skip
+
+
 async def main(folder: Path, kinds: tuple[str, ...]) -> None:
     """Record all kinds, or those named."""
     folder.mkdir(parents=True, exist_ok=True)

@@ -92,7 +92,8 @@ def _judge(name: str, logs: Sequence[MachineLog], users: set[str], clock: Clock)
 def _seen(logs: Iterable[MachineLog], users: set[str], clock: Clock) -> Iterator[_Seen]:
     for log in logs:
         ended = (run for user, run in log.fold.ended.items() if user in users)
-        for run in (*ended, *(run for run in log.fold.open.values() if run.user.casefold() in users)):
+        open_runs = (run for run in log.fold.open.values() if run.user.casefold() in users and run.tells_about_cache)
+        for run in (*ended, *open_runs):
             yield from _dated(run, log, clock)
 
 

@@ -24,7 +24,7 @@ _EVENTS: Final = frozenset(
         "waiting", "run-finished",
     }
 )  # fmt: skip
-_JUDGED: Final = frozenset({"rebuild", "upgrade", "start", "verify", ""})  # commands that tell about the cache
+_CHANGING: Final = frozenset({"rebuild", "upgrade", "start", ""})  # commands; "" if it is not known
 # A member that only the summary of one command has.
 _COMMAND_BY_MEMBER: Final = {
     "action": "upgrade", "salvaged": "rebuild", "checked": "verify", "targets": "export", "warnings": "doctor",
@@ -88,6 +88,13 @@ class Run:
     skipped: int = 0
     reason: str = ""
     outcome: Outcome | None = None
+
+    @property
+    def tells_about_cache(self) -> bool:
+        """Return whether the run changes or judges the cache; a verification does if it was made."""
+        if self.command != "verify":
+            return self.command in _CHANGING
+        return self.outcome is not None and self.outcome.exit_code in (Exit.DONE, Exit.UNVERIFIED)
 
 
 @dataclass(slots=True)
@@ -217,7 +224,7 @@ class LogFold:
         run.outcome = outcome = _outcome(run.command, entry, summary)
         run.user, run.server = run.user or self._user, run.server or self._server
         run.progress = {}
-        if run.command not in _JUDGED or (run.command == "verify" and outcome.exit_code not in (0, Exit.UNVERIFIED)):
+        if not run.tells_about_cache:
             return
         _keep(self.ended, run)
         if outcome.seconds is not None:
