@@ -14,7 +14,8 @@ class Choices:
     no limit of its own. `two_hosts`: contents are at another origin, and addresses are absolute. `well_known`: where
     the session resource is. `blobs`: the capability that offers Blob/get, `digests`: with SHA-256. `token`: a Bearer
     token instead of a password. `one_per_content`: equal mails are one Email, as on Cyrus. `reference_error`: the
-    error of a call whose back-reference failed. `subject_header`: a query may name the header Subject.
+    error of a call whose back-reference failed. `subject_header`: a query may name the header Subject. `compresses`:
+    blobs are compressed for clients that accept it (over sockets only).
     """
 
     objects_in_get: int = 5
@@ -35,6 +36,7 @@ class Choices:
     one_per_content: bool = False
     reference_error: Literal["invalidResultReference", "resultReference"] = "invalidResultReference"
     subject_header: bool = False
+    compresses: bool = False
     quota: bool = True
     bare_session: bool = False  # only the members that no client can do without
 

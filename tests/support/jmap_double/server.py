@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 from urllib.parse import unquote, urlsplit
 
+import zstandard
+
 from tests.support.jmap_double.choices import Choices
 from tests.support.jmap_double.methods import MethodError, answer
 from tests.support.jmap_double.store import Store
@@ -232,6 +234,9 @@ class JmapDouble:
                 return Reply(416, {"content-range": f"bytes */{len(data)}"}, b"")
             sent["content-range"] = f"bytes {start}-{len(data) - 1}/{len(data)}"
             return Reply(206, sent, data[start:])
+        if self.choices.compresses and "zstd" in headers.get("accept-encoding", ""):
+            sent["content-encoding"] = "zstd"
+            data = zstandard.compress(data)
         return Reply(200, sent, data)
 
     def _fault(self, path: str, body: bytes) -> Fault | None:

@@ -14,11 +14,13 @@ from statistics import median
 SERVER_COMPRESSION_RATE = 100e6  # assumed, plain bytes/s (gzip 50 to 100 MB/s, zstd 200 and more)
 DECODING_RATE = 400e6  # plain bytes/s, until it is measured
 COMPRESSION_RATIO = 0.3  # of mail text as JSON, until it is measured
+SOURCE_COMPRESSION_RATIO = 0.76  # of mails with large attachments, which are in base64
 MIN_BODY_BYTES = 16 * 1024  # a smaller body does not tell the rate
 MAX_BODIES = 31  # the latest ones
 MIN_BODIES = 5  # until then the rate is unknown
 
 COMPRESSED = "zstd, gzip"
+COMPRESSED_SOURCE = "zstd"  # gzip takes some servers ten times as long, for the same ratio
 PLAIN = "identity"
 
 
@@ -63,11 +65,18 @@ class LinkStats:
         self._decoding += seconds
 
     def accept_encoding(self) -> str:
-        """Return the `Accept-Encoding` of the next request."""
-        rate = median(self._rates) if len(self._rates) >= MIN_BODIES else 0.0
+        """Return the `Accept-Encoding` of the next request for JSON."""
         ratio = self._packed / self._unpacked if self._unpacked else COMPRESSION_RATIO
+        return COMPRESSED if self._is_worth_compressing(ratio) else PLAIN
+
+    def accept_encoding_of_source(self) -> str:
+        """Return the `Accept-Encoding` of the next download of a mail's source."""
+        return COMPRESSED_SOURCE if self._is_worth_compressing(SOURCE_COMPRESSION_RATIO) else PLAIN
+
+    def _is_worth_compressing(self, ratio: float) -> bool:
+        rate = median(self._rates) if len(self._rates) >= MIN_BODIES else 0.0
         decoding = self._unpacked / self._decoding if self._decoding > 0 else DECODING_RATE
-        return COMPRESSED if worth_compressing(rate, ratio, decoding) else PLAIN
+        return worth_compressing(rate, ratio, decoding)
 
 
 def worth_compressing(rate: float, ratio: float, decoding: float) -> bool:

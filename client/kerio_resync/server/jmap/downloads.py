@@ -32,6 +32,11 @@ class _Download(Download):
         super().__init__(client, attachment, url, offset, etag)
         self._jmap = client
 
+    def accept_encoding(self) -> str:
+        if self._attachment.role != "source":
+            return super().accept_encoding()
+        return self._jmap.limiter.stats.accept_encoding_of_source()
+
     async def refusal(self, response: Response) -> ResyncError:
         status, value = response.status, None
         if status in REFUSALS or status in (200, 413):

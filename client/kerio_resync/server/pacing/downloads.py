@@ -31,6 +31,7 @@ from kerio_resync.errors import (
 from kerio_resync.model import Attachment, ContentChunk
 from kerio_resync.server.http import statuses
 from kerio_resync.server.http.content_type import is_encoded_size, is_page, looks_like_page
+from kerio_resync.server.http.link_stats import PLAIN
 from kerio_resync.server.http.transport import Request, Response, TooLong, Transport
 from kerio_resync.server.pacing.limiter import Limiter, Slot
 from kerio_resync.server.pacing.retry import RetryState
@@ -57,12 +58,13 @@ class DownloadState(NamedTuple):
     total: int | None = None
 
 
-def range_headers(state: DownloadState) -> dict[str, str]:
+def range_headers(state: DownloadState, encoding: str = PLAIN) -> dict[str, str]:
     """Return the headers that request the rest.
 
-    A weak ETag proves nothing about bytes (RFC 9110, 13.1.5).
+    `encoding` is accepted for a whole content only: ranges count encoded bytes. A weak ETag proves nothing about bytes
+    (RFC 9110, 13.1.5).
     """
-    headers = {"Accept-Encoding": "identity"}
+    headers = {"Accept-Encoding": PLAIN if state.received else encoding}
     if state.received:
         headers["Range"] = f"bytes={state.received}-"
         if state.etag and not state.etag.startswith("W/"):
@@ -241,7 +243,7 @@ class Download:
         client = self._client
         async with AsyncExitStack() as stack:
             slot = await stack.enter_async_context(client.limiter.slot(self.name, download=True))
-            headers = {**client.headers(self._url), **range_headers(self._state)}
+            headers = {**client.headers(self._url), **range_headers(self._state, self.accept_encoding())}
             request = Request("GET", self._url, headers, timeout=client.timeout)
             response = await stack.enter_async_context(client.transport.send(request))
             slot.answered(response.connect_seconds)
@@ -308,6 +310,10 @@ class Download:
         before, reply.counted = reply.counted, reply.response.wire_bytes
         self._client.wire_bytes += reply.counted - before
         return reply.counted
+
+    def accept_encoding(self) -> str:
+        """Return the `Accept-Encoding`: most attachments are compressed already."""
+        return PLAIN
 
     async def refusal(self, response: Response) -> ResyncError:
         """Return the error for a reply without the content.

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from kerio_resync.server.http.link_stats import COMPRESSED, PLAIN, LinkStats, worth_compressing
+from kerio_resync.server.http.link_stats import COMPRESSED, COMPRESSED_SOURCE, PLAIN, LinkStats, worth_compressing
 
 
 @pytest.mark.parametrize(
@@ -51,3 +51,12 @@ def test_compression_is_asked_for_until_bodies_prove_the_link_fast() -> None:
     stats.decoded(250_000, 1_000_000, 1 / 400)
     assert bodies(stats, 31, 60_000, 0.0003) == PLAIN  # 200 MB/s
     assert bodies(stats, 31, 600_000, 0.06) == COMPRESSED  # the link has become slow
+
+
+def test_accept_encoding_of_source_offers_zstd_alone_over_slow_links() -> None:
+    stats = LinkStats()
+    assert stats.accept_encoding_of_source() == COMPRESSED_SOURCE == "zstd"
+    bodies(stats, 31, 600_000, 0.06)  # 10 MB/s
+    assert stats.accept_encoding_of_source() == COMPRESSED_SOURCE
+    bodies(stats, 31, 600_000, 0.012)  # 50 MB/s, where JSON is still worth compressing
+    assert (stats.accept_encoding_of_source(), stats.accept_encoding()) == (PLAIN, COMPRESSED)

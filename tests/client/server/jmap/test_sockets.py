@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
+import random
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -20,10 +22,12 @@ from tests.support.jmap_double.world import differences
 BIG = bytes(range(256)) * 8_000  # two megabytes
 
 
-async def downloaded(mailbox: JmapMailbox, blob_id: str, size: int, offset: int = 0) -> tuple[bytes, list[int]]:
+async def downloaded(
+    mailbox: JmapMailbox, blob_id: str, size: int, offset: int = 0, role: Literal["attachment", "source"] = "attachment"
+) -> tuple[bytes, list[int]]:
     """Return the bytes from `offset` on, and the offsets of the chunks."""
     data, offsets = b"", []
-    attachment = Attachment("a", blob_id, "big.bin", "application/octet-stream", size=size)
+    attachment = Attachment("a", blob_id, "big.bin", "application/octet-stream", size=size, role=role)
     async for chunk in mailbox.download(attachment, offset=offset):
         data = data if chunk.offset else b""
         offsets.append(chunk.offset)
@@ -62,6 +66,43 @@ async def test_download_resumes_at_offset(tmp_path: Path) -> None:
             await mailbox.close()
     assert offsets[0] == 1_000_000
     assert data == BIG[1_000_000:]
+
+
+@pytest.mark.parametrize("ranges", [True, False])
+@pytest.mark.parametrize("fault", ["", "cut", "lost"])
+async def test_download_of_source_is_compressed_and_complete(tmp_path: Path, ranges: bool, fault: Any) -> None:
+    source = base64.encodebytes(random.Random(1).randbytes(1_500_000))
+    double = JmapDouble(Choices(ranges=ranges, compresses=True))
+    blob_id = double.store.add_blob(source)
+    async with serving(double):
+        mailbox = JmapMailbox(settings_of(double, tmp_path))
+        try:
+            await mailbox.open()
+            if fault:
+                double.faults.append(Fault(fault, "blobs"))
+            data, _ = await downloaded(mailbox, blob_id, len(source), role="source")
+            travelled = mailbox.wire_bytes
+        finally:
+            await mailbox.close()
+    assert data == source
+    if not fault:
+        assert travelled < 0.8 * len(source)
+    elif fault == "cut":
+        assert double.requests["/blobs"] == 2
+
+
+async def test_download_of_attachment_is_not_compressed(tmp_path: Path) -> None:
+    double = JmapDouble(Choices(compresses=True))
+    blob_id = double.store.add_blob(BIG)
+    async with serving(double):
+        mailbox = JmapMailbox(settings_of(double, tmp_path))
+        try:
+            await mailbox.open()
+            data, _ = await downloaded(mailbox, blob_id, len(BIG))
+            assert mailbox.wire_bytes >= len(BIG)
+        finally:
+            await mailbox.close()
+    assert data == BIG
 
 
 CASES = [

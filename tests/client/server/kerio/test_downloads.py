@@ -45,6 +45,11 @@ def test_what_is_asked_for(state: DownloadState, headers: dict[str, str]) -> Non
     assert range_headers(state) == headers
 
 
+def test_range_headers_accept_an_encoding_for_a_whole_content_only() -> None:
+    assert range_headers(DownloadState(), "zstd") == {"Accept-Encoding": "zstd"}
+    assert range_headers(DownloadState(9), "zstd") == {"Accept-Encoding": "identity", "Range": "bytes=9-"}
+
+
 def part(said: str, tag: str = "") -> dict[str, str]:
     return {"content-range": said, **({"etag": tag} if tag else {})}
 
