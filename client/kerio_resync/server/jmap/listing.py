@@ -21,6 +21,8 @@ from kerio_resync.server.jmap.methods import AnchorGone, Call, InvalidArguments,
 from kerio_resync.server.memory_budget import HeldReservations
 
 NONE: Final = -1  # rows before the anchor: the page begins after it
+FIRST_ROWS: Final = 256  # of a listing's first page, so that contents are fetched while the other pages are listed
+ROWS_GROWTH: Final = 4  # from page to page
 MAX_ROWS: Final = 4096  # per page
 MAX_ANCHORS: Final = 64
 MAX_RESTARTS: Final = 64
@@ -69,8 +71,8 @@ class _Page(NamedTuple):
 class EmailList:
     """Reads the list of an account's mails, or of one folder.
 
-    `mailbox_id`: the server's id of the only folder; "" for the whole account. `limit`: rows per page. `overlap`: rows
-    before the anchor that a page repeats, at most half a page.
+    `mailbox_id`: the server's id of the only folder; "" for the whole account. `limit`: rows per page at most; the
+    first pages have fewer. `overlap`: rows before the anchor that a page repeats, at most half a page.
     """
 
     client: JmapClient
@@ -80,6 +82,7 @@ class EmailList:
     limit: int
     overlap: int
     at: Position = Position()
+    _rows: int = FIRST_ROWS
     _pages: int = 0
     _restarts: int = 0
 
@@ -95,6 +98,7 @@ class EmailList:
             if is_full and not moved:
                 self.overlap = NONE  # the server sends fewer rows than requested
             self._advance(page, len(fresh))
+            self._rows *= ROWS_GROWTH
             done = not is_full and (not moved or self.at.listed >= page.total)
             rows = page.rows
             yield ListingPage(
@@ -133,13 +137,14 @@ class EmailList:
                 raise
 
     def _query(self) -> Call:
+        limit = min(self._rows, self.limit)
         arguments: dict[str, Any] = {
-            "accountId": self.account, "sort": NEWEST_FIRST, "limit": self.limit, "calculateTotal": True,
+            "accountId": self.account, "sort": NEWEST_FIRST, "limit": limit, "calculateTotal": True,
         }  # fmt: skip
         if self.mailbox_id:
             arguments["filter"] = {"inMailbox": self.mailbox_id}
         if self.at.anchors:
-            before = min(self.overlap, (self.limit - 1) // 2) if self.limit > 1 else NONE
+            before = min(self.overlap, (limit - 1) // 2) if limit > 1 else NONE
             arguments |= {"anchor": self.at.anchors[-1], "anchorOffset": -before}
         return Call("Email/query", arguments)
 

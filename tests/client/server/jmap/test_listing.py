@@ -53,10 +53,11 @@ def test_list_items_has_every_mail_once_with_its_folders(choices: Choices) -> No
     assert double.most_objects <= choices.objects_in_get
 
 
-def test_list_items_takes_one_request_where_the_server_allows_it() -> None:
-    double = filled(LIKE_CYRUS, 300)
-    assert len(opened(double, list_all)) == 300
-    assert double.calls["Email/query"] == 1
+@pytest.mark.parametrize(("mails", "requests"), [(200, 1), (300, 2)])
+def test_list_items_takes_few_requests_where_the_server_allows_it(mails: int, requests: int) -> None:
+    double = filled(LIKE_CYRUS, mails)
+    assert len(opened(double, list_all)) == mails
+    assert double.calls["Email/query"] == requests
 
 
 def test_list_items_yields_newest_first_with_resumable_positions() -> None:
