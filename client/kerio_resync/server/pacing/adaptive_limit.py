@@ -9,7 +9,7 @@ queue in the server, and our own bytes ahead of it on the link. Only the queue i
   window is its waits over its units. The *base* is the index with few requests in flight; index over base is the
   *ratio*. Below TARGET_RATIO the limit grows, above it shrinks in proportion.
 - The base is measured with at most PROBE_IN_FLIGHT requests in the server. Once it is BASE_SECONDS old, the limit drops
-  to that for one window.
+  to that for one window, which ends early if it has brought PROBE_BYTES: a mailbox may take few large replies in all.
 - While waits are hardly longer than the minimum latency there is no queue, and the limit doubles each round trip.
 - The part of a wait that our own bytes explain (`link_share`) does not count as a queue in the server. It may reach
   MAX_LINK_QUEUE_SECONDS.
@@ -26,6 +26,8 @@ Outcome = Literal["ok", "ignored", "dropped"]
 INITIAL_IN_FLIGHT: Final = 8.0
 PROBE_IN_FLIGHT: Final = 2.0
 WINDOW_REPLIES: Final = 80  # the mean of 80 exponential times still scatters by a ninth
+MIN_PROBE_REPLIES: Final = 20  # their mean scatters by a quarter
+PROBE_BYTES: Final = 8e6
 LEARNED_REPLIES: Final = 32  # of a class, until its unit is fixed
 TARGET_RATIO: Final = 1.2
 LOSS_FACTOR: Final = 0.7  # what a refusal leaves of the limit
@@ -62,6 +64,7 @@ class Window(NamedTuple):
     units: float = 0.0
     link: float = 0.0  # behind our own bytes
     used: int = 0  # most requests in flight
+    size: int = 0  # bytes of the bodies
 
 
 class AdaptiveLimit(NamedTuple):
@@ -118,6 +121,7 @@ class AdaptiveLimit(NamedTuple):
             units=self.window.units + (unit or wait - link),
             link=self.window.link + link,
             used=max(self.window.used, sample.used),
+            size=self.window.size + sample.size,
         )
         return self._replace(window=window, units=units, min_latency=min_latency)
 
@@ -126,7 +130,8 @@ class AdaptiveLimit(NamedTuple):
         mean_wait = window.wait / window.replies
         near_minimum = mean_wait < TARGET_RATIO * self.min_latency
         few_are_enough = near_minimum and not self.resume
-        if window.replies < (self.slots if few_are_enough else max(self.slots, WINDOW_REPLIES)):
+        is_costly_probe = self.resume > 0 and window.size >= PROBE_BYTES and window.replies >= MIN_PROBE_REPLIES
+        if window.replies < (self.slots if few_are_enough else max(self.slots, WINDOW_REPLIES)) and not is_costly_probe:
             return self
         index = window.wait / window.units
         if self.resume:

@@ -14,6 +14,8 @@ from kerio_resync.server.pacing.adaptive_limit import (
     INITIAL_IN_FLIGHT,
     LEARNED_REPLIES,
     LOSS_FACTOR,
+    MIN_PROBE_REPLIES,
+    PROBE_BYTES,
     PROBE_IN_FLIGHT,
     WINDOW_REPLIES,
     AdaptiveLimit,
@@ -78,6 +80,15 @@ def test_limit_doubles_each_round_trip_while_waits_are_near_the_minimum() -> Non
 def test_limit_grows_slowly_beyond_its_start() -> None:
     assert fed(measured(10.0), window(at=1.0)).value == pytest.approx(11.0)
     assert fed(measured(1.0), window(at=1.0)).value == pytest.approx(1.25)
+
+
+def test_probe_ends_early_after_large_replies() -> None:
+    large = int(PROBE_BYTES / MIN_PROBE_REPLIES)
+    probing = measured(PROBE_IN_FLIGHT)._replace(resume=16.0, changed=0.0)
+    assert fed(probing, replies(MIN_PROBE_REPLIES - 1, at=1.0, size=2 * large)).resume == 16.0
+    assert fed(probing, replies(MIN_PROBE_REPLIES, at=1.0, size=large)).resume == 0.0
+    assert fed(probing, replies(WINDOW_REPLIES - 1, at=1.0, size=large // 10)).resume == 16.0
+    assert fed(measured(16.0), replies(WINDOW_REPLIES - 1, at=1.0, wait=1.0, size=large)).slots == 16
 
 
 def test_unused_limit_does_not_grow() -> None:
