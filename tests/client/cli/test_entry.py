@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,15 @@ from kerio_resync.upgrade import launcher
 async def profile(tmp_path: Path) -> Path:
     await (await Store.create(tmp_path / "cache.db", IDENTITY)).close()
     return tmp_path
+
+
+def test_main_collects_seldom_and_not_at_the_end() -> None:
+    code = (
+        "import atexit, gc, os, sys; from kerio_resync.cli.entry import main; sys.argv[1:] = ['--version'];"
+        "atexit.register(lambda: os.write(1, b'%d %r' % (gc.get_threshold()[0], gc.get_freeze_count() > 0))); main()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split()[-2:] == [str(entry.YOUNG_OBJECTS), "True"]
 
 
 class CommandLine(Exception):
