@@ -10,7 +10,7 @@ CONSTRAINTS ?= constraints.txt
 export PYTHONDONTWRITEBYTECODE :=
 PYTEST := $(BIN)/pytest -n 2 --dist worksteal
 
-.PHONY: docs man demo cyrus test quick test-all test-lowest coverage soak check bench clean
+.PHONY: docs man demo cyrus rollout test quick test-all test-lowest coverage soak check bench clean
 .DELETE_ON_ERROR:
 
 # $(call install,EXTRAS): a virtual environment with the project in it
@@ -37,6 +37,9 @@ cyrus: $(READY)  ## a throw-away Cyrus with IMAP, JMAP and some mail, until Ctrl
 
 test: $(READY)  ## the suite (less than five minutes on two cores)
 	$(PYTEST)
+
+rollout: $(READY)  ## the playbook of deploy/ansible on profiles of this machine: a minute or two
+	$(PYTEST) -m ansible tests/deploy
 
 # The core without the tests that try very many cases.
 QUICK := tests/test_language.py tests/simulation tests/client/cache tests/client/sync tests/client/test_errors.py
