@@ -69,6 +69,10 @@ def measure(
         float,
         typer.Option(metavar="S", min=MIN_STEP_SECONDS, help="Measure at least so long with each number of clients."),
     ] = 20.0,
+    max_wait: Annotated[
+        float,
+        typer.Option(metavar="FACTOR", min=1.1, help="Stop when other requests wait so many times as long."),
+    ] = 2.0,
     pause: Annotated[float, typer.Option(metavar="S", min=0, help="Wait so many seconds between two steps.")] = 5.0,
     scheduler: Annotated[
         str, typer.Option(metavar="ADDRESS", help="Run the clients on this Dask cluster, such as tcp://10.0.0.5:8786.")
@@ -96,8 +100,8 @@ def measure(
         "ca_file": ca_file, "fingerprint": fingerprint, "proxy": proxy, "max_in_flight": max_in_flight, "user": user,
     }  # fmt: skip
     bounds: dict[str, Any] = {
-        "max_seconds": max_minutes * 60, "step_seconds": step_seconds, "pause": pause, "scheduler": scheduler,
-        "control": control,
+        "max_seconds": max_minutes * 60, "step_seconds": step_seconds, "pause": pause, "max_wait": max_wait,
+        "scheduler": scheduler, "control": control,
     }  # fmt: skip
     view = View(json, quiet=True, log_file=log_file, log_level=log_level.value if log_level else None)
     with display.open_display(view, lambda _: ()) as shown:

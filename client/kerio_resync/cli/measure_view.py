@@ -37,7 +37,7 @@ def lines_of_plan(prepared: Prepared, out: str) -> list[str]:
         + ("; clients share them, which some servers slow down" if shared else ""),
         f"  load      each client downloads its mailbox, again and again, for {options.step_seconds:g} s or longer",
         f"  bounds    {format_size(options.max_bytes)} and {format_duration(options.max_seconds)} in all",
-        "  stops     when the waits of other requests double, when requests fail, or at these bounds",
+        f"  stops     when other requests wait {options.max_wait:g} times as long, clients fail, or at these bounds",
         f"  result    {out}, after each step; the downloaded copies are removed",
         "The users of this server may have to wait longer meanwhile.",
     ]

@@ -22,6 +22,7 @@ from kerio_resync.fleet.measure.states import ClientState, Machine, Order
 CONNECT_SECONDS = 10  # for a scheduler or a worker to answer
 CALL_SECONDS = 30  # for a crew to answer
 _PACKAGE = "kerio-resync"
+_LOOPBACK = "127.0.0.1:0"
 
 
 class WorkerLost(Exception):
@@ -87,12 +88,7 @@ async def connected(scheduler: str = "") -> AsyncIterator[Cluster]:
         warnings.simplefilter("ignore")  # other versions of Dask's own packages
         import distributed
 
-    local: Any = None
-    if not scheduler:
-        local = await cast(Any, distributed.LocalCluster)(
-            n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None, memory_limit=0,
-            asynchronous=True,
-        )  # fmt: skip
+    local = await _local_cluster(distributed) if not scheduler else None
     try:
         client = await _connect(distributed, scheduler or local.scheduler_address)
         try:
@@ -104,6 +100,14 @@ async def connected(scheduler: str = "") -> AsyncIterator[Cluster]:
     finally:
         if local is not None:
             await _quietly(local.close(timeout=CONNECT_SECONDS))
+
+
+async def _local_cluster(distributed: Any) -> Any:
+    """Return a cluster of one worker in this process, which other machines cannot reach."""
+    return await distributed.LocalCluster(
+        n_workers=1, threads_per_worker=1, processes=False, memory_limit=0, asynchronous=True,
+        dashboard_address=_LOOPBACK, worker_dashboard_address=_LOOPBACK, scheduler_kwargs={"dashboard": False},
+    )  # fmt: skip
 
 
 async def _connect(distributed: Any, address: str) -> Any:

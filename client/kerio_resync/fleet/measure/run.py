@@ -31,7 +31,7 @@ from kerio_resync.fleet.measure.events import (
 from kerio_resync.fleet.measure.probe import TIMEOUT_SECONDS, MockUsers, Probe, probing
 from kerio_resync.fleet.measure.states import ClientState, Order
 from kerio_resync.fleet.measure.step import StepResult, run_step
-from kerio_resync.fleet.measure.stopping import CUT_WAIT, OVERLOADED, has_grown, reason_to_stop
+from kerio_resync.fleet.measure.stopping import MAX_WAIT, OVERLOADED, beside, must_cut, reason_to_stop
 from kerio_resync.plain_text import format_duration, format_size
 from kerio_resync.settings import Settings
 
@@ -46,6 +46,7 @@ class Options:
     `base`: settings for the server, without an account. `clients`: numbers of clients at once, growing. `ca`: the text
     of `base.ca_file`. `control`: the mock's control address, "" for another server. Times are seconds: `step_seconds`
     of a step at least, `max_seconds` of all, `pause` between steps. `max_bytes`: fetched in all, uncompressed.
+    `max_wait`: of other requests, times their wait without clients.
     """
 
     base: Settings
@@ -58,6 +59,7 @@ class Options:
     max_seconds: float = 1800.0
     max_bytes: float = 10e9
     pause: float = 5.0
+    max_wait: float = MAX_WAIT
 
 
 class Prepared(NamedTuple):
@@ -264,9 +266,9 @@ class _Run:
             self._trouble = probe.error
             return explain(probe.error)[0]
         if probe and probe.unanswered:
-            return f"A small request beside {len(states)} clients got no answer within {TIMEOUT_SECONDS:.0f} s."
-        if has_grown(p95, self._alone[1], CUT_WAIT):
-            return f"The probe's p95 wait became more than {CUT_WAIT:g} times as long with {len(states)} clients."
+            return f"{beside(len(states)).capitalize()}, a small request got no answer within {TIMEOUT_SECONDS:.0f} s."
+        if must_cut(p95, self._alone[1], self._options.max_wait):
+            return f"The probe's p95 wait became much too long {beside(len(states))}: {(p95 or 0) * 1000:,.0f} ms."
         return ""
 
     def _take(self, point: Point, result: StepResult) -> None:
@@ -278,8 +280,8 @@ class _Run:
         if point.clients_busy is not None and point.clients_busy > BUSY:
             self._listen(
                 Notice(
-                    f"With {point.clients} clients, their own processors were {point.clients_busy:.0%} busy: the server"
-                    " may be able to do more than was measured. Use more machines with --scheduler."
+                    f"{beside(point.clients).capitalize()}, their own processors were {point.clients_busy:.0%} busy:"
+                    " the server may be able to do more than was measured. Use more machines with --scheduler."
                 )
             )
         for worker in result.lost:
@@ -293,4 +295,4 @@ class _Run:
             raise _Failed(state.error, Exit(state.exit_code), state.kind)
         errors = [c.state.error for c in failed if not c.lost and c.state.exit_code in OVERLOADED]
         users, probe = self._alone
-        return result.cut or reason_to_stop(self._points, users, probe, errors)
+        return result.cut or reason_to_stop(self._points, users, probe, errors, self._options.max_wait)

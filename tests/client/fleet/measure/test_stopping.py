@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from kerio_resync.fleet.capacity import Point
-from kerio_resync.fleet.measure.stopping import has_grown, reason_to_stop
+from kerio_resync.fleet.measure.stopping import has_grown, must_cut, reason_to_stop
 
 
 def point(clients: int = 4, **values: Any) -> Point:
@@ -22,7 +22,14 @@ def point(clients: int = 4, **values: Any) -> Point:
     ],
 )  # fmt: skip
 def test_has_grown_ignores_what_users_do_not_notice(wait: float | None, alone: float | None, grown: bool) -> None:
-    assert has_grown(wait, alone) is grown
+    assert has_grown(wait, alone, 2.0) is grown
+
+
+@pytest.mark.parametrize(
+    ("wait", "alone", "cut"), [(1.01, 0.25, True), (1.01, 0.26, False), (0.99, 0.01, False), (None, 0.1, False)]
+)
+def test_a_step_is_cut_when_users_wait_very_long(wait: float | None, alone: float, cut: bool) -> None:
+    assert must_cut(wait, alone, 2.0) is cut
 
 
 def test_a_step_without_trouble_does_not_stop() -> None:
@@ -41,6 +48,13 @@ def test_the_wait_of_the_same_users_without_clients_counts() -> None:
 def test_the_probes_doubled_wait_stops() -> None:
     reason = reason_to_stop([point(1, probe_p95_s=0.2)], None, 0.09, ())
     assert reason == "The probe's p95 wait more than doubled with 1 client: 200 ms instead of 90 ms."
+
+
+def test_another_limit_of_the_wait_is_told() -> None:
+    points = [point(1, probe_p95_s=0.2)]
+    assert reason_to_stop(points, None, 0.09, (), max_wait=3.0) == ""
+    reason = reason_to_stop(points, None, 0.06, (), max_wait=3.0)
+    assert reason == "The probe's p95 wait grew more than 3 times with 1 client: 200 ms instead of 60 ms."
 
 
 def test_a_failure_of_the_server_stops() -> None:
