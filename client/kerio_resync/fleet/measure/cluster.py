@@ -9,14 +9,15 @@ from __future__ import annotations
 import asyncio
 import logging
 import warnings
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from importlib.metadata import version
 from importlib.util import find_spec
+from tempfile import TemporaryDirectory
 from typing import Any, Protocol, cast
 
 from kerio_resync.errors import BadSettings, ResyncError, Unreachable
-from kerio_resync.fleet.measure.crew import Crew, connect_seconds
+from kerio_resync.fleet.measure.crew import PREFIX, Crew, connect_seconds
 from kerio_resync.fleet.measure.states import ClientState, Machine, Order
 
 CONNECT_SECONDS = 10  # for a scheduler or a worker to answer
@@ -88,25 +89,26 @@ async def connected(scheduler: str = "") -> AsyncIterator[Cluster]:
         warnings.simplefilter("ignore")  # other versions of Dask's own packages
         import distributed
 
-    local = await _local_cluster(distributed) if not scheduler else None
-    try:
+    async with AsyncExitStack() as stack:
+        if not scheduler:
+            folder = stack.enter_context(TemporaryDirectory(prefix=PREFIX, ignore_cleanup_errors=True))
+            local = await _local_cluster(distributed, folder)
+            stack.push_async_callback(_quietly, local.close)
         client = await _connect(distributed, scheduler or local.scheduler_address)
-        try:
-            cluster = DaskCluster(client)
-            await _require_workers(client, scheduler)
-            yield cluster
-        finally:
-            await _quietly(client.close(timeout=CONNECT_SECONDS))
-    finally:
-        if local is not None:
-            await _quietly(local.close(timeout=CONNECT_SECONDS))
+        stack.push_async_callback(_quietly, client.close)
+        await _require_workers(client, scheduler)
+        yield DaskCluster(client)
 
 
-async def _local_cluster(distributed: Any) -> Any:
-    """Return a cluster of one worker in this process, which other machines cannot reach."""
+async def _local_cluster(distributed: Any, folder: str) -> Any:
+    """Return a cluster of one worker in this process, which other machines cannot reach.
+
+    `folder`: for Dask's own files.
+    """
     return await distributed.LocalCluster(
         n_workers=1, threads_per_worker=1, processes=False, memory_limit=0, asynchronous=True,
         dashboard_address=_LOOPBACK, worker_dashboard_address=_LOOPBACK, scheduler_kwargs={"dashboard": False},
+        local_directory=folder,
     )  # fmt: skip
 
 
@@ -143,10 +145,10 @@ def _version_of(answer: object) -> str:
     return f"version {answer}" if isinstance(answer, str) else "none"
 
 
-async def _quietly(closing: Any) -> None:
-    """Wait for something to close; what fails then changes nothing."""
+async def _quietly(close: Callable[[], Awaitable[Any]]) -> None:
+    """Close something; what fails then changes nothing."""
     with suppress(Exception):
-        await asyncio.wait_for(closing, CONNECT_SECONDS)
+        await asyncio.wait_for(close(), CONNECT_SECONDS)
 
 
 class DaskCluster:

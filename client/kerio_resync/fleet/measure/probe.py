@@ -18,7 +18,7 @@ from contextlib import aclosing, asynccontextmanager, suppress
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
-from kerio_resync.errors import BadSettings, ResyncError, Unreachable
+from kerio_resync.errors import BadSettings, Overloaded, ResyncError, Unreachable
 from kerio_resync.model import Listing
 from kerio_resync.server.connect import open_mailbox
 from kerio_resync.server.mailbox import Mailbox
@@ -26,6 +26,7 @@ from kerio_resync.settings import Settings
 
 PER_SECOND = 4.0
 TIMEOUT_SECONDS = 10.0  # of a request; one that takes longer has failed
+_RETRY_SECONDS = 4.0  # of a request that fails; less than the timeout, which would hide its error
 MIN_SAMPLES = 20  # for a 95th percentile
 _ROWS = 50  # of the Inbox, as a webmail shows at once
 _CONTROL_SECONDS = 10.0
@@ -41,8 +42,8 @@ def percentile(values: Sequence[float], share: float) -> float | None:
 class Probe:
     """Requests beside the clients, and their waits in seconds since the last `reset`.
 
-    `unanswered`: requests that got no answer in time. `error`: of the last request that failed otherwise, None if none
-    did.
+    `unanswered`: requests that got no answer in time, or were refused for load. `error`: of the last request that
+    failed otherwise, None if none did.
     """
 
     def __init__(self, mailbox: Mailbox, listing: Listing) -> None:
@@ -73,7 +74,7 @@ class Probe:
         try:
             async with asyncio.timeout(TIMEOUT_SECONDS):
                 await self.ask_once()
-        except TimeoutError:
+        except (TimeoutError, Overloaded):
             self.unanswered += 1
         except ResyncError as error:
             self.error = error
@@ -92,7 +93,7 @@ async def probing(settings: Settings) -> AsyncIterator[Probe | None]:
 
     The errors of a login.
     """
-    mailbox = await open_mailbox(settings.model_copy(update={"page_size": _ROWS, "retry_timeout": TIMEOUT_SECONDS}))
+    mailbox = await open_mailbox(settings.model_copy(update={"page_size": _ROWS, "retry_timeout": _RETRY_SECONDS}))
     try:
         await mailbox.open()
         mails = [folder for folder in await mailbox.folders() if folder.kind == "mail" and folder.readable]

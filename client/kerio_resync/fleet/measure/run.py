@@ -266,7 +266,8 @@ class _Run:
             self._trouble = probe.error
             return explain(probe.error)[0]
         if probe and probe.unanswered:
-            return f"{beside(len(states)).capitalize()}, a small request got no answer within {TIMEOUT_SECONDS:.0f} s."
+            told = f"a small request was refused, or got no answer within {TIMEOUT_SECONDS:.0f} s"
+            return f"{beside(len(states)).capitalize()}, {told}."
         if must_cut(p95, self._alone[1], self._options.max_wait):
             return f"The probe's p95 wait became much too long {beside(len(states))}: {(p95 or 0) * 1000:,.0f} ms."
         return ""

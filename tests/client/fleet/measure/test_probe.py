@@ -89,10 +89,17 @@ async def test_a_request_without_an_answer_is_counted(monkeypatch: pytest.Monkey
 
 
 async def test_a_failed_request_is_kept_as_the_error() -> None:
+    slow = Slow(0, Unreachable("no way"))
+    await run_for(slow, 0.4)
+    assert isinstance(slow.error, Unreachable)
+    assert slow.unanswered == 0
+
+
+async def test_a_refusal_for_load_counts_as_no_answer() -> None:
     slow = Slow(0, Overloaded("503"))
     await run_for(slow, 0.4)
-    assert isinstance(slow.error, Overloaded)
-    assert slow.unanswered == 0
+    assert slow.unanswered >= 1
+    assert slow.error is None
 
 
 async def test_mock_users_tell_both_waits() -> None:
