@@ -31,7 +31,7 @@ PAGES = (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").r
 TEXT = "\n\n".join(page.read_text(encoding="utf-8") for page in PAGES)
 COMMANDS = (
     "rebuild", "verify", "status", "digest", "estimate", "export", "browse", "upgrade", "start", "doctor",
-    "support-bundle", "demo", "config show", "fleet plan", "fleet report",
+    "support-bundle", "demo", "config show", "fleet plan", "fleet measure", "fleet report",
 )  # fmt: skip
 
 

@@ -92,8 +92,8 @@ def measure(
 ) -> NoReturn:
     """Measure how many clients a server can take.
 
-    Real clients rebuild test mailboxes, more and more at once, until other requests wait twice as long. The result is a
-    file for `fleet plan --capacity`. It loads the server; begin with a test server.
+    Real clients rebuild test mailboxes, more and more at once, until other requests wait twice as long. `fleet plan`
+    reads the result. It loads the server; begin with a test server.
     """
     given: dict[str, Any] = {
         "server": server, "protocol": protocol.value if protocol else None, "password_file": password_file,

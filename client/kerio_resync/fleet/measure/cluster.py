@@ -87,12 +87,14 @@ async def connected(scheduler: str = "") -> AsyncIterator[Cluster]:
     logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what happens is reported by the measurement
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # other versions of Dask's own packages
+        import dask
         import distributed
 
     async with AsyncExitStack() as stack:
         if not scheduler:
             folder = stack.enter_context(TemporaryDirectory(prefix=PREFIX, ignore_cleanup_errors=True))
-            local = await _local_cluster(distributed, folder)
+            stack.enter_context(dask.config.set({"temporary-directory": folder}))  # of Dask's own files
+            local = await _local_cluster(distributed)
             stack.push_async_callback(_quietly, local.close)
         client = await _connect(distributed, scheduler or local.scheduler_address)
         stack.push_async_callback(_quietly, client.close)
@@ -100,15 +102,11 @@ async def connected(scheduler: str = "") -> AsyncIterator[Cluster]:
         yield DaskCluster(client)
 
 
-async def _local_cluster(distributed: Any, folder: str) -> Any:
-    """Return a cluster of one worker in this process, which other machines cannot reach.
-
-    `folder`: for Dask's own files.
-    """
+async def _local_cluster(distributed: Any) -> Any:
+    """Return a cluster of one worker in this process, which other machines cannot reach."""
     return await distributed.LocalCluster(
         n_workers=1, threads_per_worker=1, processes=False, memory_limit=0, asynchronous=True,
         dashboard_address=_LOOPBACK, worker_dashboard_address=_LOOPBACK, scheduler_kwargs={"dashboard": False},
-        local_directory=folder,
     )  # fmt: skip
 
 
