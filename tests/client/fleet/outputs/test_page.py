@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -64,6 +64,29 @@ def test_page_of_a_plan_without_waves_is_complete() -> None:
     assert "No user needs a wave." in page
     assert page.rstrip().endswith("</html>")
     assert "<h2>Waves</h2>" not in page
+
+
+def test_page_of_local_upgrades_only_has_no_links() -> None:
+    plan = sample_plan(8)
+    load = tuple(part.model_copy(update={"links": {}}) for part in plan.load)
+    page = plan_page(plan.model_copy(update={"load": load}))
+    assert "Busiest link" in page
+    assert "up to 78%" not in page
+    assert "<h2>Waves</h2>" in plan_page(plan.model_copy(update={"load": (), "naive": None}))
+
+
+def test_labels_of_hours_follow_the_clock_when_it_changes() -> None:
+    plan = sample_plan(8)
+    back = datetime(2026, 10, 24, 22, tzinfo=UTC)  # midnight in Prague; at 03:00 it is 02:00 again
+    shift = back - plan.windows[0].start
+    window = plan.windows[0].model_copy(update={"start": back, "end": back + timedelta(hours=5)})
+    waves = tuple(
+        wave.model_copy(update={name: getattr(wave, name) + shift for name in ("start", "end", "end_low", "end_high")})
+        for wave in plan.waves[:2]
+    )
+    page = plan_page(plan.model_copy(update={"windows": (window,), "waves": waves, "load": ()}))
+    labels = re.findall(r'style="left:([\d.]+)%">(\d\d:\d\d)', page)[:5]
+    assert labels == [("0.0", "00:00"), ("20.0", "01:00"), ("40.0", "02:00"), ("80.0", "03:00"), ("100.0", "04:00")]
 
 
 def test_unnoticed_waits_are_said_to_be_unnoticed() -> None:
