@@ -74,7 +74,8 @@ def sample_plan(
                       end=waves[-1].end if waves else None),
         waves=tuple(waves),
         others=tuple(others),
-        problems=(problem(others[:unplaced], sites[0][0]),) if unplaced else (),
+        problems=tuple([problem(others[:unplaced], sites[0][0])] * bool(unplaced)
+                       + [room_problem(others[unplaced:], sites[0][0])] * bool(no_room)),
         range="The range is from 0.8 to 1.4 times the expected time.",
         peak_p95_s=0.31,
         peak_p95=1.6,
@@ -130,6 +131,16 @@ def problem(users: Sequence[PlannedUser], site: str) -> Problem:
         users=tuple(user.user for user in users),
         sentence=f"{len(users)} users at {site} do not fit: its link is full until 06:00.",
         remedies=("Add another window of 2 hours.", "Raise the link share to 95 %."),
+    )
+
+
+def room_problem(users: Sequence[PlannedUser], site: str) -> Problem:
+    return Problem(
+        kind="room",
+        site=site,
+        users=tuple(user.user for user in users),
+        sentence=f"{len(users)} users have no room.",
+        remedies=("Free up to 2.5 GiB on each of them.",),
     )
 
 

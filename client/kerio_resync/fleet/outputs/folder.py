@@ -48,7 +48,8 @@ class OwnedFolder:
     def __enter__(self) -> OwnedFolder:
         with _file_errors(self.path):
             check_folder(self.path)
-            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self.path.mkdir(mode=0o700, exist_ok=True)
             try:
                 self._lock.acquire(timeout=0)
             except Timeout:
@@ -76,7 +77,7 @@ class OwnedFolder:
         """Write one file, which takes its place with `commit`. `name`: with `/` between folders."""
         place = self.path / _STAGE / name
         with _file_errors(place):
-            place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            _make_private(place.parent)
             write_private(place, content, sync=False)
         self._staged[name] = hashlib.sha256(content).hexdigest()
 
@@ -96,7 +97,7 @@ class OwnedFolder:
             self._write_list(both)
             for name in self._staged:
                 place = self.path / name
-                place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+                _make_private(place.parent)
                 (self.path / _STAGE / name).replace(place)
             for name in self._known.keys() - self._staged.keys():
                 self._delete(name)
@@ -172,6 +173,13 @@ def _read_list(path: Path) -> tuple[dict[str, list[str]], dict[str, Any]]:
 
 def _leaves(name: str) -> bool:
     return Path(name).is_absolute() or ".." in Path(name).parts or not Path(name).parts
+
+
+def _make_private(folder: Path) -> None:
+    """Make a folder, and those above it that are missing, for their owner only."""
+    if not folder.is_dir():
+        _make_private(folder.parent)
+        folder.mkdir(mode=0o700, exist_ok=True)
 
 
 @contextmanager

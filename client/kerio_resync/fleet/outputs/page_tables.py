@@ -15,7 +15,7 @@ from kerio_resync.plain_text import format_duration, format_rate, format_size, p
 MAX_WAVES: Final = 60  # rows
 MAX_SITES: Final = 60
 MAX_USERS: Final = 20
-MAX_NAMED: Final = 3  # names in a cell or sentence
+MAX_NAMED: Final = 3  # names in a sentence; in a cell one less
 _KINDS: Final = {
     "window": "Too little time in the windows",
     "mailbox": "Mailboxes that take longer than a window",
@@ -42,15 +42,35 @@ def cards(plan: Plan) -> list[tuple[str, str]]:
     return [(name, f"{count:,}") for name, count in counts] + [("Fetched", format_size(totals.bytes))]
 
 
-def problem_values(problem: Problem) -> Mapping[str, Any]:
-    """Return what the page shows of users who do not fit."""
-    return {
-        "title": _KINDS[problem.kind] + (f", {printable(problem.site)}" if problem.site else ""),
-        "sentence": printable(problem.sentence),
-        "remedies": [printable(remedy) for remedy in problem.remedies],
-        "them": "this user" if len(problem.users) == 1 else "these users",
-        "users": f"{pluralize(len(problem.users), 'user')}: {named(problem.users)}.",
-    }
+def problem_groups(plan: Plan) -> list[Mapping[str, Any]]:
+    """Return what the page shows of users who do not fit, one group per kind of problem."""
+    groups: list[Mapping[str, Any]] = []
+    for kind, title in _KINDS.items():
+        problems = [problem for problem in plan.problems if problem.kind == kind]
+        if problems:
+            users = sum(len(problem.users) for problem in problems)
+            groups.append({
+                "title": title,
+                "lines": [
+                    (printable(problem.sentence), f"{pluralize(len(problem.users), 'user')}: {named(problem.users)}")
+                    for problem in problems[:MAX_SITES]
+                ],
+                "more": _more(len(problems) - MAX_SITES, "more site", "plan.csv"),
+                "remedies": _remedies(problems),
+                "them": "this user" if users == 1 else "these users",
+                "table": room_table(plan) if kind == "room" else Table((), ()),
+            })  # fmt: skip
+    return groups
+
+
+def _remedies(problems: Sequence[Problem]) -> list[str]:
+    """Return each remedy once, with the sites that it helps unless it helps all."""
+    sites: dict[str, list[str]] = {}
+    for problem in problems:
+        for remedy in problem.remedies:
+            sites.setdefault(printable(remedy), []).append(problem.site)
+    shown = list(sites.items())[:MAX_USERS]
+    return [text if len(helped) == len(problems) else f"{named(helped)}: {text}" for text, helped in shown]
 
 
 def waves_table(plan: Plan, clock: Clock) -> Table:
@@ -62,11 +82,11 @@ def waves_table(plan: Plan, clock: Clock) -> Table:
 
 def _wave(wave: Wave, clock: Clock) -> tuple[str, ...]:
     limits = sorted({site.bwlimit for site in wave.sites if site.bwlimit})
-    limit = format_rate(limits[0]) + (f" to {format_rate(limits[-1])}" * (len(limits) > 1)) if limits else "–"
+    limit = _rates(limits[0], limits[-1]) if limits else "–"
     return (
         f"{wave.number}", clock.short(wave.start), clock.short(wave.end), clock.time(wave.end_high),
         f"{sum(site.users for site in wave.sites):,}", format_size(wave.bytes), format_duration(wave.splay_s), limit,
-        named([site.site for site in wave.sites]),
+        named([site.site for site in wave.sites], MAX_NAMED - 1),
     )  # fmt: skip
 
 
@@ -151,11 +171,19 @@ def inputs_table(plan: Plan, clock: Clock) -> Table:
     return Table(("Input", "Value"), rows)
 
 
-def named(names: Sequence[str]) -> str:
+def named(names: Sequence[str], most: int = MAX_NAMED) -> str:
     """Return the first names, and how many more there are."""
-    first = ", ".join(printable(name) for name in names[:MAX_NAMED])
-    more = len(names) - MAX_NAMED
+    first = ", ".join(printable(name) for name in names[:most])
+    more = len(names) - most
     return f"{first} and {more:,} more" if more > 0 else first
+
+
+def _rates(low: float, high: float) -> str:
+    """Return a range of rates, with the unit once if it is the same."""
+    (first, unit), (last, other) = (format_rate(rate).split(" ") for rate in (low, high))
+    if (first, unit) == (last, other):
+        return f"{last} {other}"
+    return f"{first} to {last} {other}" if unit == other else f"{first} {unit} to {last} {other}"
 
 
 def _time(seconds: float) -> str:

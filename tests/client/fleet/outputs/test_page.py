@@ -42,13 +42,22 @@ def test_page_names_who_does_not_fit_and_what_would_help() -> None:
     for sentence in (
         "7 users have no wave, of 67 who need work.",
         "2 users have too little room on the disk, and must free some first.",
-        "Too little time in the windows, Praha",
-        "Raise the link share to 95 %.",
-        "7 users: user00060, user00061, user00062 and 4 more. All are in plan.csv.",
-        "No room on the disk",
-        "pc-67",
+        "Too little time in the windows 7 users at Praha do not fit: its link is full until 06:00. 7 users: user00060,"
+        " user00061, user00062 and 4 more. What would make these users fit: Add another window of 2 hours.",
+        "No room on the disk 2 users have no room.",
+        "user00067 pc-67 Brno 2.9 GiB 400 MiB",
     ):
         assert sentence in text
+
+
+def test_problems_of_many_sites_share_their_remedies() -> None:
+    plan = sample_plan(8, unplaced=3)
+    more = [plan.problems[0].model_copy(update={"site": f"S{number}"}) for number in range(3)]
+    odd = more[0].model_copy(update={"remedies": ("Ask the provider.",)})
+    text = text_of(plan_page(plan.model_copy(update={"problems": (*more, odd)})))
+    assert text.count("Raise the link share to 95 %.") == 1
+    assert "S0, S1, S2: Raise the link share" in text
+    assert "S0: Ask the provider." in text
 
 
 def test_text_between_backticks_is_code_and_escaped() -> None:

@@ -34,7 +34,7 @@ def test_table_has_each_user_once_with_wave_times_and_reason() -> None:
     assert first["start"] == "2026-11-28T22:00:00+01:00"
     assert datetime.fromisoformat(first["end"]) == plan.waves[0].users[0].end
     assert (first["bwlimit"], first["splay_s"], first["time_zone"]) == ("250000", "900", "Europe/Prague")
-    assert [row["problem"] for row in rows[40:]] == [plan.problems[0].sentence] * 3 + ["", ""]
+    assert [row["problem"] for row in rows[40:]] == [plan.problems[0].sentence] * 3 + [plan.problems[1].sentence] * 2
     assert [row["action"] for row in rows[40:]] == ["rebuild"] * 3 + ["needs-room"] * 2
 
 
