@@ -50,7 +50,7 @@ class _Seen(NamedTuple):
 def judge_machine(name: str, logs: Sequence[MachineLog], clock: Clock) -> list[Machine]:
     """Return the state of each user's cache on a machine.
 
-    Runs that failed before their login name no user. They belong to the machine's only user, if there is just one.
+    Runs without a login name no user. They belong to the machine's only user, if there is just one.
     """
     users = sorted({user for log in logs for user in _users(log.fold)})
     named = [user for user in users if user]

@@ -114,7 +114,8 @@ class Counts:
 class LogFold:
     """What is kept of one log.
 
-    `ended`: for each user, in lower case, the last run whose end tells about the cache. `worked`: the last run that
+    `ended`: for each user, in lower case, the last run whose end tells about the cache; "" for runs that failed before
+    their login, or needed none. `worked`: the last run that
     rebuilt or upgraded it. `open`: runs without an end. `status`: the last output of `status --json`.
     """
 
@@ -125,7 +126,7 @@ class LogFold:
         self.worked: dict[str, Run] = {}
         self.status: dict[str, Any] = {}
         self.runs = 0
-        self._user = self._server = self._latest = ""
+        self._latest = ""
         self._unnamed = 0
 
     def take(self, line: bytes, cut: bool = False) -> bool:
@@ -186,7 +187,6 @@ class LogFold:
                 run.waits_until = text(entry, "until")
             case "run-started":
                 run.user, run.server = text(entry, "user"), text(entry, "server")
-                self._user, self._server = run.user, run.server
             case "run-finished":
                 self._finish(run, entry)
         return True
@@ -222,7 +222,6 @@ class LogFold:
             (_COMMAND_BY_MEMBER[name] for name in summary if name in _COMMAND_BY_MEMBER), ""
         )
         run.outcome = outcome = _outcome(run.command, entry, summary)
-        run.user, run.server = run.user or self._user, run.server or self._server
         run.progress = {}
         if not run.tells_about_cache:
             return

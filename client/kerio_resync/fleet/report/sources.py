@@ -2,10 +2,10 @@
 
 A machine is named by its file, or by its folder if the file's name says nothing (`kerio-resync.log`, `upgrade.json`):
 
-    logs/pc-17.log, logs/pc-17.json, logs/pc-17-2026-11-28.log, logs/pc-17/kerio-resync.log       pc-17
-    logs/vienna/pc-17.log, logs/vienna/pc-17/upgrade.json                                         vienna/pc-17
+    logs/pc-17.log, logs/pc-17-upgrade.json, logs/pc-17-2026-11-28.log, logs/pc-17/kerio-resync.log  pc-17
+    logs/vienna/pc-17.log, logs/vienna/pc-17/upgrade.json                                            vienna/pc-17
 
-Dates in names and folders are left out, and so are the usual folders of a profile. Rotated files (`.1`, `.2.gz`,
+Dates and commands in names are left out, and so are the usual folders of a profile. Rotated files (`.1`, `.2.gz`,
 `-20261128.gz`) are read as one log, the oldest first. Symbolic links are followed, each folder once.
 """
 
@@ -33,6 +33,9 @@ _SAYS_NOTHING: Final = frozenset(
         "log", "logs", "events", "run", "result",
     )
 )  # fmt: skip
+_COMMAND: Final = re.compile(
+    r"^kerio-resync[-_. ]|[-_. ](kerio-resync|rebuild|upgrade|start|status|verify)$", re.IGNORECASE
+)
 _PROFILE_FOLDERS: Final = frozenset(
     {"kerio-resync", "profile", ".local", "share", "appdata", "local", "library", "application support"}
 )
@@ -90,7 +93,7 @@ def find_sources(roots: Iterable[Path], leave_out: Collection[Path] = ()) -> Fou
 def machine_of(folder: str, file: str, home: str = "") -> str:
     """Return the name of the machine for a file's name and folder below the root `home`."""
     parts = [name for name in (_DATE.sub("", part) for part in Path(folder).parts) if name]
-    stem = _DATE.sub("", _ENDING.sub("", file)).strip("-_. ")
+    stem = _COMMAND.sub("", _DATE.sub("", _ENDING.sub("", file)).strip("-_. "))
     if stem and stem.casefold() not in _SAYS_NOTHING:
         return "/".join([*parts, stem])
     while len(parts) > 1 and parts[-1].casefold() in _PROFILE_FOLDERS:

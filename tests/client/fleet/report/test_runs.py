@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from kerio_resync.fleet.report.log_lines import HEAD_BYTES
 from kerio_resync.fleet.report.runs import MAX_OPEN, LogFold, Outcome
-from tests.support.fleet_logs import sample
+from tests.support.fleet_logs import NIGHT, log_of, sample
 from tests.support.fleet_samples import RECIPES
 
 # Exit code and kind of the last run of each true log.
@@ -70,16 +70,23 @@ def test_fold_finds_the_next_run_behind_a_line_that_a_kill_cut() -> None:
     assert run.first == json.loads(sample("rebuilt").split(b"\n")[0])["time"]
 
 
-def test_fold_separates_runs_that_write_to_one_file_at_once() -> None:
-    streams = [sample(kind).split(b"\n")[:-1] for kind in ("rebuilt", "killed", "overloaded")]
-    drawn = random.Random(5)
+@settings(max_examples=30)
+@given(st.lists(st.sampled_from(sorted(RECIPES)), min_size=1, max_size=5), st.randoms(use_true_random=False))
+def test_fold_separates_runs_that_write_to_one_file_at_once(kinds: list[str], drawn: random.Random) -> None:
+    """In any order in which their lines can arrive, each run has the end that it has alone."""
+    users = [f"user{number}@example.com" for number in range(len(kinds))]
+    logs = [log_of(kind, number, user, NIGHT) for number, (kind, user) in enumerate(zip(kinds, users, strict=True))]
+    streams = [log.split(b"\n")[:-1] for log in logs]
     mixed = []
     while any(streams):
         mixed.append(drawn.choice([stream for stream in streams if stream]).pop(0))
     found = fold(b"\n".join(mixed))
-    assert found.runs == 3
-    assert len(found.open) == 1
-    assert {(run.outcome.exit_code if run.outcome else None) for run in found.ended.values()} <= {0, 4}
+    alone = [fold(log) for log in logs]
+    assert found.runs == sum(each.runs for each in alone)
+    assert len(found.open) == sum(len(each.open) for each in alone)
+    for user, each in zip(users, alone, strict=True):
+        if user in each.ended:
+            assert found.ended[user].outcome == each.ended[user].outcome
 
 
 def without_stamps(data: bytes) -> bytes:
