@@ -69,13 +69,13 @@ class Bar(NamedTuple):
 def ceiling(value: float, base: int = 10) -> float:
     """Return the least round number (1, 2 or 5 of its magnitude) from `value` on.
 
-    `base` 1024: round as a number of bytes.
+    `base` 1024: round as a number of bytes; 60: as seconds, minutes or hours.
     """
     if value <= 0:
         return 1.0
     unit = 1.0
-    while base == 1024 and value / unit >= 1024:
-        unit *= 1024
+    while base != 10 and value / unit >= base:
+        unit *= base
     magnitude = 10.0 ** floor(log10(value / unit))
     return float(next(step * magnitude * unit for step in (1, 2, 5, 10) if value / unit <= step * magnitude * 1.0001))
 

@@ -28,7 +28,18 @@ def plain(value: float) -> str:
 
 @pytest.mark.parametrize(
     ("value", "base", "top"),
-    [(0, 10, 1), (0.03, 10, 0.05), (1, 10, 1), (7, 10, 10), (110, 10, 200), (1500, 1024, 2048), (700, 1024, 1000)],
+    [
+        (0, 10, 1),
+        (0.03, 10, 0.05),
+        (1, 10, 1),
+        (7, 10, 10),
+        (110, 10, 200),
+        (1500, 1024, 2048),
+        (700, 1024, 1000),
+        (354, 60, 600),
+        (59, 60, 100),
+        (3700, 60, 7200),
+    ],
 )
 def test_ceiling_is_the_next_round_number(value: float, base: int, top: float) -> None:
     assert ceiling(value, base) == pytest.approx(top)

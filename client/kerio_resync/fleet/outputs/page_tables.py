@@ -69,7 +69,7 @@ def _remedies(problems: Sequence[Problem]) -> list[str]:
     for problem in problems:
         for remedy in problem.remedies:
             sites.setdefault(printable(remedy), []).append(problem.site)
-    shown = list(sites.items())[:MAX_USERS]
+    shown = sorted(sites.items(), key=lambda entry: -len(entry[1]))[:MAX_USERS]
     return [text if len(helped) == len(problems) else f"{named(helped)}: {text}" for text, helped in shown]
 
 
@@ -85,7 +85,7 @@ def _wave(wave: Wave, clock: Clock) -> tuple[str, ...]:
     limit = _rates(limits[0], limits[-1]) if limits else "–"
     return (
         f"{wave.number}", clock.short(wave.start), clock.short(wave.end), clock.time(wave.end_high),
-        f"{sum(site.users for site in wave.sites):,}", format_size(wave.bytes), format_duration(wave.splay_s), limit,
+        f"{sum(site.users for site in wave.sites):,}", format_size(wave.bytes), f"{wave.splay_s / 60:.0f} min", limit,
         named([site.site for site in wave.sites], MAX_NAMED - 1),
     )  # fmt: skip
 

@@ -94,7 +94,10 @@ class Pictures:
         length = max(self.axis.length, self._naive_axis.length)
         found = []
         for title, planned, all_at_once, form, fixed in rows:
-            top = fixed or ceiling(max((value for part in (*planned, *all_at_once) for value in part), default=0.0))
+            base = 60 if title == _P95 else 10
+            top = fixed or ceiling(
+                max((value for part in (*planned, *all_at_once) for value in part), default=0.0), base
+            )
             pair = []
             for axis, parts, values in ((self.axis, loads, planned), (self._naive_axis, [naive], all_at_once)):
                 lines = [Line(title, axis.points(parts, values), filled=True)]
