@@ -113,8 +113,7 @@ def _next_steps(machines: Sequence[Machine], causes: Sequence[Cause], against: A
     ]
     if again:
         steps.append((again, f"Run the same command again on {_machines(again)}: {_why_again(causes, by_state)}."))
-    if postponed := by_state.get("postponed"):
-        steps.append((len(postponed), _about_room(postponed)))
+    steps += _about_postponed(by_state.get("postponed", ()))
     if not_started := by_state.get("not-started"):
         steps.append(
             (len(not_started), f"Start the upgrade on {_machines(len(not_started))}: no run is in the logs yet.")
@@ -146,18 +145,20 @@ def _why_again(causes: Sequence[Cause], by_state: dict[str, list[Machine]]) -> s
     return ", ".join(f"{title[:1].lower()}{title[1:]} ({count:,})" for count, title in sorted(reasons, reverse=True))
 
 
-def _about_room(postponed: Sequence[Machine]) -> str:
+def _about_postponed(postponed: Sequence[Machine]) -> Iterator[tuple[int, str]]:
     missing = [
         row.needed_bytes - row.free_bytes
         for row in postponed
         if row.needed_bytes is not None and row.free_bytes is not None and row.needed_bytes > row.free_bytes
     ]
-    count = _machines(len(missing))
-    if not missing:
-        return f"{_machines(len(postponed))} postponed the upgrade; the next start tries again."
-    least, most = format_size(min(missing)), format_size(max(missing))
-    amount = most if least == most else f"{least} to {most}"
-    return (
-        f"Free {amount} more on {count}, or run `kerio-resync rebuild --drop-first` there; with"
-        " `--attachments inbox` or `--attachments none` it needs less."
-    )
+    if missing:
+        least, most = format_size(min(missing)), format_size(max(missing))
+        amount = most if least == most else f"{least} to {most}"
+        yield (
+            len(missing),
+            f"Free {amount} more on {_machines(len(missing))}, or run `kerio-resync rebuild --drop-first` there; with"
+            " `--attachments inbox` or `--attachments none` it needs less.",
+        )
+    others = len(postponed) - len(missing)
+    if others:
+        yield others, f"Start the command earlier on {_machines(others)} that came too late for the window."

@@ -62,6 +62,7 @@ def report_on_fleet(
     own = [options.out / name for name in FILES] if options.out is not None else []
     own += [path for path in (options.prometheus, options.plan) if path is not None]
     collector, told = Collector(options.folders, own), ""
+    listen(PhaseChanged("logs"))
     while True:
         report = _read(options, collector, plan, now(), listen)
         if options.watch is None and plan is None and not report.machines:
@@ -77,7 +78,6 @@ def report_on_fleet(
 def _read(
     options: ReportOptions, collector: Collector, plan: Plan | None, now: datetime, listen: Listener
 ) -> FleetReport:
-    listen(PhaseChanged("logs"))
     reading = collector.read(now, lambda done, total: listen(Progress(bytes_done=done, bytes_total=total)))
     return make_report(
         reading,

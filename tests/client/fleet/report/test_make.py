@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import orjson
 import pytest
 
 from kerio_resync.errors import advice_of
@@ -55,6 +57,28 @@ def test_next_steps_name_what_helps_most_machines_first(tmp_path: Path) -> None:
     )
     assert steps[1] == "Wrong user name or password on 3 machines: Check both and run again."
     assert steps[2].startswith("Free 64.5 MiB more on 1 machine, or run `kerio-resync rebuild --drop-first` there;")
+
+
+def test_next_steps_tell_apart_why_a_run_was_postponed(tmp_path: Path) -> None:
+    write_fleet(tmp_path, ["postponed", "postponed"])
+    late = orjson.loads(log_of("unreachable", 9, "x@example.com", NIGHT).splitlines()[-1])
+    late |= {"exit_code": 3, "summary": {"error": "It is too late to begin.", "kind": "postponed"}}
+    (tmp_path / "late.log").write_bytes(orjson.dumps(late))
+    report = report_of(tmp_path)
+    assert report.counts["postponed"] == 3
+    assert [step.partition(",")[0] for step in report.next_steps] == [
+        "Free 64.5 MiB more on 2 machines",
+        "Start the command earlier on 1 machine that came too late for the window.",
+    ]
+    assert "  late: It is too late to begin." in lines_of_report(report)
+
+
+def test_documentation_has_every_cause_with_its_title() -> None:
+    page = (Path(__file__).parents[4] / "docs" / "fleet.md").read_text(encoding="utf-8")
+    rows = re.findall(
+        r"^\| `([a-z-]+)` \| ([^|]+) \|$", page[page.index("| `kind` |") :].split("\n\n")[0], re.MULTILINE
+    )
+    assert dict(rows[1:]) == {kind: about.title for kind, about in sorted(_ABOUT.items())}
 
 
 def test_steps_for_machines_at_work_say_when_the_last_ends(tmp_path: Path) -> None:
