@@ -6,7 +6,8 @@ A machine is named by its file, or by its folder if the file's name says nothing
     logs/vienna/pc-17.log, logs/vienna/pc-17/upgrade.json                                            vienna/pc-17
 
 Dates and commands in names are left out, and so are the usual folders of a profile. Rotated files (`.1`, `.2.gz`,
-`-20261128.gz`) are read as one log, the oldest first. Symbolic links are followed, each folder once.
+`-20261128.gz`) are read as one log, the oldest first. A link to a folder is not followed, because any machine could put
+one to `/` there.
 """
 
 from __future__ import annotations
@@ -120,7 +121,11 @@ def _files(
         try:
             status = path.stat()
             if os.path.isdir(path):
-                if (status.st_dev, status.st_ino) not in seen:
+                if path != root and path.is_symlink():
+                    problems.append(
+                        (_shown(path, root), "it is a link to a folder, and not followed; name that folder")
+                    )
+                elif (status.st_dev, status.st_ino) not in seen:
                     seen.add((status.st_dev, status.st_ino))
                     pending += sorted((Path(entry.path) for entry in os.scandir(path)), reverse=True)
             elif path == root or not (_NO_LOGS.match(path.name) or path in leave_out):

@@ -66,16 +66,25 @@ def test_find_sources_leaves_out_what_a_profile_and_a_report_have_beside_logs(tm
     assert [source.name for source in found.sources] == ["a/kerio-resync.log"]
 
 
-def test_find_sources_follows_links_and_ends_in_a_loop(tmp_path: Path) -> None:
+def test_find_sources_follows_links_to_files_but_not_to_folders(tmp_path: Path) -> None:
     write(tmp_path, "elsewhere/kerio-resync.log", "logs/b/b.log")
     logs = tmp_path / "logs"
     (logs / "pc-1").symlink_to(tmp_path / "elsewhere")
+    (logs / "pc-2.log").symlink_to(tmp_path / "elsewhere" / "kerio-resync.log")
     (logs / "b" / "loop").symlink_to(logs)
+    (logs / "all").symlink_to("/")
     (logs / "gone.log").symlink_to(tmp_path / "nothing")
     (logs / "self.log").symlink_to(logs / "self.log")
     found = find_sources([logs])
-    assert [source.machine for source in found.sources] == ["b/b", "pc-1"]
-    assert dict(found.problems).keys() == {"gone.log", "self.log"}
+    assert [source.machine for source in found.sources] == ["pc-2", "b/b"]
+    assert dict(found.problems).keys() == {"all", "b/loop", "gone.log", "pc-1", "self.log"}
+    (tmp_path / "root").symlink_to(logs)
+    assert [source.machine for source in find_sources([tmp_path / "root"]).sources] == ["pc-2", "b/b"]
+
+
+def test_find_sources_takes_a_folder_once(tmp_path: Path) -> None:
+    write(tmp_path, "logs/a.log")
+    assert len(find_sources([tmp_path / "logs", tmp_path]).sources) == 1
 
 
 def test_find_sources_names_a_folder_that_cannot_be_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
