@@ -143,15 +143,17 @@ async def test_check_mode_tells_what_the_plan_has_for_whom_and_changes_nothing(f
     fleet.add("later", old=True, kerio_user="later")
     fleet.add("other", old=True, kerio_user="other")
     users = [
-        {"user": fleet.server.user, "action": "rebuild", "drop_first": True, "start": soon},
-        {"user": "later", "action": "rebuild", "drop_first": False, "start": later},
+        {"user": fleet.server.user, "site": "Brno", "action": "rebuild", "drop_first": True, "start": soon},
+        {"user": "later", "site": "Lyon", "action": "rebuild", "drop_first": False, "start": later},
     ]
     plan = fleet.root / "plan.json"
-    plan.write_text(json.dumps({"waves": [{"users": users[:1]}, {"users": users[1:]}]}))
+    sites = [{"site": "Brno", "bwlimit": 250_000}, {"site": "Lyon", "bwlimit": None}]
+    waves = [{"number": 1, "sites": sites, "users": users[:1]}, {"number": 2, "sites": sites, "users": users[1:]}]
+    plan.write_text(json.dumps({"waves": waves}))
     assert await fleet.run("-e", f"kerio_plan={plan}", "--check") == 0, fleet.output
     [told] = re.findall(r"would run: (.*)\"", fleet.output)
     assert f"/soon rebuild --quiet --log-level info --log-file {fleet.root}/soon/rollout.log --not-after 06:00 " in told
-    assert told.endswith(f" --drop-first --not-before {soon} --splay 0")
+    assert told.endswith(f" --drop-first --bwlimit 250000 --not-before {soon} --splay 0")
     assert not (fleet.root / "soon").exists()
     assert not (fleet.root / "logs").exists()
     for name in ("later", "other"):
