@@ -13,6 +13,7 @@ from kerio_resync.settings import Settings
 if TYPE_CHECKING:
     from kerio_resync.server.http.transport import Transport
     from kerio_resync.server.mailbox import Mailbox
+    from kerio_resync.server.pacing.adaptive_limit import AdaptiveLimit
 
 
 async def open_mailbox(
@@ -21,11 +22,12 @@ async def open_mailbox(
     *,
     transport: Transport | None = None,
     chance: Callable[[], float] = random.random,
+    limit: AdaptiveLimit | None = None,
 ) -> Mailbox:
     """Return a mailbox on the server of these settings; `Mailbox.open` connects to it.
 
-    `transport` and `chance` replace the real ones in measurements. BadSettings without a server or a user; Unreachable
-    if the protocol has to be found out and nothing answers.
+    `transport`, `chance` and `limit` replace the real ones in measurements. BadSettings without a server or a user;
+    Unreachable if the protocol has to be found out and nothing answers.
     """
     if not settings.server or not settings.user:
         raise BadSettings("a server and a user name are needed")
@@ -37,7 +39,7 @@ async def open_mailbox(
     if protocol == "jmap":
         from kerio_resync.server.jmap.mailbox import JmapMailbox
 
-        return JmapMailbox(settings, listen, transport=transport, chance=chance)
+        return JmapMailbox(settings, listen, transport=transport, chance=chance, limit=limit)
     from kerio_resync.server.kerio.mailbox import KerioMailbox
 
-    return KerioMailbox(settings, listen, transport=transport, chance=chance)
+    return KerioMailbox(settings, listen, transport=transport, chance=chance, limit=limit)

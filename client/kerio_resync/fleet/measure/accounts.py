@@ -25,6 +25,7 @@ from kerio_resync.sync.disk_space import expected_bytes
 from kerio_resync.sync.fetch.folders import syncable
 
 LOGIN_SECONDS = 30.0
+RETRY_SECONDS = 10.0
 _HEADER = ["user", "password"]
 _OTHERS = 0o077  # permissions of other users
 
@@ -124,7 +125,7 @@ async def _look(base: Settings, account: Account) -> tuple[Settings, tuple[int, 
     settings = account.settings(base)
     try:
         async with asyncio.timeout(LOGIN_SECONDS):
-            mailbox = await open_mailbox(settings.model_copy(update={"retry_timeout": LOGIN_SECONDS / 3}))
+            mailbox = await open_mailbox(settings.model_copy(update={"retry_timeout": RETRY_SECONDS}))
             try:
                 identity = await mailbox.open()
                 folders = await mailbox.folders()

@@ -22,6 +22,7 @@ from kerio_resync.errors import BadSettings, Overloaded, ResyncError, Unreachabl
 from kerio_resync.model import Listing
 from kerio_resync.server.connect import open_mailbox
 from kerio_resync.server.mailbox import Mailbox
+from kerio_resync.server.pacing.adaptive_limit import AdaptiveLimit, Sample
 from kerio_resync.settings import Settings
 
 PER_SECOND = 4.0
@@ -29,6 +30,7 @@ TIMEOUT_SECONDS = 10.0  # of a request; one that takes longer has failed
 _RETRY_SECONDS = 4.0  # of a request that fails; less than the timeout, which would hide its error
 MIN_SAMPLES = 20  # for a 95th percentile
 _ROWS = 50  # of the Inbox, as a webmail shows at once
+_MAX_IN_FLIGHT = 64.0  # more than are due within the timeout
 _CONTROL_SECONDS = 10.0
 
 
@@ -37,6 +39,14 @@ def percentile(values: Sequence[float], share: float) -> float | None:
     if len(values) < MIN_SAMPLES:
         return None
     return sorted(values)[max(0, math.ceil(share * len(values)) - 1)]
+
+
+class _FixedLimit(AdaptiveLimit):
+    """No limit that adapts: requests would wait for each other here, and not in the server."""
+
+    def after(self, sample: Sample) -> AdaptiveLimit:
+        """Return the same limit."""
+        return self
 
 
 class Probe:
@@ -93,7 +103,8 @@ async def probing(settings: Settings) -> AsyncIterator[Probe | None]:
 
     The errors of a login.
     """
-    mailbox = await open_mailbox(settings.model_copy(update={"page_size": _ROWS, "retry_timeout": _RETRY_SECONDS}))
+    values = {"page_size": _ROWS, "retry_timeout": _RETRY_SECONDS}
+    mailbox = await open_mailbox(settings.model_copy(update=values), limit=_FixedLimit(value=_MAX_IN_FLIGHT))
     try:
         await mailbox.open()
         mails = [folder for folder in await mailbox.folders() if folder.kind == "mail" and folder.readable]

@@ -108,7 +108,7 @@ async def test_check_accounts_fails_if_all_are_refused(tmp_path: Path) -> None:
 
 
 async def test_check_accounts_reports_an_unreachable_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kerio_resync.fleet.measure.accounts.LOGIN_SECONDS", 0.3)
+    monkeypatch.setattr("kerio_resync.fleet.measure.accounts.RETRY_SECONDS", 0.1)
     base = Settings(profile=tmp_path, server="http://127.0.0.1:9", protocol="kerio", proxy=SecretStr(""))
     with pytest.raises(Unreachable):
         await check_accounts(base, [account("secret")], lambda count: None)

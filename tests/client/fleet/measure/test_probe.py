@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
+from kerio_mockserver.conditions.model import Conditions
 from kerio_mockserver.testing import running
 from kerio_resync.errors import BadCredentials, BadSettings, Overloaded, Unreachable
 from kerio_resync.fleet.measure import probe
@@ -40,6 +41,16 @@ async def test_the_probe_asks_for_a_page_of_the_inbox(monkeypatch: pytest.Monkey
         assert requests["Mails.get"] > probe.MIN_SAMPLES
         assert {"Mails.getById", "Changes.get"}.isdisjoint(requests)  # small requests only
         assert requests["Session.logout"] == 1
+
+
+async def test_requests_of_a_slow_server_do_not_wait_for_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(probe, "PER_SECOND", 100.0)
+    async with running(mails=10) as server, probing(settings(server.url)) as found:
+        assert found is not None
+        await found.ask_once()
+        await server.running.change(Conditions.parse({"load": {"workers": 100, "call_s": 0.4}}))
+        await until(lambda: server.core.stats.in_flight > 20)  # the client's own limit begins with 8
+        assert found.error is None
 
 
 async def test_a_probe_that_cannot_log_in_is_an_error() -> None:
