@@ -129,9 +129,7 @@ def axis_of(plan: Plan, zone: ZoneInfo) -> Axis:
     return Axis(spans or [(plan.made, plan.made + timedelta(hours=1))], zone)
 
 
-def naive_axis(plan: Plan, zone: ZoneInfo) -> Axis:
-    """Return the axis of the start of all at once."""
-    assert plan.naive is not None
-    series = plan.naive.series
-    length = timedelta(seconds=series.step_s * max(1, len(series.active)))
-    return Axis([(series.start, series.start + length)], zone)
+def axis_of_loads(loads: Sequence[Series], zone: ZoneInfo) -> Axis:
+    """Return the axis of the times in which there is load."""
+    spans = [(load.start, load.start + timedelta(seconds=load.step_s * max(1, len(load.active)))) for load in loads]
+    return Axis(spans, zone)

@@ -78,7 +78,7 @@ class NoticeWriter:
                 "No address of the webmail is given, so the notices do not say where users can work meanwhile. Set"
                 " webmail_url of the server."
             )
-        if self._without_address:
+        if self._without_address and self._plan.inputs.seed is None:  # made-up users have none
             found.append(
                 f"{pluralize(self._without_address, 'user has', 'users have')} no usable e-mail address; the tables of"
                 " recipients list them, the mails do not."

@@ -8,7 +8,7 @@ from math import ceil
 from typing import Final
 from zoneinfo import ZoneInfo
 
-from kerio_resync.fleet.outputs.axis import Axis, axis_of, naive_axis
+from kerio_resync.fleet.outputs.axis import Axis, axis_of, axis_of_loads
 from kerio_resync.fleet.outputs.clock import format_wait
 from kerio_resync.fleet.plan import Limits, Plan, Series, Wave
 from kerio_resync.plain_text import pluralize, printable
@@ -26,7 +26,7 @@ class Pictures:
 
     def __init__(self, plan: Plan, zone: ZoneInfo) -> None:
         self._plan, self.axis = plan, axis_of(plan, zone)
-        self._naive_axis = naive_axis(plan, zone) if plan.naive else None
+        self._zone = zone
 
     def waves(self) -> str:
         """Return a row per wave, or per some waves of one window if there are many."""
@@ -82,29 +82,28 @@ class Pictures:
 
     def comparison(self) -> list[tuple[str, str, str]]:
         """Return (title, chart of the plan, chart of the start of all at once), in the same scales."""
-        if self._plan.naive is None or self._naive_axis is None:
+        if self._plan.naive is None or not self._plan.load:
             return []
         naive, loads = self._plan.naive.series, self._plan.load
+        axis, naive_axis = axis_of_loads(loads, self._zone), axis_of_loads([naive], self._zone)
         p95 = [part.users_p95_s for part in loads]
         rows: list[_Row] = [
             (_P95, p95, [naive.users_p95_s], format_wait, None),
             ("Clients that rebuild", [part.active for part in loads], [naive.active], _count, None),
             ("Busiest link, share in use", _busiest(loads), _busiest([naive]), _percent, 1.0),
         ]
-        length = max(self.axis.length, self._naive_axis.length)
+        length = max(axis.length, naive_axis.length)
         found = []
         for title, planned, all_at_once, form, fixed in rows:
-            base = 60 if title == _P95 else 10
-            top = fixed or ceiling(
-                max((value for part in (*planned, *all_at_once) for value in part), default=0.0), base
-            )
+            highest = max((value for part in (*planned, *all_at_once) for value in part), default=0.0)
+            top = fixed or ceiling(highest, 60 if title == _P95 else 10)
             pair = []
-            for axis, parts, values in ((self.axis, loads, planned), (self._naive_axis, [naive], all_at_once)):
-                lines = [Line(title, axis.points(parts, values), filled=True)]
+            for place, parts, values in ((axis, loads, planned), (naive_axis, [naive], all_at_once)):
+                lines = [Line(title, place.points(parts, values), filled=True)]
                 if title == _P95:
                     limits = [allowed(part, self._plan.limits) for part in parts]
-                    lines.append(Line("limit", axis.points(parts, limits), limit=True))
-                pair.append(charts.line_chart(title, lines, length, axis.ticks(length), form, top=top))
+                    lines.append(Line("limit", place.points(parts, limits), limit=True))
+                pair.append(charts.line_chart(title, lines, length, place.ticks(length), form, top=top))
             found.append((title, pair[0], pair[1]))
         return found
 

@@ -49,16 +49,18 @@ def _verdict(plan: Plan) -> Sentence:
 def _when(plan: Plan, clock: Clock) -> str:
     waves = plan.waves
     end = max(wave.end for wave in waves)
-    low, high = max(wave.end_low for wave in waves), max(wave.end_high for wave in waves)
+    low, high = (clock.short(max(getattr(wave, name) for wave in waves)) for name in ("end_low", "end_high"))
+    between = f", and between {low} and {high}" if low != high else ""
     first = "The wave starts" if len(waves) == 1 else f"The first of {len(waves):,} waves starts"
     return (
-        f"{first} on {clock.full(waves[0].start)}. The last user is expected to be ready on {clock.full(end)}, and"
-        f" between {clock.short(low)} and {clock.short(high)}."
+        f"{first} on {clock.full(waves[0].start)}. The last user is expected to be ready on {clock.full(end)}{between}."
     )
 
 
 def _feel(plan: Plan) -> str:
     wait, limits = format_wait(plan.peak_p95_s), plan.limits
+    if plan.peak_p95_s < 0.0005:
+        return "Webmail users notice nothing: 95 % of their requests do not wait at all."
     if plan.peak_p95_s <= limits.unnoticed_s:
         return (
             f"Webmail users notice nothing: 95 % of their requests wait at most {wait}, and up to"

@@ -101,6 +101,8 @@ def test_labels_of_hours_follow_the_clock_when_it_changes() -> None:
 def test_unnoticed_waits_are_said_to_be_unnoticed() -> None:
     page = plan_page(sample_plan(8).model_copy(update={"peak_p95_s": 0.04, "peak_p95": 1.0}))
     assert "Webmail users notice nothing: 95 % of their requests wait at most 40 ms" in page
+    page = plan_page(sample_plan(8).model_copy(update={"peak_p95_s": 0.0, "peak_p95": 1.0}))
+    assert "Webmail users notice nothing: 95 % of their requests do not wait at all." in page
 
 
 def test_naive_start_has_the_same_scales_as_the_plan() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from kerio_resync.errors import BadSettings
-from kerio_resync.fleet.outputs.templates import NoticeTemplates
+from kerio_resync.fleet.outputs.templates import NoticeTemplates, write_templates
 
 ALL = ["cs", "de", "en", "es", "fr"]
 
@@ -89,3 +89,13 @@ def test_missing_folder_and_unknown_default_are_refused(tmp_path: Path) -> None:
         NoticeTemplates(tmp_path / "missing")
     with pytest.raises(BadSettings, match="no template for notices in 'pl'; choose one of: cs, de, en, es, fr"):
         NoticeTemplates(default="pl")
+
+
+def test_written_templates_are_those_of_the_package_and_replace_nothing(tmp_path: Path) -> None:
+    write_templates(tmp_path / "templates")
+    assert sorted(path.name for path in (tmp_path / "templates").iterdir()) == [f"{name}.txt.j2" for name in ALL]
+    assert NoticeTemplates(tmp_path / "templates").languages == ALL
+    (tmp_path / "templates" / "cs.txt.j2").write_text("edited")
+    with pytest.raises(BadSettings, match=r"cs\.txt\.j2 is there already; choose another folder"):
+        write_templates(tmp_path / "templates")
+    assert (tmp_path / "templates" / "cs.txt.j2").read_text() == "edited"
