@@ -26,9 +26,16 @@ from benchmarks.tools import machine
 
 NAMES = (
     "limits", "rivals", "jmap", "efficiency", "links", "queues", "load", "many", "scale", "large", "salvage", "upgrade",
-    "forecast", "startup",
+    "forecast", "startup", "fleet",
 )  # fmt: skip
-SLOW = ("jmap", "efficiency", "load", "links", "queues")  # come last in a quick run, which may lack the time for them
+SLOW = (
+    "jmap",
+    "efficiency",
+    "load",
+    "links",
+    "queues",
+    "fleet",
+)  # come last in a quick run, which may lack the time for them
 QUICK_SECONDS = 110  # after them a quick run starts no further measurement; the longest takes a minute
 RESULTS = Path(__file__).resolve().parent / "results"
 _OPTIONAL = ("full", "corpus", "scheduler", "listen", "target", "user")  # for measurements with such a parameter

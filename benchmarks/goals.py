@@ -12,6 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+from benchmarks.measure.fleet import END_ERROR, P95_ERROR
 from benchmarks.measure.jmap import LINE, LOOPBACK
 from benchmarks.measure.upgrade import LARGE, VENDOR
 
@@ -179,4 +180,8 @@ GOALS = (
          lambda found: _of_64(found, "kept")),
     Goal("many-fair", "many", "64 clients at once: slowest client's time relative to the fastest's", "at most", 2,
          lambda found: _of_64(found, "unfair")),
+    Goal("fleet-end", "fleet", "plan of a fleet: error of the last client's end", "at most", END_ERROR,
+         lambda found: max(abs(float(run["end_error"])) for run in found["runs"])),
+    Goal("fleet-p95", "fleet", "plan of a fleet: error of the webmail users' p95", "at most", P95_ERROR,
+         lambda found: max(abs(float(run["scaled_error"])) for run in found["runs"])),
 )  # fmt: skip

@@ -31,6 +31,7 @@ RESULTS: dict[str, Any] = {
     "large": {"more": {"median": 5.0}},
     "salvage": {"time": 0.04},
     "many": {"kept": 0.95, "unfair": 1.5, "servers": [{"cells": [{"clients": 1}, {"clients": 64}]}]},
+    "fleet": {"runs": [{"end_error": -0.1, "scaled_error": 0.1}, {"end_error": 0.05, "scaled_error": -0.2}]},
 }  # fmt: skip
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from kerio_resync.fleet.make_plan import Fleet, PlanInput, limits_of, naive, schedule, survey
 from kerio_resync.fleet.plan import (
     Inputs,
+    Limits,
     Plan,
     PlannedUser,
     ServerModel,
@@ -52,7 +53,7 @@ def make_plan(given: PlanInput, inputs: Inputs, progress: Progress = lambda _: N
     load = tuple(make_series(trace, planned.begin, names, fleet.links) for _, trace in planned.traces)
     unplaced = sum(work.action in ("rebuild", "upgrade") for work in fleet.works) - len(times)
     totals = _totals(fleet, waves, unplaced)
-    peak_s, peak = _peaks(planned, given.settings.limits.unnoticed_s)
+    peak_s, peak = _peaks(planned, limits_of(given.settings))
     share = given.settings.uncertainty
     return Plan(
         made=given.now, made_by=f"kerio-resync {VERSION}", ok=not unplaced and not totals.needs_room,
@@ -97,7 +98,7 @@ def _user(given: PlanInput, fleet: Fleet, place: int, begin: datetime, time: Tim
         _, first, last = time
         start, end = _instant(begin, first), _instant(begin, last)
         low, high = _instant(begin, first + (last - first) / margin), _instant(begin, first + (last - first) * margin)
-    return PlannedUser.model_construct(
+    return PlannedUser(
         user=person.user, email=person.email, language=person.language, site=person.site, machine=person.machine,
         action=work.action, reason=work.reason, bytes=round(work.wire), items=work.items,
         cache_bytes=person.cache_bytes, free_bytes=person.free_bytes, needed_bytes=work.needed,
@@ -163,13 +164,14 @@ def _totals(fleet: Fleet, waves: Sequence[Wave], unplaced: int) -> Totals:
     )  # fmt: skip
 
 
-def _peaks(planned: Schedule, unnoticed: float) -> tuple[float, float]:
+def _peaks(planned: Schedule, limits: Limits) -> tuple[float, float]:
     """Return the users' highest p95, and its highest ratio to that without clients where it is noticed."""
     if not planned.traces:
         return 0.0, 1.0
     p95 = np.concatenate([trace.p95 for _, trace in planned.traces])
     alone = np.concatenate([trace.alone for _, trace in planned.traces])
-    ratios = np.where(p95 > unnoticed, p95 / np.maximum(alone, 1e-6), 1.0)
+    least = limits.unnoticed_s / limits.users_p95
+    ratios = np.where(p95 > limits.unnoticed_s, p95 / np.maximum(alone, max(least, 1e-6)), 1.0)
     return round(float(p95.max()), 4), round(float(max(1.0, ratios.max())), 3)
 
 

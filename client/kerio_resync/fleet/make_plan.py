@@ -23,7 +23,6 @@ from kerio_resync.fleet.plan import Limits, NaiveStart, Window
 from kerio_resync.fleet.schedule import Planner, Schedule, share_sites
 
 Array = Any
-START_SECONDS: Final = 1.7  # start of the program, and the comparison at the end, without waiting for the network
 START_ROUND_TRIPS: Final = 15.0  # calls that wait for each other: connection, login, key, folders, first and last lists
 MIN_WIRE: Final = 10_000.0  # bytes of an empty mailbox's rebuild
 
@@ -66,7 +65,7 @@ def survey(given: PlanInput) -> Fleet:
             f" and {len(missing) - 10} more" * (len(missing) > 10)
         )
         raise BadSettings(f"the settings have no site {shown}; add a [[site]] with its link for each of them")
-    usual = mean_mailbox(people, settings.mailbox.bytes_per_item * 8000)
+    usual = mean_mailbox(people, settings.mailbox.bytes_per_mail * 8000)
     works = [work_of(person, settings, usual) for person in people]
     rebuilding = [place for place, work in enumerate(works) if work.action == "rebuild"]
     site = np.array([names[people[place].site] for place in rebuilding], dtype=np.int64)
@@ -79,7 +78,7 @@ def survey(given: PlanInput) -> Fleet:
     trips = np.array([one.round_trip for one in settings.site])[site] if len(site) else np.empty(0)
     with np.errstate(divide="ignore"):
         own = np.minimum(wire / np.maximum(items * settings.client.item_s, 0.05), MAX_IN_FLIGHT * wire / calls / trips)
-    fixed = START_SECONDS + START_ROUND_TRIPS * (trips + settings.server.call_s)
+    fixed = settings.client.start_s + START_ROUND_TRIPS * (trips + settings.server.call_s)
     rebuilds = Rebuilds(site, wire, cost, turns, own, fixed)
     fleet = Fleet(people, works, settings.site, rebuilding, rebuilds, links, curve)
     fleet.notices = _notices(given, fleet, usual)

@@ -236,7 +236,8 @@ class Plan(Value):
     `made`: when it was made. `made_by`: program and version. `ok`: each user who needs work has a wave. `range`: how
     the ranges were made, one sentence. `load`: one series per window that is used, in order. `peak_p95_s`: the webmail
     users' highest p95 during the waves. `peak_p95`: the highest ratio of their p95 to that without clients, where it is
-    above `limits.unnoticed_s` (1 where it never is). `naive`: None if there is nothing to do.
+    above `limits.unnoticed_s` (1 where it never is); a wait without clients counts as that over `limits.users_p95` at
+    least. `naive`: None if there is nothing to do.
     `others`: all users without a wave: nothing to do, no room, or no place in the windows.
     """
 

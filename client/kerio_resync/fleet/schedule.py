@@ -138,7 +138,7 @@ class Planner:
     def _admit(self, index: int, flow: Flow, last: float) -> bool:
         """Start clients as long as a site and the server have a place; return whether any started."""
         closed = (self._waiting == 0) | (flow.at_site >= self._sites.at_once)
-        demand = float((flow.demands() * self._rebuilds.cost[flow.members]).sum())
+        demand = float((flow.demands(also_starting=True) * self._rebuilds.cost[flow.members]).sum())
         clients, served = len(flow.members), flow.served_share
         before = clients
         while not closed.all():

@@ -19,6 +19,7 @@ from kerio_resync.fleet.inputs.inventory import Inventory, Person
 from kerio_resync.fleet.inputs.settings import PlanSettings, settings_from
 from kerio_resync.fleet.inputs.windows import parse_window, resolve_windows
 from kerio_resync.fleet.make_plan import PlanInput
+from kerio_resync.fleet.model import server
 from kerio_resync.fleet.plan import Inputs, Plan
 
 NOW = datetime(2026, 12, 1, 12, tzinfo=UTC)
@@ -192,3 +193,14 @@ def test_plan_made_within_a_window_starts_now() -> None:
     people = [Person("anna", "site0", 1e8, state="absent")]
     made = plan(people, settings_of(), ["2026-12-01 10:00-14:00"])
     assert made.waves[0].start == NOW
+
+
+def test_limit_on_waits_holds_on_a_server_with_workers() -> None:
+    people = [Person(f"user{n:02}", f"site{n % 2}", 3e7 * (n + 1), state="absent") for n in range(40)]
+    given_ = settings_of(2, "200 Mbit/s", server={"workers": 4, "webmail": {"per_second": 12}})
+    resolved = resolve_windows([parse_window("2026-12-01 18:00-06:00")], "UTC", NOW)
+    with patch.object(server, "EVENTS", 3000):
+        made = make_plan(PlanInput(Inventory(tuple(people)), given_, resolved, NOW), INPUTS)
+    assert made.ok
+    assert 0.02 < made.peak_p95_s <= 2 * max(max(series.alone_p95_s) for series in made.load) + made.limits.unnoticed_s
+    assert made.peak_p95 <= made.limits.users_p95 * 1.001

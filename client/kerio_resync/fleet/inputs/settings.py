@@ -103,17 +103,19 @@ class LimitSettings(Part):
 class MailboxSettings(Part):
     """What a mailbox holds where the inventory does not say it; see docs/fleet.md for the sources.
 
-    `bytes_per_item`: of the mailbox as the server states it (MIME), per mail or entry. `folders`: per mailbox.
-    `text_bytes`: of an item's JSON, and `compression`: of that what travels. `attachments`: downloads per item.
+    `bytes_per_mail`: of the mailbox as the server states it (MIME). `entries`: contacts, events, tasks and notes among
+    the items of a mailbox. `folders`: per mailbox. `text_bytes`: of an item's JSON, and `compression`: of that what
+    travels. `attachments`: downloads per mail.
     `contents`: bytes of a download per byte of MIME. `attachments_kept`: which of them clients fetch (setting
     `attachments`). `inbox_share`: the share of attachments in the Inbox.
     """
 
-    bytes_per_item: Bytes = 75_000
+    bytes_per_mail: Bytes = 80_000
+    entries: int = Field(default=460, ge=0, le=1_000_000)
     folders: int = Field(default=40, ge=1, le=100_000)
-    text_bytes: Bytes = 4_000
+    text_bytes: Bytes = 3_500
     compression: float = Field(default=0.3, gt=0, le=1)
-    attachments: float = Field(default=0.3, ge=0, le=100)
+    attachments: float = Field(default=0.32, ge=0, le=100)
     contents: float = Field(default=0.73, gt=0, le=2)
     attachments_kept: str = Field(default="all", pattern="^(all|inbox|none)$")
     inbox_share: float = Field(default=0.3, ge=0, le=1)
@@ -122,11 +124,13 @@ class MailboxSettings(Part):
 class ClientSettings(Part):
     """The users' machines.
 
-    `item_s`: processor seconds per item of a rebuild. `upgrade_bytes_s`: bytes of an old cache that a local upgrade
-    converts per second (the vendor's figure: 1 GB in 5 minutes).
+    `item_s`: processor seconds per item of a rebuild. `start_s`: seconds of its start and of its comparison at the end.
+    `upgrade_bytes_s`: bytes of an old cache that a local upgrade converts per second (the vendor's figure: 1 GB in
+    5 minutes).
     """
 
     item_s: Seconds = 0.001
+    start_s: Seconds = 1.7
     upgrade_bytes_s: Rate = 1e9 / 300
 
 

@@ -78,9 +78,12 @@ class Flow:
         self.wait = np.concatenate((self.wait, self.rebuilds.fixed[members]))
         np.add.at(self.at_site, self.rebuilds.site[members], 1)
 
-    def demands(self) -> Array:
-        """Return the rate of each client without the server's limit, in bytes per second."""
-        site, fetching = self.rebuilds.site[self.members], self.wait <= 0
+    def demands(self, *, also_starting: bool = False) -> Array:
+        """Return the rate of each client without the server's limit, in bytes per second.
+
+        `also_starting`: as if the clients in their first seconds fetched already.
+        """
+        site, fetching = self.rebuilds.site[self.members], (self.wait <= 0) | also_starting
         own = np.minimum(self.rebuilds.own[self.members], self.bwlimits[site])
         return np.where(fetching, _share_links(own, site, fetching, self.links), 0.0)
 

@@ -2,9 +2,9 @@
 
 A fluid has no tail: it says how much of the server is left, not how long one user in twenty waits. So this one part is
 simulated event by event: users come at random, clients keep a number of calls in flight, all wait in one queue for the
-same workers (first come, first served), and a call that was served needs its time on the link before the client sends
-the next one. Many combinations are simulated side by side as vectors, with the same random numbers. The results are a
-table over (users' rate, calls in flight, rate of the links), between which the fluid model interpolates.
+same workers (first come, first served), and the links let the next call through at their rate. Many combinations are
+simulated side by side as vectors, with the same random numbers. The results are a table over (users' rate, calls in
+flight, rate of the links), between which the fluid model interpolates.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ import numpy as np
 
 EVENTS: Final = 16_000  # per combination; the p95 of a busy queue then scatters by about 5 %
 WARM_UP: Final = 0.1  # of the events, whose waits do not count
-IN_FLIGHT: Final = (1, 2, 4, 8, 16, 64)
 DEMANDS: Final = (0.02, 0.3, 0.5, 0.7, 0.85, 1.0, 1.3, 20.0)  # rate of the links, of what the server can do
 _BLOCK: Final = 4096
 _MIN_SPARE: Final = 0.02  # of the workers, that users leave to clients in any case
@@ -30,12 +29,13 @@ Array = Any  # numpy's arrays of floats
 class QueueTable:
     """What the server gives, and what users wait, on a grid.
 
-    `rates`: users' requests per second. `served`: calls per second, as a share of `spare`, by (rate, in flight,
-    demand); `p95`: seconds that users wait, by the same. `spare`: calls per second that the server can serve beside the
-    users, by rate. `alone`: the users' p95 without clients, by rate.
+    `rates`: users' requests per second. `flights`: calls in flight. `served`: calls per second, as a share of `spare`,
+    by (rate, in flight, demand); `p95`: seconds that users wait, by the same. `spare`: calls per second that the server
+    can serve beside the users, by rate. `alone`: the users' p95 without clients, by rate.
     """
 
     rates: Array
+    flights: Array
     served: Array
     p95: Array
     spare: Array
@@ -51,8 +51,9 @@ class QueueTable:
         if demand <= 0 or in_flight <= 0:
             return 0.0, alone
         share = demand / spare
-        flights = float(np.interp(math.log2(max(1.0, in_flight)), np.log2(IN_FLIGHT), np.arange(len(IN_FLIGHT))))
-        low = min(int(flights), len(IN_FLIGHT) - 2)
+        count = len(self.flights)
+        flights = float(np.interp(math.log2(max(1.0, in_flight)), np.log2(self.flights), np.arange(count)))
+        low = min(int(flights), count - 2)
         part = flights - low
         served, p95 = (
             (1 - part) * np.interp(share, DEMANDS, grid[level, low])
@@ -62,7 +63,7 @@ class QueueTable:
         if share < DEMANDS[0]:
             return demand, alone + (float(p95) - alone) * share / DEMANDS[0]
         served = min(float(served) * spare, demand)
-        beyond = in_flight - IN_FLIGHT[-1]
+        beyond = in_flight - float(self.flights[-1])
         if beyond > 0 and share > 1:
             p95 += beyond / served  # the longer queue is served at the same rate
         return served, max(alone, float(p95))
@@ -70,7 +71,7 @@ class QueueTable:
 
 @lru_cache(maxsize=16)
 def make_table(
-    workers: int, rates: tuple[float, ...], service_s: float, call_s: float, *, events: int = EVENTS, seed: int = 1
+    workers: int, rates: tuple[float, ...], service_s: float, call_s: float, events: int = EVENTS, seed: int = 1
 ) -> QueueTable:
     """Simulate the grid; equal arguments are simulated once.
 
@@ -80,9 +81,10 @@ def make_table(
     users = np.asarray(rates, dtype=float)
     busy = np.minimum(users * service_s, workers * (1 - _MIN_SPARE))
     spare = (workers - busy) / call_s
-    shape = (len(rates), len(IN_FLIGHT), len(DEMANDS))
+    counts = np.array(sorted({1, 2, 4, max(1, workers // 2), workers, 2 * workers, max(64, 4 * workers)}))
+    shape = (len(rates), len(counts), len(DEMANDS))
     levels, flights, shares = (axis.ravel() for axis in np.meshgrid(
-        np.arange(len(rates)), np.asarray(IN_FLIGHT), np.asarray(DEMANDS), indexing="ij"))  # fmt: skip
+        np.arange(len(rates)), counts, np.asarray(DEMANDS), indexing="ij"))  # fmt: skip
     arrive = busy[levels] / service_s if service_s else users[levels]
     served, p95 = _simulate(workers, arrive, service_s, flights, shares * spare[levels], call_s, events, seed)
     alone = np.array(
@@ -90,7 +92,7 @@ def make_table(
     )
     grid = np.maximum.accumulate(np.maximum.accumulate(p95.reshape(shape), axis=1), axis=2)
     return QueueTable(
-        rates, (served / spare[levels]).reshape(shape), np.maximum(grid, alone[:, None, None]), spare, alone
+        users, counts, (served / spare[levels]).reshape(shape), np.maximum(grid, alone[:, None, None]), spare, alone
     )
 
 
@@ -123,12 +125,12 @@ def _simulate(
     is_real = users / probes
     free = np.zeros((count, workers))
     ready = np.where(np.arange(int(flights.max())) < flights[:, None], 0.0, np.inf)
-    link_free, next_user, calls = np.zeros(count), np.zeros(count), np.zeros(count)
+    gate, next_user, calls = np.zeros(count), np.zeros(count), np.zeros(count)
     waits = np.full((events, count), np.nan, dtype=np.float32)
     warm, began = int(events * WARM_UP), np.zeros(count)
     for event, (work, gap, travel, chance) in enumerate(_draws(events, seed)):
         slot = ready.argmin(axis=1)
-        call_at = ready[every, slot]
+        call_at = np.maximum(ready[every, slot], gate)
         is_call = call_at < next_user
         now = np.where(is_call, call_at, next_user)
         worker = free.argmin(axis=1)
@@ -136,8 +138,8 @@ def _simulate(
         real = is_call | (chance < is_real)
         done = begin + work * np.where(is_call, call_s, user_s)
         free[every, worker] = np.where(real, done, free[every, worker])
-        link_free = np.where(is_call, np.maximum(link_free, done) + travel / links, link_free)
-        ready[every, slot] = np.where(is_call, link_free, call_at)
+        gate = np.where(is_call, now + travel / links, gate)
+        ready[every, slot] = np.where(is_call, done, ready[every, slot])
         next_user = np.where(is_call, next_user, next_user + gap / probes)
         if event == warm:
             began, calls = now, np.zeros(count)

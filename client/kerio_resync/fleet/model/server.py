@@ -59,9 +59,7 @@ class ServerCurve(Protocol):
 class QueueServer:
     """A server with workers and one queue."""
 
-    def __init__(
-        self, settings: PlanSettings, mean_call_bytes: float, hours: Sequence[int], events: int = EVENTS
-    ) -> None:
+    def __init__(self, settings: PlanSettings, mean_call_bytes: float, hours: Sequence[int]) -> None:
         server = settings.server
         self.most_clients: int | None = None
         self.has_waits = True
@@ -73,7 +71,7 @@ class QueueServer:
         rates = tuple(sorted({day[hour] for hour in hours}))
         if len(rates) > _MAX_LEVELS:
             rates = tuple(float(rate) for rate in np.linspace(rates[0], rates[-1], _MAX_LEVELS))
-        self._table = make_table(server.workers, rates, server.webmail.service_s, self._mean_call_s, events=events)
+        self._table = make_table(server.workers, rates, server.webmail.service_s, self._mean_call_s, EVENTS)
         # between two levels the higher one counts
         self.level_of = tuple(min(int(np.searchsorted(rates, rate - 1e-9)), len(rates) - 1) for rate in day)
 

@@ -89,12 +89,13 @@ def _upgrade_possible(person: Person) -> tuple[bool | None, str]:
 
 def _rebuild(mailbox: float, items: int | None, settings: MailboxSettings) -> tuple[float, float, int, float]:
     """Return bytes over the link, requests, items, and bytes to store."""
-    count = items if items is not None else round(mailbox / settings.bytes_per_item)
+    count = items if items is not None else round(mailbox / settings.bytes_per_mail) + settings.entries
+    mails = max(0, count - settings.entries)
     text = count * settings.text_bytes
     contents = max(0.0, mailbox - text) * settings.contents
     kept = {"all": 1.0, "inbox": settings.inbox_share, "none": 0.0}[settings.attachments_kept]
     listings = LISTINGS_PER_FOLDER * (settings.folders + count / PAGE_ITEMS)
-    calls = SESSION_CALLS + listings + text / DEFAULT_BYTES + count * settings.attachments * kept
+    calls = SESSION_CALLS + listings + text / DEFAULT_BYTES + mails * settings.attachments * kept
     return text * settings.compression + contents * kept, calls, count, text + contents * kept
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from typing import Any
+from unittest.mock import patch
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 
 from kerio_resync.fleet.capacity import Capacity, ClientSeconds, MeasuredMailbox, Point
 from kerio_resync.fleet.inputs.settings import PlanSettings
+from kerio_resync.fleet.model import server as server_module
 from kerio_resync.fleet.model.fluid import Rebuilds, water_fill
 from kerio_resync.fleet.model.queue import alone_p95, make_table
 from kerio_resync.fleet.model.server import MeasuredServer, QueueServer
@@ -109,7 +111,8 @@ def test_queue_agrees_with_measured_waits_of_fixed_limits() -> None:
 
 
 def test_queue_without_demand_leaves_the_users_alone() -> None:
-    server = QueueServer(PlanSettings(), 50_000, [3, 10], events=1500)
+    with patch.object(server_module, "EVENTS", 1500):
+        server = QueueServer(PlanSettings(), 50_000, [3, 10])
     for level in set(server.level_of):
         assert server.serve(level, 3, 0.0) == (0.0, server.alone(level))
 
