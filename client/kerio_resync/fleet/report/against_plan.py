@@ -30,7 +30,9 @@ def compare(plan: Plan, machines: Sequence[Machine], now: datetime) -> tuple[lis
             without_log.append(_missing(user, planned, now))
             continue
         used.add(match)
-        rows[match] = rows[match].model_copy(update={"planned": planned, "late": _is_late(rows[match], planned, now)})
+        row = rows[match]
+        known = {"planned": planned, "late": _is_late(row, planned, now), "user": row.user or user.user}
+        rows[match] = row.model_copy(update=known)
     others = {name for user in plan.others for name in _names(user.machine, user.user, user.email)}
     unplanned = [
         row for place, row in enumerate(rows) if place not in used and not others & set(_names(row.machine, row.user))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
@@ -38,7 +39,7 @@ def make_report(
     against = None
     if plan is not None:
         machines, against = compare(plan, machines, now)
-    machines.sort(key=lambda row: (row.machine.casefold(), row.machine, row.user))
+    machines.sort(key=lambda row: (_natural(row.machine), row.machine, row.user))
     counts = Counter(row.state for row in machines)
     causes = tuple(_causes(machines))
     lasts = [row.seconds_left for row in machines if row.state == "working" and row.seconds_left is not None]
@@ -56,6 +57,12 @@ def make_report(
         next_steps=tuple(_next_steps(machines, causes, against)),
         machines=tuple(machines),
     )
+
+
+def _natural(name: str) -> list[tuple[int, str]]:
+    """Return a key that sorts `pc-9` before `pc-10`."""
+    parts = re.findall(r"\d{1,9}|\D+|\d+", name.casefold())
+    return [(int(part), "") if part.isdecimal() and len(part) < 10 else (-1, part) for part in parts]
 
 
 def slowest_tenth(machines: Sequence[Machine]) -> list[Machine]:

@@ -255,20 +255,26 @@ def _outcome(command: str, entry: Mapping[str, Any], summary: Mapping[str, Any])
         ok=entry.get("ok") is True,
         ready=exit_code == Exit.DONE or summary.get("ready") is True or summary.get("unfinished") is True,
         kind=text(summary, "kind"),
-        error=text(summary, "error"),
+        error=text(summary, "error") or _differences(command, summary),
         action=text(summary, "action"),
         state=text(summary, "state"),
         needed_bytes=_bytes(summary, "needed_bytes"),
         free_bytes=_bytes(summary, "free_bytes"),
         where=text(summary, "where"),
         attempts=count(summary, "attempts"),
-        unsent=count(work, "outbox_pending") + count(upgraded, "pending"),
+        unsent=count(work, "outbox_pending") if work else count(upgraded, "pending"),
         refused=count(work, "outbox_refused"),
         conflicts=count(work, "conflicts"),
         seconds=number(work, "seconds") if work else number(upgraded, "seconds"),
-        bytes=count(work, "plain_bytes") + count(upgraded, "new_bytes"),
+        bytes=count(work, "plain_bytes") if work else count(upgraded, "new_bytes"),
         items=items or count(upgraded, "items"),
     )
+
+
+def _differences(command: str, summary: Mapping[str, Any]) -> str:
+    """Return what a verification found, whose summary has no sentence."""
+    found = count(summary, "count") if command == "verify" else 0
+    return f"The cache and the server differ in {found:,} items." if found else ""
 
 
 def _bytes(summary: Mapping[str, Any], name: str) -> int | None:

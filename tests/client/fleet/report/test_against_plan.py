@@ -40,6 +40,11 @@ def test_planned_user_is_found_by_machine_or_user_in_any_case() -> None:
     assert [row.machine for row in found if row.state == "not-reported"] == [user.machine for user in USERS[4:]]
 
 
+def test_plan_names_the_user_of_a_run_that_failed_before_its_login() -> None:
+    row = Machine(machine=USERS[0].machine, state="failed", cause="bad-credentials")
+    assert compare(PLAN, [row], MORNING)[0][0].user == USERS[0].user
+
+
 def test_machine_with_a_run_of_another_user_is_not_the_planned_one() -> None:
     other = ready(USERS[0], name="someone.else")
     found, summary = compare(PLAN, [other], MORNING)

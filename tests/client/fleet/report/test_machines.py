@@ -204,6 +204,26 @@ def test_damage_between_lines_changes_nothing(noise: bytes, kind: str, place: in
     assert judge(read(noisy)).model_dump(exclude={"runs"}) == judge(read(at(kind))).model_dump(exclude={"runs"})
 
 
+def test_verification_that_found_differences_says_how_many() -> None:
+    row = orjson.loads(at("in-use", NIGHT + timedelta(hours=1), 2))
+    row |= {"command": "verify", "exit_code": 9, "summary": {"ok": False, "checked": 500, "count": 3, "repaired": 0}}
+    machine = judge(read(at("rebuilt"), orjson.dumps(row)))
+    assert (machine.cause, machine.sentence) == (
+        "verification-failed",
+        "The cache and the server differ in 3 items.",
+    )
+
+
+def test_upgrade_with_unsent_changes_is_ready_or_unsent() -> None:
+    row = orjson.loads(at("upgraded").splitlines()[-1])
+    row["summary"]["upgraded"]["pending"] = 2
+    assert (judge(read(orjson.dumps(row))).state, judge(read(orjson.dumps(row))).unsent) == ("ready", 2)
+    row |= {"exit_code": 4, "ok": False}
+    row["summary"] |= {"unfinished": True, "rebuild": {"outbox_pending": 3, "seconds": 9.0, "items": {"mail": 4}}}
+    machine = judge(read(orjson.dumps(row)))
+    assert (machine.state, machine.unsent, machine.items) == ("unsent", 3, 4)
+
+
 def test_time_zones_do_not_matter() -> None:
     row = orjson.loads(at("rebuilt").splitlines()[-1])
     row["time"] = "2026-11-28T12:00:00+09:00"

@@ -38,6 +38,20 @@ def test_slowest_tenth_has_the_slowest_first(count: int, slow: int) -> None:
     ]
 
 
+def test_machines_are_in_the_order_in_which_people_count(tmp_path: Path) -> None:
+    names = ["pc-2", "pc-10", "PC-11", "vienna/pc-1", "0", "9" * 30, "²", "٣", "pc", "pc-x"]
+    for number, name in enumerate(names):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / f"{name}.log").write_bytes(log_of("rebuilt", number, "a@example.com", NIGHT))
+    found = [row.machine for row in report_of(tmp_path).machines]
+    assert sorted(found) == sorted(names)
+    assert [name for name in found if name.lower().startswith("pc-") and name[-1].isdigit()] == [
+        "pc-2",
+        "pc-10",
+        "PC-11",
+    ]
+
+
 def test_report_is_ok_only_if_every_machine_is_ready(tmp_path: Path) -> None:
     write_fleet(tmp_path, ["rebuilt", "upgraded"])
     assert report_of(tmp_path).ok
