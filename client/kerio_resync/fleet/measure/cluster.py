@@ -114,7 +114,12 @@ async def _connect(distributed: Any, address: str) -> Any:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return await distributed.Client(address, asynchronous=True, timeout=CONNECT_SECONDS)
+            client = distributed.Client(address, asynchronous=True, timeout=CONNECT_SECONDS)
+            try:
+                return await client
+            except BaseException:
+                await _quietly(client.close)
+                raise
     except (OSError, TimeoutError):
         raise Unreachable(f"the Dask scheduler at {address} does not answer within {CONNECT_SECONDS} s") from None
     except (ValueError, TypeError) as error:
