@@ -131,10 +131,14 @@ def _require_packages() -> None:
 
 def _write_example(folder: Path, shown: Listener) -> int:
     from kerio_resync.fleet.inputs.example import write_example
+    from kerio_resync.fleet.outputs.template_files import write_templates
 
     settings, inventory = write_example(folder, date.today())  # noqa: DTZ011 - a date for the user's calendar
-    command = f"kerio-resync fleet plan {inventory} --settings {settings} --out plan"
-    shown(RunFinished(ok=True, exit_code=Exit.DONE, summary={"example": [str(settings), str(inventory), command]}))
+    templates = folder / "templates"
+    write_templates(templates)
+    command = f"kerio-resync fleet plan {inventory} --settings {settings} --templates {templates} --out plan"
+    example = [str(settings), str(inventory), str(templates), command]
+    shown(RunFinished(ok=True, exit_code=Exit.DONE, summary={"example": example}))
     return Exit.DONE
 
 
@@ -168,8 +172,11 @@ def _summary(made: Plan, out: str) -> dict[str, Any]:
 def _lines(summary: Mapping[str, Any]) -> Sequence[str]:
     """Return the lines for the terminal."""
     if "example" in summary:
-        settings, inventory, command = summary["example"]
-        return [f"Wrote {settings} and {inventory}. Edit them, then run:", f"  {command}"]
+        settings, inventory, templates, command = summary["example"]
+        return [
+            f"Wrote {settings}, {inventory}, and the texts of notices into {templates}. Edit them, then run:",
+            f"  {command}",
+        ]
     totals, zone = summary["totals"], ZoneInfo(summary["time_zone"])
     counts = [
         f"{pluralize(totals['rebuild'], 'rebuild')} ({format_size(totals['bytes'])} to fetch)",
@@ -188,7 +195,7 @@ def _lines(summary: Mapping[str, Any]) -> Sequence[str]:
         lines += ["", f"DOES NOT FIT: {problem['sentence']}", f"  {', '.join(names)}{more}"]
         lines += [f"  → {remedy}" for remedy in problem["remedies"]]
     if summary["out"]:
-        lines += ["", f"Written to {summary['out']}"]
+        lines += ["", f"Written to {summary['out']}; open plan.html in a browser."]
     return lines
 
 

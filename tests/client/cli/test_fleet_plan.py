@@ -71,6 +71,31 @@ def test_plan_of_the_example_tells_who_lacks_room(
     assert "1 machine at Lyon has too little room" in shown
 
 
+def test_edited_templates_of_the_example_are_the_text_of_the_notices(
+    tmp_path: Path, capacity: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("--example", str(tmp_path)) == 0
+    template = tmp_path / "templates" / "cs.txt.j2"
+    template.write_text(f"{template.read_text(encoding='utf-8')}\nVaše IT\n", encoding="utf-8")
+    arguments = [str(tmp_path / "inventory.csv"), "--settings", str(tmp_path / "settings.toml"), "--window", WINDOW]
+    written = ["--templates", str(tmp_path / "templates"), "--out", str(tmp_path / "o")]
+    assert run(*arguments, "--capacity", capacity, *written) == 3
+    assert "open plan.html in a browser" in capsys.readouterr().out
+    notices = list((tmp_path / "o" / "notices").rglob("*.cs.txt"))
+    assert notices
+    assert all(notice.read_text(encoding="utf-8").endswith("Vaše IT\n") for notice in notices)
+    assert "https://mail.example.com/webmail/" in notices[0].read_text(encoding="utf-8")
+
+
+def test_folder_of_someone_else_is_refused_before_planning(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "photo.jpg").write_text("x")
+    assert run("--users", "5", "--link", "50", "--window", WINDOW, "--out", str(tmp_path)) == 2
+    shown = capsys.readouterr()
+    assert "has other files; choose a folder that is empty or does not exist" in shown.err
+    assert "Planning" not in shown.out + shown.err
+    assert [path.name for path in tmp_path.iterdir()] == ["photo.jpg"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [

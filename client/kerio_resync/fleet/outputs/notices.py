@@ -11,6 +11,7 @@ from email.message import EmailMessage
 from email.policy import SMTP
 from email.utils import parseaddr
 from typing import Any, Final, NamedTuple
+from zoneinfo import ZoneInfo
 
 from kerio_resync.errors import BadSettings
 from kerio_resync.fleet.outputs import wording
@@ -54,6 +55,7 @@ class NoticeWriter:
         self._waves = {wave.number: wave for wave in plan.waves}
         self._zones = {site.name: site.time_zone for site in plan.sites}
         self._webmail = printable(plan.server.webmail_url)
+        self._same_zones = dict[tuple[str, int], str]()
         self._without_address = 0
 
     def files(self) -> Iterator[tuple[str, bytes]]:
@@ -90,8 +92,23 @@ class NoticeWriter:
         if not wave:
             room = wording.round_up_room(max(0, user.needed_bytes - (user.free_bytes or 0)) + _SPARE_BYTES)
         action = user.action if wave else "room"
-        zone = self._zones.get(user.site, self._plan.server.time_zone) if wave else self._plan.server.time_zone
+        zone = self._plan.server.time_zone
+        if wave:
+            zone = self._zone(self._zones.get(user.site, zone), wave)
         return Group(wave, action, self._templates.choose(user.language), zone, room)
+
+    def _zone(self, zone: str, wave: int) -> str:
+        """Return the first zone of the sites that has the same clock and name during a wave.
+
+        Users in Prague and in Lyon need no texts of their own.
+        """
+        if (zone, wave) not in self._same_zones:
+            span = self._waves[wave].start, self._waves[wave].end_high
+            self._same_zones[zone, wave] = next(
+                (other for other in self._zones.values() if _clock_of(other, *span) == _clock_of(zone, *span)),
+                zone,
+            )
+        return self._same_zones[zone, wave]
 
     def _files_of(self, name: str, group: Group, users: Sequence[PlannedUser]) -> Iterator[tuple[str, bytes]]:
         users = sorted(users, key=lambda user: (user.site, user.user))
@@ -179,6 +196,11 @@ def _folder(group: Group) -> str:
     if not group.wave:
         return f"notices/no-room/free-{group.room}-GB"
     return f"notices/wave-{group.wave:03}/{group.action}"
+
+
+def _clock_of(zone: str, *instants: datetime) -> tuple[object, ...]:
+    offsets = (instant.astimezone(ZoneInfo(zone)).utcoffset() for instant in instants)
+    return (*offsets, *(wording.zone_text(instant, zone, "en") for instant in instants))
 
 
 def _clock_texts(instant: datetime, zone: str, language: str) -> tuple[str, str]:

@@ -17,12 +17,10 @@ from jinja2 import Environment, StrictUndefined, Template, TemplateError, Templa
 from jinja2.sandbox import SandboxedEnvironment
 
 from kerio_resync.errors import BadSettings
-from kerio_resync.filesystem import translate_os_error
+from kerio_resync.fleet.outputs.template_files import BUILT_IN, SUFFIX
 from kerio_resync.os_errors import describe
 from kerio_resync.plain_text import pluralize
 
-BUILT_IN: Final = Path(__file__).parent / "notice_templates"
-SUFFIX: Final = ".txt.j2"
 _LANGUAGE: Final = re.compile(r"[a-z]{2,3}(-[a-z0-9]{2,8})*")
 _SUBJECT: Final = "Subject:"
 
@@ -98,22 +96,6 @@ class NoticeTemplates:
                 return tag
             tag = tag.rpartition("-")[0]
         return {name: code for code in self._templates for name in _names(code)}.get(language.strip().lower())
-
-
-def write_templates(folder: Path) -> None:
-    """Write the templates of this package into a folder, to be edited.
-
-    Nothing is replaced: BadSettings if one of the files is there.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for path in sorted(BUILT_IN.glob(f"*{SUFFIX}")):
-            if (folder / path.name).exists():
-                raise BadSettings(f"{folder / path.name} is there already; choose another folder")
-        for path in BUILT_IN.glob(f"*{SUFFIX}"):
-            (folder / path.name).write_bytes(path.read_bytes())
-    except OSError as error:
-        raise translate_os_error(error, folder) from None
 
 
 def english_name(language: str) -> str:

@@ -133,6 +133,12 @@ def test_groups_in_several_zones_have_a_file_for_each() -> None:
     assert "Začátek: neděle 29. listopadu 2026, 2:30 (GMT+05:30)" in text
 
 
+def test_sites_whose_clocks_agree_share_their_texts() -> None:
+    files, _ = written(sample_plan(60, [("Praha", "Europe/Prague"), ("Lyon", "Europe/Paris")]))
+    assert {name.split("/")[2] for name in files if name.endswith(".de.txt")} == {"rebuild.de.txt"}
+    assert not [name for name in files if "Europe" in name]
+
+
 def test_missing_webmail_address_is_said_and_left_out_of_the_text() -> None:
     files, notices = written(sample_plan(20, webmail=""))
     assert [text for text in notices if "Set webmail_url of the server" in text]

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from kerio_resync.errors import BadSettings
-from kerio_resync.fleet.outputs.templates import NoticeTemplates, write_templates
+from kerio_resync.fleet.outputs.template_files import write_templates
+from kerio_resync.fleet.outputs.templates import NoticeTemplates
 
 ALL = ["cs", "de", "en", "es", "fr"]
 
