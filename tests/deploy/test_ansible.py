@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import re
+import stat
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack
@@ -123,6 +124,7 @@ async def test_playbook_upgrades_rebuilds_retries_and_collects_logs(fleet: Fleet
     for name in ("old", "new", "busy"):
         assert detect_format(fleet.root / name / "cache.db").state == "current"
     assert not list(fleet.root.glob("*/rollout-password"))
+    assert stat.S_IMODE((fleet.root / "logs").stat().st_mode) == 0o700
     texts = [fleet.output, *(path.read_text() for path in (fleet.root / "logs").iterdir())]
     assert not any(secret in text for secret in (PASSWORD, WRONG) for text in texts)
 
