@@ -31,27 +31,33 @@ IMPORTS = {
         "kerio_resync.server.jmap.mailbox", "kerio_resync.server.kerio.mailbox", "kerio_resync.sync.rebuild",
         "kerio_resync.sync.status", "kerio_resync.sync.verify", "kerio_resync.upgrade.procedure",
     ),
+    "browse": ("kerio_resync.cli.app", "kerio_resync.browse.run"),
     "kerio_mockserver": ("kerio_mockserver.app", "kerio_mockserver.cli", "kerio_mockserver.mailbox.generate.seed"),
 }  # fmt: skip
 
 
-def forked(module: str) -> list[str]:
-    """Return the beginning of a command line that runs `python -m MODULE`, or `python -c`."""
+def forked(module: str, imports: str = "") -> list[str]:
+    """Return the beginning of a command line that runs `python -m MODULE`, or `python -c`.
+
+    `imports`: the entry of `IMPORTS` that it needs, by default that of the module.
+    """
     if not hasattr(os, "pidfd_open"):
         return [sys.executable, *(["-c"] if module == "-c" else ["-m", module])]
     client = Path(__file__).with_name("fork_client.py")
-    address = _address("kerio_resync" if module == "-c" else module)
+    address = _address(imports or ("kerio_resync" if module == "-c" else module))
     return [sys.executable, "-I", "-S", str(client), address, module]
 
 
 @cache
-def _address(module: str) -> str:
-    """Start the server of a module; it ends with this process."""
+def _address(imports: str) -> str:
+    """Start a server with these imports; it ends with this process."""
     folder = tempfile.mkdtemp(prefix="fork-server-")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    environment = os.environ | {"PYTHONWARNINGS": "error", "PYDANTIC_DISABLE_PLUGINS": "__all__"}
+    environment = os.environ | {"PYDANTIC_DISABLE_PLUGINS": "__all__"}
+    if imports != "browse":  # Datasette uses what is deprecated
+        environment["PYTHONWARNINGS"] = "error"
     process = subprocess.Popen(
-        [sys.executable, "-m", "tests.support.fork_server", f"{folder}/socket", *IMPORTS[module]],
+        [sys.executable, "-m", "tests.support.fork_server", f"{folder}/socket", *IMPORTS[imports]],
         cwd=Path(__file__).parents[2], env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
     )  # fmt: skip
     assert process.stdin is not None
@@ -117,18 +123,18 @@ def become(request: bytes, streams: list[int]) -> str:
     """Take on the arguments, the folder, the environment and the streams of a client; return the module."""
     count, *words = map(os.fsdecode, request.split(b"\0"))
     (module, *arguments), (folder, *environment) = words[: int(count)], words[int(count) :]
-    for number, (stream, name) in enumerate(zip(streams, ("stdin", "stdout", "stderr"), strict=True)):
-        os.dup2(stream, number)
-        os.close(stream)
-        old, buffering = getattr(sys, name), 1 if number == 2 else -1
-        how = {"encoding": old.encoding, "errors": old.errors, "closefd": False, "buffering": buffering}
-        new = open(number, "w" if number else "r", **how)  # noqa: SIM115  # a standard stream
-        setattr(sys, name, new)
-        setattr(sys, f"__{name}__", new)
     os.chdir(folder)
     os.environ.clear()
     for each in environment:
         name, _, os.environ[name] = each.partition("=")
+    for number, (stream, name) in enumerate(zip(streams, ("stdin", "stdout", "stderr"), strict=True)):
+        os.dup2(stream, number)
+        os.close(stream)
+        old, buffering = getattr(sys, name), 1 if number == 2 or "PYTHONUNBUFFERED" in os.environ else -1
+        how = {"encoding": old.encoding, "errors": old.errors, "closefd": False, "buffering": buffering}
+        new = open(number, "w" if number else "r", **how)  # noqa: SIM115  # a standard stream
+        setattr(sys, name, new)
+        setattr(sys, f"__{name}__", new)
     sys.argv = [module, *arguments]
     return module
 

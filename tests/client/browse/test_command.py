@@ -17,14 +17,15 @@ import pytest
 
 from tests.support.browsing import make_cache, some_mails
 from tests.support.cache import change
+from tests.support.fork_server import forked
 
-COMMAND = [sys.executable, "-m", "kerio_resync", "browse", "--no-open", "--profile"]
+ARGUMENTS = ("browse", "--no-open", "--profile")
 
 
 def run(profile: Path, *more: str, code: str = "") -> subprocess.CompletedProcess[str]:
-    command = [*COMMAND, str(profile), *more]
+    command = [*forked("kerio_resync", "browse"), *ARGUMENTS, str(profile), *more]
     if code:
-        arguments = ["browse", "--no-open", "--profile", str(profile)]
+        arguments = [*ARGUMENTS, str(profile)]
         program = f"import sys; {code}; sys.argv[1:] = {arguments!r}; from kerio_resync.cli.entry import main; main()"
         command = [sys.executable, "-c", program]
     return subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
@@ -35,8 +36,9 @@ def test_browse_serves_until_it_is_ended(tmp_path: Path, number: signal.Signals)
     profile = tmp_path / "pro file%20?#"  # a path that a URI must quote
     asyncio.run(make_cache(profile, *some_mails()))
     environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    command = [*forked("kerio_resync", "browse"), *ARGUMENTS, str(profile)]
     with subprocess.Popen(
-        [*COMMAND, str(profile)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
     ) as process:
         assert process.stdout is not None
         assert process.stderr is not None
