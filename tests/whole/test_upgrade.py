@@ -249,7 +249,7 @@ def test_the_program_never_runs_before_the_database_is_ready(version: str, tmp_p
     if version == "7.2":
         to_format72(tmp_path / "cache.db")
     killed = 0
-    for wait in (0.5, 0.9, 1.2):
+    for wait in (0.05, 0.15, 0.4):
         child = begin(tmp_path)
         time.sleep(wait)  # a kill at some instant of a real process: there is no other clock for it
         if child.poll() is None:
