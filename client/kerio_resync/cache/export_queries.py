@@ -76,6 +76,9 @@ class ItemRow(NamedTuple):
     contents: tuple[ContentRow, ...] = ()
 
 
+_SIZE: Final = ItemRow._fields.index("size")
+
+
 def folders(db: sqlite3.Connection) -> tuple[FolderRow, ...]:
     """Return all folders by path."""
     rows = db.execute(
@@ -128,17 +131,19 @@ def item_page(db: sqlite3.Connection, numbers: Sequence[int]) -> ItemPage:
         " ORDER BY wanted.key",
         (json_array(numbers),),
     )
-    page: list[ItemRow] = []
+    page: list[tuple[Any, ...]] = []
     size, considered = 0, len(numbers)
-    for place, number, item_id, kind, version, title, date, item_size, seen, flagged, answered, draft, payload in rows:
-        flags = (bool(seen), bool(flagged), bool(answered), bool(draft))
-        page.append(ItemRow(number, item_id, kind, version, title, date, item_size, *flags, payload))
-        size += len(payload) + min(item_size, INLINE_BYTES)
+    for place, *columns in rows:
+        page.append(tuple(columns))
+        size += len(columns[-1]) + min(columns[_SIZE], INLINE_BYTES)
         if size >= PAGE_BYTES:
             considered = place + 1
             break
-    contents = _contents(db, [row.number for row in page])
-    items = tuple(row._replace(contents=contents.get(row.number, ())) for row in page)
+    contents = _contents(db, [columns[0] for columns in page])
+    items = tuple(
+        ItemRow(*columns, seen == 1, flagged == 1, answered == 1, draft == 1, payload, contents.get(columns[0], ()))
+        for *columns, seen, flagged, answered, draft, payload in page
+    )
     return ItemPage(items, considered)
 
 

@@ -41,6 +41,26 @@ class Output(Protocol):
         ...
 
 
+def put_file(temporary: str, path: str, data: bytes, modified: float) -> None:
+    """Write a file as a whole under a temporary name, and give it its name and time."""
+    try:
+        descriptor = os.open(temporary, _FLAGS | os.O_TRUNC, 0o600)
+        try:
+            written = os.write(descriptor, data)
+            while written < len(data):
+                written += os.write(descriptor, memoryview(data)[written:])
+            os.utime(descriptor, (modified, modified))
+        finally:
+            os.close(descriptor)
+        os.replace(temporary, path)
+    except BaseException as error:
+        with suppress(OSError):
+            os.unlink(temporary)
+        if isinstance(error, OSError):
+            raise translate_os_error(error, Path(temporary)) from error
+        raise
+
+
 class NewFile:
     """A file that gets its name when it is complete; else it is removed.
 

@@ -12,10 +12,11 @@ import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from kerio_resync.export.files import NewFile, make_folder, mapped_os_errors, write_pieces
+from kerio_resync.export.files import NewFile, make_folder, mapped_os_errors, put_file, write_pieces
 from kerio_resync.export.folder_paths import maildir_name, safe_stem
 from kerio_resync.export.mails import FLAGS_LOST, MailRenderer, RenderedMail, maildir_flags, status_lines, time_of
 from kerio_resync.export.options import Layout
@@ -114,12 +115,18 @@ class MailFiles:
         else:
             name = f"{max(int(seconds), 0):010}.{names.item}{names.version}.kerio-resync"
             path, temporary = f"{folder}/cur/{name}", f"{folder}/tmp/{name}"
+        flags = "" if self.eml else f"{_SEPARATOR}2,{maildir_flags(item, forwarded=mail.forwarded)}"
+        match mail.pieces:
+            case [bytes(data)] if mail.exact:  # most mails: without the steps of the others
+                path += f",S={len(data)}{flags}" if flags else ""
+                put_file(temporary, path, data, seconds)
+                self.report.bytes += len(data)
+                return path
         with NewFile(temporary) as file:
             if self.eml and not mail.exact:
                 file.write(status_lines(item, forwarded=mail.forwarded))
             await write_pieces(file, mail.pieces, self.renderer.reader)
-            if not self.eml:
-                path += f",S={file.size}{_SEPARATOR}2,{maildir_flags(item, forwarded=mail.forwarded)}"
+            path += f",S={file.size}{flags}" if flags else ""
             file.commit(path, seconds)
         self.report.bytes += file.size
         return path
@@ -143,8 +150,12 @@ class MailFiles:
 def names_of(item: ItemRow) -> Names:
     """Return the hashes of an item's id, and of what its file depends on."""
     missing = [content.problem for content in item.contents if content.problem]
-    version = f"{_REVISION} {item.version} {missing}"
-    return Names(_hash(item.id)[:16], _hash(version)[:8])
+    return Names(_hash(item.id)[:16], _version_hash(f"{_REVISION} {item.version} {missing}"))
+
+
+@lru_cache(maxsize=1024)  # many mails of a server have one version
+def _version_hash(version: str) -> str:
+    return _hash(version)[:8]
 
 
 def _hash(text: str) -> str:
