@@ -57,6 +57,11 @@ class ProfileLock:
     ) -> None:
         self._held.close()
 
+    def remove_notes(self) -> None:
+        """Remove what names this process as the holder; the locks stay."""
+        for lock in self._locks:
+            lock.remove_note()
+
     def holder(self) -> str:
         """Return the holder, as `process 4711 on host (command)`.
 
@@ -88,9 +93,13 @@ class _FolderLock:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.remove_note()
+        self._lock.release()
+
+    def remove_note(self) -> None:
+        """Remove the note that names this process."""
         with suppress(OSError):
             self._note.unlink(missing_ok=True)
-        self._lock.release()
 
     def holder(self) -> str:
         """Return the holder of this lock, or "" if there is none."""

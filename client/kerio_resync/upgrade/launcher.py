@@ -65,9 +65,10 @@ def launch_when_ready(
     if not decision.ready:
         return int(decision.exit)
     with ExitStack() as locks:
-        locks.enter_context(ProfileLock(profile))
+        lock = locks.enter_context(ProfileLock(profile))
         if detect_format(profile / "cache.db", upgrades, settled=True).state != "current":
             raise CacheInUse("another run changed the database in the meantime")
+        lock.remove_notes()  # the program that replaces this process would leave them; with them a start is slow
         return (run_program or _run_program)(path, command, locks.close)
 
 

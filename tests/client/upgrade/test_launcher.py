@@ -18,14 +18,15 @@ READY = UpgradeDecision("migrate", UpgradeState("old"), done=True)
 
 
 class Program:
-    """Replaces the mail program: how often it ran, and whether the profile was locked when it took over."""
+    """Replaces the mail program: how often it ran, and whether the profile was locked, and by name, at that time."""
 
     def __init__(self, profile: Path) -> None:
-        self.profile, self.ran, self.locked = profile, 0, False
+        self.profile, self.ran, self.locked, self.names_holder = profile, 0, False, False
 
     def __call__(self, path: str, command: Sequence[str], unlock: Callable[[], None]) -> int:
         self.ran += 1
         self.locked = bool(ProfileLock(self.profile).holder())
+        self.names_holder = (self.profile / "kerio-resync.holder").exists()
         return 17
 
 
@@ -34,6 +35,7 @@ async def test_program_starts_under_the_lock_when_database_is_ready(tmp_path: Pa
     program = Program(tmp_path)
     assert launch_when_ready(tmp_path, ["sh"], lambda: READY, run_program=program) == 17
     assert (program.ran, program.locked) == (1, True)
+    assert not program.names_holder  # nothing would remove it, and the next start would be slow
     assert ProfileLock(tmp_path).holder() == ""
 
 
