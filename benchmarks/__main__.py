@@ -26,7 +26,7 @@ from benchmarks.tools import machine
 
 NAMES = (
     "limits", "rivals", "jmap", "efficiency", "links", "queues", "load", "many", "scale", "large", "salvage", "upgrade",
-    "forecast", "startup", "fleet",
+    "forecast", "startup", "export", "fleet",
 )  # fmt: skip
 SLOW = (
     "jmap",

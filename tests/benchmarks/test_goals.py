@@ -30,6 +30,7 @@ RESULTS: dict[str, Any] = {
     "scale": {"spread": 3.0, "exponent": 1.01, "steady": 1.0},
     "large": {"more": {"median": 5.0}},
     "salvage": {"time": 0.04},
+    "export": {f"{kind} mails": {"ratio": 0.6, "peak": 60.0, "peak_of_tenth": 58.0} for kind in ("usual", "small")},
     "many": {"kept": 0.95, "unfair": 1.5, "servers": [{"cells": [{"clients": 1}, {"clients": 64}]}]},
     "fleet": {"runs": [{"end_error": -0.1, "scaled_error": 0.1}, {"end_error": 0.05, "scaled_error": -0.2}]},
 }  # fmt: skip

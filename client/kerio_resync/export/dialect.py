@@ -39,15 +39,21 @@ class Dialect:
     is_forwarded: ForwardedReader | None = None
 
 
+def require_icalendar() -> None:
+    """Raise BadSettings if what .ics and .vcf files need is not installed."""
+    if find_spec("icalendar") is None:
+        raise BadSettings(
+            "--ics and --vcf need the package icalendar, which is missing: run `pip install 'kerio-resync[export]'`"
+        )
+
+
 def dialect_of(protocol: str, *, calendars: bool) -> Dialect:
     """Return the converters of a protocol.
 
     `calendars`: also for .ics and .vcf files; BadSettings if icalendar is missing.
     """
-    if calendars and find_spec("icalendar") is None:
-        raise BadSettings(
-            "--ics and --vcf need the package icalendar, which is missing: run `pip install 'kerio-resync[export]'`"
-        )
+    if calendars:
+        require_icalendar()
     if protocol == "jmap":
         from kerio_resync.server.jmap.emails import is_forwarded
 

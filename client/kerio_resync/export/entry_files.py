@@ -164,7 +164,7 @@ class EntryFiles:
             self.report.skipped.append(("item", item.id, str(error)))
             return False
         self.report.items[item.kind] += 1
-        self.report.lose(item.id, lost)
+        self.report.lose_of(item.id, item.date, lost)
         return True
 
     async def _converted(self, item: ItemRow, out: Output, zones: set[str]) -> list[str]:

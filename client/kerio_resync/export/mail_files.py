@@ -76,7 +76,7 @@ class MailFiles:
             progress(len(page.items), sum(item.size for item in page.items))
 
     async def _write(self, folder: str, item: ItemRow, there: dict[str, dict[str, str]]) -> None:
-        names = names_of(item)
+        names = names_of(item, with_flags=self.eml)
         others = there.get(names.item)
         if others is not None and names.version in others:
             self.report.items["mail"] += 1
@@ -88,10 +88,9 @@ class MailFiles:
             self.report.skipped.append(("item", item.id, str(error)))
             return
         self.report.items["mail"] += 1
-        if mail.lost:
-            self.report.lose(item.id, mail.lost)
+        self.report.lose_of(item.id, item.date, mail.lost)
         if self.eml and mail.exact and maildir_flags(item, forwarded=mail.forwarded):
-            self.report.lose(item.id, [FLAGS_LOST])
+            self.report.lose_of(item.id, item.date, [FLAGS_LOST])
         if others:
             self.report.replaced += 1
         else:
@@ -147,10 +146,14 @@ class MailFiles:
         return there
 
 
-def names_of(item: ItemRow) -> Names:
-    """Return the hashes of an item's id, and of what its file depends on."""
+def names_of(item: ItemRow, *, with_flags: bool) -> Names:
+    """Return the hashes of an item's id, and of what its file depends on.
+
+    `with_flags`: the file states the flags. A Maildir's are in its names, where mail programs change them.
+    """
     missing = [content.problem for content in item.contents if content.problem]
-    return Names(_hash(item.id)[:16], _version_hash(f"{_REVISION} {item.version} {missing}"))
+    flags = f" {maildir_flags(item)}" if with_flags else ""
+    return Names(_hash(item.id)[:16], _version_hash(f"{_REVISION} {item.version} {missing}{flags}"))
 
 
 @lru_cache(maxsize=1024)  # many mails of a server have one version

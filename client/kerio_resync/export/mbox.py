@@ -94,7 +94,7 @@ class MboxFiles:
             self.report.skipped.append(("item", item.id, str(error)))
             return
         self.report.items["mail"] += 1
-        self.report.lose(item.id, mail.lost)
+        self.report.lose_of(item.id, item.date, mail.lost)
         if file is None:
             self.report.written += 1
             self.report.bytes += item.size

@@ -19,8 +19,9 @@ class TargetReport:
     """Counts of one format.
 
     `written`: new files or entries; `replaced`: those that changed since an earlier export; `unchanged`: already there.
-    `bytes`: written in this run. `lost`: what could not be expressed, by reason, with how often; `examples`: ids of the
-    first items with it. `skipped`: (scope, id, reason) of what is not in the export.
+    `bytes`: written in this run. `lost`: what could not be expressed, by reason, with how often; `examples`: the first
+    items with it, by folder and date (their texts are not for logs). `skipped`: (scope, id, reason) of what is not in
+    the export.
     """
 
     format: Format
@@ -34,19 +35,26 @@ class TargetReport:
     lost: Counter[str] = field(default_factory=Counter)
     examples: dict[str, list[str]] = field(default_factory=dict)
     skipped: list[tuple[str, str, str]] = field(default_factory=list)
+    present: str = ""  # the path of the folder that is being written
 
-    def lose(self, item_id: str, reasons: list[str]) -> None:
-        """Count what an item's file does not express."""
+    def lose(self, name: str, reasons: list[str]) -> None:
+        """Count what a file does not express; `name`: of its item or folder."""
         for reason in reasons:
             self.lost[reason] += 1
             named = self.examples.setdefault(reason, [])
-            if len(named) < MAX_EXAMPLES and item_id not in named:
-                named.append(item_id)
+            if len(named) < MAX_EXAMPLES and name not in named:
+                named.append(name)
+
+    def lose_of(self, item_id: str, date: str | None, reasons: list[str]) -> None:
+        """Count what an item's file does not express; `date`: ISO 8601, if it has one."""
+        if reasons:
+            when = f"{date[:10]} {date[11:16]}".strip() if date else f"id {item_id}"
+            self.lose(f"{self.present}, {when}", reasons)
 
     def as_json(self) -> dict[str, Any]:
         """Return plain values only."""
         return {
-            **{name: getattr(self, name) for name in self.__slots__},
+            **{name: getattr(self, name) for name in self.__slots__ if name != "present"},
             "path": str(self.path),
             "items": dict(self.items),
             "lost": dict(self.lost),

@@ -131,6 +131,7 @@ async def _write(
     if record.is_new and not options.dry_run and job.format not in ("ics", "vcf"):
         _require_space(job, reader)
     for selection in job.selections:
+        report.present = selection.folder.path
         await writer.write(job.paths[selection.folder.number], selection, progress.add)
     record.save(finished=True)
     return report

@@ -114,6 +114,20 @@ async def test_changed_mail_replaces_its_file(profile: Path, tmp_path: Path, nam
     assert len(before.keys() - after.keys()) == 1
 
 
+async def test_eml_follows_flags_that_changed_without_the_version(profile: Path, tmp_path: Path) -> None:
+    await run_export(profile, tmp_path / "mail", "eml")
+    change(profile / "cache.db", "UPDATE item SET flagged = 1 - flagged WHERE id = '1'")
+    before = files_in(tmp_path / "mail")
+    report = await run_export(profile, tmp_path / "mail", "eml")
+    after = files_in(tmp_path / "mail")
+    assert (report.replaced, report.unchanged) == (1, 4)
+    [old], [new] = (
+        [files[name] for name in files.keys() - others] for files, others in ((before, after), (after, before))
+    )
+    assert old != new
+    assert {"F" in email.message_from_bytes(content).get("X-Status", "") for content in (old, new)} == {True, False}
+
+
 async def test_flags_that_a_mail_program_has_set_since_stay(profile: Path, tmp_path: Path) -> None:
     target = tmp_path / "mail"
     await run_export(profile, target)
