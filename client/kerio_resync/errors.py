@@ -238,8 +238,12 @@ class ForeignAddress(ProtocolError):
 class UnknownServer(ProtocolError):
     """The first reply of a run did not come from a Kerio Connect or JMAP server.
 
-    Waiting does not help.
+    Waiting does not help. `protocol`: the one that the settings name; "auto" if it was to be found out.
     """
+
+    def __init__(self, detail: str = "", *, protocol: str = "auto") -> None:
+        super().__init__(detail)
+        self.protocol = protocol
 
 
 class VerificationFailed(ResyncError):
@@ -376,7 +380,7 @@ _SENTENCES: tuple[tuple[type[ResyncError], str, str], ...] = (
     ),
     (
         UnknownServer,
-        "This is neither a Kerio Connect nor a JMAP server: {detail}.",
+        "This is {server}: {detail}.",
         " Check the address, and whether this network needs a login (open any web page in a browser) or a proxy.",
     ),
     (
@@ -398,6 +402,11 @@ _SENTENCES: tuple[tuple[type[ResyncError], str, str], ...] = (
     (OtherFormat, "The local cache cannot be used: {detail}.", " Run `kerio-resync rebuild`."),
     (CacheDamaged, "The local cache is damaged: {detail}.", " Run `kerio-resync rebuild`."),
 )
+_WRONG_SERVERS = {  # by the protocol of the settings
+    "auto": "neither a Kerio Connect nor a JMAP server",
+    "kerio": "not a Kerio Connect server (with --protocol auto, JMAP is tried too)",
+    "jmap": "not a JMAP server (with --protocol auto, Kerio Connect is tried too)",
+}
 OTHER_PROFILE = "use another --profile, or --same-mailbox if this is the same mailbox under a new name"
 _FREE_SPACE = "Free some space and run again"
 INTERRUPTED, INTERNAL_ERROR = "interrupted", "internal-error"  # kinds of what is not a ResyncError
@@ -487,7 +496,8 @@ def _explain_by_table(error: ResyncError) -> str:
         if isinstance(error, kind):
             method = getattr(error, "method", "")
             what = f"{method}: " if method else ""
-            text = (sentence + advice).format(detail=detail, code=getattr(error, "code", 0), what=what)
+            server = _WRONG_SERVERS[getattr(error, "protocol", "auto")]
+            text = (sentence + advice).format(detail=detail, code=getattr(error, "code", 0), what=what, server=server)
             return text.replace("?.", "?")
     return end_sentence(f"{detail[:1].upper()}{detail[1:]}")
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import codecs
 import os
+import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -203,7 +204,9 @@ def _first_text(settings: Settings, given: Mapping[str, Any]) -> str:
     document = tomlkit.document()
     document.add(tomlkit.comment("Settings of this kerio-resync profile. The command line wins for its run."))
     document.add(
-        tomlkit.comment(f"The password is never here: it comes from {PASSWORD_VARIABLE}, the keyring, or a prompt.")
+        tomlkit.comment(
+            f"The password is never here: it comes from {PASSWORD_VARIABLE}, password_file, the keyring, or a prompt."
+        )
     )
     document.add("server", tomlkit.item(settings.address))
     document.add("user", tomlkit.item(settings.user))
@@ -229,7 +232,7 @@ _OPTIONS: tuple[tuple[str, str, Any], ...] = (
     ),
     ("protocol", "the server's protocol: auto, kerio or jmap", "auto"),
     ("attachments", "which attachments to download: all, inbox or none", "all"),
-    ("since", "leave out the attachments of mails that are older than this date", "2026-01-01"),
+    ("since", "leave out attachments and sources of mails that are older than this date", "2026-01-01"),
     ("exclude_folders", "folders to leave out, with those inside them", ["Archive"]),
     ("sources", "keep the raw text of each mail, if the server has it: auto, yes or no", "auto"),
     ("shared", "also the mailboxes that other users share with you", False),
@@ -247,10 +250,24 @@ _OPTIONS: tuple[tuple[str, str, Any], ...] = (
 def _update(path: Path, wanted: Mapping[str, Any]) -> None:
     import tomlkit
 
-    document = tomlkit.parse(_read_text(path))
-    if any(document.get(name) != value for name, value in wanted.items()):
-        document.update(wanted)
-        _write(path, tomlkit.dumps(document))
+    text = _read_text(path)
+    document = tomlkit.parse(text)
+    if all(document.get(name) == value for name, value in wanted.items()):
+        return
+    for name, value in wanted.items():
+        if name not in document:  # `_first_text` has a line for it, as a comment
+            line = tomlkit.dumps({name: value}).rstrip("\n")
+            before, found, after = _commented_out(text, name)
+            text = f"{before}{line}{after}" if found else text
+    document = tomlkit.parse(text)
+    document.update(wanted)
+    _write(path, tomlkit.dumps(document))
+
+
+def _commented_out(text: str, name: str) -> tuple[str, str, str]:
+    """Divide a file at the first line that has the setting as a comment."""
+    found = re.search(rf"^# *{name} *=.*$", text, re.MULTILINE)
+    return (text[: found.start()], found[0], text[found.end() :]) if found else (text, "", "")
 
 
 def _write(path: Path, text: str) -> None:

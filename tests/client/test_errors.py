@@ -33,6 +33,16 @@ TABLE: list[tuple[BaseException, Exit, str]] = [
     (errors.TooLarge("t"), Exit.UNEXPECTED_RESPONSE, "refused a request (t"),
     (errors.DownloadRefused("d"), Exit.UNEXPECTED_RESPONSE, "refused a request (d"),
     (errors.UnknownServer("a page"), Exit.UNEXPECTED_RESPONSE, "neither a Kerio Connect nor a JMAP server: a page."),
+    (
+        errors.UnknownServer("x", protocol="kerio"),
+        Exit.UNEXPECTED_RESPONSE,
+        "is not a Kerio Connect server (with --prot",
+    ),
+    (
+        errors.UnknownServer("x", protocol="jmap"),
+        Exit.UNEXPECTED_RESPONSE,
+        "is not a JMAP server (with --protocol auto",
+    ),
     (errors.ForeignAddress("elsewhere"), Exit.UNEXPECTED_RESPONSE, "Unexpected response from the server: elsewhere."),
     (errors.ProtocolError("no JSON"), Exit.UNEXPECTED_RESPONSE, "Unexpected response from the server: no JSON."),
     (errors.VerificationFailed("2 items differ", differences=2), Exit.UNVERIFIED, "failed: 2 items differ."),
@@ -135,7 +145,7 @@ def test_kinds_are_those_that_scripts_know() -> None:
         "bad-credentials", "bad-settings", "cache-damaged", "cache-in-use", "certificate-error", "disk-trouble",
         "download-refused", "folder-denied", "foreign-address", "foreign-reply", "internal-error", "interrupted",
         "item-gone", "key-expired", "local-error", "misconfigured", "no-cache", "not-enough-space", "older-format",
-        "other-account", "other-format", "outcome-unknown", "output-full", "overloaded", "protocol-error",
+        "other-account", "other-format", "outcome-unknown", "output-full", "overloaded", "postponed", "protocol-error",
         "resync-error", "server-refused", "session-expired", "target-in-use", "too-large", "transient-server-error",
         "unknown-server", "unreachable", "verification-failed",
     }  # fmt: skip

@@ -12,7 +12,8 @@ from keyring.errors import KeyringLocked
 from pydantic import SecretStr, ValidationError
 
 from kerio_resync.errors import BadSettings, LocalError
-from kerio_resync.profile_file import is_bound, load, make_profile, rebind, remember, vouches
+from kerio_resync.profile_file import is_bound, load, make_profile, rebind, remember, remember_protocol, vouches
+from kerio_resync.server.http.routes import route_of
 from kerio_resync.settings import Settings, byte_rate, default_profile, with_password
 from kerio_resync.variables import PASSWORD_VARIABLE
 
@@ -170,6 +171,29 @@ def test_load_reads_a_file_with_a_byte_order_mark(tmp_path: Path, encoding: str)
     assert load(tmp_path, {}).user == "zoë"
     rebind(load(tmp_path, {"server": "https://b"}))
     assert (load(tmp_path, {}).server, "# Zoë" in file.read_text(encoding="utf-8")) == ("https://b", True)
+
+
+def test_found_protocol_takes_the_place_of_its_commented_line(tmp_path: Path) -> None:
+    remember(load(tmp_path, GIVEN), GIVEN, bound=False)
+    before = (tmp_path / "profile.toml").read_text().splitlines()
+    remember_protocol(load(tmp_path, {}), "jmap")
+    after = (tmp_path / "profile.toml").read_text().splitlines()
+    assert before[at := before.index('# protocol = "auto"')].startswith("# ")
+    assert after == [*before[:at], 'protocol = "jmap"', *before[at + 1 :]]
+
+
+def test_found_protocol_is_added_to_a_file_without_that_line(tmp_path: Path) -> None:
+    (tmp_path / "profile.toml").write_text("server = 'https://a'\nuser = 'x'\n")
+    remember_protocol(load(tmp_path, {}), "kerio")
+    assert load(tmp_path, {}).protocol == "kerio"
+
+
+def test_an_empty_proxy_is_none_whatever_the_environment_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("https_proxy", "http://proxy.test:3128")
+    asked = load(tmp_path, GIVEN)
+    assert route_of(asked).proxy is not None
+    (tmp_path / "profile.toml").write_text('proxy = ""\n')
+    assert route_of(load(tmp_path, GIVEN)).proxy is None
 
 
 def test_vouches_for_the_server_and_user_that_the_file_names(tmp_path: Path) -> None:

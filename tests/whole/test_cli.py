@@ -279,7 +279,14 @@ async def test_the_demo_names_what_it_does_not_import_and_refuses_what_holds_no_
     (mail / "plan.ics").write_bytes(
         b"BEGIN:VCALENDAR\nBEGIN:VEVENT\nDTSTART:20260101T000000Z\nRRULE:FREQ=HOURLY\nEND:VEVENT\nEND:VCALENDAR\n"
     )
-    done = await kerio_resync("demo", "--import", mail, "--keep", tmp_path / "kept", password=None)
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "thesis.txt").touch()
+    full = await kerio_resync("demo", "--import", mail, "--keep", tmp_path / "full", password=None)
+    assert (full.code, "is not empty and not of an earlier demo" in full.err) == (2, True)
+    # The folder of the attempt above is used again.
+    done = await kerio_resync("demo", "--import", mail, "--keep", tmp_path / "none", password=None)
+    assert done.code == 0, done
+    done = await kerio_resync("demo", "--import", mail, "--keep", tmp_path / "none", password=None)
     assert done.code == 0, done
     assert "1 entry could not be imported: diary.txt: no mail, calendar or card" in done.out
     assert "plan.ics, entry 1: recurrence simplified" in done.out
@@ -309,6 +316,10 @@ async def test_status_names_the_last_runs_and_checks_them_for_monitoring(tmp_pat
     assert (unknown.code, unknown.err) == (3, "")
     assert unknown.out.startswith("UNKNOWN - There is no profile folder")
     assert f'kerio_resync_health{{profile="{profile}"}} 3\n' in file.read_text()
+    printed = await kerio_resync("--profile", profile, "status", "--check", "--prometheus", "-")
+    assert printed.out.splitlines()[0].startswith("UNKNOWN - ")
+    assert f'kerio_resync_health{{profile="{profile}"}} 3' in printed.out.splitlines()
+    assert not Path("-").exists()
     async with mock(mails=5) as (_, options):
         assert (await kerio_resync("--profile", profile, "rebuild", *options)).code == 0
         good = await kerio_resync("--profile", profile, "status", "--check")
@@ -341,7 +352,7 @@ async def test_dry_run_tells_what_a_rebuild_would_fetch_and_makes_no_cache(tmp_p
         assert any(re.match("It would take about .* without a cache to copy from", line) for line in lines)
         assert re.search(r"^It needs [\d.]+ MiB on the disk; .* are free: enough\.$", shown.out, re.MULTILINE)
         assert lines[-1] == "Nothing was changed."
-        assert not (tmp_path / "cache.db").exists()
+        assert list(tmp_path.iterdir()) == []
         part = await kerio_resync(
             "--profile", tmp_path, "rebuild", "--dry-run", "--json", "--folder", "Inbox", *options
         )
@@ -349,6 +360,13 @@ async def test_dry_run_tells_what_a_rebuild_would_fetch_and_makes_no_cache(tmp_p
         assert {folder["path"].partition("/")[0] for folder in summary["folders"]} == {"Inbox"}
         assert (summary["rebuild_problem"], summary["partial"]) == ("", True)
         assert summary["rebuild"]["seconds"] > 0
+        new = tmp_path / "a" / "new"
+        left = await kerio_resync(
+            "--profile", new, "rebuild", "--dry-run", "--exclude-folder", "Inbox", "--exclude-folder", "no", *options
+        )
+        assert re.search(r"^Left out as asked \(\d+\):\n  Inbox: \d+ items?$", left.out, re.MULTILINE)
+        assert "--exclude-folder: there is no folder 'no'" in left.out
+        assert not new.parent.exists()
         unknown = await kerio_resync("--profile", tmp_path, "rebuild", "--dry-run", "--folder", "nope", *options)
         assert (unknown.code, "there is no folder 'nope'" in unknown.err.lower()) == (2, True)
 

@@ -68,7 +68,10 @@ def test_partial_rebuild_refuses_a_folder_that_the_cache_is_without(world: World
     world.run(exclude_folders=(path,))
     ended = world.run(folders=(path,))
     assert isinstance(ended, BadSettings)
-    assert f"built without {path!r}" in str(ended)
+    assert f"built without {path!r}; run `kerio-resync rebuild` without --folder" in str(ended)
+    still = world.run(folders=(path,), exclude_folders=(path,))
+    assert isinstance(still, BadSettings)
+    assert f"{path!r} is left out by exclude_folders in " in str(still)
     assert world.run(folders=("Inbox",)) == "done"
     assert in_folder(world, path) == (0, 0)
 

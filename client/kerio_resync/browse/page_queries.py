@@ -12,7 +12,9 @@ from kerio_resync.model import Kind
 
 PAGE_ROWS: Final = 100
 
-FOLDERS: Final = "SELECT path, kind, role, items, unread, missing, number FROM folder_tree"
+FOLDERS: Final = (
+    "SELECT path, kind, role, items, unread, missing, number FROM folder_tree WHERE kind IS NOT NULL OR items"
+)
 FOLDER: Final = "SELECT path, kind FROM folder WHERE number = :folder"
 _LIST_COLUMNS: Final = """
   item.number, item.kind, item.date, item.who, item.title, item.size, item.seen, item.flagged, item.recipients,

@@ -141,8 +141,8 @@ def item_page(db: sqlite3.Connection, numbers: Sequence[int]) -> ItemPage:
             break
     contents = _contents(db, [columns[0] for columns in page])
     items = tuple(
-        ItemRow(*columns, seen == 1, flagged == 1, answered == 1, draft == 1, payload, contents.get(columns[0], ()))
-        for *columns, seen, flagged, answered, draft, payload in page
+        ItemRow._make((*head, *map(bool, flags), payload, contents.get(head[0], ())))
+        for head, flags, payload in ((columns[:7], columns[7:11], columns[11]) for columns in page)
     )
     return ItemPage(items, considered)
 

@@ -126,7 +126,7 @@ def rebuild(
     same_mailbox: SameMailbox = False,
     attachments: Annotated[AttachmentPolicy | None, typer.Option(help="Which attachments to download.")] = None,
     since: Annotated[
-        str | None, typer.Option(metavar="DATE", help="Leave out the attachments of older mails, as 2026-03-01.")
+        str | None, typer.Option(metavar="DATE", help="Leave out attachments and sources of older mails: 2026-03-01.")
     ] = None,
     sources: Annotated[
         SourcePolicy | None, typer.Option(help="Whether to keep the raw text of mails (JMAP). Default: yes.")
@@ -176,7 +176,7 @@ def rebuild(
         "not_after": not_after,
     }
     if dry_run:
-        view = View(json, quiet, log_file, _level(log_level), "rebuild --dry-run", notify or "")
+        view = View(json, quiet, log_file, _level(log_level), "rebuild --dry-run", notify or "", in_profile=False)
         _run_and_exit(partial(commands.dry_run, given=given), profile, view, formatting.lines_of_plan)
     page = located(report, "--report") if report else None
     view = View(json, quiet, log_file, _level(log_level), "rebuild", notify or "", report=page)
@@ -221,7 +221,9 @@ def status(
     ] = False,
     prometheus: Annotated[
         Path | None,
-        typer.Option("--prometheus", metavar="FILE", parser=parse_path, help="Write metrics for a textfile collector."),
+        typer.Option(
+            "--prometheus", metavar="FILE", parser=parse_path, help="Write metrics for node exporter; - prints them."
+        ),
     ] = None,
     json: Json = False,
     profile: Profile = None,
@@ -231,7 +233,7 @@ def status(
     Unsent changes are listed. Works offline. An unfinished cache of an interrupted rebuild is shown too.
     """
     if check or prometheus:
-        target = located(prometheus, "--prometheus") if prometheus else None
+        target = located(prometheus, "--prometheus") if prometheus and str(prometheus) != "-" else prometheus
         run = partial(diagnose_commands.check_status, check=check, prometheus=target)
         exit_code_of = diagnose_commands.check_exit_code if check else own_exit_code
         _run_and_exit(run, profile, View(json), exit_code_of=exit_code_of)

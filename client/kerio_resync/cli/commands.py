@@ -65,6 +65,7 @@ def dry_run(profile: Path, shown: Listener, given: Mapping[str, Any]) -> Exit:
     from kerio_resync.diagnose.dry_run import Plan, plan_rebuild
     from kerio_resync.upgrade import estimation
 
+    missing = [folder for folder in (profile, *profile.parents) if not folder.exists()]
     settings = load_online_settings(profile, given)
 
     async def work(listen: Listener) -> tuple[Plan, estimation.Estimate]:
@@ -81,7 +82,12 @@ def dry_run(profile: Path, shown: Listener, given: Mapping[str, Any]) -> Exit:
         summary = plan.as_json() | {name: measured[name] for name in names} | _turn_as_json(settings)
         return Exit.DONE if fits else Exit.NOT_ENOUGH_SPACE, summary
 
-    return run_with_display(shown, settings, work, to_exit)
+    try:
+        return run_with_display(shown, settings, work, to_exit)
+    finally:
+        for folder in missing:  # the estimate needed them
+            with suppress(OSError):
+                folder.rmdir()
 
 
 def _turn_as_json(settings: Settings) -> JsonObject:
@@ -269,10 +275,13 @@ def estimate(profile: Path, shown: Listener, given: Mapping[str, Any]) -> Exit:
 
 def export(profile: Path, shown: Listener, given: Mapping[str, Any]) -> Exit:
     """Write the cache to files of other programs."""
+    from kerio_resync.export.dialect import require_icalendar
     from kerio_resync.export.options import ExportOptions, parse_since, parse_zone, system_zone
     from kerio_resync.export.run import export as export_cache
     from kerio_resync.profile_file import load
 
+    if any(name in ("ics", "vcf") for name, _ in given["targets"]):
+        require_icalendar()
     since, zone = given["since"], given["time_zone"]
     options = ExportOptions(
         targets=given["targets"],

@@ -25,13 +25,17 @@ from kerio_resync.cli.commands import digest_lines, watch_rebuild, watch_verify
 from kerio_resync.cli.display import View
 from kerio_resync.cli.process import run
 from kerio_resync.errors import BadSettings, Exit, Unreachable, VerificationFailed
+from kerio_resync.filesystem import translate_os_error
 
 if TYPE_CHECKING:
     from kerio_resync.settings import Settings
 
+MARK = ".kerio-resync-demo"  # in a folder that a demonstration made
 MAX_NAMED = 10  # entries that could not be imported
 QUERIES = {
-    "The fullest folders": "SELECT path, kind, items, unread FROM folder_tree ORDER BY items DESC LIMIT 5",
+    "The fullest folders": (
+        "SELECT path, kind, items, unread FROM folder_tree WHERE items > 0 ORDER BY items DESC LIMIT 5"
+    ),
     "The newest mails with attachments": (
         "SELECT date, sender, subject FROM mail WHERE has_attachment ORDER BY date DESC LIMIT 5"
     ),
@@ -45,7 +49,9 @@ def run_demo(folder: Path, paths: Sequence[Path]) -> Exit:
 
     from kerio_resync.settings import Settings
 
+    require_mock_server()
     paths = paths or sample_mail()
+    claim(folder)
     _print(f"Starting a mock server with {plain_text.pluralize(len(paths), 'file')} of {paths[0].parent} …")
     with start_mock_server(paths) as server:
         _report_import(server["imported"], paths)
@@ -57,6 +63,7 @@ def run_demo(folder: Path, paths: Sequence[Path]) -> Exit:
             user=server["user"],
             password=SecretStr(server["password"]),
             fresh=True,
+            same_mailbox=True,  # each demo has a port of its own
         )
         with display.open_display(View(), formatting.summary_of_rebuild) as shown:
             watch_rebuild(settings, shown)
@@ -81,12 +88,31 @@ def _print(text: str = "") -> None:
     print(plain_text.printable(text), flush=True)
 
 
-def sample_mail() -> list[Path]:
-    """Return the files of the sample mailbox; BadSettings without them."""
+def require_mock_server() -> Path:
+    """Return the folder of the mock server; BadSettings if it is not installed."""
     found = find_spec("kerio_mockserver")
     if found is None or found.origin is None:
         raise BadSettings("the mock server is not installed: run `pip install 'kerio-resync[mock]'`")
-    package = Path(found.origin).parent
+    return Path(found.origin).parent
+
+
+def claim(folder: Path) -> None:
+    """Mark a folder as the demonstration's.
+
+    BadSettings for one that has something else in it; only a marked folder is used again.
+    """
+    try:
+        if not (folder / MARK).exists() and folder.exists() and any(folder.iterdir()):
+            raise BadSettings(f"{folder} is not empty and not of an earlier demo: name a new folder with --keep")
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        (folder / MARK).touch(0o600)
+    except OSError as error:
+        raise translate_os_error(error, folder) from error
+
+
+def sample_mail() -> list[Path]:
+    """Return the files of the sample mailbox; BadSettings without them."""
+    package = require_mock_server()
     for folder in (package / "sample", package.parent.parent / "tests" / "data" / "sample"):
         files = sorted(path for path in folder.glob("*") if path.name.endswith((".tar.xz", ".vcf", ".ics")))
         if files:

@@ -79,7 +79,7 @@ def config_show(profile: Path, shown: Listener) -> Exit:
 def check_status(profile: Path, shown: Listener, *, check: bool, prometheus: Path | None) -> int:
     """Print the status as one line for monitoring, or write it as metrics, or both.
 
-    With `check` the exit code is that of a Nagios plugin.
+    `prometheus`: the file for the metrics; `-` prints them. With `check` the exit code is that of a Nagios plugin.
     """
     from kerio_resync.diagnose.monitoring import Health, Level, judge, line, metrics, write_metrics
 
@@ -90,15 +90,18 @@ def check_status(profile: Path, shown: Listener, *, check: bool, prometheus: Pat
         health = judge(state)
     except Exception as error:
         trouble, health = error, Health(Level.UNKNOWN, (explain(error)[0],))
+    if check:
+        print(plain_text.printable(line(health, state)))
     if prometheus is not None:
-        write_metrics(prometheus, metrics(health, state, str(profile)))
-    if not check:
-        if trouble is not None:
-            raise trouble
-        return Exit.DONE
-    print(plain_text.printable(line(health, state)))
+        text = metrics(health, state, str(profile))
+        if str(prometheus) == "-":
+            print(text, end="")
+        else:
+            write_metrics(prometheus, text)
     require_written()
-    return health.level
+    if trouble is not None and not check:
+        raise trouble
+    return health.level if check else Exit.DONE
 
 
 def check_exit_code(error: BaseException, code: Exit) -> int:

@@ -78,7 +78,7 @@ class View:
 
     `log_level`: None for the logs' own. `command`: the name in the profile's log; "" if the run is not logged there.
     `notify`: a command to run at the end. `report`: the page to write at the end.
-    `flat`: JSON has the result in `run-finished` itself.
+    `flat`: JSON has the result in `run-finished` itself. `in_profile`: whether the profile's log has the run.
     """
 
     as_json: bool = False
@@ -89,6 +89,7 @@ class View:
     notify: str = ""
     flat: bool = False
     report: Path | None = None
+    in_profile: bool = True
 
 
 class Display(Protocol):
@@ -343,7 +344,7 @@ def open_display(view: View, summarise: Summarise, profile: Callable[[], Path] |
         shown = views[0] if views else None
         report = (lambda text: shown(Notice(text))) if shown else print_error
         views.append(LogFile(view.log_file, report, lambda: stamp(run, view.command), view.log_level or "debug"))
-    if view.command and profile is not None:
+    if view.command and view.in_profile and profile is not None:
         views.append(RunLog(profile, view.command, run, view.log_level or "info"))
     if view.report is not None and profile is not None and find_spec("jinja2"):
         from kerio_resync.cli.run_report.page import ReportPage

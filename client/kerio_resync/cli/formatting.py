@@ -65,6 +65,8 @@ def lines_of_plan(plan: Mapping[str, Any]) -> list[str]:
     rows = [f"{row['path']}: {pluralize(row['items'], 'item')}{_stated(row['bytes'])}" for row in folders]
     counted = f"{pluralize(plan['items'], 'item')} in {pluralize(len(folders), 'folder')}{size}"
     lines = [f"A rebuild of {plan['user']} at {plan['server']} would fetch {counted}.", *_named("Folders", rows)]
+    lines += _named("Left out as asked", [f"{path}: {pluralize(count, 'item')}" for path, count in plan["excluded"]])
+    lines += [f"--exclude-folder: {end_sentence(sentence)}" for sentence in plan["unknown"]]
     if plan["has_cache"]:
         lines.append("What the present cache has unchanged is copied from it, not fetched.")
     if plan["rebuild"]:

@@ -100,7 +100,7 @@ def _secrets_of(settings: Settings) -> list[str]:
     with suppress(ResyncError):
         found += secrets_of(with_password(settings, None))
     with suppress(ResyncError):
-        setting = settings.proxy.get_secret_value() if settings.proxy else None
+        setting = settings.proxy.get_secret_value() if settings.proxy is not None else None
         proxy, _ = choose_with_source(settings.server, setting, os.environ)
         found.append(proxy.password if proxy else "")
     return sorted(filter(None, found), key=len, reverse=True)
@@ -176,7 +176,7 @@ def _add_logs(bundle: Bundle, names: FolderNames, profile: Path) -> None:
     for name, about in (("crash.log", "where in the program an error happened"), ("upgrade.json", "failed upgrades")):
         with suppress(OSError, ResyncError):
             text = read_small(profile / name, links=False).decode("utf-8", "replace")
-            bundle.add(f"logs/{name}", about, names.text(text))
+            bundle.add(f"logs/{name}", about, _clean_text(names, text))
 
 
 def _clean_line(names: FolderNames, line: str) -> str:
@@ -184,6 +184,14 @@ def _clean_line(names: FolderNames, line: str) -> str:
         return json.dumps(names.value(json.loads(line)), ensure_ascii=False)
     except (ValueError, RecursionError):  # names in it cannot be found
         return line if names.keep else f"(a damaged line of {len(line)} characters)"
+
+
+def _clean_text(names: FolderNames, text: str) -> str:
+    """Replace the names in a JSON value, or in the lines of a traceback that quote no code."""
+    with suppress(ValueError, RecursionError):
+        return json.dumps(names.value(json.loads(text)), ensure_ascii=False)
+    lines = text.split("\n")
+    return "\n".join(names.text(line) if line.startswith(" ") else names.sentence(line) for line in lines)
 
 
 def _timings(profile: Path, findings: Sequence[Checked]) -> dict[str, Any]:

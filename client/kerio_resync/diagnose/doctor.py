@@ -129,7 +129,7 @@ async def _run_local(settings: Settings, emit: Emit) -> None:
         found = f"{settings.profile} does not answer within {CHECKS_SECONDS:.0f} s"
         emit(failure(name, found, "Connect its disk or network share, or check the disk", Exit.USAGE))
         for other in later:
-            emit(skipped(other, f"{name} failed"))
+            emit(skipped(other, f"not checked, because the check `{name}` failed"))
 
 
 def check_settings(settings: Settings, origins: list[Origin]) -> Checked:
@@ -156,12 +156,12 @@ async def _run_network(settings: Settings | None, emit: Emit, *, login: bool) ->
         return
     try:
         route = route_of(settings)
-        setting = settings.proxy.get_secret_value() if settings.proxy else None
+        setting = settings.proxy.get_secret_value() if settings.proxy is not None else None
         emit(check_proxy(*choose_with_source(settings.server, setting, os.environ)))
     except BadSettings as error:
         emit(of_error("proxy", error))
         for name in later:
-            emit(skipped(name, "proxy failed"))
+            emit(skipped(name, "not checked, because the check `proxy` failed"))
         return
 
     def tell(finding: Checked) -> None:

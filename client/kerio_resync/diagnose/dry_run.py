@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from kerio_resync.cache.file_identity import stored_owner
@@ -35,7 +36,8 @@ class Plan:
 
     `bytes`: 0 if it is unknown; then `needed_bytes` is what a rebuild needs in any case. `has_cache`: unchanged items
     are copied from the present cache. `partial`: only some folders were named. `needed_bytes`, `free_bytes`: on the
-    disk.
+    disk. `excluded`: (path, items) of each folder that is left out as asked; `unknown`: a sentence for each name that
+    means no folder.
     """
 
     server: str
@@ -47,6 +49,8 @@ class Plan:
     partial: bool
     needed_bytes: int
     free_bytes: int
+    excluded: tuple[tuple[str, int], ...] = ()
+    unknown: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """Return plain values only, for one line of JSON."""
@@ -66,7 +70,8 @@ async def plan_rebuild(settings: Settings) -> Plan:
     try:
         identity = await mailbox.open()
         listed = await mailbox.folders(shared=settings.shared, public=settings.public)
-        folders = LeftOut(settings.exclude_folders).mark(listed)
+        left_out = LeftOut(settings.exclude_folders)
+        folders = left_out.mark(listed)
     finally:
         await mailbox.close()
     paths = folder_paths(folders)
@@ -88,8 +93,15 @@ async def plan_rebuild(settings: Settings) -> Plan:
         has_cache=not (settings.fresh or settings.drop_first) and stored_owner(settings.cache) is not None,
         partial=bool(settings.folders),
         needed_bytes=_needed(size),
-        free_bytes=available_bytes(settings.cache) + freed,
+        free_bytes=available_bytes(_existing(settings.profile)) + freed,
+        excluded=left_out.holding_items(),
+        unknown=left_out.unknown,
     )
+
+
+def _existing(folder: Path) -> Path:
+    """Return the folder, or the first above it that exists."""
+    return next((each for each in (folder, *folder.parents) if each.is_dir()), folder)
 
 
 def _needed(size: int) -> int:

@@ -57,7 +57,7 @@ async def check_login(settings: Settings, way: Way, probe: Probe, emit: Emit) ->
 def _fail(left: list[str], finding: Checked, emit: Emit) -> None:
     emit(finding)
     for name in left[1:]:
-        emit(skipped(name, f"{finding.check} failed"))
+        emit(skipped(name, f"not checked, because the check `{finding.check}` failed"))
 
 
 def check_mailbox(settings: Settings, folders: tuple[Folder, ...]) -> Checked:

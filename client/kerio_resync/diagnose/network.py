@@ -50,7 +50,7 @@ async def check_way(way: Way, emit: Emit) -> bool:
 
 def _skip_after(name: str, emit: Emit) -> bool:
     for later in NETWORK_CHECKS[NETWORK_CHECKS.index(name) + 1 :]:
-        emit(skipped(later, f"{name} failed"))
+        emit(skipped(later, f"not checked, because the check `{name}` failed"))
     return False
 
 

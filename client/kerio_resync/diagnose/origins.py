@@ -89,7 +89,7 @@ def _source_of_profile(profile: Path) -> str:
 
 
 def _proxy(settings: Settings, source: str) -> Origin:
-    setting = settings.proxy.get_secret_value() if settings.proxy else None
+    setting = settings.proxy.get_secret_value() if settings.proxy is not None else None
     try:
         proxy, decided_by = choose_with_source(settings.server, setting, os.environ)
     except BadSettings as error:

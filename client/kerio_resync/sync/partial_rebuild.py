@@ -63,14 +63,16 @@ def _chosen(run: RebuildContext, paths: Mapping[str, str]) -> list[Folder]:
     named = select_folders(run.settings.folders, known, paths)
     chosen = syncable(folder for folder in named if folder.id not in excluded.found)
     if named and not chosen:
+        path = paths[named[0].id]
+        if any(folder.id in excluded.found for folder in named):
+            raise BadSettings(
+                f"{path!r} is left out by exclude_folders in {run.settings.profile / 'profile.toml'}, or by"
+                " --exclude-folder: remove it there, then run `kerio-resync rebuild` without --folder"
+            )
         if all(folder.id in without for folder in named):
             raise BadSettings(
-                f"the cache was built without {paths[named[0].id]!r}; run `kerio-resync rebuild`, without"
-                " --exclude-folder and without --folder, to fetch it"
+                f"the cache was built without {path!r}; run `kerio-resync rebuild` without --folder to fetch it"
             )
-        raise BadSettings(
-            "each folder of --folder is also left out; see --exclude-folder, and exclude_folders in the profile.toml"
-        )
     return chosen
 
 

@@ -35,6 +35,7 @@ MAX_SECONDS: Final = 10.0  # for the probe and its end
 RANGE_SHARE: Final = 0.5  # the last part of the probe; its estimates make the range
 SPREAD: Final = 0.2  # by which a range is wider, on both sides, than what was measured
 VENDOR_BYTES_PER_SECOND: Final = 1_000_000_000 / 300
+UP_TO_DATE: Final = "the database is up to date"
 TOO_SLOW: Final = "the server answers too slowly for an estimate"
 
 
@@ -73,6 +74,11 @@ class Estimate:
     round_trip: float = 0.0
     rate: float = 0.0
 
+    @property
+    def is_current(self) -> bool:
+        """Return whether there is nothing to upgrade."""
+        return self.upgrade_problem == UP_TO_DATE
+
     def as_json(self) -> dict[str, Any]:
         """Return the fields of the JSON summary."""
         return {**asdict(self), "notice": self.notice()}
@@ -108,10 +114,10 @@ class Estimate:
     def notice(self) -> str:
         """Return a notice for the users, in which the sender replaces WHEN.
 
-        "" if nothing was measured.
+        "" if nothing was measured, or the database is up to date: then the users notice nothing.
         """
         usual = self.upgrade or self.rebuild
-        if usual is None:
+        if usual is None or self.is_current:
             return ""
         lines = [
             "Dear colleagues,",
@@ -165,7 +171,7 @@ async def estimate(
 def _estimate_upgrade(settings: Settings, found: Estimate) -> Estimate:
     file = detect_format(settings.cache)
     if file.state != "old":
-        problems = {"current": "the database is up to date", "absent": "there is no database yet"}
+        problems = {"current": UP_TO_DATE, "absent": "there is no database yet"}
         return replace(found, upgrade_problem=problems.get(file.state, f"it is not possible ({file.state})"))
     try:
         migration = path_from(file.version, UPGRADES)[0].load()

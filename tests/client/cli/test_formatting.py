@@ -121,7 +121,8 @@ def test_fit_wraps_at_words_and_indents_further_lines(monkeypatch: pytest.Monkey
 PLAN: dict[str, Any] = {
     "server": "https://mail.example.com", "user": "jane", "items": 7, "bytes": 0, "has_cache": False, "partial": False,
     "folders": [{"path": "Inbox", "kind": "mail", "items": 7, "bytes": 0}], "needed_bytes": 2**20, "free_bytes": 2**30,
-    "rebuild": None, "rebuild_problem": "there is no folder 'Nots'; did you mean 'Notes'?",
+    "excluded": (), "unknown": (), "rebuild": None,
+    "rebuild_problem": "there is no folder 'Nots'; did you mean 'Notes'?",
 }  # fmt: skip
 
 

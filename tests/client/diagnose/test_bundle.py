@@ -144,7 +144,10 @@ async def test_bundle_replaces_names_that_the_cache_lacks(profile: Path) -> None
     log.close()
     with (profile / "kerio-resync.log").open("a") as file:
         file.write('{"event": "run-finished", "summary": {"excluded": [["Zzz9", 5')
+    (profile / "crash.log").write_text(f'  File "a.py", line 3\nValueError: folder {secret[4]!r} is odd\n')
+    (profile / "upgrade.json").write_text(json.dumps({"attempts": 1, "failure": f"no room for {secret[0]!r}"}))
     bundle = await bundles.collect(profile, {})
+    assert b'  File "a.py", line 3\nValueError: folder \'folder-' in bundle.members["logs/crash.log"]
     for name, content in bundle.members.items():
         assert [word for word in [*secret, "Clinic", "Züri"] if word in content.decode()] == [], name
     described = json.loads(bundle.members["settings.json"])["exclude_folders"]

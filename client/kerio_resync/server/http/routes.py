@@ -15,7 +15,7 @@ def route_of(settings: Settings) -> Route:
 
     BadSettings if the proxy cannot be used.
     """
-    setting = settings.proxy.get_secret_value() if settings.proxy else None
+    setting = settings.proxy.get_secret_value() if settings.proxy is not None else None
     proxy = proxies.choose_proxy(settings.server, setting, os.environ)
     if proxy is not None:
         settings.redactor.keep(proxy.password, quote(proxy.password, safe=""))

@@ -6,7 +6,9 @@ There is no connection without one of these checks.
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import os
 import re
 import ssl
 from collections.abc import Iterator
@@ -211,5 +213,9 @@ def handshake_advice(reason: str, host: str) -> str:
 
 def reason_of(error: BaseException) -> str:
     """Return the operating system's or OpenSSL's reason in a few words."""
-    reason = getattr(error, "reason", None) or getattr(error, "strerror", None) or type(error).__name__
+    number = getattr(error, "errno", None)
+    words = (
+        os.strerror(number) if isinstance(number, int) and number in errno.errorcode else ""
+    )  # asyncio's own text repeats the address
+    reason = getattr(error, "reason", None) or words or getattr(error, "strerror", None) or type(error).__name__
     return str(reason).lower().replace("_", " ")[:120]

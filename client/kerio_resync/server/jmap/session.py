@@ -118,7 +118,10 @@ class Session:
         try:
             await self._fetch(requests, retry_timeout)
         except ForeignReply as error:
-            raise UnknownServer(error.detail) from error
+            raise UnknownServer(error.detail, protocol=self._settings.protocol) from error
+        except UnknownServer as error:
+            error.protocol = self._settings.protocol
+            raise
 
     async def _fetch(self, requests: Requests, retry_timeout: float) -> None:
         """Fetch the session resource, following redirects."""

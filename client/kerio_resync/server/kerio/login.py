@@ -47,7 +47,7 @@ async def _call_login(client: RpcClient, settings: Settings, retry_timeout: floa
             )
         except ForeignReply as error:
             if not client.envelope.known or await client.answers_itself(retry_timeout=0.0):
-                raise _refusal(error) from error
+                raise _refusal(error, settings.protocol) from error
         # Something in between answers all requests, not only logins.
         if not await client.answers_itself():
             raise ForeignReply(f"{error_codes.LOGIN_METHOD}: the server itself no longer answers")
@@ -61,11 +61,11 @@ def _session_of(answer: RpcResponse) -> tuple[str, str]:
     return token, answer.set_cookie
 
 
-def _refusal(error: ForeignReply) -> ResyncError:
+def _refusal(error: ForeignReply, protocol: str) -> ResyncError:
     """Return the error for a login that was answered without JSON-RPC.
 
     No program between client and server is known to interfere.
     """
     if error.status == 401:
         return BadCredentials("status 401", code=401, method=error_codes.LOGIN_METHOD)
-    return UnknownServer(error.detail)
+    return UnknownServer(error.detail, protocol=protocol)
