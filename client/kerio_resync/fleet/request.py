@@ -100,7 +100,8 @@ def _inventory(request: PlanRequest, settings: PlanSettings) -> Inventory:
     if (request.inventory is None) == (request.users is None):
         raise BadSettings("give either an inventory (a CSV or JSON file) or --users N")
     if request.inventory is not None:
-        return read_inventory(request.inventory, settings.site[0].name if len(settings.site) == 1 else "")
+        sites = [site.name for site in settings.site]
+        return read_inventory(request.inventory, sites[0] if len(sites) == 1 else "", sites)
     assert request.users is not None
     median = MEDIAN_BYTES
     if request.median_size is not None:

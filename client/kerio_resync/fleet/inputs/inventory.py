@@ -10,8 +10,9 @@ from __future__ import annotations
 import csv
 import io
 import json
+import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,6 +22,8 @@ from kerio_resync.os_errors import describe
 
 MAX_BYTES: Final = 1 << 30
 _SHOWN_PROBLEMS: Final = 20
+_SHOWN_COLUMNS: Final = 12
+_ZIP: Final = b"PK\x03\x04"  # .xlsx and .ods
 STATES: Final = ("current", "old", "absent", "damaged", "unknown", "unreadable", "newer", "mid-change")
 # What columns may be called, without case, spaces and underscores.
 _NAMES: Final[dict[str, tuple[str, ...]]] = {
@@ -68,10 +71,11 @@ class Inventory:
     notices: tuple[str, ...] = ()
 
 
-def read_inventory(path: Path, default_site: str = "") -> Inventory:
+def read_inventory(path: Path, default_site: str = "", sites: Iterable[str] = ()) -> Inventory:
     """Read an inventory; BadSettings names all that is wrong.
 
-    `default_site`: of rows without a site; "" if they are wrong.
+    `default_site`: of rows without a site; "" if they are wrong. `sites`: the names in the settings, which replace
+    those that differ in case or spaces only.
     """
     try:
         with path.open("rb") as file:
@@ -82,10 +86,12 @@ def read_inventory(path: Path, default_site: str = "") -> Inventory:
         raise BadSettings(f"{path} has more than a gigabyte; an inventory has one short row per user")
     text = _decode(content, path)
     rows, notices = _json_rows(text, path) if text.lstrip()[:1] in ("[", "{") else _csv_rows(text, path)
-    return _collect(rows, notices, path, default_site)
+    return _collect(rows, notices, path, default_site, {_fold(site): site for site in sites})
 
 
 def _decode(content: bytes, path: Path) -> str:
+    if content.startswith(_ZIP):
+        raise BadSettings(f"{path} is a workbook; save it as CSV UTF-8")
     encoding = "utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
     try:
         return content.decode(encoding)
@@ -95,7 +101,11 @@ def _decode(content: bytes, path: Path) -> str:
 
 
 def _collect(
-    rows: Iterable[tuple[str, Mapping[str, Any]]], notices: list[str], path: Path, default_site: str
+    rows: Iterable[tuple[str, Mapping[str, Any]]],
+    notices: list[str],
+    path: Path,
+    default_site: str,
+    sites: Mapping[str, str],
 ) -> Inventory:
     people: list[Person] = []
     problems: list[str] = []
@@ -111,7 +121,7 @@ def _collect(
             problems.append(f"{where}: {person.user}{on} is already in {seen[key]}")
             continue
         seen[key] = where
-        people.append(person)
+        people.append(replace(person, site=sites.get(_fold(person.site), person.site)))
     if problems:
         more = f"; and {len(problems) - _SHOWN_PROBLEMS:,} more" if len(problems) > _SHOWN_PROBLEMS else ""
         raise BadSettings(f"{path}: {'; '.join(problems[:_SHOWN_PROBLEMS])}{more}")
@@ -185,7 +195,10 @@ def _columns(head: Iterable[str], path: Path) -> tuple[list[str], list[str]]:
         if not name and str(title).strip():
             unknown.append(f'"{str(title).strip()}"')
     if "user" not in found:
-        raise BadSettings(f'{path}: there is no column "user"; `fleet plan --example DIR` writes a file to start from')
+        columns = f" (the first line has: {', '.join(unknown[:_SHOWN_COLUMNS])})" if unknown else ""
+        raise BadSettings(
+            f'{path}: there is no column "user"{columns}; `fleet plan --example DIR` writes a file to start from'
+        )
     return found, [f"Ignored columns of the inventory that are not known: {', '.join(unknown)}."] if unknown else []
 
 
@@ -218,6 +231,11 @@ def _person(row: Mapping[str, Any], default_site: str) -> tuple[Person, list[str
         None if cache is None else int(cache), None if free is None else int(free),
     )  # fmt: skip
     return person, wrong
+
+
+def _fold(name: str) -> str:
+    """Return a name without the differences that people do not see."""
+    return unicodedata.normalize("NFC", " ".join(name.split())).casefold()
 
 
 def _number(value: Any) -> float | None:

@@ -113,3 +113,25 @@ def test_read_inventory_says_that_a_file_is_missing(tmp_path: Path) -> None:
 def test_read_inventory_uses_the_only_site(tmp_path: Path) -> None:
     (person,) = read_inventory(write(tmp_path, "user\nanna@example.com\n"), "office").people
     assert (person.site, person.email) == ("office", "anna@example.com")
+
+
+@pytest.mark.parametrize("site", ["Praha 1", "praha 1", " PRAHA  1", "Praha\N{NO-BREAK SPACE}1"])
+def test_read_inventory_finds_a_site_whose_name_differs_in_case_or_spaces(tmp_path: Path, site: str) -> None:
+    (person,) = read_inventory(write(tmp_path, f"user,site\nanna,{site}\n"), sites=("Lyon", "Praha 1")).people
+    assert person.site == "Praha 1"
+
+
+def test_read_inventory_finds_a_site_in_decomposed_letters(tmp_path: Path) -> None:
+    path = write(tmp_path, "user,site\nanna,Zu\N{COMBINING DIAERESIS}rich\nbert,Bern\n")
+    assert [person.site for person in read_inventory(path, sites=("Zürich",)).people] == ["Zürich", "Bern"]
+
+
+def test_read_inventory_names_the_columns_if_that_of_the_user_is_missing(tmp_path: Path) -> None:
+    path = write(tmp_path, "Benutzer;Standort\nanna;Prag\n")
+    with pytest.raises(BadSettings, match=r'no column "user" \(the first line has: "Benutzer", "Standort"\); `fleet'):
+        read_inventory(path)
+
+
+def test_read_inventory_tells_what_to_do_with_a_workbook(tmp_path: Path) -> None:
+    with pytest.raises(BadSettings, match="is a workbook; save it as CSV UTF-8"):
+        read_inventory(write(tmp_path, b"PK\x03\x04\x14\x00", "people.xlsx"))
