@@ -61,8 +61,10 @@ test-lowest: .venv-lowest/.ready  ## the suite with the lowest versions that pyp
 	.venv-lowest/bin/pytest -n 2 --dist worksteal
 
 # Of the whole programs' tests, those that run the client in this process.
-IN_PROCESS := changing_mailbox damage faults foreign_replies header_flips hostile outbox outbox_servers rebuild repairs
-COVERED := client/cache client/sync client/server client/upgrade client/test_identity.py $(IN_PROCESS:%=whole/test_%.py)
+IN_PROCESS := changing_mailbox damage faults foreign_replies header_flips hostile jmap_outbox jmap_sources jmap_world \
+	left_out outbox outbox_servers rebuild repairs
+USERS := client/browse client/diagnose client/export client/upgrade client/test_identity.py
+COVERED := client/cache client/sync client/server $(USERS) $(IN_PROCESS:%=whole/test_%.py)
 
 # CPython 3.11 does not report the lines that a coroutine runs after it awaited one that caught an exception.
 .venv-coverage/.ready: pyproject.toml $(CONSTRAINTS)

@@ -381,11 +381,12 @@ PASSING = {"a gzip that is cut", "a chunk's size without end", "silence", "nothi
 @pytest.mark.parametrize("name", REPLIES)
 async def test_rebuild_ends_in_bounds_after_hostile_reply(name: str, tmp_path: Path) -> None:
     before, began = memory(), time.monotonic()
+    timeout = 1.0 if name in PASSING else 60.0  # a busy machine may be silent for a while
     async with serving(partial(send_and_close, name)) as url:
         settings = World(tmp_path / "p").settings(server=url, retry_timeout=0.5)
         with pytest.raises(ResyncError) as caught:
             async with asyncio.timeout(120):
-                await rebuild(settings, mailbox=KerioMailbox(settings, timeout=1.0))
+                await rebuild(settings, mailbox=KerioMailbox(settings, timeout=timeout))
     assert time.monotonic() - began < 120
     assert memory() - before < MEMORY
     assert explain(caught.value)[1] is not Exit.INTERNAL_ERROR

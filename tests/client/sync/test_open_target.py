@@ -16,9 +16,16 @@ from kerio_resync.cache.store import Store
 from kerio_resync.errors import CacheInUse, NoCache, OtherAccount, Unreachable
 from kerio_resync.events import Event, Notice
 from kerio_resync.model import Listing
+from kerio_resync.server.kerio import outgoing_structs
 from kerio_resync.settings import Settings
 from kerio_resync.sync import open_target
-from kerio_resync.sync.open_target import discard_build_file, open_build_file, open_current_cache, rescue_unsent_changes
+from kerio_resync.sync.open_target import (
+    discard_build_file,
+    open_build_file,
+    open_current_cache,
+    rescue_unsent_changes,
+    with_todays_columns,
+)
 from kerio_resync.sync.partial_rebuild import PARTIAL_REBUILD_KEY
 from tests.support.cache import IDENTITY, INBOX, filled, items, mail, names, rows
 from tests.support.fake_mailbox import Mailbox, running
@@ -287,3 +294,8 @@ async def test_open_build_file_refuses_file_that_was_replaced_after_the_check(
     monkeypatch.setattr(open_target, "claim", accept)
     with pytest.raises(OtherAccount, match="unfinished cache"):
         await opened(tmp_path)
+
+
+def test_local_item_that_cannot_be_parsed_keeps_its_columns() -> None:
+    item = mail("local:1")._replace(payload=b"[]", text="kept")
+    assert with_todays_columns(outgoing_structs, item) == item

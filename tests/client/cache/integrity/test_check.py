@@ -62,6 +62,17 @@ async def test_check_names_each_defect(tmp_path: Path, damage: str, says: str | 
     assert named == ([item] if item and item.startswith("mail") else [])
 
 
+async def test_check_names_item_that_cannot_be_read(tmp_path: Path) -> None:
+    path = tmp_path / "cache.db"
+    await (await filled(path, PutItems((mail("0"), mail("1"))))).close()
+    change(path, "UPDATE item SET recipients = CAST(x'ff' AS TEXT) WHERE number = 1")
+    cache = await Store.open(path)
+    (found,) = await cache.check()
+    await cache.close()
+    assert found.line.startswith("item number 1 cannot be read: ")
+    assert found.item is None
+
+
 @pytest.mark.parametrize("name", ["TABLE outbox_attachment", "INDEX item_by_date", "TABLE attachment", "TABLE item"])
 async def test_open_refuses_file_without_all_tables(tmp_path: Path, name: str) -> None:
     path = tmp_path / "cache.db"

@@ -157,6 +157,11 @@ def test_quota() -> None:
     assert opened(server, lambda mailbox: mailbox.quota()) == Quota(7, 2**40)
 
 
+def test_patches_are_none_because_contents_can_change() -> None:
+    server = Scripted({})
+    assert opened(server, lambda mailbox: mailbox.patches(["m1"])) == ()
+
+
 def folder(n: int, **members: Any) -> dict[str, Any]:
     return {"id": f"f{n}", "parentId": "f0", "name": f"Folder {n}", "type": "FMail", **members}
 

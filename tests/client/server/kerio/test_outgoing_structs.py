@@ -55,6 +55,11 @@ def test_flags_struct_refuses_what_is_not_flags(flags: bytes) -> None:
         flags_struct("mail", flags)
 
 
+def test_from_source_is_refused() -> None:
+    with pytest.raises(ValueError, match="from structs only"):
+        outgoing_structs.from_source(b"{}", b"Subject: x\r\n\r\n", "<1@x>")
+
+
 def test_for_create_drops_members_of_the_server() -> None:
     payload = canonical_json(
         {
