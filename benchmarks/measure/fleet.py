@@ -117,8 +117,18 @@ def foretell(clients: int, size: int, items: int, *, sockets: bool) -> tuple[lis
     fleet = survey(PlanInput(Inventory(people), settings_of_plan(sockets=sockets), (window,), start))
     trace, seconds = run_naive(fleet.rebuilds, fleet.curve, fleet.links, start, ZoneInfo("UTC"))
     spans = np.diff(np.asarray(trace.at))
-    p95 = float((np.asarray(trace.p95)[:-1] * spans).sum() / spans.sum())
+    p95 = over_all(np.asarray(trace.p95)[:-1], spans)
     return seconds.tolist(), p95, fleet.curve.alone(fleet.curve.level_of[8])
+
+
+def over_all(p95: Any, spans: Any) -> float:
+    """Return the p95 over times of different load, each with its own p95: waits in a queue are exponential."""
+    low, high = 0.0, float(p95.max())
+    for _ in range(50):
+        middle = (low + high) / 2
+        longer = float((spans * 0.05 ** (middle / np.maximum(p95, 1e-9))).sum() / spans.sum())
+        low, high = (middle, high) if longer > 0.05 else (low, middle)
+    return high
 
 
 def in_virtual_time(clients: int, mails: int, size: int, seed: int) -> Truth:

@@ -21,9 +21,12 @@ from kerio_resync.fleet.model.work import Work, mean_mailbox, work_of
 from kerio_resync.fleet.naive import naive_start
 from kerio_resync.fleet.plan import Limits, NaiveStart, Window
 from kerio_resync.fleet.schedule import Planner, Schedule, share_sites
+from kerio_resync.sync.listing.concurrency import CONCURRENT_LISTINGS
 
 Array = Any
 START_ROUND_TRIPS: Final = 15.0  # calls that wait for each other: connection, login, key, folders, first and last lists
+LIST_BYTES: Final = 2_000.0  # of a list of a usual folder, compressed
+MAX_LISTS: Final = 0.25  # of a rebuild's bytes, at each end
 MIN_WIRE: Final = 10_000.0  # bytes of an empty mailbox's rebuild
 
 
@@ -73,13 +76,18 @@ def survey(given: PlanInput) -> Fleet:
     calls = np.array([works[place].calls for place in rebuilding])
     items = np.array([works[place].items for place in rebuilding])
     curve = _curve(given, wire, calls)
-    cost, turns = curve.cost(wire, calls) if len(wire) else (wire, wire)
+    listing = np.array([works[place].list_calls for place in rebuilding])
+    lists = np.minimum(listing / 2 * LIST_BYTES, wire * MAX_LISTS)
+    cost, turns = curve.cost(wire - 2 * lists, calls - listing) if len(wire) else (wire, wire)
+    list_cost, list_turns = curve.cost(2 * lists, listing) if len(wire) else (wire, wire)
     links = np.array([one.down for one in settings.site])
     trips = np.array([one.round_trip for one in settings.site])[site] if len(site) else np.empty(0)
     with np.errstate(divide="ignore"):
         own = np.minimum(wire / np.maximum(items * settings.client.item_s, 0.05), MAX_IN_FLIGHT * wire / calls / trips)
     fixed = settings.client.start_s + START_ROUND_TRIPS * (trips + settings.server.call_s)
-    rebuilds = Rebuilds(site, wire, cost, turns, own, fixed)
+    with np.errstate(divide="ignore"):
+        list_own = CONCURRENT_LISTINGS * 2 * lists / np.maximum(listing, 1) / np.maximum(trips, 1e-4)
+    rebuilds = Rebuilds(site, wire, cost, turns, own, fixed, lists, list_cost, list_turns, list_own)
     fleet = Fleet(people, works, settings.site, rebuilding, rebuilds, links, curve)
     fleet.notices = _notices(given, fleet, usual)
     return fleet

@@ -99,6 +99,7 @@ class Planner:
                 else np.inf, float(sites.links[site]))
             for site in range(count)
         ])  # fmt: skip
+        self._cost = rebuilds.mean_cost()
         self._fixed = float(rebuilds.fixed.max(initial=0.0))
 
     def plan(self, windows: Sequence[Window], now: datetime) -> Schedule:
@@ -138,7 +139,7 @@ class Planner:
     def _admit(self, index: int, flow: Flow, last: float) -> bool:
         """Start clients as long as a site and the server have a place; return whether any started."""
         closed = (self._waiting == 0) | (flow.at_site >= self._sites.at_once)
-        demand = float((flow.demands(also_starting=True) * self._rebuilds.cost[flow.members]).sum())
+        demand = float((self._rate[self._rebuilds.site[flow.members]] * self._cost[flow.members]).sum())
         clients, served = len(flow.members), flow.served_share
         before = clients
         while not closed.all():
@@ -150,7 +151,7 @@ class Planner:
                 continue
             place, seconds = chosen
             number = self._queues[site][place][1]
-            more = self._rate[site] * float(self._rebuilds.cost[number])
+            more = self._rate[site] * float(self._cost[number])
             if not self._has_place(flow.now, seconds, clients + 1, demand + more):
                 break
             self._take(site, place)

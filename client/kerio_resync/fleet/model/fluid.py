@@ -9,7 +9,9 @@ a client, the end of an hour (webmail users), or the longest step. Rates follow 
   keeps as many requests in flight as the others'.
 - The server's total and the webmail users' p95 come from the server's curve, which has the limiters' effect.
 
-A client's first seconds (start, login, lists) take a fixed time and no capacity.
+A client's first seconds (start, login) take a fixed time and no capacity. Then it lists its folders, fetches, and lists
+them again to compare: the lists are many small calls that load the server and hardly the link, so a crowd that starts
+together waits for the server first.
 """
 
 from __future__ import annotations
@@ -30,7 +32,8 @@ class Rebuilds:
     """The rebuilds to simulate, one element each.
 
     `site`: index. `wire`: bytes. `cost`, `turns`: per byte, of the server. `own`: bytes per second that the client can
-    take at most. `fixed`: its first seconds.
+    take at most. `fixed`: its first seconds. `lists`: bytes of the lists at each end, part of `wire`; `list_cost`,
+    `list_turns` and `list_own` apply to these.
     """
 
     site: Array
@@ -39,6 +42,14 @@ class Rebuilds:
     turns: Array
     own: Array
     fixed: Array
+    lists: Array
+    list_cost: Array
+    list_turns: Array
+    list_own: Array
+
+    def mean_cost(self) -> Array:
+        """Return the cost per byte over a whole rebuild."""
+        return (self.cost * (self.wire - 2 * self.lists) + self.list_cost * 2 * self.lists) / self.wire
 
 
 @dataclass
@@ -78,28 +89,39 @@ class Flow:
         self.wait = np.concatenate((self.wait, self.rebuilds.fixed[members]))
         np.add.at(self.at_site, self.rebuilds.site[members], 1)
 
-    def demands(self, *, also_starting: bool = False) -> Array:
-        """Return the rate of each client without the server's limit, in bytes per second.
-
-        `also_starting`: as if the clients in their first seconds fetched already.
-        """
-        site, fetching = self.rebuilds.site[self.members], (self.wait <= 0) | also_starting
-        own = np.minimum(self.rebuilds.own[self.members], self.bwlimits[site])
+    def demands(self) -> Array:
+        """Return the rate of each client without the server's limit, in bytes per second."""
+        site, fetching = self.rebuilds.site[self.members], self.wait <= 0
+        own = np.where(self.listing(), self.rebuilds.list_own[self.members], self.rebuilds.own[self.members])
+        own = np.minimum(own, self.bwlimits[site])
         return np.where(fetching, _share_links(own, site, fetching, self.links), 0.0)
 
     def update(self, level: int) -> None:
         """Compute the rates under a level of webmail load."""
         wanted = self.demands()
-        cost, turns = self.rebuilds.cost[self.members], self.rebuilds.turns[self.members]
+        listing, here = self.listing(), self.members
+        cost = np.where(listing, self.rebuilds.list_cost[here], self.rebuilds.cost[here])
+        turns = np.where(listing, self.rebuilds.list_turns[here], self.rebuilds.turns[here])
         demand = float((wanted * cost).sum())
-        self.served, self.p95 = self.curve.serve(level, float((wanted > 0).sum()), demand)
+        mean = demand / max(float((wanted * turns).sum()), 1e-12)
+        begun = float((wanted > 0)[self._first_lists()].sum())
+        self.served, self.p95 = self.curve.serve(level, float((wanted > 0).sum()), demand, mean, begun)
         self.served_share = self.served / demand if demand > 0 else 1.0
         self.rates = wanted if self.served_share > 0.999 else _share_server(wanted, cost, turns, self.served)
 
+    def listing(self) -> Array:
+        """Return which clients list their folders, at the beginning or at the end."""
+        return self._first_lists() | (self.left <= self.rebuilds.lists[self.members])
+
+    def _first_lists(self) -> Array:
+        return self.left > self.rebuilds.wire[self.members] - self.rebuilds.lists[self.members]
+
     def next_change(self) -> float:
-        """Return the seconds until a client ends or begins to fetch."""
+        """Return the seconds until a client ends, begins to fetch, or begins or ends its lists."""
+        lists, wire = self.rebuilds.lists[self.members], self.rebuilds.wire[self.members]
+        goal = np.where(self.left > wire - lists, wire - lists, np.where(self.left > lists, lists, 0.0))
         with np.errstate(divide="ignore", invalid="ignore"):
-            ends = np.where(self.rates > 0, self.left / self.rates, np.inf)
+            ends = np.where(self.rates > 0, (self.left - goal) / self.rates * (1 + 1e-9) + 1e-9, np.inf)
         waits = np.where(self.wait > 0, self.wait, np.inf)
         return float(min(ends.min(initial=np.inf), waits.min(initial=np.inf)))
 

@@ -14,6 +14,7 @@ import numpy as np
 from kerio_resync.fleet.capacity import Capacity
 from kerio_resync.fleet.inputs.settings import PlanSettings
 from kerio_resync.fleet.model.queue import EVENTS, make_table
+from kerio_resync.server.pacing.adaptive_limit import INITIAL_IN_FLIGHT
 
 # What the client's adaptive limit keeps in flight on a busy server. Alone it holds the delay at 1.2 times that of two
 # requests; several clients each see the others' queue as the base. Measured in virtual time with 1, 4 and 8 clients
@@ -43,8 +44,14 @@ class ServerCurve(Protocol):
         """
         ...
 
-    def serve(self, level: int, clients: float, demand: float) -> tuple[float, float]:
-        """Return (what is served of `demand`, in cost per second; the users' p95 wait in seconds)."""
+    def serve(
+        self, level: int, clients: float, demand: float, mean: float = 0.0, begun: float = 0.0
+    ) -> tuple[float, float]:
+        """Return (what is served of `demand`, in cost per second; the users' p95 wait in seconds).
+
+        `mean`: cost of a request at present; 0 for the usual one. `begun`: clients that are new, whose limits have not
+        adapted to the server yet.
+        """
         ...
 
     def alone(self, level: int) -> float:
@@ -79,11 +86,18 @@ class QueueServer:
         """Return worker seconds per byte, and calls per byte."""
         return self._kb_s / 1000 + self._call_s * calls / wire, calls / wire
 
-    def serve(self, level: int, clients: float, demand: float) -> tuple[float, float]:
-        """Look up what the queue serves, and what the users wait."""
+    def serve(
+        self, level: int, clients: float, demand: float, mean: float = 0.0, begun: float = 0.0
+    ) -> tuple[float, float]:
+        """Look up what the queue serves, and what the users wait: shorter calls make shorter queues."""
         calls = demand / self._mean_call_s
-        served, p95 = self._table.look_up(level, self._in_flight(level, clients, calls), calls)
-        return served * self._mean_call_s, p95
+        in_flight = self._in_flight(level, clients, calls)
+        if begun:
+            kept = in_flight * (1 - begun / clients) + INITIAL_IN_FLIGHT * begun
+            in_flight = max(in_flight, kept if self._places is None else min(kept, self._places + self._workers))
+        served, p95 = self._table.look_up(level, in_flight, calls)
+        alone = float(self._table.alone[level])
+        return served * self._mean_call_s, alone + (p95 - alone) * (mean / self._mean_call_s if mean else 1.0)
 
     def _in_flight(self, level: int, clients: float, calls: float) -> float:
         """Return the requests that the clients' limits keep in flight.
@@ -134,7 +148,9 @@ class MeasuredServer:
         """Return 1 per byte for both: the measurement knows bytes only."""
         return np.ones_like(wire), np.ones_like(wire)
 
-    def serve(self, level: int, clients: float, demand: float) -> tuple[float, float]:
+    def serve(
+        self, level: int, clients: float, demand: float, mean: float = 0.0, begun: float = 0.0
+    ) -> tuple[float, float]:
         """Interpolate the measured totals and waits."""
         total = float(np.interp(clients, self._clients, self._totals))
         served = min(demand, total)

@@ -31,7 +31,7 @@ class Work:
     """A user's action and its cost.
 
     `reason`: part of a sentence. `wire`: bytes over the link. `calls`: requests to the server. `needed`: bytes of room.
-    `seconds`: of a local upgrade. `items`: to fetch.
+    `seconds`: of a local upgrade. `items`: to fetch. `list_calls`: of `calls`, those for the lists.
     """
 
     action: Action
@@ -41,6 +41,7 @@ class Work:
     items: int = 0
     needed: int = 0
     seconds: float = 0.0
+    list_calls: float = 0.0
     drop_first: bool = False
 
 
@@ -58,13 +59,14 @@ def work_of(person: Person, settings: PlanSettings, unknown_bytes: float) -> Wor
             return Work("upgrade", why, needed=needed, seconds=cache / settings.client.upgrade_bytes_s)
         why = "an upgrade does not fit on the disk"
     wire, calls, items, stored = _rebuild(mailbox, person.items, settings.mailbox)
+    lists = list_calls(items, settings.mailbox)
     needed = int(stored * DATABASE_OVERHEAD) + RESERVE_BYTES
     if free is None or needed <= free:
-        return Work("rebuild", why, wire, calls, items, needed)
+        return Work("rebuild", why, wire, calls, items, needed, list_calls=lists)
     freed = 0 if person.state == "absent" else person.cache_bytes or 0
     if needed <= free + freed:
         return Work("rebuild", f"{why}; only without the old cache is there room", wire, calls, items, needed - freed,
-                    drop_first=True)  # fmt: skip
+                    list_calls=lists, drop_first=True)  # fmt: skip
     return Work("needs-room", f"{why}, and a rebuild does not fit on the disk", items=items, needed=needed - freed)
 
 
@@ -94,9 +96,13 @@ def _rebuild(mailbox: float, items: int | None, settings: MailboxSettings) -> tu
     text = count * settings.text_bytes
     contents = max(0.0, mailbox - text) * settings.contents
     kept = {"all": 1.0, "inbox": settings.inbox_share, "none": 0.0}[settings.attachments_kept]
-    listings = LISTINGS_PER_FOLDER * (settings.folders + count / PAGE_ITEMS)
-    calls = SESSION_CALLS + listings + text / DEFAULT_BYTES + mails * settings.attachments * kept
+    calls = SESSION_CALLS + list_calls(count, settings) + text / DEFAULT_BYTES + mails * settings.attachments * kept
     return text * settings.compression + contents * kept, calls, count, text + contents * kept
+
+
+def list_calls(items: int, settings: MailboxSettings) -> float:
+    """Return the requests for the lists of a mailbox, at both ends of its rebuild."""
+    return LISTINGS_PER_FOLDER * (settings.folders + items / PAGE_ITEMS)
 
 
 def mean_mailbox(people: Sequence[Person], default: float) -> float:

@@ -38,7 +38,9 @@ def measured(*points: tuple[int, float, float], alone: float = 0.1) -> MeasuredS
 
 def rebuilds(wire: list[float], site: list[int] | None = None, own: float = 1e9) -> Rebuilds:
     ones = np.ones(len(wire))
-    return Rebuilds(np.array(site or [0] * len(wire)), np.array(wire), ones, ones, own * ones, 0 * ones)
+    return Rebuilds(
+        np.array(site or [0] * len(wire)), np.array(wire), ones, ones, own * ones, 0 * ones, 0 * ones, ones, ones, ones
+    )
 
 
 def seconds_of(wire: list[float], links: list[float], curve: Any, **more: Any) -> Any:
