@@ -28,7 +28,7 @@ from kerio_resync.server.http.transport import AiohttpTransport
 from kerio_resync.settings import Settings, with_password
 
 MAX_SECONDS: Final = 14.0
-SETTINGS_SECONDS: Final = 2.0
+SETTINGS_SECONDS: Final = 3.0  # the keyring may be slow, or wait for its user
 CHECKS_SECONDS: Final = 11.0  # for the local checks, and for those of the network
 ROUND_TRIPS: Final = 5
 ALL_CHECKS: Final = ("version", *LOCAL_CHECKS, "settings", "proxy", *NETWORK_CHECKS, "round trip", *LOGIN_CHECKS)
@@ -80,8 +80,9 @@ async def _load(
     except ResyncError as error:
         return None, of_error("settings", error)
     except TimeoutError:
-        advice = "Connect its disk or network share"
-        return None, failure("settings", f"{profile} does not answer", advice, Exit.USAGE)
+        found = f"they could not be read within {SETTINGS_SECONDS:.0f} s"
+        advice = f"Run again. If it persists, connect the disk or network share with {profile}, or unlock the keyring"
+        return None, failure("settings", found, advice, Exit.USAGE)
     finding = check_settings(settings, origins)
     if login and finding.level != "failure":
         try:
@@ -152,7 +153,7 @@ async def _run_network(settings: Settings | None, emit: Emit, *, login: bool) ->
     later = [*NETWORK_CHECKS, "round trip", *LOGIN_CHECKS]
     if settings is None or not settings.server:
         for name in ("proxy", *later):
-            emit(skipped(name, "no server is set"))
+            emit(skipped(name, "no server is set" if settings else "not checked, because the check `settings` failed"))
         return
     try:
         route = route_of(settings)

@@ -523,6 +523,19 @@ async def test_doctor_names_broken_settings_file(tmp_path: Path) -> None:
     assert "profile.toml is not valid TOML" in text
 
 
+async def test_doctor_names_settings_that_take_too_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    release = threading.Event()
+    monkeypatch.setattr(doctor, "SETTINGS_SECONDS", 0.05)
+    monkeypatch.setattr(doctor, "load_complete", lambda *_: release.wait(60))
+    findings = await findings_of(tmp_path)
+    release.set()
+    [found] = [finding for finding in findings if finding.level == "failure"]
+    assert (found.check, found.advice.startswith("Run again. If it persists, connect the disk")) == ("settings", True)
+    assert {f.found for f in findings if f.check in ("dns", "speed")} == {
+        "not checked, because the check `settings` failed"
+    }
+
+
 async def test_doctor_warns_of_profile_that_others_can_read(tmp_path: Path, mock: Server) -> None:
     tmp_path.chmod(0o755)
     (tmp_path / "profile.toml").touch(0o644)
