@@ -99,7 +99,7 @@ def _spaced(ticks: Sequence[Tick], length: float, widths: Sequence[float]) -> li
     ends = [-1.0, -1.0]
     for tick in ticks:
         spans = [_span(tick, length, width) for width in widths]
-        fits = [span[0] >= end for span, end in zip(spans, ends, strict=True)]
+        fits = [span[0] >= end and span[1] <= 1.001 for span, end in zip(spans, ends, strict=True)]
         if not fits[0]:
             shown += [tick._replace(label="")] * tick.rule
             continue

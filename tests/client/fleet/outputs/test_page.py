@@ -155,6 +155,7 @@ def test_page_fits_wide_and_narrow_windows_without_covered_labels(mark: None, tm
         sample_plan(60, unplaced=3, no_room=2),
         sample_plan(300, [PRAGUE, ("Québec " * 6, "America/New_York")], windows=3),
         _short(),
+        _last_window_short(),
     ]
     with open_browser() as browser:
         for number, plan in enumerate(plans):
@@ -173,6 +174,20 @@ def _short() -> Plan:
     )
 
 
+def _last_window_short() -> Plan:
+    """Return a plan of 60,000 users, whose last window is used for half an hour."""
+    plan = sample_plan(160, windows=5, waves_per_window=10)
+    last = plan.waves[-10].model_copy(update={"end": plan.waves[-10].start + timedelta(minutes=30),
+                                              "end_high": plan.waves[-10].start + timedelta(minutes=31)})  # fmt: skip
+    waves = [*plan.waves[:-10], last]
+    sites = plan.waves[0].sites
+    many = tuple(
+        wave.model_copy(update={"sites": tuple(site.model_copy(update={"users": 12_345}) for site in sites)})
+        for wave in waves
+    )
+    return plan.model_copy(update={"waves": many})
+
+
 def _look(browser: Browser) -> None:
     assert browser.overflow() <= 0
     assert browser.errors() == []
@@ -181,8 +196,15 @@ def _look(browser: Browser) -> None:
         """return [...document.querySelectorAll('.x, .legend')].flatMap((axis) => {
           const labels = [...axis.children].filter((label) => label.textContent && label.offsetParent !== null);
           const boxes = labels.map((label) => label.getBoundingClientRect());
-          return labels.filter((label, place) => place && boxes[place].top === boxes[place - 1].top
-              && boxes[place].left < boxes[place - 1].right).map((label) => label.textContent)
+          const right = axis.getBoundingClientRect().right + 1;
+          return labels.filter((label, place) => boxes[place].right > right || (place
+              && boxes[place].top === boxes[place - 1].top && boxes[place].left < boxes[place - 1].right)
+          ).map((label) => label.textContent)
         })"""
     )
     assert covered == []
+    cut = browser.run(
+        "return [...document.querySelectorAll('.row > span')].filter((cell) => cell.scrollWidth > cell.clientWidth + 1)"
+        ".map((cell) => cell.textContent)"
+    )
+    assert cut == []
