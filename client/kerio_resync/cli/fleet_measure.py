@@ -141,7 +141,7 @@ def _require_usable(target: Path, given: dict[str, Any], accounts: Path | None) 
 
 
 def _counts(clients: str | None, most: int) -> tuple[int, ...]:
-    """Return the numbers of clients of the steps: those given, or 1, 2, 4, … up to `most`."""
+    """Return the clients of each step: those given, or 1, 2, 4, … up to `most`."""
     if clients is None:
         return (*(2**power for power in range(most.bit_length()) if 2**power < most), most)
     try:

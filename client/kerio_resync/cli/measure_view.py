@@ -1,8 +1,12 @@
-"""Shows a measurement: what will be done, a live line per step, and the table at the end."""
+"""Shows a measurement.
+
+Before it begins, what will be done; a live line per step; and a table at the end.
+"""
 
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from collections.abc import Sequence
 from typing import IO, TYPE_CHECKING, Any
@@ -87,7 +91,8 @@ class MeasureView:
 
     def __init__(self, out: IO[str]) -> None:
         self._out = out
-        self._live = out.isatty() and (os.name == "nt" or os.environ.get("TERM", "dumb") not in ("dumb", ""))
+        capable = os.name == "nt" or os.environ.get("TERM", "dumb") not in ("dumb", "")
+        self._live = capable and width_of(out) >= MIN_COLUMNS
         self._drawn = False
 
     def __call__(self, event: Event) -> None:
@@ -95,6 +100,8 @@ class MeasureView:
         match event.name:
             case "accounts-checked":
                 self._draw(f"Checking the accounts: {values['checked']:,} of {values['total']:,}")
+                if values["checked"] == values["total"]:
+                    self.close()  # a question may follow
             case "step-started" if not values["clients"]:
                 self._draw("no clients: measuring the waits")
             case "step-progress":
@@ -127,8 +134,8 @@ class MeasureView:
 
 
 def width_of(out: IO[str]) -> int:
-    """Return the columns of a terminal."""
-    return max(MIN_COLUMNS, os.get_terminal_size(out.fileno()).columns)
+    """Return the columns of a terminal; 0 for other streams."""
+    return shutil.get_terminal_size().columns if out.isatty() else 0
 
 
 def _progress(values: dict[str, Any]) -> str:

@@ -314,15 +314,16 @@ def test_a_terminal_has_a_live_line(monkeypatch: pytest.MonkeyPatch) -> None:
     text = shown(
         monkeypatch,
         AccountsChecked(1, 2),
+        AccountsChecked(2, 2),
         StepStarted(0),
         StepProgress(2, "loading"),
         StepProgress(2, "running", 12.0, 1e6, 3, 1, 0.05),
         StepMeasured(POINTS[1].model_dump(mode="json"), {"It broke.": 1000}),
         Notice("Mind the gap."),
     )
-    assert text.split(erase) == [
-        "",
+    assert [part for part in text.split(erase) if part] == [
         "Checking the accounts: 1 of 2",
+        "Checking the accounts: 2 of 2",
         "no clients: measuring the waits",
         "2 clients: loading",
         "2 clients · 12 s · 977 KiB/s · 3 rebuilds · 1 failed · probe p95 50 ms",

@@ -58,7 +58,10 @@ class Checked(NamedTuple):
 
 
 def read_accounts(path: Path) -> tuple[Account, ...]:
-    """Read a list of accounts; BadSettings if it is unusable. No message quotes a password."""
+    """Read a list of accounts; BadSettings if it is unusable.
+
+    No message quotes a password.
+    """
     try:
         if os.name == "posix" and path.stat().st_mode & _OTHERS:
             raise BadSettings(f"other users can read the passwords in {path}: run `chmod 600 {path}`")
@@ -121,7 +124,7 @@ async def check_accounts(base: Settings, accounts: Sequence[Account], progress: 
 
 
 async def _look(base: Settings, account: Account) -> tuple[Settings, tuple[int, int]]:
-    """Return the settings with the server's protocol, and items and bytes of a mailbox."""
+    """Return the settings with the protocol, and a mailbox's items and bytes."""
     settings = account.settings(base)
     try:
         async with asyncio.timeout(LOGIN_SECONDS):

@@ -1,4 +1,6 @@
-"""A client process of a measurement: `python -m kerio_resync.fleet.measure.client_process FOLDER`.
+"""A client process of a measurement.
+
+    python -m kerio_resync.fleet.measure.client_process FOLDER
 
 It imports all that a rebuild needs, waits for the start signal, and rebuilds one mailbox, again and again if that is
 asked for. So the server is measured, and not the start of programs.
@@ -164,7 +166,10 @@ def _write(state: ClientState) -> None:
 
 
 def _read_line() -> str:
-    """Read a line from the input without a buffer, which a thread could block on at exit; "" at its end."""
+    """Read a line of the input; "" at its end.
+
+    It is read without a buffer, on whose lock the exit of the process could wait.
+    """
     line = b""
     while not line.endswith(b"\n"):
         if not (letter := os.read(0, 1)):

@@ -1,4 +1,6 @@
-"""Crews on the workers of a Dask cluster: an existing one, or one inside this process.
+"""Crews on the workers of a Dask cluster.
+
+It is an existing one, or one of a single worker inside this process.
 
 A worker needs the same version of kerio-resync, and Dask's `distributed`. Passwords travel in calls of actors, whose
 arguments Dask does not log; with a scheduler at `tls://…` they are encrypted on the way.
@@ -61,7 +63,7 @@ class Cluster(Protocol):
         ...
 
     async def place(self, workers: Sequence[str]) -> list[RemoteCrew]:
-        """Return a crew on each of the workers; those that are lost meanwhile are left out."""
+        """Return a crew on each of the workers, except those lost meanwhile."""
         ...
 
     async def connect_seconds(self, host: str, port: int) -> float | None:
@@ -103,7 +105,7 @@ async def connected(scheduler: str = "") -> AsyncIterator[Cluster]:
 
 
 async def _local_cluster(distributed: Any) -> Any:
-    """Return a cluster of one worker in this process, which other machines cannot reach."""
+    """Return a cluster inside this process, which no other machine can reach."""
     return await distributed.LocalCluster(
         n_workers=1, threads_per_worker=1, processes=False, memory_limit=0, asynchronous=True,
         dashboard_address=_LOOPBACK, worker_dashboard_address=_LOOPBACK, scheduler_kwargs={"dashboard": False},

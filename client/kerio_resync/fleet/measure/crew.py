@@ -121,7 +121,10 @@ class _Client:
 
 
 def connect_seconds(host: str, port: int) -> float | None:
-    """Return the shortest time to connect from here, about a round trip; None if it cannot."""
+    """Return the shortest time to connect, about a round trip.
+
+    None if nothing answers.
+    """
     times = []
     for _ in range(_CONNECTIONS):
         began = time.perf_counter()

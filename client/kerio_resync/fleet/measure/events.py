@@ -37,7 +37,10 @@ class MeasurementStarted(Event):
 
 @dataclass(frozen=True, slots=True)
 class StepStarted(Event):
-    """A step begins, with `clients` at once; 0: the waits without clients are measured."""
+    """A step begins, with `clients` at once.
+
+    0: the waits without clients are measured.
+    """
 
     name: ClassVar[str] = "step-started"
     clients: int

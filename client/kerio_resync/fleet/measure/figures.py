@@ -36,7 +36,7 @@ def point_of(
 
 
 def rates(clients: Sequence[Client]) -> tuple[float, float]:
-    """Return items and bytes per second of all clients together, while all of them ran.
+    """Return items and bytes per second of all clients, while all of them ran.
 
     The time ends when the first of them ended. Those that failed do not end it.
     """
@@ -65,7 +65,10 @@ def fetched_by(samples: Sequence[Sample], moment: float) -> tuple[float, float]:
 
 
 def busy(clients: Sequence[Client]) -> float | None:
-    """Return the share of their machines' processors that the clients used; None if unknown."""
+    """Return the share of their processors that the clients used.
+
+    None if unknown.
+    """
     cores = {client.machine.host: client.machine.cores for client in clients if client.machine.cores}
     wall = max((client.state.elapsed for client in clients), default=0.0)
     if not cores or not wall:

@@ -35,14 +35,17 @@ _CONTROL_SECONDS = 10.0
 
 
 def percentile(values: Sequence[float], share: float) -> float | None:
-    """Return the value that a `share` of all does not exceed; None for fewer than MIN_SAMPLES."""
+    """Return the value that a `share` of all does not exceed.
+
+    None for fewer than MIN_SAMPLES.
+    """
     if len(values) < MIN_SAMPLES:
         return None
     return sorted(values)[max(0, math.ceil(share * len(values)) - 1)]
 
 
 class _FixedLimit(AdaptiveLimit):
-    """No limit that adapts: requests would wait for each other here, and not in the server."""
+    """A limit that does not adapt, so that requests wait in the server only."""
 
     def after(self, sample: Sample) -> AdaptiveLimit:
         """Return the same limit."""
@@ -99,9 +102,9 @@ class Probe:
 
 @asynccontextmanager
 async def probing(settings: Settings) -> AsyncIterator[Probe | None]:
-    """Yield a running probe as the settings' user; None if the mailbox has no folder to list.
+    """Yield a running probe as the settings' user.
 
-    The errors of a login.
+    None if the mailbox has no folder to list. The errors of a login.
     """
     values = {"page_size": _ROWS, "retry_timeout": _RETRY_SECONDS}
     mailbox = await open_mailbox(settings.model_copy(update=values), limit=_FixedLimit(value=_MAX_IN_FLIGHT))
@@ -126,7 +129,10 @@ async def probing(settings: Settings) -> AsyncIterator[Probe | None]:
 
 
 class UserWaits(NamedTuple):
-    """The p95 wait of so many webmail `users` of a mock, and that of the same users without clients; seconds."""
+    """The p95 waits of a mock's webmail users, in seconds.
+
+    `alone`: of the same users without clients. `users`: how many there were.
+    """
 
     p95: float
     alone: float
@@ -148,7 +154,10 @@ class MockUsers:
         await asyncio.to_thread(self._ask, "/reset", b"{}")
 
     async def waits(self) -> UserWaits | None:
-        """Return the waits since the last reset; None if there were fewer than MIN_SAMPLES users."""
+        """Return the waits since the last reset.
+
+        None if there were fewer than MIN_SAMPLES users.
+        """
         found = await self.all_waits()
         return found if found.users >= MIN_SAMPLES else None
 

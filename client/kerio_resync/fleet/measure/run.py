@@ -63,7 +63,10 @@ class Options:
 
 
 class Prepared(NamedTuple):
-    """What was found out before the measurement: the accounts, and the Dask workers (0 without a cluster)."""
+    """What was found out before the measurement.
+
+    `workers`: of the Dask cluster, 0 without one.
+    """
 
     options: Options
     checked: Checked
@@ -88,7 +91,9 @@ class _Failed(Exception):
 
 
 async def prepare(options: Options, listen: Listener) -> Prepared:
-    """Check the cluster, the mock's control address and the accounts; nothing is measured yet.
+    """Check the cluster, the mock's control address and the accounts.
+
+    Nothing is measured yet.
 
     BadSettings, Unreachable, BadCredentials if all accounts are refused.
     """
@@ -106,7 +111,7 @@ async def prepare(options: Options, listen: Listener) -> Prepared:
 
 
 async def measure(prepared: Prepared, listen: Listener, save: Callable[[Capacity], None]) -> Measured:
-    """Measure; `save` gets the capacity after each step, and at the end with the reason for it.
+    """Measure; `save` gets the capacity after each step, and at the end.
 
     An error or a cancellation ends the measurement and is returned with what was measured before.
     """

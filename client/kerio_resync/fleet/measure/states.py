@@ -14,7 +14,7 @@ Stage = Literal["loading", "loaded", "running", "ended"]
 
 
 class Round(NamedTuple):
-    """One complete rebuild: its seconds, and the items and uncompressed bytes that it fetched."""
+    """One complete rebuild: seconds, and the items and plain bytes fetched."""
 
     seconds: float
     items: int
@@ -74,7 +74,10 @@ class Order:
 
 
 class Machine(NamedTuple):
-    """The machine of a crew: its name, its processors, and the bytes free for caches at `folder`."""
+    """The machine of a crew.
+
+    `host`: its name. `cores`: its processors. `free_bytes`: the room for caches at `folder`.
+    """
 
     host: str
     cores: int

@@ -34,9 +34,9 @@ class Sample(NamedTuple):
 
 @dataclass(slots=True)
 class Client:
-    """A client of a step: where it ran, its last state, and its samples in order of time.
+    """A client of a step: where it ran, and what it reported.
 
-    `lost`: its worker died.
+    `samples`: in order of time. `lost`: its worker died.
     """
 
     machine: Machine
