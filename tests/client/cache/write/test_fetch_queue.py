@@ -85,6 +85,22 @@ def test_queued_items_reads_no_more_than_a_page(tables: WriteSession, after: Que
         assert not any("TEMP B-TREE" in each for each in plan)
 
 
+def test_mails_without_source_reads_no_row_of_a_mail_that_has_one(tables: WriteSession) -> None:
+    asked: list[str] = []
+    tables.db.set_trace_callback(asked.append)
+    queries.mails_without_source(tables.db, 0, 9)
+    tables.db.set_trace_callback(None)
+    (sql,) = asked
+    plan = [row[3] for row in tables.db.execute(f"EXPLAIN QUERY PLAN {sql}")]
+    assert "COVERING INDEX item_by_kind" in plan[0]
+    places = {name: next(n for n, step in enumerate(plan) if step.startswith(f"SEARCH {name} ")) for name in PLANNED}
+    assert places["attachment"] < places["item"]  # rows of items are large
+    assert not any(word in step for step in plan for word in ("SCAN", "TEMP B-TREE"))
+
+
+PLANNED = ("attachment", "item", "folder", "placement")
+
+
 def test_enqueue_again_keeps_what_is_known(tables: WriteSession) -> None:
     put(
         tables,
