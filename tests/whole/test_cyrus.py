@@ -441,3 +441,36 @@ async def test_conflicts_are_those_that_another_client_caused(scene: Scene) -> N
     offline.flagged = set(items[3:])
     offline.check()
     await scene.check("6 flags set offline, of which 3 mails were deleted meanwhile: 3 conflicts")
+
+
+async def test_shared_rebuild_adds_the_folders_that_another_user_shares(scene: Scene) -> None:
+    scene.fill(10, 1)
+    owner = f"owner-of-{scene.server.user}"
+    scene.server.add_user(owner)
+    with scene.server.imap(owner) as imap:
+        check(imap.create("Private"))
+        for folder, subject in ((INBOX, "shared"), ("Private", "private")):
+            sources = [b"Subject: %s %d\r\n\r\ntext\r\n" % (subject.encode(), number) for number in range(3)]
+            imap_mailbox.append(imap, folder, [Mail(folder, (), 1_800_000_000, source) for source in sources])
+        check(imap.setacl(INBOX, scene.server.user, "lrs"))
+        both = len(imap_reader.by_imap(scene.imap))  # IMAP shows shared folders, too
+        assert (await scene.rebuild())["items"]["mail"] == both - 3
+        assert (await scene.rebuild("--shared"))["items"]["mail"] == both
+        assert shared_mails(scene, owner) == {f"shared {number}": False for number in range(3)}
+        check(imap.select(INBOX))
+        check(imap.store("1:2", "+FLAGS", r"(\Flagged)"))
+        await scene.rebuild("--shared")
+        assert sorted(shared_mails(scene, owner).values()) == [False, True, True]
+        await scene.run("verify", "--deep")
+    print("3 mails shared by another user, of which 2 were flagged later; differences: 0")
+
+
+def shared_mails(scene: Scene, owner: str) -> dict[str, bool]:
+    """The subjects of the mails in shared folders, with whether they are flagged."""
+    with closing(sqlite3.connect(f"file:{scene.profile / 'cache.db'}?mode=ro", uri=True)) as db:
+        found = db.execute(
+            "SELECT title, flagged, owner FROM item JOIN placement ON placement.item = item.number"
+            " JOIN folder ON folder.number = placement.folder WHERE place = 'shared'"
+        ).fetchall()
+    assert {row[2] for row in found} == {owner}
+    return {title: bool(flagged) for title, flagged, _ in found}
