@@ -153,7 +153,7 @@ def test_page_of_many_users_stays_small() -> None:
 def test_page_fits_wide_and_narrow_windows_without_covered_labels(mark: None, tmp_path: Path) -> None:
     plans = [
         sample_plan(60, unplaced=3, no_room=2),
-        sample_plan(300, [PRAGUE, ("Québec " * 6, "America/New_York")], windows=3),
+        sample_plan(300, [PRAGUE, ("Québec " * 6, "America/New_York"), ("A", "Europe/Prague")], windows=3),
         _short(),
         _last_window_short(),
     ]
@@ -208,3 +208,6 @@ def _look(browser: Browser) -> None:
         ".map((cell) => cell.textContent)"
     )
     assert cut == []
+    tall = browser.run("return [...document.querySelectorAll('tr')].filter((row) => row.children.length > 4"
+                       " && row.clientHeight > 90).map((row) => row.textContent)")  # fmt: skip
+    assert tall == []
