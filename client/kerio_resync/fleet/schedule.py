@@ -29,6 +29,7 @@ Array = Any
 MIN_AT_ONCE: Final = 2  # clients at a site: the link is not idle while one of them starts or compares
 MAX_STEP_SECONDS: Final = 60.0
 MIN_SERVED: Final = 0.6  # of what the clients ask for; below it another client only slows the others down
+RESERVE: Final = 0.9  # of the limit on waits: the lists of clients that start together make them a little longer
 _STEPS_PER_WINDOW: Final = 4000
 
 
@@ -177,7 +178,7 @@ class Planner:
         hours = range(min(24, int((now % 3600 + seconds * self._margin) // 3600) + 1))
         for level in {self._level(now + 3600 * hour) for hour in hours}:
             served, p95 = self._curve.serve(level, clients, demand)
-            if p95 > max(self._limits.users_p95 * self._curve.alone(level), self._limits.unnoticed_s):
+            if p95 > RESERVE * max(self._limits.users_p95 * self._curve.alone(level), self._limits.unnoticed_s):
                 return False
             if clients > 1 and served < MIN_SERVED * demand:
                 return False
