@@ -178,8 +178,9 @@ def _lines(summary: Mapping[str, Any]) -> Sequence[str]:
             f"  {command}",
         ]
     totals, zone = summary["totals"], ZoneInfo(summary["time_zone"])
+    planned = " by those that fit" if totals["unplaced"] else ""
     counts = [
-        f"{pluralize(totals['rebuild'], 'rebuild')} ({format_size(totals['bytes'])} to fetch)",
+        f"{pluralize(totals['rebuild'], 'rebuild')} ({format_size(totals['bytes'])} to fetch{planned})",
         pluralize(totals["upgrade"], "local upgrade"),
         f"{totals['nothing']:,} up to date",
     ]

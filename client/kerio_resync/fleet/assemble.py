@@ -60,7 +60,7 @@ def make_plan(given: PlanInput, inputs: Inputs, progress: Progress = lambda _: N
         inputs=inputs.model_copy(update={"notices": (*inputs.notices, *fleet.notices)}),
         limits=limits_of(given.settings), server=_server(given), sites=_sites(given, fleet), windows=given.windows,
         totals=totals, waves=waves, others=tuple(user for user in users if user.start is None), problems=problems,
-        range=f"A client may take {share:.0%} longer than expected, or be done in 1/{1 + share:.2f} of the time: for"
+        range=f"A client may take {share:.0%} longer than expected, or need {1 / (1 + share):.0%} of the time: for"
         " sizes that were estimated, and for links and servers that vary.",
         peak_p95_s=peak_s, peak_p95=peak, load=load, naive=without,
     )  # fmt: skip

@@ -21,6 +21,7 @@ from kerio_resync.fleet.model.work import Work, mean_mailbox, work_of
 from kerio_resync.fleet.naive import naive_start
 from kerio_resync.fleet.plan import Limits, NaiveStart, Window
 from kerio_resync.fleet.schedule import Planner, Schedule, share_sites
+from kerio_resync.plain_text import format_size, pluralize
 from kerio_resync.sync.listing.concurrency import CONCURRENT_LISTINGS
 
 Array = Any
@@ -144,14 +145,15 @@ def _notices(given: PlanInput, fleet: Fleet, usual: float) -> list[str]:
     works = fleet.works
     unsized = sum(person.mailbox_bytes is None for person in fleet.people)
     if unsized:
-        found.append(f"{unsized:,} mailboxes of unknown size are taken as {usual / 1e6:,.0f} MB each.")
+        count = pluralize(unsized, "mailbox", "mailboxes")
+        found.append(f"{count} of unknown size: taken as {format_size(usual)} each.")
     unknown = sum(work.reason == "the state of the cache is unknown" for work in works)
     if unknown:
-        found.append(f"{unknown:,} caches of unknown state are planned as rebuilds, which take longest.")
+        found.append(f"{pluralize(unknown, 'cache')} of unknown state: planned as rebuilds, which take longest.")
     unchecked = sum(p.free_bytes is None and w.action in ("rebuild", "upgrade")
                     for p, w in zip(fleet.people, works, strict=True))  # fmt: skip
     if unchecked:
-        found.append(f"{unchecked:,} machines: free room unknown, taken as enough.")
+        found.append(f"{pluralize(unchecked, 'machine')} of unknown free room: taken as enough.")
     if not fleet.curve.has_waits:
         found.append(
             "The capacity file has no waits of users at all its points, so the limit on them could not be applied;"

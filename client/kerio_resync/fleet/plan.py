@@ -128,7 +128,7 @@ class ServerModel(Value):
     """The server, as it was planned with.
 
     `source`: "settings" or the name of the capacity file. `workers`: requests served at once. `call_s`: service time of
-    a request, and `kb_s`: for each 1024 bytes of its reply. `webmail_per_second`: requests of webmail users for each
+    a request, and `kb_s`: for each 1,000 bytes of its reply. `webmail_per_second`: requests of webmail users for each
     hour of the day, 24 values from midnight in `time_zone`. `webmail_service_s`: mean service time of one of them.
     `webmail_url`: the address that users are told to work with meanwhile, "" if not given.
     """

@@ -16,6 +16,7 @@ from kerio_resync.fleet.inputs.windows import another
 from kerio_resync.fleet.make_plan import Fleet, PlanInput, limits_of, schedule, survey
 from kerio_resync.fleet.plan import Problem, Window
 from kerio_resync.fleet.schedule import Schedule, share_sites
+from kerio_resync.plain_text import format_size, pluralize
 
 MAX_TRIALS: Final = 12  # plans that are made to find remedies
 TRIED_REBUILDS: Final = 60_000  # in all these plans together, so that a large fleet does not take minutes
@@ -100,7 +101,7 @@ def _rebuild_problem(
     site = fleet.sites[place]
     users = tuple(sorted(fleet.people[fleet.rebuilding[number]].user for number in members.tolist()))
     size = float(fleet.rebuilds.wire[members].sum())
-    count = f"{len(users):,} rebuild{'s' * (len(users) > 1)} at {site.name} ({size / 1e9:,.1f} GB to fetch)"
+    count = f"{pluralize(len(users), 'rebuild')} at {site.name} ({format_size(size)} to fetch)"
     verb = "does" if len(users) == 1 else "do"
     sentence = {
         "mailbox": f"{count} {verb} not fit: the longest takes {float(alone.max()) / 3600:.1f} h over this link, more"
@@ -160,7 +161,7 @@ def _changed(given: PlanInput, **parts: Any) -> PlanInput:
 
 
 def _upgrade_problem(site: str, users: Sequence[str]) -> Problem:
-    count = f"{len(users):,} upgrade{'s' * (len(users) > 1)} at {site}"
+    count = f"{pluralize(len(users), 'upgrade')} at {site}"
     return Problem(
         kind="mailbox", site=site, users=tuple(sorted(users)),
         sentence=f"{count}: the old cache is so large that the upgrade takes longer than any window.",
@@ -178,12 +179,18 @@ def _room_problems(fleet: Fleet) -> dict[str, Problem]:
 
 
 def _room_problem(site: str, found: list[tuple[str, int]]) -> Problem:
-    machines = f"{len(found):,} machine{'s' * (len(found) > 1)} at {site}"
+    machines = f"{pluralize(len(found), 'machine')} at {site}"
     return Problem(
         kind="room", site=site, users=tuple(sorted(user for user, _ in found)),
         sentence=f"{machines} {'has' if len(found) == 1 else 'have'} too little room on the disk.",
         remedies=(
-            f"Free up to {max(missing for _, missing in found) / 1e9:.1f} GB on each of them.",
+            _free_room([missing for _, missing in found]),
             '`attachments = "inbox"` or `"none"` in their profiles, which needs less room.',
         ),
     )  # fmt: skip
+
+
+def _free_room(missing: Sequence[int]) -> str:
+    if len(missing) == 1:
+        return f"Free at least {format_size(missing[0])} on it."
+    return f"Free {format_size(min(missing))} to {format_size(max(missing))} on each of them; plan.csv has the figures."

@@ -65,8 +65,9 @@ def work_of(person: Person, settings: PlanSettings, unknown_bytes: float) -> Wor
         return Work("rebuild", why, wire, calls, items, needed, list_calls=lists)
     freed = 0 if person.state == "absent" else person.cache_bytes or 0
     if needed <= free + freed:
-        return Work("rebuild", f"{why}; only without the old cache is there room", wire, calls, items, needed - freed,
-                    list_calls=lists, drop_first=True)  # fmt: skip
+        why = f"{why}; only without the old cache is there room"
+        beside = max(0, needed - freed)
+        return Work("rebuild", why, wire, calls, items, beside, list_calls=lists, drop_first=True)
     return Work("needs-room", f"{why}, and a rebuild does not fit on the disk", items=items, needed=needed - freed)
 
 

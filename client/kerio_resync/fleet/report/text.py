@@ -69,7 +69,7 @@ def lines_of_report(report: FleetReport) -> list[str]:
 def lines_of_plan(against: AgainstPlan) -> list[str]:
     """Return how the machines stand against the plan."""
     lines = [
-        f"Of {pluralize(against.planned, 'planned user')}, {against.due:,} were to have begun by now;"
+        f"Of {pluralize(against.planned, 'planned user')}, {against.due:,} should have begun and reported by now;"
         f" {against.reported:,} have reported, {against.ready:,} are ready, {against.late:,} are late."
     ]
     if against.time_ratio is not None:
