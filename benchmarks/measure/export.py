@@ -1,4 +1,4 @@
-"""What an export of mails with their sources takes, compared with copying the result.
+"""What an export of mails with sources takes, compared with copying its result.
 
 `cp -r` copies the exported folder within the same file system, in turn with the export. Neither makes its files
 durable; in the second comparison each is followed by `sync -f`, which does. The time of the export includes the start

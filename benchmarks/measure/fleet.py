@@ -62,7 +62,10 @@ SOCKETS: Final = 16
 
 @dataclass(frozen=True)
 class Truth:
-    """What real clients did: seconds of each, and the users' p95 waits with and without them."""
+    """What real clients did.
+
+    Seconds of each, and the users' p95 waits with and without them.
+    """
 
     seconds: list[float]
     p95: float
@@ -98,7 +101,10 @@ def compare(clients: int, mails: int, size: int, *, sockets: bool, seed: int = 1
 
 
 def settings_of_plan(*, sockets: bool) -> PlanSettings:
-    """Return the plan's settings: the preset's figures, as an administrator would enter them."""
+    """Return the plan's settings.
+
+    The preset's figures, as an administrator would enter them.
+    """
     load = PRESETS[PRESET].load
     assert load is not None
     assert load.users is not None
@@ -110,7 +116,10 @@ def settings_of_plan(*, sockets: bool) -> PlanSettings:
 
 
 def foretell(clients: int, size: int, items: int, *, sockets: bool) -> tuple[list[float], float, float]:
-    """Return the seconds of each client, and the users' p95 with and without clients, by the plan's model."""
+    """Return what the plan's model predicts.
+
+    The result has the seconds of each client, and the users' p95 with and without clients.
+    """
     people = tuple(Person(f"user{n}", "office", size, items, state="absent") for n in range(clients))
     start = datetime(2026, 12, 7, 8, tzinfo=UTC)
     window = Window(name="", start=start, end=start + timedelta(hours=1))
@@ -122,7 +131,10 @@ def foretell(clients: int, size: int, items: int, *, sockets: bool) -> tuple[lis
 
 
 def over_all(p95: Any, spans: Any) -> float:
-    """Return the p95 over times of different load, each with its own p95: waits in a queue are exponential."""
+    """Return the p95 over times of different load, each with its own p95.
+
+    Waits in a queue are exponential.
+    """
     low, high = 0.0, float(p95.max())
     for _ in range(50):
         middle = (low + high) / 2

@@ -63,7 +63,7 @@ class FakeCrew:
 
 
 class FakeCluster:
-    """Workers that are alive, and what their crews were told."""
+    """Workers that are alive, and what their crews received."""
 
     def __init__(self, *workers: str, script: Script, dies_at: dict[str, int] | None = None) -> None:
         self.alive = list(workers)

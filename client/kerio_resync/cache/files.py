@@ -151,7 +151,10 @@ def set_aside(path: Path, label: str) -> Path:
 
 
 def _open_files(handles: str) -> Iterator[os.stat_result]:
-    """Return what the handles of a process are, by strings: a `Path` each takes five times as long."""
+    """Return what the handles of a process are, by strings.
+
+    A `Path` each takes five times as long.
+    """
     with suppress(OSError):  # the process ended, or belongs to another user, who cannot open a file of mode 0600
         for handle in os.listdir(handles):
             with suppress(OSError):

@@ -1,4 +1,6 @@
-"""The commands for many machines: `fleet plan`, `fleet measure` and `fleet report`.
+"""The commands for many machines.
+
+`fleet plan`, `fleet measure` and `fleet report`.
 
 They need no profile. The packages that they use are imported when a command runs.
 """

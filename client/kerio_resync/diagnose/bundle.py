@@ -187,7 +187,10 @@ def _clean_line(names: FolderNames, line: str) -> str:
 
 
 def _clean_text(names: FolderNames, text: str) -> str:
-    """Replace the names in a JSON value, or in the lines of a traceback that quote no code."""
+    """Replace the names in a JSON value or in the lines of a traceback.
+
+    Lines that quote code stay as they are.
+    """
     with suppress(ValueError, RecursionError):
         return json.dumps(names.value(json.loads(text)), ensure_ascii=False)
     lines = text.split("\n")

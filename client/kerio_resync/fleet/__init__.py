@@ -1,4 +1,4 @@
-"""Plans the rebuild of many machines, measures a server's capacity, and reports how a rollout goes.
+"""Plans, measures and reports the rebuild of many machines.
 
 The optional packages of the extra `fleet` are imported by the functions that need them.
 """

@@ -32,7 +32,10 @@ Progress = Callable[[str], None]
 
 
 def make_plan(given: PlanInput, inputs: Inputs, progress: Progress = lambda _: None) -> Plan:
-    """Plan a fleet; `inputs` names the files, and `progress` is told what is being done."""
+    """Plan a fleet.
+
+    `inputs` names the files. `progress` receives a sentence on each step.
+    """
     progress("Reading what each cache needs")
     fleet = survey(given)
     progress("Planning the waves")
@@ -67,7 +70,9 @@ def make_plan(given: PlanInput, inputs: Inputs, progress: Progress = lambda _: N
 
 
 def _place_upgrades(given: PlanInput, fleet: Fleet, begin: datetime) -> tuple[dict[int, Times], list[int]]:
-    """Spread the upgrades over the first window in which each fits; return also those that fit in none.
+    """Spread the upgrades over the first window in which each fits.
+
+    Return also those that fit in none.
 
     They need neither server nor link, so any number may run at once.
     """
@@ -165,7 +170,10 @@ def _totals(fleet: Fleet, waves: Sequence[Wave], unplaced: int) -> Totals:
 
 
 def _peaks(planned: Schedule, limits: Limits) -> tuple[float, float]:
-    """Return the users' highest p95, and its highest ratio to that without clients where it is noticed."""
+    """Return the users' highest p95, and its highest ratio to that without clients.
+
+    Only a p95 that users notice counts for the ratio.
+    """
     if not planned.traces:
         return 0.0, 1.0
     p95 = np.concatenate([trace.p95 for _, trace in planned.traces])

@@ -1,4 +1,4 @@
-"""The capacity file: what `fleet measure` found out about a server, and `fleet plan` reads.
+"""The capacity file: `fleet measure` writes it, and `fleet plan` reads it.
 
 Durations end in `_s` and are in seconds, rates are per second, sizes in bytes.
 """
@@ -18,14 +18,20 @@ VERSION: Final = 1
 
 
 class MeasuredMailbox(Value):
-    """The mailbox that each client rebuilt: its mails and entries, and the bytes that a client fetches."""
+    """The mailbox that each client rebuilt.
+
+    Its mails and entries, and the bytes that a client fetches.
+    """
 
     items: int = Field(ge=0)
     bytes: int = Field(ge=0)
 
 
 class ClientSeconds(Value):
-    """Seconds that a client's rebuild took, over the clients of one point that succeeded."""
+    """Seconds that a client's rebuild took.
+
+    They are taken over the clients of one point that succeeded.
+    """
 
     fastest: float = Field(gt=0)
     median: float = Field(gt=0)

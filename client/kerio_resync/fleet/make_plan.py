@@ -1,4 +1,4 @@
-"""Makes a plan: from inventory and settings to waves, problems and the naive start beside them."""
+"""Makes waves, problems and the naive start from inventory and settings."""
 
 from __future__ import annotations
 
@@ -129,7 +129,10 @@ def _curve(given: PlanInput, wire: Array, calls: Array) -> ServerCurve:
 
 
 def _hours(given: PlanInput) -> set[int]:
-    """Return the hours of the day that windows and the naive start touch, in the server's time zone."""
+    """Return the hours of the day that windows and the naive start touch.
+
+    They are those of the server's time zone.
+    """
     zone = ZoneInfo(given.settings.server.time_zone)
     hours = set(range(24)) if len(given.inventory.people) > 2000 else set(range(7, 19))
     for window in given.windows:

@@ -1,4 +1,7 @@
-"""What would happen without a plan: all clients start at 08:00 of a working morning, without limits."""
+"""What would happen without a plan.
+
+All clients start at 08:00 of a working morning, without limits.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,10 @@ GROWTH: Final = 0.01  # of the time so far: the shortest step, so that a long cr
 def run_naive(
     rebuilds: Rebuilds, curve: ServerCurve, links: Array, start: datetime, zone: ZoneInfo
 ) -> tuple[Trace, Array]:
-    """Start all rebuilds at once; return the trace and the seconds of each (NaN: not done within a week)."""
+    """Start all rebuilds at once.
+
+    Return the trace and the seconds of each (NaN: not done within a week).
+    """
     flow, trace = Flow(rebuilds, curve, links, np.full(len(links), np.inf)), Trace()
     seconds = np.full(len(rebuilds.wire), np.nan)
     flow.start(np.arange(len(rebuilds.wire)))

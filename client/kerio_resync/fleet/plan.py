@@ -67,7 +67,9 @@ class WaveSite(Value):
 
 
 class Wave(Value):
-    """Users who get one notice: their clients start between `start` and `start` + `splay_s`.
+    """Users who get one notice.
+
+    Their clients start between `start` and `start` + `splay_s`.
 
     `number`: from 1, in order of start. `window`: index in `Plan.windows`. `splay_s`: the value for `--splay`; the
     clients' starts are spread evenly over it. `end`: when the last of them is expected to be done, with the range
@@ -90,7 +92,7 @@ class Site(Value):
     """A site, as it was planned with.
 
     `down`, `up`: the rate of its link, in bytes per second. `round_trip_s`: to the server and back. `time_zone`: an
-    IANA name, in which its users are told times. `machines`: users in the inventory. `assumed`: members that were
+    IANA name, of the times in notices to its users. `machines`: users in the inventory. `assumed`: members that were
     not given and are assumed.
     """
 
@@ -104,7 +106,10 @@ class Site(Value):
 
 
 class Window(Value):
-    """A time in which clients may run; `name` is as the settings have it, such as `2026-11-28 22:00-06:00`."""
+    """A time in which clients may run.
+
+    `name` is as the settings have it, such as `2026-11-28 22:00-06:00`.
+    """
 
     name: str
     start: datetime
@@ -130,7 +135,7 @@ class ServerModel(Value):
     `source`: "settings" or the name of the capacity file. `workers`: requests served at once. `call_s`: service time of
     a request, and `kb_s`: for each 1,000 bytes of its reply. `webmail_per_second`: requests of webmail users for each
     hour of the day, 24 values from midnight in `time_zone`. `webmail_service_s`: mean service time of one of them.
-    `webmail_url`: the address that users are told to work with meanwhile, "" if not given.
+    `webmail_url`: the address of the webmail that users work with meanwhile, "" if not given.
     """
 
     source: str
@@ -144,7 +149,9 @@ class ServerModel(Value):
 
 
 class Series(Value):
-    """What server, links and webmail users bear over time; all lists have one value per step.
+    """What server, links and webmail users bear over time.
+
+    All lists have one value per step.
 
     The first value is that of the step that begins at `start`; each step is `step_s` long. `active`: clients that
     rebuild, on average over the step. `server_load`: share of the server's workers in use, with webmail users.
@@ -163,7 +170,7 @@ class Series(Value):
 
 
 class NaiveStart(Value):
-    """The same rebuilds and upgrades, all started at one instant without a plan and without limits.
+    """The same rebuilds and upgrades, all started at once, without limits.
 
     `start`: that instant, usually 08:00 of a working morning. `end`: when the last is done; None if some are not after
     the modelled time, `unfinished` says how many. `median_s`, `slowest_s`: the time of a client. `worst_p95_s`: the
@@ -263,7 +270,10 @@ class Plan(Value):
 
 
 def read_plan(path: Path) -> Plan:
-    """Read plan.json, or a folder that has it; BadSettings if it is unreadable or no plan."""
+    """Read plan.json, or a folder that has it.
+
+    BadSettings if it is unreadable or no plan.
+    """
     if path.is_dir():
         path /= "plan.json"
     return read_value(path, Plan, "a plan of `kerio-resync fleet plan`")

@@ -47,7 +47,10 @@ class _Trials:
         return self.left > 0 or remedy.sentence in self._known
 
     def sites_left(self, remedy: _Remedy) -> set[str] | None:
-        """Return the sites that still have users without a place; None if no trial is left."""
+        """Return the sites that still have users without a place.
+
+        None if no trial is left.
+        """
         if remedy.sentence not in self._known:
             if not self.left:
                 return None
@@ -86,7 +89,10 @@ def find_problems(
 
 
 def _seconds_alone(given: PlanInput, fleet: Fleet, members: Array) -> Array:
-    """Return how long each rebuild takes at the rate that its site's plan gives it, on an idle server."""
+    """Return how long each rebuild takes on an idle server.
+
+    The rate is that which the plan of its site gives it.
+    """
     if not len(members):
         return np.empty(0)
     shared = share_sites(fleet.rebuilds, fleet.links, limits_of(given.settings))

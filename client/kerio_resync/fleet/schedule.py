@@ -1,4 +1,4 @@
-"""Chooses when each rebuild starts, so that the limits hold and all is done within the windows.
+"""Chooses when each rebuild starts, within the limits and windows.
 
 The planner simulates each window with the fluid model and starts a client whenever there is a place for it:
 
@@ -47,7 +47,9 @@ class SitePlan:
 
 @dataclass
 class Schedule:
-    """The result: for each rebuild its window (-1: none), start and end, in seconds from `begin`.
+    """The window, start and end of each rebuild.
+
+    `window`: its index, -1 for none. Times are seconds from `begin`.
 
     `traces`: one per window, with its index. `blocked`: the server had no place for a single client in any window.
     """
@@ -138,7 +140,10 @@ class Planner:
             self._schedule.traces.append((index, trace))
 
     def _admit(self, index: int, flow: Flow, last: float) -> bool:
-        """Start clients as long as a site and the server have a place; return whether any started."""
+        """Start clients as long as a site and the server have a place.
+
+        Return whether any started.
+        """
         closed = (self._waiting == 0) | (flow.at_site >= self._sites.at_once)
         demand = float((self._rate[self._rebuilds.site[flow.members]] * self._cost[flow.members]).sum())
         clients, served = len(flow.members), flow.served_share
@@ -164,7 +169,7 @@ class Planner:
         return clients > before
 
     def _largest_fitting(self, site: int, seconds: float, served: float) -> tuple[int, float] | None:
-        """Return the place of the largest mailbox that is done within `seconds`, and its time."""
+        """Return the largest mailbox that is done within `seconds`, and its time."""
         queue, rate = self._queues[site], self._rate[site] * served
         place = bisect.bisect_right(queue, ((seconds - self._fixed) * rate, len(self._rebuilds.wire))) - 1
         if place < 0:
@@ -190,7 +195,10 @@ class Planner:
         self._wire[site] -= size
 
     def _return_late(self, index: int, flow: Flow, last: float) -> bool:
-        """Return those to the queues whose latest likely end is after the window; return whether there are any."""
+        """Return those to the queues whose latest likely end is after the window.
+
+        Return whether there are any.
+        """
         schedule = self._schedule
         here = schedule.window == index
         with np.errstate(invalid="ignore"):

@@ -59,6 +59,9 @@ def _filled(values: Array) -> tuple[float, ...]:
 
 
 def seconds_where(trace: Trace, condition: Array) -> float:
-    """Return the seconds of the steps for which a condition holds (one value per step)."""
+    """Return the seconds of the steps for which a condition holds.
+
+    The condition has one value per step.
+    """
     at = np.asarray(trace.at)
     return float(np.diff(at)[np.asarray(condition)[:-1]].sum()) if len(at) > 1 else 0.0

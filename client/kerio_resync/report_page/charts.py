@@ -90,7 +90,9 @@ def line_chart(
     base: int = 10,
     top: float | None = None,
 ) -> str:
-    """Return lines over x from 0 to `end`, with y from 0 to `top`, or to a round number.
+    """Return lines over x from 0 to `end`.
+
+    y is from 0 to `top`, or to a round number.
 
     `x`: the format of the labels below, or the labels. Lines that are higher than `top` are cut off.
     """

@@ -21,7 +21,10 @@ def require_jinja(option: str, extra: str = "report") -> None:
 
 
 def environment(*folders: Path) -> Environment:
-    """Return the templates in `folders`, the first first, and the frame of this package, `base.html.j2`."""
+    """Return the templates in `folders`, and the frame `base.html.j2`.
+
+    An earlier folder precedes a later one.
+    """
     from jinja2 import Environment, FileSystemLoader
 
     return Environment(
@@ -33,7 +36,10 @@ def environment(*folders: Path) -> Environment:
 
 
 def write_page(path: Path, text: str) -> None:
-    """Write a page in place of an older one, readable by its owner only. It raises OSError."""
+    """Write a page in place of an older one, readable by its owner only.
+
+    It raises OSError.
+    """
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
         write_private(part, text.encode("utf-8", "replace"), sync=False)

@@ -1,4 +1,4 @@
-"""The planner: limits and windows hold, and nobody is lost."""
+"""The planner: limits and windows hold, and no user is lost."""
 
 from __future__ import annotations
 

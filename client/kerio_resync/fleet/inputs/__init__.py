@@ -1,1 +1,4 @@
-"""What `fleet plan` reads: an inventory of users, the settings of a plan, and time windows."""
+"""What `fleet plan` reads.
+
+An inventory of users, the settings of a plan, and time windows.
+"""

@@ -42,7 +42,10 @@ Zone = Annotated[str, AfterValidator(_zone)]
 
 
 class Part(BaseModel):
-    """An immutable part of the settings; unknown members, NaN and infinity are refused."""
+    """An immutable part of the settings.
+
+    Unknown members, NaN and infinity are refused.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -78,7 +81,7 @@ class ServerSettings(Part):
 
     `workers`: requests served at once. `call_s`: seconds that a request occupies a worker; `kb_s`: more seconds per
     1,000 bytes of its reply. `places`: requests that may wait for a worker before others are refused, None for any
-    number. `url`: what clients connect to, for the texts. `webmail_url`: what users are told to work with meanwhile.
+    number. `url`: what clients connect to, for the texts. `webmail_url`: what users work with meanwhile.
     `time_zone`: of the webmail users' day, and of windows and sites without their own.
     """
 
@@ -101,7 +104,9 @@ class LimitSettings(Part):
 
 
 class MailboxSettings(Part):
-    """What a mailbox holds where the inventory does not say it; see docs/fleet.md for the sources.
+    """What a mailbox holds where the inventory does not say it.
+
+    See docs/fleet.md for the sources.
 
     `bytes_per_mail`: of the mailbox as the server states it (MIME). `entries`: contacts, events, tasks and notes among
     the items of a mailbox. `folders`: per mailbox. `text_bytes`: of an item's JSON, and `compression`: of that what
@@ -150,7 +155,10 @@ class SiteSettings(Part):
 
 
 class WindowSettings(Part):
-    """A window: `date` such as 2026-12-04, `start` and `end` such as 22:00 and 06:00 (of the next day)."""
+    """A window of the settings.
+
+    `date`: such as 2026-12-04. `start`, `end`: such as 22:00 and 06:00 (of the next day).
+    """
 
     date: str
     start: str = Field(alias="from")

@@ -1,4 +1,7 @@
-"""Sizes, rates and durations as text. Units are decimal, as links and disks are sold."""
+"""Sizes, rates and durations as text.
+
+Units are decimal, as links and disks are sold.
+"""
 
 from __future__ import annotations
 

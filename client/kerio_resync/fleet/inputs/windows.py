@@ -1,4 +1,6 @@
-"""Time windows: texts and settings to instants, with the days on which clocks change.
+"""Time windows, from texts and settings to instants.
+
+Days on which clocks change have fewer or more hours.
 
 A window is written in local time, such as `2026-12-04 22:00-06:00`. An end that is not after the start is on the next
 day. In the night in which clocks go forward or back a window is an hour shorter or longer, as on the wall. A time that
@@ -65,7 +67,10 @@ def resolve_windows(settings: Iterable[WindowSettings], zone: str, now: datetime
 
 
 def another(window: Window, hours: float, zone: str, after: Sequence[Window]) -> Window:
-    """Return a window of `hours` at the same time of day, on the first day that is free after all of `after`."""
+    """Return a window of `hours` at the same time of day, on a later day.
+
+    The day is the first one that is free after all of `after`.
+    """
     local = window.start.astimezone(ZoneInfo(zone))
     day, last = local.date(), max(known.end for known in after)
     while (start := _instant(day, local.time(), ZoneInfo(zone))) < last:
@@ -75,7 +80,7 @@ def another(window: Window, hours: float, zone: str, after: Sequence[Window]) ->
 
 
 def working_morning(after: datetime, zone: str) -> datetime:
-    """Return the next 08:00 of a day from Monday to Friday that begins after an instant."""
+    """Return the next 08:00 of a day from Monday to Friday after an instant."""
     day = after.astimezone(ZoneInfo(zone)).date()
     while (start := _instant(day, time(8), ZoneInfo(zone))) <= after or day.weekday() > 4:
         day += timedelta(days=1)
@@ -104,5 +109,8 @@ def _time(text: str) -> time:
 
 
 def _instant(day: date, clock: time, zone: ZoneInfo) -> datetime:
-    """Return a local time in UTC: of two the first; one that clocks skip is as much later as they skip."""
+    """Return a local time in UTC.
+
+    Of a repeated time it is the first. A time that clocks skip is as much later as they skip.
+    """
     return datetime.combine(day, clock, zone).astimezone(UTC)

@@ -25,7 +25,7 @@ class Round(NamedTuple):
 class ClientState:
     """A client process, as it last described itself.
 
-    `elapsed`: seconds since the start signal, until it was told to stop. `items`, `bytes`: fetched since then in all
+    `elapsed`: seconds between the signals to start and to stop. `items`, `bytes`: fetched since the start in all
     rounds, uncompressed. `retries`: of its requests, `refused`: those of them after a refusal for load. `cpu`: seconds
     of processor time. `exit_code`: see `errors.Exit`; 0 also for a client that was stopped. `error`: a sentence.
     `kind`: of the error, see `errors.kind_of`.

@@ -1,4 +1,4 @@
-"""Decides whether a measurement goes on with more clients."""
+"""Decides whether a measurement continues with more clients."""
 
 from __future__ import annotations
 

@@ -1,1 +1,4 @@
-"""The model of a rollout: what each cache costs, and how server and links share it out."""
+"""The model of a rollout.
+
+What each cache costs, and how server and links share it out.
+"""

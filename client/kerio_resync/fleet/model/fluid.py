@@ -1,4 +1,4 @@
-"""The fluid model: rebuilds as volumes that flow through their site's link and the server.
+"""The fluid model: rebuilds flow through their site's link and the server.
 
 Between two events nothing changes but the volumes, which shrink at constant rates. An event is the start or the end of
 a client, the end of an hour (webmail users), or the longest step. Rates follow from sharing:
@@ -117,7 +117,10 @@ class Flow:
         return self.left > self.rebuilds.wire[self.members] - self.rebuilds.lists[self.members]
 
     def next_change(self) -> float:
-        """Return the seconds until a client ends, begins to fetch, or begins or ends its lists."""
+        """Return the seconds until a client ends or changes its stage.
+
+        The stages are the start, the first lists, the fetch and the last lists.
+        """
         lists, wire = self.rebuilds.lists[self.members], self.rebuilds.wire[self.members]
         goal = np.where(self.left > wire - lists, wire - lists, np.where(self.left > lists, lists, 0.0))
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -185,7 +188,7 @@ def _share_server(wanted: Array, cost: Array, turns: Array, served: float) -> Ar
 
 
 def water_fill(limits: Array, weights: Array, total: float) -> Array:
-    """Return values of at most `limits`, otherwise equal, whose weighted sum is `total`.
+    """Return equal values whose weighted sum is `total`, each at most its limit.
 
     If all limits together stay below it, they are returned.
     """

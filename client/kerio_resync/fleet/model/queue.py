@@ -151,7 +151,10 @@ def _simulate(
 
 
 def _draws(count: int, seed: int) -> Iterator[tuple[float, float, float, float]]:
-    """Yield for each event: factors of its work, of the gap to the next user, of the link; and a chance from 0 to 1."""
+    """Yield random numbers for each event.
+
+    Factors of its work, of the gap to the next user, of the link; and a chance from 0 to 1.
+    """
     rng = np.random.default_rng(seed)
     for begin in range(0, count, _BLOCK):
         size = min(_BLOCK, count - begin)

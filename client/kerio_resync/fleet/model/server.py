@@ -1,4 +1,6 @@
-"""What the server gives to a number of clients, and what its webmail users feel: two models with one interface.
+"""What the server gives to a number of clients, and what its webmail users feel.
+
+Two models with one interface.
 
 `QueueServer` computes it from workers and service times; `MeasuredServer` reads it from a capacity file. Costs are in a
 unit of the model's own: seconds of a worker, or bytes.
@@ -38,7 +40,9 @@ class ServerCurve(Protocol):
     has_waits: bool
 
     def cost(self, wire: Array, calls: Array) -> tuple[Array, Array]:
-        """Return for rebuilds of `wire` bytes and `calls` requests: (cost per byte, turns per byte).
+        """Return (cost per byte, turns per byte) of rebuilds.
+
+        `wire`: their bytes. `calls`: their requests.
 
         Clients that wait for the server get the same number of turns per second.
         """
@@ -47,7 +51,9 @@ class ServerCurve(Protocol):
     def serve(
         self, level: int, clients: float, demand: float, mean: float = 0.0, begun: float = 0.0
     ) -> tuple[float, float]:
-        """Return (what is served of `demand`, in cost per second; the users' p95 wait in seconds).
+        """Return (what is served of `demand`, the users' p95 wait).
+
+        The first is in cost per second, the second in seconds.
 
         `mean`: cost of a request at present; 0 for the usual one. `begun`: clients that are new, whose limits have not
         adapted to the server yet.
@@ -59,7 +65,10 @@ class ServerCurve(Protocol):
         ...
 
     def load(self, level: int, served: float) -> tuple[float, float]:
-        """Return the shares of the server in use: by users and clients, and by users alone."""
+        """Return the shares of the server in use.
+
+        The first is that by users and clients, the second by users alone.
+        """
         ...
 
 
@@ -89,7 +98,10 @@ class QueueServer:
     def serve(
         self, level: int, clients: float, demand: float, mean: float = 0.0, begun: float = 0.0
     ) -> tuple[float, float]:
-        """Look up what the queue serves, and what the users wait: shorter calls make shorter queues."""
+        """Look up what the queue serves, and what the users wait.
+
+        Shorter calls make shorter queues.
+        """
         calls = demand / self._mean_call_s
         in_flight = self._in_flight(level, clients, calls)
         if begun:

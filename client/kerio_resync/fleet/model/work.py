@@ -1,4 +1,6 @@
-"""What each user's cache needs: which action, and what a rebuild costs server, link and machine.
+"""What each user's cache needs.
+
+Which action, and what a rebuild costs server, link and machine.
 
 A rebuild fetches texts in batches (JSON, compressed on the way) and attachments one by one (as they are, so smaller
 than in MIME). Each call occupies a worker of the server for a time of its own and for its bytes. The figures are in
@@ -46,7 +48,10 @@ class Work:
 
 
 def work_of(person: Person, settings: PlanSettings, unknown_bytes: float) -> Work:
-    """Return what a user's cache needs; `unknown_bytes`: of a mailbox whose size is unknown."""
+    """Return what a user's cache needs.
+
+    `unknown_bytes`: of a mailbox whose size is unknown.
+    """
     mailbox = unknown_bytes if person.mailbox_bytes is None else person.mailbox_bytes
     possible, why = _upgrade_possible(person)
     if possible is None:

@@ -1,4 +1,7 @@
-"""The time axes of the pictures: hours from their left end, with a gap where days lie between two windows."""
+"""The time axes of the pictures.
+
+Hours from their left end, with a gap where days lie between two windows.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +35,10 @@ class Segment(NamedTuple):
 
 
 class Axis:
-    """Spans of time beside each other. `length`: in hours, with the gaps; `zone`: of its labels."""
+    """Spans of time beside each other.
+
+    `length`: in hours, with the gaps; `zone`: of its labels.
+    """
 
     def __init__(self, spans: Sequence[tuple[datetime, datetime]], zone: ZoneInfo) -> None:
         self.zone, self.segments, place = zone, list[Segment](), 0.0
@@ -44,7 +50,10 @@ class Axis:
         self.length = max(place - gap, 0.01)
 
     def x(self, instant: datetime) -> float:
-        """Return the place of an instant; one between two segments is at the end of the earlier."""
+        """Return the place of an instant.
+
+        One between two segments is at the end of the earlier.
+        """
         found = self.segments[0]
         for segment in self.segments:
             if segment.start <= instant:
@@ -53,7 +62,10 @@ class Axis:
         return found.x + min(max(hours, 0.0), found.hours)
 
     def points(self, loads: Sequence[Series], values: Sequence[Sequence[float]]) -> list[Point]:
-        """Return the line of one value of all series, with the highest of several steps where there are many."""
+        """Return the line of one value of all series.
+
+        Where there are many steps, a point is the highest of several.
+        """
         points: list[Point] = []
         for load, numbers in zip(loads, values, strict=True):
             width = ceil(sum(map(len, values)) / MAX_POINTS) or 1
@@ -91,7 +103,9 @@ class Axis:
 
 
 def _spaced(ticks: Sequence[Tick], length: float, widths: Sequence[float]) -> list[Tick]:
-    """Return the ticks that have room; those without room on a narrow screen are minor. Rules stay without a label.
+    """Return the ticks that have room.
+
+    Those without room on a narrow screen are minor. Rules stay without a label.
 
     `widths`: of a label as a share of the axis, on a wide and on a narrow screen.
     """
@@ -109,7 +123,10 @@ def _spaced(ticks: Sequence[Tick], length: float, widths: Sequence[float]) -> li
 
 
 def _span(tick: Tick, length: float, width: float) -> tuple[float, float]:
-    """Return where a label begins and ends, as shares of the axis; the charts keep it inside."""
+    """Return where a label begins and ends, as shares of the axis.
+
+    The charts keep it inside.
+    """
     place = tick.x / length
     start = place if tick.rule or place < 0.04 else place - width if place > 0.96 else place - width / 2
     return start, start + width

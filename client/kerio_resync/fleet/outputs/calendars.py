@@ -1,4 +1,4 @@
-"""Calendar files: the waves for the administrator, and the upgrade of a group for its users.
+"""Calendar files: all waves for administrators, one upgrade for its users.
 
 The UIDs depend on `series`, the name of a rollout, and on the wave. A later plan of the same rollout has higher
 sequence numbers, so a calendar that imports it updates the entries. Waves that are gone are cancelled.

@@ -1,4 +1,4 @@
-"""A folder of generated files that never replaces or deletes a file of someone else.
+"""A folder of generated files that never replaces or deletes another file.
 
 `files.json` in the folder names each file with the SHA-256 of what was written. A file that is not named there, or that
 was edited since, is foreign. The files are first written below `.unfinished` and then moved to their places, so that a
@@ -74,7 +74,10 @@ class OwnedFolder:
                 self.path.rmdir()
 
     def stage(self, name: str, content: bytes) -> None:
-        """Write one file, which takes its place with `commit`. `name`: with `/` between folders."""
+        """Write one file, which takes its place with `commit`.
+
+        `name`: with `/` between folders.
+        """
         place = self.path / _STAGE / name
         with _file_errors(place):
             _make_private(place.parent)
@@ -82,7 +85,9 @@ class OwnedFolder:
         self._staged[name] = hashlib.sha256(content).hexdigest()
 
     def commit(self) -> None:
-        """Move the staged files to their places, and delete those of earlier runs that are not among them.
+        """Move the staged files to their places.
+
+        Files of earlier runs that are not among them are deleted.
 
         A process that is killed meanwhile leaves a folder that the next run can write again.
         """
@@ -143,7 +148,10 @@ class OwnedFolder:
 
 
 def check_folder(path: Path) -> None:
-    """Raise BadSettings if `path` is neither missing, nor an empty folder, nor one that an OwnedFolder wrote."""
+    """Raise BadSettings if `path` is not a place for an OwnedFolder.
+
+    It must be missing, an empty folder, or a folder that an OwnedFolder wrote.
+    """
     with _file_errors(path):
         if not os.path.lexists(path):
             return
@@ -154,7 +162,10 @@ def check_folder(path: Path) -> None:
 
 
 def _read_list(path: Path) -> tuple[dict[str, list[str]], dict[str, Any]]:
-    """Return names with digests, and notes; BadSettings if the list is damaged or names a place outside."""
+    """Return names with digests, and notes.
+
+    BadSettings if the list is damaged or names a place outside.
+    """
     place = path / LIST_NAME
     try:
         content = json.loads(place.read_bytes())

@@ -1,4 +1,7 @@
-"""Notices to users: per wave, action, language and time zone a text, a mail, an entry and the recipients."""
+"""Writes the notices to users.
+
+Each wave, action, language and time zone has a text, a mail, a calendar entry and a list of recipients.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +36,10 @@ _SPARE_BYTES: Final = 2**29  # more than the action needs, so that the disk is n
 
 
 class Group(NamedTuple):
-    """Users who get the same text. `wave`: its number, 0 without; `room`: in gibibytes, to be freed, else 0."""
+    """Users who get the same text.
+
+    `wave`: its number, 0 without; `room`: in gibibytes, to be freed, else 0.
+    """
 
     wave: int
     action: str
@@ -98,7 +104,7 @@ class NoticeWriter:
         return Group(wave, action, self._templates.choose(user.language), zone, room)
 
     def _zone(self, zone: str, wave: int) -> str:
-        """Return the first zone of the sites that has the same clock and name during a wave.
+        """Return the first zone with the same clock and name during a wave.
 
         Users in Prague and in Lyon need no texts of their own.
         """
@@ -158,7 +164,10 @@ class NoticeWriter:
         }
 
     def _rows(self, group: Group, users: Sequence[PlannedUser], subject: str) -> Iterator[tuple[Cell, ...]]:
-        """Yield a line of the recipients per user: the variables of the text, for this user alone."""
+        """Yield a line of the recipients per user.
+
+        The variables of the text, for this user alone.
+        """
         language, zone, wave = group.language, group.zone, self._waves.get(group.wave)
         start: tuple[str, ...] = ("", "")
         zone_text = room = ""
@@ -228,7 +237,10 @@ def check_sender(text: str) -> None:
 
 
 def mail_address(text: str) -> str:
-    """Return an address for a header, "" if the text is none; an international domain in its ASCII form."""
+    """Return an address for a header, "" if the text is none.
+
+    An international domain in its ASCII form.
+    """
     local, _, domain = text.strip().rpartition("@")
     try:
         domain = domain if domain.isascii() else domain.encode("idna").decode("ascii")

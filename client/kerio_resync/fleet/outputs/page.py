@@ -1,4 +1,6 @@
-"""plan.html: one page without scripts, whose size depends little on the number of users.
+"""Makes plan.html: one page without scripts.
+
+Its size depends little on the number of users.
 
 Names come from an inventory and are escaped. Details of each user are in plan.csv.
 """
@@ -30,7 +32,10 @@ _NOTICES: Final = ("notices/", "Texts, mails, calendar entries and lists of reci
 
 
 def plan_page(plan: Plan, notices: Sequence[str] = (), *, has_notices: bool = True) -> str:
-    """Return the page. `notices`: further sentences about the input; `has_notices`: there are notices to users."""
+    """Return the page.
+
+    `notices`: further sentences about the input; `has_notices`: there are notices to users.
+    """
     from markupsafe import Markup
 
     zones = {site.time_zone for site in plan.sites}

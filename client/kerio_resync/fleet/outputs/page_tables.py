@@ -1,4 +1,7 @@
-"""The tables of a plan's page. All cells are plain texts, which the template escapes."""
+"""The tables of a plan's page.
+
+All cells are plain texts, which the template escapes.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +29,10 @@ _FULL: Final = 0.995  # of a link
 
 
 class Table(NamedTuple):
-    """Heads and rows; a head that begins with `#` is that of a column of numbers. `more`: what was left out."""
+    """Heads and rows; a head that begins with `#` is that of a column of numbers.
+
+    `more`: what was left out.
+    """
 
     heads: Sequence[str]
     rows: Sequence[Sequence[str]]
@@ -43,7 +49,7 @@ def cards(plan: Plan) -> list[tuple[str, str]]:
 
 
 def problem_groups(plan: Plan) -> list[Mapping[str, Any]]:
-    """Return what the page shows of users who do not fit, one group per kind of problem."""
+    """Return users who do not fit, one group per kind of problem."""
     groups: list[Mapping[str, Any]] = []
     for kind, title in _KINDS.items():
         problems = [problem for problem in plan.problems if problem.kind == kind]

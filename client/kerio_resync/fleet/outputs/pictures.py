@@ -1,4 +1,7 @@
-"""The pictures of a plan: waves over time, loads with their limits, and the start of all at once beside them."""
+"""The pictures of a plan.
+
+Waves over time, loads with their limits, and the start of all at once beside them.
+"""
 
 from __future__ import annotations
 
@@ -81,7 +84,10 @@ class Pictures:
         return self._chart("Webmail users' p95", lines, format_wait)
 
     def comparison(self) -> list[tuple[str, str, str]]:
-        """Return (title, chart of the plan, chart of the start of all at once), in the same scales."""
+        """Return (title, chart of the plan, chart of the start of all at once).
+
+        Both charts have the same scales.
+        """
         if self._plan.naive is None or not self._plan.load:
             return []
         naive, loads = self._plan.naive.series, self._plan.load

@@ -16,7 +16,10 @@ HEADS: Final = (
 
 
 def user_table(plan: Plan) -> bytes:
-    """Return the table. Times are those of the user's site, with their offset from UTC."""
+    """Return the table.
+
+    Times are those of the user's site, with their offset from UTC.
+    """
     return write_csv(HEADS, _rows(plan))
 
 

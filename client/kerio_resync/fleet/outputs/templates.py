@@ -1,4 +1,6 @@
-"""The templates of notices: one per language, those of the administrator before those of this package.
+"""The templates of notices.
+
+One per language, those of the administrator before those of this package.
 
 A template is a file `LANGUAGE.txt.j2`, such as `de.txt.j2` or `pt-br.txt.j2`. Its first line is `Subject: …`, then an
 empty line, then the text. docs/fleet.md lists the variables.
@@ -72,7 +74,10 @@ class NoticeTemplates:
         ]
 
     def render(self, language: str, values: Mapping[str, Any]) -> tuple[str, str]:
-        """Return subject and text of a notice; BadSettings if the template fails or has no subject."""
+        """Return subject and text of a notice.
+
+        BadSettings if the template fails or has no subject.
+        """
         template = self._templates[language]
         try:
             text = template.render(**values)
@@ -89,7 +94,10 @@ class NoticeTemplates:
         return " ".join(subject.split()), re.sub(r"\n{3,}", "\n\n", body.strip("\n")) + "\n"
 
     def _find(self, language: str) -> str | None:
-        """Return the template of a tag, of its language, or of a language's name such as `German` or `Deutsch`."""
+        """Return the template of a language.
+
+        `tag`: such as `de-AT`, or a name such as `German` or `Deutsch`.
+        """
         tag = language.strip().lower().replace("_", "-")
         while tag:
             if tag in self._templates:
@@ -124,7 +132,10 @@ def _load_custom(environment: Environment, folder: Path) -> dict[str, Template]:
 
 
 def _load(environment: Environment, folder: Path) -> dict[str, Template]:
-    """Return language → template; BadSettings for a file that is unreadable or has a bad name."""
+    """Return language → template.
+
+    BadSettings for a file that is unreadable or has a bad name.
+    """
     return {_language(path): _compile(environment, path) for path in sorted(folder.glob(f"*{SUFFIX}"))}
 
 

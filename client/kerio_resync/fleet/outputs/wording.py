@@ -24,7 +24,10 @@ _GIBIBYTE: Final = 2**30
 
 @lru_cache
 def locale_of(language: str) -> Locale:
-    """Return the locale of a tag such as `de` or `pt-BR`, or of its language, or English."""
+    """Return the locale of a tag such as `de` or `pt-BR`.
+
+    An unknown tag gives that of its language, or English.
+    """
     parts = language.replace("_", "-").split("-")
     for tag in ("-".join(parts), parts[0]):
         try:
@@ -54,7 +57,9 @@ def time_text(instant: datetime, zone: str, language: str) -> str:
 
 @lru_cache(maxsize=4096)
 def zone_text(instant: datetime, zone: str, language: str) -> str:
-    """Return the name of a time zone: `Central European Time`, or such as `GMT+05:30` where it has none.
+    """Return the name of a time zone.
+
+    `Central European Time`, or such as `GMT+05:30` where it has none.
 
     In the night of a change to or from summer time it says which of the two is meant.
     """
@@ -69,12 +74,17 @@ def zone_text(instant: datetime, zone: str, language: str) -> str:
 
 
 def duration_text(seconds: float, language: str) -> str:
-    """Return a duration, rounded up to what a user cares for: `25 minutes`, `1 hour 20 minutes`."""
+    """Return a duration, rounded up to what a user cares for.
+
+    `25 minutes`, `1 hour 20 minutes`.
+    """
     return _duration(_rounded_minutes(seconds), language)
 
 
 def duration_range(low: float, high: float, language: str) -> tuple[str, str]:
-    """Return two durations to stand before and after a word such as "to": `15` and `30 minutes`.
+    """Return two durations to stand before and after a word such as "to".
+
+    `15` and `30 minutes`.
 
     They are equal if the rounded durations are.
     """
@@ -99,7 +109,7 @@ def _duration(minutes: int, language: str) -> str:
 
 
 def round_up_room(count: int) -> int:
-    """Return a number of gibibytes, at least 1, that is easy to say and holds `count` bytes."""
+    """Return a round number of gibibytes, at least 1, that holds `count` bytes."""
     gibibytes = max(1, ceil(count / _GIBIBYTE))
     steps = (1, 2, 3, 5, 10, 15, 20, 30, 50, 100)
     return next((step for step in steps if gibibytes <= step), ceil(gibibytes / 100) * 100)

@@ -1,4 +1,7 @@
-"""Writes a plan into a folder: plan.json, plan.html, plan.csv, waves.ics and notices/."""
+"""Writes a plan into a folder.
+
+Plan.json, plan.html, plan.csv, waves.ics and notices/.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,9 @@ class Written(NamedTuple):
 
 
 class PlanWriter:
-    """Where and how a plan is written; made before planning, so that a mistake is found at once.
+    """Where and how a plan is written.
+
+    Made before planning, so that a mistake is found at once.
 
     `folder`: empty, missing, or of an earlier plan. `templates`: a folder of templates for notices, beside those of
     this package. `language`: of users whose language is unknown. `sender`: an address for the notices, such as
@@ -79,13 +84,19 @@ class PlanWriter:
 
 
 def _series(plan: Plan) -> str:
-    """Return the name of a rollout: the same for the same files and the same first day."""
+    """Return the name of a rollout.
+
+    The same for the same files and the same first day.
+    """
     first = plan.windows[0].start.date().isoformat() if plan.windows else ""
     return f"{plan.inputs.inventory}|{plan.inputs.settings}|{first}"
 
 
 def _gone(plan: Plan, earlier: Any) -> list[tuple[datetime, datetime]]:
-    """Return start and end of the waves that an earlier plan had after the last one of this plan."""
+    """Return start and end of waves that only the earlier plan had.
+
+    They are those after the last wave of this plan.
+    """
     if not isinstance(earlier, Sequence):
         return []
     try:

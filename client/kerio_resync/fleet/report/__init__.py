@@ -1,1 +1,1 @@
-"""`fleet report`: what the logs of many machines say, as one page, one JSON file and one table."""
+"""Reports what the logs of many machines say: a page, JSON and a table."""

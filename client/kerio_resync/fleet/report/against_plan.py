@@ -1,4 +1,6 @@
-"""Compares what the logs say with the plan: who has not reported, who is late, and how true the estimates were.
+"""Compares what the logs say with the plan.
+
+Who has not reported, who is late, and how true the estimates were.
 
 A planned user is found by the name of the machine, else by the user of the runs; upper and lower case are the same.
 """
@@ -17,7 +19,10 @@ GRACE: Final = timedelta(minutes=5)  # between clocks, and until a log arrives
 
 
 def compare(plan: Plan, machines: Sequence[Machine], now: datetime) -> tuple[list[Machine], AgainstPlan]:
-    """Return the machines with what was planned for them, also those without a log, and the comparison."""
+    """Return the machines with what was planned for them, and the comparison.
+
+    Machines without a log are among them.
+    """
     by_name: dict[str, list[int]] = {}
     for place, machine in enumerate(machines):
         for name in _names(machine.machine, machine.user):
@@ -66,7 +71,10 @@ def _value(wave: Wave, user: PlannedUser) -> Planned:
 
 
 def _find(user: PlannedUser, by_name: dict[str, list[int]], machines: Sequence[Machine], used: set[int]) -> int | None:
-    """Return the machine of a planned user: of several, the one whose run is of this user."""
+    """Return the machine of a planned user.
+
+    Of several, the one whose run is of this user.
+    """
     own = set(_names(user.user, user.email))
     found = []
     for place in (place for name in _names(user.machine, user.user, user.email) for place in by_name.get(name, ())):

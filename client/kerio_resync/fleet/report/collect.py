@@ -25,7 +25,10 @@ MAX_NAMED: Final = 20  # files with problems
 
 @dataclass(slots=True)
 class _Log:
-    """A log that was read: its files as they were, and how the reading of the last one ended."""
+    """A log that was read.
+
+    Its files as they were, and how the reading of the last one ended.
+    """
 
     files: tuple[LogFile, ...]
     fold: LogFold
@@ -51,7 +54,9 @@ class Reading:
 
 
 class Collector:
-    """The logs below `folders`; `leave_out` are files that are no logs, such as the report itself.
+    """The logs below `folders`.
+
+    `leave_out` are files that are no logs, such as the report itself.
 
     BadSettings if a folder does not exist.
     """
@@ -64,7 +69,10 @@ class Collector:
                 raise BadSettings(f"there is no file or folder {folder}; name the folder with the logs")
 
     def read(self, now: datetime, progress: Callable[[int, int], None] = lambda done, total: None) -> Reading:
-        """Read what is new. `progress` gets the bytes of the logs that are done and of all."""
+        """Read what is new.
+
+        `progress` gets the bytes of the logs that are done and of all.
+        """
         found, reading = find_sources(self._folders, self._leave_out), Reading()
         total = sum(file.size for source in found.sources for file in source.files)
         logs: dict[tuple[Path, str], _Log] = {}
@@ -98,7 +106,7 @@ class Collector:
 
 
 def _position(known: _Log, files: tuple[LogFile, ...]) -> int | None:
-    """Return where to read on, if the last file has grown and nothing else has changed."""
+    """Return where to continue reading, if only the last file has grown."""
     *before, last = known.files
     *before_now, last_now = files
     grown = last.path == last_now.path and last.inode == last_now.inode and last.size <= last_now.size

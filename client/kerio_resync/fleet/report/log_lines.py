@@ -89,7 +89,10 @@ def _read_gzip(file: BinaryIO, take: TakeLine) -> FileReading:
 
 
 def _unpacked(file: BinaryIO) -> Iterator[bytes]:
-    """Yield the content of a gzip file as far as it is there, then raise EOFError if its end is missing."""
+    """Yield the content of a gzip file as far as it is there.
+
+    It then raises EOFError if the end is missing.
+    """
     unpacker = zlib.decompressobj(wbits=31)
     for packed in _chunks(file, None):
         data = packed
@@ -120,7 +123,10 @@ def _recoded(chunks: Iterator[bytes], encoding: str) -> Iterator[bytes]:
 
 
 def _pass_lines(chunks: Iterator[bytes], take: TakeLine) -> FileReading:
-    """Pass on the lines; of one that is too long, pass its head as soon as it is known."""
+    """Pass on the lines.
+
+    Of a line that is too long, the head is passed as soon as it is known.
+    """
     rest, skipping, used, wasted = b"", False, 0, 0
     for chunk in chunks:
         wasted += len(chunk)

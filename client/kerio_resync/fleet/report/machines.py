@@ -19,7 +19,10 @@ CLOCK_TOLERANCE: Final = timedelta(minutes=2)  # by which a machine's clock may 
 
 @dataclass(frozen=True, slots=True)
 class MachineLog:
-    """One log of a machine. `modified`: of its newest file; `grew`: when it was seen to grow, None if it was not."""
+    """One log of a machine.
+
+    `modified`: of its newest file; `grew`: when it was seen to grow, None if it was not.
+    """
 
     fold: LogFold
     modified: datetime
@@ -28,7 +31,9 @@ class MachineLog:
 
 @dataclass(frozen=True, slots=True)
 class Clock:
-    """The time of the report. A run that has written nothing for `silence` is taken to be dead.
+    """The time of the report.
+
+    A run that has written nothing for `silence` is taken to be dead.
 
     `since`: older runs are ignored.
     """
@@ -111,7 +116,10 @@ def _dated(run: Run, log: MachineLog, clock: Clock) -> Iterator[_Seen]:
 
 
 def _newest_of_each(runs: Iterable[_Seen]) -> list[_Seen]:
-    """Return the runs in order, each once: a run is in the profile's log and in others."""
+    """Return the runs in order, each once.
+
+    A run is in the profile's log and in others.
+    """
     found: dict[str, _Seen] = {}
     rest: list[_Seen] = []
     for seen in runs:
@@ -152,7 +160,10 @@ def _ahead(seen: _Seen, clock: Clock) -> timedelta:
 
 
 def _age(seen: _Seen, clock: Clock) -> timedelta:
-    """Return how long ago a run wrote its last line; by the time of its file if its clock is ahead."""
+    """Return how long ago a run wrote its last line.
+
+    By the time of its file if its clock is ahead.
+    """
     last = instant(seen.run.last)
     if last is None or _ahead(seen, clock):
         last = seen.log.modified

@@ -32,7 +32,10 @@ def make_report(
     since: datetime | None = None,
     silence: timedelta = SILENCE,
 ) -> FleetReport:
-    """Return the report. With a plan, runs from before it was made are ignored unless `since` is given."""
+    """Return the report.
+
+    With a plan, runs from before it was made are ignored unless `since` is given.
+    """
     since = since or (plan.made if plan is not None else None)
     clock = Clock(now, silence, since)
     machines = [row for name, logs in reading.machines.items() for row in judge_machine(name, logs, clock)]
@@ -66,7 +69,10 @@ def _natural(name: str) -> list[tuple[int, str]]:
 
 
 def slowest_tenth(machines: Sequence[Machine]) -> list[Machine]:
-    """Return the slowest tenth of the machines that did work, the slowest first; one at least."""
+    """Return the slowest tenth of the machines that did work, the slowest first.
+
+    One at least.
+    """
     done = [row for row in machines if row.seconds is not None and row.state in ("ready", "unsent")]
     done.sort(key=lambda row: (-(row.seconds or 0.0), row.machine))
     return done[: -(-len(done) * int(_SLOWEST * 100) // 100)]

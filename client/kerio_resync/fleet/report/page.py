@@ -1,4 +1,6 @@
-"""report.html: one page without scripts. All that comes from logs is untrusted; the templates escape it.
+"""report.html: one page without scripts.
+
+All that comes from logs is untrusted; the templates escape it.
 
 Its size is bounded: each table has its first rows, and report.csv has all machines.
 """

@@ -1,4 +1,7 @@
-"""The pictures of report.html: how many machines were ready when, and how long they took."""
+"""The pictures of report.html.
+
+How many machines were ready when, and how long they took.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,10 @@ _OUTLIERS: Final = 0.02  # of the machines that were ready first; days before th
 
 
 def ready_over_time(report: FleetReport) -> str:
-    """Return how many machines were ready when, and how many were to be; "" if fewer than two were."""
+    """Return how many machines were ready when, and how many were to be.
+
+    "" if fewer than two were.
+    """
     ended = sorted(row.ended for row in report.machines if row.ended and row.state in ("ready", "unsent"))
     planned = sorted(row.planned.end for row in report.machines if row.planned)
     starts = [row.planned.start for row in report.machines if row.planned]

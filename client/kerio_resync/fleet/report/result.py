@@ -23,7 +23,10 @@ STATES: Final[tuple[State, ...]] = (
 
 
 class Planned(Value):
-    """What the plan has for a machine: its wave, its start, its end and the latest likely end."""
+    """What the plan has for a machine.
+
+    Its wave, its start, its end and the latest likely end.
+    """
 
     wave: int
     site: str

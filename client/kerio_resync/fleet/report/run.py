@@ -1,4 +1,7 @@
-"""`fleet report` from its options to its files: reads, writes, and reads again if it is to watch."""
+"""`fleet report` from its options to its files.
+
+Reads, writes, and reads again if it is to watch.
+"""
 
 from __future__ import annotations
 
@@ -52,7 +55,9 @@ def report_on_fleet(
     now: Callable[[], datetime] = utc_now,
     sleep: Callable[[float], None] = time.sleep,
 ) -> FleetReport:
-    """Read the logs and write the report; with `watch` again and again, until all are ready.
+    """Read the logs and write the report.
+
+    With `watch` again and again, until all are ready.
 
     BadSettings without a folder, a log in it, or a package that is needed; and errors of writing.
     """

@@ -1,4 +1,6 @@
-"""Follows the runs in one log, line by line, in memory that does not grow with the log.
+"""Follows the runs in one log, line by line.
+
+Memory does not grow with the log.
 
 Lines of the profile's log and of `--log-file` name their run and time. Those of `--json` have neither: there a run ends
 with `run-finished`, and another begins with the next line, or where a login follows a login. Nothing in a line is
@@ -91,7 +93,10 @@ class Run:
 
     @property
     def tells_about_cache(self) -> bool:
-        """Return whether the run changes or judges the cache; a verification does if it was made."""
+        """Return whether the run changes or judges the cache.
+
+        A verification does if it was made.
+        """
         if self.command != "verify":
             return self.command in _CHANGING
         return self.outcome is not None and self.outcome.exit_code in (Exit.DONE, Exit.UNVERIFIED)
@@ -130,7 +135,10 @@ class LogFold:
         self._unnamed = 0
 
     def take(self, line: bytes, cut: bool = False) -> bool:
-        """Take a line in; return whether it is one of ours. `cut`: it is the head of a longer line."""
+        """Take a line in; return whether it is one of ours.
+
+        `cut`: it is the head of a longer line.
+        """
         if cut:
             self.counts.lines += 1
             self.counts.long += 1
@@ -149,7 +157,10 @@ class LogFold:
         return False
 
     def _broken(self, line: bytes) -> bool:
-        """Take in what follows a line that was cut: a killed run leaves one, and the next run appends to it."""
+        """Take in what follows a line that was cut.
+
+        A killed run leaves one, and the next run appends to it.
+        """
         if not line.startswith((b"{", b"\xef\xbb\xbf{")) and b'"event"' not in line:
             self.counts.foreign += 1
             return False

@@ -92,7 +92,7 @@ def find_sources(roots: Iterable[Path], leave_out: Collection[Path] = ()) -> Fou
 
 
 def machine_of(folder: str, file: str, home: str = "") -> str:
-    """Return the name of the machine for a file's name and folder below the root `home`."""
+    """Return the machine's name, from a file's name and folder below `home`."""
     parts = [name for name in (_DATE.sub("", part) for part in Path(folder).parts) if name]
     stem = _COMMAND.sub("", _DATE.sub("", _ENDING.sub("", file)).strip("-_. "))
     if stem and stem.casefold() not in _SAYS_NOTHING:
@@ -103,7 +103,10 @@ def machine_of(folder: str, file: str, home: str = "") -> str:
 
 
 def _age(name: str) -> tuple[str, tuple[int, str]]:
-    """Return the log that a file belongs to, and a key that sorts its files, the oldest first."""
+    """Return the log of a file, and a key that sorts its files by age.
+
+    The oldest file is first.
+    """
     found = _ROTATED.match(name)
     if found is None:
         return name, (0, "")

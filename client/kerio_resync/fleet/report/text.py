@@ -1,4 +1,7 @@
-"""Tells a report as lines of text: counts, the worst causes with the advice, and what to do next."""
+"""Tells a report as lines of text.
+
+Counts, the worst causes with the advice, and what to do next.
+"""
 
 from __future__ import annotations
 

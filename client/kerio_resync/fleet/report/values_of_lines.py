@@ -1,4 +1,7 @@
-"""Takes values out of untrusted JSON: of the right type, finite and of bounded length, or the default."""
+"""Takes values out of untrusted JSON.
+
+Of the right type, finite and of bounded length, or the default.
+"""
 
 from __future__ import annotations
 
