@@ -35,7 +35,7 @@ demo: $(if $(wildcard $(READY)),$(READY),$(VENV)/.demo)  ## a mock server, a reb
 cyrus: $(READY)  ## a throw-away Cyrus with IMAP, JMAP and some mail, until Ctrl-C; ARGS="--mails 1000 --corpus PATH"
 	@$(BIN)/python -m benchmarks.rivals.cyrus $(ARGS)
 
-test: $(READY)  ## the suite (about five minutes on two cores)
+test: $(READY)  ## the suite (about eight minutes on two cores)
 	$(PYTEST)
 
 rollout: $(READY)  ## the playbook of deploy/ansible on profiles of this machine: a minute or two
