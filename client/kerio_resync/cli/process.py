@@ -21,6 +21,7 @@ from typing import Any, TypeVar
 from kerio_resync import signals, streams
 from kerio_resync.cli.formatting import fit
 from kerio_resync.errors import Exit, NotEnoughSpace, ResyncError, explain, kind_of
+from kerio_resync.event_loop import loop_factory
 from kerio_resync.events import Listener, RunFinished, ignore_events
 from kerio_resync.plain_text import printable
 from kerio_resync.version import VERSION
@@ -123,17 +124,8 @@ def run(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
         finally:
             current.clear()
 
-    with signals.caught(stop), asyncio.Runner(loop_factory=_loop_factory()) as runner:
+    with signals.caught(stop), asyncio.Runner(loop_factory=loop_factory()) as runner:
         return runner.run(main())
-
-
-def _loop_factory() -> Callable[[], Any] | None:
-    try:
-        import uvloop
-    except ImportError:
-        return None
-    factory: Callable[[], Any] = uvloop.new_event_loop
-    return factory
 
 
 _listeners: list[Listener] = []  # receive `run-finished` if the process exits before its command ends

@@ -29,6 +29,7 @@ from pathlib import Path
 from typing import Any
 
 from kerio_resync.errors import Exit, Overloaded, explain, kind_of
+from kerio_resync.event_loop import loop_factory
 from kerio_resync.events import Event, Progress, Retrying
 from kerio_resync.fleet.measure.states import ClientState, Round
 from kerio_resync.settings import Settings
@@ -59,7 +60,7 @@ class Client:
         self._began, self._cpu = time.perf_counter(), time.process_time()
         code, sentence, kind = Exit.DONE, "", ""
         try:
-            with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            with asyncio.Runner(loop_factory=loop_factory()) as runner:
                 runner.run(self._work())
         except BaseException as error:
             if not self._stopped:
@@ -147,15 +148,6 @@ def _load(folder: Path, line: str) -> Client:
     for name in _BY_PROTOCOL[settings.protocol]:
         importlib.import_module(f"kerio_resync.server.{name}.mailbox")
     return Client(settings, order["rounds"], _write)
-
-
-def _loop_factory() -> Callable[[], Any] | None:
-    try:
-        import uvloop
-    except ImportError:
-        return None
-    factory: Callable[[], Any] = uvloop.new_event_loop
-    return factory
 
 
 def _write(state: ClientState) -> None:
