@@ -1,4 +1,4 @@
-"""Instants and rates as the page shows them."""
+"""Instants and waits as the page shows them."""
 
 from __future__ import annotations
 
@@ -32,12 +32,3 @@ def format_wait(seconds: float) -> str:
     if seconds < 0.9995:
         return f"{seconds * 1000:.0f} ms"
     return f"{seconds:.2g} s" if seconds < 9.95 else format_duration(seconds)
-
-
-def format_bits(rate: float) -> str:
-    """Format bytes per second as the rate of a link: `20 Mbit/s`."""
-    bits = rate * 8
-    for unit, size in (("Gbit/s", 1e9), ("Mbit/s", 1e6)):
-        if bits >= size:
-            return f"{bits / size:.3g} {unit}"
-    return f"{bits / 1e3:.3g} kbit/s"

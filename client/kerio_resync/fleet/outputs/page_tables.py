@@ -10,7 +10,8 @@ from statistics import median
 from typing import Any, Final, NamedTuple
 from zoneinfo import ZoneInfo
 
-from kerio_resync.fleet.outputs.clock import Clock, format_bits, format_wait
+from kerio_resync.fleet.inputs.units import format_link_rate
+from kerio_resync.fleet.outputs.clock import Clock, format_wait
 from kerio_resync.fleet.outputs.pictures import allowed, link_peaks
 from kerio_resync.fleet.plan import Plan, PlannedUser, Problem, Series, Wave
 from kerio_resync.plain_text import format_duration, format_rate, format_size, pluralize, printable
@@ -110,7 +111,7 @@ def sites_table(plan: Plan, clock: Clock) -> Table:
         fetched = format_size(sum(user.bytes for user in here))
         rows.append([
             printable(site.name), f"{site.machines:,}", f"{len(here):,}", fetched,
-            f"{format_bits(site.down)}, {site.round_trip_s * 1000:.0f} ms", f"{peaks.get(site.name, 0.0):.0%}",
+            f"{format_link_rate(site.down)}, {site.round_trip_s * 1000:.0f} ms", f"{peaks.get(site.name, 0.0):.0%}",
             local.short(min(starts)) if starts else "–", local.short(max(ends)) if ends else "–",
             *[site.time_zone] * several,
         ])  # fmt: skip
