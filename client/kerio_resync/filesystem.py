@@ -141,6 +141,20 @@ def write_private(path: Path, content: bytes, *, sync: bool = True) -> None:
             os.fsync(file.fileno())
 
 
+def replace_private(path: Path, content: bytes, *, sync: bool = True) -> None:
+    """Write a private file beside `path`, then put it in its place at once.
+
+    It raises OSError, and then leaves `path` as it was.
+    """
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        write_private(part, content, sync=sync)
+        part.replace(path)
+    except OSError:
+        part.unlink(missing_ok=True)
+        raise
+
+
 def _kind(mode: int) -> str:
     return next((name for fits, name in _KINDS if fits(mode)), "something else")
 

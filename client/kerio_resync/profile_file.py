@@ -18,7 +18,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from kerio_resync.errors import BadSettings
-from kerio_resync.filesystem import read_small, translate_os_error, write_private
+from kerio_resync.filesystem import read_small, replace_private, translate_os_error
 from kerio_resync.settings import Settings
 from kerio_resync.variables import PASSWORD_VARIABLE, SETTING_VARIABLES, TOKEN_VARIABLE
 
@@ -97,7 +97,7 @@ def remember(settings: Settings, given: Mapping[str, Any], *, bound: bool) -> No
     path = settings.profile / FILE_NAME
     with _mapping_errors(settings.profile):
         if not path.exists():
-            _write(path, _first_text(settings, given))
+            replace_private(path, _first_text(settings, given).encode())
         elif not bound:
             wanted = {"server": settings.address, "user": settings.user}
             _update(path, wanted | {name: _file_value(settings, given, name) for name in _given_names(given)})
@@ -261,20 +261,10 @@ def _update(path: Path, wanted: Mapping[str, Any]) -> None:
             text = f"{before}{line}{after}" if found else text
     document = tomlkit.parse(text)
     document.update(wanted)
-    _write(path, tomlkit.dumps(document))
+    replace_private(path, tomlkit.dumps(document).encode())
 
 
 def _commented_out(text: str, name: str) -> tuple[str, str, str]:
     """Divide a file at the first line that has the setting as a comment."""
     found = re.search(rf"^# *{name} *=.*$", text, re.MULTILINE)
     return (text[: found.start()], found[0], text[found.end() :]) if found else (text, "", "")
-
-
-def _write(path: Path, text: str) -> None:
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
-        write_private(part, text.encode())
-        part.replace(path)
-    except OSError:
-        part.unlink(missing_ok=True)
-        raise

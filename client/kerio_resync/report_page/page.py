@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kerio_resync.errors import BadSettings
-from kerio_resync.filesystem import write_private
+from kerio_resync.filesystem import replace_private
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -40,10 +39,4 @@ def write_page(path: Path, text: str) -> None:
 
     It raises OSError.
     """
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
-        write_private(part, text.encode("utf-8", "replace"), sync=False)
-        part.replace(path)
-    except OSError:
-        part.unlink(missing_ok=True)
-        raise
+    replace_private(path, text.encode("utf-8", "replace"), sync=False)

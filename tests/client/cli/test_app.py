@@ -247,7 +247,7 @@ def test_a_disk_that_fails_at_the_settings_ends_the_run_before_its_work(
         listen(events.RunStarted("p", "s", "u", resumed=False))
         return Result()
 
-    monkeypatch.setattr("kerio_resync.profile_file.write_private", refuse)
+    monkeypatch.setattr("kerio_resync.filesystem.write_private", refuse)
     monkeypatch.setitem(vars(kerio_resync), "rebuild", begin)
     found, _, err = call("rebuild", *SERVER)
     assert found == expected
