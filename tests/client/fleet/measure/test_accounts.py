@@ -90,11 +90,11 @@ async def test_check_accounts_leaves_out_what_the_server_refuses(tmp_path: Path)
     async with running(mails=5) as server:
         base = Settings(profile=tmp_path, server=server.url, proxy=SecretStr(""))
         counts: list[int] = []
-        accounts = [account("wrong", "anna"), account("secret"), account("secret", "nobody")]
+        accounts = [account("wrong", "anna"), account("secret"), account("secret", "carla")]
         checked = await check_accounts(base, accounts, counts.append)
         assert server.core.stats.as_json()["requests"]["Session.login"] == 3  # each once: nothing is locked
     assert checked.accounts == (accounts[1],)
-    assert checked.rejected == ("anna", "nobody")
+    assert checked.rejected == ("anna", "carla")
     assert (checked.protocol, counts) == ("kerio", [1, 2, 3])
     assert checked.items >= 5
     assert checked.bytes > 0

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import random
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,6 +22,18 @@ from tests.support.jmap_double.serving import serving
 from tests.support.jmap_double.world import differences
 
 BIG = bytes(range(256)) * 8_000  # two megabytes
+
+
+@asynccontextmanager
+async def opened(double: JmapDouble, folder: Path) -> AsyncIterator[JmapMailbox]:
+    """Yield an open mailbox of the double, over sockets."""
+    async with serving(double):
+        mailbox = JmapMailbox(settings_of(double, folder))
+        try:
+            await mailbox.open()
+            yield mailbox
+        finally:
+            await mailbox.close()
 
 
 async def downloaded(
@@ -40,15 +54,10 @@ async def downloaded(
 async def test_download_is_complete_whatever_breaks(tmp_path: Path, ranges: bool, fault: Any) -> None:
     double = JmapDouble(Choices(ranges=ranges))
     blob_id = double.store.add_blob(BIG)
-    async with serving(double):
-        mailbox = JmapMailbox(settings_of(double, tmp_path))
-        try:
-            await mailbox.open()
-            if fault:
-                double.faults.append(Fault(fault, "blobs"))
-            data, offsets = await downloaded(mailbox, blob_id, len(BIG))
-        finally:
-            await mailbox.close()
+    async with opened(double, tmp_path) as mailbox:
+        if fault:
+            double.faults.append(Fault(fault, "blobs"))
+        data, offsets = await downloaded(mailbox, blob_id, len(BIG))
     assert data == BIG
     assert double.requests["/blobs"] == (2 if fault else 1)
     assert offsets.count(0) == (2 if fault == "cut" and not ranges else 1)
@@ -57,13 +66,8 @@ async def test_download_is_complete_whatever_breaks(tmp_path: Path, ranges: bool
 async def test_download_resumes_at_offset(tmp_path: Path) -> None:
     double = JmapDouble(Choices())
     blob_id = double.store.add_blob(BIG)
-    async with serving(double):
-        mailbox = JmapMailbox(settings_of(double, tmp_path))
-        try:
-            await mailbox.open()
-            data, offsets = await downloaded(mailbox, blob_id, len(BIG), 1_000_000)
-        finally:
-            await mailbox.close()
+    async with opened(double, tmp_path) as mailbox:
+        data, offsets = await downloaded(mailbox, blob_id, len(BIG), 1_000_000)
     assert offsets[0] == 1_000_000
     assert data == BIG[1_000_000:]
 
@@ -74,16 +78,11 @@ async def test_download_of_source_is_compressed_and_complete(tmp_path: Path, ran
     source = base64.encodebytes(random.Random(1).randbytes(1_500_000))
     double = JmapDouble(Choices(ranges=ranges, compresses=True))
     blob_id = double.store.add_blob(source)
-    async with serving(double):
-        mailbox = JmapMailbox(settings_of(double, tmp_path))
-        try:
-            await mailbox.open()
-            if fault:
-                double.faults.append(Fault(fault, "blobs"))
-            data, _ = await downloaded(mailbox, blob_id, len(source), role="source")
-            travelled = mailbox.wire_bytes
-        finally:
-            await mailbox.close()
+    async with opened(double, tmp_path) as mailbox:
+        if fault:
+            double.faults.append(Fault(fault, "blobs"))
+        data, _ = await downloaded(mailbox, blob_id, len(source), role="source")
+        travelled = mailbox.wire_bytes
     assert data == source
     if not fault:
         assert travelled < 0.8 * len(source)
@@ -94,14 +93,9 @@ async def test_download_of_source_is_compressed_and_complete(tmp_path: Path, ran
 async def test_download_of_attachment_is_not_compressed(tmp_path: Path) -> None:
     double = JmapDouble(Choices(compresses=True))
     blob_id = double.store.add_blob(BIG)
-    async with serving(double):
-        mailbox = JmapMailbox(settings_of(double, tmp_path))
-        try:
-            await mailbox.open()
-            data, _ = await downloaded(mailbox, blob_id, len(BIG))
-            assert mailbox.wire_bytes >= len(BIG)
-        finally:
-            await mailbox.close()
+    async with opened(double, tmp_path) as mailbox:
+        data, _ = await downloaded(mailbox, blob_id, len(BIG))
+        assert mailbox.wire_bytes >= len(BIG)
     assert data == BIG
 
 
